@@ -1,0 +1,120 @@
+"""Rates that change during training, and times in epochs, steps or shares of the run.
+
+A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(1000, 0)`, `Steps(0.1, {"0.5dur": 0.2})`.
+A time is a number of epochs or a string: `"0.3dur"` (share of the run), `"10ep"` (epochs), `"500st"` (optimizer steps).
+"""
+
+import math
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import lightning as L
+
+Time = float | str
+FORM = re.compile(r"(\d+(?:\.\d+)?)(dur|ep|st)")
+
+
+def parse_time(time: Time) -> tuple[float, str]:
+    """`5` -> (5.0, "ep"), `"0.3dur"` -> (0.3, "dur"). Raises ValueError for anything else."""
+    if not isinstance(time, str):
+        time = f"{time}ep"
+    match = FORM.fullmatch(time)
+    if not match:
+        raise ValueError(f"a time is a number of epochs, '0.3dur', '10ep' or '500st', not {time!r}")
+    return float(match[1]), match[2]
+
+
+def total_steps(trainer: L.Trainer) -> int:
+    """Optimizer steps of the whole run. Raises ValueError if the run has no end."""
+    total = trainer.estimated_stepping_batches
+    if math.isinf(total):
+        raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
+    return total
+
+
+def in_steps(time: Time, trainer: L.Trainer) -> float:
+    """A time as optimizer steps since the start of the run."""
+    number, unit = parse_time(time)
+    if unit == "st":
+        return number
+    if unit == "dur":
+        return number * total_steps(trainer)
+    total_steps(trainer)  # sets up the loaders, so that the next line has a number
+    return number * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+
+
+class Schedule(ABC):
+    """A number that depends on how far the run is."""
+
+    @abstractmethod
+    def now(self, trainer: L.Trainer) -> float:
+        """The value for the optimizer step that comes next."""
+
+
+@dataclass(frozen=True)
+class Linear(Schedule):
+    """From `start` to `end` in a straight line, reached at `until`; then `end`."""
+
+    start: float
+    end: float
+    until: Time = "1dur"
+
+    def __post_init__(self):
+        parse_time(self.until)
+
+    def now(self, trainer: L.Trainer) -> float:
+        return self.start + (self.end - self.start) * _done(self.until, trainer)
+
+
+@dataclass(frozen=True)
+class Cosine(Schedule):
+    """From `start` to `end` along half a cosine, reached at `until`; then `end`."""
+
+    start: float
+    end: float
+    until: Time = "1dur"
+
+    def __post_init__(self):
+        parse_time(self.until)
+
+    def now(self, trainer: L.Trainer) -> float:
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _done(self.until, trainer))) / 2
+
+
+@dataclass(frozen=True)
+class Steps(Schedule):
+    """`start`, then from each time of `after` on its value: `Steps(0.2, {"0.8dur": 0})`."""
+
+    start: float
+    after: dict[Time, float]
+
+    def __post_init__(self):
+        for time in self.after:
+            parse_time(time)
+
+    def now(self, trainer: L.Trainer) -> float:
+        passed = [
+            (in_steps(t, trainer), v) for t, v in self.after.items() if in_steps(t, trainer) <= trainer.global_step
+        ]
+        return max(passed)[1] if passed else self.start
+
+
+def _done(until: Time, trainer: L.Trainer) -> float:
+    """Share of the way to `until`, in [0, 1]."""
+    return min(1.0, trainer.global_step / max(in_steps(until, trainer), 1))
+
+
+Rate = float | Schedule
+
+
+def rate_now(rate: Rate, trainer: L.Trainer) -> float:
+    """A number as it is, a schedule's value for the next step."""
+    return rate.now(trainer) if isinstance(rate, Schedule) else rate
+
+
+def rate_values(rate: Rate) -> list[float]:
+    """The values between which a rate moves: what a trick checks against its range."""
+    if isinstance(rate, Steps):
+        return [rate.start, *rate.after.values()]
+    return [rate.start, rate.end] if isinstance(rate, Schedule) else [rate]

@@ -1,0 +1,9 @@
+"""Targets as probabilities: the one form that every label-changing trick reads and writes."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def probabilities(targets: Tensor, num_classes: int) -> Tensor:
+    """Class indices (N,) or probabilities (N, K) -> probabilities (N, K), float32."""
+    return targets if targets.is_floating_point() else F.one_hot(targets, num_classes).float()

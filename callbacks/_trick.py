@@ -1,0 +1,76 @@
+"""What every trick shares: a printable form, a key for its state, and refusals that say what to do."""
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import lightning as L
+
+from zoo._base import known
+
+PLAIN = (bool, int, float, str, tuple, type(None))
+
+
+class Trick(L.Callback):
+    """A callback that prints as the call that makes it, and keeps its state under that name.
+
+    So two of a kind with different arguments have different states, where Lightning alone raises. Each argument of
+    `__init__` is an attribute of the same name.
+    """
+
+    def __repr__(self) -> str:
+        arguments = inspect.signature(type(self).__init__).parameters
+        given = {name: getattr(self, name) for name in list(arguments)[1:]}
+        words = [f"{name}={_word(v)}" for name, v in given.items() if not _same(v, arguments[name].default)]
+        return f"{type(self).__name__}({', '.join(words)})"
+
+    @property
+    def state_key(self) -> str:
+        return repr(self)
+
+
+def _word(value: Any) -> str:
+    plain = isinstance(value, PLAIN) or type(value).__module__ == "callbacks._schedule"
+    return repr(value) if plain else type(value).__name__
+
+
+def _same(value: Any, default: Any) -> bool:
+    return value is default or (isinstance(value, PLAIN) and value == default)
+
+
+def needs_on_loss(trick: L.Callback, model: L.LightningModule) -> None:
+    """Refuses a LightningModule whose `training_step` does not call `on_loss`."""
+    if getattr(model, "calls_on_loss", False):
+        return
+    name = type(trick).__name__
+    raise TypeError(
+        f"{name} changes the loss through `on_loss`, which {type(model).__name__} does not call. Either wrap its network, "
+        "zoo.Classifier(network); or in its training_step make step = zoo.Step(images, targets, logits, loss), call "
+        "on_loss(self, step) of each callback that has it, return step.loss, and set calls_on_loss = True on the class"
+    )
+
+
+def needs_stages(trick: L.Callback, model: L.LightningModule, stages: Sequence[str] | None) -> list[str]:
+    """The stages asked for, or all that there are. Refuses a network without them."""
+    there = list(getattr(model, "stages", ()))
+    if not there:
+        raise TypeError(
+            f"{type(trick).__name__} looks at stages, and {type(model).__name__} names none: "
+            "zoo.Classifier(network, stages={'stage1': 'path.of.module', ...})"
+        )
+    return there if stages is None else [known(stage, there, type(model).__name__) for stage in stages]
+
+
+def refuse_second(trick: L.Callback, callbacks: Iterable[L.Callback], kind: type, why: str) -> None:
+    """Refuses a second callback of a kind of which only one can hold."""
+    others = [type(c).__name__ for c in callbacks if isinstance(c, kind) and c is not trick]
+    if others:
+        raise ValueError(f"{type(trick).__name__} and {others[0]} {why}: take one of them out")
+
+
+def needs_range(trick: L.Callback, name: str, value: float, low: float, high: float, open_low: bool = False) -> None:
+    """Refuses a number outside [low, high], or (low, high]."""
+    if not (low < value if open_low else low <= value) or value > high:
+        left = "(" if open_low else "["
+        cure = f"to train without it, leave {type(trick).__name__} out" if value == low else f"got {value}"
+        raise ValueError(f"{type(trick).__name__}: {name} must be in {left}{low}, {high}], not {value}; {cure}")

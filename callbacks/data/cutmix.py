@@ -1,0 +1,72 @@
+"""CutMix: paste a box of one image into another, and mix the labels by area.
+
+Paper:    CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al.; ICCV 2019)
+          https://arxiv.org/abs/1905.04899, equations 1 and 2
+Code:     https://github.com/clovaai/CutMix-PyTorch (the authors')
+Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of W sqrt(1 - lam) by H sqrt(1 - lam) px, cut at the border,
+          y' = lam y + (1 - lam) y[perm]      centre uniform over the pixels; lam ~ Beta(alpha, alpha), one draw per
+                                              batch, then set to the share of pixels that M keeps
+Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
+Defaults: alpha = 1 (section 3.1); p = 1 (the authors' command for ImageNet; .5 for CIFAR)
+Differs:  the authors mix the two losses; we mix the targets, which is the same number.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._targets import probabilities
+from callbacks._trick import Trick, needs_range
+from zoo._base import classes_of
+
+Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
+
+
+def box_at(lam: float, row: int, column: int, height: int, width: int) -> Box:
+    """The box around a centre, of share 1 - lam of the image before the border cuts it."""
+    side = (1 - lam) ** 0.5
+    h, w = int(height * side), int(width * side)
+    top, left = row - h // 2, column - w // 2
+    return max(top, 0), min(top + h, height), max(left, 0), min(left + w, width)
+
+
+def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tensor]:
+    """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
+    top, bottom, left, right = box
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[perm, :, top:bottom, left:right]
+    lam = 1 - (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
+    return [mixed, lam * targets + (1 - lam) * targets[perm]]
+
+
+class CutMix(Trick):
+    """Mixes training batches, each with probability p. Validation and test batches are untouched. Any LightningModule.
+
+    Args:
+        alpha: shape of the Beta distribution, > 0, or a `Schedule`. 1: the box's area is uniform.
+        p: probability that a batch is mixed, in (0, 1], or a `Schedule`.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    def __init__(self, alpha: Rate = 1.0, p: Rate = 1.0):
+        for value in rate_values(alpha):
+            needs_range(self, "alpha", value, 0, float("inf"), open_low=True)
+        if not all(0 <= value <= 1 for value in rate_values(p)) or p == 0:
+            raise ValueError(f"CutMix: p must be in (0, 1], got {p}; to train without it, leave CutMix out")
+        self.alpha = alpha
+        self.p = p
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        if torch.rand(()).item() >= rate_now(self.p, trainer):
+            return
+        images, targets = batch
+        alpha = rate_now(self.alpha, trainer)
+        lam = torch.distributions.Beta(alpha, alpha).sample().item()
+        height, width = images.shape[-2:]
+        row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))
+        perm = torch.randperm(len(images), device=images.device)
+        targets = probabilities(targets, classes_of(model))
+        batch[:] = cutmix(images, targets, box_at(lam, row, column, height, width), perm)

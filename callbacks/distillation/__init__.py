@@ -1,0 +1,1 @@
+"""Tricks that add a teacher's word."""

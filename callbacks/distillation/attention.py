@@ -1,0 +1,89 @@
+"""Attention transfer: the student looks where the teacher looks.
+
+Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928, eq. 2
+Code:     https://github.com/szagoruyko/attention-transfer (the authors'; `at`, `at_loss`)
+Equation: Q = vec(sum_c |A_c|^p),   L_AT = L + beta sum_j mean((Q_S^j / ||Q_S^j||_2 - Q_T^j / ||Q_T^j||_2)^2)
+Shapes:   features A (N, C, H, W) or tokens (N, L, D) -> Q (N, HW) or (N, L);  the mean is over batch and positions
+Defaults: p = 2, beta = 1000 (the authors' code); every stage that teacher and student both name
+Differs:  follows the code, not the text: the squared distance and its mean, where eq. 2 has beta / 2 and the distance.
+          A teacher's map of another size is resized bilinearly to the student's (the paper: "interpolate").
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._taps import Taps
+from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
+from callbacks.distillation._teacher import Teacher
+from zoo import Step
+
+
+def attention(A: Tensor, p: float = 2) -> Tensor:
+    """Where the network looks: (N, C, H, W) -> (N, H, W); tokens (N, L, D) -> (N, L). F_sum^p of the paper."""
+    return A.float().abs().pow(p).sum(1 if A.ndim == 4 else 2)
+
+
+def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2) -> Tensor:
+    """The term of one stage, without beta. The channels need not agree."""
+    Q_S, Q_T = attention(A_S, p), attention(A_T, p)
+    if Q_S.shape != Q_T.shape:
+        Q_T = F.interpolate(Q_T[:, None], size=Q_S.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+    return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()
+
+
+class AttentionTransfer(Trick):
+    """Adds the distance between attention maps to the loss. With `KnowledgeDistillation` of the same teacher, one pass.
+
+    Args:
+        teacher: a trained `Classifier`, or the path of a checkpoint of a zoo model. Stays out of checkpoints.
+        stages: names of the stages to compare; None: all that both have.
+        beta: weight, > 0, or a `Schedule` (the paper lets it decay beside distillation).
+        p: power, > 0.
+        normalization: (mean, std) that the teacher was trained with, if the data has others.
+
+    Raises:
+        ValueError: for an argument out of its range, or a stage that one of the two has not.
+        TypeError: for a LightningModule without stages or `on_loss`; says what to add.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module | str | Path,
+        stages: Sequence[str] | None = None,
+        beta: Rate = 1000.0,
+        p: float = 2,
+        normalization: tuple | None = None,
+    ):
+        for value in rate_values(beta):
+            needs_range(self, "beta", value, 0, float("inf"), open_low=isinstance(beta, float))
+        needs_range(self, "p", p, 0, float("inf"), open_low=True)
+        self.teacher, self.stages, self.beta, self.p, self.normalization = teacher, stages, beta, p, normalization
+        self._teacher = Teacher(teacher, normalization)
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        theirs = needs_stages(self, self._teacher.network, self.stages)
+        names = self.stages or [name for name in needs_stages(self, model, None) if name in theirs]
+        self._names = needs_stages(self, model, names)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._teacher.join(trainer, model, None)  # attention needs no common classes
+        self._student_taps = Taps(model.stages, self._names)
+        self._teacher_taps = Taps(self._teacher.network.stages, self._names)
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        self._teacher.logits(step)
+        A_S, A_T = self._student_taps.take(), self._teacher_taps.take()
+        terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p) for name in self._names])
+        step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if hasattr(self, "_student_taps"):
+            self._student_taps.remove()
+            self._teacher_taps.remove()

@@ -1,0 +1,39 @@
+"""Kaiming (He) initialisation: keep the variance of signals, or of gradients, through ReLUs.
+
+Paper:    Delving Deep into Rectifiers (He, Zhang, Ren, Sun; ICCV 2015) https://arxiv.org/abs/1502.01852, eq. 10 and 14
+Code:     torch.nn.init.kaiming_normal_
+Equation: w ~ N(0, 2 / fan);  fan_in = k^2 C_in (eq. 10),  fan_out = k^2 C_out (eq. 14);  biases 0
+Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in)
+Defaults: mode "fan_in", the paper's choice; fb.resnet.torch and torchvision take "fan_out"
+Differs:  the last linear layer is drawn like all others; norms stay as they are.
+"""
+
+import lightning as L
+from torch import Tensor, nn
+
+from callbacks._trick import Trick
+from callbacks.network._initialise import initialise
+from zoo._base import known
+
+MODES = ("fan_in", "fan_out")
+
+
+class Kaiming(Trick):
+    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
+
+    Args:
+        mode: "fan_in" keeps the variance of the signals, "fan_out" that of the gradients.
+
+    Raises:
+        ValueError: for another mode.
+    """
+
+    def __init__(self, mode: str = "fan_in"):
+        self.mode = known(mode, MODES, "Kaiming")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        def draw(weight: Tensor) -> None:
+            nn.init.kaiming_normal_(weight, mode=self.mode, nonlinearity="relu")
+
+        if stage == "fit":
+            initialise(self, model, draw)

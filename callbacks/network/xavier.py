@@ -1,0 +1,28 @@
+"""Xavier (Glorot) initialisation: the same variance forwards and backwards, for linear units.
+
+Paper:    Understanding the Difficulty of Training Deep Feedforward Neural Networks (Glorot, Bengio; AISTATS 2010)
+          https://proceedings.mlr.press/v9/glorot10a.html, eq. 16; the baseline of the Bag of Tricks,
+          https://arxiv.org/abs/1812.01187, section 2.1
+Code:     torch.nn.init.xavier_uniform_
+Equation: w ~ U[-a, a],  a = sqrt(6 / (fan_in + fan_out));  biases 0
+Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in)
+Defaults: none to choose
+Differs:  fans of a convolution are k^2 C (the paper has dense layers only); norms stay as they are.
+"""
+
+import lightning as L
+from torch import nn
+
+from callbacks._trick import Trick
+from callbacks.network._initialise import initialise
+
+
+class Xavier(Trick):
+    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message."""
+
+    def __init__(self):
+        pass
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            initialise(self, model, nn.init.xavier_uniform_)

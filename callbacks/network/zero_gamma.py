@@ -1,0 +1,45 @@
+"""Zero gamma: every residual block starts as the identity.
+
+Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 3.1;
+          first in Accurate, Large Minibatch SGD (Goyal et al.; 2017) https://arxiv.org/abs/1706.02677, section 5.1
+Code:     torchvision `resnet50(zero_init_residual=True)`; GluonCV `--last-gamma`
+Equation: y = x + BN(F(x)),  BN(z) = gamma z^ + beta,  gamma = 0 at the start
+Shapes:   gamma (C,) of the last norm of each residual block
+Defaults: none to choose
+Differs:  nothing. A block is a module with a `downsample` (as ours, torchvision's and timm's are), which ends in a norm.
+"""
+
+import lightning as L
+from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from callbacks._trick import Trick
+from callbacks.network._initialise import is_fresh
+
+
+def last_norms(network: nn.Module) -> list[_NormBase]:
+    """The norm that ends each residual block; none for blocks that end in a convolution (pre-activation)."""
+    blocks = (m for m in network.modules() if hasattr(m, "downsample"))
+    ends = (
+        [c for n, c in b.named_children() if n != "downsample" and isinstance(c, _NormBase | nn.Conv2d)] for b in blocks
+    )
+    return [layers[-1] for layers in ends if layers and isinstance(layers[-1], _NormBase)]
+
+
+class ZeroGamma(Trick):
+    """Sets gamma to 0 in a fresh network. Weights that were loaded or trained are left alone, with a message.
+
+    Raises:
+        TypeError: for a network without residual blocks that end in a norm.
+    """
+
+    def __init__(self):
+        pass
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        norms = last_norms(model)
+        if not norms:
+            raise TypeError(f"{type(model).__name__} has no residual block that ends in a norm: take ZeroGamma out")
+        if stage == "fit" and is_fresh(self, model):
+            for norm in norms:
+                nn.init.zeros_(norm.weight)

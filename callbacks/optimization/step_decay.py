@@ -1,0 +1,44 @@
+"""Step decay: divide the learning rate by a constant at given times, after a linear warm-up.
+
+Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385, section 4
+          the baseline of Bag of Tricks (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, section 2.1
+Code:     torch.optim.lr_scheduler.MultiStepLR
+Equation: eta_t = eta gamma^n,  n = number of milestones <= t;   warm-up, batch i = 1 .. m: eta_i = i eta / m
+Shapes:   none
+Defaults: epochs 30, 60, 90 and gamma = .1 (Bag of Tricks, of 120 epochs); no warm-up
+Differs:  nothing
+"""
+
+import lightning as L
+
+from callbacks._schedule import Time, in_steps, parse_time
+from callbacks.optimization._decay import Decay
+
+
+class StepDecay(Decay):
+    """Sets the learning rate of any LightningModule without a scheduler of its own.
+
+    Args:
+        milestones: when the rate drops: epochs, or times such as "0.5dur", "10ep", "32000st".
+        gamma: what the rate is multiplied by at each, > 0.
+        warmup_epochs: length of the linear warm-up, in epochs, >= 0.
+
+    Raises:
+        ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.
+    """
+
+    def __init__(self, milestones: tuple[Time, ...] = (30, 60, 90), gamma: float = 0.1, warmup_epochs: float = 0):
+        for time in milestones:
+            parse_time(time)
+        if gamma <= 0:
+            raise ValueError(f"StepDecay: gamma must be > 0, got {gamma}")
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
+        self.warmup_epochs = warmup_epochs
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_train_start(trainer, model)
+        self.drops = [in_steps(time, trainer) for time in self.milestones]
+
+    def factor(self, step: int) -> float:
+        return self.gamma ** sum(drop <= step for drop in self.drops)

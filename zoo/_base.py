@@ -1,0 +1,333 @@
+"""The contract between a network, its data and the tricks: `Classifier` and `Step`.
+
+A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised; targets (N,) class indices, int64, or
+(N, K) probabilities. A callback may refill that list in `on_train_batch_start`; what it refills reaches `training_step`.
+
+Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import timm
+import torch
+import torch.nn.functional as F
+from timm.optim import create_optimizer_v2
+from torch import Tensor, nn
+
+from zoo import _weights
+from zoo._exact import ExactResume
+from zoo._scores import RunningMean, Scores
+from zoo._stop import GracefulStop
+
+SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFAR: 32, Tiny-ImageNet: 64)
+
+
+@dataclass
+class Step:
+    """One training step, as loss tricks see and change it.
+
+    Attributes:
+        images: (N, C, H, W), as the network saw them.
+        targets: (N,) class indices or (N, K) probabilities, as the loss takes them.
+        logits: (N, K).
+        loss: scalar, what will be differentiated. Starts as the cross-entropy; tricks replace it or add to it.
+        extras: what the network gives in training only (auxiliary logits, keep decisions, ...), by name.
+    """
+
+    images: Tensor
+    targets: Tensor
+    logits: Tensor
+    loss: Tensor
+    extras: dict[str, Any] = field(default_factory=dict)
+
+
+class Classifier(L.LightningModule):
+    """How every model trains and is scored; with `network`, the same for any `nn.Module`.
+
+    A model of the zoo is a subclass that builds its layers in `__init__`, defines `forward` and names its `stages`.
+    `Classifier(network)` brings a foreign network (all of timm, say) to the same tricks, data and recipes.
+
+    Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
+    `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, for K > 5, `top5`.
+
+    Args:
+        network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
+            name of a timm model, made with random weights.
+        num_classes: K; None: read from the network.
+        optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...).
+        lr: learning rate, > 0. Default: He et al. 2015, at batch 256.
+        weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: He et al. 2015.
+        optimizer_options: further arguments of that optimizer, such as `{"momentum": 0.8}`.
+        channels_last: NHWC memory; the faster layout for convolutions on most devices.
+        compile: `torch.compile` the network in place, after all surgery; keys in checkpoints stay as they are.
+        stages: for a foreign network, name -> path of the module that gives the stage's features, such as
+            `{"stage1": "layer1"}`; None: what timm's `feature_info` says, or nothing.
+        image_size: side of the images in pixels, where the network cares; None: it does not.
+
+    Raises:
+        ValueError: if K is not given and cannot be read, or a training argument is out of range.
+    """
+
+    calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
+    aliases: dict[str, str] = {}  # prefixes of keys in others' files -> ours
+    timm_names: dict[str, str] = {}  # variant -> the timm model with the same keys and the same function
+    torchvision_names: dict[str, str] = {}  # likewise for torchvision
+
+    def __init__(
+        self,
+        network: nn.Module | str | None = None,
+        num_classes: int | None = None,
+        *,
+        optimizer: str = "sgd",
+        lr: float = 0.1,
+        weight_decay: float = 1e-4,
+        optimizer_options: dict[str, Any] | None = None,
+        channels_last: bool = False,
+        compile: bool = False,
+        stages: dict[str, str] | None = None,
+        image_size: int | None = None,
+    ):
+        super().__init__()
+        if lr <= 0 or weight_decay < 0:
+            raise ValueError(f"lr must be > 0 and weight_decay >= 0, got {lr} and {weight_decay}")
+        # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
+        ignore = ["weights"] if isinstance(network, str) else ["weights", "network"]
+        self.save_hyperparameters(ignore=ignore)
+        if isinstance(network, str):
+            network = timm.create_model(network, **({} if num_classes is None else {"num_classes": num_classes}))
+        if network is not None:
+            self.network = network
+            stages = _timm_stages(network) if stages is None else stages
+            stages = {name: f"network.{path}" for name, path in stages.items()}
+        self._stage_paths = stages or {}
+        self.num_classes = classes_of(network) if num_classes is None else num_classes
+        self.image_size = image_size
+        self.fresh = True  # until weights are loaded or trained: only then may a trick initialise
+        self._window, self._epoch = RunningMean(), RunningMean()
+        self._scores: Scores | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> logits (N, K)."""
+        return self.network(x)
+
+    @property
+    def stages(self) -> dict[str, nn.Module]:
+        """The modules whose outputs are feature maps (N, C, H, W) or tokens (N, L, D), in order, by name."""
+        own = self._modules.get("stages")  # a network that keeps its stages under that name, in a `Stages`
+        return {name: self.get_submodule(path) for name, path in self._stage_paths.items()} if own is None else own
+
+    # ---- steps
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        images, targets = self._checked(batch, batch_idx)
+        logits, extras = split_outputs(self(images))
+        step = Step(images, targets, logits, F.cross_entropy(logits, targets), extras)
+        for trick in self.trainer.callbacks:
+            if hasattr(trick, "on_loss"):
+                trick.on_loss(self, step)
+        self._window.update(step.loss, logits, targets)
+        return step.loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, batch_idx)
+
+    def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self._evaluate(batch, batch_idx)
+
+    def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int) -> Tensor:
+        """Images, or a batch -> probabilities (N, K), float32."""
+        images = batch if isinstance(batch, Tensor) else batch[0]
+        return self(images).float().softmax(1)
+
+    def _evaluate(self, batch: list[Tensor], batch_idx: int) -> None:
+        images, targets = self._checked(batch, batch_idx)
+        self._scores.update(self(images), targets)
+
+    def _checked(self, batch: list[Tensor], batch_idx: int) -> list[Tensor]:
+        """The batch, or an error that says what to do. Reads labels where that costs no wait for a device."""
+        images, targets = batch
+        check_images(images, self.image_size, type(self).__name__)
+        if batch_idx == 0 or not targets.is_cuda:
+            check_targets(targets, self.num_classes)
+        if self.hparams.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        return [images, targets]
+
+    # ---- scores
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+            self.log("train/loss_step", self._window.compute(self._sum_over_ranks)["loss"], prog_bar=True)
+            self._close_window()
+
+    def on_train_epoch_end(self) -> None:
+        self._close_window()
+        if sum(self._epoch.counts):
+            means = self._epoch.compute(self._sum_over_ranks)
+            self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)
+        self._epoch = RunningMean()
+
+    def _close_window(self) -> None:
+        self._epoch.merge(self._window)
+        self._window = RunningMean()
+
+    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+        return self.trainer.strategy.reduce(values, reduce_op="sum")
+
+    def on_validation_epoch_start(self) -> None:
+        self._scores = Scores(self.num_classes, self.device)
+
+    def on_test_epoch_start(self) -> None:
+        self._scores = Scores(self.num_classes, self.device)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_dict({f"val/{name}": value for name, value in self._scores.compute().items()}, prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_dict({f"test/{name}": value for name, value in self._scores.compute().items()})
+
+    # ---- set-up
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Exact resume and the graceful Ctrl-C, for every run; those that the user listed stay as they are."""
+        listed = {type(callback) for callback in self.trainer.callbacks}
+        return [own() for own in (ExactResume, GracefulStop) if own not in listed]
+
+    def setup(self, stage: str) -> None:
+        """Checks model against data; compiles. Runs after the `setup` of every trick, so after all surgery."""
+        data = getattr(self.trainer, "datamodule", None)
+        if getattr(data, "num_classes", self.num_classes) != self.num_classes:
+            raise ValueError(
+                f"the data has {data.num_classes} classes, the model {self.num_classes}: "
+                f"{type(self).__name__}(..., num_classes={data.num_classes})"
+            )
+        if self.hparams.channels_last:
+            self.to(memory_format=torch.channels_last)
+        if self.hparams.compile and self._compiled_call_impl is None:
+            # by default, a hook put on a module after the first compiled call never fires, and nothing says so
+            torch._dynamo.config.skip_nnmodule_hook_guards = False
+            self.compile()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        hp = self.hparams
+        trained = [p for p in self.parameters() if p.requires_grad]
+        options = hp.optimizer_options or {}
+        return create_optimizer_v2(
+            trained, opt=hp.optimizer, lr=hp.lr, weight_decay=hp.weight_decay, filter_bias_and_bn=False, **options
+        )
+
+    def on_train_start(self) -> None:
+        self.fresh = False
+
+    # ---- files
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.fresh = False
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the class's name and every average that a trick keeps. Runs for weights-only files too."""
+        checkpoint["model"] = type(self).__name__
+        tricks = self.trainer.callbacks if self._trainer else []
+        averages = {t.state_key: t.average for t in tricks if getattr(t, "average", None)}
+        if averages:
+            checkpoint["averages"] = averages
+
+    def export(self, path: str | Path) -> None:
+        """Writes the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format."""
+        _weights.write(self.plain_state_dict(), path)
+
+    def plain_state_dict(self) -> dict[str, Tensor]:
+        """The network's weights under the keys that timm, torchvision or the authors use."""
+        return getattr(self, "network", self).state_dict()
+
+    def load_weights(self, weights: str | Path) -> None:
+        """Takes weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file. See `zoo._weights`."""
+        _weights.load_into(self, weights)
+
+
+class Stages(nn.Sequential):
+    """A sequence of stages with the keys of timm (`stages.0`, ...), which also answers by name, as `Classifier.stages`."""
+
+    def keys(self) -> list[str]:
+        return [f"stage{i}" for i in range(1, len(self) + 1)]
+
+    def values(self) -> list[nn.Module]:
+        return list(self)
+
+    def items(self) -> list[tuple[str, nn.Module]]:
+        return list(zip(self.keys(), self, strict=True))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.keys()
+
+    def __getitem__(self, key):
+        return super().__getitem__(self.keys().index(key) if isinstance(key, str) else key)
+
+
+def known(name: str, table: Iterable[str], what: str) -> str:
+    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
+    if name in table:
+        return name
+    near = get_close_matches(name, table)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"{what} has no {name!r}; {hint}there are: {', '.join(table)}")
+
+
+def split_outputs(outputs: Tensor | tuple) -> tuple[Tensor, dict[str, Any]]:
+    """What a network gave: logits, `(logits, extras)`, or torchvision's named tuple -> logits and extras."""
+    if isinstance(outputs, Tensor):
+        return outputs, {}
+    if hasattr(outputs, "_asdict"):
+        extras = dict(outputs._asdict())
+        return extras.pop("logits"), extras
+    return outputs
+
+
+def check_images(images: Tensor, image_size: int | None, model: str) -> None:
+    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for."""
+    if images.ndim != 4 or not images.is_floating_point():
+        raise ValueError(f"images must be float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    side = max(images.shape[-2:])
+    if image_size is not None and (side <= SMALL) != (image_size <= SMALL):
+        stem = "small-image" if image_size <= SMALL else "ImageNet"
+        raise ValueError(
+            f"images are {images.shape[-2]} x {images.shape[-1]} px, but this {model} has the {stem} stem "
+            f"(image_size={image_size}): make it with image_size={side}, or resize the images"
+        )
+
+
+def check_targets(targets: Tensor, num_classes: int) -> None:
+    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K)."""
+    if targets.is_floating_point():
+        if targets.ndim != 2 or targets.shape[1] != num_classes:
+            raise ValueError(f"soft targets must be (N, {num_classes}), got {tuple(targets.shape)}")
+        return
+    low, high = torch.aminmax(targets)
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"targets go from {low} to {high}, but the model has {num_classes} classes (0 to {num_classes - 1}): "
+            f"set num_classes={int(high) + 1}, or mend the labels"
+        )
+
+
+def classes_of(network: nn.Module | None) -> int:
+    """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
+    if getattr(network, "num_classes", None):
+        return network.num_classes
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear)] if network is not None else []
+    if not linears:
+        raise ValueError("the number of classes cannot be read from the network: pass num_classes=...")
+    return linears[-1].out_features
+
+
+def _timm_stages(network: nn.Module) -> dict[str, str]:
+    """timm's own list of feature modules, without parameter-free ones (a stem's activation)."""
+    infos: Sequence[dict] = getattr(network, "feature_info", [])
+    paths = [info["module"] for info in infos]
+    paths = [path for path in paths if any(True for _ in network.get_submodule(path).parameters())]
+    return {f"stage{i}": path for i, path in enumerate(paths, 1)}

@@ -1,0 +1,42 @@
+"""The first Ctrl-C ends `fit` cleanly and keeps the model."""
+
+import signal
+import threading
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+
+class GracefulStop(L.Callback):
+    """Turns the first SIGINT of a `fit` into `trainer.should_stop`; the second is Lightning's. In every run by itself.
+
+    Lightning alone leaves by `SystemExit`, without validation, checkpoint or `on_train_end`; in a notebook the cell dies.
+    With it, the running batch is finished, validation and the callbacks run, and `fit` returns. Signals reach Python's
+    main thread only, and with several processes each would stop at another batch: in both cases nothing is changed.
+    """
+
+    _old: Any = None
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
+            return
+        self._old = signal.getsignal(signal.SIGINT)
+
+        def stop(*_: Any) -> None:
+            trainer.should_stop = True
+            self._restore()
+            rank_zero_info("Ctrl-C: stopping after this batch and validation; once more to leave at once")
+
+        signal.signal(signal.SIGINT, stop)
+
+    def _restore(self) -> None:
+        if self._old is not None:
+            signal.signal(signal.SIGINT, self._old)
+            self._old = None
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._restore()
