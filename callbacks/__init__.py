@@ -1,7 +1,7 @@
 """Training tricks as Lightning callbacks, one file a paper, in rooms named after what a trick changes.
 
-`data` the batch, `network` the network, `loss` the error term, `distillation` a teacher's word, `optimization` steps and
-weights. A leading underscore means machinery.
+`data` the batch, `network` the network, `loss` the error term, `distillation` a teacher's word, `optimization` steps
+and weights. A leading underscore means machinery.
 """
 
 from callbacks._schedule import Cosine, Linear, Schedule, Steps

@@ -94,10 +94,9 @@ class Steps(Schedule):
             parse_time(time)
 
     def now(self, trainer: L.Trainer) -> float:
-        passed = [
-            (in_steps(t, trainer), v) for t, v in self.after.items() if in_steps(t, trainer) <= trainer.global_step
-        ]
-        return max(passed)[1] if passed else self.start
+        starts = sorted((in_steps(time, trainer), value) for time, value in self.after.items())
+        passed = [value for start, value in starts if start <= trainer.global_step]
+        return passed[-1] if passed else self.start
 
 
 def _done(until: Time, trainer: L.Trainer) -> float:

@@ -1,7 +1,8 @@
 """The contract between a network, its data and the tricks: `Classifier` and `Step`.
 
 A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised; targets (N,) class indices, int64, or
-(N, K) probabilities. A callback may refill that list in `on_train_batch_start`; what it refills reaches `training_step`.
+(N, K) probabilities. A callback may refill that list in `on_train_batch_start`: what it refills reaches
+`training_step`, what it returns is dropped.
 
 Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
 """
@@ -53,7 +54,7 @@ class Classifier(L.LightningModule):
     `Classifier(network)` brings a foreign network (all of timm, say) to the same tricks, data and recipes.
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
-    `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, for K > 5, `top5`.
+    `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
 
     Args:
         network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
@@ -251,7 +252,7 @@ class Classifier(L.LightningModule):
 
 
 class Stages(nn.Sequential):
-    """A sequence of stages with the keys of timm (`stages.0`, ...), which also answers by name, as `Classifier.stages`."""
+    """Stages with the keys of timm (`stages.0`, ...) that also answer by name, as `Classifier.stages` does."""
 
     def keys(self) -> list[str]:
         return [f"stage{i}" for i in range(1, len(self) + 1)]

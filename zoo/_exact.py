@@ -30,11 +30,11 @@ def global_seed() -> int:
 class ExactResume(L.Callback):
     """Makes every random draw of training a function of (seed, epoch, batch, rank). In every run by itself.
 
-    Goes to the front of the callbacks, before any trick draws, and reseeds torch at each batch; carries half-accumulated
-    gradients through a checkpoint. Together with a loader that keeps its position (`datamodules`), a run resumed from
-    any checkpoint that Lightning normally writes ends with the same bits on CPU. Two exceptions: gradients half-way
-    through an accumulation are kept for one process only, and a checkpoint written in the middle of an optimizer step
-    (by an exception there) has counted its batch twice in the batch norms.
+    Goes to the front of the callbacks, before any trick draws, and reseeds torch at each batch; carries
+    half-accumulated gradients through a checkpoint. Together with a loader that keeps its position (`datamodules`), a
+    run resumed from any checkpoint that Lightning normally writes ends with the same bits on CPU. Two exceptions:
+    gradients half-way through an accumulation are kept for one process only, and a checkpoint written in the middle of
+    an optimizer step (by an exception there) counts its batch twice in the batch norms.
     """
 
     half: dict[str, torch.Tensor] | None = None

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info
 class GracefulStop(L.Callback):
     """Turns the first SIGINT of a `fit` into `trainer.should_stop`; the second is Lightning's. In every run by itself.
 
-    Lightning alone leaves by `SystemExit`, without validation, checkpoint or `on_train_end`; in a notebook the cell dies.
-    With it, the running batch is finished, validation and the callbacks run, and `fit` returns. Signals reach Python's
-    main thread only, and with several processes each would stop at another batch: in both cases nothing is changed.
+    Lightning alone leaves by `SystemExit`, without validation, checkpoint or `on_train_end`; in a notebook the cell
+    dies. With it, the running batch is finished, validation and the callbacks run, and `fit` returns. Signals reach
+    Python's main thread only, and several processes would each stop at another batch: both are left to Lightning.
     """
 
     _old: Any = None

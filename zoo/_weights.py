@@ -36,7 +36,7 @@ def load_into(model: "Classifier", source: str | Path) -> None:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is cut short, carries code, or its weights are of another network; says which and what to do.
+        ValueError: the file is cut short, carries code, or is of another network; says which and what to do.
     """
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
@@ -188,7 +188,8 @@ def load(path: str | Path, average: str | None = None) -> "Classifier":
 
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("model")
-    if name not in zoo.__all__:
+    foreign = name == "Classifier" and "network" in checkpoint["hyper_parameters"]  # a timm network, made by its name
+    if name not in zoo.__all__ and not foreign:
         raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
     model = getattr(zoo, name)(**_arguments(checkpoint))
     model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))

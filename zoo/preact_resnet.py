@@ -1,15 +1,16 @@
 """Pre-activation ResNet: batch norm and ReLU before each convolution, so that the shortcuts stay pure identities.
 
 Paper:    Identity Mappings in Deep Residual Networks (He, Zhang, Ren, Sun; ECCV 2016) https://arxiv.org/abs/1603.05027
-Code:     https://github.com/KaimingHe/resnet-1k-layers (the authors', CIFAR); keys and functions of timm 1.0 `resnetv2_*`
-Block:    y = x + F(x);  F basic: BN ReLU conv3x3, twice;  bottleneck: BN ReLU 1x1 (w), BN ReLU 3x3 (w), BN ReLU 1x1 (4w).
-          Where the shape changes: y = W ReLU BN x + F(x), W a 1x1 convolution, the BN and ReLU shared with F
-Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32) -BN ReLU-> (N, K), e = 1 basic, 4 bottleneck;
-          CIFAR rows: (N, 16, H, W) -> (N, 64e, H/4, W/4) -> (N, K)
+Code:     https://github.com/KaimingHe/resnet-1k-layers (the authors', CIFAR); keys and functions of timm 1.0
+          `resnetv2_*`
+Block:    y = x + F(x);  F basic: BN ReLU conv3x3, twice;  bottleneck: BN ReLU 1x1 (w), BN ReLU 3x3 (w), BN ReLU 1x1
+          (4w). Where the shape changes: y = W ReLU BN x + F(x), W a 1x1 convolution, the BN and ReLU shared with F
+Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32) -BN ReLU-> (N, K), e = 1 basic, 4
+          bottleneck;  CIFAR rows: (N, 16, H, W) -> (N, 64e, H/4, W/4) -> (N, K)
 Defaults: training arguments of `Classifier`; He initialisation, fan-out (fb.resnet.torch)
-Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride in the 3x3 (as timm), CIFAR bottlenecks in the
-          first 1x1 (as the authors). 110 takes projection shortcuts, where the paper does not say. The small-image stem of
-          ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
+Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride in the 3x3 (as timm), CIFAR bottlenecks
+          in the first 1x1 (as the authors). 110 takes projection shortcuts, where the paper does not say. The
+          small-image stem of ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
 """
 
 from collections import OrderedDict

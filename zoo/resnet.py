@@ -1,7 +1,7 @@
 """ResNet: blocks that learn what to add to their input; with the tweaks B, C and D of the Bag of Tricks.
 
 Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVPR 2016) https://arxiv.org/abs/1512.03385
-          Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, fig. 2
+          Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 4
 Code:     https://github.com/KaimingHe/deep-residual-networks (the authors', Caffe prototxt); keys and functions of
           torchvision 0.29 `resnet*` (18, 34, -B) and of timm 1.0 `resnet*c`, `resnet*d` (-C, -D)
 Block:    y = ReLU(F(x) + shortcut(x));  F basic: BN conv3x3 ReLU BN conv3x3;  bottleneck: 1x1 (w), 3x3 (w), 1x1 (4w)
@@ -10,9 +10,9 @@ Block:    y = ReLU(F(x) + shortcut(x));  F basic: BN conv3x3 ReLU BN conv3x3;  b
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32) -> (N, K), e = 1 basic, 4 bottleneck;
           CIFAR rows: (N, 16, H, W) -> (N, 64, H/4, W/4) -> (N, K)
 Defaults: training arguments of `Classifier`, from the ImageNet section; He initialisation, fan-out (fb.resnet.torch)
-Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (projection) shortcuts; the plain ones option A.
-          For images of up to 64 px the stem of the ImageNet rows is one 3x3 (three in C, D) of stride 1 without pooling,
-          as the CIFAR literature has it; not in the papers.
+Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (projection) shortcuts, the plain ones option
+          A. For images of up to 64 px the stem of the ImageNet rows is one 3x3 (three in C, D) of stride 1 without
+          pooling, as the CIFAR literature has it; not in the papers.
 """
 
 import torch.nn.functional as F
@@ -183,7 +183,7 @@ def stage(block: type, c_in: int, w: int, depth: int, stride: int, shortcut: str
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, kind: str) -> nn.Module:
-    """Option A (pad), option B (project), or tweak D (average, then project): (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    """Option A (pad), B (project) or tweak D (average, project): (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     if kind == "A":
         return PadShortcut(c_out - c_in, stride)
     if kind == "B":

@@ -3,7 +3,7 @@
 Paper:    CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al.; ICCV 2019)
           https://arxiv.org/abs/1905.04899, equations 1 and 2
 Code:     https://github.com/clovaai/CutMix-PyTorch (the authors')
-Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of W sqrt(1 - lam) by H sqrt(1 - lam) px, cut at the border,
+Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of W sqrt(1 - lam) by H sqrt(1 - lam) px, cut at the edge,
           y' = lam y + (1 - lam) y[perm]      centre uniform over the pixels; lam ~ Beta(alpha, alpha), one draw per
                                               batch, then set to the share of pixels that M keeps
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)

@@ -30,7 +30,7 @@ class MixUp(Trick):
     """Mixes every training batch. Validation and test batches are untouched. Works on any LightningModule.
 
     Args:
-        alpha: shape of the Beta distribution, > 0, or a `Schedule`. Near 0: almost no mixing; 1: `lam` uniform on [0, 1].
+        alpha: shape of the Beta distribution, > 0, or a `Schedule`. Near 0: almost no mixing; 1: `lam` uniform.
 
     Raises:
         ValueError: unless alpha > 0.

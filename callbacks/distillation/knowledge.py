@@ -30,7 +30,7 @@ class KnowledgeDistillation(Trick):
     """Adds the teacher's word to whatever the loss is before it in the list.
 
     Args:
-        teacher: a trained network, images -> logits, or the path of a checkpoint of a zoo model. Stays out of checkpoints.
+        teacher: a trained network, images -> logits, or the path of a zoo model's checkpoint. Stays out of checkpoints.
         T: temperature, > 0, or a `Schedule`.
         weight: a, share of the teacher's term, in (0, 1], or a `Schedule`.
         normalization: (mean, std) that the teacher was trained with, if the data has others.

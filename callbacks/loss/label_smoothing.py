@@ -1,7 +1,7 @@
 """Label smoothing: take a little probability from the right class and give it to the others.
 
 Paper:    Rethinking the Inception Architecture (Szegedy et al.; CVPR 2016) https://arxiv.org/abs/1512.00567, section 7
-          Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, eq. 3
+          Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 5.2
 Code:     torch.nn.CrossEntropyLoss(label_smoothing=) and GluonCV's training script: the first reading
 Equation: "torch": q = (1 - eps) y + eps / K             (Szegedy et al., PyTorch, timm, GluonCV)
           "paper": q = (1 - eps) y + eps (1 - y) / (K - 1)    (Bag of Tricks);  eps_torch = eps_paper K / (K - 1)

@@ -6,7 +6,7 @@ Code:     torchvision `resnet50(zero_init_residual=True)`; GluonCV `--last-gamma
 Equation: y = x + BN(F(x)),  BN(z) = gamma z^ + beta,  gamma = 0 at the start
 Shapes:   gamma (C,) of the last norm of each residual block
 Defaults: none to choose
-Differs:  nothing. A block is a module with a `downsample` (as ours, torchvision's and timm's are), which ends in a norm.
+Differs:  nothing. A block is a module with a `downsample` (as ours, torchvision's and timm's are) that ends in a norm.
 """
 
 import lightning as L
@@ -19,11 +19,13 @@ from callbacks.network._initialise import is_fresh
 
 def last_norms(network: nn.Module) -> list[_NormBase]:
     """The norm that ends each residual block; none for blocks that end in a convolution (pre-activation)."""
-    blocks = (m for m in network.modules() if hasattr(m, "downsample"))
-    ends = (
-        [c for n, c in b.named_children() if n != "downsample" and isinstance(c, _NormBase | nn.Conv2d)] for b in blocks
-    )
-    return [layers[-1] for layers in ends if layers and isinstance(layers[-1], _NormBase)]
+    found = []
+    for block in (m for m in network.modules() if hasattr(m, "downsample")):
+        branch = [child for name, child in block.named_children() if name != "downsample"]
+        layers = [child for child in branch if isinstance(child, _NormBase | nn.Conv2d)]
+        if layers and isinstance(layers[-1], _NormBase):
+            found.append(layers[-1])
+    return found
 
 
 class ZeroGamma(Trick):

@@ -1,7 +1,7 @@
 """Cosine decay of the learning rate, after a linear warm-up.
 
-Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, eq. 1
-          and section 3.1; from SGDR (Loshchilov, Hutter; ICLR 2017) https://arxiv.org/abs/1608.03983, eq. 5
+Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 3.1
+          and 5.1; from SGDR (Loshchilov, Hutter; ICLR 2017) https://arxiv.org/abs/1608.03983, eq. 5
 Code:     GluonCV `LRScheduler`; torch.optim.lr_scheduler.CosineAnnealingLR
 Equation: batch i = 1 .. m of the warm-up:  eta_i = i eta / m
           then, t = 0 .. T - 1:             eta_t = (1 + cos(pi t / T)) eta / 2,   T without the warm-up

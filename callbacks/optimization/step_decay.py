@@ -1,6 +1,6 @@
 """Step decay: divide the learning rate by a constant at given times, after a linear warm-up.
 
-Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385, section 4
+Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385, 3.4;
           the baseline of Bag of Tricks (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, section 2.1
 Code:     torch.optim.lr_scheduler.MultiStepLR
 Equation: eta_t = eta gamma^n,  n = number of milestones <= t;   warm-up, batch i = 1 .. m: eta_i = i eta / m
