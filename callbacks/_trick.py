@@ -44,8 +44,8 @@ def needs_on_loss(trick: L.Callback, model: L.LightningModule) -> None:
         return
     name = type(trick).__name__
     raise TypeError(
-        f"{name} changes the loss through `on_loss`, which {type(model).__name__} does not call. Either wrap its "
-        "network, zoo.Classifier(network); or in its training_step make step = zoo.Step(images, targets, logits, loss), call "
+        f"{name} changes the loss through `on_loss`, which {type(model).__name__} does not call. Wrap its network in "
+        "zoo.Classifier(network); or in its training_step make step = zoo.Step(images, targets, logits, loss), call "
         "on_loss(self, step) of each callback that has it, return step.loss, and set calls_on_loss = True on the class"
     )
 

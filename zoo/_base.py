@@ -7,7 +7,7 @@ A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised
 Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -36,15 +36,20 @@ class Step:
         images: (N, C, H, W), as the network saw them.
         targets: (N,) class indices or (N, K) probabilities, as the loss takes them.
         logits: (N, K).
-        loss: scalar, what will be differentiated. Starts as the cross-entropy; tricks replace it or add to it.
-        extras: what the network gives in training only (auxiliary logits, keep decisions, ...), by name.
+        loss: scalar, what will be differentiated. Starts as the cross-entropy; tricks replace it (`over_heads`) or add.
+        extras: what the network gives in training only (keep decisions, a distillation token's logits, ...), by name.
+            `"aux"`: the auxiliary heads, a list of (weight, logits (N, K)), which count in the loss.
     """
 
     images: Tensor
     targets: Tensor
     logits: Tensor
-    loss: Tensor
+    loss: Tensor | None
     extras: dict[str, Any] = field(default_factory=dict)
+
+    def over_heads(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
+        """`loss` of the logits, plus that of each auxiliary head times its weight."""
+        return loss(self.logits) + sum(weight * loss(logits) for weight, logits in self.extras.get("aux", ()))
 
 
 class Classifier(L.LightningModule):
@@ -127,7 +132,8 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = self._checked(batch, batch_idx)
         logits, extras = split_outputs(self(images))
-        step = Step(images, targets, logits, F.cross_entropy(logits, targets), extras)
+        step = Step(images, targets, logits, None, extras)
+        step.loss = step.over_heads(lambda z: F.cross_entropy(z, targets))
         for trick in self.trainer.callbacks:
             if hasattr(trick, "on_loss"):
                 trick.on_loss(self, step)

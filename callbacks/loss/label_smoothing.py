@@ -65,4 +65,4 @@ class LabelSmoothing(Trick):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         targets = probabilities(step.targets, step.logits.shape[1])
         step.targets = smooth(targets, rate_now(self.eps, model.trainer), self.reading)
-        step.loss = F.cross_entropy(step.logits, step.targets)
+        step.loss = step.over_heads(lambda z: F.cross_entropy(z, step.targets))
