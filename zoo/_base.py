@@ -17,10 +17,11 @@ import lightning as L
 import timm
 import torch
 import torch.nn.functional as F
+from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo import _weights
+from zoo import _complexity, _weights
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
 from zoo._stop import GracefulStop
@@ -230,6 +231,15 @@ class Classifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.fresh = False
+
+    # ---- cost
+
+    def summary_table(self, image_size: int | None = None) -> Table:
+        """Output shape, memory, parameters and multiply-adds of every layer for one image; `rich.print` shows it."""
+        size = image_size or self.image_size
+        if size is None:
+            raise ValueError("how large are the images? summary_table(image_size=...)")
+        return _complexity.table(_complexity.costs(self, size), f"{type(self).__name__}, {size} x {size} px")
 
     # ---- files
 
