@@ -1,0 +1,8 @@
+"""Image data as LightningDataModules: `from datamodules import CIFAR10`."""
+
+from datamodules._base import ImageData as ImageData
+from datamodules.cifar import CIFAR10, CIFAR100
+from datamodules.digits import Digits
+from datamodules.folder import ImageFolder
+
+__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder"]

@@ -1,0 +1,178 @@
+"""The contract of all data modules: a batch is a list [images, targets], as bytes until it is where the network is."""
+
+import os
+import warnings
+from itertools import islice
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules._loader import ResumableLoader
+from datamodules._order import Order
+from datamodules._show import draw
+from datamodules._split import stratified_split, validation_count
+from datamodules._tensor import normalise
+
+
+class ImageData(L.LightningDataModule):
+    """Abstract. A subclass has `classes` and `image_size`, `mean` and `std`, and makes its sets in `image_set`.
+
+    The loaders give [uint8 (N, 3, H, W) in channels_last order, int64 (N,)]; `on_after_batch_transfer`, which Lightning
+    calls on the network's device, makes of the images float32, (images / 255 - mean) / std.
+
+    The seed of order and augmentation is that of `L.seed_everything` (else 0), read when a fit begins, saved in the
+    checkpoint and restored from it. A run that is stopped in the middle of an epoch goes on with the very next batch.
+    Training leaves out the images that do not fill a batch on each process, others each epoch; evaluation sees each
+    image once.
+
+    Args:
+        batch_size: images a batch and process.
+        val_split: how many of the training images are for validation: a fraction in [0, 1) or a count; every class in
+            proportion. 0 trains on all of them and there is no validation: the test images are never used instead.
+        split_seed: of that choice. It is not the seed of the run, so that runs of several seeds share one split.
+        num_workers: processes that prepare batches; the batches are the same for any number.
+
+    Attributes:
+        train_set, val_set, test_set: the data sets, after `setup`.
+        train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used.
+        seed: of order and augmentation.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __init__(
+        self, batch_size: int = 128, *, val_split: float | int = 0.1, split_seed: int = 0, num_workers: int = 0
+    ):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if val_split < 0 or (isinstance(val_split, float) and val_split >= 1):
+            raise ValueError(f"val_split must be a fraction in [0, 1) or a count of images, got {val_split}")
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.val_split, self.split_seed = val_split, split_seed
+        self.seed = 0
+        self.train_set = self.val_set = self.test_set = None
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def image_set(self, part: str) -> Dataset | None:
+        """The set of "train" (augmented), "val" or "test"; None if the data has no such part.
+
+        It has `targets` (n,) int64, gives a batch for a list of `Order`'s items in `__getitems__`, and in `plain()` a
+        copy of itself without augmentation.
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        if stage in ("fit", None):
+            self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        if stage in ("fit", "validate", None):
+            self._load_training()
+        if stage in ("test", None) and self.test_set is None:
+            self.test_set = self.image_set("test")
+
+    def _load_training(self) -> None:
+        if self.train_set is not None:
+            return
+        self.train_set, self.val_set = self.image_set("train"), self.image_set("val")
+        if self.val_set is not None:  # the data comes with a validation set of its own
+            self.train_indices, self.val_indices = torch.arange(len(self.train_set)), torch.arange(len(self.val_set))
+            return
+        count = validation_count(self.val_split, len(self.train_set))
+        self.train_indices, self.val_indices = stratified_split(self.train_set.targets, count, self.split_seed)
+        self.val_set = self.train_set.plain()
+
+    def train_dataloader(self) -> ResumableLoader:
+        self._check_that_it_is_set_up()
+        order = Order(self.train_indices, shuffle=True, seed=self.seed)
+        if len(order) < self.batch_size:
+            raise ValueError(f"batch_size={self.batch_size} is more than the {len(order)} training images: lower it")
+        loader = self._loader(ResumableLoader, self.train_set, order)
+        if self.trainer is not None:
+            loader.finished = lambda: self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return loader
+
+    def val_dataloader(self) -> DataLoader | list:
+        self._check_that_it_is_set_up()
+        if len(self.val_indices) == 0:
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's; it is meant
+            return []
+        return self._loader(DataLoader, self.val_set, Order(self.val_indices, shuffle=False))
+
+    def test_dataloader(self) -> DataLoader:
+        if self.test_set is None:
+            name = type(self).__name__
+            raise RuntimeError(
+                f'{name} has no test images, or setup("test") was not called: validate, or call it first'
+            )
+        return self._loader(DataLoader, self.test_set, Order(torch.arange(len(self.test_set)), shuffle=False))
+
+    def _check_that_it_is_set_up(self) -> None:
+        if self.train_set is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name} is not set up: hand it to a Trainer, or call prepare_data() and setup() first")
+
+    def _loader(self, kind: type[DataLoader], images: Dataset, order: Order) -> DataLoader:
+        return kind(
+            images,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=order.shuffle,
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # a loader takes a number of it at each start: not of the run's generator
+        )
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
+        """uint8 images become float, normalised, in the precision of the trainer; float images stay as they are."""
+        images, targets = batch
+        if images.dtype != torch.uint8:
+            return batch
+        images = normalise(images, self.mean, self.std)
+        if self.trainer is not None:  # Lightning has cast the batch already, when it was bytes
+            images = self.trainer.precision_plugin.convert_input(images)
+        return [images, targets]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.seed = state_dict["seed"]
+
+    def show_batch(self, n: int = 16, batch: list[Tensor] | None = None):
+        """Draws what the network sees: augmented images, with their classes.
+
+        Args:
+            n: at most how many images.
+            batch: one to draw, of bytes or normalised, with targets (N,) or (N, K) probabilities (mixup); None for the
+                first images of the first training epoch.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes; pyplot is not touched.
+        """
+        if batch is None:
+            if self.train_set is None:
+                self.prepare_data()
+                self.setup("fit")
+            order = Order(self.train_indices, shuffle=True, seed=self.seed)
+            batch = self.train_set.__getitems__(list(islice(order, n)))
+        images, targets = batch[0][:n].detach().cpu(), batch[1][:n].detach().cpu()
+        if images.is_floating_point():
+            mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
+            images = ((images.float() * std + mean) * 255).round().clamp(0, 255).byte()
+        return draw(images, targets, self.classes)
+
+
+def _as_it_is(batch: list[Tensor]) -> list[Tensor]:
+    """The data set gives whole batches: nothing to collate. A function of the module because workers pickle it."""
+    return batch

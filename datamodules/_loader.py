@@ -1,0 +1,60 @@
+"""A DataLoader that goes on in the middle of an epoch, at exactly the next batch."""
+
+from collections.abc import Callable, Iterator
+
+from torch.utils.data import DataLoader
+
+
+class ResumableLoader(DataLoader):
+    """Needs `sampler=Order(...)`. Lightning stores and restores its state with the training loop's.
+
+    The state is a position, modulo the epoch's length, so that "all of epoch 3" is "none of epoch 4"; a position of
+    6 of 6 would give the resumed run an empty epoch. `finished` tells how many batches of this epoch are done: set by
+    the data module to Lightning's own count, which is right in every hook. Without it (no Trainer) the batches handed
+    out are counted; what workers have prepared beyond that counts in neither.
+    """
+
+    finished: Callable[[], int] | None = None
+    _handed_out = 0
+    _resume_at = (0, 0)  # epoch, batch
+
+    @property
+    def _epoch(self) -> int:
+        return getattr(self.sampler, "epoch", 0)  # Trainer(overfit_batches=...) puts in a sampler without epochs
+
+    @property
+    def _shape(self) -> dict[str, int]:
+        """What must not change in the middle of an epoch."""
+        world = getattr(self.sampler, "num_replicas", 1)
+        return {"batch_size": self.batch_size, "processes": world, "images": len(self.sampler)}
+
+    def __iter__(self) -> Iterator:
+        # A generator on purpose: Lightning calls iter() before set_epoch(), and workers start to read at iter().
+        epoch, batch = self._resume_at
+        self._handed_out, self._resume_at = batch if epoch == self._epoch else 0, (0, 0)
+        self.sampler.start = self._handed_out * self.batch_size
+        for images_and_targets in super().__iter__():
+            self._handed_out += 1
+            yield images_and_targets
+
+    def state_dict(self) -> dict[str, int]:
+        """The next batch, and what it depends on."""
+        done = self._handed_out if self.finished is None else self.finished()
+        epochs, batch = divmod(done, len(self))
+        return {"epoch": self._epoch + epochs, "batch": batch, **self._shape}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Makes the next `iter()` start there.
+
+        Raises:
+            ValueError: in the middle of an epoch, with another batch size, number of processes or of images.
+        """
+        for name, now in self._shape.items():
+            if state["batch"] > 0 and state[name] != now:
+                raise ValueError(
+                    f"the checkpoint was written in the middle of an epoch with {name}={state[name]}, this run has "
+                    f"{name}={now}: resume with the same, or from a checkpoint of an epoch's end"
+                )
+        self._resume_at, self._handed_out = (state["epoch"], state["batch"]), state["batch"]
+        if hasattr(self.sampler, "set_epoch"):
+            self.sampler.set_epoch(state["epoch"])
