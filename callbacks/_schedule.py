@@ -26,22 +26,24 @@ def parse_time(time: Time) -> tuple[float, str]:
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run. Raises ValueError if the run has no end."""
+    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end."""
+    if trainer.train_dataloader is None:  # in `on_fit_start`; Lightning does it in the next line if max_epochs is set
+        trainer.fit_loop.setup_data()
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
     return total
 
 
-def in_steps(time: Time, trainer: L.Trainer) -> float:
-    """A time as optimizer steps since the start of the run."""
+def in_steps(time: Time, trainer: L.Trainer) -> int:
+    """A time as optimizer steps since the start of the run, rounded to whole ones."""
     number, unit = parse_time(time)
     if unit == "st":
-        return number
+        return round(number)
+    total = total_steps(trainer)
     if unit == "dur":
-        return number * total_steps(trainer)
-    total_steps(trainer)  # sets up the loaders, so that the next line has a number
-    return number * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        return round(number * total)
+    return round(number * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
 
 
 class Schedule(ABC):

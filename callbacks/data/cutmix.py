@@ -8,7 +8,8 @@ Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of W sqrt(1 - lam) 
                                               batch, then set to the share of pixels that M keeps
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
 Defaults: alpha = 1 (section 3.1); p = 1 (the authors' command for ImageNet; .5 for CIFAR)
-Differs:  the authors mix the two losses; we mix the targets, which is the same number.
+Differs:  the authors mix the two losses; we mix the targets, which is the same number. Their box and
+          torchvision's lose a pixel where a side is odd; ours, as timm's now, does not.
 """
 
 import lightning as L
@@ -18,6 +19,7 @@ from torch import Tensor
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
+from callbacks.data._share import beta_share
 from zoo._base import classes_of
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
@@ -63,8 +65,7 @@ class CutMix(Trick):
         if torch.rand(()).item() >= rate_now(self.p, trainer):
             return
         images, targets = batch
-        alpha = rate_now(self.alpha, trainer)
-        lam = torch.distributions.Beta(alpha, alpha).sample().item()
+        lam = beta_share(rate_now(self.alpha, trainer))
         height, width = images.shape[-2:]
         row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))
         perm = torch.randperm(len(images), device=images.device)

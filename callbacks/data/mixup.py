@@ -18,6 +18,7 @@ from torch import Tensor
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
+from callbacks.data._share import beta_share
 from zoo._base import classes_of
 
 
@@ -43,7 +44,6 @@ class MixUp(Trick):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         images, targets = batch
-        alpha = rate_now(self.alpha, trainer)
-        lam = torch.distributions.Beta(alpha, alpha).sample().item()
+        lam = beta_share(rate_now(self.alpha, trainer))
         perm = torch.randperm(len(images), device=images.device)
         batch[:] = mixup(images, probabilities(targets, classes_of(model)), lam, perm)

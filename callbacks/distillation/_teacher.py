@@ -43,8 +43,8 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, step: Step) -> Tensor:
-        """(N, K) for the step's images. Tricks that share a teacher share its answer."""
-        key = f"teacher {id(self.network)}"
+        """(N, K) for the step's images. Tricks that share a teacher and its normalisation share its answer."""
+        key = f"teacher {id(self.network)} {self.normalization}"
         if key not in step.extras:
             images = step.images if self.normalization is None else step.images * self.scale + self.shift
             step.extras[key] = self.network(images)

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._taps import Taps
 from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
 from callbacks.distillation._teacher import Teacher
@@ -48,7 +48,7 @@ class AttentionTransfer(Trick):
         normalization: (mean, std) that the teacher was trained with, if the data has others.
 
     Raises:
-        ValueError: for an argument out of its range, or a stage that one of the two has not.
+        ValueError: for an argument out of its range, a stage that one of the two has not, or none in common.
         TypeError: for a LightningModule without stages or `on_loss`; says what to add.
     """
 
@@ -61,7 +61,7 @@ class AttentionTransfer(Trick):
         normalization: tuple | None = None,
     ):
         for value in rate_values(beta):
-            needs_range(self, "beta", value, 0, float("inf"), open_low=isinstance(beta, float))
+            needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         needs_range(self, "p", p, 0, float("inf"), open_low=True)
         self.teacher, self.stages, self.beta, self.p, self.normalization = teacher, stages, beta, p, normalization
         self._teacher = Teacher(teacher, normalization)
@@ -71,6 +71,8 @@ class AttentionTransfer(Trick):
         theirs = needs_stages(self, self._teacher.network, self.stages)
         names = self.stages or [name for name in needs_stages(self, model, None) if name in theirs]
         self._names = needs_stages(self, model, names)
+        if not self._names:
+            raise ValueError(f"{type(self).__name__}: student and teacher have no stage in common: name them alike")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, None)  # attention needs no common classes
@@ -82,6 +84,9 @@ class AttentionTransfer(Trick):
         A_S, A_T = self._student_taps.take(), self._teacher_taps.take()
         terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p) for name in self._names])
         step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if hasattr(self, "_student_taps"):

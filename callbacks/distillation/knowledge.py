@@ -14,10 +14,11 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_on_loss, needs_range
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
+from zoo._base import classes_of
 
 
 def soft_loss(z: Tensor, v: Tensor, T: float) -> Tensor:
@@ -46,7 +47,7 @@ class KnowledgeDistillation(Trick):
         for value in rate_values(T):
             needs_range(self, "T", value, 0, float("inf"), open_low=True)
         for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, 1, open_low=isinstance(weight, float))
+            needs_range(self, "weight", value, 0, 1, open_low=not isinstance(weight, Schedule))
         self.teacher, self.T, self.weight, self.normalization = teacher, T, weight, normalization
         self._teacher = Teacher(teacher, normalization)
 
@@ -54,7 +55,7 @@ class KnowledgeDistillation(Trick):
         needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._teacher.join(trainer, model, model.num_classes)
+        self._teacher.join(trainer, model, classes_of(model))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         T, a = rate_now(self.T, model.trainer), rate_now(self.weight, model.trainer)

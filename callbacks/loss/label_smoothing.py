@@ -15,7 +15,7 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_on_loss, needs_range
 from zoo import Step
@@ -37,7 +37,7 @@ class LabelSmoothing(Trick):
     Put it before tricks that add to the loss (distillation, penalties): it refuses to wipe out what they added.
 
     Args:
-        eps: probability taken from the right class, in (0, 1), or a `Schedule`.
+        eps: probability taken from the right class, in (0, 1], or a `Schedule`.
         reading: "torch" or "paper", see the equation.
 
     Raises:
@@ -49,7 +49,7 @@ class LabelSmoothing(Trick):
 
     def __init__(self, eps: Rate = 0.1, reading: str = "torch"):
         for value in rate_values(eps):
-            needs_range(self, "eps", value, 0, 1, open_low=isinstance(eps, float | int))
+            needs_range(self, "eps", value, 0, 1, open_low=not isinstance(eps, Schedule))
         self.eps = eps
         self.reading = known(reading, READINGS, "LabelSmoothing")
 

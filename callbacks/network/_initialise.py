@@ -1,24 +1,35 @@
 """Initialisation happens once, on a fresh network: never on weights that were loaded or trained."""
 
-from collections.abc import Callable
+from abc import abstractmethod
 
 import lightning as L
-import torch
 from lightning.pytorch.utilities import rank_zero_info
-from torch import nn
+from torch import Tensor, nn
+
+from callbacks._trick import Trick, refuse_second
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
-def initialise(trick: L.Callback, model: L.LightningModule, draw: Callable[[torch.Tensor], object]) -> None:
-    """Draws the weight of every convolution and linear layer anew, and sets its bias to 0; norms stay as they are."""
-    if not is_fresh(trick, model):
-        return
-    for layer in model.modules():
-        if isinstance(layer, LAYERS):
-            draw(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+class Initialise(Trick):
+    """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0."""
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks, Initialise, "both draw the weights")
+        if stage != "fit" or not is_fresh(self, model):
+            return
+        for layer in model.modules():
+            if isinstance(layer, LAYERS):
+                self.draw(layer.weight)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        model.fresh = False  # a Classifier knows by itself, other modules do not
+
+    @abstractmethod
+    def draw(self, weight: Tensor) -> None:
+        """Fills a weight in place."""
 
 
 def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:

@@ -8,32 +8,26 @@ Defaults: mode "fan_in", the paper's choice; fb.resnet.torch and torchvision tak
 Differs:  the last linear layer is drawn like all others; norms stay as they are.
 """
 
-import lightning as L
 from torch import Tensor, nn
 
-from callbacks._trick import Trick
-from callbacks.network._initialise import initialise
+from callbacks.network._initialise import Initialise
 from zoo._base import known
 
 MODES = ("fan_in", "fan_out")
 
 
-class Kaiming(Trick):
+class Kaiming(Initialise):
     """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
 
     Args:
         mode: "fan_in" keeps the variance of the signals, "fan_out" that of the gradients.
 
     Raises:
-        ValueError: for another mode.
+        ValueError: for another mode, or a second trick that draws the weights.
     """
 
     def __init__(self, mode: str = "fan_in"):
         self.mode = known(mode, MODES, "Kaiming")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        def draw(weight: Tensor) -> None:
-            nn.init.kaiming_normal_(weight, mode=self.mode, nonlinearity="relu")
-
-        if stage == "fit":
-            initialise(self, model, draw)
+    def draw(self, weight: Tensor) -> None:
+        nn.init.kaiming_normal_(weight, mode=self.mode, nonlinearity="relu")

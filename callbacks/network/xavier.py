@@ -10,19 +10,20 @@ Defaults: none to choose
 Differs:  fans of a convolution are k^2 C (the paper has dense layers only); norms stay as they are.
 """
 
-import lightning as L
-from torch import nn
+from torch import Tensor, nn
 
-from callbacks._trick import Trick
-from callbacks.network._initialise import initialise
+from callbacks.network._initialise import Initialise
 
 
-class Xavier(Trick):
-    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message."""
+class Xavier(Initialise):
+    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
+
+    Raises:
+        ValueError: for a second trick that draws the weights.
+    """
 
     def __init__(self):
         pass
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            initialise(self, model, nn.init.xavier_uniform_)
+    def draw(self, weight: Tensor) -> None:
+        nn.init.xavier_uniform_(weight)

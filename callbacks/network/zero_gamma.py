@@ -45,3 +45,6 @@ class ZeroGamma(Trick):
         if stage == "fit" and is_fresh(self, model):
             for norm in norms:
                 nn.init.zeros_(norm.weight)
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        model.fresh = False  # a Classifier knows by itself, other modules do not

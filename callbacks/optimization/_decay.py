@@ -21,24 +21,22 @@ class Decay(Trick):
         refuse_second(self, trainer.callbacks, Decay, "both set the learning rate")
         if self.warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {self.warmup_epochs}")
-        if stage == "fit" and trainer.max_epochs and 0 < trainer.max_epochs <= self.warmup_epochs:
-            raise ValueError(
-                f"{self.warmup_epochs} epochs of warm-up leave nothing of max_epochs={trainer.max_epochs}: "
-                "train longer or warm up for less"
-            )
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if trainer.lr_scheduler_configs:
             raise ValueError(
                 f"{type(self).__name__} and the model's own scheduler both set the learning rate: keep one"
             )
+        self.total = total_steps(trainer)
+        self.warmup = in_steps(self.warmup_epochs, trainer)
+        if 0 < self.total <= self.warmup:
+            raise ValueError(
+                f"{self.warmup_epochs} epochs of warm-up are {self.warmup} optimizer steps of {self.total} and leave "
+                "nothing: train longer or warm up for less"
+            )
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
                 group.setdefault("initial_lr", group["lr"])
-
-    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.total = total_steps(trainer)
-        self.warmup = in_steps(self.warmup_epochs, trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         step = trainer.global_step

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
 from zoo._base import classes_of
 from zoo._scores import Scores
@@ -40,7 +40,7 @@ class EMA(Trick):
 
     def __init__(self, decay: Rate = 0.999):
         for value in rate_values(decay):
-            needs_range(self, "decay", value, 0, 1, open_low=isinstance(decay, float))
+            needs_range(self, "decay", value, 0, 1, open_low=not isinstance(decay, Schedule))
             if value == 1:
                 raise ValueError("EMA: a decay of 1 never moves; it must be below 1, such as 0.999")
         self.decay = decay
@@ -59,7 +59,8 @@ class EMA(Trick):
         """After a resume has restored both sets of weights."""
         live = model.state_dict()
         self.average = {k: (self.average or live)[k].to(v.device, copy=True) for k, v in live.items()}
-        self._floats = [(self.average[k], v) for k, v in live.items() if v.is_floating_point()]
+        floats = [k for k, v in live.items() if v.is_floating_point()]
+        self._averages, self._weights = [self.average[k] for k in floats], [live[k] for k in floats]
         self._counts = [(self.average[k], v) for k, v in live.items() if not v.is_floating_point()]
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -70,8 +71,7 @@ class EMA(Trick):
         if trainer.global_step == self._step:  # gradients are accumulating: no step was taken
             return
         self._step = trainer.global_step
-        averages, weights = zip(*self._floats, strict=True)
-        torch._foreach_lerp_(averages, weights, 1 - rate_now(self.decay, trainer))
+        torch._foreach_lerp_(self._averages, self._weights, 1 - rate_now(self.decay, trainer))
         for average, count in self._counts:
             average.copy_(count)
 
@@ -92,6 +92,7 @@ class EMA(Trick):
 
     def _start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self.average is not None:
+            self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
             self._agree(trainer)
             self._scores = Scores(classes_of(model), model.device)
 

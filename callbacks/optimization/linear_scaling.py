@@ -13,7 +13,7 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from callbacks._schedule import total_steps
-from callbacks._trick import Trick, needs_range
+from callbacks._trick import Trick, needs_range, refuse_second
 
 
 def images_per_step(trainer: L.Trainer) -> int:
@@ -34,7 +34,8 @@ class LinearScaling(Trick):
         base: batch size, in images, for which the model's `lr` is meant, > 0.
 
     Raises:
-        ValueError: if base <= 0, the batch size cannot be read, or the model has a scheduler of its own.
+        ValueError: if base <= 0, the batch size cannot be read, the model has a scheduler of its own, or a second
+            LinearScaling is listed.
     """
 
     def __init__(self, base: int = 256):
@@ -42,6 +43,7 @@ class LinearScaling(Trick):
         self.base = base
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        refuse_second(self, trainer.callbacks, LinearScaling, "both scale the learning rate")
         if trainer.lr_scheduler_configs:
             raise ValueError("LinearScaling cannot reach the base rates of the model's own scheduler: scale lr there")
         k = images_per_step(trainer) / self.base

@@ -36,8 +36,8 @@ class StepDecay(Decay):
         self.gamma = gamma
         self.warmup_epochs = warmup_epochs
 
-    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        super().on_train_start(trainer, model)
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
         self.drops = [in_steps(time, trainer) for time in self.milestones]
 
     def factor(self, step: int) -> float:

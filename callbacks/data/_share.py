@@ -1,0 +1,14 @@
+"""The random share of a mixed pair."""
+
+import torch
+
+
+def beta_share(alpha: float) -> float:
+    """lam ~ Beta(alpha, alpha), in [0, 1]: the share of one of two Gamma(alpha) draws.
+
+    In logarithms, Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha): below alpha = .03 the draws underflow in float32, and
+    torch.distributions.Beta then gives 1 / 2 where 0 or 1 is due.
+    """
+    gammas = torch.full((2,), alpha + 1.0)
+    logs = torch._standard_gamma(gammas).log() + torch.rand(2).log() / alpha
+    return (logs[0] - logs[1]).sigmoid().item()

@@ -1,0 +1,303 @@
+"""What every trick owes, over `callbacks.__all__`: a new one is tested here without a line of its own."""
+
+import copy
+import inspect
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.tuner import Tuner
+from torch import nn
+
+import callbacks
+from callbacks._trick import Trick
+from callbacks.optimization._decay import Decay
+from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
+from tests.conftest import TEACHERS, TinyNetwork, build_trick, tiny_classifier
+from zoo import Classifier
+
+every = pytest.mark.parametrize("name", callbacks.__all__)
+
+# another instance of the same trick, told apart by its arguments; those that are not here take none
+OTHERS = {
+    "AttentionTransfer": {"stages": ("stage1",), "beta": 10.0},
+    "CosineDecay": {"warmup_epochs": 0.5},
+    "CutMix": {"alpha": callbacks.Linear(1, 0.5), "p": 0.5},
+    "EMA": {"decay": 0.5},
+    "Kaiming": {"mode": "fan_out"},
+    "KnowledgeDistillation": {"T": callbacks.Cosine(4, 1), "weight": 0.5},
+    "LabelSmoothing": {"eps": callbacks.Steps(0, {"1ep": 0.2}), "reading": "paper"},
+    "LinearScaling": {"base": 128},
+    "MixUp": {"alpha": 0.2},
+    "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},
+}
+# Where a second of the same kind cannot hold.
+ONE_OF_A_KIND = {
+    "CosineDecay": "both set the learning rate",
+    "StepDecay": "both set the learning rate",
+    "LinearScaling": "both scale the learning rate",
+    "Kaiming": "both draw the weights",
+    "Xavier": "both draw the weights",
+}
+
+
+def build_other(name):
+    arguments = OTHERS.get(name, {})
+    teacher = {"teacher": tiny_classifier(width=5)} if name in TEACHERS else {}
+    return getattr(callbacks, name)(**teacher, **arguments)
+
+
+def fitted(trainer, name, data, model=None, **arguments):
+    """A run with the trick, after `fit`; it ended with finite weights that moved."""
+    model = model or fresh()
+    before = weights(model)
+    run = trainer(callbacks=[build_trick(name)], **arguments)
+    run.fit(model, data, data)
+    after = weights(model)
+    assert all(value.isfinite().all() for value in after.values())
+    assert any(not torch.equal(before[key], after[key]) for key in before)
+    return run
+
+
+def fresh(**training):
+    torch.manual_seed(0)
+    return tiny_classifier(**training)
+
+
+# ---- it trains
+
+
+@every
+def test_trains_and_validates(name, tiny_data, trainer):
+    run = fitted(trainer, name, tiny_data)
+    assert {"train/loss", "val/loss", "val/acc"} <= run.callback_metrics.keys()
+    assert run.global_step == 6
+
+
+@every
+def test_under_accumulation(name, tiny_data, trainer):
+    assert fitted(trainer, name, tiny_data, accumulate_grad_batches=2).global_step == 4
+
+
+@every
+def test_in_bf16(name, tiny_data, trainer):
+    model = fresh()
+    fitted(trainer, name, tiny_data, model, precision="bf16-mixed")
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+@every
+def test_in_channels_last(name, tiny_data, trainer):
+    fitted(trainer, name, tiny_data, fresh(channels_last=True))
+
+
+def trained_weights(trainer, name, data, model):
+    torch.manual_seed(0)
+    trainer(callbacks=[build_trick(name)]).fit(model, data, data)
+    return weights(model)
+
+
+@every
+def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
+    """Dynamo with torch's kernels: what it traces must see every hook and every change that a trick makes."""
+    monkeypatch.setattr(Classifier, "compile", lambda self: nn.Module.compile(self, backend="eager"))
+    eager = trained_weights(trainer, name, tiny_data, fresh())
+    compiled = trained_weights(trainer, name, tiny_data, fresh(compile=True))
+    assert eager.keys() == compiled.keys()
+    for key, value in eager.items():
+        torch.testing.assert_close(compiled[key], value, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+@every
+def test_compiled_by_inductor(name, tiny_data, trainer):
+    fitted(trainer, name, tiny_data, fresh(compile=True))
+
+
+# ---- it acts on training only
+
+
+@every
+def test_evaluation_is_as_without_it(name, tiny_data, trainer):
+    results = []
+    for tricks in ([], [build_trick(name)]):
+        model = fresh()
+        before = weights(model)
+        results.append(trainer(callbacks=tricks).validate(model, tiny_data, verbose=False)[0])
+        assert_equal(weights(model), before)
+    assert results[0] == results[1]
+
+
+@every
+def test_validation_in_a_fit_is_of_the_plain_network_on_the_plain_batches(name, tiny_data, trainer):
+    """The loss that is logged is the cross-entropy of a copy of the network, without trainer or tricks."""
+    plain, seen = [], SeenBatches()
+
+    def score(trainer, model):
+        network = copy.deepcopy(model.network).eval()
+        for module in network.modules():
+            module._forward_hooks.clear()
+        logits = torch.cat([network(images) for images, _ in tiny_data])
+        plain.append(F.cross_entropy(logits, torch.cat([targets for _, targets in tiny_data])).item())
+
+    look, logged = At("on_validation_start", score), []
+    record = At("on_validation_end", lambda trainer, _: logged.append(trainer.callback_metrics["val/loss"].item()))
+    run = trainer(callbacks=[build_trick(name), look, seen, record], num_sanity_val_steps=0)
+    run.fit(fresh(), tiny_data, tiny_data)
+    assert logged == pytest.approx(plain, rel=1e-5)
+    for (images, targets), (theirs, labels) in zip(seen.val, [*tiny_data] * 2, strict=True):
+        assert torch.equal(images, theirs) and torch.equal(targets, labels)
+
+
+@every
+def test_the_data_set_is_not_changed(name, tiny_data, trainer):
+    before = [(image.clone(), target.clone()) for image, target in tiny_data.dataset]
+    fitted(trainer, name, tiny_data)
+    for (image, target), (old_image, old_target) in zip(tiny_data.dataset, before, strict=True):
+        assert torch.equal(image, old_image) and torch.equal(target, old_target)
+
+
+# ---- it leaves nothing behind
+
+
+@every
+def test_leaves_the_model_as_a_plain_one(name, tiny_data, trainer):
+    model, plain, trick = fresh(), fresh(), build_trick(name)
+    trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
+    trainer().fit(plain, tiny_data, tiny_data)
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    assert vars(model).keys() == vars(plain).keys()
+    assert all(p.requires_grad for p in model.parameters())
+    assert [type(m) for m in model.modules()] == [type(m) for m in plain.modules()]
+    assert hooks(model) == 0
+    if name in TEACHERS:
+        assert hooks(trick.teacher) == 0
+
+
+@every
+def test_same_object_in_a_second_fit(name, tiny_data, trainer):
+    trick, ends = build_trick(name), []
+    for _ in range(2):
+        model = fresh()
+        torch.manual_seed(0)  # initialisations draw in `setup`
+        trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
+        ends.append(weights(model))
+        assert hooks(model) == 0
+    assert_equal(*ends)
+
+
+@every
+def test_goes_on_in_a_second_fit_of_the_same_model(name, tiny_data, trainer):
+    model, trick = fresh(), build_trick(name)
+    trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
+    trained, start = weights(model), {}
+    look = At("on_train_start", lambda trainer, model: start.update(weights(model)))
+    trainer(callbacks=[trick, look]).fit(model, tiny_data, tiny_data)
+    assert_equal(start, trained)
+
+
+@every
+def test_after_the_learning_rate_finder(name, tiny_data, trainer):
+    """The finder trains, restores its own checkpoint, and must not leave marks on what comes after."""
+    model = fresh()
+    run = trainer(callbacks=[build_trick(name)])
+    torch.manual_seed(0)
+    finder = Tuner(run).lr_find(model, tiny_data, num_training=5, update_attr=False)
+    assert len(finder.results["loss"]) == 5
+    start = {}
+    run.callbacks.append(At("on_train_start", lambda trainer, model: start.update(weights(model))))
+    run.fit(model, tiny_data)
+    plain = fresh()
+    torch.manual_seed(0)
+    expected = {}
+    look = At("on_train_start", lambda trainer, model: expected.update(weights(model)))
+    again = trainer(callbacks=[build_trick(name), look])
+    again.fit(plain, tiny_data)
+    assert_equal(start, expected)
+    assert_equal(weights(model), weights(plain))
+
+
+# ---- files
+
+
+@every
+def test_file_is_plain_and_a_resumed_run_ends_with_the_same_bits(name, tiny_data, trainer, tmp_path):
+    file = tmp_path / "file.ckpt"
+    save = At("on_train_epoch_end", lambda t, _: t.current_epoch or t.save_checkpoint(file))
+    straight = trainer(callbacks=[build_trick(name), save])
+    straight.fit(fresh(), tiny_data, tiny_data)
+    content = torch.load(file, weights_only=True)
+    assert content["hyper_parameters"] == dict(straight.lightning_module.hparams)
+    resumed = trainer(callbacks=[build_trick(name)])
+    resumed.fit(fresh(), tiny_data, tiny_data, ckpt_path=file, weights_only=True)
+    assert_equal(weights(resumed.lightning_module), weights(straight.lightning_module))
+    settings = [
+        [{k: v for k, v in group.items() if k != "params"} for group in run.optimizers[0].param_groups]
+        for run in (straight, resumed)
+    ]
+    assert settings[0] == settings[1]
+
+
+@every
+def test_training_arguments_survive_a_file(name, tiny_data, trainer, tmp_path):
+    training = {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.05, "optimizer_options": {"betas": (0.8, 0.9)}}
+    run = trainer(callbacks=[build_trick(name)], max_epochs=1)
+    run.fit(fresh(**training), tiny_data)
+    run.save_checkpoint(tmp_path / "file.ckpt")
+    again = Classifier.load_from_checkpoint(tmp_path / "file.ckpt", network=TinyNetwork())
+    assert {key: again.hparams[key] for key in training} == training
+
+
+# ---- its words
+
+
+@every
+@pytest.mark.parametrize("build", [build_trick, build_other])
+def test_prints_as_the_call_that_makes_it(name, build):
+    trick = build(name)
+    if name in TEACHERS:
+        assert repr(trick).startswith(f"{name}(teacher=Classifier")
+        return
+    again = eval(repr(trick), vars(callbacks))
+    assert type(again) is type(trick) and vars(again) == vars(trick)
+
+
+@every
+def test_every_argument_is_an_attribute_and_documented(name):
+    kind = getattr(callbacks, name)
+    trick, doc = build_trick(name), inspect.getdoc(kind)
+    for argument in list(inspect.signature(kind.__init__).parameters)[1:]:
+        assert hasattr(trick, argument)
+        assert f"\n    {argument}: " in doc
+    assert issubclass(kind, Trick)
+
+
+@every
+def test_two_of_a_kind(name, tiny_data, trainer):
+    run = trainer(callbacks=[build_trick(name), build_other(name)])
+    if name in ONE_OF_A_KIND:
+        with pytest.raises(ValueError, match=f"{ONE_OF_A_KIND[name]}: take one of them out"):
+            run.fit(fresh(), tiny_data)
+    else:
+        run.fit(fresh(), tiny_data, tiny_data)
+        assert run.global_step == 6
+
+
+@every
+def test_foreign_module_works_or_is_told_what_to_add(name, tiny_data, trainer):
+    model, trick = Foreign(), build_trick(name)
+    run = trainer(callbacks=[trick])
+    if hasattr(trick, "on_loss"):
+        with pytest.raises(TypeError, match="calls_on_loss = True on the class"):
+            run.fit(model, tiny_data, tiny_data)
+    else:
+        before = weights(model)
+        run.fit(model, tiny_data, tiny_data)
+        assert run.global_step == 6
+        assert not torch.equal(before["network.head.weight"], model.network.head.weight)
+
+
+def test_the_lists_above_are_complete():
+    takes_arguments = {n for n in callbacks.__all__ if len(inspect.signature(getattr(callbacks, n)).parameters)}
+    assert OTHERS.keys() == takes_arguments
+    assert {n for n in callbacks.__all__ if issubclass(getattr(callbacks, n), Decay)} <= ONE_OF_A_KIND.keys()

@@ -1,0 +1,126 @@
+"""Zero gamma: the norms that the references zero, and blocks that start as the identity."""
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import nn
+
+from callbacks import Kaiming, Xavier, ZeroGamma
+from callbacks.network.zero_gamma import last_norms
+from tests.callbacks.conftest import At, Foreign, assert_equal, weights
+from tests.conftest import TinyBlock, TinyNetwork, tiny_classifier
+from zoo import Classifier, PreActResNet, ResNet
+
+REFERENCES = {
+    "torchvision": {
+        name: (lambda name=name: torchvision.models.get_model(name, zero_init_residual=True))
+        for name in ("resnet18", "resnet50", "resnext50_32x4d")
+    },
+    "timm": {
+        name: (lambda name=name: timm.create_model(name, zero_init_last=True))
+        for name in ("resnet18", "resnet50d", "seresnet18", "resnetaa50")
+    },
+}
+
+
+def zeros(network: nn.Module) -> set[str]:
+    """Names of the norm weights that are all zero."""
+    return {name for name, p in network.named_parameters() if p.ndim == 1 and name.endswith("weight") and not p.any()}
+
+
+@pytest.mark.parametrize("library, name", [(lib, name) for lib, table in REFERENCES.items() for name in table])
+def test_zeroes_what_the_reference_zeroes(trainer, library, name):
+    reference = REFERENCES[library][name]()
+    expected = zeros(reference)
+    for module in reference.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.ones_(module.weight)
+    ZeroGamma().setup(trainer(), Classifier(reference, num_classes=1000), "fit")
+    assert zeros(reference) == expected and len(expected) >= 8
+
+
+@pytest.mark.parametrize("variant, norms", [("18", 8), ("50", 16), ("50-D", 16), ("20", 9)])
+def test_ours_are_one_norm_a_block(trainer, variant, norms):
+    model = ResNet(variant, num_classes=10, image_size=32)
+    ZeroGamma().setup(trainer(), model, "fit")
+    last = "bn2" if variant in ("18", "20") else "bn3"
+    assert len(zeros(model)) == norms
+    assert all(name.startswith("layer") and name.endswith(f"{last}.weight") for name in zeros(model))
+
+
+def test_blocks_start_as_the_identity(trainer):
+    model = ResNet("18", num_classes=10, image_size=32)
+    ZeroGamma().setup(trainer(), model, "fit")
+    x = torch.rand(4, 64, 6, 6)  # after a ReLU
+    for block in model.layer1:
+        assert torch.equal(block(x), x)
+    first = model.layer2[0]  # changes size: its shortcut alone
+    assert torch.equal(first(x), first.downsample(x).relu())
+
+
+def test_gammas_and_what_is_behind_them_learn(tiny_model, tiny_data, trainer):
+    trainer(callbacks=[ZeroGamma()]).fit(tiny_model, tiny_data)
+    assert tiny_model.network.block1.bn1.weight.abs().min() > 0
+    assert tiny_model.network.block1.conv1.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("other", [Kaiming, Xavier])
+def test_order_beside_an_initialisation_does_not_matter(tiny_data, trainer, other):
+    for tricks in ([ZeroGamma(), other()], [other(), ZeroGamma()]):
+        seen = []
+        look = At("on_train_start", lambda trainer, model, seen=seen: seen.extend(zeros(model)))
+        trainer(callbacks=[*tricks, look], max_epochs=1).fit(tiny_classifier(), tiny_data)
+        assert sorted(seen) == ["network.block1.bn1.weight", "network.block2.bn1.weight"]
+
+
+@pytest.mark.parametrize("make", [tiny_classifier, Foreign])
+def test_a_trained_network_stays(tiny_data, trainer, make):
+    model, seen = make(), {}
+    trainer(callbacks=[ZeroGamma()], max_epochs=1).fit(model, tiny_data)
+    trained = weights(model)
+    look = At("on_train_start", lambda trainer, model: seen.update(weights(model)))
+    trainer(callbacks=[ZeroGamma(), look], max_epochs=1).fit(model, tiny_data)
+    assert_equal(seen, trained)
+
+
+def test_loaded_weights_stay(trainer, tmp_path):
+    ResNet("20", num_classes=10).export(tmp_path / "weights.safetensors")
+    model = ResNet("20", num_classes=10, weights=tmp_path / "weights.safetensors")
+    ZeroGamma().setup(trainer(), model, "fit")
+    assert not zeros(model)
+
+
+def test_a_message_says_that_it_left_the_network_alone(tiny_model, trainer, caplog):
+    tiny_model.fresh = False
+    with caplog.at_level("INFO"):
+        ZeroGamma().setup(trainer(), tiny_model, "fit")
+    assert "ZeroGamma leaves the network alone" in caplog.text
+
+
+def test_evaluation_zeroes_nothing(tiny_model, tiny_data, trainer):
+    trainer(callbacks=[ZeroGamma()]).validate(tiny_model, tiny_data, verbose=False)
+    assert not zeros(tiny_model)
+
+
+def test_shortcuts_norm_is_not_the_last_one():
+    block = TinyBlock(3, 4)
+    block.downsample = nn.Sequential(block.downsample, nn.BatchNorm2d(4))
+    assert last_norms(block) == [block.bn1]
+
+
+def test_a_block_that_ends_in_a_convolution_has_no_last_norm():
+    block = TinyBlock(3, 4)
+    block.conv2 = nn.Conv2d(4, 4, 1)
+    assert last_norms(block) == []
+
+
+@pytest.mark.parametrize("model", [lambda: PreActResNet("110", num_classes=10), lambda: Classifier(nn.Linear(3, 2))])
+def test_refuses_networks_without_such_blocks(trainer, model):
+    with pytest.raises(TypeError, match="take ZeroGamma out"):
+        ZeroGamma().setup(trainer(), model(), "fit")
+
+
+def test_finds_blocks_of_a_plain_network():
+    network = TinyNetwork()
+    assert last_norms(network) == [network.block1.bn1, network.block2.bn1]
