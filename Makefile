@@ -1,0 +1,57 @@
+# `make demo` and `make test` are all that a fresh clone needs: .venv is made on first use.
+
+PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+# One thread a process: two pytest processes that each start a thread per core slow each other down.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+
+.PHONY: demo test slow lint format notebooks wheel tables clean
+
+# Train, test, save, reload and judge ResNet-20 on handwritten digits.
+demo: .venv/.demo
+	$(BIN)/zoo run digits_resnet20 --save runs/demo
+	cp runs/demo/report.png .
+
+# Everything but the slow tests.
+test: .venv/.test
+	$(PYTEST) -m "not slow"
+
+# Subprocesses, killed runs, real trainings.
+slow: .venv/.test
+	$(PYTEST) -m slow
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Make each .ipynb from its .py, and execute it in a clean kernel.
+notebooks: .venv/.notebooks
+	$(BIN)/python notebooks/make.py
+
+wheel: .venv/.test
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --outdir dist
+
+# Rewrite the generated tables from results/ and from the code.
+tables: .venv/.test
+	$(BIN)/python -m recipes._tables
+
+.venv/bin/python:
+	@test -n "$(PYTHON)" || { echo "Lightning Zoo needs Python 3.11 or later; none found as python3.12, python3.11 or python3"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.demo: .venv/bin/python pyproject.toml
+	$(BIN)/pip install -q -e .
+	@touch $@
+
+.venv/.test .venv/.notebooks: .venv/.%: .venv/bin/python pyproject.toml
+	$(BIN)/pip install -q -e ".[$*]"
+	@touch $@
+
+clean:
+	rm -rf .venv build dist *.egg-info runs report.png

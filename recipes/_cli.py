@@ -1,0 +1,123 @@
+"""The console command `zoo`.
+
+`zoo --help` and `zoo --version` are plain strings, and names are read from the source: torch, which takes seconds to
+import, is loaded only by commands that train.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+
+from recipes import _catalogue
+from recipes._errors import UsageError, meant_for_the_user, unknown
+
+HELP = """\
+usage: zoo COMMAND [options]
+
+Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
+
+  zoo recipes                      what can be run, one line each
+  zoo run NAME [options]           train and test a recipe; `zoo run NAME --help` lists its options
+  zoo models                       the models, one line each
+  zoo tricks                       the callbacks, by room, one line each
+  zoo data                         the data modules, one line each
+
+  zoo fit|validate|test|predict    any model, trick and data module by name (LightningCLI), for example
+      zoo fit --model ResNet --model.variant 20 --model.num_classes 10 --data Digits \\
+              --trainer.callbacks+=MixUp --trainer.callbacks.alpha=0.2 --trainer.max_epochs 20
+  zoo fit --print_config           every option with its value, as YAML for `zoo fit --config FILE`
+
+  zoo --version, zoo --help
+
+ZOO_TRACEBACK=1 shows where an error came from."""
+LIGHTNING = ("fit", "validate", "test", "predict")
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    try:
+        _dispatch(arguments)
+    except UsageError as error:
+        _fail(error)
+    except Exception as error:
+        message = meant_for_the_user(error)
+        if message is None or os.environ.get("ZOO_TRACEBACK"):
+            raise
+        _fail(message)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    command, rest = (arguments or ["--help"])[0], arguments[1:]
+    if command in ("--help", "-h"):
+        print(HELP)
+    elif command == "--version":
+        print(f"lightning-zoo {version('lightning-zoo')}")
+    elif command in LISTS:
+        _print_entries(LISTS[command]())
+    elif command == "run":
+        _run(rest)
+    elif command in LIGHTNING:
+        _check_names(rest)
+        import_module("recipes._lightning").main()
+    else:
+        raise unknown("command", command, [*LISTS, "run", *LIGHTNING])
+
+
+LISTS: dict[str, Callable[[], list[_catalogue.Entry]]] = {
+    "recipes": _catalogue.recipes,
+    "models": _catalogue.models,
+    "tricks": _catalogue.tricks,
+    "data": _catalogue.datamodules,
+}
+
+
+def _print_entries(entries: list[_catalogue.Entry]) -> None:
+    columns = [[e.name, e.room, e.line] if any(x.room for x in entries) else [e.name, e.line] for e in entries]
+    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
+    for row in columns:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _run(arguments: list[str]) -> None:
+    """`zoo run NAME [options]`: the signatures of `recipe()`, or of the file's own `main()`, are the options."""
+    known = [entry.name for entry in _catalogue.recipes()]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: zoo run NAME [options]\n")
+        return _print_entries(_catalogue.recipes())
+    name, rest = arguments[0], arguments[1:]
+    if name not in known:
+        raise unknown("recipe", name, known)
+    import_module("recipes._run").main(import_module(f"recipes.{name}"), name, rest)
+
+
+def _check_names(arguments: list[str]) -> None:
+    """A wrong short name is found before anything is imported. Names with a dot are import paths: not ours to judge."""
+    kinds = {
+        "--model": ("model", _catalogue.models, ["Classifier"]),
+        "--data": ("data module", _catalogue.datamodules, []),
+        "--trainer.callbacks": ("trick", _catalogue.tricks, []),
+    }
+    for i, argument in enumerate(arguments):
+        option, given, value = argument.partition("=")
+        value = value if given else (arguments + [""])[i + 1]
+        kind, entries, more = kinds.get(option.removesuffix("+"), (None, None, None))
+        if kind is None or not value.isidentifier():
+            continue
+        names = [entry.name for entry in entries()] + more
+        if value not in names and not (kind == "trick" and _is_lightnings(value)):
+            raise unknown(kind, value, names)
+
+
+def _is_lightnings(name: str) -> bool:
+    return hasattr(import_module("lightning.pytorch.callbacks"), name)
+
+
+def _fail(error: Exception) -> None:
+    print(f"zoo: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""`zoo fit|validate|test|predict`: LightningCLI, with every model, trick and data module by its short name."""
+
+import lightning.pytorch.cli as cli
+
+import callbacks
+import datamodules
+import zoo  # short names are found only of classes that are imported before the parser runs
+from recipes._base import defaults
+from recipes._errors import UsageError, one_line
+
+
+class Parser(cli.LightningArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        raise UsageError(one_line(message, _known())) from ex
+
+
+def main() -> None:
+    cli.LightningCLI(
+        parser_class=Parser,
+        seed_everything_default=0,
+        trainer_defaults={"default_root_dir": "runs"},
+        save_config_kwargs={"overwrite": True},  # without a logger, each run writes runs/config.yaml
+    )
+
+
+def _known() -> set[str]:
+    """Every public class and its arguments."""
+    classes = [getattr(package, name) for package in (zoo, callbacks, datamodules) for name in package.__all__]
+    return {cls.__name__ for cls in classes} | {name for cls in classes for name in defaults(cls)}

@@ -1,0 +1,48 @@
+"""ResNet-20 of the CIFAR kind on handwritten digits: seven tricks, real data, no download; the first thing to run.
+
+Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVPR 2016) https://arxiv.org/abs/1512.03385
+Command:  zoo run digits_resnet20 --seeds 3 --record
+Data:     scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
+Settings: epochs, rate and mixing chosen on the validation images; the tricks as in Bag of Tricks, in small
+Result:
+not measured yet
+
+- Data: scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
+- Command: zoo run digits_resnet20 --seeds 3 --record
+"""
+
+import lightning as L
+
+from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUp, NoBiasDecay, ZeroGamma
+from datamodules import Digits
+from recipes._base import Recipe
+from zoo import ResNet
+
+
+def recipe(epochs: int = 30, batch_size: int = 64, lr: float = 0.4, seed: int = 0) -> Recipe:
+    """Train and test.
+
+    Args:
+        epochs: passes over the 1,293 training images.
+        batch_size: images per optimizer step.
+        lr: peak learning rate per 256 images; scaled to the batch.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    L.seed_everything(seed, workers=True, verbose=False)
+    return Recipe(
+        name="digits_resnet20",
+        model=ResNet("20", num_classes=10, image_size=8, lr=lr, weight_decay=1e-4),
+        data=Digits(batch_size),
+        callbacks=[
+            CosineDecay(warmup_epochs=2),
+            LinearScaling(base=256),
+            ZeroGamma(),
+            NoBiasDecay(),
+            MixUp(0.2),
+            LabelSmoothing(0.1),
+            EMA(0.98),  # over some fifty steps: two epochs
+        ],
+        trainer={"max_epochs": epochs, "log_every_n_steps": 10},
+        seed=seed,
+        arguments={"epochs": epochs, "batch_size": batch_size, "lr": lr},
+    )

@@ -1,0 +1,150 @@
+"""The console command `zoo`: help without torch, lists, one line for a wrong name, YAML there and back."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+import yaml
+
+import callbacks
+import datamodules
+import zoo
+from recipes import _catalogue, _cli, _results
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    # LightningCLI 2.6 calls a method of the parser that jsonargparse has renamed.
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`zoo` with these arguments, in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+        try:
+            _cli.main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["recipes"], ["models"], ["tricks"], ["data"]])
+def test_help_and_lists_need_no_torch(arguments):
+    code = f"import sys; sys.argv[1:] = {arguments}; from recipes._cli import main; main()"
+    code += "; assert 'torch' not in sys.modules"
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=_catalogue.ROOT)
+    assert time.perf_counter() - start < 2
+
+
+@pytest.mark.parametrize(("command", "package"), [("models", zoo), ("tricks", callbacks), ("data", datamodules)])
+def test_lists_hold_every_public_name_and_its_line(run, command, package):
+    code, out, _ = run(command)
+    assert code == 0
+    assert sorted(line.split()[0] for line in out.splitlines()) == sorted(package.__all__)
+    assert all(len(line.split()) > 3 for line in out.splitlines())
+
+
+def test_tricks_are_listed_with_their_rooms(run):
+    assert any(line.split()[:2] == ["MixUp", "data"] for line in run("tricks")[1].splitlines())
+
+
+def test_recipes_are_listed(run):
+    names = [line.split()[0] for line in run("recipes")[1].splitlines()]
+    assert names == ["cifar10_resnet20", "digits_ladder", "digits_resnet20"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "no command 'rnu'; did you mean run?"),
+        (["run", "digit_resnet20"], "no recipe 'digit_resnet20'; did you mean digits_resnet20"),
+        (["fit", "--model", "RestNet"], "no model 'RestNet'; did you mean ResNet"),
+        (["fit", "--model=restnet"], "no model 'restnet'; did you mean ResNet"),
+        (["fit", "--model", "ResNet", "--trainer.callbacks+=MixUpp"], "no trick 'MixUpp'; did you mean MixUp"),
+        (["fit", "--trainer.callbacks", "MixUpp"], "no trick 'MixUpp'; did you mean MixUp"),
+        (["test", "--model", "ResNet", "--data", "CIFAR11"], "no data module 'CIFAR11'; did you mean CIFAR10"),
+        (["run", "digits_resnet20", "--epochs", "ten"], "epochs"),
+        (["run", "cifar10_resnet20", "--budget", "2"], "budget is a share of the published run, in (0, 1], got 2.0"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_right_one(run, arguments, said):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("zoo: ") and err.count("\n") == 1
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "ResNet", "--model.varient", "20"], "'varient' is not accepted; did you mean variant"),
+        (["--model", "ResNet", "--model.variant", "21", "--data", "Digits"], "no '21'"),
+        (["--trainer.max_epochs", "x"], "trainer.max_epochs"),
+    ],
+)
+def test_a_wrong_option_of_fit_is_one_line(run, arguments, said):
+    code, _, err = run("fit", *arguments)
+    assert code == 2
+    assert err.splitlines()[-1].startswith("zoo: ") and said in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_wrong_name_in_a_file_is_one_line(run, tmp_path):
+    (tmp_path / "run.yaml").write_text("model:\n  class_path: RestNet\n")
+    code, _, err = run("fit", "--config", "run.yaml")
+    assert code == 2 and "did you mean ResNet" in err.splitlines()[-1]
+
+
+def test_a_fault_keeps_its_traceback(run, monkeypatch):
+    monkeypatch.setitem(_cli.LISTS, "recipes", lambda: [None])
+    with pytest.raises(AttributeError):  # in our own code, where nothing raised it on purpose
+        run("recipes")
+
+
+def test_lightnings_own_callbacks_have_names_too():
+    _cli._check_names(["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks", "my.module.Trick"])
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in _catalogue.recipes()])
+def test_help_of_a_recipe_has_the_texts_of_its_docstring(run, name):
+    code, out, _ = run("run", name, "--help")
+    assert code == 0
+    assert "--record" in out and "add each run to results/" in " ".join(out.split())
+
+
+def test_run_trains_tests_and_saves(run, tmp_path):
+    small = ["--epochs", "3", "--batch_size", "256"]
+    code, out, _ = run("run", "digits_resnet20", *small, "--seeds", "2", "--save", "out", "--record")
+    assert code == 0
+    assert "test/acc" in out and "(2 seeds)" in out
+    assert (tmp_path / "out" / "seed1" / "model.ckpt").exists() and (tmp_path / "out" / "seed0" / "report.png").exists()
+    assert [record["seed"] for record in _results.read("digits_resnet20")] == [0, 1]
+
+
+def test_the_printed_configuration_fits(run, tmp_path):
+    asked = "--model ResNet --model.variant 20 --model.num_classes 10 --model.image_size 8 --data Digits"
+    tricks = "--trainer.callbacks+=MixUp --trainer.callbacks.alpha=0.3 --trainer.callbacks+=EMA"
+    limits = (
+        "--trainer.limit_train_batches 2 --trainer.limit_val_batches 1 --trainer.max_epochs 1 --trainer.logger false"
+    )
+    code, out, _ = run("fit", *asked.split(), *tricks.split(), *limits.split(), "--print_config")
+    assert code == 0
+    config = yaml.safe_load(out)
+    assert config["model"]["class_path"] == "zoo.ResNet" and config["model"]["init_args"]["variant"] == "20"
+    assert [c["class_path"] for c in config["trainer"]["callbacks"]] == ["callbacks.MixUp", "callbacks.EMA"]
+    assert config["trainer"]["callbacks"][0]["init_args"] == {"alpha": 0.3}
+    (tmp_path / "run.yaml").write_text(out)
+    code, _, err = run("fit", "--config", "run.yaml", "--trainer.enable_progress_bar", "false")
+    assert code == 0, err
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert type(zoo.load(checkpoint)).__name__ == "ResNet"

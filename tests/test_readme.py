@@ -1,0 +1,57 @@
+"""What the README says is what the code and results/ say."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from recipes import _catalogue, _cli, _run, _tables
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+SHELL = [line.split("#")[0] for line in README.replace("\\\n", " ").splitlines() if line.startswith(("zoo ", "make "))]
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), list(_tables.rendered()), ids=lambda x: x.name if isinstance(x, Path) else ""
+)
+def test_tables_are_those_of_their_sources(path, text):
+    assert path.read_text() == text, "run `make tables`"
+
+
+def test_every_table_is_in_the_readme():
+    assert set(_tables.TABLES) == {m["name"] for m in _tables.BLOCK.finditer(README)}
+
+
+def test_the_example_builds(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    lines = PYTHON[0].splitlines()
+    assert len(lines) <= 15 and lines[-1].startswith("Trainer(")
+    names = {}
+    exec("\n".join(lines[:-1]), names)  # the last line downloads and trains
+    assert len(names["tricks"]) == 6
+
+
+def test_the_recipe_example_builds():
+    lines = PYTHON[1].splitlines()
+    assert lines[-1] == "metrics = recipe.run()"
+    exec("\n".join(lines[:-1]), {})
+
+
+@pytest.mark.parametrize("line", SHELL)
+def test_commands_exist(line):
+    program, command, *rest = shlex.split(line.split(";")[0].split(">")[0])
+    if program == "make":
+        assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif command == "run":
+        _run.parse(__import__(f"recipes.{rest[0]}", fromlist=["recipe"]), rest[0], rest[1:])
+    else:
+        assert command in {*_cli.LISTS, *_cli.LIGHTNING}
+
+
+def test_the_four_names_are_the_packages():
+    for name in ("zoo", "callbacks", "datamodules", "recipes"):
+        assert f"`{name}`" in README.split("## Installing")[1]
+        assert (_catalogue.ROOT / name / "py.typed").exists()
