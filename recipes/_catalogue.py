@@ -4,6 +4,7 @@ Importing the packages imports torch, which takes seconds; `zoo models` and the 
 """
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -66,7 +67,7 @@ def _entry(package: str, name: str) -> Entry:
     room = path.relative_to(ROOT / package).parent.as_posix().replace(".", "")
     own = ast.get_docstring(node) or doc if package == "datamodules" else doc
     head, _, rest = _first_line(own).partition(": ")
-    named = head.replace(" ", "").lower() == name.lower()  # "Zero gamma: ..." of ZeroGamma
+    named = re.sub("[ -]", "", head).lower() == name.lower()  # "Zero gamma: ..." of ZeroGamma
     return Entry(name, room, rest if named else _first_line(own), doc)
 
 

@@ -5,10 +5,16 @@ Command:  zoo run digits_resnet20 --seeds 3 --record
 Data:     scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
 Settings: epochs, rate and mixing chosen on the validation images; the tricks as in Bag of Tricks, in small
 Result:
-not measured yet
+| test/acc | test/acc_ema0.98 | seconds | seeds |
+| --- | --- | --- | --- |
+| 0.9944 (1 run) | 0.9944 (1 run) | 420.7 (1 run) | 1 |
 
 - Data: scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
 - Command: zoo run digits_resnet20 --seeds 3 --record
+- Arguments: batch_size=64, epochs=30, lr=0.4
+- Hardware: AMD EPYC, 2 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0
+- Commit: 0582c0e+
 """
 
 import lightning as L

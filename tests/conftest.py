@@ -77,9 +77,9 @@ def tiny_data() -> DataLoader:
 @pytest.fixture
 def trainer(tmp_path):
     """`trainer(callbacks=[...], ...)`: a quiet Trainer of two epochs."""
-    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
-    defaults = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "default_root_dir": tmp_path, **quiet}
-    return functools.partial(make_trainer, defaults)
+    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    defaults = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "default_root_dir": tmp_path}
+    return functools.partial(make_trainer, {**defaults, **dict.fromkeys(off, False)})
 
 
 def make_trainer(defaults: dict, **arguments) -> L.Trainer:

@@ -2,7 +2,60 @@
 
 from zoo._base import Classifier, Step
 from zoo._weights import load
+from zoo.alexnet import AlexNet
+from zoo.bn_inception import BNInception
+from zoo.cbam import CBAMResNet
+from zoo.convnext import ConvNeXt
+from zoo.convnext_roadmap import ConvNeXtRoadmap
+from zoo.densenet import DenseNet
+from zoo.googlenet import GoogLeNet
+from zoo.inception_resnet_v2 import InceptionResNetV2
+from zoo.inception_v3 import InceptionV3
+from zoo.inception_v4 import InceptionV4
+from zoo.mobilenet_v1 import MobileNetV1
+from zoo.mobilenet_v2 import MobileNetV2
+from zoo.mobilenet_v3 import MobileNetV3
+from zoo.nin import NIN
 from zoo.preact_resnet import PreActResNet
+from zoo.regnet import RegNet
+from zoo.repvgg import RepVGG
 from zoo.resnet import ResNet
+from zoo.resnext import ResNeXt
+from zoo.senet import SENet
+from zoo.shufflenet_v1 import ShuffleNetV1
+from zoo.shufflenet_v2 import ShuffleNetV2
+from zoo.sknet import SKNet
+from zoo.vgg import VGG
+from zoo.wide_resnet import WideResNet
+from zoo.xception import Xception
+from zoo.zfnet import ZFNet
 
-__all__ = ["PreActResNet", "ResNet"]
+__all__ = [
+    "AlexNet",
+    "BNInception",
+    "CBAMResNet",
+    "ConvNeXt",
+    "ConvNeXtRoadmap",
+    "DenseNet",
+    "GoogLeNet",
+    "InceptionResNetV2",
+    "InceptionV3",
+    "InceptionV4",
+    "MobileNetV1",
+    "MobileNetV2",
+    "MobileNetV3",
+    "NIN",
+    "PreActResNet",
+    "RegNet",
+    "RepVGG",
+    "ResNeXt",
+    "ResNet",
+    "SENet",
+    "SKNet",
+    "ShuffleNetV1",
+    "ShuffleNetV2",
+    "VGG",
+    "WideResNet",
+    "Xception",
+    "ZFNet",
+]

@@ -50,7 +50,8 @@ class Step:
 
     def over_heads(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
         """`loss` of the logits, plus that of each auxiliary head times its weight."""
-        return loss(self.logits) + sum(weight * loss(logits) for weight, logits in self.extras.get("aux", ()))
+        aux = (weight * loss(logits) for weight, logits in self.extras.get("aux", ()))
+        return sum(aux, start=loss(self.logits))
 
 
 class Classifier(L.LightningModule):
@@ -169,7 +170,9 @@ class Classifier(L.LightningModule):
     # ---- scores
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.trainer.global_step % self.trainer.log_every_n_steps == 0:
+        step = self.trainer.global_step
+        if step > self._logged_at and step % self.trainer.log_every_n_steps == 0:  # once, if gradients accumulate
+            self._logged_at = step
             self.log("train/loss_step", self._window.compute(self._sum_over_ranks)["loss"], prog_bar=True)
             self._close_window()
 
@@ -208,6 +211,8 @@ class Classifier(L.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Checks model against data; compiles. Runs after the `setup` of every trick, so after all surgery."""
+        if stage == "fit" and not self.training:
+            self.train()  # Lightning would train a model that `zoo.load` or a user put in eval mode as it is
         data = getattr(self.trainer, "datamodule", None)
         if getattr(data, "num_classes", self.num_classes) != self.num_classes:
             raise ValueError(
@@ -231,6 +236,7 @@ class Classifier(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.fresh = False
+        self._logged_at = self.trainer.global_step
 
     # ---- cost
 
@@ -242,6 +248,12 @@ class Classifier(L.LightningModule):
         return _complexity.table(_complexity.costs(self, size), f"{type(self).__name__}, {size} x {size} px")
 
     # ---- files
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *args: Any, weights_only: bool = True, **kwargs: Any):
+        """Lightning's, with `zoo.load`'s words for a file that is cut short or carries code. See also `zoo.load`."""
+        with _weights.explained(checkpoint_path, weights_only):
+            return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.fresh = False
@@ -343,8 +355,12 @@ def classes_of(network: nn.Module | None) -> int:
 
 
 def _timm_stages(network: nn.Module) -> dict[str, str]:
-    """timm's own list of feature modules, without parameter-free ones (a stem's activation)."""
+    """timm's own list of feature modules, without a stem's activation; nothing where it names modules that are not."""
     infos: Sequence[dict] = getattr(network, "feature_info", [])
     paths = [info["module"] for info in infos]
-    paths = [path for path in paths if any(True for _ in network.get_submodule(path).parameters())]
+    modules = dict(network.named_modules())
+    if not all(path in modules for path in paths):
+        return {}
+    if paths and not any(True for _ in modules[paths[0]].parameters()):
+        paths = paths[1:]
     return {f"stage{i}": path for i, path in enumerate(paths, 1)}

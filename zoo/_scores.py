@@ -54,26 +54,28 @@ class RunningMean:
     """
 
     def __init__(self):
-        self.sums, self.counts = 0, [0, 0]  # sums of: loss, hits on hard targets, hits on mixed targets
+        self.loss, self.hits, self.counts = 0, [0, 0], [0, 0]  # sums over images; hits and counts: hard, mixed targets
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Adds a batch: logits (N, K), targets (N,) or (N, K)."""
         n, mixed = len(targets), targets.is_floating_point()
         best = logits.argmax(1)
-        hits = targets.gather(1, best[:, None]).sum() if mixed else (best == targets).sum()
-        loss, none = loss.float() * n, torch.zeros((), device=loss.device)
-        self.sums = self.sums + torch.stack([loss, none, hits] if mixed else [loss, hits, none])
+        hits = targets.gather(1, best[:, None]).sum(dtype=torch.float32) if mixed else (best == targets).sum()
+        self.loss = self.loss + loss.float() * n
+        self.hits[mixed] = self.hits[mixed] + hits
         self.counts[mixed] += n
 
     def merge(self, other: "RunningMean") -> None:
         """Adds another one's sums."""
-        self.sums = self.sums + other.sums
+        self.loss = self.loss + other.loss
+        self.hits = [a + b for a, b in zip(self.hits, other.hits, strict=True)]
         self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
 
     def compute(self, reduce) -> dict[str, Tensor]:
         """`{"loss", "acc", "acc_mixed"}`, the last two where such targets were seen. `reduce` sums over ranks."""
-        loss, hits, mixed_hits, n, n_mixed = reduce(torch.cat([self.sums, self.sums.new_tensor(self.counts)]))
+        sums = torch.stack([self.loss, *(torch.zeros_like(self.loss) + hits for hits in self.hits)])
+        loss, hits, mixed_hits, n, n_mixed = reduce(torch.cat([sums, sums.new_tensor(self.counts)]))
         values = {"loss": loss / (n + n_mixed)}
         if self.counts[0]:
             values["acc"] = hits / n

@@ -18,7 +18,8 @@ class GracefulStop(L.Callback):
 
     _old: Any = None
 
-    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Not in `on_fit_start`: after it Lightning notes the handlers that it puts back at the end."""
         if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
             return
         self._old = signal.getsignal(signal.SIGINT)

@@ -7,7 +7,8 @@ classes, which starts afresh with a message.
 
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ import timm
 import torch
 import torchvision
 from huggingface_hub import hf_hub_download
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError
 from torch import Tensor
@@ -47,7 +49,7 @@ def load_into(model: "Classifier", source: str | Path) -> None:
 def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
     """The weights in a file. `average`: of a checkpoint's averages, the one to take, such as `"EMA(0.999)"`."""
     if Path(path).suffix == ".safetensors":
-        return _read_safetensors(path)
+        return _read_safetensors(_existing(path))
     content = read_checkpoint(path)
     if average is not None:
         return pick_average(content, average, path)
@@ -67,16 +69,49 @@ def pick_average(checkpoint: dict[str, Any], average: str, path: str | Path) -> 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """A file of `torch.save`, read without running anything that it carries."""
+    _existing(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_why_refused(path, error)) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} is cut short or no torch file ({_first_line(error)}): fetch or save it again"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
+    """Says in one line what is wrong with a file where torch and Lightning take many, or none."""
+    try:
+        yield
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        if weights_only is not False and isinstance(path, str | Path) and Path(path).is_file():
+            read_checkpoint(path)  # raises if it is the file
+        raise
+
+
+class ClearCheckpointIO(TorchCheckpointIO):
+    """How `Trainer` reads the file of `ckpt_path`."""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, weights_only: bool | None = None, **kwargs: Any) -> dict:
+        with explained(path, weights_only):
+            return super().load_checkpoint(path, *args, weights_only=weights_only, **kwargs)
+
+
+def _existing(path: str | Path) -> str | Path:
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"no file {path}; weights come as 'timm:NAME', 'torchvision:NAME', 'hf:USER/REPO' or a path"
         )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(_why_refused(path, error)) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is cut short or no torch file ({error}): fetch or save it again") from None
+    return path
 
 
 def _why_refused(path: str | Path, error: Exception) -> str:

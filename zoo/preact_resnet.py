@@ -124,7 +124,8 @@ class PreActResNet(Classifier):
             c_in = w * block.expansion
         self.norm = nn.BatchNorm2d(c_in)
         self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c_in, num_classes, kernel_size=1)))  # so in timm's files
-        self.apply(init_weights)
+        for part in (self.stem, self.stages):  # the head too is a convolution, but would start far from chance
+            part.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)
 

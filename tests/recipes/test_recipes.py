@@ -121,7 +121,7 @@ def test_a_budget_shortens_run_and_schedule_together(folder, tmp_path, monkeypat
     recipe = cifar10_resnet20.recipe(budget=8 / 64_000, folder=folder)
     metrics = recipe.run()
     assert recipe.watch.rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
-    assert recipe.arguments == {"budget": 8 / 64_000, "images": "tiny"}
+    assert recipe.arguments == {"budget": 8 / 64_000, "images": "tiny", "precision": "32-true"}
     assert 0 <= metrics["test/acc"] <= 1
 
 

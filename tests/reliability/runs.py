@@ -1,0 +1,290 @@
+"""Short trainings that tests stop, resume and compare: on real digits, shuffled and augmented, with every trick."""
+
+import contextlib
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from torch.nn.functional import one_hot
+
+import callbacks
+import zoo
+from datamodules import Digits
+from tests.conftest import build_trick, tiny_classifier
+
+BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
+
+# cannot join all others: CosineDecay sets the learning rate, Kaiming draws the weights
+LEFT_OUT = {"StepDecay", "Xavier"}
+ALL = sorted(set(callbacks.__all__) - LEFT_OUT)
+LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
+
+QUIET = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+    "limit_val_batches": 2,
+    "max_epochs": EPOCHS,
+}
+
+
+def build_tricks(which: str) -> list[L.Callback]:
+    """One of `LISTS`: a trick alone, "none", "all", or "scheduled": every rate a schedule that moves in a short run."""
+    if which == "scheduled":
+        return scheduled()
+    names = {"none": [], "all": ALL}.get(which, [which])
+    # those that replace the loss before those that add to it
+    return sorted((build_trick(name) for name in names), key=lambda t: not getattr(t, "replaces_loss", False))
+
+
+def scheduled() -> list[L.Callback]:
+    linear, cosine, steps = callbacks.Linear, callbacks.Cosine, callbacks.Steps
+    teacher = build_trick("KnowledgeDistillation").teacher
+    return [
+        callbacks.StepDecay((1, "0.6dur", "12st"), gamma=0.5, warmup_epochs=0.5),
+        callbacks.MixUp(linear(0.2, 1.0)),
+        callbacks.CutMix(p=steps(0.9, {"7st": 0.5})),
+        callbacks.LabelSmoothing(cosine(0.2, 0.0)),
+        callbacks.KnowledgeDistillation(teacher, T=linear(4.0, 1.0), weight=cosine(0.9, 0.1)),
+        callbacks.EMA(0.5),
+        callbacks.EMA(linear(0.5, 0.9, until="1ep")),
+    ]
+
+
+def model() -> zoo.Classifier:
+    torch.manual_seed(0)
+    return tiny_classifier(optimizer="momentum", lr=0.05)
+
+
+def data(workers: int = 0, **options) -> Digits:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "num_workers")
+        return Digits(SIZE, val_split=1437 - SIZE * BATCHES, num_workers=workers, cutout=2, **options)
+
+
+class Watch(L.Callback):
+    """Remembers every batch as the network saw it, and the learning rates it was trained with."""
+
+    def __init__(self):
+        self.seen, self.evaluated = [], []
+
+    def on_validation_epoch_start(self, trainer, module):
+        self.evaluated = []
+
+    def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
+        self.evaluated += batch[0].double().flatten(1).sum(1).tolist()
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        images, targets = batch
+        content = (images.double().sum().item(), targets.double().flatten().tolist())
+        self.seen.append(((trainer.current_epoch, batch_idx), content))
+
+    def on_before_optimizer_step(self, trainer, module, optimizer):
+        self.seen[-1] += ([group["lr"] for group in optimizer.param_groups],)
+
+
+class Hits(L.Callback):
+    """What the targets give to the predicted class, for each image of the last epoch. The first that sees a step."""
+
+    replaces_loss = True  # so that LabelSmoothing may come after it
+
+    def __init__(self):
+        self.hits = []
+
+    def on_train_epoch_start(self, trainer, module):
+        self.hits = []
+
+    def on_loss(self, module, step):
+        targets = step.targets if step.targets.is_floating_point() else one_hot(step.targets, module.num_classes)
+        self.hits += targets.gather(1, step.logits.argmax(1, keepdim=True)).flatten().tolist()
+
+
+class SaveAt(Checkpoint):
+    """Writes `<hook>-<n>.ckpt` at the n-th call of a hook, for every (hook, n); after all other callbacks' work."""
+
+    def __init__(self, folder: Path, moments: list[tuple[str, int]]):
+        for hook in {hook for hook, _ in moments}:
+            setattr(self, hook, self._saver(folder, hook, {n for h, n in moments if h == hook}))
+
+    def _saver(self, folder: Path, hook: str, wanted: set[int]):
+        calls = 0
+
+        def save(trainer, *args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls in wanted:
+                trainer.save_checkpoint(folder / f"{hook}-{calls}.ckpt")
+
+        return save
+
+
+class Stopped(Exception):
+    """What `StopAfter` leaves fit by."""
+
+
+class StopAfter(L.Callback):
+    """Leaves fit by an exception, as Lightning does on SIGTERM, before batch n + 1."""
+
+    def __init__(self, n: int):
+        self.left = n
+
+    def on_train_batch_start(self, trainer, module, batch, batch_idx):
+        if self.left == 0:
+            raise Stopped
+        self.left -= 1
+
+
+class Interrupt(L.Callback):
+    """Ctrl-C after the n-th batch, and after each later one."""
+
+    def __init__(self, n: int):
+        self.left = n
+
+    def on_train_batch_end(self, *args):
+        self.left -= 1
+        if self.left <= 0:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+class Kill(L.Callback):
+    """SIGKILL to this process at the n-th call of a hook: nothing is cleaned up, no `except` runs.
+
+    The hook "while writing" is the moment before a file that was written takes the place of an older one.
+    """
+
+    def __init__(self, hook: str, n: int):
+        calls = 0
+
+        def kill(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == n:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        if hook == "while writing":
+            move = shutil.move
+            shutil.move = lambda *args: (kill(), move(*args))[1]
+        else:
+            setattr(self, hook, kill)
+
+
+def random_death(seed: int) -> tuple[str, int]:
+    """Where a run is killed: any hook of the loop, at any step after the first file was written (at step 2)."""
+    chance = random.Random(seed)
+    hook = chance.choice(
+        ["on_train_batch_start", "on_before_backward", "on_before_optimizer_step", "on_train_batch_end"]
+    )
+    if chance.random() < 0.2:
+        return "on_validation_batch_end", chance.randint(1, 2 * EPOCHS)
+    return hook, chance.randint(3, BATCHES * EPOCHS)
+
+
+def fit(which: str, *, more: tuple = (), ckpt_path=None, workers: int = 0, classifier=None, **options) -> dict:
+    """One training in this process, with new objects -> everything that it ends with, by name."""
+    tricks, watch = build_tricks(which), Watch()
+    writes = any(isinstance(callback, Checkpoint) for callback in more)
+    options = {**QUIET, "enable_checkpointing": writes, **options}
+    trainer = L.Trainer(**options, callbacks=[*tricks, watch, *more])
+    trained = model() if classifier is None else classifier
+    with contextlib.suppress(Stopped):
+        trainer.fit(trained, data(workers), ckpt_path=ckpt_path, weights_only=None if ckpt_path is None else True)
+    return final(trainer, trained) | {"seen": watch.seen}
+
+
+def final(trainer: L.Trainer, trained: L.LightningModule) -> dict[str, Any]:
+    """Weights, averages, momentum, rates, the tricks' own states and the last metrics, flat."""
+    optimizer = trainer.optimizers[0].state_dict()
+    averages = {t.state_key: t.average for t in trainer.callbacks if getattr(t, "average", None)}
+    states = {t.state_key: t.state_dict() for t in trainer.callbacks if not isinstance(t, Checkpoint)}
+    parts = {"weights": trained.state_dict(), "averages": averages, "optimizer": optimizer, "states": states}
+    progress = {"steps": trainer.global_step, "epochs": trainer.current_epoch}
+    # those of training are means over the batches of this process
+    metrics = {name: value for name, value in trainer.callback_metrics.items() if not name.startswith("train/")}
+    return flat({**parts, "metrics": metrics, "progress": progress})
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if isinstance(tree, (dict, list, tuple)):
+        pairs = tree.items() if isinstance(tree, dict) else enumerate(tree)
+        return {key: value for k, branch in pairs for key, value in flat(branch, f"{prefix}/{k}").items()}
+    return {prefix: tree.clone() if isinstance(tree, torch.Tensor) else tree}
+
+
+def differences(straight: dict, resumed: dict) -> list[str]:
+    """What is not bit-identical, and batches that are not those of the straight run from some point to its end."""
+    straight, resumed = dict(straight), dict(resumed)
+    all_seen, seen = straight.pop("seen"), resumed.pop("seen")
+    found = sorted(straight.keys() ^ resumed.keys())
+    found += [key for key in straight.keys() & resumed.keys() if not same(straight[key], resumed[key])]
+    if all_seen[len(all_seen) - len(seen) :] != seen:
+        found.append(f"batches {[s[0] for s in seen]}")
+    return found
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return a == b
+
+
+# ---- in processes of their own: the fork server imports this file once, each child is a fork of it
+
+
+def child(target: str, *args) -> None:
+    """What every child does first."""
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method("fork", force=True)  # of loader workers: the server's way imports all once more
+    warnings.filterwarnings("ignore")
+    globals()[target](*args)
+
+
+def fit_in_folder(which: str, folder: Path, seed: int, death: tuple | None, workers: int, options: dict) -> None:
+    """Trains from `last.ckpt` of the folder if there is one; writes `final.pt`, unless killed before."""
+    L.seed_everything(seed, verbose=False)
+    keep = ModelCheckpoint(folder, every_n_train_steps=2, save_last=True)
+    more = (keep,) if death is None else (keep, Kill(*death))
+    last = folder / "last.ckpt"
+    path = last if last.exists() else None
+    folder.mkdir(exist_ok=True, parents=True)
+    torch.save(fit(which, more=more, ckpt_path=path, workers=workers, **options), folder / "final.pt")
+
+
+def uneven(**options) -> Digits:
+    """33 images to validate on: 17 and 16 of two processes, 3 batches and 2."""
+    return Digits(SIZE, val_split=33, cutout=2, **options)
+
+
+def fit_as_rank(which: str, folder: Path, rank: int, port: int, moments: list, ckpt_path, options: dict) -> None:
+    """One of two processes (gloo, CPU); writes `rank<rank>.pt`."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    L.seed_everything(7, verbose=False)
+    hits, tricks, watch, keep = Hits(), build_tricks(which), Watch(), SaveAt(folder, moments)
+    limits = {"limit_train_batches": BATCHES, "limit_val_batches": 1.0, "devices": 2, "strategy": "ddp"}
+    options = {**QUIET, "enable_checkpointing": True, **limits, **options}
+    trainer = L.Trainer(**options, callbacks=[hits, *tricks, watch, keep])
+    trained = model()
+    trainer.fit(trained, uneven(), ckpt_path=ckpt_path)
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    lists = {"seen": watch.seen, "evaluated": watch.evaluated, "hits": hits.hits, "logged": logged}
+    trainer.test(trained, uneven(), verbose=False)
+    torch.save(final(trainer, trained) | lists, folder / f"rank{rank}.pt")
+
+
+def fit_and_interrupt(folder: Path, batches: int, options: dict) -> None:
+    """Trains until Ctrl-C; what it is left with goes to `final.pt`."""
+    before = signal.getsignal(signal.SIGINT)
+    left = fit("all", more=(ModelCheckpoint(folder, save_last=True), Interrupt(batches)), **options)
+    left["handler restored"] = signal.getsignal(signal.SIGINT) is before
+    torch.save(left, folder / "final.pt")

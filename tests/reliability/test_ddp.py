@@ -1,0 +1,99 @@
+"""Two processes (gloo, CPU): the same weights, averages and scores on both; each image evaluated once."""
+
+import socket
+
+import lightning as L
+import pytest
+import torch
+
+from tests.reliability.runs import BATCHES, EPOCHS, QUIET, SIZE, differences, model, same, uneven
+
+MOMENTS = [("on_train_batch_end", 7), ("on_train_batch_end", 5), ("on_validation_end", 1), ("on_train_epoch_end", 1)]
+
+
+def train_in_two(in_processes, folder, port, which, moments=(), ckpt_path=None, **options):
+    """What both ranks end with."""
+    folder.mkdir(exist_ok=True, parents=True)
+    jobs = [(which, folder, rank, port, list(moments), ckpt_path, options) for rank in (0, 1)]
+    assert in_processes("fit_as_rank", *jobs) == [0, 0]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def keys(run, *prefixes):
+    return [key for key in run if key.startswith(prefixes)]
+
+
+@pytest.fixture(scope="module")
+def both(in_processes, tmp_path_factory):
+    """The ends of a run with every trick, on both ranks; and the folder with its checkpoint."""
+    folder = tmp_path_factory.mktemp("both")
+    return train_in_two(in_processes, folder, free_port(), "all", MOMENTS), folder
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_same_parameters_averages_and_scores(both):
+    (one, two), _ = both
+    parameters = [f"/weights/{name}" for name, _ in model().named_parameters()]
+    shared = keys(one, "/averages", "/metrics", "/optimizer", "/progress", "/states") + parameters
+    assert any(key.endswith("running_var") for key in shared)  # of the average: batch norm's statistics too
+    assert [key for key in shared if not same(one[key], two[key])] == []
+
+
+def test_each_image_is_evaluated_once(both, trainer):
+    (one, two), _ = both
+    data = uneven()
+    data.setup("fit")
+    images = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch in data.val_dataloader()])
+    expected = images.double().flatten(1).sum(1).tolist()
+    assert len(expected) == 33 and (len(one["evaluated"]), len(two["evaluated"])) == (17, 16)
+    assert sorted(one["evaluated"] + two["evaluated"]) == sorted(expected)
+
+
+def test_batches_and_mixing_differ_by_rank(both):
+    (one, two), _ = both
+    assert [s[0] for s in one["seen"]] == [s[0] for s in two["seen"]]
+    assert len(one["seen"]) == BATCHES * EPOCHS
+    shares = [{round(p, 5) for p in run["seen"][0][1][1]} - {0.0, 1.0} for run in (one, two)]
+    assert all(shares) and shares[0].isdisjoint(shares[1])  # the probabilities tell the draws of lam
+
+
+@pytest.mark.parametrize("which", ["raw", "average"])
+def test_scores_are_those_of_one_process(which, both, trainer):
+    (one, _), _ = both
+    trained = model()
+    prefix = "/weights/" if which == "raw" else "/averages/EMA(0.999)/"
+    trained.load_state_dict({key.removeprefix(prefix): one[key] for key in keys(one, prefix)})
+    single = L.Trainer(**{**QUIET, "limit_val_batches": 1.0})
+    scores = single.validate(trained, uneven(), verbose=False)[0] | single.test(trained, uneven(), verbose=False)[0]
+    suffix = "" if which == "raw" else "_ema0.999"
+    for name in ("loss", "acc", "top5"):
+        assert one["logged"][f"val/{name}{suffix}"] == pytest.approx(scores[f"val/{name}"], rel=1e-5)
+        assert one[f"/metrics/test/{name}{suffix}"].item() == pytest.approx(scores[f"test/{name}"], rel=1e-5)
+
+
+@pytest.mark.parametrize("which", ["none", "all"])
+def test_training_accuracy_is_that_of_both(which, both, in_processes, tmp_path):
+    one, two = both[0] if which == "all" else train_in_two(in_processes, tmp_path, free_port(), "none")
+    hits = one["hits"] + two["hits"]
+    assert len(hits) == 2 * SIZE * BATCHES
+    name = "train/acc_mixed" if which == "all" else "train/acc"
+    assert one["logged"][name] == two["logged"][name] == pytest.approx(sum(hits) / len(hits), rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_resume(moment, both, in_processes, tmp_path):
+    """Exact on both ranks."""
+    ends, folder = both
+    path = folder / "{}-{}.ckpt".format(*moment)
+    resumed = train_in_two(in_processes, tmp_path, free_port(), "all", ckpt_path=path)
+    for straight, again in zip(ends, resumed, strict=True):
+        for run in (straight, again):
+            for key in ("evaluated", "hits", "logged"):
+                run.pop(key, None)
+        assert differences(straight, again) == []

@@ -1,0 +1,99 @@
+"""The contract of a file: six fields, an address, docstrings; and one trick a file, in a room, reachable by name."""
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import callbacks
+import zoo
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = sorted((ROOT / "zoo").glob("[!_]*.py"))
+TRICKS = sorted((ROOT / "callbacks").glob("[!_]*/[!_]*.py"))
+CODE = sorted(p for package in ("zoo", "callbacks", "datamodules", "recipes") for p in (ROOT / package).rglob("*.py"))
+TEXT = {".py", ".md", ".toml", ".yml", ".yaml", ".cfg", ".json", ".jsonl", ".ipynb", ".sh", ""}
+FIELDS = ("Paper", "Code", "Block", "Equation", "Shapes", "Defaults", "Differs")
+PAPERS = ("arxiv.org/abs/", "doi.org/", "proceedings.", "openaccess.thecvf.com", "papers.nips.cc", "openreview.net")
+
+
+def name(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def public_defs(path: Path) -> list[ast.ClassDef | ast.FunctionDef]:
+    """Functions and classes of a file without an underscore in front."""
+    tree = ast.parse(path.read_text())
+    kinds = ast.ClassDef | ast.FunctionDef
+    return [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+@pytest.mark.parametrize("path", [*MODELS, *TRICKS], ids=name)
+def test_module_docstring_has_the_six_fields(path):
+    doc = ast.get_docstring(ast.parse(path.read_text())) or ""
+    heads = [line.split(":")[0] for line in doc.splitlines() if re.match(r"\w+:( |$)", line)]
+    what = "Block" if path in MODELS else "Equation"
+    assert [head for head in heads if head in FIELDS] == ["Paper", "Code", what, "Shapes", "Defaults", "Differs"]
+    assert re.match(r"\w[^\n]*: .|[A-Z][^\n]*\.\n", doc), "the first line says in a clause what it is"
+    paper = doc[doc.index("Paper:") : doc.index("Code:")]
+    assert any(address in paper for address in PAPERS)
+
+
+@pytest.mark.parametrize("path", CODE, ids=name)
+def test_what_is_public_says_what_it_is(path):
+    assert path.name == "__init__.py" or ast.get_docstring(ast.parse(path.read_text()))
+    silent = [node.name for node in public_defs(path) if not ast.get_docstring(node)]
+    assert silent == [] or path.name.startswith("_")  # machinery is documented where its name does not say it all
+
+
+def test_tricks_are_in_rooms():
+    """Files beside the rooms are machinery, and say so by an underscore."""
+    assert [path.name for path in (ROOT / "callbacks").glob("[!_]*.py")] == []
+    rooms = {path.parent.name for path in TRICKS}
+    assert rooms <= {"data", "network", "dropout", "loss", "distillation", "optimization", "diagnostics"}
+
+
+@pytest.mark.parametrize("path", TRICKS, ids=name)
+def test_every_file_of_tricks_exports_one(path):
+    exported = [node.name for node in public_defs(path) if node.name in callbacks.__all__]
+    assert len(exported) == 1
+    assert exported[0].lower() == path.stem.replace("_", "") or path.stem in exported[0].lower()
+
+
+@pytest.mark.parametrize("path", MODELS, ids=name)
+def test_every_file_of_models_exports_one(path):
+    """Two, where a paper has two."""
+    assert [node.name for node in public_defs(path) if node.name in zoo.__all__]
+
+
+@pytest.mark.parametrize("trick", callbacks.__all__)
+def test_every_trick_has_its_own_file(trick):
+    module = inspect.getmodule(getattr(callbacks, trick)).__name__
+    files = [inspect.getmodule(getattr(callbacks, other)).__name__ for other in callbacks.__all__]
+    assert module.startswith("callbacks.") and files.count(module) == 1
+
+
+@pytest.mark.parametrize("package", [zoo, callbacks], ids=lambda package: package.__name__)
+def test_lists_of_names_are_of_classes(package):
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert all(inspect.isclass(getattr(package, each)) for each in package.__all__)
+
+
+def text_files() -> list[Path]:
+    folders = ("zoo", "callbacks", "datamodules", "recipes", "tests", "benchmarks", "results", "notebooks", ".github")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.is_file()]
+    return [path for path in files if path.suffix in TEXT and "__pycache__" not in path.parts]
+
+
+def test_no_file_names_a_machine():
+    """Paths below someone's home or working folder mean nothing to a reader."""
+    paths = re.compile("/" + "(home|Users|root|work|mnt|tmp)" + r"/\w")
+    found = [f"{name(p)}: {line.strip()[:80]}" for p in text_files() for line in lines(p) if paths.search(line)]
+    assert found == []
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text(errors="replace").splitlines()

@@ -1,0 +1,79 @@
+"""Weights that leave nothing at its neutral value, and how a network is counted and looked into."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@pytest.fixture
+def randomise(images):
+    """`randomise(network)`: norms get gains, shifts and statistics too, else half of what they do would be unseen."""
+    return lambda network: _randomise(network, images(40, 8))
+
+
+@torch.no_grad()
+def _randomise(network: nn.Module, images: torch.Tensor) -> nn.Module:
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1  # statistics of the next batch: with invented ones, the signal would be lost in the shifts
+        nn.init.uniform_(norm.weight, 0.6, 1.2)
+        nn.init.normal_(norm.bias, std=0.2)
+    network.train()(images)
+    for norm in norms:
+        norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
+        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def agree():
+    """`agree(ours, theirs, images)`: equal logits to 1e-4, or to 1e-4 of what lies between images if more."""
+    return _agree
+
+
+@torch.no_grad()
+def _agree(ours, theirs, images: torch.Tensor) -> None:
+    mine, other = ours(images), theirs(images)
+    spread = other.std(0).mean().item()
+    assert spread > 0.02  # a network that says the same of every image would agree with anything
+    torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-4 * max(1, spread))
+
+
+@pytest.fixture
+def images():
+    """`images(pixels)`: they differ in colour too, or a network that ends in a mean would hardly tell them apart."""
+    return lambda pixels, n=3: torch.randn(n, 3, pixels, pixels) + torch.randn(n, 3, 1, 1)
+
+
+@pytest.fixture
+def count():
+    """`count(make)` -> parameters and multiply-adds of one image; nothing is computed."""
+    return _count
+
+
+@torch.no_grad()
+def _count(make) -> tuple[int, int]:
+    with torch.device("meta"):
+        network = make().eval()
+        images = torch.empty(1, 3, network.image_size, network.image_size)
+    with FlopCounterMode(display=False) as flops:
+        network(images)
+    return sum(p.numel() for p in network.parameters()), flops.get_total_flops() // 2
+
+
+@pytest.fixture
+def map_sizes():
+    """`map_sizes(make, pixels)` -> the (C, H) of each stage's output; nothing is computed."""
+    return _map_sizes
+
+
+@torch.no_grad()
+def _map_sizes(make, pixels: int) -> list[tuple[int, int]]:
+    with torch.device("meta"):
+        network, images = make().eval(), torch.empty(1, 3, pixels, pixels)
+    sizes = []
+    for stage in network.stages.values():
+        stage.register_forward_hook(lambda module, args, out: sizes.append((out.shape[1], out.shape[2])))
+    network(images)
+    return sizes

@@ -1,0 +1,275 @@
+"""What every model of `zoo.__all__` owes: it learns, keeps examples apart, and survives files, casts and compilers."""
+
+import contextlib
+import copy
+import functools
+import itertools
+import math
+import sys
+
+import lightning as L
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.data import DataLoader
+
+import zoo
+from zoo._base import split_outputs
+
+# Rows that are light enough to be tested in full, on images of 8 px, by `make test`. Other models take their row with
+# the fewest parameters and images of 32 px; what trains or copies them is slow.
+LIGHT = {"PreActResNet": "18", "ResNet": "20", "WideResNet": "16-1"}
+ROWS = {"VGG": "11-BN"}  # plain VGG learns from the weights of a shallower one only, as in the paper
+NAMES = sorted(zoo.__all__)
+every_model = pytest.mark.parametrize("name", NAMES)
+every_model_slow = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in LIGHT else pytest.mark.slow) for name in NAMES]
+)
+
+
+@functools.cache
+def smallest(name: str, pixels: int) -> str | None:
+    """The row with the fewest parameters among those that take such images, if any does."""
+    model, sizes = getattr(zoo, name), {}
+    for variant in sys.modules[model.__module__].VARIANTS:
+        with contextlib.suppress(ValueError), torch.device("meta"):
+            network = model(variant, num_classes=10, image_size=pixels)
+            sizes[variant] = sum(p.numel() for p in network.parameters())
+    return min(sizes, key=sizes.get) if sizes else None
+
+
+def size(name: str) -> int:
+    """Side of the images, in pixels."""
+    return 8 if name in LIGHT else 32
+
+
+def make(name: str, pixels: int | None = None, **arguments) -> zoo.Classifier:
+    torch.manual_seed(0)
+    pixels = pixels or size(name)
+    rows = LIGHT | ROWS if pixels == size(name) else ROWS
+    return getattr(zoo, name)(rows.get(name) or smallest(name, pixels), num_classes=10, image_size=pixels, **arguments)
+
+
+def batch(name: str, n: int = 8, pixels: int | None = None) -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    pixels = pixels or size(name)
+    return [torch.randn(n, 3, pixels, pixels), torch.arange(n) % 10]
+
+
+def collate(items):
+    return [torch.stack([x for x, _ in items]), torch.stack([y for _, y in items])]
+
+
+def loader(name: str, n: int = 8, pixels: int | None = None) -> DataLoader:
+    """Batches of four."""
+    return DataLoader(list(zip(*batch(name, n, pixels), strict=True)), batch_size=4, collate_fn=collate)
+
+
+@pytest.fixture
+def dynamo():
+    """Compiled code and dynamo's settings end with the test."""
+    flags = torch._dynamo.config.skip_nnmodule_hook_guards
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+    torch._dynamo.config.skip_nnmodule_hook_guards = flags
+
+
+def loss_of(model: zoo.Classifier, images: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """As in training, over all heads."""
+    logits, extras = split_outputs(model.train()(images))
+    return zoo.Step(images, targets, logits, None, extras).over_heads(lambda z: F.cross_entropy(z, targets))
+
+
+def with_moved_statistics(name: str, **arguments) -> zoo.Classifier:
+    """In eval mode, with the batch-norm statistics of one batch."""
+    model = make(name, **arguments)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        model.train()(batch(name)[0])
+    return model.eval()
+
+
+# ---- it learns
+
+
+@every_model
+def test_starts_near_chance(name):
+    """Logits of standard deviation s cost log K + s^2 / 2: 1 off is s = 1.4, above what v1's sums of ReLUs give."""
+    losses, model = [], make(name).train()
+    for seed in range(3 if name in LIGHT else 1):
+        torch.manual_seed(seed)
+        images, targets = torch.randn(16, 3, size(name), size(name)), torch.randint(10, (16,))
+        with torch.no_grad():
+            losses.append(F.cross_entropy(split_outputs(model(images))[0], targets).item())
+    assert sum(losses) / len(losses) == pytest.approx(math.log(10), abs=1)
+
+
+@every_model_slow
+def test_learns_one_batch_by_heart_and_trains_all_of_itself(name):
+    model, (images, targets) = make(name, optimizer="adamw", lr=1e-3), batch(name)
+    optimizer, trained = model.configure_optimizers(), set()
+    for _ in range(100):
+        loss = loss_of(model, images, targets)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        trained |= {key for key, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+        if loss < 0.1:
+            break
+    assert loss < 0.1
+    assert trained == {key for key, _ in model.named_parameters()}
+
+
+@every_model
+def test_examples_do_not_see_each_other(name):
+    model, (images, _) = make(name).eval(), batch(name, 3)
+    model(images.requires_grad_())[0].sum().backward()
+    assert images.grad[0].any() and not images.grad[1:].any()
+
+
+# ---- its shape
+
+
+@every_model
+def test_stages_are_maps_that_shrink_or_tokens(name):
+    model, sides = make(name, 32), {}
+    for stage, module in model.stages.items():
+        assert model.stages[stage] is module
+        module.register_forward_hook(lambda m, a, out, stage=stage: sides.update({stage: out.shape[-1]}))
+    model.eval()(torch.randn(2, 3, 32, 32))
+    assert list(sides) == [f"stage{i}" for i in range(1, len(sides) + 1)]
+    assert len(sides) >= 3 and all(a >= b >= 1 for a, b in itertools.pairwise(sides.values()))
+    assert next(iter(sides.values())) > 1  # one pixel a map leaves spatial tricks nothing to do
+
+
+@every_model_slow
+@pytest.mark.parametrize("pixels", [32, 64, 224])
+def test_trains_at(name, pixels, trainer):
+    if smallest(name, pixels) is None:
+        with pytest.raises(ValueError, match=str(pixels)):
+            make(name, pixels)
+        return
+    run, data = trainer(max_epochs=1), loader(name, 2, pixels)
+    run.fit(make(name, pixels, lr=1e-3), data, data)
+    assert {"train/loss", "val/loss"} <= {key for key, value in run.callback_metrics.items() if value.isfinite()}
+
+
+@every_model
+def test_hyper_parameters_are_plain(name):
+    plain = (bool, int, float, str, type(None), dict)
+    hparams = make(name, optimizer_options={"momentum": 0.8}).hparams
+    assert {"variant", "num_classes", "image_size", "lr", "optimizer", "weight_decay"} <= {*hparams}
+    assert {key: value for key, value in hparams.items() if not isinstance(value, plain)} == {}
+    assert "weights" not in hparams  # a checkpoint brings its own
+
+
+# ---- files and copies
+
+
+@every_model_slow
+def test_checkpoint_round_trip(name, trainer, tmp_path):
+    model, run, path = make(name, lr=0.01), trainer(max_epochs=1), tmp_path / "model.ckpt"
+    run.fit(model, loader(name))
+    run.save_checkpoint(path)
+    images = batch(name)[0]
+    expected = model.eval()(images)
+    assert torch.load(path, weights_only=True)["model"] == name
+    loaded = zoo.load(path)
+    assert type(loaded) is type(model) and not loaded.training and not loaded.fresh
+    assert torch.equal(loaded(images), expected)
+    again = type(model).load_from_checkpoint(path)
+    assert torch.equal(again.eval()(images), expected) and not again.fresh
+    assert loaded.hparams == again.hparams == model.hparams
+
+
+@every_model_slow
+def test_export_round_trip(name, tmp_path):
+    model, images = with_moved_statistics(name), batch(name)[0]
+    for file in ("model.safetensors", "model.pth"):
+        model.export(tmp_path / file)
+        again = make(name, weights=str(tmp_path / file))
+        assert torch.equal(again.eval()(images), model(images))
+
+
+@every_model_slow
+def test_copies_are_apart(name, trainer):
+    model = make(name, lr=0.01)
+    trainer(max_epochs=1).fit(model, loader(name))
+    images, twin = batch(name)[0], copy.deepcopy(model)
+    before = model.eval()(images)
+    assert torch.equal(twin.eval()(images), before)
+    torch.nn.init.zeros_(next(twin.parameters()))
+    assert torch.equal(model(images), before) and not torch.equal(twin(images), before)
+
+
+@every_model_slow
+def test_exports_as_a_graph(name):
+    model, images = with_moved_statistics(name), batch(name)[0]
+    graph = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("N", min=2)},))
+    assert torch.equal(graph.module()(images), model(images))
+    torch.testing.assert_close(graph.module()(images[:3]), model(images[:3]), rtol=1e-5, atol=1e-5)
+
+
+# ---- switches: the same numbers
+
+
+@every_model_slow
+@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
+def test_trains_in_bf16(name, precision, trainer):
+    """As in float32, to the eight bits that bf16 has."""
+    runs = {p: trainer(max_epochs=2, precision=p) for p in ("32-true", precision)}
+    for run in runs.values():
+        run.fit(make(name, lr=1e-3), loader(name), loader(name))
+    exact, rough = (run.callback_metrics for run in runs.values())
+    assert rough["train/loss"].item() == pytest.approx(exact["train/loss"].item(), rel=0.05)
+    assert rough["train/loss"].dtype == torch.float32
+
+
+@every_model_slow
+def test_channels_last_changes_no_number(name, trainer):
+    models = [make(name, lr=0.01, channels_last=switch) for switch in (False, True)]
+    runs = [trainer(max_epochs=1) for _ in models]
+    for model, run in zip(models, runs, strict=True):
+        run.fit(model, loader(name), loader(name))
+    kernels = [p for p in models[1].parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in kernels) and kernels
+    torch.testing.assert_close(*(run.callback_metrics["train/loss"] for run in runs), rtol=1e-3, atol=0)
+    images = batch(name)[0]
+    torch.testing.assert_close(*(m.eval()(images) for m in models), rtol=1e-2, atol=1e-2)  # after two steps
+    models[1].load_state_dict(models[0].state_dict())
+    torch.testing.assert_close(*(m(images) for m in models), rtol=1e-4, atol=1e-5)
+
+
+@every_model_slow
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, tmp_path):
+    if backend == "inductor" and name not in LIGHT:
+        pytest.skip("minutes of code generation; aot_eager traces the same graphs")
+    plain, compiled = make(name, lr=0.01), make(name, lr=0.01, compile=True)
+    keys = list(plain.state_dict())
+    monkeypatch.setattr(type(compiled), "compile", functools.partialmethod(torch.nn.Module.compile, backend=backend))
+    runs = [trainer(max_epochs=1), trainer(max_epochs=1)]
+    runs[0].fit(plain, loader(name), loader(name))
+    runs[1].fit(compiled, loader(name), loader(name))
+    assert plain._compiled_call_impl is None and compiled._compiled_call_impl is not None
+    torch.testing.assert_close(*(run.callback_metrics["train/loss"] for run in runs), rtol=1e-3, atol=1e-4)
+    assert list(compiled.state_dict()) == keys
+    runs[1].save_checkpoint(tmp_path / "compiled.ckpt")
+    images = batch(name)[0]
+    torch.testing.assert_close(zoo.load(tmp_path / "compiled.ckpt")(images), compiled.eval()(images))
+
+
+@every_model_slow
+def test_the_seed_decides(name, trainer):
+    weights = []
+    for seed in (3, 3, 4):
+        L.seed_everything(seed, verbose=False)
+        model = getattr(zoo, name)(
+            LIGHT.get(name) or smallest(name, size(name)), num_classes=10, image_size=size(name), lr=0.01
+        )
+        trainer(max_epochs=1).fit(model, loader(name))
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])

@@ -1,0 +1,196 @@
+"""RepVGG: counts of both forms, timm's outputs, the authors' keys, and that adding up the branches changes nothing."""
+
+from functools import partial
+
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from timm.utils import reparameterize_model
+from torch import nn
+
+from zoo import RepVGG
+from zoo._complexity import total_macs
+from zoo.repvgg import VARIANTS, Block, SqueezeExcite
+
+# At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, training and
+# fused. Counted on timm 1.0, B1g2 on a network written apart from this one; the authors print, fused, 8.30, 12.78,
+# 25.49, 14.33, 51.82, 41.36 (B1g2), 36.12, 80.31, 55.77, 110.96, 75.62 and 120.39 (D2se) million.
+COUNTS = {
+    "A0": (9_108_968, 1.5126, 8_309_384, 1.3615),
+    "A1": (14_092_264, 2.6265, 12_789_864, 2.3640),
+    "A2": (28_210_600, 5.6853, 25_499_944, 5.1170),
+    "B0": (15_817_960, 3.3972, 14_339_048, 3.0576),
+    "B1": (57_415_016, 13.1281, 51_829_480, 11.8155),
+    "B1g4": (39_966_056, 8.1185, 36_125_416, 7.3069),
+    "B2": (89_022_376, 20.4182, 80_315_112, 18.3766),
+    "B2g4": (61_758_376, 12.5907, 55_777_512, 11.3319),
+    "B3": (123_085_288, 29.1207, 110_960_872, 26.2089),
+    "B3g4": (83_825_128, 17.8492, 75_626_728, 16.0645),
+}
+FUSED = {"B1g2": (41_360_104, 8.8097), "D2se": (120_387_572, 32.8296)}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """Few channels, groups in every second of seven layers."""
+    monkeypatch.setitem(VARIANTS, "tiny", ((2, 2, 2, 1), 0.25, 0.125, 2))
+    torch.manual_seed(0)
+    return partial(RepVGG, "tiny", num_classes=10)
+
+
+def test_every_row_is_counted():
+    assert {*COUNTS, *FUSED, "B2g2", "B3g2"} == {*VARIANTS}
+
+
+def fused_count(variant: str) -> tuple[int, float]:
+    with torch.device("meta"):
+        model = RepVGG(variant).reparameterize()
+    return sum(p.numel() for p in model.parameters()), round(total_macs(model, 224) / 1e9, 4)
+
+
+@pytest.mark.parametrize("variant", [pytest.param(v, marks=[pytest.mark.slow] * (v > "B0")) for v in COUNTS])
+def test_counts(variant, count):
+    parameters, multiply_adds = count(partial(RepVGG, variant))
+    assert (parameters, round(multiply_adds / 1e9, 4), *fused_count(variant)) == COUNTS[variant]
+
+
+@pytest.mark.parametrize("variant", FUSED)
+def test_fused_counts(variant):
+    assert fused_count(variant) == FUSED[variant]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", ["B2", "B3"])
+def test_two_groups_are_between_one_and_four(size):
+    """Grouped kernels shrink to 1/2 and 1/4, the rest stays: from g1, g2 saves two thirds of what g4 saves."""
+    one, two, four = (fused_count(f"{size}{g}")[0] for g in ("", "g2", "g4"))
+    assert (one - two) * 3 == (one - four) * 2
+
+
+# ---- the same function as the references
+
+
+@pytest.mark.parametrize(
+    "variant", [pytest.param(v, marks=[pytest.mark.slow] * (v != "A0")) for v in RepVGG.timm_names]
+)
+def test_same_logits_as_timm_in_both_forms(variant, randomise, images, agree):
+    torch.manual_seed(0)
+    ours = randomise(RepVGG(variant, num_classes=10, image_size=224))
+    theirs = timm.create_model(RepVGG.timm_names[variant], num_classes=10).eval()
+    theirs.load_state_dict(ours.state_dict())
+    batch = images(72)
+    if variant == "D2se":  # 48 layers of gates double a rounding error so often that float32 tells nothing
+        ours, theirs, batch = ours.double(), theirs.double(), batch.double()
+    agree(ours, theirs, batch)
+    fused = reparameterize_model(theirs)
+    agree(ours.reparameterize(), fused, batch)
+    agree(ours, theirs, batch)
+    ours.load_state_dict(fused.state_dict())
+
+
+def norm(w: dict, key: str, x: torch.Tensor) -> torch.Tensor:
+    mean, var, gamma, beta = (w[f"{key}.{n}"][:, None, None] for n in ("running_mean", "running_var", "weight", "bias"))
+    return gamma * (x - mean) / (var + 1e-5).sqrt() + beta
+
+
+def layer(w: dict, key: str, x: torch.Tensor, stride: int, groups: int) -> torch.Tensor:
+    y = norm(w, f"{key}.rbr_dense.bn", F.conv2d(x, w[f"{key}.rbr_dense.conv.weight"], None, stride, 1, groups=groups))
+    y = y + norm(w, f"{key}.rbr_1x1.bn", F.conv2d(x, w[f"{key}.rbr_1x1.conv.weight"], None, stride, 0, groups=groups))
+    if x.shape == y.shape:
+        y = y + norm(w, f"{key}.rbr_identity", x)
+    return y.relu()
+
+
+def by_the_authors(w: dict, x: torch.Tensor, blocks: tuple[int, ...], groups: int) -> torch.Tensor:
+    """The authors' network read literally, under their keys: layers 2, 4, 6, ... are grouped, the stem is layer 0."""
+    x, index = layer(w, "stage0", x, 2, 1), 0
+    for i, depth in enumerate(blocks, 1):
+        for j in range(depth):
+            index += 1
+            x = layer(w, f"stage{i}.{j}", x, 2 if j == 0 else 1, groups if index % 2 == 0 else 1)
+    return x.mean((2, 3)) @ w["linear.weight"].T + w["linear.bias"]
+
+
+def under_the_authors_keys(model: RepVGG) -> dict:
+    def theirs(key: str) -> str:
+        prefix = max((a for a, b in model.aliases.items() if key.startswith(b)), key=lambda a: len(model.aliases[a]))
+        return prefix + key.removeprefix(model.aliases[prefix])
+
+    return {theirs(key): value for key, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("variant", ["tiny", *(pytest.param(f"B{i}g2", marks=pytest.mark.slow) for i in (1, 2, 3))])
+def test_takes_the_authors_files_and_is_their_network(variant, tiny, randomise, images, agree, tmp_path):
+    w = under_the_authors_keys(randomise(RepVGG(variant, num_classes=10)))
+    assert {key.split(".")[0] for key in w} == {"stage0", "stage1", "stage2", "stage3", "stage4", "linear"}
+    torch.save(w, tmp_path / "authors.pth")
+    ours = RepVGG(variant, num_classes=10, weights=tmp_path / "authors.pth").eval()
+    agree(ours, partial(by_the_authors, w, blocks=VARIANTS[variant][0], groups=VARIANTS[variant][3]), images(72))
+
+
+# ---- adding up the branches
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize(("c_out", "stride"), [(8, 1), (8, 2), (12, 1)])
+def test_a_block_gives_the_same_from_one_convolution(c_out, stride, groups, randomise):
+    torch.manual_seed(0)
+    stem = nn.Conv2d(3, 8, 1)
+    block = Block(8, c_out, stride, groups, se=False)
+    randomise(nn.Sequential(stem, block))
+    x = torch.randn(2, 8, 7, 7)
+    before = block(x)
+    assert (block.identity is not None) == (c_out == 8 and stride == 1)
+    block.reparameterize()
+    assert {name for name, _ in block.named_parameters()} == {"reparam_conv.weight", "reparam_conv.bias"}
+    torch.testing.assert_close(block(x), before, rtol=1e-5, atol=1e-5)
+
+
+def test_reparameterize_is_in_place_once_and_keeps_the_mode(tiny, randomise, images):
+    model, batch = randomise(tiny()), images(72)
+    before = model(batch)
+    assert model.reparameterize() is model and not any(m.training for m in model.modules())
+    kernel = model.stem.reparam_conv.weight
+    assert model.reparameterize().stem.reparam_conv.weight is kernel and kernel.requires_grad
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in model.modules())
+    torch.testing.assert_close(model(batch), before, rtol=1e-4, atol=1e-4)
+
+
+def test_reparameterize_keeps_the_kind_of_number(tiny, randomise, images):
+    model, batch = randomise(tiny()).double(), images(72).double()
+    before = model(batch)
+    assert {p.dtype for p in model.reparameterize().parameters()} == {torch.float64}
+    torch.testing.assert_close(model(batch), before, rtol=1e-12, atol=1e-12)
+    assert tiny().train().reparameterize().stem.reparam_conv.training
+
+
+def test_squeeze_excite_by_hand():
+    """Means 1 and 3, hidden ReLU(1 - 3) = 0, gates of the biases 0 and ln 3: 1/2 and 3/4."""
+    gated = SqueezeExcite(16)
+    for parameter in gated.parameters():
+        nn.init.zeros_(parameter)
+    with torch.no_grad():
+        gated.fc1.weight[0, 0], gated.fc1.weight[0, 1] = 1, -1
+        gated.fc2.weight.fill_(1.0)
+        gated.fc2.bias[1] = torch.tensor(3.0).log()
+    x = torch.zeros(1, 16, 1, 2)
+    x[0, 0], x[0, 1] = torch.tensor([0.0, 2.0]), torch.tensor([3.0, 3.0])
+    torch.testing.assert_close(gated(x)[0, :2, 0], torch.tensor([[0.0, 1.0], [2.25, 2.25]]))
+
+
+def test_d2se_is_larger_than_its_images():
+    with torch.device("meta"):
+        model = RepVGG("D2se")
+    assert model.image_size == 320 and sum(isinstance(m, SqueezeExcite) for m in model.modules()) == 48
+
+
+def test_map_sizes(map_sizes):
+    for pixels, first in ((224, 56), (64, 64), (32, 32)):
+        sizes = map_sizes(partial(RepVGG, "A0", image_size=pixels), pixels)
+        assert sizes == [(c, first // 2**i) for i, c in enumerate((48, 96, 192, 1280))]
+
+
+def test_bad_arguments_say_what_to_do():
+    with pytest.raises(ValueError, match="RepVGG has no 'B2g3'; did you mean 'B2g4'"):
+        RepVGG("B2g3")

@@ -1,0 +1,152 @@
+"""ConvNeXt: a ResNet modernised step by step until it is as good as a Swin transformer.
+
+Paper:    A ConvNet for the 2020s (Liu, Mao, Wu, Feichtenhofer, Darrell, Xie; CVPR 2022)
+          https://arxiv.org/abs/2201.03545, section 3 (T to XL), section 3.3 (isotropic); every step on the way there is
+          in `convnext_roadmap.py`
+Code:     https://github.com/facebookresearch/ConvNeXt (the authors', whose files load too); keys and functions of timm
+          1.0 `convnext_*`
+Block:    y = x + DropPath(g * W2 GELU(W1 LN(dwconv7x7(x)))),   W1: C -> 4C,  W2: 4C -> C,  g in R^C
+Shapes:   (N, 3, H, W) -stem-> (N, C1, H/4, W/4) -3 times LN, conv 2x2 of stride 2-> (N, C4, H/32, W/32) -> (N, K);
+          isotropic: (N, 3, H, W) -stem-> (N, C, H/16, W/16) -> (N, K)
+Defaults: drop_path .1 T, .4 S, .5 B and L (Table 5, ImageNet-1K), .2 XL (Table 5, ImageNet-22K), isotropic .1, .2, .5
+          (the authors' TRAINING.md); g starts at 1e-6; weights N(0, .02) truncated, biases 0 (the authors' code; the
+          paper's Table 5 prints .2)
+Differs:  nothing at more than 64 px. Patches of up to 64 px images are half as wide (2, isotropic 8), of up to 32 px a
+          quarter (1, isotropic 4): ours, not the paper's. Isotropic rows have the keys of the others, and their
+          blocks stand in three equal stages, for what looks at stages; g is in L-iso only, as in the authors' code.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, Stages, known
+from zoo._layers import DropPath, LayerNorm2d, linear_rates
+
+#        blocks per stage, channels per stage, patch in pixels, drop_path, start of g: section 3; 3.3
+VARIANTS = {
+    "T": ((3, 3, 9, 3), (96, 192, 384, 768), 4, 0.1, 1e-6),
+    "S": ((3, 3, 27, 3), (96, 192, 384, 768), 4, 0.4, 1e-6),
+    "B": ((3, 3, 27, 3), (128, 256, 512, 1024), 4, 0.5, 1e-6),
+    "L": ((3, 3, 27, 3), (192, 384, 768, 1536), 4, 0.5, 1e-6),
+    "XL": ((3, 3, 27, 3), (256, 512, 1024, 2048), 4, 0.2, 1e-6),
+    "S-iso": ((6, 6, 6), (384, 384, 384), 16, 0.1, None),
+    "B-iso": ((6, 6, 6), (768, 768, 768), 16, 0.2, None),
+    "L-iso": ((12, 12, 12), (1024, 1024, 1024), 16, 0.5, 1e-6),
+}
+
+
+class Block(nn.Module):
+    """A depthwise convolution for space, a two-layer MLP for channels. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, c: int, drop_path: float, scale: float | None):
+        super().__init__()
+        self.conv_dw = nn.Conv2d(c, c, kernel_size=7, padding=3, groups=c)
+        self.norm = nn.LayerNorm(c, eps=1e-6)
+        self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(c, 4 * c), act=nn.GELU(), fc2=nn.Linear(4 * c, c)))
+        self.gamma = None if scale is None else nn.Parameter(torch.full((c,), scale))
+        self.drop_path = DropPath(drop_path)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv_dw(x).permute(0, 2, 3, 1)  # (N, H, W, C): a linear layer is faster than a 1x1 convolution
+        y = self.mlp(self.norm(y))
+        y = y if self.gamma is None else y * self.gamma
+        return x + self.drop_path(y.permute(0, 3, 1, 2))
+
+
+class Stage(nn.Module):
+    """Downsampling where channels change, then blocks. Shapes: (N, C_in, H, W) -> (N, C, H/2, W/2)."""
+
+    def __init__(self, c_in: int, c: int, rates: list[float], scale: float | None):
+        super().__init__()
+        down = (LayerNorm2d(c_in, eps=1e-6), nn.Conv2d(c_in, c, kernel_size=2, stride=2))
+        self.downsample = nn.Identity() if c_in == c else nn.Sequential(*down)
+        self.blocks = nn.Sequential(*(Block(c, rate, scale) for rate in rates))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks(self.downsample(x))
+
+
+def authors_keys(depths: tuple[int, ...]) -> dict[str, str]:
+    """Prefixes of keys in the authors' files -> ours."""
+    ours = [(i, j) for i, depth in enumerate(depths) for j in range(depth)]
+    blocks = {f"stages.{i}.{j}": f"stages.{i}.blocks.{j}" for i, j in ours}
+    blocks |= {f"blocks.{n}": f"stages.{i}.blocks.{j}" for n, (i, j) in enumerate(ours)}  # isotropic: one row of blocks
+    layers = {"dwconv": "conv_dw", "norm": "norm", "pwconv1": "mlp.fc1", "pwconv2": "mlp.fc2", "gamma": "gamma"}
+    inside = {f"{block}.{a}": f"{mine}.{b}" for block, mine in blocks.items() for a, b in layers.items()}
+    ends = {"norm.": "head.norm.", "head.weight": "head.fc.weight", "head.bias": "head.fc.bias"}
+    stems = {"downsample_layers.0.": "stem.", "stem.weight": "stem.0.weight", "stem.bias": "stem.0.bias"}
+    return inside | ends | stems | {f"downsample_layers.{i}.": f"stages.{i}.downsample." for i in (1, 2, 3)}
+
+
+class ConvNeXt(Classifier):
+    """`ConvNeXt("T")` for ImageNet, `ConvNeXt("T", num_classes=10, image_size=32)` for CIFAR-10.
+
+    Args:
+        variant: a key of `VARIANTS`: "T" "S" "B" "L" "XL", isotropic "S-iso" "B-iso" "L-iso".
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes smaller patches. None: 224.
+        weights: see `Classifier.load_weights`; None: random.
+        drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first
+            block. None: the paper's for the variant.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are) or images so small that a map would vanish.
+    """
+
+    timm_names = {
+        "T": "convnext_tiny",
+        "S": "convnext_small",
+        "B": "convnext_base",
+        "L": "convnext_large",
+        "XL": "convnext_xlarge",
+    }
+
+    def __init__(
+        self,
+        variant: str = "T",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        drop_path: float | None = None,
+        **training,
+    ):
+        depths, channels, patch, usual_drop_path, scale = VARIANTS[known(variant, VARIANTS, "ConvNeXt")]
+        image_size = image_size or 224
+        patch, isotropic = patch_for(image_size, patch), len({*channels}) == 1
+        smallest = patch if isotropic else 8 * patch
+        if image_size < smallest:
+            raise ValueError(f"ConvNeXt-{variant} needs images of at least {smallest} px, got image_size={image_size}")
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        self.aliases = authors_keys(depths)
+        stem = nn.Conv2d(3, channels[0], kernel_size=patch, stride=patch)
+        self.stem = nn.Sequential(stem) if isotropic else nn.Sequential(stem, LayerNorm2d(channels[0], eps=1e-6))
+        self.stages = Stages()
+        rates = linear_rates(usual_drop_path if drop_path is None else drop_path, depths)
+        for c_in, c, stage_rates in zip((channels[0], *channels), channels, rates, strict=False):
+            self.stages.append(Stage(c_in, c, stage_rates, scale))
+        norm, fc = nn.LayerNorm(channels[-1], eps=1e-6), nn.Linear(channels[-1], num_classes)
+        self.head = nn.Sequential(OrderedDict(norm=norm, fc=fc))
+        self.apply(init_weights)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stages(self.stem(x))  # (N, C4, H/32, W/32)
+        return self.head(x.mean((2, 3)))
+
+
+def patch_for(image_size: int, patch: int) -> int:
+    """The paper's patch, half of it at up to 64 px, a quarter at up to 32 px."""
+    return patch if image_size > SMALL else patch // 2 if image_size > SMALL // 2 else patch // 4
+
+
+def init_weights(module: nn.Module) -> None:
+    """N(0, .02) truncated for convolutions and linear layers, biases 0; norms start at 1 and 0."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,191 @@
+"""ConvNeXtRoadmap: every step of the way from ResNet-50 to ConvNeXt-T, and from ResNet-200 to ConvNeXt-B.
+
+Paper:    A ConvNet for the 2020s (Liu, Mao, Wu, Feichtenhofer, Darrell, Xie; CVPR 2022)
+          https://arxiv.org/abs/2201.03545, section 2 and Figure 2
+Code:     none: the authors published the end of the road (`convnext.py`), not its steps
+Block:    y = act(F(x) + shortcut(x)),  F up to "width": 1x1 (c), 3x3 (c), 1x1 (4c);  "inverted": 1x1 (4c), depthwise
+          3x3, 1x1 (c);  from "moved-up": depthwise (c_in), 1x1 (4c), 1x1 (c). The 3x3 or depthwise convolution has the
+          stride; a shortcut that changes shape is a 1x1 convolution and a norm. From "fewer-activations" on, one act:
+          after the first 1x1
+Shapes:   (N, 3, H, W) -stem-> (N, C0, H/4, W/4) -stages-> (N, C4, H/32, W/32) -> (N, K)
+Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02) truncated: the recipe at the end of the road; the paper
+          trains all steps alike, but states neither step by step
+Differs:  the paper tells the steps in words. This reading has its multiply-adds to two decimals at every step whose
+          number we have, but for the last of "50" (4.46 counted, 4.49 printed). What no count tells, we chose: no
+          activation after the patch stem, norms after the shortcuts' convolutions throughout, biases in convolutions
+          from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem is of stride 2 for
+          images of up to 64 px and 1 up to 32 px, the 7x7 then 3x3 without pooling: ours, not the paper's.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from zoo._base import Classifier, Stages, known
+from zoo._layers import DropPath, LayerNorm2d, linear_rates
+from zoo.convnext import init_weights, patch_for
+
+
+@dataclass(frozen=True)
+class Design:
+    """What the steps change. Layers are counted 0, 1, 2 within a block; activation 2 is the one after the sum."""
+
+    blocks: tuple[int, ...]
+    width: int = 64
+    patch_stem: bool = False
+    depthwise: bool = False
+    form: str = "bottleneck"
+    kernel: int = 3
+    act: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
+    acts: tuple[int, ...] = (0, 1, 2)
+    norms: tuple[int, ...] = (0, 1, 2)
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d
+    bias: bool = False
+    separate: bool = False  # norm and convolution between the stages, instead of strides within them
+
+
+# What each step changes, in the order of Figure 2; it keeps all that is above it.
+STEPS = {
+    "resnet": {},
+    "stage-ratio": {"blocks": (3, 3, 9, 3)},
+    "patch-stem": {"patch_stem": True},
+    "depthwise": {"depthwise": True},
+    "width": {"width": 96},
+    "inverted": {"form": "inverted"},
+    "moved-up": {"form": "moved-up"},
+    "kernel-5": {"kernel": 5},
+    "kernel-7": {"kernel": 7},
+    "kernel-9": {"kernel": 9},
+    "kernel-11": {"kernel": 11},
+    "gelu": {"kernel": 7, "act": nn.GELU},
+    "fewer-activations": {"acts": (1,)},
+    "fewer-norms": {"norms": (0,)},
+    "layer-norm": {"norm": partial(LayerNorm2d, eps=1e-6), "bias": True},
+    "separate-downsampling": {"separate": True},
+}
+# Where the road from ResNet-200 goes elsewhere.
+STEPS_200 = {"stage-ratio": {"blocks": (3, 3, 27, 3), "width": 84}, "width": {"width": 128}}
+#        start, steps, drop_path
+ROADS = {"50": ((3, 4, 6, 3), STEPS, 0.1), "200": ((3, 24, 36, 3), STEPS | STEPS_200, 0.5)}
+
+
+def walk(blocks: tuple[int, ...], steps: dict[str, dict]) -> dict[str, Design]:
+    """The design after each step."""
+    designs, design = {}, Design(blocks)
+    for name, change in steps.items():
+        designs[name] = design = replace(design, **change)
+    return designs
+
+
+VARIANTS = {
+    f"{road}-{step}": design
+    for road, (blocks, steps, _) in ROADS.items()
+    for step, design in walk(blocks, steps).items()
+}
+
+
+def convolutions(c_in: int, c: int, stride: int, d: Design) -> tuple[tuple[int, int, int, int, int], ...]:
+    """The three of a block, each (channels in, channels out, kernel, stride, groups)."""
+    if d.form == "bottleneck":
+        return (c_in, c, 1, 1, 1), (c, c, d.kernel, stride, c if d.depthwise else 1), (c, 4 * c, 1, 1, 1)
+    if d.form == "inverted":
+        return (c_in, 4 * c, 1, 1, 1), (4 * c, 4 * c, d.kernel, stride, 4 * c), (4 * c, c, 1, 1, 1)
+    return (c_in, c_in, d.kernel, stride, c_in), (c_in, 4 * c, 1, 1, 1), (4 * c, c, 1, 1, 1)
+
+
+def expansion(d: Design) -> int:
+    """What a block gives out, in units of its stage's c."""
+    return 4 if d.form == "bottleneck" else 1
+
+
+class Block(nn.Module):
+    """Three convolutions and a shortcut. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+
+    def __init__(self, c_in: int, c: int, stride: int, d: Design, drop_path: float):
+        super().__init__()
+        c_out, layers = c * expansion(d), []
+        for i, (a, b, k, s, g) in enumerate(convolutions(c_in, c, stride, d)):
+            layers.append(nn.Conv2d(a, b, kernel_size=k, stride=s, padding=k // 2, groups=g, bias=d.bias))
+            layers += [d.norm(b)] if i in d.norms else []
+            layers += [d.act()] if i in d.acts and i < 2 else []
+        self.branch = nn.Sequential(*layers)
+        project = (nn.Conv2d(c_in, c_out, kernel_size=1, stride=stride, bias=d.bias), d.norm(c_out))
+        self.shortcut = nn.Identity() if stride == 1 and c_in == c_out else nn.Sequential(*project)
+        self.drop_path = DropPath(drop_path)
+        self.act = d.act() if 2 in d.acts else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.drop_path(self.branch(x)) + self.shortcut(x))
+
+
+class ConvNeXtRoadmap(Classifier):
+    """`ConvNeXtRoadmap("50-depthwise")` is ResNet-50 with all changes up to and with depthwise convolutions.
+
+    Args:
+        variant: a key of `VARIANTS`: "50-" or "200-" and a key of `STEPS`.
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes a stem of smaller stride. None: 224.
+        weights: see `Classifier.load_weights`; None: random.
+        drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first
+            block. None: .1 on the road from ResNet-50, .5 from ResNet-200.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are) or images so small that a map would vanish.
+    """
+
+    def __init__(
+        self,
+        variant: str = "50-separate-downsampling",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        drop_path: float | None = None,
+        **training,
+    ):
+        d = VARIANTS[known(variant, VARIANTS, "ConvNeXtRoadmap")]
+        image_size = image_size or 224
+        if image_size < 8:
+            raise ValueError(f"ConvNeXtRoadmap needs images of at least 8 px, got image_size={image_size}")
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        self.stem = stem(d, patch_for(image_size, patch=4))
+        self.stages = Stages()
+        c_in, usual_drop_path = d.width, ROADS[variant.split("-")[0]][2]
+        for i, rates in enumerate(linear_rates(usual_drop_path if drop_path is None else drop_path, d.blocks)):
+            self.stages.append(stage(d, c_in, d.width * 2**i, rates, shrink=i > 0))
+            c_in = d.width * 2**i * expansion(d)
+        self.norm = nn.LayerNorm(c_in, eps=1e-6) if d.separate else nn.Identity()
+        self.head = nn.Linear(c_in, num_classes)
+        self.apply(init_weights)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stages(self.stem(x)).mean((2, 3))  # (N, C4)
+        return self.head(self.norm(x))
+
+
+def stem(d: Design, stride: int) -> nn.Sequential:
+    """ResNet's 7x7 and pooling, or patches. Shapes: (N, 3, H, W) -> (N, C0, H/s, W/s)."""
+    if d.patch_stem:
+        patches = nn.Conv2d(3, d.width, kernel_size=stride, stride=stride, bias=d.bias)
+        return nn.Sequential(patches, d.norm(d.width))
+    k = 7 if stride == 4 else 3
+    conv = nn.Conv2d(3, d.width, kernel_size=k, stride=min(stride, 2), padding=k // 2, bias=False)
+    pool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1) if stride == 4 else nn.Identity()
+    return nn.Sequential(conv, d.norm(d.width), d.act(), pool)
+
+
+def stage(d: Design, c_in: int, c: int, rates: list[float], shrink: bool) -> nn.Sequential:
+    """Blocks; where maps shrink, the first one does it or, at the last step, layers of their own before it."""
+    layers, stride = [], 2 if shrink else 1
+    if d.separate and shrink:
+        layers = [d.norm(c_in), nn.Conv2d(c_in, c, kernel_size=2, stride=2)]
+        c_in, stride = c, 1
+    for rate in rates:
+        layers.append(Block(c_in, c, stride, d, rate))
+        c_in, stride = c * expansion(d), 1
+    return nn.Sequential(*layers)

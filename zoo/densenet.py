@@ -1,0 +1,166 @@
+"""DenseNet: each layer sees what all layers before it in its block have made.
+
+Paper:    Densely Connected Convolutional Networks (Huang, Liu, van der Maaten, Weinberger; CVPR 2017)
+          https://arxiv.org/abs/1608.06993, Tables 1 and 2
+Code:     https://github.com/liuzhuang13/DenseNet (the authors', Lua); keys and functions of torchvision 0.29
+          `densenet*`
+Block:    x_l = H([x_0, ..., x_{l-1}]), k channels; H: BN ReLU conv3x3, in -BC rows BN ReLU conv1x1 (4k) BN ReLU
+          conv3x3; between blocks BN ReLU conv1x1 (theta of the channels) and average pooling 2x2
+Shapes:   (N, 3, H, W) -stem-> (N, 2k, H/4, W/4) -4 blocks-> (N, C, H/32, W/32) -BN ReLU-> (N, K);
+          CIFAR rows: (N, 2k or 16, H, W) -3 blocks-> (N, C, H/4, W/4) -BN ReLU-> (N, K)
+Defaults: dropout 0; the paper takes 0.2 where data are not augmented. theta .5 in -BC and ImageNet rows, 1 in plain
+          ones. He initialisation by fan-out, bias of the head 0 (the authors')
+Differs:  torchvision draws weights by fan-in, and drops after 3x3 convolutions only; the authors after each but the
+          first. CIFAR rows carry torchvision's keys. Plain rows start with 16 channels, as the paper has them (the
+          released code always with 2k). With the blocks that the paper lists, 264 has 265 layers. The small-image stem
+          of ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+from zoo.resnet import CONV3, init_weights, stem
+
+#        variant -> layers per block, growth rate k, channels of the stem, bottleneck (-BC)
+IMAGENET = {
+    "121": ((6, 12, 24, 16), 32, 64, True),
+    "161": ((6, 12, 36, 24), 48, 96, True),
+    "169": ((6, 12, 32, 32), 32, 64, True),
+    "201": ((6, 12, 48, 32), 32, 64, True),
+    "264": ((6, 12, 64, 48), 32, 64, True),
+}
+CIFAR = {  # "depth-k"; 4 of the layers are not in blocks, and a bottleneck counts as two
+    **{f"{d}-{k}": (((d - 4) // 3,) * 3, k, 16, False) for d, k in ((40, 12), (100, 12), (100, 24))},
+    **{f"BC-{d}-{k}": (((d - 4) // 6,) * 3, k, 2 * k, True) for d, k in ((100, 12), (250, 24), (190, 40))},
+}
+VARIANTS = {**IMAGENET, **CIFAR}
+
+
+class PlainLayer(nn.Module):
+    """What a layer adds. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
+
+    def __init__(self, c_in: int, k: int, dropout: float):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(c_in)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(c_in, k, **CONV3)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.conv1(self.relu1(self.norm1(x))))
+
+
+class BottleneckLayer(nn.Module):
+    """The same behind a 1x1 convolution to 4k channels. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
+
+    def __init__(self, c_in: int, k: int, dropout: float):
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(c_in)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.conv1 = nn.Conv2d(c_in, 4 * k, kernel_size=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(4 * k)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(4 * k, k, **CONV3)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dropout(self.conv1(self.relu1(self.norm1(x))))
+        return self.dropout(self.conv2(self.relu2(self.norm2(y))))
+
+
+class DenseBlock(nn.Sequential):
+    """Layers that each append k channels. Shapes: (N, C_in, H, W) -> (N, C_in + n k, H, W)."""
+
+    def __init__(self, layer: type, c_in: int, n: int, k: int, dropout: float):
+        layers = ((f"denselayer{i + 1}", layer(c_in + i * k, k, dropout)) for i in range(n))
+        super().__init__(OrderedDict(layers))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = torch.cat([x, layer(x)], 1)
+        return x
+
+
+class DenseNet(Classifier):
+    """`DenseNet("121")` for ImageNet, `DenseNet("BC-100-12", num_classes=10)` for CIFAR.
+
+    Args:
+        variant: a key of `VARIANTS`: "121" "161" "169" "201" "264"; CIFAR "40-12" "100-12" "100-24" "BC-100-12"
+            "BC-250-24" "BC-190-40".
+        num_classes: K.
+        image_size: side of the images in pixels, at least 8; up to 64 takes the small-image stem. None: 224, or 32 in
+            CIFAR rows.
+        weights: see `Classifier.load_weights`; None: random.
+        dropout: probability, in [0, 1), that a feature is dropped after each convolution but the first.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant, a CIFAR row at more than 64 px, or images that pooling shrinks to nothing.
+    """
+
+    torchvision_names = {depth: f"densenet{depth}" for depth in ("121", "161", "169", "201")}
+    timm_names = torchvision_names
+
+    def __init__(
+        self,
+        variant: str | int = "121",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        dropout: float = 0.0,
+        **training,
+    ):
+        variant = known(str(variant), VARIANTS, "DenseNet")
+        image_size = image_size or (32 if variant in CIFAR else 224)
+        if image_size < 8:
+            raise ValueError(f"DenseNet halves its maps three times: image_size must be 8 or more, got {image_size}")
+        if variant in CIFAR and image_size > SMALL:
+            raise ValueError(f"DenseNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        blocks, k, c, bottleneck = VARIANTS[variant]
+        layer, theta = (BottleneckLayer, 0.5) if bottleneck else (PlainLayer, 1)
+        self.features = first_layers(c, small=image_size <= SMALL, norm=variant in IMAGENET)
+        for i, n in enumerate(blocks, 1):
+            self.features.add_module(f"denseblock{i}", DenseBlock(layer, c, n, k, dropout))
+            self._stage_paths[f"stage{i}"] = f"features.denseblock{i}"
+            c += n * k
+            if i < len(blocks):
+                self.features.add_module(f"transition{i}", transition(c, int(c * theta), dropout))
+                c = int(c * theta)
+        self.features.add_module("norm5", nn.BatchNorm2d(c))  # 5 with 3 blocks too: one key for the last norm
+        self.features.add_module("relu5", nn.ReLU(inplace=True))
+        self.classifier = nn.Linear(c, num_classes)
+        self.apply(init_weights)
+        nn.init.zeros_(self.classifier.bias)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def first_layers(c: int, small: bool, norm: bool) -> nn.Sequential:
+    """The stem of ResNet, or, without `norm` (CIFAR rows), its convolution alone: (N, 3, H, W) -> (N, c, H/s, W/s)."""
+    layers = [("conv0", stem(c, deep=False, stride=1 if small else 2))]
+    if norm:
+        layers += [("norm0", nn.BatchNorm2d(c)), ("relu0", nn.ReLU(inplace=True))]
+    if not small:
+        layers += [("pool0", nn.MaxPool2d(kernel_size=3, stride=2, padding=1))]
+    return nn.Sequential(OrderedDict(layers))
+
+
+def transition(c_in: int, c_out: int, dropout: float) -> nn.Sequential:
+    """Fewer channels, half the side: (N, C_in, H, W) -> (N, C_out, H/2, W/2)."""
+    return nn.Sequential(
+        OrderedDict(
+            norm=nn.BatchNorm2d(c_in),
+            relu=nn.ReLU(inplace=True),
+            conv=nn.Conv2d(c_in, c_out, kernel_size=1, bias=False),
+            dropout=nn.Dropout(dropout),
+            pool=nn.AvgPool2d(kernel_size=2, stride=2),
+        )
+    )

@@ -1,0 +1,240 @@
+"""Inception-v3: GoogLeNet's blocks with large kernels taken apart, 7x7 into 1x7 and 7x1, and trained with more care.
+
+Paper:    Rethinking the Inception Architecture for Computer Vision (Szegedy, Vanhoucke, Ioffe, Shlens, Wojna; CVPR
+          2016) https://arxiv.org/abs/1512.00567, table 1, figures 5 to 7 and 10, last row of table 3
+Code:     keys and function of torchvision 0.29 `inception_v3`
+Block:    A (35 x 35): [1x1 | 1x1, 5x5 | 1x1, 3x3, 3x3 | pool, 1x1]; C (17 x 17): [1x1 | 1x1, 1x7, 7x1 | 1x1, then 7x1
+          and 1x7 twice | pool, 1x1]; E (8 x 8): [1x1 | 1x1, {1x3 | 3x1} | 1x1, 3x3, {1x3 | 3x1} | pool, 1x1]; B and D
+          halve the maps in a 3x3 of stride 2 and a max pool. Every convolution is followed by BN and ReLU
+Shapes:   (N, 3, 299, 299) -stem-> 192 x 35 x 35 -3 A-> 288 x 35 x 35 -B, 4 C-> 768 x 17 x 17 -D, 2 E-> 2048 x 8 x 8
+          -mean-> (N, K); in training also an auxiliary head on the last 17 x 17 maps
+Defaults: training arguments of `Classifier`; auxiliary weight 0.4 (TF-slim's; the paper gives none), dropout 0.5, batch
+          norm epsilon 1e-3 and weights truncated N(0, 0.1^2), N(0, 0.01^2) in the head's 5x5, as torchvision
+Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's main one from 0.1, which puts the first
+          loss far above ln K. torchvision's trained weights want images normalised with mean 0.5 and std 0.5 (its
+          `transform_input`). The auxiliary head pools 5x5 with stride 3 from 299 px on; on smaller images it averages
+          to 5 x 5 adaptively, else its 5x5 would not fit. For up to 64 px the stem keeps its maps (strides 1, padding)
+          but for its second pool; not in the paper.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+from zoo.googlenet import Unit
+
+
+class A(nn.Module):
+    """Shapes: (N, C, H, W) -> (N, 224 + pool, H, W)."""
+
+    def __init__(self, c_in: int, pool: int):
+        super().__init__()
+        self.branch1x1 = Unit(c_in, 64, 1)
+        self.branch5x5_1 = Unit(c_in, 48, 1)
+        self.branch5x5_2 = Unit(48, 64, 5)
+        self.branch3x3dbl_1 = Unit(c_in, 64, 1)
+        self.branch3x3dbl_2 = Unit(64, 96, 3)
+        self.branch3x3dbl_3 = Unit(96, 96, 3)
+        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
+        self.branch_pool = Unit(c_in, pool, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        five = self.branch5x5_2(self.branch5x5_1(x))
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
+        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(self.pool(x))], 1)
+
+
+class B(nn.Module):
+    """Shapes: (N, C, H, W) -> (N, C + 480, (H - 1) / 2, (W - 1) / 2)."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.branch3x3 = Unit(c_in, 384, 3, stride=2, padding=0)
+        self.branch3x3dbl_1 = Unit(c_in, 64, 1)
+        self.branch3x3dbl_2 = Unit(64, 96, 3)
+        self.branch3x3dbl_3 = Unit(96, 96, 3, stride=2, padding=0)
+        self.pool = nn.MaxPool2d(3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
+        return torch.cat([self.branch3x3(x), double, self.pool(x)], 1)
+
+
+class C(nn.Module):
+    """Shapes: (N, C, H, W) -> (N, 768, H, W), with c7 channels inside."""
+
+    def __init__(self, c_in: int, c7: int):
+        super().__init__()
+        self.branch1x1 = Unit(c_in, 192, 1)
+        self.branch7x7_1 = Unit(c_in, c7, 1)
+        self.branch7x7_2 = Unit(c7, c7, (1, 7))
+        self.branch7x7_3 = Unit(c7, 192, (7, 1))
+        self.branch7x7dbl_1 = Unit(c_in, c7, 1)
+        self.branch7x7dbl_2 = Unit(c7, c7, (7, 1))
+        self.branch7x7dbl_3 = Unit(c7, c7, (1, 7))
+        self.branch7x7dbl_4 = Unit(c7, c7, (7, 1))
+        self.branch7x7dbl_5 = Unit(c7, 192, (1, 7))
+        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
+        self.branch_pool = Unit(c_in, 192, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
+        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
+        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(self.pool(x))], 1)
+
+
+class D(nn.Module):
+    """Shapes: (N, C, H, W) -> (N, C + 512, (H - 1) / 2, (W - 1) / 2)."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.branch3x3_1 = Unit(c_in, 192, 1)
+        self.branch3x3_2 = Unit(192, 320, 3, stride=2, padding=0)
+        self.branch7x7x3_1 = Unit(c_in, 192, 1)
+        self.branch7x7x3_2 = Unit(192, 192, (1, 7))
+        self.branch7x7x3_3 = Unit(192, 192, (7, 1))
+        self.branch7x7x3_4 = Unit(192, 192, 3, stride=2, padding=0)
+        self.pool = nn.MaxPool2d(3, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        three = self.branch3x3_2(self.branch3x3_1(x))
+        seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
+        return torch.cat([three, seven, self.pool(x)], 1)
+
+
+class E(nn.Module):
+    """Two of its branches fork at the end. Shapes: (N, C, H, W) -> (N, 2048, H, W)."""
+
+    def __init__(self, c_in: int):
+        super().__init__()
+        self.branch1x1 = Unit(c_in, 320, 1)
+        self.branch3x3_1 = Unit(c_in, 384, 1)
+        self.branch3x3_2a = Unit(384, 384, (1, 3))
+        self.branch3x3_2b = Unit(384, 384, (3, 1))
+        self.branch3x3dbl_1 = Unit(c_in, 448, 1)
+        self.branch3x3dbl_2 = Unit(448, 384, 3)
+        self.branch3x3dbl_3a = Unit(384, 384, (1, 3))
+        self.branch3x3dbl_3b = Unit(384, 384, (3, 1))
+        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
+        self.branch_pool = Unit(c_in, 192, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        three = self.branch3x3_1(x)
+        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        forks = [self.branch3x3_2a(three), self.branch3x3_2b(three)]
+        forks += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)]
+        return torch.cat([self.branch1x1(x), *forks, self.branch_pool(self.pool(x))], 1)
+
+
+class AuxiliaryHead(nn.Module):
+    """A classifier on maps from the middle of the network. Shapes: (N, C, H, W) -> (N, K)."""
+
+    def __init__(self, c_in: int, num_classes: int, pool: nn.Module):
+        super().__init__()
+        self.pool = pool
+        self.conv0 = Unit(c_in, 128, 1)
+        self.conv1 = Unit(128, 768, 5, padding=0)
+        self.fc = nn.Linear(768, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(self.conv0(self.pool(x)))
+        return self.fc(x.mean((2, 3)))
+
+
+#        block, its input channels, and its free width: table 1
+BLOCKS = {
+    "Mixed_5b": (A, 192, 32),
+    "Mixed_5c": (A, 256, 64),
+    "Mixed_5d": (A, 288, 64),
+    "Mixed_6a": (B, 288),
+    "Mixed_6b": (C, 768, 128),
+    "Mixed_6c": (C, 768, 160),
+    "Mixed_6d": (C, 768, 160),
+    "Mixed_6e": (C, 768, 192),
+    "Mixed_7a": (D, 768),
+    "Mixed_7b": (E, 1280),
+    "Mixed_7c": (E, 2048),
+}
+VARIANTS = {"v3": BLOCKS}  # the last row of table 3, the one that was released
+
+
+class InceptionV3(Classifier):
+    """`InceptionV3()` for ImageNet at 299 px, `InceptionV3(num_classes=10, image_size=32)` for CIFAR.
+
+    Args:
+        variant: "v3", the only one.
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 299.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for another variant or images that the network shrinks to nothing.
+    """
+
+    torchvision_names = {"v3": "inception_v3"}
+
+    def __init__(
+        self,
+        variant: str = "v3",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        blocks = VARIANTS[known(variant, VARIANTS, "InceptionV3")]
+        image_size = image_size or 299
+        check_last_maps(image_size, "InceptionV3")
+        small = image_size <= SMALL
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        stride, padding = (1, 1) if small else (2, 0)
+        self.Conv2d_1a_3x3 = Unit(3, 32, 3, stride=stride, padding=padding)
+        self.Conv2d_2a_3x3 = Unit(32, 32, 3, padding=padding)
+        self.Conv2d_2b_3x3 = Unit(32, 64, 3)
+        self.maxpool1 = nn.Identity() if small else nn.MaxPool2d(3, stride=2)
+        self.Conv2d_3b_1x1 = Unit(64, 80, 1)
+        self.Conv2d_4a_3x3 = Unit(80, 192, 3, padding=padding)
+        self.maxpool2 = nn.MaxPool2d(3, stride=2, padding=padding)
+        for name, (block, *widths) in blocks.items():
+            self.add_module(name, block(*widths))
+        ends = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
+        self._stage_paths |= {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        pool = nn.AvgPool2d(5, stride=3) if image_size >= 299 else nn.AdaptiveAvgPool2d(5)
+        self.AuxLogits = AuxiliaryHead(768, num_classes, pool)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.dropout = nn.Dropout(0.5)
+        self.fc = nn.Linear(2048, num_classes)
+        self.apply(init_weights)
+        nn.init.trunc_normal_(self.AuxLogits.conv1.conv.weight, std=0.01)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict]:
+        x = self.maxpool1(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))
+        x = self.maxpool2(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
+        x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
+        x = middle = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(self.Mixed_6a(x)))))
+        x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
+        logits = self.fc(self.dropout(self.avgpool(x).flatten(1)))
+        if not self.training:
+            return logits
+        return logits, {"aux": [(0.4, self.AuxLogits(middle))]}
+
+
+def check_last_maps(pixels: int, model: str) -> None:
+    """Raises ValueError if the last maps would be empty; the same sum for Inception-v4 and Inception-ResNet-v2."""
+    side = (pixels + 1) // 2 if pixels <= SMALL else (((pixels - 1) // 2 - 3) // 2 - 3) // 2
+    if ((side - 1) // 2 - 1) // 2 < 1:
+        least = 13 if pixels <= SMALL else 75
+        raise ValueError(f"{model} shrinks images of {pixels} px to nothing: use image_size={least} or more")
+
+
+def init_weights(module: nn.Module) -> None:
+    """Truncated normal of standard deviation 0.1, in linear layers 0.001; their biases 0."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.trunc_normal_(module.weight, std=0.1)
+    elif isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.001)
+        nn.init.zeros_(module.bias)

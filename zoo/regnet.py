@@ -1,0 +1,162 @@
+"""RegNet: networks whose widths follow one quantised line, found by narrowing a space of networks, not by a search.
+
+Paper:    Designing Network Design Spaces (Radosavovic, Kosaraju, Girshick, He, Dollar; CVPR 2020)
+          https://arxiv.org/abs/2003.13678, section 3.3
+Code:     https://github.com/facebookresearch/pycls (the authors'; the table is from its configs); keys and functions of
+          timm 1.0 `regnetx_*`, `regnety_*`
+Block:    X: y = ReLU(x + F(x)), F: 1x1 BN ReLU, 3x3 in groups of g channels BN ReLU, 1x1 BN, all of the stage's width;
+          Y: with squeeze and excitation after the 3x3, squeezed to a quarter of the block's input channels
+Shapes:   (N, 3, H, W) -stem-> (N, 32, H/2, W/2) -4 stages-> (N, w4, H/32, W/32) -> (N, K)
+Defaults: He initialisation by fan-out, N(0, 0.01^2) and bias 0 for the head (pycls)
+Differs:  nothing in ImageNet form. timm draws the weights of grouped convolutions sqrt(groups) larger and starts the
+          last gamma of each block at 0. torchvision's regnet_x_400mf, regnet_y_800mf and regnet_y_8gf round widths
+          otherwise and are other networks. For images of up to 64 px the stem and stage 1 have stride 1; not in the
+          paper.
+"""
+
+from collections import OrderedDict
+from itertools import groupby
+from math import log
+
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+from zoo.resnet import init_weights as init_conv
+from zoo.senet import SqueezeExcite
+
+#        variant -> depth d, w_0, w_a, w_m, group width g: configs of pycls
+VARIANTS = {
+    "X-200MF": (13, 24, 36.44, 2.49, 8),
+    "X-400MF": (22, 24, 24.48, 2.54, 16),
+    "X-600MF": (16, 48, 36.97, 2.24, 24),
+    "X-800MF": (16, 56, 35.73, 2.28, 16),
+    "X-1.6GF": (18, 80, 34.01, 2.25, 24),
+    "X-3.2GF": (25, 88, 26.31, 2.25, 48),
+    "X-4.0GF": (23, 96, 38.65, 2.43, 40),
+    "X-6.4GF": (17, 184, 60.83, 2.07, 56),
+    "X-8.0GF": (23, 80, 49.56, 2.88, 120),
+    "X-12GF": (19, 168, 73.36, 2.37, 112),
+    "X-16GF": (22, 216, 55.59, 2.1, 128),
+    "X-32GF": (23, 320, 69.86, 2.0, 168),
+    "Y-200MF": (13, 24, 36.44, 2.49, 8),
+    "Y-400MF": (16, 48, 27.89, 2.09, 8),
+    "Y-600MF": (15, 48, 32.54, 2.32, 16),
+    "Y-800MF": (14, 56, 38.84, 2.4, 16),
+    "Y-1.6GF": (27, 48, 20.71, 2.65, 24),
+    "Y-3.2GF": (21, 80, 42.63, 2.66, 24),
+    "Y-4.0GF": (22, 96, 31.41, 2.24, 64),
+    "Y-6.4GF": (25, 112, 33.22, 2.27, 72),
+    "Y-8.0GF": (17, 192, 76.82, 2.19, 56),
+    "Y-12GF": (19, 168, 73.36, 2.37, 112),
+    "Y-16GF": (18, 200, 106.23, 2.48, 112),
+    "Y-32GF": (20, 232, 115.89, 2.53, 232),
+}
+
+
+def widths(d: int, w_0: int, w_a: float, w_m: float) -> list[int]:
+    """Channels of each of the d blocks.
+
+    u_j = w_0 + w_a j, rounded to the nearest w_0 w_m^s with a whole s (in the logarithm), then to a multiple of 8.
+    """
+    exponents = [round(log((w_0 + w_a * j) / w_0) / log(w_m)) for j in range(d)]
+    return [8 * round(w_0 * w_m**s / 8) for s in exponents]
+
+
+def stages(d: int, w_0: int, w_a: float, w_m: float, g: int) -> list[tuple[int, int, int]]:
+    """(depth, channels, group width) of each stage: blocks of equal width, that width a multiple of its group's."""
+    runs = [(w, len(list(run))) for w, run in groupby(widths(d, w_0, w_a, w_m))]
+    return [(depth, round(w / min(g, w)) * min(g, w), min(g, w)) for w, depth in runs]
+
+
+def conv_bn(c_in: int, c_out: int, size: int, relu: bool = True, **options) -> nn.Sequential:
+    """Convolution and BN and, unless told, ReLU."""
+    conv = nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=False, **options)
+    layers = OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out))
+    if relu:
+        layers["act"] = nn.ReLU(inplace=True)
+    return nn.Sequential(layers)
+
+
+class Block(nn.Module):
+    """Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
+
+    def __init__(self, c_in: int, w: int, stride: int, g: int, squeeze: bool):
+        super().__init__()
+        self.conv1 = conv_bn(c_in, w, 1)
+        self.conv2 = conv_bn(w, w, 3, stride=stride, groups=w // g)
+        self.se = SqueezeExcite(w, round(c_in / 4)) if squeeze else nn.Identity()
+        self.conv3 = conv_bn(w, w, 1, relu=False)
+        changes = stride > 1 or c_in != w
+        self.downsample = conv_bn(c_in, w, 1, relu=False, stride=stride) if changes else nn.Identity()
+        self.act3 = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv3(self.se(self.conv2(self.conv1(x))))
+        return self.act3(y + self.downsample(x))
+
+
+class RegNet(Classifier):
+    """`RegNet("Y-400MF")` for ImageNet, `RegNet("X-200MF", num_classes=10, image_size=32)` for small images.
+
+    Args:
+        variant: a key of `VARIANTS`: X or Y, and the multiply-adds at 224 px (MF: 1e6, GF: 1e9).
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are).
+    """
+
+    timm_names = {
+        f"{kind}-{size}": f"regnet{kind.lower()}_{number}"
+        for kind in "XY"
+        for size, number in {
+            "200MF": "002", "400MF": "004", "600MF": "006", "800MF": "008", "1.6GF": "016", "3.2GF": "032",
+            "4.0GF": "040", "6.4GF": "064", "8.0GF": "080", "12GF": "120", "16GF": "160", "32GF": "320",
+        }.items()
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        variant: str = "Y-400MF",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        known(variant, VARIANTS, "RegNet")
+        image_size = image_size or 224
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        small, c_in = image_size <= SMALL, 32
+        self.stem = conv_bn(3, c_in, 3, stride=1 if small else 2)
+        for i, (depth, w, g) in enumerate(stages(*VARIANTS[variant]), 1):
+            self.add_module(f"s{i}", stage(c_in, w, depth, 1 if small and i == 1 else 2, g, variant.startswith("Y")))
+            self._stage_paths[f"stage{i}"] = f"s{i}"
+            c_in = w
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))  # so in timm's files
+        self.apply(init_weights)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for name in self._stage_paths.values():
+            x = getattr(self, name)(x)
+        return self.head(x.mean((2, 3)))
+
+
+def stage(c_in: int, w: int, depth: int, stride: int, g: int, squeeze: bool) -> nn.Sequential:
+    """`depth` blocks; the first one changes size and channels."""
+    blocks = [Block(c_in, w, stride, g, squeeze), *(Block(w, w, 1, g, squeeze) for _ in range(depth - 1))]
+    return nn.Sequential(OrderedDict((f"b{i}", block) for i, block in enumerate(blocks, 1)))
+
+
+def init_weights(module: nn.Module) -> None:
+    """N(0, 2 / (k^2 C_out)) for convolutions; N(0, 0.01^2) and 0 for the head's weights and bias."""
+    init_conv(module)
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)

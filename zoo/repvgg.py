@@ -1,0 +1,185 @@
+"""RepVGG: trained with three branches a layer, then added up into a plain stack of 3x3 convolutions.
+
+Paper:    RepVGG: Making VGG-style ConvNets Great Again (Ding, Zhang, Ma, Han, Ding, Sun; CVPR 2021)
+          https://arxiv.org/abs/2101.03697, Tables 2 and 3
+Code:     https://github.com/DingXiaoH/RepVGG (the authors', whose files load too); keys and functions of timm 1.0
+          `repvgg_*`
+Block:    y = ReLU(BN conv3x3(x) + BN conv1x1(x) + BN(x)), the last only where the shape stays. `reparameterize()` makes
+          it y = ReLU(conv3x3(x)): of each branch K' = K gamma / sigma and b' = beta - mu gamma / sigma, added; the 1x1
+          and the identity are 3x3 kernels that are 0 but for the centre
+Shapes:   (N, 3, H, W) -stem-> (N, min(64, 64a), H/2, W/2) -4 stages-> (N, 512b, H/32, W/32) -> (N, K)
+Defaults: training arguments of `Classifier`; weights as torch has them (the authors' code)
+Differs:  nothing at more than 64 px. g2 and g4 have groups in every second layer (the authors' code), D2se (theirs too)
+          squeeze-and-excitation before the ReLU and images of 320 px. For images of up to 64 px the stem and the first
+          stage have stride 1, so that the last map is H/8; a BN(x) branch comes with it where the stem is as wide as
+          that stage: ours, not the paper's.
+"""
+
+import copy
+from collections import OrderedDict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, Stages, known
+
+A, B = (2, 4, 14, 1), (4, 6, 16, 1)
+#        blocks per stage, multipliers a and b of the widths 64, 128, 256 and 512, groups in every second layer
+VARIANTS = {
+    "A0": (A, 0.75, 2.5, 1),
+    "A1": (A, 1, 2.5, 1),
+    "A2": (A, 1.5, 2.75, 1),
+    "B0": (B, 1, 2.5, 1),
+    "B1": (B, 2, 4, 1),
+    "B1g2": (B, 2, 4, 2),
+    "B1g4": (B, 2, 4, 4),
+    "B2": (B, 2.5, 5, 1),
+    "B2g2": (B, 2.5, 5, 2),
+    "B2g4": (B, 2.5, 5, 4),
+    "B3": (B, 3, 5, 1),
+    "B3g2": (B, 3, 5, 2),
+    "B3g4": (B, 3, 5, 4),
+    "D2se": ((8, 14, 24, 1), 2.5, 5, 1),
+}
+
+
+def conv_bn(c_in: int, c_out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
+    """Convolution and batch norm. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out)))
+
+
+class SqueezeExcite(nn.Module):
+    """Scales each channel by a gate made of the means of all. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, c: int):
+        super().__init__()
+        self.fc1 = nn.Conv2d(c, c // 16, kernel_size=1)
+        self.act = nn.ReLU(inplace=True)
+        self.fc2 = nn.Conv2d(c // 16, c, kernel_size=1)
+        self.gate = nn.Sigmoid()
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        return x * self.gate(self.fc2(self.act(self.fc1(means))))
+
+
+class Block(nn.Module):
+    """Three branches, or after `reparameterize()` one. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, groups: int, se: bool):
+        super().__init__()
+        self.identity = nn.BatchNorm2d(c_in) if stride == 1 and c_in == c_out else None
+        self.conv_kxk = conv_bn(c_in, c_out, 3, stride, groups)
+        self.conv_1x1 = conv_bn(c_in, c_out, 1, stride, groups)
+        self.reparam_conv = None
+        self.attn = SqueezeExcite(c_out) if se else nn.Identity()
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.attn(self.branches(x) if self.reparam_conv is None else self.reparam_conv(x)))
+
+    def branches(self, x: Tensor) -> Tensor:
+        y = self.conv_kxk(x) + self.conv_1x1(x)
+        return y if self.identity is None else y + self.identity(x)
+
+    @torch.no_grad()
+    def reparameterize(self) -> None:
+        """Adds the branches up into one convolution; nothing happens the second time."""
+        if self.reparam_conv is not None:
+            return
+        conv = self.conv_kxk.conv
+        parts = [
+            scaled(conv.weight, self.conv_kxk.bn),
+            scaled(F.pad(self.conv_1x1.conv.weight, [1] * 4), self.conv_1x1.bn),
+        ]
+        if self.identity is not None:
+            parts.append(scaled(nn.init.dirac_(torch.empty_like(conv.weight), conv.groups), self.identity))
+        kernel, bias = (sum(part).to(conv.weight) for part in zip(*parts, strict=True))
+        fused = copy.deepcopy(conv)  # its strides, groups, device and kind of number
+        fused.weight, fused.bias = nn.Parameter(kernel), nn.Parameter(bias)
+        self.reparam_conv = fused
+        self.conv_kxk = self.conv_1x1 = self.identity = None
+
+
+def scaled(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Kernel (C_out, C_in/g, 3, 3) and bias (C_out) that do what the kernel and then the norm do, in float64."""
+    gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
+    return kernel.double() * gain[:, None, None, None], bn.bias.double() - bn.running_mean.double() * gain
+
+
+def authors_keys() -> dict[str, str]:
+    """Prefixes of keys in the authors' files -> ours."""
+    blocks = {"stage0": "stem"} | {f"stage{i}.{j}": f"stages.{i - 1}.{j}" for i in (1, 2, 3, 4) for j in range(24)}
+    branches = {
+        "rbr_dense": "conv_kxk",
+        "rbr_1x1": "conv_1x1",
+        "rbr_identity": "identity",
+        "rbr_reparam": "reparam_conv",
+    }
+    inside = {f"{block}.{a}.": f"{ours}.{b}." for block, ours in blocks.items() for a, b in branches.items()}
+    return inside | {"linear.": "head.fc."}
+
+
+class RepVGG(Classifier):
+    """`RepVGG("A0")` for ImageNet, `RepVGG("A0", num_classes=10, image_size=32)` for CIFAR.
+
+    `model.reparameterize()` after training: a plain, faster network with the same logits.
+
+    Args:
+        variant: a key of `VARIANTS`: "A0" "A1" "A2" "B0" "B1" "B2" "B3", "B1g2" ... "B3g4", "D2se".
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224, D2se 320.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are).
+    """
+
+    aliases = authors_keys()
+    timm_names = {v: f"repvgg_{v.lower()}" for v in VARIANTS if not v.endswith("g2")}
+
+    def __init__(
+        self,
+        variant: str = "A0",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        depths, a, b, groups = VARIANTS[known(variant, VARIANTS, "RepVGG")]
+        se = variant.endswith("se")
+        image_size = image_size or (320 if se else 224)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        small = image_size <= SMALL
+        c_in, layer = min(64, int(64 * a)), 0
+        self.stem = Block(3, c_in, stride=1 if small else 2, groups=1, se=se)
+        self.stages = Stages()
+        for i, depth in enumerate(depths):
+            c, blocks = int(64 * 2**i * (b if i == 3 else a)), []
+            for j in range(depth):
+                layer += 1
+                stride = 2 if j == 0 and not (small and i == 0) else 1
+                blocks.append(Block(c_in, c, stride, groups if layer % 2 == 0 else 1, se))
+                c_in = c
+            self.stages.append(nn.Sequential(*blocks))
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stages(self.stem(x))  # (N, 512b, H/32, W/32)
+        return self.head(x.mean((2, 3)))
+
+    def reparameterize(self) -> "RepVGG":
+        """Adds up the branches of every block, in place, for inference: the logits of `eval()` stay as they are.
+
+        Returns:
+            The model itself. It cannot go back, and a checkpoint of it does not load into a model with branches.
+        """
+        for block in (m for m in self.modules() if isinstance(m, Block)):
+            block.reparameterize()
+        return self

@@ -1,0 +1,109 @@
+"""ResNeXt: a residual block of many equal paths, which are one grouped convolution.
+
+Paper:    Aggregated Residual Transformations for Deep Neural Networks (Xie, Girshick, Dollar, Tu, He; CVPR 2017)
+          https://arxiv.org/abs/1611.05431, Table 1, form (c) of the block
+Code:     https://github.com/facebookresearch/ResNeXt (the authors', Lua); keys and functions of torchvision 0.29
+          `resnext*` and timm 1.0 `resnext101_32x4d`
+Block:    y = ReLU(x + F(x)), F: 1x1 (D) BN ReLU, 3x3 (D, in C groups) BN ReLU, 1x1 (4w) BN;  "C x d d": cardinality C,
+          d channels a path at w = 64, so that D = C d w / 64
+Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K);
+          CIFAR rows ("29-..."): (N, 64, H, W) -3 stages-> (N, 1024, H/4, W/4) -> (N, K)
+Defaults: He initialisation by fan-out, bias of the head 0 (the authors')
+Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is not in the paper. CIFAR rows are the
+          authors', under torchvision's keys.
+"""
+
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+from zoo.resnet import CONV3, init_weights, make_shortcut, stem
+
+#        variant -> blocks per stage, cardinality C, channels of a path d
+VARIANTS = {
+    "50-32x4d": ((3, 4, 6, 3), 32, 4),
+    "101-32x4d": ((3, 4, 23, 3), 32, 4),
+    "101-32x8d": ((3, 4, 23, 3), 32, 8),
+    "101-64x4d": ((3, 4, 23, 3), 64, 4),
+    "29-8x64d": ((3, 3, 3), 8, 64),
+    "29-16x64d": ((3, 3, 3), 16, 64),
+}
+
+
+class GroupedBottleneck(nn.Module):
+    """1x1 to D channels, 3x3 in C groups, 1x1 to 4w. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
+
+    def __init__(self, c_in: int, w: int, stride: int, cardinality: int, path: int):
+        super().__init__()
+        inner, c_out = cardinality * path * w // 64, 4 * w
+        self.conv1 = nn.Conv2d(c_in, inner, kernel_size=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, stride=stride, groups=cardinality, **CONV3)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = nn.Conv2d(inner, c_out, kernel_size=1, bias=False)
+        self.bn3 = nn.BatchNorm2d(c_out)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = None if stride == 1 and c_in == c_out else make_shortcut(c_in, c_out, stride, "B")
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return self.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNeXt(Classifier):
+    """`ResNeXt("50-32x4d")` for ImageNet, `ResNeXt("29-8x64d", num_classes=10)` for CIFAR.
+
+    Args:
+        variant: a key of `VARIANTS`, "depth-cardinality x channels"; depth 29 is for CIFAR.
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are) or a CIFAR row at more than 64 px.
+    """
+
+    torchvision_names = {v: f"resnext{v.replace('-', '_')}" for v in ("50-32x4d", "101-32x8d", "101-64x4d")}
+    timm_names = torchvision_names | {"101-32x4d": "resnext101_32x4d"}
+
+    def __init__(
+        self,
+        variant: str = "50-32x4d",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        blocks, cardinality, path = VARIANTS[known(variant, VARIANTS, "ResNeXt")]
+        cifar = len(blocks) == 3
+        image_size = image_size or (32 if cifar else 224)
+        if cifar and image_size > SMALL:
+            raise ValueError(f"ResNeXt-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity() if image_size <= SMALL else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        c_in = 64
+        for i, depth in enumerate(blocks):
+            w = 64 * 2**i
+            first = GroupedBottleneck(c_in, w, 1 if i == 0 else 2, cardinality, path)
+            rest = (GroupedBottleneck(4 * w, w, 1, cardinality, path) for _ in range(depth - 1))
+            self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
+            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            c_in = 4 * w
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(c_in, num_classes)
+        self.apply(init_weights)
+        nn.init.zeros_(self.fc.bias)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        for layer in self._stage_paths.values():
+            x = getattr(self, layer)(x)
+        return self.fc(self.avgpool(x).flatten(1))

@@ -1,0 +1,133 @@
+"""ShuffleNetV1: 1x1 convolutions in groups, and a shuffle of the channels so that the groups still hear of each other.
+
+Paper:    ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices (Zhang, Zhou, Lin, Sun;
+          CVPR 2018) https://arxiv.org/abs/1707.01083, Table 1
+Code:     https://github.com/megvii-model/ShuffleNet-Series (the authors'), whose keys these are
+Block:    F(x) = BN gconv1x1(shuffle(BN dwconv3x3(ReLU BN gconv1x1(x)))), the middle C_out / 4 wide;
+          stride 1: y = ReLU(x + F(x));  stride 2: y = [avgpool3x3(x), ReLU F(x)], F giving the C_out - C_in that lack
+Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -> (N, K)
+Defaults: as the authors' code: weights N(0, .01) in the first convolution and the head, N(0, 1 / C_in per group) in the
+          others, shifts of batch norm at .0001
+Differs:  the shuffle is after the depthwise convolution and takes every g-th channel into a group, as in the authors'
+          code; in the paper it is before, and deals out the channels of each group in turn. The head has a bias, the
+          authors' has none. The first 1x1 of all is not grouped (paper and code). For images of up to 64 px the first
+          convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours, not the paper's. `stage1`
+          is the input of the units; `stage2` to `stage4` are the paper's.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+
+#        groups, channels of the stem, channels of stage 2 (doubled in 3 and 4): Table 1; widths: the authors' code
+VARIANTS = {
+    "1.0x-g1": (1, 24, 144),
+    "1.0x-g2": (2, 24, 200),
+    "1.0x-g3": (3, 24, 240),
+    "1.0x-g4": (4, 24, 272),
+    "1.0x-g8": (8, 24, 384),
+    "0.5x-g3": (3, 12, 120),
+    "0.5x-g8": (8, 16, 192),
+    "1.5x-g3": (3, 24, 360),
+    "1.5x-g8": (8, 24, 576),
+    "2.0x-g3": (3, 48, 480),
+    "2.0x-g8": (8, 48, 768),
+}
+
+
+class Unit(nn.Module):
+    """Grouped 1x1, depthwise 3x3, shuffle, grouped 1x1. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, groups: int, first: bool):
+        super().__init__()
+        self.groups = groups
+        c, made = c_out // 4, c_out if stride == 1 else c_out - c_in
+        self.branch_main_1 = nn.Sequential(
+            nn.Conv2d(c_in, c, kernel_size=1, groups=1 if first else groups, bias=False),
+            nn.BatchNorm2d(c),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(c, c, kernel_size=3, stride=stride, padding=1, groups=c, bias=False),
+            nn.BatchNorm2d(c),
+        )
+        last = nn.Conv2d(c, made, kernel_size=1, groups=groups, bias=False)
+        self.branch_main_2 = nn.Sequential(last, nn.BatchNorm2d(made))
+        self.branch_proj = None if stride == 1 else nn.AvgPool2d(kernel_size=3, stride=2, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.branch_main_1(x)
+        y = self.branch_main_2(channel_shuffle(y, y.shape[1] // self.groups))
+        if self.branch_proj is None:
+            return self.relu(x + y)
+        return torch.cat((self.branch_proj(x), self.relu(y)), 1)
+
+
+def channel_shuffle(x: Tensor, rows: int) -> Tensor:
+    """Channels written into a table row by row and read column by column. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+    return x.unflatten(1, (rows, -1)).transpose(1, 2).flatten(1, 2)
+
+
+class ShuffleNetV1(Classifier):
+    """`ShuffleNetV1("1.0x-g3")` for ImageNet, `ShuffleNetV1("1.0x-g3", num_classes=10, image_size=32)` for CIFAR.
+
+    Args:
+        variant: a key of `VARIANTS`: "1.0x-g1" "-g2" "-g3" "-g4" "-g8"; "0.5x", "1.5x" and "2.0x" with "-g3" and "-g8".
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are).
+    """
+
+    def __init__(
+        self,
+        variant: str = "1.0x-g3",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        groups, c_in, width = VARIANTS[known(variant, VARIANTS, "ShuffleNetV1")]
+        image_size = image_size or 224
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        small = image_size <= SMALL
+        conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
+        self.first_conv = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.features = nn.Sequential()
+        for stage, depth in enumerate((4, 8, 4)):
+            for i in range(depth):
+                c_out, stride = width * 2**stage, 2 if i == 0 else 1
+                self.features.append(Unit(c_in, c_out, stride, groups, first=stage == i == 0))
+                c_in = c_out
+        self._stage_paths = {
+            "stage1": "maxpool",
+            "stage2": "features.3",
+            "stage3": "features.11",
+            "stage4": "features.15",
+        }
+        self.classifier = nn.Sequential(nn.Linear(c_in, num_classes))
+        self.apply(init_weights)
+        nn.init.normal_(conv.weight, std=0.01)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.first_conv(x))
+        x = self.features(x)  # (N, 4C, H/32, W/32)
+        return self.classifier(x.mean((2, 3)))
+
+
+def init_weights(module: nn.Module) -> None:
+    """The authors': N(0, 1 / C_in per group), N(0, .01) in the head, batch norms at 1 and .0001."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=1 / module.weight.shape[1])
+    elif isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.01)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.constant_(module.bias, 0.0001)

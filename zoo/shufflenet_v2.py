@@ -1,0 +1,105 @@
+"""ShuffleNetV2: half of the channels pass, half are convolved, all are shuffled: fast by the clock, not by the count.
+
+Paper:    ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design (Ma, Zhang, Zheng, Sun; ECCV 2018)
+          https://arxiv.org/abs/1807.11164, Table 5
+Code:     https://github.com/megvii-model/ShuffleNet-Series (the authors'); keys and function of torchvision 0.29
+          `shufflenet_v2_*`
+Block:    F(x) = ReLU BN conv1x1(BN dwconv3x3(ReLU BN conv1x1(x)));  stride 1: x = [x1, x2], y = shuffle [x1, F(x2)];
+          stride 2: y = shuffle [ReLU BN conv1x1(BN dwconv3x3(x)), F(x)]
+Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -1x1-> (N, 1024 or 2048,
+          H/32, W/32) -> (N, K)
+Defaults: dropout .2 before the head of 2.0x (the authors' code); weights as torch has them (torchvision)
+Differs:  implementations of the shuffle differ in the order of the channels: torchvision's was taken. For images of up
+          to 64 px the first convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours, not the
+          paper's. `stage1` is the input of the units; `stage2` to `stage4` are the paper's.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from zoo._base import SMALL, Classifier, known
+from zoo.shufflenet_v1 import channel_shuffle
+
+#        channels of stages 2, 3, 4 and of the last 1x1, dropout: Table 5
+VARIANTS = {
+    "0.5x": ((48, 96, 192), 1024, 0.0),
+    "1.0x": ((116, 232, 464), 1024, 0.0),
+    "1.5x": ((176, 352, 704), 1024, 0.0),
+    "2.0x": ((244, 488, 976), 2048, 0.2),
+}
+
+
+def pointwise(c_in: int, c_out: int) -> list[nn.Module]:
+    """1x1 convolution, batch norm, ReLU."""
+    return [nn.Conv2d(c_in, c_out, kernel_size=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
+
+
+def depthwise(c: int, stride: int) -> list[nn.Module]:
+    """3x3 convolution of each channel, batch norm."""
+    return [nn.Conv2d(c, c, kernel_size=3, stride=stride, padding=1, groups=c, bias=False), nn.BatchNorm2d(c)]
+
+
+class Unit(nn.Module):
+    """Two branches of C_out / 2 channels. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int):
+        super().__init__()
+        half = c_out // 2
+        self.branch1 = None if stride == 1 else nn.Sequential(*depthwise(c_in, stride), *pointwise(c_in, half))
+        c = half if stride == 1 else c_in
+        self.branch2 = nn.Sequential(*pointwise(c, half), *depthwise(half, stride), *pointwise(half, half))
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = x.chunk(2, 1) if self.branch1 is None else (self.branch1(x), x)
+        return channel_shuffle(torch.cat((left, self.branch2(right)), 1), 2)
+
+
+class ShuffleNetV2(Classifier):
+    """`ShuffleNetV2("1.0x")` for ImageNet, `ShuffleNetV2("1.0x", num_classes=10, image_size=32)` for CIFAR.
+
+    Args:
+        variant: a key of `VARIANTS`: "0.5x" "1.0x" "1.5x" "2.0x".
+        num_classes: K.
+        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224.
+        weights: see `Classifier.load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are).
+    """
+
+    torchvision_names = {name: f"shufflenet_v2_x{name[0]}_{name[2]}" for name in VARIANTS}
+
+    def __init__(
+        self,
+        variant: str = "1.0x",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training,
+    ):
+        channels, c_last, dropout = VARIANTS[known(variant, VARIANTS, "ShuffleNetV2")]
+        image_size = image_size or 224
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+
+        small, c_in = image_size <= SMALL, 24
+        conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
+        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
+        self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self._stage_paths = {"stage1": "maxpool"}
+        for i, c, depth in zip((2, 3, 4), channels, (4, 8, 4), strict=True):
+            stage = nn.Sequential(Unit(c_in, c, stride=2), *(Unit(c, c, stride=1) for _ in range(depth - 1)))
+            self.add_module(f"stage{i}", stage)
+            self._stage_paths[f"stage{i}"] = f"stage{i}"
+            c_in = c
+        self.conv5 = nn.Sequential(*pointwise(c_in, c_last))
+        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
+        self.fc = nn.Linear(c_last, num_classes)
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.conv1(x))
+        x = self.stage4(self.stage3(self.stage2(x)))
+        x = self.conv5(x).mean((2, 3))  # (N, 1024)
+        return self.fc(self.dropout(x))
