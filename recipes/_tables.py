@@ -5,6 +5,7 @@ the last one of the module's docstring.
 """
 
 import argparse
+import ast
 import re
 import sys
 import textwrap
@@ -72,7 +73,18 @@ def results() -> str:
     )
 
 
-TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (models, tricks, datamodules, results)}
+def benchmarks() -> str:
+    """The last run of each file in benchmarks/."""
+    rows = []
+    for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
+        for run in _results.read(path.stem)[-1:]:
+            figures = ", ".join(f"{name} {value:,.4g}" for name, value in run["metrics"].items())
+            what = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
+            rows.append([what, figures, _hardware(run), f"`python benchmarks/{path.name}`"])
+    return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
+
+
+TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (models, tricks, datamodules, results, benchmarks)}
 
 
 def recipe_result(entry: _catalogue.Entry) -> str:
@@ -118,10 +130,14 @@ def _provenance(runs: list[dict]) -> dict[str, str]:
         return "; ".join(dict.fromkeys(texts))
 
     return {
-        "Hardware": all_of(f"{r['hardware']['device']}, {r['hardware']['threads']} threads" for r in runs),
+        "Hardware": all_of(map(_hardware, runs)),
         "Versions": all_of(", ".join(f"{name} {v}" for name, v in r["versions"].items()) for r in runs),
         "Commit": all_of(r["commit"] or "none" for r in runs),
     }
+
+
+def _hardware(run: dict) -> str:
+    return f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
 
 
 def _paper(doc: str) -> str:

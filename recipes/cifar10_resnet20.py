@@ -11,11 +11,17 @@ Settings: the paper's: momentum .9 without Nesterov, weight decay 1e-4 on all pa
 Differs:  pixels are normalised by mean and deviation of each channel, where the paper subtracts the mean image
 Published: test accuracy 0.9125, table 6 (one run)
 Result:
-not measured yet
+| test/acc | seconds | seeds |
+| --- | --- | --- |
+| 0.8308 (1 run) | 939.9 (1 run) | 1 |
 
 - Published: test accuracy 0.9125, table 6 (one run)
 - Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test; or the same as JPEG files (`--folder`)
 - Command: zoo run cifar10_resnet20 --record
+- Arguments: budget=0.1, images=CIFAR-10-JPEG, precision=bf16-mixed
+- Hardware: AMD EPYC, 2 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0
+- Commit: 142541d+
 """
 
 from pathlib import Path

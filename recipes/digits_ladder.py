@@ -8,10 +8,23 @@ Settings: ResNet-20, 15 epochs of 10 batches of 128; the baseline's rate .1 is m
           10 at 1/4, 1/2 and 3/4 as in the paper. Nothing was chosen on the test images. The teacher is a ResNet-56
           trained for 30 epochs on the rung before; its training is not in the seconds
 Result:
-not measured yet
+| rung | test/acc | seconds | seeds |
+| --- | --- | --- | --- |
+| baseline | 0.9794 ± 0.0058 | 4.3 ± 0.2 | 5 |
+| + warm-up and linear scaling | 0.8372 ± 0.1578 | 4.5 ± 0.3 | 5 |
+| + zero gamma | 0.9594 ± 0.0075 | 4.6 ± 0.2 | 5 |
+| + no bias decay | 0.9644 ± 0.0036 | 4.5 ± 0.2 | 5 |
+| + cosine | 0.9856 ± 0.0036 | 4.5 ± 0.1 | 5 |
+| + smoothing | 0.9872 ± 0.0015 | 4.5 ± 0.1 | 5 |
+| + mixup | 0.9844 ± 0.0037 | 4.6 ± 0.1 | 5 |
+| + distillation | 0.9850 ± 0.0025 | 7.8 ± 0.2 | 5 |
 
 - Data: scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
 - Command: zoo run digits_ladder --record
+- Arguments: depth=20, epochs=15
+- Hardware: AMD EPYC, 2 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0
+- Commit: 0582c0e+; 142541d+
 """
 
 from collections import defaultdict

@@ -178,7 +178,7 @@ class Classifier(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._close_window()
-        if sum(self._epoch.counts):
+        if self._epoch:
             means = self._epoch.compute(self._sum_over_ranks)
             self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)
         self._epoch = RunningMean()

@@ -54,31 +54,39 @@ class RunningMean:
     """
 
     def __init__(self):
-        self.loss, self.hits, self.counts = 0, [0, 0], [0, 0]  # sums over images; hits and counts: hard, mixed targets
+        self.batches: tuple[list, list] = ([], [])  # hard, mixed targets: (loss, hits, n) of each batch
+
+    def __bool__(self) -> bool:
+        return any(self.batches)
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Adds a batch: logits (N, K), targets (N,) or (N, K)."""
-        n, mixed = len(targets), targets.is_floating_point()
-        best = logits.argmax(1)
+        """Adds a batch: logits (N, K), targets (N,) or (N, K). Sums wait for `compute`: fewer operations a step."""
+        mixed, best = targets.is_floating_point(), logits.argmax(1)
         hits = targets.gather(1, best[:, None]).sum(dtype=torch.float32) if mixed else (best == targets).sum()
-        self.loss = self.loss + loss.float() * n
-        self.hits[mixed] = self.hits[mixed] + hits
-        self.counts[mixed] += n
+        self.batches[mixed].append((loss.detach(), hits, len(targets)))
 
     def merge(self, other: "RunningMean") -> None:
-        """Adds another one's sums."""
-        self.loss = self.loss + other.loss
-        self.hits = [a + b for a, b in zip(self.hits, other.hits, strict=True)]
-        self.counts = [a + b for a, b in zip(self.counts, other.counts, strict=True)]
+        """Adds another one's batches."""
+        for mine, theirs in zip(self.batches, other.batches, strict=True):
+            mine += theirs
 
     def compute(self, reduce) -> dict[str, Tensor]:
         """`{"loss", "acc", "acc_mixed"}`, the last two where such targets were seen. `reduce` sums over ranks."""
-        sums = torch.stack([self.loss, *(torch.zeros_like(self.loss) + hits for hits in self.hits)])
-        loss, hits, mixed_hits, n, n_mixed = reduce(torch.cat([sums, sums.new_tensor(self.counts)]))
-        values = {"loss": loss / (n + n_mixed)}
-        if self.counts[0]:
-            values["acc"] = hits / n
-        if self.counts[1]:
-            values["acc_mixed"] = mixed_hits / n_mixed
+        device = next(batch[0].device for batches in self.batches for batch in batches)
+        sums = reduce(torch.stack([_sums(batches, device) for batches in self.batches]))  # (hard or mixed, 3)
+        values = {"loss": sums[:, 0].sum() / sums[:, 2].sum()}
+        if self.batches[0]:
+            values["acc"] = sums[0, 1] / sums[0, 2]
+        if self.batches[1]:
+            values["acc_mixed"] = sums[1, 1] / sums[1, 2]
         return values
+
+
+def _sums(batches: list, device: torch.device) -> Tensor:
+    """(loss, hits, n) of each batch -> their sums over images, (3,) float32."""
+    if not batches:
+        return torch.zeros(3, device=device)
+    losses, hits, n = zip(*batches, strict=True)
+    n = torch.tensor(n, device=device, dtype=torch.float32)
+    return torch.stack([(torch.stack(losses).float() * n).sum(), torch.stack(hits).float().sum(), n.sum()])

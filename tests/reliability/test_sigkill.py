@@ -41,7 +41,7 @@ def test_killed_with_accumulation_and_workers(workers, accumulate, in_processes,
 @pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("number", range(1000, 1010))
+@pytest.mark.parametrize("number", range(1000, 1003))
 def test_killed_anywhere(number, workers, accumulate, in_processes, tmp_path):
     check(in_processes, tmp_path, "all", number, workers=workers, accumulate_grad_batches=accumulate)
 
