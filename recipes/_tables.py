@@ -78,10 +78,14 @@ def benchmarks() -> str:
     rows = []
     for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
         for run in _results.read(path.stem)[-1:]:
-            figures = ", ".join(f"{name} {value:,.4g}" for name, value in run["metrics"].items())
+            figures = ", ".join(f"{name} {_figure(value)}" for name, value in run["metrics"].items())
             what = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
             rows.append([what, figures, _hardware(run), f"`python benchmarks/{path.name}`"])
     return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (models, tricks, datamodules, results, benchmarks)}

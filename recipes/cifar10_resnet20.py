@@ -2,8 +2,9 @@
 
 Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVPR 2016) https://arxiv.org/abs/1512.03385,
           section 4.2
-Command:  zoo run cifar10_resnet20 --record
-Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test; or the same as JPEG files (`--folder`)
+Command:  zoo run cifar10_resnet20 --budget 0.1 --precision bf16-mixed --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. CIFAR-10-JPEG are lossy copies (quality
+          75): compare runs on them with each other only. Without the three options it is the published run
 Settings: the paper's: momentum .9 without Nesterov, weight decay 1e-4 on all parameters, batch 128, rate .1 divided by
           10 at 32k and 48k of 64k iterations, crop from 4 pixels of padding, flip, shortcuts of option A. The paper
           counts iterations: 64k of 390 batches are 164 epochs of all 50,000 images (its schedule was chosen on 45,000,
@@ -16,8 +17,9 @@ Result:
 | 0.8308 (1 run) | 939.9 (1 run) | 1 |
 
 - Published: test accuracy 0.9125, table 6 (one run)
-- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test; or the same as JPEG files (`--folder`)
-- Command: zoo run cifar10_resnet20 --record
+- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. CIFAR-10-JPEG are lossy copies (quality
+  75): compare runs on them with each other only. Without the three options it is the published run
+- Command: zoo run cifar10_resnet20 --budget 0.1 --precision bf16-mixed --folder CIFAR-10-JPEG --record
 - Arguments: budget=0.1, images=CIFAR-10-JPEG, precision=bf16-mixed
 - Hardware: AMD EPYC, 2 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0

@@ -1,6 +1,7 @@
 """A network, data and a trainer small enough for a test; the tricks, ready to build."""
 
 import functools
+import signal
 
 import lightning as L
 import pytest
@@ -12,6 +13,11 @@ import callbacks
 from zoo import Classifier
 
 CLASSES = 10
+
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # so a shell starts jobs in the background: Ctrl-C would do nothing
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class TinyBlock(nn.Module):
