@@ -505,3 +505,17 @@ def test_reseeding_reaches_the_device(monkeypatch):
     monkeypatch.setattr(torch, "get_device_module", lambda device: Module)
     reseed(5, torch.device("cuda", 0))
     assert seeds == [5] and torch.initial_seed() == 5
+
+
+def test_a_model_in_eval_mode_is_trained_in_training_mode(tiny_model, tiny_data, trainer):
+    """`zoo.load` gives it so, and Lightning would leave it so: batch norm would learn nothing."""
+    tiny_model.eval()
+    trainer(max_epochs=1).fit(tiny_model, tiny_data)
+    assert tiny_model.training and tiny_model.network.block1.bn1.num_batches_tracked == len(tiny_data)
+
+
+def test_a_part_in_eval_mode_stays_so(tiny_model, tiny_data, trainer):
+    tiny_model.network.block1.eval()
+    trainer(max_epochs=1).fit(tiny_model, tiny_data)
+    assert tiny_model.network.block1.bn1.num_batches_tracked == 0
+    assert tiny_model.network.block2.bn1.num_batches_tracked == len(tiny_data)
