@@ -21,7 +21,7 @@ from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo import _complexity, _weights
+from zoo import _complexity, _graph, _weights
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
 from zoo._stop import GracefulStop
@@ -266,9 +266,23 @@ class Classifier(L.LightningModule):
         if averages:
             checkpoint["averages"] = averages
 
-    def export(self, path: str | Path) -> None:
-        """Writes the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format."""
-        _weights.write(self.plain_state_dict(), path)
+    def export(self, path: str | Path, image_size: int | None = None) -> None:
+        """Writes the network for use elsewhere, as the file's suffix says.
+
+        Args:
+            path: `.onnx` and `.pt2`: the graph of the network in eval mode, for batches of any size (`zoo._graph`);
+                otherwise the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format.
+            image_size: of a graph, in pixels; None: that of the model.
+
+        Raises:
+            ValueError: a graph of a network that does not know its image size.
+        """
+        if Path(path).suffix not in _graph.SUFFIXES:
+            _weights.write(self.plain_state_dict(), path)
+            return
+        if (size := image_size or self.image_size) is None:
+            raise ValueError(f"how large are the images? export({str(path)!r}, image_size=...)")
+        _graph.write(self, path, size)
 
     def plain_state_dict(self) -> dict[str, Tensor]:
         """The network's weights under the keys that timm, torchvision or the authors use."""

@@ -42,9 +42,9 @@ CAFFE = {
     "one": "1x1",
     "three.0": "3x3_reduce",
     "three.1": "3x3",
-    "double.0": "double_3x3_reduce",
-    "double.1": "double_3x3_1",
-    "double.2": "double_3x3_2",
+    "double3.0": "double_3x3_reduce",
+    "double3.1": "double_3x3_1",
+    "double3.2": "double_3x3_2",
     "pool.1": "pool_proj",
 }
 STEM = {"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3_reduce", "conv3": "conv2_3x3"}
@@ -62,7 +62,7 @@ class Mixed(nn.Module):
         if one:
             self.one = unit(c_in, one, 1)
         self.three = nn.Sequential(unit(c_in, three_in, 1), unit(three_in, three, 3, stride))
-        self.double = nn.Sequential(
+        self.double3 = nn.Sequential(
             unit(c_in, double_in, 1), unit(double_in, double, 3), unit(double, double, 3, stride)
         )
         # rounded up, not padded, where it shrinks: as in Caffe

@@ -16,13 +16,15 @@ from torch.utils.data import DataLoader
 import zoo
 from zoo._base import split_outputs
 
-# Rows that are light enough to be trained, copied and compiled, on images of 8 px. Other models take their row with the
-# fewest parameters and images of 32 px, in the tests that only look at it.
+# Rows that are light enough to be trained, copied and compiled at each change, on images of 8 px. Other models take
+# their row with the fewest parameters and images of 32 px; where they train, their tests are slow ones.
 LIGHT = {"PreActResNet": "18", "ResNet": "20", "WideResNet": "16-1"}
 ROWS = {"VGG": "11-BN"}  # plain VGG learns from the weights of a shallower one only, as in the paper
 NAMES = sorted(zoo.__all__)
 every_model = pytest.mark.parametrize("name", NAMES)
-every_light_model = pytest.mark.parametrize("name", sorted(LIGHT))
+every_model_trained = pytest.mark.parametrize(
+    "name", [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 
 
 @functools.cache
@@ -105,7 +107,7 @@ def test_starts_near_chance(name):
     assert sum(losses) / len(losses) == pytest.approx(math.log(10), abs=1)
 
 
-@every_light_model
+@every_model_trained
 def test_learns_one_batch_by_heart_and_trains_all_of_itself(name):
     model, (images, targets) = make(name, optimizer="adamw", lr=1e-3), batch(name)
     optimizer, trained = model.configure_optimizers(), set()
@@ -143,7 +145,7 @@ def test_stages_are_maps_that_shrink_or_tokens(name):
     assert next(iter(sides.values())) > 1  # one pixel a map leaves spatial tricks nothing to do
 
 
-@every_light_model
+@every_model_trained
 @pytest.mark.parametrize("pixels", [32, 64, 224])
 def test_trains_at(name, pixels, trainer):
     if smallest(name, pixels) is None:
@@ -167,7 +169,7 @@ def test_hyper_parameters_are_plain(name):
 # ---- files and copies
 
 
-@every_light_model
+@every_model_trained
 def test_checkpoint_round_trip(name, trainer, tmp_path):
     model, run, path = make(name, lr=0.01), trainer(max_epochs=1), tmp_path / "model.ckpt"
     run.fit(model, loader(name))
@@ -183,7 +185,7 @@ def test_checkpoint_round_trip(name, trainer, tmp_path):
     assert loaded.hparams == again.hparams == model.hparams
 
 
-@every_light_model
+@every_model_trained
 def test_export_round_trip(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
     for file in ("model.safetensors", "model.pth"):
@@ -192,7 +194,7 @@ def test_export_round_trip(name, tmp_path):
         assert torch.equal(again.eval()(images), model(images))
 
 
-@every_light_model
+@every_model_trained
 def test_copies_are_apart(name, trainer):
     model = make(name, lr=0.01)
     trainer(max_epochs=1).fit(model, loader(name))
@@ -203,18 +205,32 @@ def test_copies_are_apart(name, trainer):
     assert torch.equal(model(images), before) and not torch.equal(twin(images), before)
 
 
-@every_light_model
-def test_exports_as_a_graph(name):
+@every_model_trained
+def test_exports_as_a_graph(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
-    graph = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("N", min=2)},))
-    assert torch.equal(graph.module()(images), model(images))
-    torch.testing.assert_close(graph.module()(images[:3]), model(images[:3]), rtol=1e-5, atol=1e-5)
+    model.train().export(tmp_path / "model.pt2")
+    assert model.training
+    graph, expected = torch.export.load(tmp_path / "model.pt2").module(), model.eval()(images)
+    torch.testing.assert_close(graph(images), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(graph(images[:3]), expected[:3], rtol=1e-5, atol=1e-5)
+
+
+@every_model_trained
+def test_exports_to_onnx(name, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
+    model, images = with_moved_statistics(name), batch(name)[0]
+    model.export(tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    expected = model(images).detach()
+    for n in (1, 8):
+        logits = torch.from_numpy(session.run(["logits"], {"images": images[:n].numpy()})[0])
+        torch.testing.assert_close(logits, expected[:n], rtol=1e-4, atol=1e-4)
 
 
 # ---- switches: the same numbers
 
 
-@every_light_model
+@every_model_trained
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_trains_in_bf16(name, precision, trainer):
     """As in float32, to a tenth: bf16 has eight bits, and errors grow over four steps on batches of four."""
@@ -226,7 +242,7 @@ def test_trains_in_bf16(name, precision, trainer):
     assert rough["train/loss"].dtype == torch.float32
 
 
-@every_light_model
+@every_model_trained
 def test_channels_last_changes_no_number(name, trainer):
     models = [make(name, lr=0.01, channels_last=switch) for switch in (False, True)]
     runs = [trainer(max_epochs=1) for _ in models]
@@ -241,7 +257,7 @@ def test_channels_last_changes_no_number(name, trainer):
     torch.testing.assert_close(*(m(images) for m in models), rtol=1e-4, atol=1e-5)
 
 
-@every_light_model
+@every_model_trained
 @pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
 def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, tmp_path):
     plain, compiled = make(name, lr=0.01), make(name, lr=0.01, compile=True)
@@ -258,7 +274,7 @@ def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, 
     torch.testing.assert_close(zoo.load(tmp_path / "compiled.ckpt")(images), compiled.eval()(images))
 
 
-@every_light_model
+@every_model_trained
 def test_the_seed_decides(name, trainer):
     weights = []
     for seed in (3, 3, 4):

@@ -1,0 +1,125 @@
+"""Every convolutional family at one small budget on CIFAR-10: the same images, optimizer and number of epochs for all.
+
+Paper:    one a family: see its file in zoo/. None of them published this comparison
+Command:  zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images` of
+          the 50,000, every class in proportion and the same for all; tested on all 10,000
+Settings: the smallest published variant of each family with its small-image stem, 5 epochs of batches of 64, AdamW with
+          rate 1e-3 and decay .05 (nothing was tuned), one epoch of warm-up, cosine, crop from 4 pixels of padding, flip,
+          bf16. So it shows which networks learn soon, not which are best when they are trained to the end
+Result:
+not measured yet
+"""
+
+from pathlib import Path
+from time import perf_counter
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+
+import zoo
+from callbacks import CosineDecay, NoBiasDecay
+from datamodules import CIFAR10, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+from zoo._complexity import total_macs
+
+TRAINING_IMAGES = 50_000
+# From the cheapest to the dearest, in multiply-adds of one image of 32 pixels.
+VARIANTS = {
+    "ShuffleNetV2": "0.5x",
+    "ShuffleNetV1": "0.5x-g3",
+    "MobileNetV1": "0.25",
+    "MobileNetV2": "0.35",
+    "MobileNetV3": "small",
+    "WideResNet": "16-1",
+    "ResNet": "20",
+    "NIN": "thin",
+    "RegNet": "X-200MF",
+    "VGG": "11-BN",
+    "AlexNet": "owt",
+    "DenseNet": "40-12",
+    "ZFNet": "base",
+    "GoogLeNet": "BN",
+    "RepVGG": "A0",
+    "SENet": "18",
+    "CBAMResNet": "18",
+    "PreActResNet": "18",
+    "BNInception": "BN",
+    "InceptionV3": "v3",
+    "ResNeXt": "50-32x4d",
+    "Xception": "ImageNet",
+    "SKNet": "50",
+    "ConvNeXt": "T",
+    "InceptionV4": "v4",
+    "InceptionResNetV2": "v2",
+}
+Family = Literal[*VARIANTS]
+
+
+def recipe(
+    family: Family = "ResNet",
+    images: int = TRAINING_IMAGES,
+    epochs: int = 5,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """Train and test the smallest published variant of one family.
+
+    Args:
+        family: a class of `zoo`.
+        images: how many of the 50,000 to train on, a tenth or less leaves every class in proportion.
+        epochs: passes over them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    L.seed_everything(seed, workers=True, verbose=False)
+    same = {"batch_size": 64, "val_split": TRAINING_IMAGES - images}
+    data = CIFAR10(root, **same) if folder is None else ImageFolder(folder, mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    training = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}
+    return Recipe(
+        name="cifar10_families",
+        model=getattr(zoo, family)(VARIANTS[family], num_classes=10, image_size=32, **training),
+        data=data,
+        callbacks=[CosineDecay(warmup_epochs=1), NoBiasDecay()],
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
+        seed=seed,
+        arguments={
+            "family": family,
+            "variant": VARIANTS[family],
+            "images": images,
+            "epochs": epochs,
+            "data": "CIFAR-10" if folder is None else folder.name,
+        },
+    )
+
+
+def main(
+    families: list[Family] | None = None,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 5,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    seed: int = 0,
+    record: bool = False,
+) -> None:
+    """Train one family after the other.
+
+    Args:
+        families: which; None: all, the cheapest first.
+        images, epochs, root, folder, seed: as in `recipe`.
+        record: add each run to results/, from which the tables are made.
+    """
+    for family in families or get_args(Family):
+        start = perf_counter()
+        one = recipe(family, images, epochs, root, folder, seed)
+        with torch.device("meta"):
+            twin = type(one.model)(VARIANTS[family], num_classes=10, image_size=32)
+        cost = {"parameters": sum(p.numel() for p in twin.parameters()), "MACs": total_macs(twin, 32)}
+        metrics = one.run() | cost
+        if record:
+            _results.append(one.name, {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]})
+        print(f"{family:<20}{metrics['test/acc']:.4f}  {metrics['images/s']:6.0f} images/s  {perf_counter() - start:.0f} s")

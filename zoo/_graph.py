@@ -1,0 +1,40 @@
+"""A network as a graph that runs without this project: `.onnx` for ONNX Runtime, `.pt2` for `torch.export.load`."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+SUFFIXES = (".onnx", ".pt2")
+
+
+def write(network: nn.Module, path: str | Path, image_size: int) -> None:
+    """Writes the network in eval mode, images (N, 3, S, S) -> logits (N, K), for any N.
+
+    Raises:
+        ModuleNotFoundError: `.onnx` needs the packages onnx and onnxscript.
+    """
+    training = [module for module in network.modules() if module.training]
+    try:
+        graph = _graph(network.eval(), image_size)
+        if Path(path).suffix == ".pt2":
+            torch.export.save(graph, path)
+        else:
+            _onnx(graph).save(str(path))
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:
+    weight = next(network.parameters())
+    images = weight.new_zeros(2, 3, image_size, image_size)  # two: torch would take a batch of one as always one
+    with torch.no_grad():
+        return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
+
+
+def _onnx(graph: torch.export.ExportedProgram):
+    try:
+        return torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=["logits"], verbose=False)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error}: pip install onnx onnxscript") from error
