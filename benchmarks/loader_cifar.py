@@ -8,19 +8,18 @@ The images are random bytes, made in memory. Rounds of both take turns, so that 
 both. One thread of torch in each process.
 """
 
-import statistics
 import time
-from collections.abc import Callable, Iterator
 
+import _loaders
 import jsonargparse
 import numpy as np
 import torch
+from _loaders import Start
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import CIFAR10 as TorchvisionCIFAR10
 
 from datamodules import CIFAR10
-from recipes._results import append
 
 IMAGES, BATCH_SIZE, WORKERS = 50_000, 512, 2
 
@@ -38,7 +37,7 @@ class SyntheticCIFAR10(CIFAR10):
         return random_images() if part == "train" else None
 
 
-def ours() -> tuple[Callable[[], Iterator], Callable[[], Iterator]]:
+def ours() -> tuple[Start, Start]:
     """Two functions that start an epoch: of bytes as they leave the loader, and normalised."""
     data = SyntheticCIFAR10(batch_size=BATCH_SIZE, val_split=0)
     data.setup("fit")
@@ -46,7 +45,7 @@ def ours() -> tuple[Callable[[], Iterator], Callable[[], Iterator]]:
     return lambda: iter(loader), lambda: (data.on_after_batch_transfer(batch, 0) for batch in loader)
 
 
-def theirs() -> Callable[[], Iterator]:
+def theirs() -> Start:
     """A function that starts an epoch of torchvision's data set and transforms."""
     data = TorchvisionCIFAR10.__new__(TorchvisionCIFAR10)  # without its files
     pixels, targets = random_images()
@@ -62,56 +61,23 @@ def theirs() -> Callable[[], Iterator]:
     return lambda: iter(loader)
 
 
-def rate(start: Callable[[], Iterator], batches: int) -> float:
-    """Images a second over the first batches of an epoch, its start included."""
-    begin = time.perf_counter()
-    for _, _ in zip(range(batches), start(), strict=False):
-        pass
-    return batches * BATCH_SIZE / (time.perf_counter() - begin)
-
-
-def main(rounds: int = 5, record: bool = False) -> dict[str, float]:
+def main(rounds: int = 5, record: bool = False) -> None:
     """Measures, and prints a table.
 
     Args:
-        rounds: epochs of each path, after one to warm up.
+        rounds: epochs of each way, after one to warm up.
         record: add the result to `results/loader_cifar.jsonl`.
-
-    Returns:
-        Medians in images a second, and the ratio of ours (normalised) to torchvision's.
     """
     torch.set_num_threads(1)
     begin = time.perf_counter()
     as_bytes, normalised = ours()
     paths = {"bytes": as_bytes, "normalised": normalised, "torchvision": theirs()}
-    rates = {name: [] for name in paths}
-    for i in range(rounds + 1):
-        for name, start in paths.items():
-            measured = rate(start, IMAGES // BATCH_SIZE)
-            if i > 0:  # the first round starts the workers and warms the memory up
-                rates[name].append(measured)
-    medians = {name: statistics.median(values) for name, values in rates.items()}
-    metrics = {**medians, "ratio": medians["normalised"] / medians["torchvision"]}
-    show(rates, metrics)
+    metrics = _loaders.show(_loaders.compare(paths, IMAGES // BATCH_SIZE, BATCH_SIZE, rounds))
+    metrics["ratio"] = metrics["normalised"] / metrics["torchvision"]
+    print(f"normalised / torchvision: {metrics['ratio']:.1f} times")
     if record:
         arguments = {"images": IMAGES, "batch_size": BATCH_SIZE, "workers": WORKERS, "rounds": rounds}
-        append(
-            "loader_cifar",
-            {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - begin},
-        )
-    return metrics
-
-
-def show(rates: dict[str, list[float]], metrics: dict[str, float]) -> None:
-    labels = {
-        "bytes": "ours: bytes, 0 workers",
-        "normalised": "ours: normalised, 0 workers",
-        "torchvision": f"torchvision: PIL, {WORKERS} workers",
-    }
-    print(f"{'images a second':<30} {'median':>10} {'lowest':>10} {'highest':>10}")
-    for name, values in rates.items():
-        print(f"{labels[name]:<30} {metrics[name]:>10,.0f} {min(values):>10,.0f} {max(values):>10,.0f}")
-    print(f"normalised / torchvision: {metrics['ratio']:.1f} times")
+        _loaders.record("loader_cifar", arguments, metrics, begin)
 
 
 if __name__ == "__main__":

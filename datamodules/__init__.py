@@ -4,5 +4,8 @@ from datamodules._base import ImageData as ImageData
 from datamodules.cifar import CIFAR10, CIFAR100
 from datamodules.digits import Digits
 from datamodules.folder import ImageFolder
+from datamodules.imagenet import ImageNet
+from datamodules.prepared import Prepared
+from datamodules.tiny_imagenet import TinyImageNet
 
-__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder"]
+__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder", "ImageNet", "Prepared", "TinyImageNet"]

@@ -11,8 +11,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules._loader import ResumableLoader
 from datamodules._order import Order
+from datamodules._sampling import class_weights
 from datamodules._show import draw
-from datamodules._split import stratified_split, validation_count
+from datamodules._split import VAL_SPLIT, check_choice, fold_split, share_of, stratified_split, validation_count
 from datamodules._tensor import normalise
 
 
@@ -31,30 +32,55 @@ class ImageData(L.LightningDataModule):
         batch_size: images a batch and process.
         val_split: how many of the training images are for validation: a fraction in [0, 1) or a count; every class in
             proportion. 0 trains on all of them and there is no validation: the test images are never used instead.
-        split_seed: of that choice. It is not the seed of the run, so that runs of several seeds share one split.
+            None: 0.1, or the validation set that the data comes with.
+        fold, folds: instead of `val_split`: the validation set is number `fold` (from 0) of so many equal parts, every
+            class in proportion.
+        fraction: share of the images left to train on that is used, every class in proportion; a larger one has the
+            images of a smaller one and more. The validation set stays as it is.
+        split_seed: of all these choices. It is not the seed of the run, so that runs of several seeds share one split.
+        sampling: of unbalanced classes, in training only: "over" makes the epoch longer, with as many images of each
+            class as the largest has, the others' repeated, differently augmented; "under" makes it shorter, with as
+            many as the smallest has, other ones each epoch. Or `class_weights` for a weighted loss.
+        repeats: repeated augmentation: an epoch of the same length has 1 / `repeats` of the images, other ones each
+            epoch, each so many times with other draws, one after the other, so on other processes where there are
+            several. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as DeiT's sampler,
+            https://github.com/facebookresearch/deit, but that rounds the epoch down to whole 256 images).
         num_workers: processes that prepare batches; the batches are the same for any number.
 
     Attributes:
         train_set, val_set, test_set: the data sets, after `setup`.
-        train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used.
+        train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used, ascending.
         seed: of order and augmentation.
+        whitening: a fitted `transforms.Whitening`, applied in place of mean and std; None at first.
     """
 
     classes: tuple[str, ...]
     image_size: int
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    whitening = None
 
     def __init__(
-        self, batch_size: int = 128, *, val_split: float | int = 0.1, split_seed: int = 0, num_workers: int = 0
+        self,
+        batch_size: int = 128,
+        *,
+        val_split: float | int | None = None,
+        fold: int | None = None,
+        folds: int | None = None,
+        fraction: float = 1.0,
+        split_seed: int = 0,
+        sampling: str | None = None,
+        repeats: int = 1,
+        num_workers: int = 0,
     ):
         super().__init__()
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        if val_split < 0 or (isinstance(val_split, float) and val_split >= 1):
-            raise ValueError(f"val_split must be a fraction in [0, 1) or a count of images, got {val_split}")
+        check_choice(val_split, fold, folds, fraction, sampling, repeats)
         self.batch_size, self.num_workers = batch_size, num_workers
-        self.val_split, self.split_seed = val_split, split_seed
+        self.val_split, self.fold, self.folds = val_split, fold, folds
+        self.fraction, self.split_seed = fraction, split_seed
+        self.sampling, self.repeats = sampling, repeats
         self.seed = 0
         self.train_set = self.val_set = self.test_set = None
 
@@ -82,23 +108,63 @@ class ImageData(L.LightningDataModule):
     def _load_training(self) -> None:
         if self.train_set is not None:
             return
-        self.train_set, self.val_set = self.image_set("train"), self.image_set("val")
-        if self.val_set is not None:  # the data comes with a validation set of its own
-            self.train_indices, self.val_indices = torch.arange(len(self.train_set)), torch.arange(len(self.val_set))
-            return
-        count = validation_count(self.val_split, len(self.train_set))
-        self.train_indices, self.val_indices = stratified_split(self.train_set.targets, count, self.split_seed)
-        self.val_set = self.train_set.plain()
+        train_set, val_set = self.image_set("train"), self.image_set("val")
+        train, val = self._split(train_set.targets, val_set)
+        if self.fraction < 1:
+            train = train[share_of(train_set.targets[train], self.fraction, self.split_seed, self.classes)]
+        self.train_indices, self.val_indices = train, val
+        self.train_set, self.val_set = train_set, train_set.plain() if val_set is None else val_set
+
+    def _split(self, targets: Tensor, val_set: Dataset | None) -> tuple[Tensor, Tensor]:
+        """Indices to train on and to validate on."""
+        if val_set is not None:  # the data comes with a validation set of its own
+            if self.val_split or self.folds:
+                raise ValueError(
+                    f"{type(self).__name__} comes with a validation set: leave out val_split, fold and folds"
+                )
+            return torch.arange(len(targets)), torch.arange(len(val_set))
+        if self.folds is not None:
+            return fold_split(targets, self.fold, self.folds, self.split_seed)
+        val_split = VAL_SPLIT if self.val_split is None else self.val_split
+        return stratified_split(targets, validation_count(val_split, len(targets)), self.split_seed)
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(K,) int64: images of each class to train on, after the split, before `sampling` and `repeats`."""
+        self._check_that_it_is_set_up()
+        return self.train_set.targets[self.train_indices].bincount(minlength=self.num_classes)
+
+    def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:
+        """Weights (K,) float32 for the loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
+
+        Args:
+            kind: "balanced": n / (K n_k). "effective": (1 - beta) / (1 - beta^n_k), scaled to a sum of K (Cui et al.
+                2019, https://arxiv.org/abs/1901.05555).
+            beta: of "effective", in [0, 1); the paper tries .9, .99, .999 and .9999.
+
+        Raises:
+            ValueError: a class has no images, or `sampling` has made the classes equal already.
+        """
+        if self.sampling is not None:
+            raise ValueError(
+                f'sampling="{self.sampling}" has made the classes equal, weights would count twice: take one out'
+            )
+        return class_weights(self.class_counts, kind, beta, self.classes)
 
     def train_dataloader(self) -> ResumableLoader:
         self._check_that_it_is_set_up()
-        order = Order(self.train_indices, shuffle=True, seed=self.seed)
+        order = self._training_order()
         if len(order) < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} is more than the {len(order)} training images: lower it")
         loader = self._loader(ResumableLoader, self.train_set, order)
         if self.trainer is not None:
             loader.finished = lambda: self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
         return loader
+
+    def _training_order(self) -> Order:
+        targets = self.train_set.targets[self.train_indices]
+        how = {"repeats": self.repeats, "sampling": self.sampling, "targets": targets}
+        return Order(self.train_indices, shuffle=True, seed=self.seed, **how)
 
     def val_dataloader(self) -> DataLoader | list:
         self._check_that_it_is_set_up()
@@ -134,11 +200,16 @@ class ImageData(L.LightningDataModule):
         )
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """uint8 images become float, normalised, in the precision of the trainer; float images stay as they are."""
+        """uint8 images become float, normalised, in the precision of the trainer; float images stay as they are.
+
+        With several views an image, (N, V, 3, H, W), so do the results.
+        """
         images, targets = batch
         if images.dtype != torch.uint8:
             return batch
-        images = normalise(images, self.mean, self.std)
+        flat = images.flatten(0, -4)  # views
+        flat = normalise(flat, self.mean, self.std) if self.whitening is None else self.whitening(flat)
+        images = flat.unflatten(0, images.shape[:-3])
         if self.trainer is not None:  # Lightning has cast the batch already, when it was bytes
             images = self.trainer.precision_plugin.convert_input(images)
         return [images, targets]
@@ -155,7 +226,7 @@ class ImageData(L.LightningDataModule):
         Args:
             n: at most how many images.
             batch: one to draw, of bytes or normalised, with targets (N,) or (N, K) probabilities (mixup); None for the
-                first images of the first training epoch.
+                first images of the first training epoch. Of several views an image, all are drawn.
 
         Returns:
             A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes; pyplot is not touched.
@@ -164,10 +235,13 @@ class ImageData(L.LightningDataModule):
             if self.train_set is None:
                 self.prepare_data()
                 self.setup("fit")
-            order = Order(self.train_indices, shuffle=True, seed=self.seed)
-            batch = self.train_set.__getitems__(list(islice(order, n)))
-        images, targets = batch[0][:n].detach().cpu(), batch[1][:n].detach().cpu()
-        if images.is_floating_point():
+            batch = self.train_set.__getitems__(list(islice(self._training_order(), n)))
+        images, targets = batch[0].detach().cpu(), batch[1].detach().cpu()
+        views = images.shape[1] if images.ndim == 5 else 1
+        images, targets = images.flatten(0, -4)[:n], targets.repeat_interleave(views, 0)[:n]
+        if images.is_floating_point() and self.whitening is not None:
+            images = self.whitening.undo(images)
+        elif images.is_floating_point():
             mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
             images = ((images.float() * std + mean) * 255).round().clamp(0, 255).byte()
         return draw(images, targets, self.classes)

@@ -26,7 +26,8 @@ class ResumableLoader(DataLoader):
     def _shape(self) -> dict[str, int]:
         """What must not change in the middle of an epoch."""
         world = getattr(self.sampler, "num_replicas", 1)
-        return {"batch_size": self.batch_size, "processes": world, "images": len(self.sampler)}
+        choice = getattr(self.sampler, "fingerprint", 0)
+        return {"batch_size": self.batch_size, "processes": world, "images": len(self.sampler), "choice": choice}
 
     def __iter__(self) -> Iterator:
         # A generator on purpose: Lightning calls iter() before set_epoch(), and workers start to read at iter().
@@ -47,13 +48,16 @@ class ResumableLoader(DataLoader):
         """Makes the next `iter()` start there.
 
         Raises:
-            ValueError: in the middle of an epoch, with another batch size, number of processes or of images.
+            ValueError: in the middle of an epoch, with another batch size, number of processes, or other images.
         """
         for name, now in self._shape.items():
             if state["batch"] > 0 and state[name] != now:
+                there, here = (f"{name}={state[name]}", f"{name}={now}")
+                if name == "choice":
+                    there, here = "other images (val_split, fold, fraction, sampling, repeats)", "these"
                 raise ValueError(
-                    f"the checkpoint was written in the middle of an epoch with {name}={state[name]}, this run has "
-                    f"{name}={now}: resume with the same, or from a checkpoint of an epoch's end"
+                    f"the checkpoint was written in the middle of an epoch with {there}, this run has {here}: resume "
+                    "with the same, or from a checkpoint of an epoch's end"
                 )
         self._resume_at, self._handed_out = (state["epoch"], state["batch"]), state["batch"]
         if hasattr(self.sampler, "set_epoch"):

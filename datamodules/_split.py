@@ -1,7 +1,9 @@
-"""A validation set from the training set: every class in proportion."""
+"""Which images train and which validate: every class in proportion, by seed."""
 
 import torch
 from torch import Tensor
+
+VAL_SPLIT = 0.1  # of the training images, where nothing else is said
 
 
 def validation_count(val_split: float | int, total: int) -> int:
@@ -19,23 +21,103 @@ def validation_count(val_split: float | int, total: int) -> int:
     return count
 
 
+def places(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A random order within each class.
+
+    Args:
+        targets: (n,) int64, the classes.
+        seed: of the order.
+
+    Returns:
+        Images in the order of their classes, random within each; the place of each in its class; the size of its class.
+        All (n,) int64.
+    """
+    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
+    by_class = shuffled[targets[shuffled].argsort(stable=True)]
+    sizes = targets.bincount()
+    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    return by_class, torch.arange(len(targets)) - first, sizes.repeat_interleave(sizes)
+
+
 def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Two disjoint sets of indices, each in ascending order: the rest, and `count` images of all classes in proportion.
 
     The image of place j in its class's random order gets the number (j + 1/2) / (size of the class), and the `count`
     smallest are taken, ties at random. So each class gives count / n of its images, rounded so that the sum is right
-    (Webster's way).
+    (Webster's way), and a larger count takes the images of a smaller one and more.
 
     Args:
         targets: (n,) int64, the classes.
         count: in [0, n].
         seed: of the random order.
     """
-    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
-    by_class = shuffled[targets[shuffled].argsort(stable=True)]
-    sizes = targets.bincount()
-    first = (sizes.cumsum(0) - sizes).repeat_interleave(sizes)
+    by_class, place, size = places(targets, seed)
     number = torch.empty(len(targets), dtype=torch.float64)
-    number[by_class] = (torch.arange(len(targets)) - first + 0.5).double() / sizes.repeat_interleave(sizes)
+    number[by_class] = (place + 0.5).double() / size
+    shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     order = shuffled[number[shuffled].argsort(stable=True)]
     return order[count:].sort().values, order[:count].sort().values
+
+
+def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor, Tensor]:
+    """One of K folds: the indices of all others, and its own, each in ascending order.
+
+    The images, sorted by class, are dealt out like cards: the folds are disjoint and have every image, and their sizes
+    differ by one at most, in all and in each class.
+
+    Args:
+        targets: (n,) int64, the classes.
+        fold: in [0, folds).
+        folds: K, at least 2.
+        seed: of the random order; one for all folds.
+
+    Raises:
+        ValueError: there are more folds than images.
+    """
+    if folds > len(targets):
+        raise ValueError(f"folds={folds}, of {len(targets)} training images: some would be empty; choose fewer")
+    mine = torch.arange(len(targets)) % folds == fold
+    by_class = places(targets, seed)[0]
+    return by_class[~mine].sort().values, by_class[mine].sort().values
+
+
+def share_of(targets: Tensor, fraction: float, seed: int, classes: tuple[str, ...]) -> Tensor:
+    """`fraction` of the images, every class in proportion: ascending indices. A larger one contains a smaller one.
+
+    Raises:
+        ValueError: a class would be left without an image.
+    """
+    chosen = stratified_split(targets, round(fraction * len(targets)), seed)[1]
+    before, after = (t.bincount(minlength=len(classes)) for t in (targets, targets[chosen]))
+    if lost := [classes[k] for k in ((before > 0) & (after == 0)).nonzero()[:, 0].tolist()]:
+        raise ValueError(f"fraction={fraction} leaves no image of {', '.join(lost[:5])}: choose a larger one")
+    return chosen
+
+
+def check_choice(
+    val_split: float | int | None,
+    fold: int | None,
+    folds: int | None,
+    fraction: float,
+    sampling: str | None,
+    repeats: int,
+) -> None:
+    """Raises a ValueError for an argument of `ImageData` out of its range, or two that contradict each other."""
+    if val_split is not None and (val_split < 0 or (isinstance(val_split, float) and val_split >= 1)):
+        raise ValueError(f"val_split must be a fraction in [0, 1) or a count of images, got {val_split}")
+    if (fold is None) != (folds is None):
+        raise ValueError(f"fold={fold}, folds={folds}: give both, as in fold=0, folds=5 for the first of five")
+    if folds is not None and not (folds >= 2 and 0 <= fold < folds):
+        raise ValueError(f"fold must be in [0, folds) and folds at least 2, got fold={fold}, folds={folds}")
+    if folds is not None and val_split is not None:
+        raise ValueError(f"fold={fold} is the validation set: leave out val_split={val_split}, or fold and folds")
+    if not 0 < fraction <= 1:
+        raise ValueError(f"fraction must be in (0, 1], got {fraction}; it is of the images that are left to train on")
+    if sampling not in (None, "over", "under"):
+        raise ValueError(f'sampling must be "over", "under" or None, got {sampling!r}')
+    if not isinstance(repeats, int) or repeats < 1:
+        raise ValueError(f"repeats must be a whole number of at least 1, got {repeats}")
+    if repeats > 1 and sampling is not None:
+        raise ValueError(
+            f'repeats={repeats} and sampling="{sampling}" both say how often an image comes: take one of them out'
+        )

@@ -12,6 +12,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from datamodules._download import locked
 from datamodules._memory import MemoryData
 
 CIFAR100_CLASSES = """
@@ -36,9 +37,15 @@ class _CIFAR(MemoryData):
         self.root = Path(root)
 
     def prepare_data(self) -> None:
-        """Downloads what is missing or damaged; one process does it for all."""
+        """Downloads what is missing or damaged; one process does it for all, others wait."""
         try:
-            self.reader(self.root, download=True)
+            self.reader(self.root)
+            return
+        except Exception:  # missing or damaged, which the checksums of its files tell
+            pass
+        try:
+            with locked(self.root / self.reader.base_folder):
+                self.reader(self.root, download=True)
         except Exception as error:  # no network, a proxy's page, a full disk: whatever it was, the cure is the same
             raise RuntimeError(self._advice(f"could not be downloaded ({error})")) from error
 

@@ -61,7 +61,10 @@ def recipe(
         raise ValueError(f"budget is a share of the published run, in (0, 1], got {budget}")
     L.seed_everything(seed, workers=True, verbose=False)
     same = {"batch_size": 128, "val_split": 0}
-    data = CIFAR10(root, **same) if folder is None else ImageFolder(folder, mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    if folder is None:
+        data = CIFAR10(root, **same)
+    else:
+        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
     return Recipe(
         name="cifar10_resnet20",
         model=ResNet("20", num_classes=10, image_size=32, optimizer="momentum", lr=0.1, weight_decay=1e-4),

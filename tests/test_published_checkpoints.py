@@ -24,7 +24,7 @@ def cifar10_jpeg(tmp_path_factory):
     with tarfile.open(DATA / "cifar10-jpeg.tar.xz") as archive:
         wanted = [m for m in archive if m.name.startswith("test/") or m.name.endswith("/0000.jpg")]
         archive.extractall(root, wanted, filter="data")
-    return ImageFolder(root, batch_size=500, **IMAGENET)
+    return ImageFolder(root, batch_size=500, cache="memory", **IMAGENET)
 
 
 @pytest.mark.parametrize(

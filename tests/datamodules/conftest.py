@@ -1,7 +1,10 @@
 """Small data sets in the real formats, so that the real reading code runs without a download."""
 
 import hashlib
+import io
+import json
 import pickle
+import tarfile
 
 import lightning as L
 import numpy as np
@@ -9,9 +12,12 @@ import pytest
 import torch
 import torchvision
 from PIL import Image
+from scipy.io import savemat
 from torch import nn
 
 import datamodules
+import datamodules.imagenet
+from datamodules import _packed
 
 
 def write_cifar(root, reader, monkeypatch):
@@ -65,15 +71,165 @@ def cifar(tmp_path, monkeypatch):
     return tmp_path
 
 
+TINY = {"n01443537": "goldfish, Carassius auratus", "n02058221": "albatross, mollymawk", "n03126707": "crane"}
+
+
+def write_tiny(root, train=40, val=10):
+    """Random images in the layout of tiny-imagenet-200.zip, three classes, a grey one a class."""
+    rng, lines = np.random.default_rng(0), []
+    (root / "val" / "images").mkdir(parents=True)
+
+    def save(path, grey):
+        image = Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8))
+        (image.convert("L") if grey else image).save(path)
+
+    for k, wnid in enumerate(TINY):
+        folder = root / "train" / wnid / "images"
+        folder.mkdir(parents=True)
+        (folder.parent / f"{wnid}_boxes.txt").write_text("")
+        (folder.parent / ".DS_Store").write_bytes(b"of somebody's Mac")
+        for i in range(train):
+            save(folder / f"{wnid}_{i}.JPEG", grey=i == 1)
+        for i in range(val):
+            name = f"val_{3 * i + k}.JPEG"
+            lines.append(f"{name}\t{wnid}\t0\t0\t63\t63\n")
+            save(root / "val" / "images" / name, grey=i == 1)
+    (root / "val" / "val_annotations.txt").write_text("".join(lines))
+    (root / "wnids.txt").write_text("\n".join(reversed(TINY)) + "\n")  # the official one is not sorted either
+    words = TINY | {"n02012849": "crane"}  # the bird; the official file has all 82,115 of WordNet
+    (root / "words.txt").write_text("".join(f"{wnid}\t{names}\n" for wnid, names in words.items()))
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Where the folder of Tiny-ImageNet is."""
+    write_tiny(tmp_path / "tiny-imagenet-200")
+    return tmp_path
+
+
+IMAGENET = {"n01440764": 2, "n02012849": 3, "n02119789": 1, "n03126707": 4}  # wnid: the devkit's number; two cranes
+
+
+def write_imagenet(root, monkeypatch, train=30, val=10):
+    """Random images in ImageNet's three archives, four classes, and their checksums in the reader's tables."""
+    rng = np.random.default_rng(0)
+
+    def image():
+        file = io.BytesIO()
+        Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8)).save(file, "JPEG")
+        return file.getvalue()
+
+    def tar(files, mode="w"):
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode=mode) as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+        return file.getvalue()
+
+    kinds = ["ILSVRC2012_ID", "WNID", "words", "gloss", "num_children"]  # and more, which nobody needs
+    rows = [
+        (number, wnid, "some, words", "a gloss", 0) for wnid, number in sorted(IMAGENET.items(), key=lambda x: x[1])
+    ]
+    synsets = np.array([*rows, (5, "n00001740", "entity", "above all", 2)], [(kind, "O") for kind in kinds])
+    meta = io.BytesIO()
+    savemat(meta, {"synsets": synsets[:, None]})
+    truth = [list(IMAGENET.values())[i % 4] for i in range(4 * val)]
+    data = "ILSVRC2012_devkit_t12/data/"
+    files = {
+        "TRAIN": tar({f"{w}.tar": tar({f"{w}_{i}.JPEG": image() for i in range(train)}) for w in reversed(IMAGENET)}),
+        "VAL": tar({f"ILSVRC2012_val_{i:08}.JPEG": image() for i in range(4 * val, 0, -1)}),
+        "DEVKIT": tar(
+            {
+                f"{data}meta.mat": meta.getvalue(),
+                f"{data}ILSVRC2012_validation_ground_truth.txt": "".join(f"{n}\n" for n in truth).encode(),
+            },
+            "w:gz",
+        ),
+    }
+    for kind, content in files.items():
+        name, _ = getattr(datamodules.imagenet, kind)
+        (root / name).write_bytes(content)
+        monkeypatch.setattr(datamodules.imagenet, kind, (name, f"md5:{hashlib.md5(content).hexdigest()}"))
+
+
+@pytest.fixture
+def imagenet(tmp_path, monkeypatch):
+    """Where ImageNet's archives are."""
+    (tmp_path / "imagenet").mkdir()
+    write_imagenet(tmp_path / "imagenet", monkeypatch)
+    return tmp_path / "imagenet"
+
+
+def write_prepared(root, folder):
+    """The images of a folder, prepared in one file."""
+    data = datamodules.ImageFolder(folder)
+    _packed.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
+
+
+def write_in_chunks(root, packed, count=16):
+    """A packed folder's images in litdata's format, `count` a chunk, without litdata, which takes seconds."""
+    header = _packed.read_header(packed)
+    for part in header["parts"]:
+        (root / part).mkdir(parents=True)
+        images, chunks = _packed.Packed(packed, part), []
+        for start in range(0, len(images), count):
+            items = []
+            for i in range(start, min(start + count, len(images))):
+                fields = [images.read(i), int(images.targets[i]).to_bytes(8, "little")]
+                items.append(np.array([len(x) for x in fields], np.uint32).tobytes() + b"".join(fields))
+            places = 4 * (len(items) + 2) + np.cumsum([0, *map(len, items)])
+            content = np.array([len(items), *places], np.uint32).tobytes() + b"".join(items)
+            name = f"chunk-0-{len(chunks)}.bin"
+            (root / part / name).write_bytes(content)
+            chunks.append({"chunk_bytes": len(content), "chunk_size": len(items), "filename": name})
+        config = {"compression": None, "data_format": ["bytes", "int"]}
+        (root / part / "index.json").write_text(json.dumps({"chunks": chunks, "config": config}))
+    (root / "targets.npy").write_bytes((packed / "targets.npy").read_bytes())
+    _packed.write_header(root, {**header, "storage": "litdata", "files": {}})
+
+
+@pytest.fixture
+def prepared(folder):
+    """`prepared(storage)`: where the folder's images are, "packed" or in "chunks"."""
+
+    def make(storage="packed"):
+        packed, chunks = folder / "prepared" / "packed", folder / "prepared" / "chunks"
+        if not packed.exists():
+            write_prepared(packed, folder)
+        if storage == "chunks" and not chunks.exists():
+            write_in_chunks(chunks, packed)
+        return packed if storage == "packed" else chunks
+
+    return make
+
+
 @pytest.fixture
 def build(request):
-    """`build(name, **options)`: a data module of that name, on small data where the real ones are large."""
+    """`build(name, **options)`: a data module of that name, on small data where the real ones are large.
+
+    "ImageFolder" reads files, in this process unless told otherwise; "ImageFolder in memory" is its other way.
+    "Prepared" is one file, "Prepared in chunks" of litdata, "Prepared at an address" fetches these.
+    """
 
     def make(name, **options):
         if name in ("CIFAR10", "CIFAR100"):
             options.setdefault("root", request.getfixturevalue("cifar"))
         elif name == "ImageFolder":
-            options.setdefault("root", request.getfixturevalue("folder"))
+            options = {"root": request.getfixturevalue("folder"), "image_size": 8, "num_workers": 0, **options}
+        elif name == "ImageFolder in memory":
+            name, options = "ImageFolder", {"root": request.getfixturevalue("folder"), "cache": "memory", **options}
+        elif name == "TinyImageNet":
+            options.setdefault("root", request.getfixturevalue("tiny"))
+        elif name == "ImageNet":
+            options = {"root": request.getfixturevalue("imagenet"), "image_size": 8, "val_split": 0.1, **options}
+        elif name in ("Prepared", "Prepared in chunks", "Prepared at an address"):
+            root = request.getfixturevalue("prepared")("packed" if name == "Prepared" else "chunks")
+            if name == "Prepared at an address":
+                options = {"cache": root.parent / "copies", **options}
+                root = f"local:{root}"
+            name, options = "Prepared", {"root": root, "image_size": 8, "num_workers": 0, **options}
         elif name != "Digits":
             raise ValueError(f"datamodules.{name}: say here how to build it for the tests")
         return getattr(datamodules, name)(**options)

@@ -2,6 +2,7 @@
 
 import pickle
 import tarfile
+import threading
 from pathlib import Path
 from urllib.error import URLError
 
@@ -11,6 +12,7 @@ import torch
 import torchvision
 
 from datamodules import CIFAR10, CIFAR100, ImageFolder
+from datamodules._download import locked
 
 JPEGS = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
@@ -44,7 +46,7 @@ def test_reads_the_fine_labels(cifar):
 
 def test_augments_by_default_as_the_literature(cifar):
     data = CIFAR10(cifar)
-    assert (data.padding, data.flip, data.cutout, data.val_split) == (4, True, None, 0.1)
+    assert (data.padding, data.flip, data.cutout) == (4, True, None)
     assert data.mean == pytest.approx((0.4914, 0.4824, 0.4467), abs=1e-4)
     assert CIFAR100.std == pytest.approx((0.2675, 0.2565, 0.2761), abs=1e-4)
 
@@ -65,6 +67,28 @@ def test_no_data_and_no_network(kind, tmp_path, no_network):
     assert f"{kind.__name__} is missing or damaged in {tmp_path} and could not be downloaded" in message
     assert f"fetch {kind.reader.url} by hand and put it there as {kind.reader.filename}" in message
     assert "\n" not in message
+
+
+def test_a_second_process_waits_for_the_first(tmp_path, no_network, capsys):
+    refused = []
+
+    def prepare():
+        with pytest.raises(RuntimeError) as caught:
+            CIFAR10(tmp_path).prepare_data()
+        refused.append(caught.value)
+
+    with locked(tmp_path / "cifar-10-batches-py"):
+        thread = threading.Thread(target=prepare)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive() and "another process is at work on it" in capsys.readouterr().err
+    thread.join(10)
+    assert "could not be downloaded" in str(refused[0])
+
+
+def test_what_is_there_needs_no_lock(cifar):
+    CIFAR10(cifar).prepare_data()
+    assert not list(cifar.glob(".*.lock"))
 
 
 def test_not_prepared(tmp_path):
@@ -92,7 +116,7 @@ def test_a_damaged_archive(tmp_path, no_network):
 def test_all_of_cifar_as_jpegs(tmp_path):
     with tarfile.open(JPEGS) as archive:
         archive.extractall(tmp_path, filter="data")
-    data = ImageFolder(tmp_path, batch_size=500)
+    data = ImageFolder(tmp_path, batch_size=500, cache="memory")
     data.setup()
     assert data.classes == CIFAR10.classes
     assert (len(data.train_indices), len(data.val_indices), len(data.test_set)) == (45_000, 5_000, 10_000)

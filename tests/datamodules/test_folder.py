@@ -9,7 +9,9 @@ from PIL import Image
 
 from datamodules import ImageFolder
 from datamodules import folder as module
-from datamodules._decode import decode
+from datamodules._decode import usable_cores
+from datamodules._files import FileData, FileSet
+from datamodules._memory import MemorySet, measure
 
 
 def random_image(side=8, seed=0):
@@ -17,7 +19,7 @@ def random_image(side=8, seed=0):
 
 
 def loaded(root, stage=None, **options):
-    data = ImageFolder(root, batch_size=4, **options)
+    data = ImageFolder(root, batch_size=4, **{"cache": "memory", **options})
     data.setup(stage)
     return data
 
@@ -45,8 +47,10 @@ def test_a_validation_folder_is_the_validation_set(folder):
     data = loaded(folder, "fit")
     assert len(data.train_indices) == 100 and len(data.val_indices) == 50
     assert sum(len(y) for _, y in data.val_dataloader()) == 50
-    with pytest.raises(ValueError, match="val is the validation set: leave out val_split, or the folder"):
+    with pytest.raises(ValueError, match="val is the validation set: leave out val_split and folds, or the folder"):
         ImageFolder(folder, val_split=0.1)
+    with pytest.raises(ValueError, match="leave out val_split and folds, or the folder"):
+        ImageFolder(folder, fold=0, folds=5)
 
 
 def test_other_files_deep_folders_and_capitals(folder):
@@ -71,19 +75,13 @@ def test_resizes_the_middle_square(folder, size):
     assert (data.train_set.images[0] == 200).all()
 
 
-def test_resize_is_antialiased(tmp_path):
-    checkers = np.indices((16, 16)).sum(0) % 2 * np.uint8(255)
-    Image.fromarray(checkers.astype(np.uint8)).save(tmp_path / "x.png")
-    assert np.abs(decode(tmp_path / "x.png", 4, resized=True).astype(int) - 127).max() <= 8  # grey, neither 0 nor 255
-
-
 def test_sizes_that_differ_are_refused_without_image_size(folder):
     Image.fromarray(random_image(9)).save(folder / "train" / "bee" / "odd.png")
     with pytest.raises(ValueError, match=r"1 of 101 images cannot be used: .*odd.png \(9 x 9 pixels instead of 8 x 8"):
         loaded(folder, "fit")
     Image.fromarray(random_image()[:5]).save(folder / "train" / "ant" / "000.png")
     with pytest.raises(ValueError, match="000.png has 5 x 8 pixels, which is not square: give image_size"):
-        ImageFolder(folder)
+        ImageFolder(folder, cache="memory")
 
 
 def test_no_such_folder(tmp_path):
@@ -123,19 +121,20 @@ def test_broken_images_are_counted_and_named(folder, kind, suffix):
     with pytest.raises(ValueError, match=r"5 of 105 images cannot be used: .*broken0.*broken1.*broken2") as caught:
         loaded(folder, "fit")
     message = str(caught.value)
-    assert "broken3" not in message and "\n" not in message and message.endswith("repair or delete them")
+    assert "broken3" not in message and "\n" not in message
+    assert message.endswith("repair or delete them, or leave out what cannot be read with skip_unreadable=True")
 
 
 def test_broken_first_image(folder):
     spoil(folder / "train" / "ant" / "000.png", "text")
     with pytest.raises(ValueError, match=r"000.png cannot be read .* repair or delete it"):
-        ImageFolder(folder)
+        ImageFolder(folder, cache="memory")
 
 
 def test_more_images_than_memory(folder, monkeypatch):
     monkeypatch.setattr(module, "free_memory", lambda: 3 * 100 * 192)
     with pytest.raises(
-        MemoryError, match="100 images of 8 x 8 pixels take 0.0 GB of memory.* choose a smaller image_size"
+        MemoryError, match="100 images of 8 x 8 pixels take 0.0 GB of memory.* choose cache=None, which"
     ):
         loaded(folder, "fit")
     monkeypatch.setattr(module, "free_memory", lambda: 4 * 100 * 192)
@@ -147,48 +146,6 @@ def test_free_memory_is_told_in_bytes():
     assert free is None or 2**24 < free < 2**50
 
 
-RGB = random_image(16)
-GREY = RGB[..., 0]
-
-
-@pytest.mark.parametrize(
-    ("image", "suffix", "expected"),
-    [
-        (Image.fromarray(RGB), "png", RGB),
-        (Image.fromarray(RGB), "bmp", RGB),
-        (Image.fromarray(RGB), "tiff", RGB),
-        (Image.fromarray(RGB).convert("RGBA"), "png", RGB),
-        (Image.fromarray(np.dstack([RGB, GREY])), "png", RGB),  # transparency is dropped, not blended
-        (Image.fromarray(GREY), "png", GREY),
-        (Image.fromarray(GREY).convert("LA"), "png", GREY),
-        (Image.fromarray(GREY).convert("1"), "png", np.asarray(Image.fromarray(GREY).convert("1")) * np.uint8(255)),
-        (Image.fromarray(GREY.astype(np.uint16) * 256 + 77), "png", GREY),  # 16 bits
-        (Image.fromarray(GREY).convert("P"), "gif", GREY),
-    ],
-    ids=["rgb", "bmp", "tiff", "rgba", "transparent", "grey", "grey+alpha", "bits", "16bit", "palette"],
-)
-def test_formats(image, suffix, expected, tmp_path):
-    path = tmp_path / f"x.{suffix}"
-    image.save(path)
-    expected = expected if expected.ndim == 3 else expected[..., None].repeat(3, axis=2)
-    assert np.array_equal(decode(path, 16, resized=False), expected)
-
-
-def test_cmyk_and_names_that_lie(tmp_path):
-    flat = Image.new("RGB", (8, 8), (200, 100, 50))
-    flat.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
-    flat.save(tmp_path / "png.jpg", format="PNG")
-    for name in ("cmyk.jpg", "png.jpg"):
-        assert np.abs(decode(tmp_path / name, 8, resized=False).astype(int) - (200, 100, 50)).max() <= 3
-
-
-def test_orientation_is_ignored(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # turned by 90 degrees
-    Image.fromarray(RGB).save(tmp_path / "x.png", exif=exif)
-    assert np.array_equal(decode(tmp_path / "x.png", 16, resized=False), RGB)
-
-
 def test_progress_is_shown_for_many_files_only(folder, capsys, monkeypatch):
     loaded(folder, "fit")
     assert capsys.readouterr().err == ""
@@ -198,11 +155,88 @@ def test_progress_is_shown_for_many_files_only(folder, capsys, monkeypatch):
     assert "images/s" in capsys.readouterr().err
 
 
+# The two ways
+
+
+def test_files_by_default(folder):
+    data = ImageFolder(folder, 4)
+    data.setup()
+    assert isinstance(data.train_set, FileSet) and data.image_size == 224 and data.num_workers == usable_cores()
+    assert (data.mean, data.std) == (FileData.mean, FileData.std)
+    names = [str(path) for path in sorted((folder / "train").rglob("*.png"))]
+    assert [data.train_set.source.name(i) for i in range(100)] == names
+    assert data.train_set.targets.tolist() == [0] * 50 + [1] * 50
+    assert data.train_set.__getitems__([(0, 1)])[0].shape == (1, 3, 224, 224)
+
+
+def test_files_of_any_size(folder):
+    Image.fromarray(random_image(9)[:, :5]).save(folder / "train" / "bee" / "odd.png")
+    data = ImageFolder(folder, 4, image_size=8, val_split=0)
+    data.setup("fit")
+    assert data.train_set.__getitems__([(0, 100), (0, 3)])[0].shape == (2, 3, 8, 8)
+
+
+def test_memory(folder):
+    data = loaded(folder, padding=2, flip=False, mean=(0.1, 0.2, 0.3), std=(1, 2, 3))
+    assert isinstance(data.train_set, MemorySet) and data.image_size == 8 and data.num_workers == 0
+    assert data.train_set.augment.store.padding == 2 and not data.train_set.augment.flip
+    assert (data.mean, data.std) == ((0.1, 0.2, 0.3), (1, 2, 3))
+    measured = loaded(folder, "test")
+    assert measured.mean == measure(loaded(folder, "fit").train_set.images)[0]
+    with pytest.warns(UserWarning, match="num_workers=2: workers make images in memory several times slower"):
+        ImageFolder(folder, cache="memory", num_workers=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cache": "disk"}, "cache must be None .* or \"memory\", got 'disk'"),
+        ({"padding": 4}, 'padding is an option of cache="memory": choose that, or augment files by transform='),
+        ({"flip": False}, 'flip is an option of cache="memory"'),
+        ({"cutout": 8}, 'cutout is an option of cache="memory"'),
+        ({"cache": "memory", "evaluation": "10-crop"}, "evaluation is an option of cache=None: images in memory"),
+        ({"cache": "memory", "cutout": 0}, "cutout must be a side of at least 1 pixel"),
+        ({"cache": "memory", "mean": (0.5, 0.5, 0.5)}, "mean and std belong together"),
+    ],
+)
+def test_options_of_the_other_way(options, message, folder):
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(folder, **options)
+
+
+def test_a_transform_in_memory(folder):
+    plain, inverted = (loaded(folder, "fit", transform=transform) for transform in (None, lambda x: 255 - x))
+    items = [(1, 2), (1, 60)]
+    one, two = plain.train_set.__getitems__(items)[0], inverted.train_set.__getitems__(items)[0]
+    assert torch.equal(one, 255 - two)
+
+
+@pytest.mark.parametrize("cache", [None, "memory"])
+def test_unreadable_images_are_left_out(cache, folder):
+    spoil(folder / "train" / "ant" / "007.png", "text")
+    spoil(folder / "train" / "bee" / "001.png", "truncated")
+    spoil(folder / "test" / "bee" / "000.png", "empty")
+    data = ImageFolder(folder, 4, cache=cache, image_size=8, skip_unreadable=True, val_split=0)
+    with pytest.warns(UserWarning) as told:
+        data.setup()
+    messages = [str(warning.message) for warning in told]
+    assert len(messages) == 2 and "1 of 100 images cannot be read and are left out" in messages[1]
+    assert messages[0].startswith("2 of 100 images cannot be read and are left out") and "ant/007.png" in messages[0]
+    assert len(data.train_set) == 98 and len(data.test_set) == 99
+    assert data.train_set.targets.tolist() == [0] * 49 + [1] * 49
+    bad = {("ant", "007.png"), ("bee", "001.png")}
+    good = [p for p in sorted((folder / "train").rglob("*.png")) if (p.parent.name, p.name) not in bad]
+    if cache is None:
+        assert [data.train_set.source.name(i) for i in range(98)] == [str(path) for path in good]
+    else:
+        assert np.array_equal(data.train_set.images, np.stack([np.asarray(Image.open(path)) for path in good]))
+
+
 def test_order_of_classes_is_alphabetical(tmp_path):
     for name in ("b", "a", "C"):
         (tmp_path / name).mkdir()
         Image.fromarray(random_image()).save(tmp_path / name / "x.png")
-    data = ImageFolder(tmp_path, batch_size=1, val_split=0)
+    data = ImageFolder(tmp_path, batch_size=1, val_split=0, cache="memory")
     data.setup("fit")
     assert data.classes == ("C", "a", "b")
     assert torch.equal(data.train_set.targets, torch.arange(3))

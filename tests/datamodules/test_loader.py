@@ -94,3 +94,13 @@ def test_refuses_another_number_of_processes():
     two.sampler.num_replicas = 2
     with pytest.raises(ValueError, match="processes=1, this run has processes=2"):
         two.load_state_dict(one.state_dict())
+
+
+@pytest.mark.parametrize("name", ["indices", "repeats", "sampling"])
+def test_refuses_as_many_other_images(name):
+    one, two = loader(), loader()
+    take(one, 0, count=2)
+    other = {"indices": two.sampler.indices + 1, "repeats": 2, "sampling": "over"}
+    setattr(two.sampler, name, other[name])
+    with pytest.raises(ValueError, match="with other images .*, this run has these: resume with the same"):
+        two.load_state_dict(one.state_dict())

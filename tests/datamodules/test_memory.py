@@ -62,6 +62,82 @@ def test_wrong_batch_size():
         Digits(batch_size=0)
 
 
+class Noise:
+    """Adds what it draws, counts its calls."""
+
+    def __call__(self, image):
+        assert image.dtype == torch.uint8 and image.shape == (3, 8, 8)
+        return image + torch.randint(0, 100, (3, 1, 1), dtype=torch.uint8)
+
+
+def epoch(data):
+    data.setup("fit")
+    return next(iter(data.train_dataloader()))
+
+
+def test_transform_comes_after_crop_and_flip_with_the_images_own_draws():
+    plain, noisy = (epoch(Digits(transform=t)) for t in (None, Noise()))
+    added = noisy[0] - plain[0]
+    assert torch.equal(plain[1], noisy[1])
+    assert torch.equal(added, added[:, :, :1, :1].expand_as(added))
+    assert len(added[:, :, 0, 0].unique(dim=0)) > 120  # of 128
+    small = epoch(Digits(batch_size=16, transform=Noise()))
+    assert torch.equal(small[0], noisy[0][:16])
+    assert noisy[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_transform_comes_before_the_hole():
+    hole = epoch(Digits(cutout=3, transform=lambda image: image // 2 + 100))[0] == 0
+    assert set(hole.sum((2, 3)).flatten().tolist()) <= {4, 6, 9}
+
+
+def test_transform_does_not_touch_the_data_nor_evaluation():
+    data = Digits(transform=lambda image: image.fill_(7))
+    assert (epoch(data)[0] == 7).all()
+    before = Digits()
+    before.setup("fit")
+    assert np.array_equal(data.train_set.images, before.train_set.images)
+    assert torch.equal(next(iter(data.val_dataloader()))[0], next(iter(before.val_dataloader()))[0])
+
+
+def test_transform_may_return_a_view():
+    turned, plain = (epoch(Digits(transform=t))[0] for t in (lambda image: image.transpose(1, 2), None))
+    assert torch.equal(turned, plain.transpose(2, 3))
+
+
+@pytest.mark.parametrize(
+    ("transform", "got"),
+    [
+        (lambda image: image.float(), r"got torch.float32 \(3, 8, 8\): conversion to float"),
+        (lambda image: image[:, 1:], r"got torch.uint8 \(3, 7, 8\)"),
+        (lambda image: image.numpy(), "got ndarray"),
+    ],
+)
+def test_transform_gives_bytes_of_the_same_size(transform, got):
+    with pytest.raises(ValueError, match=got):
+        epoch(Digits(transform=transform))
+
+
+def test_transforms_by_name():
+    plain, named = epoch(Digits()), epoch(Digits(transform=["color-jitter", Noise()]))
+    assert named[0].dtype == torch.uint8 and named[0].shape == plain[0].shape
+    assert not torch.equal(named[0], plain[0]) and torch.equal(named[1], plain[1])
+    with pytest.raises(ValueError, match="randaugment"):
+        epoch(Digits(transform="randaugmnt"))
+
+
+@pytest.mark.parametrize("options", [{"padding": 2}, {"padding": 0, "transform": Noise()}])
+def test_images_of_one_batch_may_have_different_keys(options):
+    data = Digits(**options)
+    data.setup("fit")
+    items = [(1, 5), (2, 5), (2, 6)]
+    images, targets = data.train_set.__getitems__(items)
+    for i, item in enumerate(items):
+        alone = data.train_set.__getitems__([item])
+        assert torch.equal(images[i], alone[0][0]) and targets[i] == alone[1][0]
+    assert not torch.equal(images[0], images[1])
+
+
 def test_measure():
     images = np.random.default_rng(0).integers(0, 256, (2500, 4, 4, 3), np.uint8)
     images[..., 1] //= 2

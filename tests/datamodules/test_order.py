@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datamodules._order import GOLD, Order, draws, epoch_key, mix, permutation
+from datamodules._order import GOLD, Order, _mix, draws, epoch_key, mix, permutation, seeded
 
 
 def share(order, rank, world, epoch=0, start=0):
@@ -24,6 +24,58 @@ def test_mix_is_splitmix64():
     ]
     ours = mix(torch.tensor(1234567) + GOLD * torch.arange(1, 6))
     assert [value % 2**64 for value in ours.tolist()] == expected
+
+
+def test_mix_of_one_number_is_that_of_tensors():
+    numbers = [*range(-5, 5), 2**63 - 1, -(2**63), *epoch_keys(50)]
+    assert [_mix(x) for x in numbers] == [x % 2**64 for x in mix(torch.tensor(numbers)).tolist()]
+
+
+def epoch_keys(count):
+    return [epoch_key(0, epoch) for epoch in range(count)]
+
+
+def test_each_image_may_have_a_key_of_its_own():
+    index, keys = torch.tensor([3, 3, 8]), torch.tensor([7, 5, 7])
+    each = [draws(index[i : i + 1], 4, keys[i].item()) for i in range(3)]
+    assert torch.equal(draws(index, 4, keys), torch.cat(each))
+    assert not torch.equal(each[0], each[1])
+
+
+def test_seeded_draws_are_of_the_image_and_the_generator_is_put_back():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+
+    def drawn(*pairs):
+        out = []
+        with seeded() as seed:
+            for key, index in pairs:
+                seed(key, index)
+                out.append(torch.rand(3).tolist())
+        return out
+
+    a, b, c, d = drawn((1, 2), (1, 3), (4, 2), (1, 2))
+    assert a == d and a != b != c != a
+    assert drawn((1, 3)) == [b]
+    with pytest.raises(RuntimeError, match="in the middle"), seeded() as seed:
+        seed(1, 2)
+        raise RuntimeError("in the middle")
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_draws_are_uniform_and_are_not_those_of_draws():
+    with seeded() as seed:
+        first = torch.tensor([seed(9, i) or torch.rand(()).item() for i in range(20_000)])
+    assert first.mean() == pytest.approx(0.5, abs=4 * (1 / 12 / 20_000) ** 0.5)
+    assert torch.corrcoef(torch.stack([first[:-1], first[1:]]))[0, 1].abs() < 4.5 / 20_000**0.5
+    both = torch.cat([first[None], draws(torch.arange(20_000), 3, 9).T])
+    assert torch.corrcoef(both)[0, 1:].abs().max() < 4.5 / 20_000**0.5
+
+
+def test_seeding_leaves_other_devices_alone(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("touched the GPU"))
+    with seeded() as seed:
+        seed(1, 2)
 
 
 def test_draws_are_uniform_and_independent():

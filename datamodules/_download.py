@@ -1,0 +1,153 @@
+"""Files fetched whole or not at all: one process at a time, resumed, checked; the final name comes last."""
+
+import errno
+import hashlib
+import http.client
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+CHUNK = 1 << 20  # bytes
+WAIT = 60  # seconds without a byte after which a connection counts as lost
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """For one process at a time. The lock is the system's, on the file `.<name>.lock` beside: it ends with the process.
+
+    So a lock file that a killed process left behind locks nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{path}: another process is at work on it; waiting", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# ---- fetching
+
+
+def fetch(url: str, path: Path, checksum: str) -> None:
+    """Downloads a file, unless it is there; goes on where an earlier download stopped.
+
+    Args:
+        url: http or https.
+        path: where it goes. While it is incomplete it is called `<path>.part`.
+        checksum: kind and hexadecimal digest, such as "md5:900150983cd24fb0d6963f7d28e17f72". A file that is there but
+            has another one is fetched again, and replaced by a good one.
+
+    Raises:
+        OSError: the disk is too small; nothing is left of the download.
+        RuntimeError: no connection, or what came is not the file. Tells how to do it by hand.
+    """
+    path = Path(path)
+    part = path.with_name(path.name + ".part")
+    with locked(path):
+        if path.exists():
+            if matches(path, checksum):
+                return
+            print(f"{path} is damaged (its {checksum.split(':')[0]} is another): fetching it again", file=sys.stderr)
+        try:
+            _continue(url, part)
+        except (OSError, http.client.HTTPException) as error:
+            if is_full(error):
+                part.unlink(missing_ok=True)
+                raise no_space(path) from error
+            raise RuntimeError(f"{url} could not be fetched ({error}): {_by_hand(url, path)}") from error
+        if not matches(part, checksum):
+            part.unlink()
+            raise RuntimeError(
+                f"{url} gave a file with a wrong checksum, now deleted: try again, or {_by_hand(url, path)}"
+            )
+        part.replace(path)
+
+
+def _by_hand(url: str, path: Path) -> str:
+    return f"fetch {url} by hand and put it there as {path}"
+
+
+def _continue(url: str, part: Path) -> None:
+    """Appends to `part` until it is complete. As long as each attempt brings something, there is another."""
+    while True:
+        before = part.stat().st_size if part.exists() else 0
+        try:
+            return _attempt(url, part, before)
+        except HTTPError as error:
+            if error.code != 416:  # "Range Not Satisfiable": it has as many bytes as the file, or more
+                raise
+            if error.headers.get("Content-Range") == f"bytes */{before}":
+                return
+            part.unlink()
+        except (http.client.HTTPException, ConnectionError, TimeoutError):
+            if not part.exists() or part.stat().st_size <= before:
+                raise
+
+
+def _attempt(url: str, part: Path, start: int) -> None:
+    request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    with urlopen(request, timeout=WAIT) as answer:
+        if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+            start = 0  # the server sends all of it, whatever was asked for
+        length = answer.headers.get("Content-Length")
+        if length is not None:
+            needs_space(part.parent, int(length))
+        total = None if length is None else start + int(length)
+        with (
+            open(part, "ab" if start else "wb") as file,
+            tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem) as bar,
+        ):
+            while chunk := answer.read(CHUNK):
+                file.write(chunk)
+                bar.update(len(chunk))
+    if total is not None and part.stat().st_size < total:  # http.client takes an early end for the end
+        raise ConnectionError(f"the connection was lost after {part.stat().st_size:,} of {total:,} bytes")
+
+
+def matches(path: Path, checksum: str) -> bool:
+    """Whether the file has this checksum ("md5:..." or any other kind of `hashlib`); with a progress bar."""
+    kind, wanted = checksum.split(":")
+    digest, size = hashlib.new(kind, usedforsecurity=False), path.stat().st_size
+    with (
+        open(path, "rb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=f"checking {path.name}", disable=size < 1 << 28) as bar,
+    ):
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest() == wanted
+
+
+# ---- the disk
+
+
+def needs_space(folder: Path, size: int) -> None:
+    """Raises an OSError of a full disk if fewer than `size` bytes are free, before anything is written."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def is_full(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.ENOSPC
+
+
+def no_space(path: Path) -> OSError:
+    free = shutil.disk_usage(path.parent).free
+    return OSError(
+        errno.ENOSPC,
+        f"the disk of {path} is too small ({free / 1e9:.1f} GB are free); nothing was left there: make room, or choose "
+        "another root",
+    )

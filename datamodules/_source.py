@@ -1,0 +1,68 @@
+"""Where encoded images come from: what a data set of files asks of them, and the plainest answer."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+
+class Source(Protocol):
+    """n encoded images. It is sent to each worker: small, and opened there at the first read."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int) -> bytes:
+        """The file's content."""
+
+    def name(self, i: int) -> str:
+        """Path or member of an archive, for messages."""
+
+    def size(self, i: int) -> int:
+        """Bytes of the file's content; it tells a changed image."""
+
+
+class Paths:
+    """Files, each an image. Their names are one block of memory: a list of a million would be copied to each worker."""
+
+    def __init__(self, paths: Sequence[str | Path]):
+        names = [os.fsencode(path) for path in paths]
+        self._names = b"".join(names)
+        self._ends = np.cumsum([0, *map(len, names)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def name(self, i: int) -> str:
+        return os.fsdecode(self._names[self._ends[i] : self._ends[i + 1]])
+
+    def read(self, i: int) -> bytes:
+        with open(self.name(i), "rb") as file:
+            return file.read()
+
+    def size(self, i: int) -> int:
+        try:
+            return os.stat(self.name(i)).st_size
+        except OSError:
+            return -1  # a link that leads nowhere
+
+
+class Chosen:
+    """Some images of a source: `indices` (m,) int64."""
+
+    def __init__(self, source: Source, indices: Tensor):
+        self.source, self.indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def name(self, i: int) -> str:
+        return self.source.name(int(self.indices[i]))
+
+    def read(self, i: int) -> bytes:
+        return self.source.read(int(self.indices[i]))
+
+    def size(self, i: int) -> int:
+        return self.source.size(int(self.indices[i]))

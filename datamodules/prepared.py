@@ -1,0 +1,83 @@
+"""Images made small once, by `zoo prepare`: some three times as many a second as from the original files."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from datamodules._chunks import ByChunk, Chunks, Store, is_remote
+from datamodules._files import FileData, Source
+from datamodules._order import Order
+from datamodules._packed import Packed, parse_header, read_header
+
+
+class Prepared(FileData):
+    """A data set that `zoo prepare` made small: in one file, or in litdata's chunks for an object store.
+
+        zoo prepare ImageNet --root data --size 256     ->     Prepared("data/imagenet-256")
+
+    It has the classes, the mean and the parts of the original. Its images are a second generation of JPEG (quality 90)
+    with fewer pixels: a small part of an image, enlarged by the random crop, is more blurred than the original's. So
+    say beside a result that it was trained on prepared images.
+
+    Chunks may be at an address, such as "s3://bucket/imagenet-256"; then an epoch is in another order, in which only 8
+    of them are read at a time, and each process has its own, so that a machine fetches only its share of the data.
+
+    Args:
+        root: the folder, or an address that litdata knows ("s3://", "gs://", "azure://", "r2://").
+        batch_size: images a batch and process.
+        cache: of an address, the folder for copies of chunks; None for `~/.cache/lightning-zoo`.
+        cache_size: bytes of copies to keep, at least some 10 chunks of 64 MB.
+        options: `image_size` (224), `transform`, `evaluation`, `mean`, `std`, `num_workers`, as in `FileData`;
+            `val_split` (the original's) and more as in `ImageData`.
+
+    Raises:
+        ValueError: the folder was not made by `zoo prepare`, or is damaged.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        batch_size: int = 64,
+        *,
+        cache: str | Path | None = None,
+        cache_size: float = 100e9,
+        **options,
+    ):
+        self.root, self.store = root if is_remote(root) else Path(root), None
+        if is_remote(root):
+            self.store = Store(root, cache, cache_size)
+            self.header = parse_header(self.store.path("header.json").read_text(), root)
+            if options.get("skip_unreadable"):
+                raise ValueError(
+                    "skip_unreadable would fetch all images first: say it to `zoo prepare`, and leave it out"
+                )
+        else:
+            self.header = read_header(self.root)
+            if self.header["storage"] == "litdata":
+                self.store = Store(self.root)
+        if options.get("folds") is None and "val" not in self.header["parts"]:
+            options.setdefault("val_split", self.header.get("val_split"))
+        if self.header.get("mean") is not None and options.get("mean") is None and options.get("std") is None:
+            options |= {"mean": self.header["mean"], "std": self.header["std"]}
+        super().__init__(batch_size, **options)
+        self.classes = tuple(self.header["classes"])
+
+    def source(self, part: str) -> tuple[Source, Tensor] | None:
+        if part not in self.header["parts"]:
+            return None
+        if self.store is None:
+            packed = Packed(self.root, part)
+            return packed, packed.targets
+        first, end = self.header["parts"][part]
+        targets = np.load(self.store.path("targets.npy"))[first:end]
+        return Chunks(self.store, part), torch.from_numpy(targets)
+
+    def _training_order(self) -> Order:
+        order = super()._training_order()
+        if self.store is None or not self.store.remote:
+            return order
+        how = {"repeats": order.repeats, "sampling": order.sampling, "targets": order.targets}
+        chunk_of = self.train_set.source.chunk_of
+        return ByChunk(order.indices, shuffle=True, seed=order.seed, chunk_of=chunk_of, **how)

@@ -1,0 +1,252 @@
+"""The names: operations, presets and evaluation protocols, and what a specification becomes."""
+
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor
+from torchvision.transforms import InterpolationMode, v2
+
+from datamodules.transforms.cutout import Cutout
+from datamodules.transforms.evaluation import Center, MultiScale, TenCrop
+from datamodules.transforms.gridmask import GridMask
+from datamodules.transforms.hsv_scaling import HSVScaling
+from datamodules.transforms.lighting import Lighting
+from datamodules.transforms.rand_augment import RandAugment
+from datamodules.transforms.random_erasing import RandomErasing
+from datamodules.transforms.random_resized_crop import RandomResizedCrop
+from datamodules.transforms.resize import ResizeShort, ScaleJitter
+
+Operation = Callable[[Tensor], Tensor]
+
+
+def random_crop(size: int) -> Operation:
+    """Crop at random from the image with an eighth of the side in black around it (He et al. 2015: 4 pixels at 32)."""
+    return v2.RandomCrop(size, padding=size // 8, pad_if_needed=True)
+
+
+def resized_crop(size: int) -> Operation:
+    """Part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), resized bilinearly."""
+    return RandomResizedCrop(size)
+
+
+def resized_crop_bicubic(size: int) -> Operation:
+    """Part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), resized bicubically."""
+    return RandomResizedCrop(size, interpolation="bicubic")
+
+
+def scale_jitter(size: int) -> Operation:
+    """Short side to a random length (256 to 480 for 224), then a random crop (VGG, ResNet)."""
+    return ScaleJitter(size)
+
+
+def resize_short(size: int) -> Operation:
+    """Short side to 256/224 of the size, aspect ratio kept: to go before a crop."""
+    return ResizeShort(Center(size).resized)
+
+
+def center_crop(size: int) -> Operation:
+    """The middle of the image; black around where the image is smaller."""
+    return v2.CenterCrop(size)
+
+
+def flip(size: int) -> Operation:
+    """Left to right, with probability 1/2."""
+    return v2.RandomHorizontalFlip()
+
+
+def rotation(size: int) -> Operation:
+    """Turned by -10 to 10 degrees, bilinear, black around (SENet)."""
+    return v2.RandomRotation(10, interpolation=InterpolationMode.BILINEAR)
+
+
+def color_jitter(size: int) -> Operation:
+    """Brightness, contrast and saturation, each by .6 to 1.4, in random order (GluonCV, fb.resnet.torch)."""
+    return v2.ColorJitter(0.4, 0.4, 0.4)
+
+
+def hsv_scaling(size: int) -> Operation:
+    """Hue, saturation and brightness, each by .6 to 1.4 (Bag of Tricks, section 2.1)."""
+    return HSVScaling()
+
+
+def lighting(size: int) -> Operation:
+    """PCA noise: all pixels moved along the principal directions of ImageNet's colours (AlexNet)."""
+    return Lighting()
+
+
+def cutout(size: int) -> Operation:
+    """Square of half the side at a random place erased (DeVries & Taylor 2017: 16 at 32)."""
+    return Cutout(max(1, size // 2))
+
+
+def random_erasing(size: int) -> Operation:
+    """Rectangle of 2 to 33 % of the area filled with noise, with probability 1/2 (Zhong et al. 2020)."""
+    return RandomErasing()
+
+
+def random_erasing_quarter(size: int) -> Operation:
+    """Rectangle of 2 to 33 % of the area filled with noise, with probability 1/4 (DeiT, ConvNeXt)."""
+    return RandomErasing(0.25)
+
+
+def gridmask(size: int) -> Operation:
+    """Grid of squares, turned at random, erased with probability .8 (Chen et al. 2020)."""
+    return GridMask(max(1, size * 96 // 224), max(2, size))
+
+
+def autoaugment(size: int) -> Operation:
+    """One of 25 learned pairs of operations, ImageNet's policy (Cubuk et al. 2019)."""
+    return v2.AutoAugment()
+
+
+def randaugment(size: int) -> Operation:
+    """Two random operations of 14 at magnitude 9 of 30 (Cubuk et al. 2020)."""
+    return v2.RandAugment()
+
+
+def randaugment_timm(size: int) -> Operation:
+    """Two random operations of 15, each with probability 1/2, at magnitude N(9, .5) of 10 (timm, DeiT, ConvNeXt)."""
+    return RandAugment()
+
+
+def trivialaugment(size: int) -> Operation:
+    """One random operation of 14 at a random magnitude (Mueller & Hutter 2021, wide)."""
+    return v2.TrivialAugmentWide()
+
+
+# Name -> function of the images' side in pixels; its docstring says what the operation does. All take and give uint8.
+OPERATIONS: dict[str, Callable[[int], Operation]] = {
+    "random-crop": random_crop,
+    "resized-crop": resized_crop,
+    "resized-crop-bicubic": resized_crop_bicubic,
+    "scale-jitter": scale_jitter,
+    "resize-short": resize_short,
+    "center-crop": center_crop,
+    "flip": flip,
+    "rotation": rotation,
+    "color-jitter": color_jitter,
+    "hsv-scaling": hsv_scaling,
+    "lighting": lighting,
+    "cutout": cutout,
+    "random-erasing": random_erasing,
+    "random-erasing-0.25": random_erasing_quarter,
+    "gridmask": gridmask,
+    "autoaugment": autoaugment,
+    "randaugment": randaugment,
+    "rand-m9-mstd0.5-inc1": randaugment_timm,
+    "trivialaugment": trivialaugment,
+}
+
+MODERN = ("resized-crop-bicubic", "flip", "rand-m9-mstd0.5-inc1", "random-erasing-0.25")
+
+# Name -> names of operations, in order: what a paper trains with, up to normalisation.
+PRESETS: dict[str, tuple[str, ...]] = {
+    "inception": ("resized-crop", "flip"),
+    "resnet": ("scale-jitter", "flip"),  # He et al. 2015 add the PCA noise: ("scale-jitter", "flip", "lighting")
+    "bag-of-tricks": ("resized-crop", "flip", "hsv-scaling", "lighting"),
+    # Both evaluate with Center(224, interpolation="bicubic"); DeiT's repeated augmentation is the module's `repeats=3`.
+    "deit": MODERN,
+    "convnext": MODERN,
+}
+
+# Name -> class that takes the images' side in pixels: evaluation protocols.
+PROTOCOLS: dict[str, type] = {"center": Center, "10-crop": TenCrop, "multi-scale": MultiScale}
+
+ELSEWHERE = {
+    **dict.fromkeys(
+        ("normalisation", "normalization", "normalise", "normalize"),
+        "the data module normalises, on the device: give it mean= and std=",
+    ),
+    "whitening": "the data module whitens, on the device: data.whitening = Whitening.fit(data)",
+}
+
+
+class Pipeline:
+    """Operations one after another, and a check that their result is one that can be put in a batch.
+
+    Args:
+        operations: callables on uint8 (3, H, W).
+        size: side of the result in pixels.
+        views: whether a result (V, 3, S, S) is also right.
+    """
+
+    def __init__(self, operations: list[Operation], size: int, views: bool = False):
+        self.operations, self.size, self.views = operations, size, views
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """uint8 (3, H, W) -> uint8 (3, S, S). Raises ValueError if the operations give something else."""
+        for operation in self.operations:
+            image = operation(image)
+        wanted = (3, self.size, self.size)
+        right = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[-3:] == wanted
+        if not right or image.ndim != 3 and not (self.views and image.ndim == 4):
+            got = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
+            raise ValueError(
+                f"{self} gives {got}, not torch.uint8 {wanted}: end with a crop to that size, such as 'resized-crop', "
+                "and leave the conversion to float and the normalisation to the data module"
+            )
+        return image
+
+    def __repr__(self) -> str:
+        return f"[{', '.join(repr(operation) for operation in self.operations)}]"
+
+
+Spec = str | Operation | Iterable[str | Operation]
+
+
+def train_transform(spec: Spec, size: int) -> Pipeline:
+    """Training's transform: uint8 (3, H, W) -> uint8 (3, size, size).
+
+    Args:
+        spec: a name of PRESETS or OPERATIONS, a callable, or a list of names and callables, applied in order.
+        size: side of the result in pixels.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    return Pipeline(_operations(spec, size), size)
+
+
+def evaluation_transform(spec: Spec, size: int) -> Pipeline:
+    """Evaluation's transform: uint8 (3, H, W) -> uint8 (3, size, size), or (V, 3, size, size) for V views.
+
+    Args:
+        spec: a name of PROTOCOLS, a callable such as `Center(224, 248, "bicubic")`, or a list of names of OPERATIONS
+            and callables.
+        size: side of the result in pixels.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if isinstance(spec, str):
+        spec = PROTOCOLS[_known(spec, PROTOCOLS, "evaluation protocols")](size)
+    return Pipeline(_operations(spec, size), size, views=True)
+
+
+def operation(name: str, size: int) -> Operation:
+    """The operation of that name, for images that are to be `size` pixels wide. Raises ValueError: unknown name."""
+    return OPERATIONS[_known(name, OPERATIONS, "transforms")](size)
+
+
+def _operations(spec: Spec, size: int) -> list[Operation]:
+    if isinstance(spec, str):
+        if spec in PRESETS:
+            return [operation(name, size) for name in PRESETS[spec]]
+        return [OPERATIONS[_known(spec, [*PRESETS, *OPERATIONS], "transforms")](size)]
+    if callable(spec) and not isinstance(spec, type):
+        return [spec]
+    if not isinstance(spec, Iterable):
+        raise ValueError(f"a transform is a name, a callable object (not its class) or a list of them, got {spec!r}")
+    return [operation for part in spec for operation in _operations(part, size)]
+
+
+def _known(name: str, table: Iterable[str], what: str) -> str:
+    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
+    if name in table:
+        return name
+    if name.lower() in ELSEWHERE:
+        raise ValueError(f"{name!r} is not one of the {what}: {ELSEWHERE[name.lower()]}")
+    near = get_close_matches(name.lower(), table)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"there is no {name!r} among the {what}; {hint}there are: {', '.join(table)}")

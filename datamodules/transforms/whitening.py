@@ -1,0 +1,88 @@
+"""PCA whitening: pixels without correlation, each of variance 1, in place of the normalisation of each colour.
+
+Paper:    Learning Multiple Layers of Features from Tiny Images (Krizhevsky; 2009), appendix A (ZCA, rotated back)
+          https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
+Code:     the course notes of CS231n, https://cs231n.github.io/neural-networks-2/
+Equation: x in [0, 1]^D, D = 3 H W;  covariance of the training images C = U diag(s) U^T
+          PCA: y = diag(s + epsilon)^(-1/2) U^T (x - mean);  ZCA: U y, of all whitened images the nearest to the image
+Shapes:   uint8 (N, 3, H, W) -> float32 (N, 3, H, W)
+Defaults: ZCA, because a convolution needs an image; epsilon 1e-5, the notes'
+Differs:  nothing
+"""
+
+import torch
+from torch import Tensor
+
+LARGEST = 64  # side in pixels: the covariance of 64 x 64 takes 1.2 GB, and its eigenvectors many minutes
+CHUNK = 512
+
+
+class Whitening:
+    """A fitted linear map from images to whitened ones, which the data module applies on the device.
+
+        data.whitening = Whitening.fit(data)
+
+    It is fitted on the images to train on, without augmentation, and is no part of a checkpoint: fit it again, on the
+    same split, before a resume.
+
+    Args:
+        mean: (D,), of pixels in [0, 1].
+        matrix: (D, D), what is multiplied with image minus mean.
+        inverse: (D, D), of `matrix`.
+    """
+
+    def __init__(self, mean: Tensor, matrix: Tensor, inverse: Tensor):
+        self.mean, self.matrix, self.inverse = mean, matrix, inverse
+
+    @classmethod
+    def fit(cls, data, epsilon: float = 1e-5, zca: bool = True) -> "Whitening":
+        """Fits to the training images of a data module.
+
+        Args:
+            data: an `ImageData` of images of up to 64 pixels.
+            epsilon: > 0, added to the variances: the larger, the less is noise amplified, and the rest not quite 1.
+            zca: rotate back, so that the result is an image; False gives the coordinates in order of rising variance.
+
+        Raises:
+            ValueError: the images are too large, or epsilon is not positive.
+        """
+        if data.image_size > LARGEST:
+            raise ValueError(f"whitening is for images of up to {LARGEST} pixels, not {data.image_size}: normalise")
+        if epsilon <= 0:
+            raise ValueError(f"epsilon must be > 0, got {epsilon}")
+        if data.train_set is None:
+            data.prepare_data()
+            data.setup("fit")
+        mean, covariance = moments(data.train_set.plain(), data.train_indices)
+        variances, vectors = torch.linalg.eigh(covariance)
+        deviations = (variances.clamp(min=0) + epsilon).sqrt()
+        matrix, inverse = vectors.T / deviations[:, None], vectors * deviations
+        if zca:
+            matrix, inverse = vectors @ matrix, inverse @ vectors.T
+        return cls(mean.float(), matrix.float(), inverse.float())
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """uint8 (N, 3, H, W) -> float32 (N, 3, H, W), on the images' device."""
+        if self.mean.device != images.device:
+            self.mean, self.matrix = self.mean.to(images.device), self.matrix.to(images.device)
+        whitened = (images.flatten(1).float() / 255 - self.mean) @ self.matrix.T
+        return whitened.view(images.shape).contiguous(memory_format=torch.channels_last)
+
+    def undo(self, images: Tensor) -> Tensor:
+        """float (N, 3, H, W), whitened -> uint8 (N, 3, H, W)."""
+        pixels = images.flatten(1).float() @ self.inverse.to(images.device).T + self.mean.to(images.device)
+        return (pixels * 255).round().clamp(0, 255).byte().view(images.shape)
+
+    def __repr__(self) -> str:
+        return f"Whitening({len(self.mean)} dimensions)"
+
+
+def moments(images, indices: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (D,) and covariance (D, D), float64, of the pixels in [0, 1] of a set's images `indices`."""
+    count, total, squares = 0, 0, 0
+    for chunk in indices.split(CHUNK):
+        pixels, _ = images.__getitems__([(0, index) for index in chunk.tolist()])
+        pixels = pixels.flatten(0, -4).flatten(1).double() / 255  # several views count as so many images
+        count, total, squares = count + len(pixels), total + pixels.sum(0), squares + pixels.T @ pixels
+    mean = total / count
+    return mean, squares / count - mean.outer(mean)

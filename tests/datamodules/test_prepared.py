@@ -1,0 +1,302 @@
+"""Prepared: the original's batches where nothing was made smaller, in both storages; chunks from an address."""
+
+import multiprocessing
+import os
+import shutil
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from datamodules import ImageFolder, Prepared, _chunks, _packed
+from datamodules._chunks import ByChunk, Chunks, Store
+from datamodules._convert import write_chunks
+
+STORAGES = ("packed", "chunks")
+
+
+def write_jpegs(root, parts=("train", "test"), count=30, height=24, width=32):
+    rng = np.random.default_rng(0)
+    for part in parts:
+        for name in ("ant", "bee"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = rng.integers(0, 256, (height, width, 3), np.uint8)
+                Image.fromarray(pixels).save(root / part / name / f"{i}.jpg")
+
+
+def prepare(root, folder, **options):
+    data = ImageFolder(folder)
+    return _packed.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
+
+
+def ready(data):
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def batches(data, epoch=0):
+    loader = data.train_dataloader()
+    loader.sampler.set_epoch(epoch)
+    return [*loader, *data.val_dataloader(), *data.test_dataloader()]
+
+
+def same(left, right):
+    return len(left) == len(right) and all(
+        torch.equal(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True)
+    )
+
+
+def small(root, **options):
+    return Prepared(root, **{"batch_size": 8, "image_size": 16, "num_workers": 0, **options})
+
+
+# ---- both storages
+
+
+def test_small_jpegs_give_the_batches_of_their_folder(tmp_path):
+    write_jpegs(tmp_path / "photos")
+    prepare(tmp_path / "out", tmp_path / "photos")
+    original = ImageFolder(tmp_path / "photos", 8, image_size=16, num_workers=0)
+    for epoch in (0, 1):
+        assert same(batches(ready(small(tmp_path / "out")), epoch), batches(ready(original), epoch))
+
+
+def test_larger_ones_have_their_pixels_but_for_jpeg(tmp_path):
+    y, x = np.mgrid[0:60, 0:80]
+    for name, shade in (("ant", 0), ("bee", 90)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        pixels = np.stack([y * 2 + shade, x * 2, x + y], 2).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / name / "1.png")
+    prepare(tmp_path / "out", tmp_path / "photos", side=40)
+    options = {"batch_size": 2, "image_size": 32, "num_workers": 0, "val_split": 0, "transform": ["center-crop"]}
+    originals = ImageFolder(tmp_path / "photos", **options).image_set("train").plain().__getitems__([0, 1])[0]
+    images = Prepared(tmp_path / "out", **options).image_set("train").plain().__getitems__([0, 1])[0]
+    assert (images.float() - originals.float()).abs().mean() < 1.5
+
+
+def test_the_storage_changes_nothing(prepared, monkeypatch):
+    left, right = (ready(small(prepared(s), image_size=8)) for s in STORAGES)
+    assert same(batches(left), batches(right))
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_classes_parts_and_colours_are_the_originals(storage, prepared):
+    root = prepared(storage)
+    header = _packed.read_header(root)
+    _packed.write_header(root, {**header, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "val_split": 10})
+    data = ready(small(root))
+    assert data.classes == ("ant", "bee") and (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert len(data.val_indices) == 10 and len(data.test_set) == 100
+    assert data.train_set.targets.tolist() == [0] * 50 + [1] * 50
+    own = ready(small(root, mean=(0, 0, 0), std=(1, 1, 1), folds=4, fold=0))
+    assert own.mean == (0, 0, 0) and len(own.val_indices) == 25
+
+
+def test_a_validation_part_is_used(tmp_path):
+    write_jpegs(tmp_path / "photos", ("train", "val"), count=5)
+    prepare(tmp_path / "out", tmp_path / "photos")
+    data = ready(small(tmp_path / "out"))
+    assert len(data.train_indices) == len(data.val_indices) == 10 and data.test_set is None
+    assert data.val_set.source.read(0) == (tmp_path / "photos" / "val" / "ant" / "0.jpg").read_bytes()
+    with pytest.raises(ValueError, match="comes with a validation set"):
+        ready(small(tmp_path / "out", val_split=0.1))
+
+
+def test_another_folder_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="is no prepared data set"):
+        Prepared(tmp_path)
+
+
+def test_chunks_of_something_else_are_refused(prepared):
+    root = prepared("chunks")
+    index = root / "train" / "index.json"
+    index.write_text(index.read_text().replace('["bytes", "int"]', '["jpeg"]'))
+    with pytest.raises(ValueError, match="has chunks of something else"):
+        ready(small(root))
+
+
+def test_few_chunks_are_open(prepared, monkeypatch):
+    chunks = Chunks(Store(prepared("chunks")), "train")
+    assert [chunks.target(i) for i in range(100)] == [0] * 50 + [1] * 50
+    packed = _packed.Packed(prepared("packed"), "train")
+    assert all(chunks.read(i) == packed.read(i) and chunks.size(i) == packed.size(i) for i in range(100))
+    assert chunks.name(16).endswith("train/chunk-0-1.bin, image 16 of train")
+    assert _chunks.opened.cache_info().maxsize == _chunks.OPEN < 256  # of 1,024 files that a process may have open
+
+
+# ---- an address
+
+
+@pytest.fixture
+def address(prepared):
+    return f"local:{prepared('chunks')}"
+
+
+def test_an_address_gives_the_same_images_in_another_order(address, prepared, tmp_path):
+    here, there = ready(small(prepared("chunks"))), ready(small(address, cache=tmp_path / "copies"))
+    assert same([*here.val_dataloader(), *here.test_dataloader()], [*there.val_dataloader(), *there.test_dataloader()])
+    items = [list(data.train_dataloader().sampler) for data in (here, there)]
+    assert items[0] != items[1] and sorted(items[0]) == sorted(items[1])
+
+
+def test_a_chunk_is_fetched_once(address, prepared, tmp_path):
+    batches(ready(small(address, cache=tmp_path / "copies")))
+    copies = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("copies/*/train/*.bin")}
+    assert len(copies) == 7
+    shutil.rmtree(prepared("chunks") / "train")
+    _chunks.opened.cache_clear()
+    batches(ready(small(address, cache=tmp_path / "copies")))
+
+
+def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
+    largest = max(p.stat().st_size for p in prepared("chunks").glob("train/*.bin"))
+    limit = 3 * largest
+    chunks = Chunks(Store(address, tmp_path / "copies", limit), "train")
+    packed = _packed.Packed(prepared("packed"), "train")
+    for i in [*range(0, 100, 7), *range(99, 0, -5)]:
+        _chunks.opened.cache_clear()
+        assert chunks.read(i) == packed.read(i)
+        assert sum(p.stat().st_size for p in tmp_path.glob("copies/*/train/*.bin")) <= limit + largest
+
+
+def test_prepared_anew_is_fetched_anew(address, prepared, tmp_path):
+    first = Store(address, tmp_path / "copies")
+    root = prepared("chunks")
+    _packed.write_header(root, {**_packed.read_header(root), "quality": 50})
+    second = Store(address, tmp_path / "copies")
+    assert first.folder != second.folder == Store(address, tmp_path / "copies").folder
+
+
+def test_what_cannot_be_fetched(tmp_path, prepared, monkeypatch):
+    with pytest.raises(RuntimeError, match="nothing/header.json could not be fetched .*: check the address"):
+        Prepared(f"local:{tmp_path}/nothing", cache=tmp_path / "copies")
+    with pytest.raises(ValueError, match="skip_unreadable would fetch all images first"):
+        small(f"local:{prepared('chunks')}", cache=tmp_path / "copies", skip_unreadable=True)
+    monkeypatch.setitem(sys.modules, "litdata.streaming.downloader", None)
+    with pytest.raises(ImportError, match=r"s3://b/x is read through litdata: pip install 'lightning-zoo\[stream\]'"):
+        Prepared("s3://b/x", cache=tmp_path / "copies")
+
+
+# ---- the order for chunks that have to be fetched
+
+
+def by_chunk(rank=0, world=1, epoch=0, chunks=50, size=40, **options):
+    chunk_of = torch.arange(chunks).repeat_interleave(size)
+    order = ByChunk(torch.arange(chunks * size), shuffle=True, seed=1, chunk_of=chunk_of, **options)
+    order.rank, order.num_replicas, order.epoch = rank, world, epoch
+    return torch.tensor([index for _, index in order]), chunk_of
+
+
+def test_an_epoch_has_each_image_once_and_only_a_few_chunks_at_a_time():
+    index, chunk_of = by_chunk()
+    assert torch.equal(index.sort().values, torch.arange(2000))
+    place = {k: (chunk_of[index] == k).nonzero()[:, 0] for k in range(50)}
+    for at in range(0, 2000, 50):
+        assert sum(int(p[0]) <= at <= int(p[-1]) for p in place.values()) <= _chunks.WINDOW + 1
+    assert not torch.equal(index, by_chunk(epoch=1)[0]) and torch.equal(index, by_chunk()[0])
+
+
+def test_it_is_a_good_mixture():
+    index, chunk_of = by_chunk()
+    started = chunk_of[index].unique_consecutive()
+    assert len(started) > 0.75 * len(index)  # neighbours are from other chunks
+    first = torch.stack([by_chunk(epoch=e)[0][:40].double().mean() for e in range(200)])
+    assert first.mean() == pytest.approx(999.5, abs=30)  # every chunk comes first as often
+
+
+@pytest.mark.parametrize("world", [2, 4, 5])
+def test_each_process_reads_its_own_chunks(world):
+    shares = [by_chunk(rank, world) for rank in range(world)]
+    index = torch.cat([share for share, _ in shares])
+    assert len(index) == len(index.unique()) == 2000 // world * world
+    for share, chunk_of in shares:
+        assert len(chunk_of[share].unique()) <= 50 / world + _chunks.WINDOW + 1
+
+
+def test_it_goes_on_in_the_middle(tmp_path):
+    whole, _ = by_chunk(1, 2)
+    order = ByChunk(torch.arange(2000), shuffle=True, seed=1, chunk_of=torch.arange(50).repeat_interleave(40))
+    order.rank, order.num_replicas, order.start = 1, 2, 300
+    assert [index for _, index in order] == whole[300:].tolist()
+
+
+def test_repeats_and_sampling_keep_their_counts():
+    index, _ = by_chunk(repeats=3)
+    assert len(index) == 2000 and index.unique(return_counts=True)[1].float().mean() == pytest.approx(3, abs=0.01)
+    targets = torch.cat([torch.zeros(1500), torch.ones(500)]).long()
+    index, _ = by_chunk(sampling="over", targets=targets)
+    assert targets[index].bincount().tolist() == [1500, 1500]
+
+
+# ---- litdata itself
+
+
+@pytest.mark.slow
+def test_litdata_writes_and_reads_the_same(tmp_path, monkeypatch):
+    litdata = pytest.importorskip("litdata")
+    write_jpegs(tmp_path / "photos", count=60, height=32)
+    prepare(tmp_path / "packed", tmp_path / "photos")
+    before = multiprocessing.get_start_method(allow_none=True)
+    monkeypatch.setattr("datamodules._convert.OPTIMIZE", SMALL_CHUNKS)
+    data = ImageFolder(tmp_path / "photos")
+    parts = {p: data.source(p) for p in data.files}
+    header = write_chunks(tmp_path / "chunks", parts, data.classes, side=24, val_split=0.2)
+    assert multiprocessing.get_start_method(allow_none=True) == before
+    assert len(header["files"]) > 10 and header["storage"] == "litdata" and header["val_split"] == 0.2
+    assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["chunks", "packed", "photos"]
+    _packed.verify(tmp_path / "chunks")
+
+    ours, theirs = Chunks(Store(tmp_path / "chunks"), "train"), litdata.StreamingDataset(f"{tmp_path}/chunks/train")
+    assert len(ours) == len(theirs) == 120
+    for i, item in enumerate(theirs):
+        assert (ours.read(i), ours.target(i)) == (item["image"], item["target"]) == (theirs[i]["image"], i // 60)
+    assert same(batches(ready(small(tmp_path / "packed"))), batches(ready(small(tmp_path / "chunks", val_split=None))))
+
+
+SMALL_CHUNKS = """
+import sys
+from datamodules import _convert
+_convert.CHUNK = "10KB"
+_convert.optimize(*sys.argv[1:])
+"""
+
+
+def test_without_litdata_nothing_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("datamodules._convert.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"chunks are written by litdata: pip install 'lightning-zoo\[stream\]'"):
+        write_chunks(tmp_path / "chunks", {}, ())
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failure_of_litdata_leaves_nothing(tmp_path, monkeypatch):
+    write_jpegs(tmp_path / "photos", ("train",), count=3)
+    data = ImageFolder(tmp_path / "photos")
+    parts = {"train": data.source("train")}
+    for said, error, advice in (
+        ("OSError: [Errno 28] No space left on device", OSError, "too small: about .* GB are needed"),
+        (
+            "ValueError: so",
+            RuntimeError,
+            r"litdata.optimize could not write .* \(ValueError: so\); nothing was left",
+        ),
+    ):
+        monkeypatch.setattr("datamodules._convert.OPTIMIZE", f"import sys; sys.exit({said!r})")
+        with pytest.raises(error, match=advice):
+            write_chunks(tmp_path / "chunks", parts, data.classes)
+        assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["photos"]
+
+
+def test_chunks_that_litdata_wrote_otherwise_are_noticed(tmp_path, monkeypatch, prepared):
+    from datamodules import _convert
+
+    root = prepared("chunks")
+    chunk = root / "test" / "chunk-0-2.bin"
+    data = bytearray(chunk.read_bytes())
+    data[-20] ^= 1
+    chunk.write_bytes(data)
+    with pytest.raises(RuntimeError, match="wrote other images of test than it was given: use --format packed"):
+        _convert._finish(prepared("packed"), root, _packed.read_header(root))
