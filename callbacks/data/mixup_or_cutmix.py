@@ -1,0 +1,54 @@
+"""Mixup or CutMix, one of them for each batch by lot: the mixing of DeiT, ConvNeXt and most recipes since.
+
+Paper:    Training Data-Efficient Image Transformers & Distillation through Attention (Touvron et al.; ICML 2021)
+          https://arxiv.org/abs/2012.12877, table 9 and section 6
+Code:     timm/data/mixup.py, class Mixup, mode "batch" (which DeiT uses); `mixup.py` and `cutmix.py` here
+Equation: with probability p: CutMix(cutmix_alpha) with probability switch, else MixUp(mixup_alpha); else as it is
+Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
+Defaults: mixup_alpha .8, cutmix_alpha 1, switch .5, p 1: DeiT's and ConvNeXt's
+Differs:  timm mixes image i with image N - 1 - i and smooths the labels itself; here a random permutation, and
+          `LabelSmoothing`. timm turns mixing off after `mixup_off_epoch`: here p is a schedule,
+          p=Steps(1, {"0.9dur": 0}).
+"""
+
+import lightning as L
+import torch
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._trick import Trick, needs_range
+from callbacks.data._chance import needs_chance
+from callbacks.data.cutmix import CutMix
+from callbacks.data.mixup import MixUp
+
+
+class MixUpOrCutMix(Trick):
+    """Mixes training batches in one of two ways. Validation and test batches are untouched. Any LightningModule.
+
+    Args:
+        mixup_alpha: shape of mixup's Beta distribution, > 0, or a `Schedule`.
+        cutmix_alpha: shape of CutMix's, likewise.
+        switch: probability of CutMix, in (0, 1), or a `Schedule`; the rest is mixup.
+        p: probability that a batch is mixed at all, in (0, 1], or a `Schedule`: Steps(1, {"0.9dur": 0}) leaves the last
+            tenth of the run unmixed.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    def __init__(self, mixup_alpha: Rate = 0.8, cutmix_alpha: Rate = 1.0, switch: Rate = 0.5, p: Rate = 1.0):
+        for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+            for value in rate_values(alpha):
+                needs_range(self, name, value, 0, float("inf"), open_low=True)
+        if not all(0 <= value <= 1 for value in rate_values(switch)) or switch in (0, 1):
+            raise ValueError(
+                f"MixUpOrCutMix: switch must be in (0, 1), got {switch}; for one of them take MixUp or CutMix"
+            )
+        needs_chance(self, "p", p)
+        self.mixup_alpha, self.cutmix_alpha, self.switch, self.p = mixup_alpha, cutmix_alpha, switch, p
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        mixed, cut = torch.rand(2).tolist()
+        if mixed >= rate_now(self.p, trainer):
+            return
+        trick = CutMix(self.cutmix_alpha) if cut < rate_now(self.switch, trainer) else MixUp(self.mixup_alpha)
+        trick.on_train_batch_start(trainer, model, batch, batch_idx)

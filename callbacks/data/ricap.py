@@ -1,0 +1,77 @@
+"""RICAP: four random crops of four images, patched together, and their labels mixed by area.
+
+Paper:    Data Augmentation using Random Image Cropping and Patching for Deep CNNs (Takahashi, Matsubara, Uehara; 2018)
+          https://arxiv.org/abs/1811.09030, section 3 and appendix
+Code:     https://github.com/jackryo/ricap (the authors')
+Equation: h = round(H b1), w = round(W b2), b1 and b2 ~ Beta(beta, beta); the quarters of h by w, h by W - w, H - h by w
+          and H - h by W - w px are random crops of that size of x[perm_k], k = 1 to 4; y' = sum_k W_k y[perm_k], W_k
+          the share of the area. One draw of all a batch, a permutation for each quarter
+Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
+Defaults: beta = .3, the authors' for CIFAR and ImageNet
+Differs:  the authors mix the four losses; we mix the targets, which is the same number.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._targets import probabilities
+from callbacks._trick import Trick, needs_range
+from callbacks.data._share import beta_share
+from zoo._base import classes_of
+
+
+def quarters(row: int, column: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
+    """Top, left, height and width of the four parts of an image that is cut at a row and a column."""
+    return [
+        (top, left, h, w)
+        for top, h in ((0, row), (row, height - row))
+        for left, w in ((0, column), (column, width - column))
+    ]
+
+
+def ricap(
+    images: Tensor, targets: Tensor, cut: tuple[int, int], corners: list[tuple[int, int]], perms: list[Tensor]
+) -> list[Tensor]:
+    """The equation above, with nothing random in it.
+
+    Args:
+        images: (N, C, H, W).
+        targets: probabilities (N, K).
+        cut: h and w, in pixels.
+        corners: top and left of the four crops, in pixels.
+        perms: four permutations of the batch.
+    """
+    height, width = images.shape[-2:]
+    patched, mixed = torch.empty_like(images), torch.zeros_like(targets)
+    for (top, left, h, w), (y, x), perm in zip(quarters(*cut, height, width), corners, perms, strict=True):
+        patched[:, :, top : top + h, left : left + w] = images[perm, :, y : y + h, x : x + w]
+        mixed += h * w / (height * width) * targets[perm]
+    return [patched, mixed]
+
+
+class RICAP(Trick):
+    """Patches every training batch. Validation and test batches are untouched. Works on any LightningModule.
+
+    Args:
+        beta: shape of the Beta distribution, > 0, or a `Schedule`. Near 0: almost whole images; 1: the cut is uniform.
+
+    Raises:
+        ValueError: unless beta > 0.
+    """
+
+    def __init__(self, beta: Rate = 0.3):
+        for value in rate_values(beta):
+            needs_range(self, "beta", value, 0, float("inf"), open_low=True)
+        self.beta = beta
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        images, targets = batch
+        height, width = images.shape[-2:]
+        beta = rate_now(self.beta, trainer)
+        cut = round(height * beta_share(beta)), round(width * beta_share(beta))
+        rooms = [(height - h + 1, width - w + 1) for _, _, h, w in quarters(*cut, height, width)]
+        corners = [(int(torch.randint(y, ())), int(torch.randint(x, ()))) for y, x in rooms]
+        perms = [torch.randperm(len(images), device=images.device) for _ in rooms]
+        batch[:] = ricap(images, probabilities(targets, classes_of(model)), cut, corners, perms)

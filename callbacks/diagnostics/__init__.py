@@ -1,0 +1,1 @@
+"""Callbacks that look and change nothing."""
