@@ -1,6 +1,6 @@
 """Rates that change during training, and times in epochs, steps or shares of the run.
 
-A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(1000, 0)`, `Steps(0.1, {"0.5dur": 0.2})`.
+A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(1000, 0)`, `Steps(0.1, {"0.5dur": 0.2})`, `VShape(.2, .2)`.
 A time is a number of epochs or a string: `"0.3dur"` (share of the run), `"10ep"` (epochs), `"500st"` (optimizer steps).
 """
 
@@ -82,6 +82,25 @@ class Cosine(Schedule):
 
     def now(self, trainer: L.Trainer) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _done(self.until, trainer))) / 2
+
+
+@dataclass(frozen=True)
+class VShape(Schedule):
+    """From `start` in a straight line to 0, reached at `low`, then to `end` at the end of the run."""
+
+    start: float
+    end: float
+    low: Time = "0.2dur"
+
+    def __post_init__(self):
+        parse_time(self.low)
+
+    def now(self, trainer: L.Trainer) -> float:
+        fallen = _done(self.low, trainer)
+        if fallen < 1:
+            return self.start * (1 - fallen)
+        low, total = in_steps(self.low, trainer), total_steps(trainer)
+        return self.end * min(1.0, (trainer.global_step - low) / max(total - low, 1))
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def needs_on_loss(trick: L.Callback, model: L.LightningModule) -> None:
 
 def needs_stages(trick: L.Callback, model: L.LightningModule, stages: Sequence[str] | None) -> list[str]:
     """The stages asked for, or all that there are. Refuses a network without them."""
-    there = list(getattr(model, "stages", ()))
+    there = [*getattr(model, "stages", {}).keys()]  # a `Stages` iterates over its modules
     if not there:
         raise TypeError(
             f"{type(trick).__name__} looks at stages, and {type(model).__name__} names none: "

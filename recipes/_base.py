@@ -14,6 +14,7 @@ from torch import nn
 import zoo
 from recipes import _report, _results
 from recipes._history import History, Watch
+from zoo._base import over_views
 
 
 @dataclass(repr=False)
@@ -125,7 +126,7 @@ class Recipe:
         """
         images, _ = _report.test_batch(self.data)
         with torch.inference_mode():
-            there, here = zoo.load(path).eval()(images), self.model.cpu().eval()(images)
+            there, here = (over_views(model.eval(), images) for model in (zoo.load(path), self.model.cpu()))
         difference = (there - here).abs().max().item()
         if not difference <= 1e-5:
             raise RuntimeError(f"{path} does not hold the trained model: its logits differ by {difference}")

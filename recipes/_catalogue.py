@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from recipes._costs import COSTS
 from recipes._errors import ROOT
 
 
@@ -23,6 +24,19 @@ class Entry(NamedTuple):
 
 def models() -> list[Entry]:
     return _entries("zoo")
+
+
+def cost(model: str) -> tuple[str, str, str]:
+    """Default variant, parameters and multiply-adds of a model as words; empty before `make tables` has counted it."""
+    variant, parameters, macs = COSTS.get(model, ("", 0, 0))
+    return variant, _short(parameters), _short(macs)
+
+
+def _short(number: int) -> str:
+    """Three digits and a unit."""
+    unit, name = next(((u, n) for u, n in ((10**9, "G"), (10**6, "M"), (10**3, "k")) if number >= u), (1, ""))
+    digits = max(3 - len(str(number // unit)), 0) if name else 0
+    return f"{number / unit:.{digits}f} {name}".strip() if number else ""
 
 
 def tricks() -> list[Entry]:

@@ -20,9 +20,12 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
 
   zoo recipes                      what can be run, one line each
   zoo run NAME [options]           train and test a recipe; `zoo run NAME --help` lists its options
-  zoo models                       the models, one line each
+  zoo models                       the models, one line each, with parameters and multiply-adds
+  zoo show MODEL [VARIANT]         a model: its paper, what each stage and layer costs, what it sees
   zoo tricks                       the callbacks, by room, one line each
   zoo data                         the data modules, one line each
+  zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
+  zoo prepare NAME [options]       photographs made small, once: three times as many a second from then on
 
   zoo fit|validate|test|predict    any model, trick and data module by name (LightningCLI), for example
       zoo fit --model ResNet --model.variant 20 --model.num_classes 10 --data Digits \\
@@ -54,15 +57,23 @@ def _dispatch(arguments: list[str]) -> None:
         print(HELP)
     elif command == "--version":
         print(f"lightning-zoo {version('lightning-zoo')}")
+    elif command == "data" and rest:
+        import_module("recipes._data").main(rest)
+    elif command == "prepare":
+        import_module("recipes._prepare").main(rest)
+    elif command == "models":
+        _print_models()
     elif command in LISTS:
         _print_entries(LISTS[command]())
     elif command == "run":
         _run(rest)
+    elif command == "show":
+        import_module("recipes._show").main(rest)
     elif command in LIGHTNING:
         _check_names(rest)
         import_module("recipes._lightning").main()
     else:
-        raise unknown("command", command, [*LISTS, "run", *LIGHTNING])
+        raise unknown("command", command, [*LISTS, "run", "show", "prepare", *LIGHTNING])
 
 
 LISTS: dict[str, Callable[[], list[_catalogue.Entry]]] = {
@@ -73,10 +84,19 @@ LISTS: dict[str, Callable[[], list[_catalogue.Entry]]] = {
 }
 
 
+def _print_models() -> None:
+    """With parameters and multiply-adds of the default variant."""
+    rows = [[e.name, *_catalogue.cost(e.name), e.line] for e in _catalogue.models()]
+    _print_columns([[name, variant, p and f"{p:>6}", m and f"{m:>6} MACs", line] for name, variant, p, m, line in rows])
+
+
 def _print_entries(entries: list[_catalogue.Entry]) -> None:
-    columns = [[e.name, e.room, e.line] if any(x.room for x in entries) else [e.name, e.line] for e in entries]
-    widths = [max(map(len, column)) for column in zip(*columns, strict=True)]
-    for row in columns:
+    _print_columns([[e.name, e.room, e.line] if any(x.room for x in entries) else [e.name, e.line] for e in entries])
+
+
+def _print_columns(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
 
 

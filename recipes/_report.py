@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from torch import Tensor
 
+from zoo._base import over_views
+
 if TYPE_CHECKING:
     from recipes._base import Recipe
 
@@ -68,7 +70,8 @@ def _predictions(row: list[Axes], recipe: Recipe) -> None:
     images, targets = test_batch(recipe.data)
     images, targets = images[:SHOWN], targets[:SHOWN].tolist()
     with torch.inference_mode():
-        guesses = recipe.model.cpu().eval()(images).argmax(1).tolist()
+        guesses = over_views(recipe.model.cpu().eval(), images).argmax(1).tolist()
+    images = images[:, 0] if images.ndim == 5 else images  # the first view
     low, high = images.amin((1, 2, 3), True), images.amax((1, 2, 3), True)
     pixels = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1)  # (N, H, W, C) in [0, 1]
     names = recipe.data.classes

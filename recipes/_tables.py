@@ -6,6 +6,7 @@ the last one of the module's docstring.
 
 import argparse
 import ast
+import inspect
 import re
 import sys
 import textwrap
@@ -17,6 +18,7 @@ from recipes import _catalogue, _results
 
 ROOT = _catalogue.ROOT
 MARKDOWN = ("README.md",)
+COSTS = ROOT / "recipes" / "_costs.py"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 RESULT = re.compile(r"^Result:.*?(?=^\"\"\")", re.DOTALL | re.MULTILINE)
 NOT_YET = "not measured yet"
@@ -28,7 +30,7 @@ def main() -> None:
         "--check", action="store_true", help="write nothing; fail where a table differs from its source"
     )
     check = parser.parse_args().check
-    stale = {path: text for path, text in rendered() if text != path.read_text()}
+    stale = {path: text for path, text in [(COSTS, costs()), *rendered()] if text != path.read_text()}
     for path, text in stale.items():
         print(f"{'stale' if check else 'rewritten'}: {path.relative_to(ROOT)}")
         if not check:
@@ -46,14 +48,37 @@ def rendered() -> Iterable[tuple[Path, str]]:
         yield path, RESULT.sub(lambda _, block=block: block, path.read_text(), count=1)
 
 
+def costs() -> str:
+    """The text of recipes/_costs.py. Counted on weights without storage; takes half a minute."""
+    from recipes._show import build
+    from zoo._complexity import total_macs
+
+    counted = {}
+    for entry in _catalogue.models():
+        model = build(entry.name)
+        macs = total_macs(model, model.image_size)
+        counted[entry.name] = (str(_default_variant(model)), sum(p.numel() for p in model.parameters()), macs)
+    _catalogue.COSTS.update(counted)  # for the tables that are made next
+    rows = [f'    "{name}": ("{variant}", {p}, {macs}),' for name, (variant, p, macs) in counted.items()]
+    return COSTS.read_text().partition("COSTS = {")[0] + "\n".join(["COSTS = {", *rows, "}", ""])
+
+
+def _default_variant(model) -> str:
+    given = inspect.signature(type(model).__init__).parameters.get("variant")
+    return given.default if given else ""
+
+
 def models() -> str:
+    """Parameters and multiply-adds are those of the default variant, the one in bold."""
     package = import_module("zoo")
     rows = []
     for entry in _catalogue.models():
         module = import_module(getattr(package, entry.name).__module__)
-        variants = ", ".join(map(str, getattr(module, "VARIANTS", ())))
-        rows.append([f"`{entry.name}`", variants, _paper(entry.doc)])
-    return markdown(["model", "variants", "paper"], rows)
+        variants = [str(variant) for variant in getattr(module, "VARIANTS", ())]
+        default, parameters, macs = _catalogue.cost(entry.name)
+        names = ", ".join(f"**{v}**" if v == default else v for v in variants)
+        rows.append([f"`{entry.name}`", names, parameters, macs, _paper(entry.doc)])
+    return markdown(["model", "variants (bold: the default)", "parameters", "MACs", "paper"], rows)
 
 
 def tricks() -> str:
@@ -73,10 +98,26 @@ def results() -> str:
     )
 
 
+def throughput() -> str:
+    """The last run of benchmarks/models.py: speed of each family by that of timm's or torchvision's network."""
+    runs = _results.read("models")
+    if not runs:
+        return NOT_YET
+    rows = {}
+    for name, ratio in runs[-1]["metrics"].items():
+        network, what = name.rsplit(" ", 1)
+        rows.setdefault(network, {})[what] = f"{ratio:.2f}"
+    heads = list(dict.fromkeys(what for row in rows.values() for what in row))
+    table = markdown(["network", *heads], [[name, *(row.get(h, "") for h in heads)] for name, row in rows.items()])
+    return f"{table}\n\n- Hardware: {_hardware(runs[-1])}\n- Command: `python benchmarks/models.py`"
+
+
 def benchmarks() -> str:
-    """The last run of each file in benchmarks/."""
+    """The last run of each other file in benchmarks/."""
     rows = []
     for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
+        if path.stem == "models":  # has a table of its own: `throughput`
+            continue
         for run in _results.read(path.stem)[-1:]:
             figures = ", ".join(f"{name} {_figure(value)}" for name, value in run["metrics"].items())
             what = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
@@ -88,17 +129,23 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (models, tricks, datamodules, results, benchmarks)}
+TABLES: dict[str, Callable[[], str]] = {
+    f.__name__: f for f in (models, tricks, datamodules, results, throughput, benchmarks)
+}
 
 
 def recipe_result(entry: _catalogue.Entry) -> str:
     """The runs of one recipe, a row for each set of arguments; below, what they were run on, and the command."""
     runs = _results.read(entry.name)
-    accuracies = sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")})
+    metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
+    metrics |= getattr(import_module(f"recipes.{entry.name}"), "COLUMNS", {})
     every = dict.fromkeys(name for run in runs for name in run["arguments"])
     names = [name for name in every if len({_argument(run, name) for run in runs}) > 1]
-    heads = [*names, *accuracies, "seconds", "seeds"]
-    table = markdown(heads, [_row(group, names, accuracies) for group in _results.groups(runs)]) if runs else NOT_YET
+    groups = _results.groups(runs)
+    if hasattr(import_module(f"recipes.{entry.name}"), "COLUMNS"):  # a comparison: the best first
+        groups.sort(key=lambda group: -_results.summary(run["metrics"]["test/acc"] for run in group).mean)
+    heads = [*names, *metrics, "seconds", "seeds"]
+    table = markdown(heads, [_row(group, names, metrics) for group in groups]) if runs else NOT_YET
     facts = {head: _catalogue.field(entry.doc, head) for head in ("Published", "Data", "Command")}
     facts["Arguments"] = ", ".join(f"{name}={_argument(runs[0], name)}" for name in every if name not in names)
     facts |= _provenance(runs) if runs else {}
@@ -109,9 +156,10 @@ def _bullet(text: str) -> str:
     return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
 
 
-def _row(group: list[dict], names: list[str], accuracies: list[str]) -> list[str]:
+def _row(group: list[dict], names: list[str], metrics: dict[str, int]) -> list[str]:
+    """Arguments, metrics with so many digits behind the point, seconds and number of seeds."""
     arguments = [_argument(group[0], name) for name in names]
-    cells = [_spread((r["metrics"][m] for r in group if m in r["metrics"]), 4) for m in accuracies]
+    cells = [_spread((r["metrics"][m] for r in group if m in r["metrics"]), digits) for m, digits in metrics.items()]
     return [*arguments, *cells, _spread((r["seconds"] for r in group), 1), str(len(group))]
 
 
@@ -125,8 +173,10 @@ def _spread(values: Iterable[float], digits: int) -> str:
     values = list(values)
     if not values:
         return ""
+    if all(isinstance(value, int) for value in values) and len(set(values)) == 1:
+        return f"{values[0]:,}"  # a count, not a measurement
     mean, std, n = _results.summary(values)
-    return f"{mean:.{digits}f} ± {std:.{digits}f}" if n > 1 else f"{mean:.{digits}f} (1 run)"
+    return f"{mean:,.{digits}f} ± {std:,.{digits}f}" if n > 1 else f"{mean:,.{digits}f} (1 run)"
 
 
 def _provenance(runs: list[dict]) -> dict[str, str]:

@@ -11,6 +11,9 @@ from torch.utils.data import DataLoader
 
 import callbacks
 from zoo import Classifier
+from zoo.dynamic_vit import Predictor, decide, gumbel_noise
+from zoo.lvvit import box
+from zoo.vit import Block
 
 CLASSES = 10
 
@@ -28,9 +31,10 @@ class TinyBlock(nn.Module):
         self.conv1 = nn.Conv2d(c_in, w, 3, padding=1, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(w)
         self.downsample = nn.Conv2d(c_in, w, 1, stride=2)
+        self.relu = nn.ReLU()
 
     def forward(self, x):
-        return torch.relu(self.bn1(self.conv1(x)) + self.downsample(x))
+        return self.relu(self.bn1(self.conv1(x)) + self.downsample(x))
 
 
 class TinyNetwork(nn.Module):
@@ -38,18 +42,63 @@ class TinyNetwork(nn.Module):
         super().__init__()
         self.block1 = TinyBlock(3, width)
         self.block2 = TinyBlock(width, 2 * width)
+        self.maxpool = nn.MaxPool2d(3, stride=1, padding=1)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.1)
         self.head = nn.Linear(2 * width, CLASSES)
 
     def forward(self, x):
-        return self.head(self.dropout(self.block2(self.block1(x)).mean((2, 3))))
+        return self.head(self.dropout(self.avgpool(self.maxpool(self.block2(self.block1(x)))).flatten(1)))
 
 
-def tiny_classifier(width: int = 8, **training) -> Classifier:
-    return Classifier(TinyNetwork(width), stages={"stage1": "block1", "stage2": "block2"}, **training)
+class TinyTransformer(TinyNetwork):
+    """With a plain ViT beside the convolutions, for what acts on tokens: patches of a quarter of 8 px images' side.
+
+    After its blocks it decides which patches it keeps, as DynamicViT does, and in training gives both.
+    """
+
+    prefix, ratios = 1, (0.5,)
+    grid, mix_token = 4, False
+
+    def __init__(self, width: int = 8):
+        super().__init__(width)
+        self.patch_embed = nn.Conv2d(3, 8, kernel_size=2, stride=2)
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 8))
+        self.patch_drop = nn.Identity()
+        self.blocks = nn.Sequential(*(Block(8, 2) for _ in range(4)))
+        self.norm = nn.LayerNorm(8)
+        self.predictor = Predictor(8)
+        self.token_head = nn.Linear(8, CLASSES)
+
+    def forward(self, x):
+        patches, mixed = self.patch_embed(x).flatten(2).transpose(1, 2), None
+        if self.training and self.mix_token:  # as LVViT does
+            mixed = box(self.grid, torch.rand(()), torch.randint(self.grid, (2,)))
+            patches = torch.where(mixed.view(-1, 1), patches.flip(0), patches)
+        tokens = self.patch_drop(torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1))
+        tokens = self.norm(self.blocks(tokens))
+        logits, patches = super().forward(x), tokens[:, 1:]
+        if not self.training:
+            return logits + self.token_head(tokens[:, 0])
+        log_pi = self.predictor(patches, patches.new_ones(patches.shape[:2])).float()
+        kept = decide(log_pi, gumbel_noise(log_pi))
+        mean = (patches * kept[..., None].to(patches.dtype)).mean(1)
+        logits = logits + self.token_head(tokens[:, 0] + 0.1 * mean)
+        labeled = {"class": logits, "token_logits": self.token_head(patches), "mixed": mixed}
+        return logits, {"kept": [kept], "tokens": patches} | labeled
 
 
-TEACHERS = ("AttentionTransfer", "KnowledgeDistillation")
+def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **training) -> Classifier:
+    return Classifier(network(width), stages={"stage1": "block1", "stage2": "block2"}, **training)
+
+
+TEACHERS = ("AttentionTransfer", "KnowledgeDistillation", "TokenDistillation", "TokenLabeling")
+ON_TOKENS = ("AttentionPatchDropout", "DropHead", "PatchDropout", "TokenDistillation", "TokenLabeling", "TokenRatio")
+
+
+def tiny_network(*names: str) -> type[TinyNetwork]:
+    """On which these tricks work."""
+    return TinyTransformer if {*names} & {*ON_TOKENS} else TinyNetwork
 
 
 def build_trick(name: str) -> L.Callback:
@@ -57,7 +106,8 @@ def build_trick(name: str) -> L.Callback:
     trick = getattr(callbacks, name)
     if name in TEACHERS:
         torch.manual_seed(99)
-        return trick(tiny_classifier(width=6))
+        network = TinyNetwork if name == "TokenLabeling" else tiny_network(name)  # it ends in a mean over maps
+        return trick(tiny_classifier(width=6, network=network))
     return trick()
 
 

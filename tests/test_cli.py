@@ -54,6 +54,37 @@ def test_lists_hold_every_public_name_and_its_line(run, command, package):
     assert all(len(line.split()) > 3 for line in out.splitlines())
 
 
+def test_models_are_listed_with_what_they_cost(run):
+    (line,) = (line for line in run("models")[1].splitlines() if line.startswith("ResNet "))
+    assert line.split()[:7] == ["ResNet", "50", "25.6", "M", "3.86", "G", "MACs"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, ""),
+        (999, "999"),
+        (41_300, "41.3 k"),
+        (25_557_032, "25.6 M"),
+        (723_000_000, "723 M"),
+        (3_857_973_248, "3.86 G"),
+    ],
+)
+def test_counts_have_three_digits(number, words):
+    assert _catalogue._short(number) == words
+
+
+def test_every_model_has_been_counted():
+    assert list(_catalogue.COSTS) == zoo.__all__, "run `make tables`"
+
+
+@pytest.mark.slow
+def test_counts_are_those_of_the_models():
+    from recipes import _tables
+
+    assert _tables.COSTS.read_text() == _tables.costs(), "run `make tables`"
+
+
 def test_tricks_are_listed_with_their_rooms(run):
     assert any(line.split()[:2] == ["MixUp", "data"] for line in run("tricks")[1].splitlines())
 

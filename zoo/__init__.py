@@ -1,17 +1,23 @@
 """Image classifiers, one file a paper; each class is a LightningModule."""
 
 from zoo._base import Classifier, Step
+from zoo._fuse import fuse
+from zoo._receptive import Field, receptive_fields
 from zoo._weights import load
 from zoo.alexnet import AlexNet
 from zoo.bn_inception import BNInception
 from zoo.cbam import CBAMResNet
 from zoo.convnext import ConvNeXt
 from zoo.convnext_roadmap import ConvNeXtRoadmap
+from zoo.deit import DeiT
 from zoo.densenet import DenseNet
+from zoo.dynamic_vit import DynamicViT
+from zoo.evit import EViT
 from zoo.googlenet import GoogLeNet
 from zoo.inception_resnet_v2 import InceptionResNetV2
 from zoo.inception_v3 import InceptionV3
 from zoo.inception_v4 import InceptionV4
+from zoo.lvvit import LVViT
 from zoo.mobilenet_v1 import MobileNetV1
 from zoo.mobilenet_v2 import MobileNetV2
 from zoo.mobilenet_v3 import MobileNetV3
@@ -25,7 +31,9 @@ from zoo.senet import SENet
 from zoo.shufflenet_v1 import ShuffleNetV1
 from zoo.shufflenet_v2 import ShuffleNetV2
 from zoo.sknet import SKNet
+from zoo.swin import Swin
 from zoo.vgg import VGG
+from zoo.vit import ViT
 from zoo.wide_resnet import WideResNet
 from zoo.xception import Xception
 from zoo.zfnet import ZFNet
@@ -36,11 +44,15 @@ __all__ = [
     "CBAMResNet",
     "ConvNeXt",
     "ConvNeXtRoadmap",
+    "DeiT",
     "DenseNet",
+    "DynamicViT",
+    "EViT",
     "GoogLeNet",
     "InceptionResNetV2",
     "InceptionV3",
     "InceptionV4",
+    "LVViT",
     "MobileNetV1",
     "MobileNetV2",
     "MobileNetV3",
@@ -54,7 +66,9 @@ __all__ = [
     "SKNet",
     "ShuffleNetV1",
     "ShuffleNetV2",
+    "Swin",
     "VGG",
+    "ViT",
     "WideResNet",
     "Xception",
     "ZFNet",

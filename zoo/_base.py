@@ -1,12 +1,13 @@
 """The contract between a network, its data and the tricks: `Classifier` and `Step`.
 
 A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised; targets (N,) class indices, int64, or
-(N, K) probabilities. A callback may refill that list in `on_train_batch_start`: what it refills reaches
-`training_step`, what it returns is dropped.
+(N, K) probabilities. In evaluation images may be (N, V, C, H, W), V views of each: see `over_views`. A callback may
+refill that list in `on_train_batch_start`: what it refills reaches `training_step`, what it returns is dropped.
 
 Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,7 +22,7 @@ from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo import _complexity, _graph, _weights
+from zoo import _complexity, _graph, _surgery, _weights
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
 from zoo._stop import GracefulStop
@@ -83,7 +84,8 @@ class Classifier(L.LightningModule):
 
     calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
     aliases: dict[str, str] = {}  # prefixes of keys in others' files -> ours
-    timm_names: dict[str, str] = {}  # variant -> the timm model with the same keys and the same function
+    # variant -> the timm model with the same keys and the same function; several where only the image size differs
+    timm_names: dict[str, str | tuple[str, ...]] = {}
     torchvision_names: dict[str, str] = {}  # likewise for torchvision
 
     def __init__(
@@ -115,6 +117,7 @@ class Classifier(L.LightningModule):
         self._stage_paths = stages or {}
         self.num_classes = classes_of(network) if num_classes is None else num_classes
         self.image_size = image_size
+        self.surgery: _surgery.Record = []
         self.fresh = True  # until weights are loaded or trained: only then may a trick initialise
         self._window, self._epoch = RunningMean(), RunningMean()
         self._scores: Scores | None = None
@@ -149,21 +152,21 @@ class Classifier(L.LightningModule):
         self._evaluate(batch, batch_idx)
 
     def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int) -> Tensor:
-        """Images, or a batch -> probabilities (N, K), float32."""
+        """Images, or a batch -> probabilities (N, K), float32; of several views an image, their mean."""
         images = batch if isinstance(batch, Tensor) else batch[0]
-        return self(images).float().softmax(1)
+        return over_views(self, images).float().softmax(1)
 
     def _evaluate(self, batch: list[Tensor], batch_idx: int) -> None:
-        images, targets = self._checked(batch, batch_idx)
-        self._scores.update(self(images), targets)
+        images, targets = self._checked(batch, batch_idx, views=True)
+        self._scores.update(over_views(self, images), targets)
 
-    def _checked(self, batch: list[Tensor], batch_idx: int) -> list[Tensor]:
+    def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
         """The batch, or an error that says what to do. Reads labels where that costs no wait for a device."""
         images, targets = batch
-        check_images(images, self.image_size, type(self).__name__)
+        check_images(images, self.image_size, type(self).__name__, views)
         if batch_idx == 0 or not targets.is_cuda:
             check_targets(targets, self.num_classes)
-        if self.hparams.channels_last:
+        if self.hparams.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return [images, targets]
 
@@ -256,11 +259,15 @@ class Classifier(L.LightningModule):
             return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Does to the network what tricks had done to the file's. Raises ValueError if it is another one already."""
+        _surgery.follow(self, checkpoint.get("surgery", ()))
         self.fresh = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the class's name and every average that a trick keeps. Runs for weights-only files too."""
+        """Adds the class's name, what tricks did to the network, and every average that a trick keeps. Runs for weights-only files too."""
         checkpoint["model"] = type(self).__name__
+        if self.surgery:
+            checkpoint["surgery"] = self.surgery
         tricks = self.trainer.callbacks if self._trainer else []
         averages = {t.state_key: t.average for t in tricks if getattr(t, "average", None)}
         if averages:
@@ -291,6 +298,13 @@ class Classifier(L.LightningModule):
     def load_weights(self, weights: str | Path) -> None:
         """Takes weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file. See `zoo._weights`."""
         _weights.load_into(self, weights)
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from elsewhere, under our keys, before they are compared with the model's: as they are.
+
+        A network whose weights depend on the image size overrides this.
+        """
+        return state
 
 
 class Stages(nn.Sequential):
@@ -331,9 +345,24 @@ def split_outputs(outputs: Tensor | tuple) -> tuple[Tensor, dict[str, Any]]:
     return outputs
 
 
-def check_images(images: Tensor, image_size: int | None, model: str) -> None:
-    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for."""
-    if images.ndim != 4 or not images.is_floating_point():
+def over_views(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Logits (N, K) of images (N, C, H, W); of V views each, (N, V, C, H, W), the logarithm of their mean softmax.
+
+    So the softmax of what comes out is the mean of the views' softmaxes, and its cross-entropy that mean's. One view
+    at a time: the batch is no larger than without.
+    """
+    if images.ndim == 4:
+        return network(images)
+    views = [network(view).float().log_softmax(1) for view in images.unbind(1)]
+    return torch.stack(views).logsumexp(0) - math.log(len(views))
+
+
+def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:
+    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for.
+
+    With `views` they may be (N, V, C, H, W), V views of each.
+    """
+    if images.ndim not in ((4, 5) if views else (4,)) or not images.is_floating_point():
         raise ValueError(f"images must be float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
     side = max(images.shape[-2:])
     if image_size is not None and (side <= SMALL) != (image_size <= SMALL):

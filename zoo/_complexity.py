@@ -5,7 +5,7 @@ no memory. Multiply-adds are half of torch's FLOP count: convolutions, linear la
 biases, norms, activations and pooling, as papers count them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -43,22 +43,91 @@ def costs(network: nn.Module, image_size: int, names: Iterable[str] | None = Non
     outputs: dict[str, Tensor] = {}
 
     def remember(name: str):
-        return lambda module, inputs, output: outputs.setdefault(name, output)
+        return lambda module, inputs, output: outputs.update({name: outputs.get(name, output)})
 
     hooks = [modules[name].register_forward_hook(remember(name)) for name in names]
-    flops = _flops(network, image_size)
-    for hook in hooks:
-        hook.remove()
+    try:
+        flops = _flops(network, image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
     return [_cost(name, modules[name], output, flops) for name, output in outputs.items()]
+
+
+@dataclass
+class StageCost:
+    """What lies between the end of the stage before and the end of this one; the stem counts in the first.
+
+    Attributes:
+        name: of the stage; "head" is what comes after the last one, "in training only" what evaluation does not run.
+        shape: of the stage's output, for one image.
+        memory: bytes of all layers' outputs in float32, what training keeps for the backward pass.
+        parameters, macs: as in `Cost`.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    memory: int
+    parameters: int
+    macs: int
+
+
+def stage_costs(network: nn.Module, image_size: int) -> list[StageCost]:
+    """The cost of every stage of `network.stages`, then of the head; they add up to the whole network."""
+    stages, modules = dict(getattr(network, "stages", {})), dict(network.named_modules())
+    rows = [StageCost(name, (), 0, 0, 0) for name in [*stages, "head", "in training only"]]
+    first_run: dict[str, StageCost] = {}  # module -> the row in which it was run first
+    ended: list[tuple[int, ...]] = []  # shapes of the stages so far
+
+    def enter(name: str):
+        return lambda module, inputs: first_run.update({name: first_run.get(name, rows[len(ended)])})
+
+    def leave(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        rows[len(ended)].memory += 4 * output[0].numel()
+
+    hooks = [module.register_forward_pre_hook(enter(name)) for name, module in modules.items()]
+    layers = (m for name, m in modules.items() if name and not any(m.children()) and not isinstance(m, nn.Identity))
+    hooks += [layer.register_forward_hook(leave) for layer in layers]
+    hooks += [m.register_forward_hook(lambda m, a, out: ended.append(tuple(out.shape[1:]))) for m in stages.values()]
+    try:
+        flops = _flops(network, image_size)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for row, shape in zip(rows, ended, strict=False):
+        row.shape = shape
+    _share_out(modules, flops, lambda name: first_run.get(name, rows[-1]))
+    return [row for row in rows if row.name in stages or row.parameters or row.macs or row.memory]
+
+
+def _share_out(modules: dict[str, nn.Module], flops: dict[str, int], row_of: Callable[[str], StageCost]) -> None:
+    """To the row of each module: its own parameters and operations, without those of its children."""
+    counted: set[nn.Parameter] = set()
+    for name, module in modules.items():
+        own, path = set(module.parameters(recurse=False)) - counted, f"{name}." if name else ""
+        counted |= own
+        row_of(name).parameters += sum(p.numel() for p in own)
+        inside = sum(_flops_within(path + child, part, flops) for child, part in module.named_children())
+        row_of(name).macs += (flops.get(name, inside) - inside) // 2
+
+
+def _flops_within(path: str, module: nn.Module, flops: dict[str, int]) -> int:
+    """Of a module and what is in it; a list of modules is not run itself, and so not counted by torch."""
+    if path in flops:
+        return flops[path]
+    return sum(_flops_within(f"{path}.{child}", part, flops) for child, part in module.named_children())
 
 
 def _flops(network: nn.Module, image_size: int) -> dict[str, int]:
     """Floating-point operations by module path; "" is the whole network."""
-    state = {name: tensor.to("meta") for name, tensor in network.state_dict().items()}
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    state = {name: tensor.to("meta") for name, tensor in tensors.items()}
     training = [module for module in network.modules() if module.training]
     counter = FlopCounterMode(display=False, depth=None)
     with counter, torch.no_grad():
-        functional_call(network.eval(), state, torch.empty(1, 3, image_size, image_size, device="meta"))
+        functional_call(
+            network.eval(), state, torch.empty(1, 3, image_size, image_size, device="meta"), tie_weights=False
+        )
     for module in training:
         module.training = True
     root = type(network).__name__

@@ -22,6 +22,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from safetensors import SafetensorError
 from torch import Tensor
 
+from zoo import _surgery
+
 if TYPE_CHECKING:
     from zoo._base import Classifier
 
@@ -43,7 +45,7 @@ def load_into(model: "Classifier", source: str | Path) -> None:
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     state = readers[kind](model, name) if kind in readers else read(source)
-    _put(model, _our_keys(state, model), str(source))
+    _put(model, model.adapt(_our_keys(state, model)), str(source))
 
 
 def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
@@ -148,11 +150,14 @@ def _from_torchvision(model: "Classifier", name: str) -> dict[str, Tensor]:
     return torchvision.models.get_model_weights(network)[name].get_state_dict(check_hash=True)
 
 
-def _same_network(model: "Classifier", asked: str | None, names: dict[str, str], library: str) -> None:
+def _same_network(
+    model: "Classifier", asked: str | None, names: dict[str, str | tuple[str, ...]], library: str
+) -> None:
     """Keys may agree where the function does not (ResNet-50 and 50-B): only the network of our table will do."""
     variant = model.hparams.get("variant")
-    if asked is None or names.get(variant) != asked:
-        fitting = [ours for ours, theirs in names.items() if theirs == asked]
+    all_of = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in names.items()}
+    if asked is None or asked not in all_of.get(variant, ()):
+        fitting = [ours for ours, theirs in all_of.items() if asked in theirs]
         advice = (
             f"it is variant {fitting[0]!r} here" if fitting else f"variants that it has: {', '.join(names) or 'none'}"
         )
@@ -227,6 +232,7 @@ def load(path: str | Path, average: str | None = None) -> "Classifier":
     if name not in zoo.__all__ and not foreign:
         raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
     model = getattr(zoo, name)(**_arguments(checkpoint))
+    _surgery.follow(model, checkpoint.get("surgery", ()))
     model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))
     model.fresh = False
     return model.eval()

@@ -15,7 +15,6 @@ Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride i
 
 from collections import OrderedDict
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo._base import SMALL, Classifier, Stages, known
@@ -123,6 +122,7 @@ class PreActResNet(Classifier):
             self.stages.append(Stage(block, c_in, w, depth, stride, stride_in_1x1=width == 16))
             c_in = w * block.expansion
         self.norm = nn.BatchNorm2d(c_in)
+        self.relu = nn.ReLU(inplace=True)
         self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c_in, num_classes, kernel_size=1)))  # so in timm's files
         for part in (self.stem, self.stages):  # the head too is a convolution, but would start far from chance
             part.apply(init_weights)
@@ -131,7 +131,7 @@ class PreActResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stages(self.stem(x))
-        x = F.relu(self.norm(x)).mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        x = self.relu(self.norm(x)).mean((2, 3), keepdim=True)  # (N, C, 1, 1)
         return self.head(x).flatten(1)
 
 

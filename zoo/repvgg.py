@@ -102,6 +102,12 @@ class Block(nn.Module):
         self.reparam_conv = fused
         self.conv_kxk = self.conv_1x1 = self.identity = None
 
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        """Weights that were added up before they were saved add up this block first."""
+        if f"{prefix}reparam_conv.weight" in state_dict:
+            self.reparameterize()
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
 
 def scaled(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Kernel (C_out, C_in/g, 3, 3) and bias (C_out) that do what the kernel and then the norm do, in float64."""
@@ -178,8 +184,14 @@ class RepVGG(Classifier):
         """Adds up the branches of every block, in place, for inference: the logits of `eval()` stay as they are.
 
         Returns:
-            The model itself. It cannot go back, and a checkpoint of it does not load into a model with branches.
+            The model itself. It cannot go back. A model with branches that loads its weights is added up too.
         """
         for block in (m for m in self.modules() if isinstance(m, Block)):
             block.reparameterize()
         return self
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights that were added up before they were saved add up this network first."""
+        if any("reparam_conv." in key for key in state):
+            self.reparameterize()
+        return state

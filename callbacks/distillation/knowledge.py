@@ -1,14 +1,21 @@
 """Knowledge distillation: learn from the teacher's softened probabilities beside the labels.
 
 Paper:    Distilling the Knowledge in a Neural Network (Hinton, Vinyals, Dean; 2015) https://arxiv.org/abs/1503.02531
-Code:     https://github.com/szagoruyko/attention-transfer (`distillation` in its utils)
-Equation: L = (1 - a) CE(y, softmax(z)) + a T^2 KL(softmax(v / T) || softmax(z / T)),   z student, v teacher
-Shapes:   logits z, v (N, K) -> scalar, mean over the batch
-Defaults: T = 4, a = .9 (the code above, for CIFAR; Bag of Tricks: T = 20, its GluonCV script a = .5)
-Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0 where the student agrees.
+          "hard", and a head of its own for the teacher: Training data-efficient image transformers (Touvron et al.;
+          ICML 2021) https://arxiv.org/abs/2012.12877, section 4
+Code:     https://github.com/szagoruyko/attention-transfer (`distillation` in its utils);
+          https://github.com/facebookresearch/deit at 7e160fe (`losses.py`)
+Equation: L = (1 - a) CE(y, softmax(z)) + a D,   z student, v teacher, u the student's head for the teacher, or z
+          "soft": D = T^2 KL(softmax(v / T) || softmax(u / T));   "hard": D = CE(argmax v, softmax(u))
+Shapes:   logits z, u, v (N, K) -> scalar, mean over the batch
+Defaults: T = 4, a = .9 (the first code, for CIFAR; Bag of Tricks: T = 20, its GluonCV script a = .5; DeiT: soft T = 3,
+          a = .1, hard a = .5)
+Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0 where the student agrees. DeiT's code
+          divides the soft term by N K instead of N, its paper does not.
 """
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import lightning as L
 import torch.nn.functional as F
@@ -18,7 +25,9 @@ from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_on_loss, needs_range
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
-from zoo._base import classes_of
+from zoo._base import classes_of, known
+
+Kind = Literal["soft", "hard"]
 
 
 def soft_loss(z: Tensor, v: Tensor, T: float) -> Tensor:
@@ -27,14 +36,22 @@ def soft_loss(z: Tensor, v: Tensor, T: float) -> Tensor:
     return F.kl_div(F.log_softmax(z / T, 1), F.log_softmax(v / T, 1), reduction="batchmean", log_target=True) * T**2
 
 
+def hard_loss(z: Tensor, v: Tensor) -> Tensor:
+    """CE(argmax v, softmax(z)), mean over the batch. z, v (N, K) -> scalar."""
+    return F.cross_entropy(z, v.argmax(1))
+
+
 class KnowledgeDistillation(Trick):
     """Adds the teacher's word to whatever the loss is before it in the list.
+
+    A network with a head for the teacher (`DeiT`: `extras["distilled"]`) listens to it there, else with its own logits.
 
     Args:
         teacher: a trained network, images -> logits, or the path of a zoo model's checkpoint. Stays out of checkpoints.
         T: temperature, > 0, or a `Schedule`.
         weight: a, share of the teacher's term, in (0, 1], or a `Schedule`.
         normalization: (mean, std) that the teacher was trained with, if the data has others.
+        kind: "soft": the teacher's probabilities; "hard": its decisions, and T does not matter.
 
     Raises:
         ValueError: for an argument out of its range, or a teacher of other classes.
@@ -42,13 +59,19 @@ class KnowledgeDistillation(Trick):
     """
 
     def __init__(
-        self, teacher: nn.Module | str | Path, T: Rate = 4.0, weight: Rate = 0.9, normalization: tuple | None = None
+        self,
+        teacher: nn.Module | str | Path,
+        T: Rate = 4.0,
+        weight: Rate = 0.9,
+        normalization: tuple | None = None,
+        kind: Kind = "soft",
     ):
+        known(kind, get_args(Kind), "KnowledgeDistillation")
         for value in rate_values(T):
             needs_range(self, "T", value, 0, float("inf"), open_low=True)
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, 1, open_low=not isinstance(weight, Schedule))
-        self.teacher, self.T, self.weight, self.normalization = teacher, T, weight, normalization
+        self.teacher, self.T, self.weight, self.normalization, self.kind = teacher, T, weight, normalization, kind
         self._teacher = Teacher(teacher, normalization)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -58,5 +81,10 @@ class KnowledgeDistillation(Trick):
         self._teacher.join(trainer, model, classes_of(model))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        T, a = rate_now(self.T, model.trainer), rate_now(self.weight, model.trainer)
-        step.loss = (1 - a) * step.loss + a * soft_loss(step.logits, self._teacher.logits(step), T)
+        a, u, v = (
+            rate_now(self.weight, model.trainer),
+            step.extras.get("distilled", step.logits),
+            self._teacher.logits(step),
+        )
+        told = hard_loss(u, v) if self.kind == "hard" else soft_loss(u, v, rate_now(self.T, model.trainer))
+        step.loss = (1 - a) * step.loss + a * told

@@ -16,14 +16,16 @@ from torch.nn.modules.batchnorm import _NormBase
 from callbacks._trick import Trick
 from callbacks.network._initialise import is_fresh
 
+NORMS = _NormBase | nn.GroupNorm
 
-def last_norms(network: nn.Module) -> list[_NormBase]:
+
+def last_norms(network: nn.Module) -> list[nn.Module]:
     """The norm that ends each residual block; none for blocks that end in a convolution (pre-activation)."""
     found = []
     for block in (m for m in network.modules() if hasattr(m, "downsample")):
         branch = [child for name, child in block.named_children() if name != "downsample"]
-        layers = [child for child in branch if isinstance(child, _NormBase | nn.Conv2d)]
-        if layers and isinstance(layers[-1], _NormBase):
+        layers = [child for child in branch if isinstance(child, NORMS | nn.Conv2d)]
+        if layers and isinstance(layers[-1], NORMS):
             found.append(layers[-1])
     return found
 

@@ -17,7 +17,7 @@ from torch.func import functional_call
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
-from zoo._base import classes_of
+from zoo._base import classes_of, over_views
 from zoo._scores import Scores
 
 
@@ -101,7 +101,8 @@ class EMA(Trick):
         if self.average is not None:
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
-                self._scores.update(functional_call(model, self.average, (images,)), targets)
+                logits = over_views(lambda x: functional_call(model, self.average, (x,)), images)
+                self._scores.update(logits, targets)
 
     def _log(self, model: L.LightningModule, stage: str) -> None:
         if self.average is not None:

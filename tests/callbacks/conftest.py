@@ -7,21 +7,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.conftest import TinyNetwork
+from zoo._base import split_outputs
 
 
 class Foreign(L.LightningModule):
     """Somebody else's module: list batches, its own `training_step`, nothing of ours."""
 
-    def __init__(self):
+    def __init__(self, network=TinyNetwork):
         super().__init__()
         torch.manual_seed(0)
-        self.network = TinyNetwork()
+        self.network = network()
 
     def forward(self, x):
         return self.network(x)
 
     def training_step(self, batch, batch_idx):
-        return F.cross_entropy(self.network(batch[0]), batch[1])
+        return F.cross_entropy(split_outputs(self.network(batch[0]))[0], batch[1])
 
     def validation_step(self, batch, batch_idx):
         self.log("loss", F.cross_entropy(self.network(batch[0]), batch[1]))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import callbacks
-from tests.conftest import build_trick, tiny_classifier
+from tests.conftest import build_trick, tiny_classifier, tiny_network
 
 PAIRS = list(permutations(callbacks.__all__, 2))
 
@@ -19,13 +19,26 @@ REFUSED = {
     # smoothing replaces the cross-entropy, and what was added to it
     ("AttentionTransfer", "LabelSmoothing"): "list it before AttentionTransfer",
     ("KnowledgeDistillation", "LabelSmoothing"): "list it before KnowledgeDistillation",
+    # patch by patch, where patches are missing
+    ("TokenDistillation", "PatchDropout"): "PatchDropout takes the student's out",
+    ("PatchDropout", "TokenDistillation"): "PatchDropout takes the student's out",
+    ("TokenDistillation", "AttentionPatchDropout"): "AttentionPatchDropout takes the student's out",
+    ("AttentionPatchDropout", "TokenDistillation"): "AttentionPatchDropout takes the student's out",
+    ("TokenDistillation", "LabelSmoothing"): "list it before TokenDistillation",
+    ("TokenLabeling", "LabelSmoothing"): "list it before TokenLabeling",
+    ("TokenRatio", "LabelSmoothing"): "list it before TokenRatio",
+    # and so does token labeling
+    ("AttentionTransfer", "TokenLabeling"): "list it before AttentionTransfer",
+    ("KnowledgeDistillation", "TokenLabeling"): "list it before KnowledgeDistillation",
+    ("TokenDistillation", "TokenLabeling"): "list it before TokenDistillation",
+    ("TokenRatio", "TokenLabeling"): "list it before TokenRatio",
 }
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="+".join)
 def test_two_tricks(pair, tiny_data, trainer):
     torch.manual_seed(0)
-    model = tiny_classifier()
+    model = tiny_classifier(network=tiny_network(*pair))
     tricks = [build_trick(name) for name in pair]
     run = trainer(callbacks=tricks, max_epochs=1, limit_train_batches=2, limit_val_batches=1)
     if pair in REFUSED:

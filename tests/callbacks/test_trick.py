@@ -95,3 +95,8 @@ def test_only_one_of_a_kind():
     refuse_second(one, [one, MixUp()], Example, "both do it")
     with pytest.raises(ValueError, match="Example and Example both do it: take one of them out"):
         refuse_second(one, [one, two], Example, "both do it")
+
+
+def test_stages_of_a_network_that_keeps_them_under_that_name():
+    model = zoo.RegNet("X-200MF", num_classes=2, image_size=32)  # its `stages` are modules with timm's keys
+    assert needs_stages(Example(), model, None) == ["stage1", "stage2", "stage3", "stage4"]

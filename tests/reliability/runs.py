@@ -18,12 +18,12 @@ from torch.nn.functional import one_hot
 import callbacks
 import zoo
 from datamodules import Digits
-from tests.conftest import build_trick, tiny_classifier
+from tests.conftest import TinyTransformer, build_trick, tiny_classifier
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
-# cannot join all others: CosineDecay sets the learning rate, Kaiming draws the weights
-LEFT_OUT = {"StepDecay", "Xavier"}
+# cannot join all others: CosineDecay sets the learning rate, Kaiming draws the weights, PatchDropout takes patches out
+LEFT_OUT = {"StepDecay", "TokenDistillation", "Xavier"}
 ALL = sorted(set(callbacks.__all__) - LEFT_OUT)
 LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
 
@@ -65,7 +65,7 @@ def scheduled() -> list[L.Callback]:
 
 def model() -> zoo.Classifier:
     torch.manual_seed(0)
-    return tiny_classifier(optimizer="momentum", lr=0.05)
+    return tiny_classifier(network=TinyTransformer, optimizer="momentum", lr=0.05)
 
 
 def data(workers: int = 0, **options) -> Digits:

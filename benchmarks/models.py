@@ -1,0 +1,142 @@
+"""Training and inference of each family against the same network of timm or torchvision.
+
+Command:  python benchmarks/models.py
+Measures: process time, one thread, float32, of images of 224 pixels (299 for Inception and Xception): a forward pass in
+          eval mode without gradients, and forward and backward of the cross-entropy in training mode. The two networks
+          have the same weights and take turns, round by round; the ratio is the twin's least time by ours, so above 1
+          ours is faster. Also RepVGG-A0 and ResNet-50-B, fused against unfused.
+"""
+
+import argparse
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+
+import timm
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+import zoo
+from recipes import _results
+from zoo._base import split_outputs
+
+TARGET = 0.97
+# The row of each family that its twin has and that is cheapest: family -> (row, images in inference, in training).
+ROWS = {
+    "AlexNet": ("owt", 16, 16),
+    "ConvNeXt": ("T", 2, 2),
+    "DenseNet": ("121", 4, 2),
+    "GoogLeNet": ("BN", 8, 4),
+    "InceptionResNetV2": ("v2", 1, 2),
+    "InceptionV3": ("v3", 2, 2),
+    "InceptionV4": ("v4", 1, 2),
+    "MobileNetV1": ("1.0", 8, 4),
+    "MobileNetV2": ("1.0", 8, 4),
+    "MobileNetV3": ("small", 16, 8),
+    "PreActResNet": ("18", 4, 4),
+    "RegNet": ("X-200MF", 16, 8),
+    "RepVGG": ("A0", 8, 4),
+    "ResNeXt": ("50-32x4d", 2, 2),
+    "ResNet": ("18", 8, 4),
+    "SENet": ("18", 8, 4),
+    "ShuffleNetV2": ("0.5x", 16, 16),
+    "VGG": ("11-BN", 2, 2),
+    "WideResNet": ("50-2", 1, 2),
+    "Xception": ("ImageNet", 2, 2),
+}
+
+
+def infer(network: nn.Module, images: Tensor) -> None:
+    with torch.inference_mode():
+        network(images)
+
+
+def train(network: nn.Module, images: Tensor) -> None:
+    outputs, _ = split_outputs(network(images))
+    F.cross_entropy(outputs, torch.zeros(len(images), dtype=torch.long)).backward()
+    network.zero_grad()
+
+
+def least(run: Callable[[nn.Module, Tensor], None], networks: list[nn.Module], images: Tensor, rounds: int) -> list:
+    """The least seconds of each network; the first call of each is not timed."""
+    seconds = [[] for _ in networks]
+    for i in range(rounds + 1):
+        for k in range(len(networks)) if i % 2 else reversed(range(len(networks))):
+            start = time.process_time()
+            run(networks[k], images)
+            if i:
+                seconds[k].append(time.process_time() - start)
+    return [min(times) for times in seconds]
+
+
+def pair(family: str) -> tuple[nn.Module, nn.Module, str]:
+    """Ours, the twin with the same weights, and what the twin is."""
+    model, row = getattr(zoo, family), ROWS[family][0]
+    torch.manual_seed(0)
+    if row in model.torchvision_names:
+        name = model.torchvision_names[row]
+        options = {"aux_logits": True, "init_weights": True} if family in ("GoogLeNet", "InceptionV3") else {}
+        twin, source = torchvision.models.get_model(name, weights=None, **options), f"torchvision {name}"
+    else:
+        name = model.timm_names[row]
+        twin, source = timm.create_model(name), f"timm {name}"
+    return model(row), twin, source
+
+
+def against_twins(families: list[str], rounds: int) -> dict[str, float]:
+    metrics = {}
+    for family in families:
+        ours, twin, source = pair(family)
+        row, *counts = ROWS[family]
+        for what, run, count in zip(("inference", "training"), (infer, train), counts, strict=True):
+            for network in (ours, twin):
+                network.train(what == "training")
+            images = torch.randn(count, 3, ours.image_size, ours.image_size)
+            mine, theirs = least(run, [ours, twin], images, rounds)
+            metrics[f"{family} {row} {what}"] = theirs / mine
+            print(f"{family:18}{row:9}{what:10}{count / mine:8.1f} images/s  {source} {count / theirs:8.1f}  "
+                  f"ratio {theirs / mine:.3f}", flush=True)  # fmt: skip
+    return metrics
+
+
+def fused(rounds: int) -> dict[str, float]:
+    """Unfused seconds by fused ones."""
+    metrics, images = {}, torch.randn(4, 3, 224, 224)
+    for name, model, fuse in (
+        ("RepVGG A0", zoo.RepVGG("A0"), zoo.RepVGG.reparameterize),
+        ("ResNet 50-B", zoo.ResNet("50-B"), zoo.fuse),
+    ):
+        model.eval()
+        twin = type(model)(model.hparams.variant).eval()
+        twin.load_state_dict(model.state_dict())
+        quick, slow = least(infer, [fuse(twin), model], images, rounds)
+        metrics[f"{name} fused"] = slow / quick
+        print(
+            f"{name:18} fused {4 / quick:8.1f} images/s  unfused {4 / slow:8.1f}  ratio {slow / quick:.3f}", flush=True
+        )
+    return metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=10, help="times that each network runs (default 10)")
+    parser.add_argument(
+        "--families", nargs="*", default=list(ROWS), choices=ROWS, metavar="FAMILY", help="default: all"
+    )
+    arguments = vars(parser.parse_args())
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    metrics = fused(arguments["rounds"]) | against_twins(arguments["families"], arguments["rounds"])
+    slow = [name for name, ratio in metrics.items() if ratio < TARGET]
+    print(f"median {statistics.median(metrics.values()):.3f}; below {TARGET}: {', '.join(slow) or 'none'}")
+    record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
+    if arguments["families"] == list(ROWS):
+        _results.append("models", record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""Token distillation: a ViT with fewer tokens stays near the dense one, logits by logits and patch by patch.
+
+Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
+          NeurIPS 2021) https://arxiv.org/abs/2106.02034, equations 13, 14 and 16
+Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `losses.py`, with `mse_token`)
+Equation: L' = L + a KL(softmax(v) || softmax(z)) + b sum_ni D_ni mean_d (t_nid - t'_nid)^2 / sum_ni D_ni,
+          z student, v teacher, t and t' their patches after the last norm, D the student's last decisions, or all 1
+Shapes:   logits z, v (N, K), tokens t, t' (N, L, D), D (N, L) -> scalar
+Defaults: a = b = .5 (section 4); the teacher is the dense network from which the student starts
+Differs:  follows the code, not the text: the mean over channels (equation 13: the sum, D times as much) and KL from the
+          teacher to the student (equation 14: from the student). Where nothing is kept, the token's term is 0.
+"""
+
+from pathlib import Path
+
+import lightning as L
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._tokens import prefix_of, vit_in
+from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks.distillation._teacher import Teacher
+from callbacks.distillation.knowledge import soft_loss
+from zoo import Step
+from zoo._base import classes_of
+
+
+def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:
+    """The term of the tokens without b. t, theirs (N, L, D); kept (N, L), 0 or 1, None: all -> scalar."""
+    distances = (t.float() - theirs.float()).square().mean(-1)
+    if kept is None:
+        return distances.mean()
+    return (distances * kept).sum() / kept.sum().clamp(min=1)
+
+
+class TokenDistillation(Trick):
+    """Adds the distance from a dense ViT to the loss. For a `DynamicViT`, beside `TokenRatio`.
+
+    Args:
+        teacher: a trained ViT of the student's width and patches, or the path of a zoo model's checkpoint. Stays out of
+            checkpoints.
+        logits: a, weight of the teacher's probabilities, >= 0, or a `Schedule`.
+        tokens: b, weight of the teacher's tokens, >= 0, or a `Schedule`.
+        normalization: (mean, std) that the teacher was trained with, if the data has others.
+
+    Raises:
+        ValueError: for a weight out of its range, a teacher of other classes or tokens, or beside a trick that takes
+            patches out of the student.
+        TypeError: for a LightningModule that does not call `on_loss`, a student that does not give its tokens, or a
+            teacher that is no ViT; says what to add.
+    """
+
+    def __init__(
+        self,
+        teacher: nn.Module | str | Path,
+        logits: Rate = 0.5,
+        tokens: Rate = 0.5,
+        normalization: tuple | None = None,
+    ):
+        for name, weight in (("logits", logits), ("tokens", tokens)):
+            for value in rate_values(weight):
+                needs_range(self, name, value, 0, float("inf"))
+        self.teacher, self.logits, self.tokens, self.normalization = teacher, logits, tokens, normalization
+        self._teacher = Teacher(teacher, normalization)
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        vit_in(self, self._teacher.network, "compares a ViT's patches")
+        dropping = [type(c).__name__ for c in trainer.callbacks if getattr(c, "drops_patches", False)]
+        if dropping:
+            raise ValueError(
+                f"TokenDistillation compares patch by patch, and {dropping[0]} takes the student's out: "
+                "KnowledgeDistillation instead, or take one of them out"
+            )
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._teacher.join(trainer, model, classes_of(model))
+        vit, self._seen = vit_in(self, self._teacher.network, "compares a ViT's patches"), {}
+        self._prefix = prefix_of(vit)
+        self._hook = vit.norm.register_forward_hook(lambda m, inputs, output: self._seen.update(tokens=output))
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        if "tokens" not in step.extras:
+            raise TypeError(
+                f"TokenDistillation: {type(model).__name__} does not give its patches: take DynamicViT, or give "
+                "extras['tokens'] (N, L, D) in training; KnowledgeDistillation compares logits alone"
+            )
+        v, t = self._teacher.logits(step), step.extras["tokens"]
+        theirs = self._seen.pop("tokens")[:, self._prefix :]
+        if t.shape != theirs.shape:
+            raise ValueError(f"the student's tokens are {tuple(t.shape)}, the teacher's {tuple(theirs.shape)}")
+        kept = step.extras["kept"][-1].detach() if "kept" in step.extras else None
+        a, b = rate_now(self.logits, model.trainer), rate_now(self.tokens, model.trainer)
+        step.loss = step.loss + a * soft_loss(step.logits, v, 1.0) + b * token_loss(t, theirs, kept)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if hasattr(self, "_hook"):
+            self._hook.remove()

@@ -1,0 +1,125 @@
+"""AttentionPatchDropout: each patch has an attention coefficient, which decides whether it is dropped.
+
+Paper:    none: an idea from this project's notes, between PatchDropout https://arxiv.org/abs/2208.07220, which drops at
+          random, and EViT https://arxiv.org/abs/2202.07800, which drops what the class token does not look at
+Code:     none
+Equation: a_i = 1/H sum_h softmax_i(q_class K^T / sqrt(d)), of one block, without gradient;  g_i Gumbel noise
+          the K = L - floor(rate L) patches with the largest +-log a_i / tau + g_i stay:  + drops "low", - drops "high";
+          tau -> infinity is PatchDropout; tau = 0 takes +-a_i alone
+Shapes:   tokens (N, P + L, D) -> (N, P + K, D) after that block, P the class and teacher's tokens
+Defaults: ours: rate .25; after the third block, where DynamicViT and EViT begin; drop "high": the network learns from
+          what it would have overlooked (as ADL and FocusedDropout do in CNNs); tau 1: in proportion to 1 / a
+Differs:  nothing to differ from. Training only, in all four modes; for a network that is smaller in evaluation too, EViT
+          is drop="low", tau=0 with its other patches fused. Nothing is scaled: attention's weights sum to 1 again.
+"""
+
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from callbacks._tokens import prefix_of, vit_in
+from callbacks._trick import Trick, needs_range
+from callbacks.dropout.patch_dropout import Share, share_now, share_values
+from zoo._base import known
+from zoo.dynamic_vit import take
+from zoo.vit import attention
+
+Drop = Literal["high", "low"]
+
+
+def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Tensor:
+    """Which patches stay.
+
+    Args:
+        scores: a (N, L), > 0.
+        u: uniform draws (N, L) in [0, 1), the noise g = -log(-log u).
+        count: K, how many stay.
+        drop: "high" or "low", which scores make a patch go.
+        tau: temperature; 0: no noise, inf: noise alone.
+
+    Returns:
+        Indices (N, K), rising.
+    """
+    sign = 1 if drop == "low" else -1
+    if tau == 0:
+        keys = sign * scores
+    else:
+        keys = sign * scores.clamp(min=1e-30).log() / tau - (-u.log()).log()
+    return keys.topk(count, 1).indices.sort(1).values
+
+
+def class_attention(qkv: Tensor, attn: nn.Module, prefix: int) -> Tensor:
+    """a: what the class token's query sees of the patches. qkv (N, P + L, 3 D) -> (N, L), float32, without gradient."""
+    heads = getattr(attn, "heads", getattr(attn, "num_heads", None))
+    q, k, _ = qkv.detach().float().unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+    norm_q, norm_k = getattr(attn, "q_norm", nn.Identity()), getattr(attn, "k_norm", nn.Identity())
+    q, k = norm_q(q[:, :, :1]), norm_k(k)
+    return attention(q, k, k)[1][:, :, 0, prefix:].mean(1)
+
+
+class AttentionPatchDropout(Trick):
+    """Takes patches out of each training image after one block, as its class token looks at them.
+
+    In evaluation all stay.
+
+    Args:
+        rate: share of the patches that goes, in [0, 1), or a `Schedule`; a pair: uniform between them, drawn for each
+            batch.
+        where: after which block, from 1 on.
+        drop: "high" or "low": the patches that are looked at most, or least.
+        tau: temperature of the draw, >= 0; 0: no draw; `float("inf")`: attention does not matter.
+
+    Raises:
+        ValueError: for an argument out of its range, or a block that is not there.
+        TypeError: for a network without class token, whose maps or windows are of a fixed size, or that drops patches
+            by attention itself.
+    """
+
+    drops_patches = True
+
+    def __init__(self, rate: Share = 0.25, where: int = 3, drop: Drop = "high", tau: float = 1.0):
+        if not all(0 <= value < 1 for value in share_values(rate)) or rate == 0:
+            raise ValueError(
+                f"AttentionPatchDropout: rate must be in (0, 1), a schedule or a pair in [0, 1), got {rate}"
+            )
+        needs_range(self, "tau", tau, 0, float("inf"))
+        self.rate, self.where, self.tau = rate, where, tau
+        self.drop = known(drop, get_args(Drop), "AttentionPatchDropout")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        vit = vit_in(self, model, "shortens a sequence of patches")
+        if hasattr(vit, "keep"):
+            raise TypeError(f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it")
+        if not prefix_of(vit):
+            raise TypeError(f"AttentionPatchDropout asks the class token, and {type(vit).__name__} has none")
+        if not 1 <= self.where <= len(vit.blocks):
+            raise ValueError(f"AttentionPatchDropout: where={self.where}, but there are blocks 1 to {len(vit.blocks)}")
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        vit = vit_in(self, model, "shortens a sequence of patches")
+        block, prefix, seen = vit.blocks[self.where - 1], prefix_of(vit), {}
+
+        def look(layer: nn.Module, inputs: tuple, qkv: Tensor) -> None:
+            if layer.training:
+                seen["qkv"] = qkv
+
+        def leave(block: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
+            if not block.training:
+                return tokens
+            scores = class_attention(seen.pop("qkv"), block.attn, prefix)
+            count = max(1, scores.shape[1] - int(scores.shape[1] * self._now))
+            return take(tokens, choose(scores, torch.rand_like(scores), count, self.drop, self.tau), prefix)
+
+        self._hooks = [block.attn.qkv.register_forward_hook(look), block.register_forward_hook(leave)]
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._now = share_now(self.rate, trainer)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        for hook in getattr(self, "_hooks", ()):
+            hook.remove()

@@ -1,0 +1,97 @@
+"""DropHead: whole heads of attention are dropped, at a rate that falls and rises again.
+
+Paper:    Scheduled DropHead: A Regularization Method for Transformer Models (Zhou, Ge, Xu, Wei, Zhou; Findings of EMNLP
+          2020) https://arxiv.org/abs/2004.13342
+Code:     https://github.com/Kirill-Kravtsov/drophead-pytorch at 70dcd74 (a port, not the authors')
+Equation: o_h' = xi_h o_h H / sum_h xi_h,  xi_h ~ Bernoulli(1 - p), for each example and layer;  o_h a head's output
+          before the output projection.  p falls from its start to 0 over the warm-up, then rises to its end
+Shapes:   heads (N, H, L, d) -> same
+Defaults: p = .2 at both ends, 0 after a fifth of the run: ours, the paper's values for images are unknown
+Differs:  at least one head stays, drawn evenly; the port gives 0 / 0 where all go, which for DeiT-Ti's three heads at
+          p = .2 is one example in 125. In Swin each window has draws of its own: the paper has text alone.
+"""
+
+import lightning as L
+import timm
+import torch
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, Schedule, VShape, rate_now, rate_values
+from callbacks._trick import Trick, needs_range
+from zoo.vit import Attention
+
+DEFAULT = VShape(0.2, 0.2)
+ATTENTION = (Attention, timm.layers.Attention)
+
+
+def head_scales(u: Tensor, p: float) -> Tensor:
+    """What each head's output is multiplied by: 0 or H / sum xi.
+
+    Args:
+        u: (N, H), uniform draws in [0, 1). A head stays where u >= p; the one of the largest u always.
+        p: the probability to be dropped, in [0, 1].
+    """
+    kept = (u >= p) | (u == u.amax(1, keepdim=True))
+    return kept * (u.shape[1] / kept.sum(1, keepdim=True))
+
+
+class DropHead(Trick):
+    """Drops heads in every layer of attention, in training: of ViT, DeiT, Swin and what builds on them; of timm's ViTs.
+
+    Args:
+        p: probability that a head is dropped, in [0, 1], or a `Schedule`; the paper's is `VShape`.
+
+    Raises:
+        ValueError: for a probability out of its range.
+        TypeError: for a network without such attention.
+    """
+
+    def __init__(self, p: Rate = DEFAULT):
+        for value in rate_values(p):
+            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
+        self.p = p
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if not any(isinstance(module, ATTENTION) for module in model.modules()):
+            network = getattr(model, "network", model)
+            raise TypeError(
+                f"DropHead drops heads of attention, and {type(network).__name__} has none that it knows: it works on "
+                "ViT, DeiT and Swin, and on timm's `vit_*` and `deit_*` in zoo.Classifier(...)"
+            )
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        ours = [module.heads_out for module in model.modules() if isinstance(module, Attention)]
+        timms = [module for module in model.modules() if isinstance(module, timm.layers.Attention)]
+        self._hooks = [heads_out.register_forward_hook(self._drop) for heads_out in ours]
+        self._hooks += [attn.proj.register_forward_pre_hook(self._drop_joined(attn.num_heads)) for attn in timms]
+
+    def _scales(self, n: int, heads: int, device: torch.device) -> Tensor:
+        return head_scales(torch.rand(n, heads, device=device), self._now)
+
+    def _drop(self, heads_out: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
+        """Ours, (N, H, L, d)."""
+        if not heads_out.training:
+            return y
+        return y * self._scales(y.shape[0], y.shape[1], y.device)[:, :, None, None].to(y.dtype)
+
+    def _drop_joined(self, heads: int):
+        """timm's, before the output projection: (N, L, H d)."""
+
+        def drop(proj: nn.Module, inputs: tuple) -> tuple:
+            if not proj.training:
+                return inputs
+            y = inputs[0].unflatten(-1, (heads, -1))
+            scales = self._scales(y.shape[0], heads, y.device)[:, None, :, None].to(y.dtype)
+            return ((y * scales).flatten(2), *inputs[1:])
+
+        return drop
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._now = rate_now(self.p, trainer)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        for hook in getattr(self, "_hooks", ()):
+            hook.remove()

@@ -1,0 +1,60 @@
+"""Token ratio: holds the share of patches that a DynamicViT keeps at its targets.
+
+Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
+          NeurIPS 2021) https://arxiv.org/abs/2106.02034, equation 15
+Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `losses.py`)
+Equation: L' = L + lambda / S sum_s mean_n (rho_s - 1/L sum_i D_ni^s)^2
+Shapes:   decisions D^s (N, L) of S predictors, targets rho_s -> scalar
+Defaults: lambda = 2 (section 4; the authors' README: 5 for DeiT-B); rho_s = keep^s, the model's `ratios`
+Differs:  nothing. Decisions are drawn, so the term ends near sum_s rho_s (1 - rho_s) / (L S), not at 0.
+"""
+
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
+from callbacks._trick import Trick, needs_on_loss, needs_range
+from zoo import Step
+
+
+def ratio_loss(kept: Sequence[Tensor], ratios: Sequence[float]) -> Tensor:
+    """The term without lambda. `kept`: S decisions (N, L); `ratios`: S targets -> scalar."""
+    shares = torch.stack([D.float().mean(1) for D in kept])
+    return (shares - shares.new_tensor(ratios)[:, None]).square().mean()
+
+
+class TokenRatio(Trick):
+    """Adds to the loss what the predictors of a `DynamicViT` keep too much or too little.
+
+    Args:
+        weight: lambda, > 0, or a `Schedule`.
+
+    Raises:
+        ValueError: for a weight out of its range.
+        TypeError: for a LightningModule that does not call `on_loss`, or without decisions; says what to add.
+    """
+
+    def __init__(self, weight: Rate = 2.0):
+        for value in rate_values(weight):
+            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
+        self.weight = weight
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        deciding = [module for module in model.modules() if hasattr(module, "ratios")]
+        if not deciding:
+            raise TypeError(
+                f"TokenRatio needs a network that decides which patches it keeps; {type(model).__name__} does not: "
+                "take DynamicViT, or give `ratios` (targets) and, in training, extras['kept'] (decisions (N, L))"
+            )
+        self._network = deciding[0]
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        term = ratio_loss(step.extras["kept"], self._network.ratios)
+        step.loss = step.loss + rate_now(self.weight, model.trainer) * term
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._network = None

@@ -1,0 +1,59 @@
+"""Batch renormalisation: a batch norm that trains on nearly the numbers that it is evaluated with.
+
+    y = (x - mean_B) / sigma_B * r + d,  r = clip(sigma_B / sigma, 1 / r_max, r_max),
+    d = clip((mean_B - mean) / sigma, -d_max, d_max);  no gradient through r and d
+
+Paper: https://arxiv.org/abs/1702.03275, Algorithm 1 and section 4: r_max 1 and d_max 0, which is batch norm, for 5000
+steps; then r_max rises linearly to 3 at step 40,000, d_max to 5 at step 25,000; the averages move by 0.01 a step.
+"""
+
+import torch
+from torch import Tensor, nn
+
+R_MAX, R_END = 3.0, 8.0  # the largest r_max, and where it is reached, in warm-ups (5000 steps: 40,000)
+D_MAX, D_END = 5.0, 5.0
+
+
+class BatchRenorm2d(nn.BatchNorm2d):
+    """Shapes: (N, C, H, W) -> (N, C, H, W). In eval mode, and in its keys, a batch norm.
+
+    Args:
+        num_features: C.
+        eps: as in a batch norm.
+        momentum: share of the batch in the averages at each step.
+        affine: whether gamma and beta are learned.
+        warmup: training passes as a batch norm before r and d come in.
+    """
+
+    def __init__(
+        self, num_features: int, eps: float = 1e-5, momentum: float = 0.01, affine: bool = True, warmup: int = 5000
+    ):
+        super().__init__(num_features, eps, momentum, affine)
+        self.warmup = warmup
+
+    def limits(self) -> tuple[Tensor, Tensor]:
+        """r_max and d_max after the training passes so far, as tensors: reading them would wait for the device."""
+        after = self.num_batches_tracked.float() / self.warmup - 1  # in warm-ups
+        r_max = 1 + (R_MAX - 1) * (after / (R_END - 1)).clamp(0, 1)
+        return r_max, D_MAX * (after / (D_END - 1)).clamp(0, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        numbers = x.float()  # statistics of bf16 numbers in float32
+        var, mean = torch.var_mean(numbers, (0, 2, 3), correction=0)
+        sigma, sigma_all = (var + self.eps).sqrt(), (self.running_var + self.eps).sqrt()
+        r_max, d_max = self.limits()
+        with torch.no_grad():
+            r = (sigma / sigma_all).clamp(1 / r_max, r_max)
+            d = ((mean - self.running_mean) / sigma_all).clamp(-d_max, d_max)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(var, self.momentum)
+            self.num_batches_tracked += 1
+        gain, shift = r / sigma, d - mean * r / sigma
+        if self.affine:
+            gain, shift = gain * self.weight, shift * self.weight + self.bias
+        return (numbers * gain[:, None, None] + shift[:, None, None]).to(x.dtype)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, warmup={self.warmup}"

@@ -1,0 +1,80 @@
+"""Activation: another nonlinearity in the place of a network's own, by name.
+
+Paper:    sigmoid, tanh: Efficient BackProp (LeCun et al. 1998) https://doi.org/10.1007/3-540-49430-8_2;
+          relu: https://proceedings.mlr.press/v15/glorot11a.html; relu6: https://arxiv.org/abs/1704.04861;
+          leaky_relu: Rectifier Nonlinearities Improve Neural Network Acoustic Models (Maas et al. 2013);
+          prelu: https://arxiv.org/abs/1502.01852; elu: https://arxiv.org/abs/1511.07289;
+          selu: https://arxiv.org/abs/1706.02515; gelu: https://arxiv.org/abs/1606.08415;
+          silu, swish: https://arxiv.org/abs/1710.05941; hard_swish: https://arxiv.org/abs/1905.02244;
+          mish: https://arxiv.org/abs/1908.08681
+Code:     torch.nn
+Equation: sigmoid 1 / (1 + e^-x);  tanh;  relu max(0, x);  relu6 min(relu, 6);  leaky_relu max(x, 0.01x);
+          prelu max(0, x) + a min(0, x), a learned from 0.25;  elu x or e^x - 1 below 0;  selu 1.0507 x, or
+          1.7581 (e^x - 1) below 0;  gelu x Phi(x);  silu = swish x sigmoid(x);  hard_swish x relu6(x + 3) / 6;
+          mish x tanh(ln(1 + e^x))
+Shapes:   any, unchanged; prelu adds one number a module
+Defaults: "gelu"; constants as in the papers
+Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which are gates; a function that is called
+          inside a `forward` stays. A module that a block runs more than once keeps one slope for all (prelu: the
+          paper's channel-shared form). selu comes without its initialisation and alpha dropout.
+"""
+
+import lightning as L
+from torch import nn
+
+from callbacks._trick import Trick, refuse_second
+from zoo._base import known
+from zoo._surgery import operate, operation, replace
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "sigmoid": nn.Sigmoid,
+    "tanh": nn.Tanh,
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky_relu": nn.LeakyReLU,
+    "prelu": nn.PReLU,
+    "elu": nn.ELU,
+    "selu": nn.SELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "swish": nn.SiLU,
+    "hard_swish": nn.Hardswish,
+    "mish": nn.Mish,
+}
+CHANGED = tuple(kind for name, kind in ACTIVATIONS.items() if name != "sigmoid")
+
+
+@operation("Activation")
+def swap_activations(network: nn.Module, kind: str) -> None:
+    """Puts the activation in the place of every other, in place. Raises TypeError for a network without any."""
+    found = [(path, m) for path, m in network.named_modules(remove_duplicate=False) if isinstance(m, CHANGED)]
+    if not found:
+        raise TypeError(
+            f"{type(network).__name__} has no activation modules to change (torch.relu inside a forward cannot be): "
+            "take Activation out, or give the network nn.ReLU() modules"
+        )
+    device = next((p.device for p in network.parameters()), None)
+    new = {id(old): ACTIVATIONS[kind]().to(device).train(old.training) for _, old in found}
+    for path, old in found:
+        replace(network, path, new[id(old)])  # what was shared stays shared
+
+
+class Activation(Trick):
+    """Swaps the activations before training. Checkpoints remember it: `zoo.load` gives the changed network.
+
+    Args:
+        kind: "sigmoid" "tanh" "relu" "relu6" "leaky_relu" "prelu" "elu" "selu" "gelu" "silu" "swish" "hard_swish"
+            "mish".
+
+    Raises:
+        TypeError: for a network without activation modules.
+        ValueError: for another kind, or a second Activation.
+    """
+
+    def __init__(self, kind: str = "gelu"):
+        self.kind = known(kind, ACTIVATIONS, "Activation")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks, Activation, "both choose the activations")
+        if stage == "fit":
+            operate(model, "Activation", kind=self.kind)

@@ -1,0 +1,117 @@
+"""Spatial pyramid pooling: the head reads the largest activations of 4 x 4, 2 x 2 and 1 x 1 parts of the last map.
+
+Paper:    Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition (He, Zhang, Ren, Sun; ECCV 2014)
+          https://arxiv.org/abs/1406.4729, sections 2.2 and 3.1
+Code:     https://github.com/ShaoqingRen/SPP_net (the authors', Caffe)
+Equation: bin (i, j) of level n is the maximum over rows floor(iH/n) to ceil((i+1)H/n) and columns likewise;
+          the bins of all levels, one after the other, are what the linear layer reads
+Shapes:   (N, C, H, W) -> (N, C sum n^2); the linear layer that follows from (N, C) or (N, C s^2) to that width
+Defaults: levels 4, 2, 1, the paper's 21 bins for CIFAR-sized last maps; its ImageNet pyramids are 6, 3, 2, 1 (50 bins)
+          and 4, 3, 2, 1 (30 bins)
+Differs:  The paper swaps the last max pooling before hidden layers; here the head's adaptive pooling is swapped,
+          whatever follows. The widened layer is drawn anew, as torch draws linear layers. A level that is larger than
+          the map repeats its activations.
+"""
+
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from callbacks._trick import Trick, refuse_second
+from zoo._surgery import operate, operation, replace
+
+
+def pyramid(x: Tensor, levels: Sequence[int]) -> Tensor:
+    """Maps (N, C, H, W) -> (N, C sum n^2), level after level."""
+    return torch.cat([F.adaptive_max_pool2d(x, n).flatten(1) for n in levels], 1)
+
+
+class PyramidPool2d(nn.Module):
+    """`pyramid` as a layer."""
+
+    def __init__(self, levels: Sequence[int]):
+        super().__init__()
+        self.levels = tuple(levels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pyramid(x, self.levels)
+
+    def extra_repr(self) -> str:
+        return f"levels={self.levels}"
+
+
+@operation("SpatialPyramidPooling")
+def widen_head(network: nn.Module, levels: Sequence[int], image_size: int) -> None:
+    """Swaps the head's pooling and the linear layer that reads it, in place.
+
+    Raises:
+        TypeError: for a network whose last adaptive pooling is no module, or is not read by a linear layer.
+    """
+    pool, linear, channels = _head(network, image_size)
+    old, width = network.get_submodule(linear), channels * sum(n * n for n in levels)
+    new = nn.Linear(width, old.out_features, old.bias is not None, old.weight.device, old.weight.dtype)
+    replace(network, pool, PyramidPool2d(levels).train(old.training))
+    replace(network, linear, new.train(old.training))
+
+
+def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
+    """Paths of the last adaptive pooling and of the linear layer that reads it, and the channels between."""
+    seen: list[tuple[str, tuple[int, ...]]] = []
+    kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear)
+    hooks = [
+        m.register_forward_hook(lambda m, inputs, out, path=path: seen.append((path, tuple(inputs[0].shape))))
+        for path, m in network.named_modules()
+        if isinstance(m, kinds)
+    ]
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    state = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    training = [m for m in network.modules() if m.training]
+    try:
+        with torch.no_grad():
+            images = torch.empty(1, 3, image_size, image_size, device="meta")
+            functional_call(network.eval(), state, images, tie_weights=False)
+    finally:
+        for m in training:
+            m.training = True
+        for hook in hooks:
+            hook.remove()
+    pools = [i for i, (path, _) in enumerate(seen) if not isinstance(network.get_submodule(path), nn.Linear)]
+    after = seen[pools[-1] + 1 :] if pools else []
+    if not after or len(seen[pools[-1]][1]) != 4 or after[0][1][-1] % seen[pools[-1]][1][1]:
+        raise TypeError(
+            f"{type(network).__name__} has no nn.AdaptiveAvgPool2d before its last linear layers (a mean inside a "
+            "forward cannot be changed): take SpatialPyramidPooling out"
+        )
+    return seen[pools[-1]][0], after[0][0], seen[pools[-1]][1][1]
+
+
+class SpatialPyramidPooling(Trick):
+    """Swaps the head before training. Checkpoints remember it: `zoo.load` gives the changed network.
+
+    Args:
+        levels: n of each level of n x n bins.
+        image_size: side of the images in pixels, where the model does not know it.
+
+    Raises:
+        TypeError: for a network whose head does not pool with a module, or has no linear layer after it.
+        ValueError: for levels below 1, or a second SpatialPyramidPooling.
+    """
+
+    def __init__(self, levels: tuple[int, ...] = (4, 2, 1), image_size: int = 224):
+        self.levels, self.image_size = tuple(levels), image_size
+        if not self.levels or min(self.levels) < 1:
+            raise ValueError(f"SpatialPyramidPooling: levels must be one or more numbers from 1 on, not {levels}")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks, SpatialPyramidPooling, "both choose the head's pooling")
+        if stage != "fit":
+            return
+        size = getattr(model, "image_size", None) or self.image_size
+        changed = operate(model, "SpatialPyramidPooling", levels=list(self.levels), image_size=size)
+        if changed and not getattr(model, "fresh", True):
+            rank_zero_info("SpatialPyramidPooling: the layer after the pooling starts afresh")

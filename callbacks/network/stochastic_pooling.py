@@ -1,0 +1,102 @@
+"""Stochastic pooling: a window gives one of its activations, drawn in proportion to their sizes.
+
+Paper:    Stochastic Pooling for Regularization of Deep Convolutional Neural Networks (Zeiler, Fergus; ICLR 2013)
+          https://arxiv.org/abs/1301.3557, eq. 4 to 6
+Code:     none published
+Equation: p_i = a_i / sum_k a_k;  training: s = a_l with l drawn from p;  evaluation: s = sum_i p_i a_i
+Shapes:   (N, C, H, W) -> (N, C, H', W'), as the max pooling whose window it takes over
+Defaults: none to choose
+Differs:  Negative activations, of which the paper's ReLUs leave none, have no chance; a window without positive ones
+          gives 0, and no gradient. Padding is 0 and so is never drawn.
+"""
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks._trick import Trick
+from zoo._surgery import operate, operation, replace
+
+
+def draw(windows: Tensor, exponential: Tensor) -> Tensor:
+    """One activation of each window, with probability a / sum a.
+
+    Args:
+        windows: (..., k), >= 0.
+        exponential: (..., k), draws of Exp(1): the largest a / e belongs to i with probability a_i / sum a.
+
+    Returns:
+        (...).
+    """
+    chosen = (windows.float() / exponential).argmax(-1, keepdim=True)
+    return windows.gather(-1, chosen).squeeze(-1)
+
+
+class StochasticPool2d(nn.Module):
+    """Takes the arguments of a max pooling, without dilation."""
+
+    def __init__(
+        self, kernel_size: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int], ceil_mode: bool
+    ):
+        super().__init__()
+        self.kernel_size, self.stride, self.padding, self.ceil_mode = kernel_size, stride, padding, ceil_mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.relu()
+        if not self.training:
+            pool = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
+            sums, squares = F.avg_pool2d(x, *pool), F.avg_pool2d(x * x, *pool)
+            return squares / sums.clamp_min(torch.finfo(x.dtype).tiny)
+        windows = self.windows(x)
+        return draw(windows, torch.empty_like(windows, dtype=torch.float32).exponential_().clamp_min_(1e-30))
+
+    def windows(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H', W', k)."""
+        (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, self.padding
+        below, right = (self._beyond(n, *v) for n, *v in zip(x.shape[2:], (kh, kw), (sh, sw), (ph, pw), strict=True))
+        x = F.pad(x, (pw, pw + right, ph, ph + below))
+        return x.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2)
+
+    def _beyond(self, n: int, kernel: int, stride: int, padding: int) -> int:
+        """Rows of zeros after the padding that the last window of `ceil_mode` needs; it starts inside, as torch's."""
+        if not self.ceil_mode:
+            return 0
+        starts = -(-(n + 2 * padding - kernel) // stride)
+        starts -= starts * stride >= n + padding
+        return max(starts * stride + kernel - n - 2 * padding, 0)
+
+    def extra_repr(self) -> str:
+        return f"{self.kernel_size}, stride={self.stride}, padding={self.padding}, ceil_mode={self.ceil_mode}"
+
+
+@operation("StochasticPooling")
+def swap_max_pools(network: nn.Module) -> None:
+    """Puts stochastic pooling where max pooling was, in place. Raises TypeError for a network without any."""
+    found = [(p, m) for p, m in network.named_modules(remove_duplicate=False) if isinstance(m, nn.MaxPool2d)]
+    if not found:
+        raise TypeError(f"{type(network).__name__} has no nn.MaxPool2d to change: take StochasticPooling out")
+    if any(_pair(m.dilation) != (1, 1) for _, m in found):
+        raise TypeError(f"{type(network).__name__} has a dilated max pooling, which StochasticPooling cannot change")
+    for path, old in found:
+        sizes = (_pair(v) for v in (old.kernel_size, old.stride, old.padding))
+        replace(network, path, StochasticPool2d(*sizes, old.ceil_mode).train(old.training))
+
+
+def _pair(v: int | tuple[int, int]) -> tuple[int, int]:
+    return (v, v) if isinstance(v, int) else tuple(v)
+
+
+class StochasticPooling(Trick):
+    """Swaps the max poolings before training. Checkpoints remember it: `zoo.load` gives the changed network.
+
+    Raises:
+        TypeError: for a network without max poolings that are modules.
+    """
+
+    def __init__(self):
+        pass
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            operate(model, "StochasticPooling")

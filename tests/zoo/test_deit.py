@@ -1,0 +1,90 @@
+import math
+from types import SimpleNamespace
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from callbacks import KnowledgeDistillation
+from callbacks.distillation.knowledge import hard_loss
+from zoo import DeiT, ResNet, Step
+from zoo._complexity import total_macs
+from zoo.deit import VARIANTS
+
+# At 224 px, 1000 classes: timm's, parameters and multiply-adds to the unit (the paper: 5M, 22M, 86M without the token).
+COUNTS = {"Ti": (5_910_800, 1.261), "S": (22_436_432, 4.624), "B": (87_338_192, 17.657)}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return DeiT("Ti", num_classes=10, image_size=32)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_counts(variant):
+    with torch.device("meta"):
+        model = DeiT(variant)
+    parameters, gmacs = COUNTS[variant]
+    assert sum(p.numel() for p in model.parameters()) == parameters
+    assert total_macs(model, 224) / 1e9 == pytest.approx(gmacs, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "variant", ["Ti", pytest.param("S", marks=pytest.mark.slow), pytest.param("B", marks=pytest.mark.slow)]
+)
+def test_logits_and_weights_equal_timms(variant):
+    name = DeiT.timm_names[variant]
+    theirs = timm.create_model(name if isinstance(name, str) else name[0], num_classes=10).eval()
+    for key, p in theirs.named_parameters():
+        nn.init.normal_(p, mean=float(p.ndim == 1 and key.endswith("weight")), std=0.05)
+    ours, images = DeiT(variant, num_classes=10), torch.randn(1, 3, 224, 224)
+    ours.load_state_dict(theirs.state_dict())
+    with torch.no_grad():
+        expected = theirs(images)
+        torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
+    assert expected.std() > 0.1
+
+
+def test_training_gives_both_heads_and_evaluation_their_mean(model):
+    images = torch.randn(2, 3, 32, 32)
+    nn.init.zeros_(model.head_dist.weight)
+    nn.init.constant_(model.head_dist.bias, 4.0)
+    for block in model.blocks:
+        block.drop_path.p = 0
+    logits, extras = model.train()(images)
+    torch.testing.assert_close(extras["distilled"], torch.full((2, 10), 4.0))
+    torch.testing.assert_close(model.eval()(images), (logits + 4) / 2)
+    assert logits.std() > 0
+
+
+def test_the_teachers_head_hears_the_teacher_alone(model):
+    """With all of the weight on the teacher, the class head has no gradient; with none of it, the other one."""
+    teacher = ResNet("20", num_classes=10, image_size=32).eval()
+    images, targets = torch.randn(4, 3, 32, 32), torch.arange(4)
+    v = teacher(images)
+    for kind in ("soft", "hard"):
+        trick = KnowledgeDistillation(teacher, weight=1.0, kind=kind)
+        step = step_of(model, images, targets)
+        trick._teacher.logits = lambda step: v
+        model.zero_grad()
+        trick.on_loss(holder(model), step)
+        step.loss.backward()
+        assert model.head_dist.weight.grad.any() and not model.head.weight.grad.any()
+
+
+def step_of(model, images, targets):
+    logits, extras = model.train()(images)
+    return Step(images, targets, logits, nn.functional.cross_entropy(logits, targets), extras)
+
+
+def holder(model):
+    """`rate_now` reads a number without asking its trainer."""
+    return SimpleNamespace(trainer=None)
+
+
+def test_hard_distillation_by_hand():
+    """CE against the teacher's decision: logits (0, log 3) and the teacher for the second: -log(3/4)."""
+    z, v = torch.tensor([[0.0, math.log(3)]]), torch.tensor([[1.0, 2.0]])
+    assert hard_loss(z, v).item() == pytest.approx(-math.log(3 / 4))

@@ -1,0 +1,77 @@
+"""DeiT: a ViT that learns from a teacher through a token of its own.
+
+Paper:    Training data-efficient image transformers & distillation through attention (Touvron, Cord, Douze, Massa,
+          Sablayrolles, Jegou; ICML 2021) https://arxiv.org/abs/2012.12877, section 4, Tables 1 and 9
+Code:     https://github.com/facebookresearch/deit at 7e160fe (the authors'); keys and function of timm 1.0
+          `deit_*_distilled_patch16_*`
+Block:    that of `vit.py`;  z_0 = [x_class; x_distill; x_p E] + E_pos;  two heads, one on each token's output. Training
+          gives both; evaluation their mean
+Shapes:   (N, 3, S, S) -> (N, 2 + (S/P)^2, D) -> (N, K), and in training a second (N, K) as `extras["distilled"]`
+Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) truncated (the authors' code)
+Differs:  evaluation takes the mean of the two heads' logits, as the authors' code and timm do; the paper adds their
+          softmaxes. Without a teacher trick the second head is not trained: `KnowledgeDistillation`, or `ViT` instead.
+          Up to 64 px, patches are an eighth of the image: not in the paper. Without distillation DeiT is `ViT`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from zoo.vit import VARIANTS as VIT
+from zoo.vit import ViT
+
+# Table 1: widths, blocks, heads, and patches of 16 px
+VARIANTS = {"Ti": VIT["Ti/16"], "S": VIT["S/16"], "B": VIT["B/16"]}
+
+
+class DeiT(ViT):
+    """`DeiT("S")` for ImageNet, `DeiT("Ti", num_classes=10, image_size=32)` for CIFAR-10, with patches of 4 px.
+
+    The stages are the four quarters of the blocks; their features are tokens (N, 2 + L, D), those of the
+    class and of the teacher first.
+
+    Args:
+        variant: a key of `VARIANTS`: "Ti" "S" "B".
+        num_classes: K.
+        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
+        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
+        drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant (says which there are) or an image size that patches do not fill.
+    """
+
+    timm_names = {
+        "Ti": "deit_tiny_distilled_patch16_224",
+        "S": "deit_small_distilled_patch16_224",
+        "B": ("deit_base_distilled_patch16_224", "deit_base_distilled_patch16_384"),
+    }
+    variants = VARIANTS
+    prefix = 2
+
+    def __init__(
+        self,
+        variant: str = "S",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        drop_path: float = 0.1,
+        **training,
+    ):
+        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
+        width = self.head.in_features
+        self.dist_token = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, 1, width), std=0.02))
+        self.head_dist = nn.Linear(width, num_classes)
+        self.initialise()
+        if weights is not None:
+            self.load_weights(weights)
+
+    def embed(self, x: Tensor) -> Tensor:
+        self.check_size(x)
+        tokens = (self.cls_token.expand(len(x), -1, -1), self.dist_token.expand(len(x), -1, -1), self.patch_embed(x))
+        return self.patch_drop(torch.cat(tokens, 1) + self.pos_embed)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        x = self.norm(self.blocks(self.embed(x)))
+        logits, distilled = self.head(x[:, 0]), self.head_dist(x[:, 1])
+        return (logits, {"distilled": distilled}) if self.training else (logits + distilled) / 2
