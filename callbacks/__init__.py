@@ -1,7 +1,7 @@
 """Training tricks as Lightning callbacks, one file a paper, in rooms named after what a trick changes.
 
-`data` the batch, `network` the network, `dropout` hidden features, `loss` the error term, `distillation` a teacher's word, `optimization` steps
-and weights. A leading underscore means machinery.
+`data` the batch, `network` the network, `dropout` hidden features, `loss` the error term, `distillation` a teacher's
+word, `optimization` steps and weights. A leading underscore means machinery.
 """
 
 from callbacks._schedule import Cosine, Linear, Schedule, Steps, VShape
@@ -16,10 +16,12 @@ from callbacks.data.ricap import RICAP
 from callbacks.diagnostics.shuffled_labels import ShuffledLabels
 from callbacks.distillation.attention import AttentionTransfer
 from callbacks.distillation.knowledge import KnowledgeDistillation
-from callbacks.distillation.tokens import TokenDistillation
+from callbacks.distillation.token import TokenDistillation
 from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout
 from callbacks.dropout.drop_head import DropHead
+from callbacks.dropout.gating_dropout import GatingDropout
 from callbacks.dropout.patch_dropout import PatchDropout
+from callbacks.loss.expert_balance import ExpertBalance
 from callbacks.loss.label_smoothing import LabelSmoothing
 from callbacks.loss.token_labeling import TokenLabeling
 from callbacks.loss.token_ratio import TokenRatio
@@ -48,6 +50,8 @@ __all__ = [
     "CutMix",
     "Cutout",
     "DropHead",
+    "ExpertBalance",
+    "GatingDropout",
     "GridMask",
     "Kaiming",
     "KnowledgeDistillation",

@@ -1,6 +1,6 @@
 """Rates that change during training, and times in epochs, steps or shares of the run.
 
-A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(1000, 0)`, `Steps(0.1, {"0.5dur": 0.2})`, `VShape(.2, .2)`.
+A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(9, 0)`, `Steps(0.1, {"0.5dur": 0.2})`, `VShape(0.2, 0.2)`.
 A time is a number of epochs or a string: `"0.3dur"` (share of the run), `"10ep"` (epochs), `"500st"` (optimizer steps).
 """
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from zoo._base import known
+from zoo._checks import known
 
 PLAIN = (bool, int, float, str, tuple, type(None))
 

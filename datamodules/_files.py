@@ -47,6 +47,7 @@ class FileSet(Dataset):
                 picture = self.picture(index)
                 seed(key, index)
                 image = self._transformed(picture, index)
+                del picture  # so that the next one is decoded into memory that the processor's cache still holds
                 if batch is None:  # one block that each image is written into, in channels_last order
                     *views, channels, height, width = image.shape
                     block = torch.empty(len(pairs), *views, height, width, channels, dtype=torch.uint8)

@@ -118,7 +118,7 @@ class Order(DistributedSampler):
 
     @cached_property
     def fingerprint(self) -> int:
-        """Of which images come how often: two orders with the same seed are the same if this is. Costs 1 ms a million."""
+        """Of which images come how often: two orders of one seed are the same if this is."""
         places = mix(self.indices + mix(torch.arange(len(self.indices))))
         return int(places.sum()) ^ self.repeats ^ {None: 0, "over": 1 << 32, "under": 1 << 33}[self.sampling]
 

@@ -22,7 +22,7 @@ from datamodules.folder import check_memory
 
 URL = f"http://cs231n.stanford.edu/{NAME}.zip"
 # No checksum is published. This one, of the 248,100,043 bytes that the address gives, stands in many public
-# repositories, as does its MD5, 90528d7ca1a48142e341f4ef8d21d0de (Avalanche, timm's and others' readers).
+# repositories, as does its MD5, 90528d7ca1a48142e341f4ef8d21d0de (Avalanche's and others' readers).
 CHECKSUM = "sha256:6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821"
 
 

@@ -1,14 +1,20 @@
 """Every convolutional family at one small budget on CIFAR-10: the same images, optimizer and number of epochs for all.
 
-Paper:    one a family: see its file in zoo/. None of them published this comparison
+Paper:    one a family: see its file in zoo/. The optimizer is that of A ConvNet for the 2020s (Liu et al.; CVPR 2022)
+          https://arxiv.org/abs/2201.03545, table 5, with a rate for small batches. Nobody published this comparison
 Command:  zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
 Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
           of the 50,000, every class in proportion and the same for all; tested on all 10,000
 Settings: the smallest published variant of each family with its small-image stem, 5 epochs of batches of 64, AdamW
           with rate 1e-3 and decay .05 (nothing was tuned), one epoch of warm-up, cosine, crop from 4 pixels of padding,
-          flip, bf16. So it shows which networks learn soon, not which are best when they are trained to the end
+          flip, bf16. So it shows which networks learn soon, not which are best when they are trained to the end.
+          MobileNetV3 averages its batch statistics over a hundred steps, as published: too long for 390 steps
 Result:
 not measured yet
+
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
+  of the 50,000, every class in proportion and the same for all; tested on all 10,000
+- Command: zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
 """
 
 from pathlib import Path

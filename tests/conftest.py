@@ -13,6 +13,7 @@ import callbacks
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
 from zoo.lvvit import box
+from zoo.moe_vit import MoE
 from zoo.vit import Block
 
 CLASSES = 10
@@ -66,6 +67,7 @@ class TinyTransformer(TinyNetwork):
         self.cls_token = nn.Parameter(torch.randn(1, 1, 8))
         self.patch_drop = nn.Identity()
         self.blocks = nn.Sequential(*(Block(8, 2) for _ in range(4)))
+        self.experts = MoE(8, 16, 2, 1.25)
         self.norm = nn.LayerNorm(8)
         self.predictor = Predictor(8)
         self.token_head = nn.Linear(8, CLASSES)
@@ -76,7 +78,8 @@ class TinyTransformer(TinyNetwork):
             mixed = box(self.grid, torch.rand(()), torch.randint(self.grid, (2,)))
             patches = torch.where(mixed.view(-1, 1), patches.flip(0), patches)
         tokens = self.patch_drop(torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1))
-        tokens = self.norm(self.blocks(tokens))
+        tokens = self.blocks(tokens)
+        tokens = self.norm(tokens + self.experts(tokens))
         logits, patches = super().forward(x), tokens[:, 1:]
         if not self.training:
             return logits + self.token_head(tokens[:, 0])
@@ -85,7 +88,8 @@ class TinyTransformer(TinyNetwork):
         mean = (patches * kept[..., None].to(patches.dtype)).mean(1)
         logits = logits + self.token_head(tokens[:, 0] + 0.1 * mean)
         labeled = {"class": logits, "token_logits": self.token_head(patches), "mixed": mixed}
-        return logits, {"kept": [kept], "tokens": patches} | labeled
+        balances = [term for term in [self.experts.take_balance()] if term is not None]
+        return logits, {"kept": [kept], "tokens": patches, "balance": balances} | labeled
 
 
 def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **training) -> Classifier:
@@ -93,7 +97,16 @@ def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **
 
 
 TEACHERS = ("AttentionTransfer", "KnowledgeDistillation", "TokenDistillation", "TokenLabeling")
-ON_TOKENS = ("AttentionPatchDropout", "DropHead", "PatchDropout", "TokenDistillation", "TokenLabeling", "TokenRatio")
+ON_TOKENS = (
+    "AttentionPatchDropout",
+    "DropHead",
+    "ExpertBalance",
+    "GatingDropout",
+    "PatchDropout",
+    "TokenDistillation",
+    "TokenLabeling",
+    "TokenRatio",
+)
 
 
 def tiny_network(*names: str) -> type[TinyNetwork]:

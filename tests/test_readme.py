@@ -1,12 +1,15 @@
 """What the README says is what the code and results/ say."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import datamodules
 from recipes import _catalogue, _cli, _run, _tables
+from recipes._base import defaults
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -38,6 +41,13 @@ def test_the_recipe_example_builds():
     lines = PYTHON[1].splitlines()
     assert lines[-1] == "metrics = recipe.run()"
     exec("\n".join(lines[:-1]), {})
+
+
+def test_the_data_modules_take_what_is_shown():
+    calls = [node for node in ast.walk(ast.parse(PYTHON[2])) if isinstance(node, ast.Call)]
+    assert len(calls) == 5
+    for call in calls:
+        assert {word.arg for word in call.keywords} <= {*defaults(getattr(datamodules, call.func.id))}
 
 
 @pytest.mark.parametrize("line", SHELL)

@@ -21,7 +21,9 @@ from zoo.lvvit import LVViT
 from zoo.mobilenet_v1 import MobileNetV1
 from zoo.mobilenet_v2 import MobileNetV2
 from zoo.mobilenet_v3 import MobileNetV3
+from zoo.moe_vit import MoEViT
 from zoo.nin import NIN
+from zoo.patch_slimming import PatchSlimming
 from zoo.preact_resnet import PreActResNet
 from zoo.regnet import RegNet
 from zoo.repvgg import RepVGG
@@ -56,7 +58,9 @@ __all__ = [
     "MobileNetV1",
     "MobileNetV2",
     "MobileNetV3",
+    "MoEViT",
     "NIN",
+    "PatchSlimming",
     "PreActResNet",
     "RegNet",
     "RepVGG",

@@ -8,9 +8,8 @@ Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K c
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from zoo import _complexity, _graph, _surgery, _weights
+from zoo._checks import check_images, check_targets, classes_of
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
+from zoo._stages import timm_stages
 from zoo._stop import GracefulStop
-
-SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFAR: 32, Tiny-ImageNet: 64)
 
 
 @dataclass
@@ -112,7 +111,7 @@ class Classifier(L.LightningModule):
             network = timm.create_model(network, **({} if num_classes is None else {"num_classes": num_classes}))
         if network is not None:
             self.network = network
-            stages = _timm_stages(network) if stages is None else stages
+            stages = timm_stages(network) if stages is None else stages
             stages = {name: f"network.{path}" for name, path in stages.items()}
         self._stage_paths = stages or {}
         self.num_classes = classes_of(network) if num_classes is None else num_classes
@@ -264,7 +263,10 @@ class Classifier(L.LightningModule):
         self.fresh = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the class's name, what tricks did to the network, and every average that a trick keeps. Runs for weights-only files too."""
+        """Adds the class's name, what tricks did to the network, and every average that a trick keeps.
+
+        Runs for weights-only files too.
+        """
         checkpoint["model"] = type(self).__name__
         if self.surgery:
             checkpoint["surgery"] = self.surgery
@@ -307,34 +309,6 @@ class Classifier(L.LightningModule):
         return state
 
 
-class Stages(nn.Sequential):
-    """Stages with the keys of timm (`stages.0`, ...) that also answer by name, as `Classifier.stages` does."""
-
-    def keys(self) -> list[str]:
-        return [f"stage{i}" for i in range(1, len(self) + 1)]
-
-    def values(self) -> list[nn.Module]:
-        return list(self)
-
-    def items(self) -> list[tuple[str, nn.Module]]:
-        return list(zip(self.keys(), self, strict=True))
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
-
-    def __getitem__(self, key):
-        return super().__getitem__(self.keys().index(key) if isinstance(key, str) else key)
-
-
-def known(name: str, table: Iterable[str], what: str) -> str:
-    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
-    if name in table:
-        return name
-    near = get_close_matches(name, table)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"{what} has no {name!r}; {hint}there are: {', '.join(table)}")
-
-
 def split_outputs(outputs: Tensor | tuple) -> tuple[Tensor, dict[str, Any]]:
     """What a network gave: logits, `(logits, extras)`, or torchvision's named tuple -> logits and extras."""
     if isinstance(outputs, Tensor):
@@ -355,55 +329,3 @@ def over_views(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         return network(images)
     views = [network(view).float().log_softmax(1) for view in images.unbind(1)]
     return torch.stack(views).logsumexp(0) - math.log(len(views))
-
-
-def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:
-    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for.
-
-    With `views` they may be (N, V, C, H, W), V views of each.
-    """
-    if images.ndim not in ((4, 5) if views else (4,)) or not images.is_floating_point():
-        raise ValueError(f"images must be float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
-    side = max(images.shape[-2:])
-    if image_size is not None and (side <= SMALL) != (image_size <= SMALL):
-        stem = "small-image" if image_size <= SMALL else "ImageNet"
-        raise ValueError(
-            f"images are {images.shape[-2]} x {images.shape[-1]} px, but this {model} has the {stem} stem "
-            f"(image_size={image_size}): make it with image_size={side}, or resize the images"
-        )
-
-
-def check_targets(targets: Tensor, num_classes: int) -> None:
-    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K)."""
-    if targets.is_floating_point():
-        if targets.ndim != 2 or targets.shape[1] != num_classes:
-            raise ValueError(f"soft targets must be (N, {num_classes}), got {tuple(targets.shape)}")
-        return
-    low, high = torch.aminmax(targets)
-    if low < 0 or high >= num_classes:
-        raise ValueError(
-            f"targets go from {low} to {high}, but the model has {num_classes} classes (0 to {num_classes - 1}): "
-            f"set num_classes={int(high) + 1}, or mend the labels"
-        )
-
-
-def classes_of(network: nn.Module | None) -> int:
-    """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
-    if getattr(network, "num_classes", None):
-        return network.num_classes
-    linears = [m for m in network.modules() if isinstance(m, nn.Linear)] if network is not None else []
-    if not linears:
-        raise ValueError("the number of classes cannot be read from the network: pass num_classes=...")
-    return linears[-1].out_features
-
-
-def _timm_stages(network: nn.Module) -> dict[str, str]:
-    """timm's own list of feature modules, without a stem's activation; nothing where it names modules that are not."""
-    infos: Sequence[dict] = getattr(network, "feature_info", [])
-    paths = [info["module"] for info in infos]
-    modules = dict(network.named_modules())
-    if not all(path in modules for path in paths):
-        return {}
-    if paths and not any(True for _ in modules[paths[0]].parameters()):
-        paths = paths[1:]
-    return {f"stage{i}": path for i, path in enumerate(paths, 1)}

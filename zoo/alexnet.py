@@ -23,7 +23,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 
 LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
 

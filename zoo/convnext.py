@@ -21,8 +21,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, Stages, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo._layers import DropPath, LayerNorm2d, linear_rates
+from zoo._stages import Stages
 
 #        blocks per stage, channels per stage, patch in pixels, drop_path, start of g: section 3; 3.3
 VARIANTS = {

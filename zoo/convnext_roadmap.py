@@ -23,8 +23,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier, Stages, known
+from zoo._base import Classifier
+from zoo._checks import known
 from zoo._layers import DropPath, LayerNorm2d, linear_rates
+from zoo._stages import Stages
 from zoo.convnext import init_weights, patch_for
 
 

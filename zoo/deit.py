@@ -68,7 +68,11 @@ class DeiT(ViT):
 
     def embed(self, x: Tensor) -> Tensor:
         self.check_size(x)
-        tokens = (self.cls_token.expand(len(x), -1, -1), self.dist_token.expand(len(x), -1, -1), self.patch_embed(x))
+        tokens = (
+            self.cls_token.expand(x.shape[0], -1, -1),
+            self.dist_token.expand(x.shape[0], -1, -1),
+            self.patch_embed(x),
+        )
         return self.patch_drop(torch.cat(tokens, 1) + self.pos_embed)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:

@@ -21,7 +21,8 @@ Differs:  "LRN" is the paper's network. "BN" is what torchvision ships: batch no
 import torch
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 
 LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
 

@@ -20,7 +20,8 @@ Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's
 import torch
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo.googlenet import Unit
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import vit
-from zoo._base import known
+from zoo._checks import known
 from zoo._layers import DropPath
 from zoo.vit import MLP, Attention, ViT
 
@@ -93,8 +93,8 @@ class LVViT(ViT):
     """`LVViT("S")` for ImageNet, `LVViT("T", num_classes=10, image_size=32)` for CIFAR-10; train with `TokenLabeling`.
 
     The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
-    In training `extras` has `"class"` (N, K), `"token_logits"` (N, L, K), and `"mixed"`: which patches are of the image at
-    the mirrored place of the batch, bool (grid, grid), or None.
+    In training `extras` has `"class"` (N, K), `"token_logits"` (N, L, K), and `"mixed"`: which patches are of the image
+    at the mirrored place of the batch, bool (grid, grid), or None.
 
     Args:
         variant: a key of `VARIANTS`: "T" "S" "M" "L".

@@ -19,7 +19,8 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo.mobilenet_v1 import init_weights
 from zoo.mobilenet_v2 import round_to_8
 

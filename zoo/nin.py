@@ -21,7 +21,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 
 #        channels of the layers in the first, second and third mlpconv; the ninth layer is the classes
 VARIANTS = {

@@ -20,7 +20,8 @@ from math import log
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo.resnet import init_weights as init_conv
 from zoo.senet import SqueezeExcite
 

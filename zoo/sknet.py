@@ -19,7 +19,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo.resnet import IMAGENET, make_shortcut, stem
 
 VARIANTS = {depth: IMAGENET[depth][1] for depth in ("50", "101")}  # blocks per stage

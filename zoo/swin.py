@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo._layers import DropPath, linear_rates
 from zoo.vit import MLP, Attention, init_weights
 

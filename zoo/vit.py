@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo._layers import DropPath, linear_rates
 
 #        width D, blocks L, heads H: Table 1; patch P in pixels
@@ -197,7 +198,7 @@ class ViT(Classifier):
     def embed(self, x: Tensor) -> Tensor:
         """Equation 1: images (N, 3, S, S) -> tokens (N, 1 + L, D), with their positions."""
         self.check_size(x)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), self.patch_embed(x)], 1)
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), self.patch_embed(x)], 1)
         return self.patch_drop(x + self.pos_embed)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -19,7 +19,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import SMALL, Classifier, known
+from zoo._base import Classifier
+from zoo._checks import SMALL, known
 from zoo.alexnet import LRN, hidden_layers, init_weights
 
 #        channels of the five convolutions

@@ -19,7 +19,7 @@ from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
 from callbacks.data._share import beta_share
-from zoo._base import classes_of
+from zoo._checks import classes_of
 
 
 def mixup(images: Tensor, targets: Tensor, lam: float, perm: Tensor) -> list[Tensor]:

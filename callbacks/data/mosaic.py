@@ -20,7 +20,7 @@ from callbacks._schedule import Rate, rate_now
 from callbacks._targets import probabilities
 from callbacks._trick import Trick
 from callbacks.data._chance import needs_chance
-from zoo._base import classes_of
+from zoo._checks import classes_of
 
 
 def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: list[Tensor]) -> list[Tensor]:

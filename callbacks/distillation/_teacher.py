@@ -24,7 +24,7 @@ class Teacher:
 
     def join(self, trainer: L.Trainer, student: L.LightningModule, num_classes: int | None) -> None:
         """Moves beside the student. Raises ValueError if the two disagree about the classes."""
-        own = zoo._base.classes_of(self.network)
+        own = zoo._checks.classes_of(self.network)
         if num_classes is not None and own != num_classes:
             raise ValueError(f"the teacher knows {own} classes, the student {num_classes}: they must be the same")
         self.network.requires_grad_(False).eval().to(student.device)

@@ -25,7 +25,7 @@ from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_on_loss, needs_range
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
-from zoo._base import classes_of, known
+from zoo._checks import classes_of, known
 
 Kind = Literal["soft", "hard"]
 

@@ -9,8 +9,10 @@ Equation: a_i = 1/H sum_h softmax_i(q_class K^T / sqrt(d)), of one block, withou
 Shapes:   tokens (N, P + L, D) -> (N, P + K, D) after that block, P the class and teacher's tokens
 Defaults: ours: rate .25; after the third block, where DynamicViT and EViT begin; drop "high": the network learns from
           what it would have overlooked (as ADL and FocusedDropout do in CNNs); tau 1: in proportion to 1 / a
-Differs:  nothing to differ from. Training only, in all four modes; for a network that is smaller in evaluation too, EViT
-          is drop="low", tau=0 with its other patches fused. Nothing is scaled: attention's weights sum to 1 again.
+Differs:  nothing to differ from. Training only, in all four modes (two drops, drawn or not); for a network that is
+          smaller in evaluation too, `EViT` is drop="low", tau=0 with the others fused. Drawing those that go in
+          proportion to a, instead of those that stay in proportion to 1 / a, would be another reading of "high".
+          Nothing is scaled: attention's weights sum to 1 again.
 """
 
 from typing import Literal, get_args
@@ -22,7 +24,7 @@ from torch import Tensor, nn
 from callbacks._tokens import prefix_of, vit_in
 from callbacks._trick import Trick, needs_range
 from callbacks.dropout.patch_dropout import Share, share_now, share_values
-from zoo._base import known
+from zoo._checks import known
 from zoo.dynamic_vit import take
 from zoo.vit import attention
 
@@ -43,11 +45,8 @@ def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Ten
         Indices (N, K), rising.
     """
     sign = 1 if drop == "low" else -1
-    if tau == 0:
-        keys = sign * scores
-    else:
-        keys = sign * scores.clamp(min=1e-30).log() / tau - (-u.log()).log()
-    return keys.topk(count, 1).indices.sort(1).values
+    keys = sign * scores if tau == 0 else sign * scores.clamp(min=1e-30).log() / tau - (-u.log()).log()
+    return keys.topk(count).indices.sort(1).values
 
 
 def class_attention(qkv: Tensor, attn: nn.Module, prefix: int) -> Tensor:

@@ -5,10 +5,10 @@ Paper:    PatchDropout: Economizing Vision Transformers Using Patch Dropout (Liu
 Code:     https://github.com/yueliukth/PatchDropout at 3fef419 (the authors'); timm 1.0 `PatchDropout`
 Equation: after the positions are added, floor(keep L) of an image's L patches stay, drawn without replacement; in order
 Shapes:   tokens (N, P + L, D) -> (N, P + floor(keep L), D), P the class and teacher's tokens
-Defaults: keep = .5: half of the patches, less than half of the work; (.5, 1) is the paper's regulariser, a share that is
-          drawn uniformly for each batch
-Differs:  the authors' code draws 1 - randint(0, 10) / 20 in half of the batches and keeps all in the others, with a mean
-          of .875; the paper's is uniform, mean .75. A teacher's token stays too, and at least one patch. Plain
+Defaults: keep = .5: half of the patches, less than half of the work; (.5, 1) is the paper's regulariser, a share drawn
+          uniformly for each batch
+Differs:  the authors' code draws 1 - randint(0, 10) / 20 in half of the batches and keeps all in the others, a mean of
+          .875; the paper's is uniform, mean .75. A teacher's token stays too, and at least one patch. Plain
           transformers only: the authors' variant for Swin is left out.
 """
 

@@ -19,7 +19,7 @@ from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_on_loss, needs_range
 from zoo import Step
-from zoo._base import known
+from zoo._checks import known
 
 READINGS = ("torch", "paper")
 

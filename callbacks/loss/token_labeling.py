@@ -26,10 +26,10 @@ from torchvision.ops import roi_align
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks._trick import Trick, needs_on_loss, needs_range, refuse_second
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
-from zoo._base import classes_of, known
+from zoo._checks import classes_of, known
 
 Reading = Literal["paper", "code"]
 
@@ -176,6 +176,7 @@ class TokenLabeling(Trick):
                 f"TokenLabeling labels tokens, and {type(model).__name__} has no head for them: take LVViT, or give "
                 "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
             )
+        refuse_second(self, trainer.callbacks, TokenLabeling, "both label the tokens")
         before = trainer.callbacks[: trainer.callbacks.index(self)]
         adding = [type(c).__name__ for c in before if hasattr(c, "on_loss") and not getattr(c, "replaces_loss", False)]
         if adding:

@@ -23,7 +23,7 @@ import lightning as L
 from torch import nn
 
 from callbacks._trick import Trick, refuse_second
-from zoo._base import known
+from zoo._checks import known
 from zoo._surgery import operate, operation, replace
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {

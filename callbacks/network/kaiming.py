@@ -11,7 +11,7 @@ Differs:  the last linear layer is drawn like all others; norms stay as they are
 from torch import Tensor, nn
 
 from callbacks.network._initialise import Initialise
-from zoo._base import known
+from zoo._checks import known
 
 MODES = ("fan_in", "fan_out")
 

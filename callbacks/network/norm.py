@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks._trick import Trick, refuse_second
 from callbacks.network._batch_renorm import BatchRenorm2d
-from zoo._base import known
+from zoo._checks import known
 from zoo._surgery import operate, operation, replace
 
 GROUPS = 32

@@ -17,7 +17,8 @@ from torch.func import functional_call
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
-from zoo._base import classes_of, over_views
+from zoo._base import over_views
+from zoo._checks import classes_of
 from zoo._scores import Scores
 
 

@@ -26,6 +26,7 @@ from datamodules.transforms.hsv_scaling import HSVScaling
 from datamodules.transforms.lighting import Lighting
 from datamodules.transforms.rand_augment import RandAugment
 from datamodules.transforms.random_erasing import RandomErasing
+from datamodules.transforms.random_horizontal_flip import RandomHorizontalFlip
 from datamodules.transforms.random_resized_crop import RandomResizedCrop
 from datamodules.transforms.resize import ResizeShort, ScaleJitter
 from datamodules.transforms.whitening import Whitening
@@ -39,6 +40,7 @@ __all__ = [
     "MultiScale",
     "RandAugment",
     "RandomErasing",
+    "RandomHorizontalFlip",
     "RandomResizedCrop",
     "ResizeShort",
     "ScaleJitter",

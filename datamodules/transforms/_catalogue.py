@@ -14,6 +14,7 @@ from datamodules.transforms.hsv_scaling import HSVScaling
 from datamodules.transforms.lighting import Lighting
 from datamodules.transforms.rand_augment import RandAugment
 from datamodules.transforms.random_erasing import RandomErasing
+from datamodules.transforms.random_horizontal_flip import RandomHorizontalFlip
 from datamodules.transforms.random_resized_crop import RandomResizedCrop
 from datamodules.transforms.resize import ResizeShort, ScaleJitter
 
@@ -52,7 +53,7 @@ def center_crop(size: int) -> Operation:
 
 def flip(size: int) -> Operation:
     """Left to right, with probability 1/2."""
-    return v2.RandomHorizontalFlip()
+    return RandomHorizontalFlip()
 
 
 def rotation(size: int) -> Operation:

@@ -12,12 +12,13 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from datamodules.transforms._direct import Direct
 from datamodules.transforms._resize import checked_mode, resize, short_side
 
 SCALES = (224, 256, 384, 480, 640)  # short sides of He et al. 2015, section 3.4, for S = 224
 
 
-class Center(v2.Transform):
+class Center(Direct, v2.Transform):
     """Short side 256, the 224 pixels in the middle: one view.
 
     Args:

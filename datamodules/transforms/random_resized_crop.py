@@ -10,15 +10,18 @@ Defaults: scale .08 to 1, ratio 3/4 to 4/3: torchvision's, GoogLeNet's
 Differs:  from torchvision on tensors only in speed: crop, channels_last, then resize. Within one level of Pillow.
 """
 
+import math
 from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from datamodules.transforms._direct import Direct
 from datamodules.transforms._resize import checked_mode, resize
 
 
-class RandomResizedCrop(v2.RandomResizedCrop):
+class RandomResizedCrop(Direct, v2.RandomResizedCrop):
     """A part of random area and aspect ratio, resized to a square.
 
     Args:
@@ -36,6 +39,20 @@ class RandomResizedCrop(v2.RandomResizedCrop):
         interpolation: str = "bilinear",
     ):
         super().__init__(size, scale, ratio, checked_mode(interpolation))
+        self._log_ratio = self._log_ratio.tolist()
+
+    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, int]:
+        """torchvision's draws, number by number, at a third of its time: after a decoder, 60 us less an image."""
+        height, width = flat_inputs[0].shape[-2:]
+        for _ in range(10):
+            area = height * width * torch.empty(1).uniform_(*self.scale).item()
+            ratio = torch.empty(1).uniform_(*self._log_ratio).exp_().item()  # in float32, as torchvision
+            h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+            if 0 < h <= height and 0 < w <= width:
+                top, left = torch.randint(height - h + 1, (1,)).item(), torch.randint(width - w + 1, (1,)).item()
+                return {"top": top, "left": left, "height": h, "width": w}
+        h, w = min(height, round(width / self.ratio[0])), min(width, round(height * self.ratio[1]))
+        return {"top": (height - h) // 2, "left": (width - w) // 2, "height": h, "width": w}
 
     def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
         top, left = params["top"], params["left"]

@@ -28,6 +28,8 @@ OTHERS = {
     "Cutout": {"side": 3},
     "DropHead": {"p": 0.5},
     "EMA": {"decay": 0.5},
+    "ExpertBalance": {"weight": 1.0},
+    "GatingDropout": {"p": callbacks.Linear(0, 1), "kind": "gate-expert"},
     "GridMask": {"d1": 2, "d2": 5, "ratio": 0.5, "rotate": 1, "mode": 0, "p": 0.7},
     "Kaiming": {"mode": "fan_out"},
     "KnowledgeDistillation": {"T": callbacks.Cosine(4, 1), "weight": 0.5},
@@ -55,6 +57,7 @@ ONE_OF_A_KIND = {
     "CosineDecay": "both set the learning rate",
     "StepDecay": "both set the learning rate",
     "LinearScaling": "both scale the learning rate",
+    "TokenLabeling": "both label the tokens",
     "Kaiming": "both draw the weights",
     "Xavier": "both draw the weights",
 }

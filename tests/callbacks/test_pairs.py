@@ -25,6 +25,8 @@ REFUSED = {
     ("TokenDistillation", "AttentionPatchDropout"): "AttentionPatchDropout takes the student's out",
     ("AttentionPatchDropout", "TokenDistillation"): "AttentionPatchDropout takes the student's out",
     ("TokenDistillation", "LabelSmoothing"): "list it before TokenDistillation",
+    ("ExpertBalance", "LabelSmoothing"): "list it before ExpertBalance",
+    ("ExpertBalance", "TokenLabeling"): "list it before ExpertBalance",
     ("TokenLabeling", "LabelSmoothing"): "list it before TokenLabeling",
     ("TokenRatio", "LabelSmoothing"): "list it before TokenRatio",
     # and so does token labeling
@@ -32,6 +34,11 @@ REFUSED = {
     ("KnowledgeDistillation", "TokenLabeling"): "list it before KnowledgeDistillation",
     ("TokenDistillation", "TokenLabeling"): "list it before TokenDistillation",
     ("TokenRatio", "TokenLabeling"): "list it before TokenRatio",
+    # patches without labels
+    ("PatchDropout", "TokenLabeling"): "some were dropped: take out what drops them",
+    ("TokenLabeling", "PatchDropout"): "some were dropped: take out what drops them",
+    ("AttentionPatchDropout", "TokenLabeling"): "some were dropped: take out what drops them",
+    ("TokenLabeling", "AttentionPatchDropout"): "some were dropped: take out what drops them",
 }
 
 

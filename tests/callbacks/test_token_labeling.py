@@ -167,7 +167,9 @@ class Recorded(TokenLabeling):
 
 def batches(*tensors, n: int = 4):
     items = list(zip(*tensors, strict=True))
-    return DataLoader(items, batch_size=n, collate_fn=lambda rows: [torch.stack(column) for column in zip(*rows)])
+    return DataLoader(
+        items, batch_size=n, collate_fn=lambda rows: [torch.stack(column) for column in zip(*rows, strict=True)]
+    )
 
 
 @pytest.fixture
@@ -214,6 +216,7 @@ def test_step_with_maps_that_come_with_the_batch(student, trainer):
     torch.testing.assert_close(trick.step.loss, expected)
 
 
+@pytest.mark.slow
 def test_it_learns_what_the_maps_say(student, trainer):
     """Images whose halves are of two colours; only the maps tell which class each colour is."""
     left = torch.randn(16, 3, 1, 1)

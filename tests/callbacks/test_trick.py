@@ -7,7 +7,7 @@ from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDec
 from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages, refuse_second
 from tests.callbacks.conftest import Foreign
 from tests.conftest import tiny_classifier
-from zoo import Classifier
+from zoo import Classifier, ConvNeXt
 
 
 class Example(Trick):
@@ -98,5 +98,5 @@ def test_only_one_of_a_kind():
 
 
 def test_stages_of_a_network_that_keeps_them_under_that_name():
-    model = zoo.RegNet("X-200MF", num_classes=2, image_size=32)  # its `stages` are modules with timm's keys
+    model = ConvNeXt("T", num_classes=2, image_size=32)  # its `stages` are modules with timm's keys
     assert needs_stages(Example(), model, None) == ["stage1", "stage2", "stage3", "stage4"]

@@ -15,7 +15,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from zoo import Classifier, ResNet, Step
-from zoo._base import check_targets, classes_of, known, split_outputs
+from zoo._base import split_outputs
+from zoo._checks import check_targets, classes_of, known
 from zoo._exact import ExactResume, reseed
 from zoo._scores import RunningMean, Scores
 from zoo._stop import GracefulStop

@@ -129,7 +129,12 @@ def test_learns_one_batch_by_heart_and_trains_all_of_itself(name):
         if loss < 0.1:
             break
     assert loss < 0.1
-    assert trained == {key for key, _ in model.named_parameters()}
+    assert trained | by_a_teacher(model) == {key for key, _ in model.named_parameters()}
+
+
+def by_a_teacher(model: zoo.Classifier) -> set[str]:
+    """What only a distillation trick trains: DeiT's second head."""
+    return {key for key, _ in model.named_parameters() if key.startswith("head_dist.")}
 
 
 @every_model
@@ -245,7 +250,7 @@ def test_trains_in_bf16(name, precision, trainer):
     """As in float32, to a tenth: bf16 has eight bits, and errors grow over four steps on batches of four."""
     runs = {p: trainer(max_epochs=2, precision=p) for p in ("32-true", precision)}
     for run in runs.values():
-        run.fit(make(name, lr=1e-3), loader(name), loader(name))
+        run.fit(make(name, lr=3e-4), loader(name), loader(name))
     exact, rough = (run.callback_metrics for run in runs.values())
     assert rough["train/loss"].item() == pytest.approx(exact["train/loss"].item(), rel=0.1)
     assert rough["train/loss"].dtype == torch.float32

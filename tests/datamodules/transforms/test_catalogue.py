@@ -105,11 +105,21 @@ def test_goes_to_worker_processes(name, photo):
 def test_presets_are_their_papers():
     """The operations, and in this order."""
     kinds = {name: [type(operation) for operation in train_transform(name, 224).operations] for name in PRESETS}
-    assert kinds["inception"] == [RandomResizedCrop, v2.RandomHorizontalFlip]
-    assert kinds["resnet"] == [transforms.ScaleJitter, v2.RandomHorizontalFlip]
-    assert kinds["bag-of-tricks"] == [RandomResizedCrop, v2.RandomHorizontalFlip, transforms.HSVScaling, Lighting]
+    assert kinds["inception"] == [RandomResizedCrop, transforms.RandomHorizontalFlip]
+    assert kinds["resnet"] == [transforms.ScaleJitter, transforms.RandomHorizontalFlip]
+    assert kinds["bag-of-tricks"] == [
+        RandomResizedCrop,
+        transforms.RandomHorizontalFlip,
+        transforms.HSVScaling,
+        Lighting,
+    ]
     for name in ("deit", "convnext"):
-        assert kinds[name] == [RandomResizedCrop, v2.RandomHorizontalFlip, transforms.RandAugment, RandomErasing]
+        assert kinds[name] == [
+            RandomResizedCrop,
+            transforms.RandomHorizontalFlip,
+            transforms.RandAugment,
+            RandomErasing,
+        ]
         crop, _, policy, erasing = train_transform(name, 224).operations
         assert (crop.interpolation, policy.magnitude, policy.std, erasing.p) == ("bicubic", 9, 0.5, 0.25)
 

@@ -42,3 +42,14 @@ def test_an_image_smaller_than_the_crop(photo, seeded):
 def test_refuses_an_interpolation_that_is_not_for_bytes():
     with pytest.raises(ValueError, match="bilinear, bicubic, got 'nearest'"):
         RandomResizedCrop(32, interpolation="nearest")
+
+
+@pytest.mark.parametrize(("height", "width"), [(300, 400), (40, 1), (1, 40), (30, 10), (10, 30), (7, 5)])
+def test_draws_are_torchvisions_number_by_number(height, width, seeded):
+    """Also where ten tries fail and the middle is taken (narrow images), and what is drawn after them."""
+    image = torch.zeros(3, height, width, dtype=torch.uint8)
+    for arguments in ({}, {"scale": (0.6, 1.0), "ratio": (0.5, 1.2)}):
+        ours, theirs = RandomResizedCrop(32, **arguments), v2.RandomResizedCrop(32, **arguments)
+        for seed in range(200):
+            mine = seeded(seed, ours.make_params, [image]), torch.rand(1)
+            assert mine == (seeded(seed, theirs.make_params, [image]), torch.rand(1))

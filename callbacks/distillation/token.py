@@ -22,7 +22,7 @@ from callbacks._trick import Trick, needs_on_loss, needs_range
 from callbacks.distillation._teacher import Teacher
 from callbacks.distillation.knowledge import soft_loss
 from zoo import Step
-from zoo._base import classes_of
+from zoo._checks import classes_of
 
 
 def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:

@@ -1,0 +1,71 @@
+"""Gating dropout: now and then experts are not chosen, and each image goes to the nearest one, or to none.
+
+Paper:    Gating Dropout: Communication-efficient Regularization for Sparsely Activated Transformers (Liu, Kim, Muzio,
+          Awadalla; ICML 2022) https://arxiv.org/abs/2205.14336, section 3
+Code:     none by the authors
+Equation: with probability p, one draw for each layer and step, the same on every machine:  "gate": y = g_r E_r(x), r
+          the machine's own expert;  "gate-expert": y = 0, the residual is left.  Else y = g_e E_e(x), e = argmax g
+Shapes:   tokens (N, L, D) -> same; on one machine, image b of N has r = floor(b E / N)
+Defaults: p = .3: ours, the paper's rates were not at hand; kind "gate" (Gate-Drop)
+Differs:  on one machine nothing is sent, so this saves time only as "gate-expert". The own expert's output is weighted
+          by its gate, so that the gate learns from it: the paper's weight is unknown to us. Evaluation always routes.
+"""
+
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
+from callbacks._trick import Trick, needs_range
+from zoo._checks import known
+from zoo.moe_vit import MoE
+
+Kind = Literal["gate", "gate-expert"]
+
+
+def drops(u: torch.Tensor, p: float) -> list[bool]:
+    """Which layers do without routing: uniform draws (layers,) in [0, 1) -> u < p."""
+    return (u < p).tolist()
+
+
+class GatingDropout(Trick):
+    """Switches routing off, layer by layer and step by step, in the training of a `MoEViT`.
+
+    Args:
+        p: probability that a layer does without, in [0, 1], or a `Schedule`.
+        kind: "gate" or "gate-expert", see the equation.
+
+    Raises:
+        ValueError: for an argument out of its range.
+        TypeError: for a network without experts.
+    """
+
+    def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
+        for value in rate_values(p):
+            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
+        self.p, self.kind = p, known(kind, get_args(Kind), "GatingDropout")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if not any(isinstance(module, MoE) for module in model.modules()):
+            raise TypeError(
+                f"GatingDropout acts on experts, and {type(model).__name__} has none: take MoEViT, or build with "
+                "`zoo.moe_vit.MoE`"
+            )
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        layers = [module for module in model.modules() if isinstance(module, MoE)]
+        u = trainer.strategy.broadcast(torch.rand(len(layers)))  # rank 0's: all machines must do the same
+        for layer, dropped in zip(layers, drops(u, rate_now(self.p, trainer)), strict=True):
+            layer.drop = self.kind if dropped else None
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        self.teardown(trainer, model, "fit")
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        for module in model.modules():
+            if isinstance(module, MoE):
+                module.drop = None

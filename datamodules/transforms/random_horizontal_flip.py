@@ -1,0 +1,17 @@
+"""Left to right, with probability p: torchvision's, without its search for images among the inputs."""
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+
+class RandomHorizontalFlip(v2.RandomHorizontalFlip):
+    """Left to right, with probability p: the same draw as torchvision's.
+
+    Args:
+        p: probability.
+    """
+
+    def forward(self, image: Tensor) -> Tensor:
+        """uint8 (3, H, W) -> the same shape."""
+        return image.flip(-1) if torch.rand(1).item() < self.p else image

@@ -1,0 +1,113 @@
+import copy
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from callbacks import ExpertBalance, GatingDropout, Linear
+from callbacks.dropout.gating_dropout import drops
+from tests.callbacks.conftest import At
+from zoo import MoEViT, ViT
+from zoo.moe_vit import MoE
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    model = MoEViT("Ti", num_classes=10, image_size=32, experts=2, lr=1e-3)
+    model.blocks = model.blocks[:4]
+    model._stage_paths = {}
+    return model
+
+
+@pytest.fixture
+def data():
+    items = [(torch.randn(3, 32, 32), i) for i in range(4)]
+    return DataLoader(items, batch_size=4)
+
+
+def layers(model) -> list[MoE]:
+    return [module for module in model.modules() if isinstance(module, MoE)]
+
+
+def test_a_layer_is_dropped_below_its_rate():
+    assert drops(torch.tensor([0.1, 0.29, 0.3, 0.9]), 0.3) == [True, True, False, False]
+    assert not any(drops(torch.rand(50), 0.0)) and all(drops(torch.rand(50), 1.0))
+
+
+@pytest.mark.parametrize("kind", ["gate", "gate-expert"])
+def test_every_step_draws_anew_for_every_layer(kind, model):
+    trick, seen = GatingDropout(0.3, kind), []
+    one_machine = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda u: u))
+    for _ in range(1000):
+        trick.on_train_batch_start(one_machine, model, [], 0)
+        seen.append([layer.drop for layer in layers(model)])
+    first, second = (torch.tensor([step[i] == kind for step in seen]).float() for i in range(2))
+    assert {*sum(seen, [])} == {None, kind}
+    assert first.mean().item() == pytest.approx(0.3, abs=0.06)  # four standard deviations
+    assert (first * second).mean().item() == pytest.approx(0.09, abs=0.04)  # each layer on its own
+    trick.on_train_batch_end(one_machine, model)
+    assert [layer.drop for layer in layers(model)] == [None, None]
+
+
+def test_all_machines_take_the_first_ones_draws(model):
+    told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda u: torch.tensor([0.1, 0.9])))
+    GatingDropout(0.5).on_train_batch_start(told, model, [], 0)
+    assert [layer.drop for layer in layers(model)] == ["gate", None]
+
+
+def test_always_and_never(model, data, trainer):
+    for p, expected in ((1.0, {"gate"}), (Linear(0, 0), {None})):
+        seen = set()
+        look = At("on_before_zero_grad", lambda t, m, seen=seen: seen.update(layer.drop for layer in layers(m)))
+        trainer(callbacks=[GatingDropout(p), look], max_epochs=2).fit(model, data)
+        assert seen == expected
+
+
+def test_balance_is_added_for_routed_layers_alone(model, data, trainer):
+    losses = {}
+
+    class Look(ExpertBalance):
+        def on_loss(self, model, step):
+            before = step.loss.detach()
+            super().on_loss(model, step)
+            losses[bool(layers(model)[0].drop)] = (step.loss.detach() - before, step.extras["balance"])
+
+    for tricks in ([], [GatingDropout(1.0)]):
+        trainer(callbacks=[*tricks, Look(0.5)], max_epochs=1).fit(model, data)
+    added, terms = losses[False]
+    torch.testing.assert_close(added, 0.5 * sum(terms).detach(), rtol=1e-4, atol=1e-5)
+    assert losses[True][0] == 0 and losses[True][1] == []
+
+
+def test_balance_evens_a_gate_out(model, data, trainer):
+    """A gate that sends all to the first expert; the class loss alone leaves it so."""
+    model.hparams.optimizer, model.hparams.lr, balances = "adamw", 3e-3, {}
+
+    class Look(ExpertBalance):
+        def on_loss(self, model, step):
+            balances.setdefault(self.weight, []).append(step.extras["balance"][0].item())
+            super().on_loss(model, step)
+
+    model.blocks = model.blocks[:2]
+    torch.nn.init.constant_(model.blocks[1].norm2.bias, 0.2)
+    model.blocks[1].mlp.gate.weight.data[0] += 0.1
+    for weight in (1e-9, 1.0):
+        trainer(callbacks=[Look(weight)], max_epochs=15).fit(copy.deepcopy(model), data)
+    assert balances[1e-9][0] == balances[1.0][0] > 1.9
+    assert balances[1.0][-1] < 1.2 < balances[1e-9][-1]
+
+
+@pytest.mark.parametrize("trick", [GatingDropout, ExpertBalance])
+def test_refuses_a_network_without_experts(trick, data, trainer):
+    with pytest.raises(TypeError, match="take MoEViT"):
+        trainer(callbacks=[trick()]).fit(ViT("Ti/16", num_classes=10, image_size=32), data)
+
+
+@pytest.mark.parametrize(
+    "call", [lambda: GatingDropout(0.0), lambda: GatingDropout(1.5), lambda: GatingDropout(0.1, "x")]
+)
+def test_refusals(call):
+    with pytest.raises(ValueError, match="p must be in|GatingDropout has no 'x'"):
+        call()

@@ -1,0 +1,58 @@
+"""What is asked of names, images and targets, with errors that say what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import torch
+from torch import Tensor, nn
+
+SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFAR: 32, Tiny-ImageNet: 64)
+
+
+def known(name: str, table: Iterable[str], what: str) -> str:
+    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
+    if name in table:
+        return name
+    near = get_close_matches(name, table)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise ValueError(f"{what} has no {name!r}; {hint}there are: {', '.join(table)}")
+
+
+def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:
+    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for.
+
+    With `views` they may be (N, V, C, H, W), V views of each.
+    """
+    if images.ndim not in ((4, 5) if views else (4,)) or not images.is_floating_point():
+        raise ValueError(f"images must be float (N, C, H, W), got {images.dtype} {tuple(images.shape)}")
+    side = max(images.shape[-2:])
+    if image_size is not None and (side <= SMALL) != (image_size <= SMALL):
+        stem = "small-image" if image_size <= SMALL else "ImageNet"
+        raise ValueError(
+            f"images are {images.shape[-2]} x {images.shape[-1]} px, but this {model} has the {stem} stem "
+            f"(image_size={image_size}): make it with image_size={side}, or resize the images"
+        )
+
+
+def check_targets(targets: Tensor, num_classes: int) -> None:
+    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K)."""
+    if targets.is_floating_point():
+        if targets.ndim != 2 or targets.shape[1] != num_classes:
+            raise ValueError(f"soft targets must be (N, {num_classes}), got {tuple(targets.shape)}")
+        return
+    low, high = torch.aminmax(targets)
+    if low < 0 or high >= num_classes:
+        raise ValueError(
+            f"targets go from {low} to {high}, but the model has {num_classes} classes (0 to {num_classes - 1}): "
+            f"set num_classes={int(high) + 1}, or mend the labels"
+        )
+
+
+def classes_of(network: nn.Module | None) -> int:
+    """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
+    if getattr(network, "num_classes", None):
+        return network.num_classes
+    linears = [m for m in network.modules() if isinstance(m, nn.Linear)] if network is not None else []
+    if not linears:
+        raise ValueError("the number of classes cannot be read from the network: pass num_classes=...")
+    return linears[-1].out_features

@@ -1,0 +1,164 @@
+"""MoE-ViT: every second MLP of a ViT becomes several, and each token goes through one of them, which a gate chooses.
+
+Paper:    Gating Dropout: Communication-efficient Regularization for Sparsely Activated Transformers (Liu, Kim, Muzio,
+          Awadalla; ICML 2022) https://arxiv.org/abs/2205.14336, section 3; its layer: Switch Transformers (Fedus, Zoph,
+          Shazeer; JMLR 2022) https://arxiv.org/abs/2101.03961, equations 1 to 6
+Code:     none by the authors; written after the equations. Keys are ViT's, and `mlp.gate`, `mlp.w1` ... in such a block
+Block:    z' = z + MSA(LN(z)),  z = z' + g_e E_e(LN(z')),   g = softmax(W_g x),  e = argmax g,  E_1 ... E_E MLPs.
+          An expert takes the first ceil(c L / E) of an image's tokens that choose it; the others pass by (z = z')
+Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks-> same -class token-> (N, K); in training `extras["balance"]`, for each
+          layer that routes E sum_e f_e P_e: f the share of the tokens that choose e, P its mean probability
+Defaults: c = 1.25, experts in every second block (Switch Transformers); E = 8 ours; drop_path .1 (DeiT's recipe)
+Differs:  both papers are about text. Capacity is counted in each image, in training and evaluation alike, not over the
+          tokens of a machine: what a network says of an image does not depend on the batch. No noise on the gate. All
+          experts live on one machine: nothing is sent anywhere.
+"""
+
+from itertools import pairwise
+from math import ceil
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from zoo.deit import VARIANTS as DEIT
+from zoo.vit import ViT
+
+# those of DeiT: width, blocks, heads, patch
+VARIANTS = {name: DEIT[name] for name in ("Ti", "S", "B")}
+
+
+def places(choice: Tensor, experts: int, capacity: int) -> Tensor:
+    """Where tokens queue for the expert that they chose, first come, first served.
+
+    Args:
+        choice: e (N, L), whole numbers in [0, E).
+        experts: E.
+        capacity: how many of an image's tokens an expert takes.
+
+    Returns:
+        (N, L): e * capacity + the place in the queue; E * capacity, one past the end, for those that it does not take.
+    """
+    chosen = F.one_hot(choice, experts)
+    queue = (chosen.cumsum(1) * chosen).sum(-1) - 1
+    return torch.where(queue < capacity, choice * capacity + queue, experts * capacity)
+
+
+def balance(gates: Tensor, choice: Tensor) -> Tensor:
+    """E sum_e f_e P_e of all tokens: 1 where everything is even, E where all goes to one. g (N, L, E) -> scalar."""
+    share = F.one_hot(choice, gates.shape[-1]).to(gates).mean((0, 1))
+    return gates.shape[-1] * (share * gates.mean((0, 1))).sum()
+
+
+class MoE(nn.Module):
+    """Several MLPs, of which each token takes one. Shapes: (N, L, D) -> (N, L, D).
+
+    Attributes:
+        drop: None: route; in training "gate": no routing, image b of B goes to expert floor(b E / B), as if each expert
+            had a machine and each machine its part of the batch; "gate-expert": nothing at all. See `GatingDropout`.
+        balance: of the last forward pass in training that routed, until it is taken.
+    """
+
+    def __init__(self, width: int, hidden: int, experts: int, capacity: float):
+        super().__init__()
+        self.experts, self.capacity = experts, capacity
+        self.gate = nn.Linear(width, experts, bias=False)
+        self.w1 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, width, hidden), std=0.02))
+        self.b1 = nn.Parameter(torch.zeros(experts, 1, hidden))
+        self.w2 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, hidden, width), std=0.02))
+        self.b2 = nn.Parameter(torch.zeros(experts, 1, width))
+        self.drop: str | None = None
+        self.balance: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and self.drop == "gate-expert":
+            return torch.zeros_like(x)
+        gates = self.gate(x).float().softmax(-1)
+        if self.training and self.drop == "gate":
+            return self.at_home(x, gates)
+        top, choice = gates.max(-1)
+        if self.training:
+            self.balance = balance(gates, choice)
+        return self.route(x, top, choice)
+
+    def route(self, x: Tensor, top: Tensor, choice: Tensor) -> Tensor:
+        """g_e E_e(x), or 0 for tokens that were not taken. All shapes are known beforehand: nothing waits."""
+        n, length, width = x.shape
+        capacity = ceil(self.capacity * length / self.experts)
+        place = places(choice, self.experts, capacity)[..., None].expand(-1, -1, width)
+        queues = x.new_zeros(n, self.experts * capacity + 1, width).scatter(1, place, x)
+        queues = queues[:, :-1].reshape(n, self.experts, capacity, width).transpose(0, 1)  # (E, N, capacity, D)
+        y = self.mlps(queues.reshape(self.experts, -1, width), slice(None))
+        y = y.view(self.experts, n, capacity, width).transpose(0, 1).reshape(n, -1, width)
+        y = F.pad(y, (0, 0, 0, 1)).gather(1, place)
+        return (y * top[..., None]).to(x.dtype)
+
+    def at_home(self, x: Tensor, gates: Tensor) -> Tensor:
+        """Every image through the expert of its machine, times that expert's gate, so that the gate learns too."""
+        bounds = [ceil(e * len(x) / self.experts) for e in range(self.experts + 1)]
+        parts = []
+        for e, (a, b) in enumerate(pairwise(bounds)):
+            y = self.mlps(x[None, a:b].flatten(1, 2), slice(e, e + 1)).view(b - a, *x.shape[1:])
+            parts.append(y * gates[a:b, :, e : e + 1])
+        return torch.cat(parts).to(x.dtype)
+
+    def mlps(self, x: Tensor, which: slice) -> Tensor:
+        """Each row of x (E, T, D) through an expert of its own."""
+        hidden = F.gelu(x @ self.w1[which] + self.b1[which])
+        return hidden @ self.w2[which] + self.b2[which]
+
+    def take_balance(self) -> Tensor | None:
+        """The last forward pass's, once: nothing is kept alive beyond the step."""
+        term, self.balance = self.balance, None
+        return term
+
+
+class MoEViT(ViT):
+    """`MoEViT("S")` for ImageNet, `MoEViT("Ti", num_classes=10, image_size=32)` for CIFAR-10; with `ExpertBalance`.
+
+    The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
+
+    Args:
+        variant: a key of `VARIANTS`: "Ti" "S" "B".
+        num_classes: K.
+        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
+        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
+        drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
+        experts: E, at least 2.
+        capacity: c, > 0: an expert takes at most c times its even share of an image's tokens.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: for an unknown variant, an image size that patches do not fill, or a number out of its range.
+    """
+
+    timm_names = {}
+    variants = VARIANTS
+
+    def __init__(
+        self,
+        variant: str = "S",
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        drop_path: float = 0.1,
+        experts: int = 8,
+        capacity: float = 1.25,
+        **training,
+    ):
+        if experts < 2 or capacity <= 0:
+            raise ValueError(f"MoEViT needs 2 experts or more and a capacity > 0, got {experts} and {capacity}")
+        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
+        width = self.head.in_features
+        for block in self.blocks[1::2]:
+            block.mlp = MoE(width, 4 * width, experts, capacity)
+        self.initialise()
+        if weights is not None:
+            self.load_weights(weights)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, list[Tensor]]]:
+        logits = super().forward(x)
+        if not self.training:
+            return logits
+        terms = [block.mlp.take_balance() for block in self.blocks[1::2]]
+        return logits, {"balance": [term for term in terms if term is not None]}
