@@ -10,10 +10,10 @@ Start = Callable[[], Iterator]  # starts an epoch: an iterator over batches
 
 
 def rate(start: Start, batches: int, batch_size: int) -> float:
-    """Images a second over the first batches of an epoch, its start included."""
-    begin = time.perf_counter()
-    for _ in zip(range(batches), start(), strict=False):
-        pass
+    """Images a second over the first batches of an epoch, its start included. A batch is let go before the next."""
+    begin, loader = time.perf_counter(), start()
+    for _ in range(batches):
+        next(loader)
     return batches * batch_size / (time.perf_counter() - begin)
 
 

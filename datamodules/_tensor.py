@@ -103,6 +103,9 @@ def cutout(images: np.ndarray, y: np.ndarray, x: np.ndarray, side: int) -> np.nd
     return images
 
 
+CACHED = 1 << 18  # floats: 1 MB, the second-level cache of one core
+
+
 @lru_cache(maxsize=32)
 def _scale_and_bias(mean: tuple, std: tuple, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """255 std x' = x - 255 mean, as x' = scale x + bias: constants of a whole image, (pixels * 3,) float32."""
@@ -114,9 +117,14 @@ def _scale_and_bias(mean: tuple, std: tuple, pixels: int, device: torch.device) 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """uint8 (N, 3, H, W) of any strides -> float32 (N, 3, H, W), channels_last: (images / 255 - mean) / std.
 
-    The constants are tiled to a whole image because torch on a CPU is nine times slower at broadcasting three values.
+    The constants are tiled to a whole image because torch on a CPU is nine times slower at broadcasting three values;
+    there it goes by blocks of a size that stays in the processor's cache for all three operations.
     """
     count, channels, height, width = images.shape
     scale, bias = _scale_and_bias(tuple(mean), tuple(std), height * width, images.device)
-    flat = images.permute(0, 2, 3, 1).reshape(count, -1).float().mul_(scale).add_(bias)
-    return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
+    flat = images.permute(0, 2, 3, 1).reshape(count, -1)
+    out = torch.empty(flat.shape, device=images.device)
+    block = max(1, CACHED // flat.shape[1]) if images.device.type == "cpu" else count
+    for bytes_, floats in zip(flat.split(block), out.split(block), strict=True):
+        floats.copy_(bytes_).mul_(scale).add_(bias)
+    return out.view(count, height, width, channels).permute(0, 3, 1, 2)

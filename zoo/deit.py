@@ -68,12 +68,8 @@ class DeiT(ViT):
 
     def embed(self, x: Tensor) -> Tensor:
         self.check_size(x)
-        tokens = (
-            self.cls_token.expand(x.shape[0], -1, -1),
-            self.dist_token.expand(x.shape[0], -1, -1),
-            self.patch_embed(x),
-        )
-        return self.patch_drop(torch.cat(tokens, 1) + self.pos_embed)
+        first = torch.cat([self.cls_token, self.dist_token], 1).expand(x.shape[0], -1, -1)
+        return self.patch_drop(torch.cat([first, self.patch_embed(x)], 1) + self.pos_embed)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         x = self.norm(self.blocks(self.embed(x)))
