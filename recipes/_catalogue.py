@@ -5,6 +5,7 @@ Importing the packages imports torch, which takes seconds; `zoo models` and the 
 
 import ast
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,14 @@ def recipes() -> list[Entry]:
         doc = ast.get_docstring(_parse(path)) or ""
         found.append(Entry(path.stem, "", _first_line(doc), doc))
     return found
+
+
+def columns(recipe: str) -> dict[str, int]:
+    """What a recipe's table shows besides the accuracy, with digits behind the point: its `COLUMNS`, if it has them."""
+    path = ROOT / "recipes" / f"{recipe}.py"
+    with suppress(LookupError):
+        return _literal(_parse(path), "COLUMNS") if path.exists() else {}
+    return {}
 
 
 def field(doc: str, name: str) -> str:

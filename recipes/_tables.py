@@ -138,11 +138,12 @@ def recipe_result(entry: _catalogue.Entry) -> str:
     """The runs of one recipe, a row for each set of arguments; below, what they were run on, and the command."""
     runs = _results.read(entry.name)
     metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
-    metrics |= getattr(import_module(f"recipes.{entry.name}"), "COLUMNS", {})
+    columns = _catalogue.columns(entry.name)
+    metrics |= columns
     every = dict.fromkeys(name for run in runs for name in run["arguments"])
     names = [name for name in every if len({_argument(run, name) for run in runs}) > 1]
     groups = _results.groups(runs)
-    if hasattr(import_module(f"recipes.{entry.name}"), "COLUMNS"):  # a comparison: the best first
+    if columns:  # a comparison: the best first
         groups.sort(key=lambda group: -_results.summary(run["metrics"]["test/acc"] for run in group).mean)
     heads = [*names, *metrics, "seconds", "seeds"]
     table = markdown(heads, [_row(group, names, metrics) for group in groups]) if runs else NOT_YET

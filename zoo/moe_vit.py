@@ -63,6 +63,7 @@ class MoE(nn.Module):
         super().__init__()
         self.experts, self.capacity = experts, capacity
         self.gate = nn.Linear(width, experts, bias=False)
+        self.act = nn.GELU()
         self.w1 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, width, hidden), std=0.02))
         self.b1 = nn.Parameter(torch.zeros(experts, 1, hidden))
         self.w2 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, hidden, width), std=0.02))
@@ -104,7 +105,7 @@ class MoE(nn.Module):
 
     def mlps(self, x: Tensor, which: slice) -> Tensor:
         """Each row of x (E, T, D) through an expert of its own."""
-        hidden = F.gelu(x @ self.w1[which] + self.b1[which])
+        hidden = self.act(x @ self.w1[which] + self.b1[which])
         return hidden @ self.w2[which] + self.b2[which]
 
     def take_balance(self) -> Tensor | None:

@@ -18,13 +18,14 @@ from torch.nn.functional import one_hot
 import callbacks
 import zoo
 from datamodules import Digits
-from tests.conftest import TinyTransformer, build_trick, tiny_classifier
+from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
 # cannot join all others: CosineDecay sets the learning rate, Kaiming draws the weights, PatchDropout takes patches out
-LEFT_OUT = {"StepDecay", "TokenDistillation", "Xavier"}
+LEFT_OUT = {"StepDecay", "TokenDistillation", "TokenLabeling", "Xavier"}
 ALL = sorted(set(callbacks.__all__) - LEFT_OUT)
+ON_MAPS = [name for name in ALL if name not in ON_TOKENS]
 LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
 
 QUIET = {
@@ -41,10 +42,13 @@ QUIET = {
 
 
 def build_tricks(which: str) -> list[L.Callback]:
-    """One of `LISTS`: a trick alone, "none", "all", or "scheduled": every rate a schedule that moves in a short run."""
+    """One of `LISTS`: a trick alone, "none", "all", or "scheduled": every rate a schedule that moves in a short run.
+
+    "maps": all that work on a convolutional network.
+    """
     if which == "scheduled":
         return scheduled()
-    names = {"none": [], "all": ALL}.get(which, [which])
+    names = {"none": [], "all": ALL, "maps": ON_MAPS}.get(which, [which])
     # those that replace the loss before those that add to it
     return sorted((build_trick(name) for name in names), key=lambda t: not getattr(t, "replaces_loss", False))
 

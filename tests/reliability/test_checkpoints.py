@@ -16,7 +16,7 @@ from zoo import ResNet
 def files(tmp_path_factory):
     """A folder with the checkpoints of a run of ResNet-20 with every trick: `last.ckpt` and a weights-only one."""
     folder = tmp_path_factory.mktemp("files")
-    trained, tricks = resnet(), build_tricks("all")
+    trained, tricks = resnet(), build_tricks("maps")
     keep = [
         ModelCheckpoint(folder, save_last=True),
         ModelCheckpoint(folder, "weights", "val/acc", save_weights_only=True),
@@ -38,7 +38,7 @@ def resnet():
 
 def resume(path, **arguments):
     options = {**QUIET, "enable_checkpointing": True, "max_epochs": 2}
-    trainer = L.Trainer(**options, callbacks=[*build_tricks("all"), *checkpoints(path.parent)])
+    trainer = L.Trainer(**options, callbacks=[*build_tricks("maps"), *checkpoints(path.parent)])
     trainer.fit(resnet(), data(), ckpt_path=path, **arguments)
     return trainer
 
