@@ -174,7 +174,7 @@ def _spread(values: Iterable[float], digits: int) -> str:
     values = list(values)
     if not values:
         return ""
-    if all(isinstance(value, int) for value in values) and len(set(values)) == 1:
+    if digits == 0 and len(set(values)) == 1 and isinstance(values[0], int):
         return f"{values[0]:,}"  # a count, not a measurement
     mean, std, n = _results.summary(values)
     return f"{mean:,.{digits}f} ± {std:,.{digits}f}" if n > 1 else f"{mean:,.{digits}f} (1 run)"
