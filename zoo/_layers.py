@@ -33,6 +33,16 @@ class DropPath(nn.Module):
         return f"p={self.p:g}"
 
 
+class LocalResponseNorm(nn.LocalResponseNorm):
+    """torch's, in float32 at any precision: a sum of squares, and on a CPU torch has it in no other.
+
+    Shapes: (N, C, H, W) -> (N, C, H, W).
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
 class LayerNorm2d(nn.LayerNorm):
     """Layer norm over the channels of each pixel. Shapes: (N, C, H, W) -> (N, C, H, W)."""
 

@@ -25,12 +25,13 @@ from torch import Tensor, nn
 
 from zoo._base import Classifier
 from zoo._checks import SMALL, known
+from zoo._layers import LocalResponseNorm
 
 LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
 
 #        channels of the five convolutions, groups in 2, 4 and 5, normalisation, pixels
 VARIANTS = {
-    "2012": ((96, 256, 384, 384, 256), 2, nn.LocalResponseNorm, 227),
+    "2012": ((96, 256, 384, 384, 256), 2, LocalResponseNorm, 227),
     "owt": ((64, 192, 384, 256, 256), 1, nn.Identity, 224),
 }
 

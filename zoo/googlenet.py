@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zoo._base import Classifier
 from zoo._checks import SMALL, known
+from zoo._layers import LocalResponseNorm
 
 LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
 
@@ -121,7 +122,7 @@ class GoogLeNet(Classifier):
         small = image_size <= SMALL
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
-        norm = nn.Identity if batch_norm else nn.LocalResponseNorm
+        norm = nn.Identity if batch_norm else LocalResponseNorm
         self.conv1 = Unit(3, 64, 3, batch_norm) if small else Unit(3, 64, 7, batch_norm, stride=2)
         self.maxpool1 = nn.Identity() if small else nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.norm1 = norm(**LRN)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo._base import Classifier
 from zoo._checks import SMALL, known
+from zoo._layers import LocalResponseNorm
 from zoo.alexnet import LRN, hidden_layers, init_weights
 
 #        channels of the five convolutions
@@ -62,9 +63,9 @@ class ZFNet(Classifier):
         wide1, wide2 = ({"padding": 3}, {"padding": 2}) if small else ({"stride": 2, "padding": 1}, {"stride": 2})
         layers = {
             "0": nn.Conv2d(3, c1, 7, **wide1), "1": nn.ReLU(inplace=True),
-            "2": nn.MaxPool2d(3, stride=2, padding=1), "norm1": nn.LocalResponseNorm(**LRN),
+            "2": nn.MaxPool2d(3, stride=2, padding=1), "norm1": LocalResponseNorm(**LRN),
             "3": nn.Conv2d(c1, c2, 5, **wide2), "4": nn.ReLU(inplace=True),
-            "5": nn.MaxPool2d(3, stride=2, padding=1), "norm2": nn.LocalResponseNorm(**LRN),
+            "5": nn.MaxPool2d(3, stride=2, padding=1), "norm2": LocalResponseNorm(**LRN),
             "6": nn.Conv2d(c2, c3, 3, padding=1), "7": nn.ReLU(inplace=True),
             "8": nn.Conv2d(c3, c4, 3, padding=1), "9": nn.ReLU(inplace=True),
             "10": nn.Conv2d(c4, c5, 3, padding=1), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, stride=2),
