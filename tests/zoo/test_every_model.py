@@ -283,7 +283,8 @@ def test_channels_last_changes_no_number(name, trainer):
     torch.testing.assert_close(*(run.callback_metrics["train/loss"] for run in runs), rtol=close, atol=0)
     models[1].load_state_dict(models[0].state_dict())
     expected, logits = (model.eval()(batch(name)[0]) for model in models)
-    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4 * max(1, expected.std().item()))
+    atol = (1e-4 if name in LIGHT else 1e-3) * max(1, expected.std().item())
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=atol)
 
 
 # Inductor takes a minute a model to compile; what it sees of a model, aot_eager sees too.
