@@ -134,6 +134,8 @@ class Recipe:
 
     def _record(self, metrics: dict[str, float], device: str) -> None:
         record = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
+        curve = [round(value, 4) for value in self.history.curve("val/acc")[1]]
+        record |= {"curve": curve} if curve else {}
         _results.append(self.name, {**record, "metrics": metrics, "hardware": _results.hardware(device)})
 
     def __str__(self) -> str:

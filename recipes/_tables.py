@@ -149,6 +149,8 @@ def recipe_result(entry: _catalogue.Entry) -> str:
     table = markdown(heads, [_row(group, names, metrics) for group in groups]) if runs else NOT_YET
     facts = {head: _catalogue.field(entry.doc, head) for head in ("Published", "Data", "Command")}
     facts["Arguments"] = ", ".join(f"{name}={_argument(runs[0], name)}" for name in every if name not in names)
+    if len(runs) == 1 and len(curve := runs[0].get("curve", ())) > 1:
+        facts["Validation accuracy on the way"] = ", ".join(f"{value:.3f}" for value in curve)
     facts |= _provenance(runs) if runs else {}
     return f"{table}\n\n" + "\n".join(_bullet(f"{head}: {fact}") for head, fact in facts.items() if fact)
 

@@ -57,7 +57,7 @@ class Ready(L.Callback):
 trained = model()
 trainer = L.Trainer(**{**QUIET, "max_epochs": 100_000}, callbacks=[*build_tricks("all"), Ready()])
 trainer.fit(trained, data())
-print("returned", trainer.state.status.value, trainer.global_step > 2, trained(torch.zeros(1, 3, 8, 8)).shape)
+print("returned", trainer.state.status.value, trainer.global_step > 2, trained.eval()(torch.zeros(1, 3, 8, 8)).shape)
 """
 
 
