@@ -83,8 +83,11 @@ def _along(
 
 
 def _middle(first: Tensor, last: Tensor, length: int) -> tuple[int, int] | None:
-    """Size and stride at a unit in the middle; None where all touch an end of the image."""
-    inside = ((first > 0) & (last < length - 1)).nonzero().flatten()
+    """Size and stride at a unit in the middle; None where all touch an end of what is seen at all.
+
+    That is less than the image where strides leave pixels over at its end.
+    """
+    inside = ((first > first.min()) & (last < last.max())).nonzero().flatten()
     if not len(inside):
         return None
     i = inside[(inside - len(first) // 2).abs().argmin()]
