@@ -123,8 +123,10 @@ def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -
     count, channels, height, width = images.shape
     scale, bias = _scale_and_bias(tuple(mean), tuple(std), height * width, images.device)
     flat = images.permute(0, 2, 3, 1).reshape(count, -1)
-    out = torch.empty(flat.shape, device=images.device)
-    block = max(1, CACHED // flat.shape[1]) if images.device.type == "cpu" else count
+    if images.device.type == "cpu":  # numpy asks for large pages: three times faster from some 30 MB on
+        out, block = torch.from_numpy(np.empty(flat.shape, np.float32)), max(1, CACHED // flat.shape[1])
+    else:
+        out, block = torch.empty(flat.shape, device=images.device), count
     for bytes_, floats in zip(flat.split(block), out.split(block), strict=True):
         floats.copy_(bytes_).mul_(scale).add_(bias)
     return out.view(count, height, width, channels).permute(0, 3, 1, 2)
