@@ -61,6 +61,15 @@ def needs_stages(trick: L.Callback, model: L.LightningModule, stages: Sequence[s
     return there if stages is None else [known(stage, there, type(model).__name__) for stage in stages]
 
 
+def needs_nothing_added(trick: L.Callback, callbacks: Sequence[L.Callback]) -> None:
+    """For a trick that replaces the loss: refuses tricks before it whose addition it would wipe out."""
+    before = callbacks[: callbacks.index(trick)]
+    adding = [type(c).__name__ for c in before if hasattr(c, "on_loss") and not getattr(c, "replaces_loss", False)]
+    if adding:
+        name = type(trick).__name__
+        raise ValueError(f"{name} replaces the loss to which {adding[0]} has added: list it before {adding[0]}")
+
+
 def refuse_second(trick: L.Callback, callbacks: Iterable[L.Callback], kind: type, why: str) -> None:
     """Refuses a second callback of a kind of which only one can hold."""
     others = [type(c).__name__ for c in callbacks if isinstance(c, kind) and c is not trick]

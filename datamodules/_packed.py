@@ -162,13 +162,11 @@ def write(
         needed = estimate(parts, side, quality)
         if shutil.disk_usage(folder.parent).free < needed:
             raise too_small(folder, needed)
+        source = {part: len(targets) for part, (_, targets) in parts.items()}
+        about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
         try:
             new.mkdir()
-            writer = _Writer(new, side, quality, skip_unreadable, threads)
-            spans = {part: writer.add(part, *found) for part, found in parts.items()}
-            source = {part: len(targets) for part, (_, targets) in parts.items()}
-            about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
-            header = writer.finish({"format": FORMAT, "version": VERSION, **about, "parts": spans})
+            header = _Writer(new, side, quality, skip_unreadable, threads).write(parts, about)
             new.replace(folder)
         except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
@@ -204,6 +202,11 @@ class _Writer:
         self.folder, self.side, self.quality, self.threads = folder, side, quality, threads
         self.skip_unreadable = skip_unreadable
         self.sizes, self.targets, self.digest = [], [], hashlib.sha256()
+
+    def write(self, parts: dict[str, tuple], about: dict) -> dict:
+        """All parts, the index and the header, which it returns."""
+        spans = {part: self.add(part, *found) for part, found in parts.items()}
+        return self.finish({"format": FORMAT, "version": VERSION, **about, "parts": spans})
 
     def add(self, part: str, source, targets: Tensor) -> list[int]:
         """Writes a part; the numbers of its first image and of the one after its last."""

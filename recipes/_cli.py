@@ -42,8 +42,11 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         _dispatch(arguments)
+        sys.stdout.flush()
     except UsageError as error:
         _fail(error)
+    except BrokenPipeError:  # `zoo models | head`: nobody reads on, and Python's own flush at exit must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         message = meant_for_the_user(error)
         if message is None or os.environ.get("ZOO_TRACEBACK"):

@@ -180,3 +180,12 @@ def test_the_printed_configuration_fits(run, tmp_path):
     assert code == 0, err
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     assert type(zoo.load(checkpoint)).__name__ == "ResNet"
+
+
+def test_a_reader_may_leave_early():
+    """As `zoo models | head -1` does; the pipe's other end is closed before anything is written."""
+    command = [sys.executable, "-c", "from recipes._cli import main; main()", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=_catalogue.ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

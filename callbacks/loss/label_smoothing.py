@@ -17,7 +17,7 @@ from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range
 from zoo import Step
 from zoo._checks import known
 
@@ -55,12 +55,7 @@ class LabelSmoothing(Trick):
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)
-        before = trainer.callbacks[: trainer.callbacks.index(self)]
-        adding = [type(c).__name__ for c in before if hasattr(c, "on_loss") and not getattr(c, "replaces_loss", False)]
-        if adding:
-            raise ValueError(
-                f"LabelSmoothing replaces the loss to which {adding[0]} has added: list it before {adding[0]}"
-            )
+        needs_nothing_added(self, trainer.callbacks)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         targets = probabilities(step.targets, step.logits.shape[1])

@@ -26,7 +26,7 @@ from torchvision.ops import roi_align
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_on_loss, needs_range, refuse_second
+from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
@@ -177,12 +177,7 @@ class TokenLabeling(Trick):
                 "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
             )
         refuse_second(self, trainer.callbacks, TokenLabeling, "both label the tokens")
-        before = trainer.callbacks[: trainer.callbacks.index(self)]
-        adding = [type(c).__name__ for c in before if hasattr(c, "on_loss") and not getattr(c, "replaces_loss", False)]
-        if adding:
-            raise ValueError(
-                f"TokenLabeling replaces the loss to which {adding[0]} has added: list it before {adding[0]}"
-            )
+        needs_nothing_added(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._network.mix_token = self.mix_token

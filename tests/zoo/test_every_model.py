@@ -183,6 +183,18 @@ def test_trains_at(name, pixels, trainer):
 
 
 @every_model
+def test_no_layer_hides_a_method(name):
+    """`model.double()` of a network with a child called `double` would be that child."""
+    children = {child for module in on_meta(name).modules() for child, _ in module.named_children()}
+    assert {child for child in children if hasattr(torch.nn.Module, child)} == set()
+
+
+def on_meta(name: str) -> zoo.Classifier:
+    with torch.device("meta"):
+        return make(name)
+
+
+@every_model
 def test_hyper_parameters_are_plain(name):
     plain = (bool, int, float, str, type(None), dict)
     hparams = make(name, optimizer_options={"momentum": 0.8}).hparams
