@@ -16,7 +16,14 @@ class Trick(L.Callback):
 
     So two of a kind with different arguments have different states, where Lightning alone raises. Each argument of
     `__init__` is an attribute of the same name.
+
+    Attributes:
+        claims: what only one trick of a run can do, as a verb: "set the learning rate". See `refuse_second`.
+        replaces_loss: puts another loss in the place of the cross-entropy. See `needs_nothing_added`.
     """
+
+    claims: str | None = None
+    replaces_loss: bool = False
 
     def __repr__(self) -> str:
         arguments = inspect.signature(type(self).__init__).parameters
@@ -70,11 +77,11 @@ def needs_nothing_added(trick: L.Callback, callbacks: Sequence[L.Callback]) -> N
         raise ValueError(f"{name} replaces the loss to which {adding[0]} has added: list it before {adding[0]}")
 
 
-def refuse_second(trick: L.Callback, callbacks: Iterable[L.Callback], kind: type, why: str) -> None:
-    """Refuses a second callback of a kind of which only one can hold."""
-    others = [type(c).__name__ for c in callbacks if isinstance(c, kind) and c is not trick]
+def refuse_second(trick: Trick, callbacks: Iterable[L.Callback]) -> None:
+    """Refuses another trick that claims the same."""
+    others = [type(c).__name__ for c in callbacks if getattr(c, "claims", None) == trick.claims and c is not trick]
     if others:
-        raise ValueError(f"{type(trick).__name__} and {others[0]} {why}: take one of them out")
+        raise ValueError(f"{type(trick).__name__} and {others[0]} both {trick.claims}: take one of them out")
 
 
 def needs_range(trick: L.Callback, name: str, value: float, low: float, high: float, open_low: bool = False) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range
+from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from zoo import Step
 from zoo._checks import known
 
@@ -45,6 +45,7 @@ class LabelSmoothing(Trick):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    claims = "replace the cross-entropy"
     replaces_loss = True
 
     def __init__(self, eps: Rate = 0.1, reading: str = "torch"):
@@ -55,6 +56,7 @@ class LabelSmoothing(Trick):
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)
+        refuse_second(self, trainer.callbacks)
         needs_nothing_added(self, trainer.callbacks)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:

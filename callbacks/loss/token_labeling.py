@@ -152,6 +152,9 @@ class TokenLabeling(Trick):
         TypeError: for a network that gives no tokens, or a LightningModule that does not call `on_loss`.
     """
 
+    claims = "label the tokens"
+    replaces_loss = True
+
     def __init__(
         self,
         teacher: nn.Module | str | Path | None = None,
@@ -176,7 +179,7 @@ class TokenLabeling(Trick):
                 f"TokenLabeling labels tokens, and {type(model).__name__} has no head for them: take LVViT, or give "
                 "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
             )
-        refuse_second(self, trainer.callbacks, TokenLabeling, "both label the tokens")
+        refuse_second(self, trainer.callbacks)
         needs_nothing_added(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

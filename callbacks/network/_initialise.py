@@ -14,8 +14,10 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 class Initialise(Trick):
     """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0."""
 
+    claims = "draw the weights"
+
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks, Initialise, "both draw the weights")
+        refuse_second(self, trainer.callbacks)
         if stage != "fit" or not is_fresh(self, model):
             return
         for layer in model.modules():

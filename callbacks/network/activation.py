@@ -71,10 +71,12 @@ class Activation(Trick):
         ValueError: for another kind, or a second Activation.
     """
 
+    claims = "choose the activations"
+
     def __init__(self, kind: str = "gelu"):
         self.kind = known(kind, ACTIVATIONS, "Activation")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks, Activation, "both choose the activations")
+        refuse_second(self, trainer.callbacks)
         if stage == "fit":
             operate(model, "Activation", kind=self.kind)

@@ -78,10 +78,12 @@ class Norm(Trick):
         ValueError: for another kind, or a second Norm.
     """
 
+    claims = "choose the norms"
+
     def __init__(self, kind: str = "group"):
         self.kind = known(kind, NORMS, "Norm")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks, Norm, "both choose the norms")
+        refuse_second(self, trainer.callbacks)
         if stage == "fit":
             operate(model, "Norm", kind=self.kind)

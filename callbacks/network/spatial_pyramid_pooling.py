@@ -102,13 +102,15 @@ class SpatialPyramidPooling(Trick):
         ValueError: for levels below 1, or a second SpatialPyramidPooling.
     """
 
+    claims = "choose the head's pooling"
+
     def __init__(self, levels: tuple[int, ...] = (4, 2, 1), image_size: int = 224):
         self.levels, self.image_size = tuple(levels), image_size
         if not self.levels or min(self.levels) < 1:
             raise ValueError(f"SpatialPyramidPooling: levels must be one or more numbers from 1 on, not {levels}")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks, SpatialPyramidPooling, "both choose the head's pooling")
+        refuse_second(self, trainer.callbacks)
         if stage != "fit":
             return
         size = getattr(model, "image_size", None) or self.image_size

@@ -15,10 +15,12 @@ class Decay(Trick):
     their own `initial_lr`.
     """
 
+    claims = "set the learning rate"
+
     warmup_epochs: float
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks, Decay, "both set the learning rate")
+        refuse_second(self, trainer.callbacks)
         if self.warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {self.warmup_epochs}")
 

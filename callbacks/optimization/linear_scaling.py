@@ -38,12 +38,14 @@ class LinearScaling(Trick):
             LinearScaling is listed.
     """
 
+    claims = "scale the learning rate"
+
     def __init__(self, base: int = 256):
         needs_range(self, "base", base, 0, float("inf"), open_low=True)
         self.base = base
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        refuse_second(self, trainer.callbacks, LinearScaling, "both scale the learning rate")
+        refuse_second(self, trainer.callbacks)
         if trainer.lr_scheduler_configs:
             raise ValueError("LinearScaling cannot reach the base rates of the model's own scheduler: scale lr there")
         k = images_per_step(trainer) / self.base

@@ -11,7 +11,6 @@ from torch import nn
 
 import callbacks
 from callbacks._trick import Trick
-from callbacks.optimization._decay import Decay
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
 from tests.conftest import TEACHERS, build_trick, tiny_classifier, tiny_network
 from zoo import Classifier
@@ -48,18 +47,6 @@ OTHERS = {
     "TokenLabeling": {"weight": callbacks.Linear(1, 0), "reading": "code", "mix_token": False},
     "TokenRatio": {"weight": 5.0},
     "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},
-}
-# Where a second of the same kind cannot hold.
-ONE_OF_A_KIND = {
-    "Activation": "both choose the activations",
-    "Norm": "both choose the norms",
-    "SpatialPyramidPooling": "both choose the head's pooling",
-    "CosineDecay": "both set the learning rate",
-    "StepDecay": "both set the learning rate",
-    "LinearScaling": "both scale the learning rate",
-    "TokenLabeling": "both label the tokens",
-    "Kaiming": "both draw the weights",
-    "Xavier": "both draw the weights",
 }
 # Those that change the network for good: `tests/callbacks/test_surgery.py` has what they owe.
 SURGERY = ("Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling")
@@ -301,8 +288,8 @@ def test_every_argument_is_an_attribute_and_documented(name):
 @every
 def test_two_of_a_kind(name, tiny_data, trainer):
     run = trainer(callbacks=[build_trick(name), build_other(name)])
-    if name in ONE_OF_A_KIND:
-        with pytest.raises(ValueError, match=f"{ONE_OF_A_KIND[name]}: take one of them out"):
+    if claims := getattr(callbacks, name).claims:
+        with pytest.raises(ValueError, match=f"{name} and {name} both {claims}: take one of them out"):
             run.fit(fresh(name), tiny_data)
     else:
         run.fit(fresh(name), tiny_data, tiny_data)
@@ -326,4 +313,3 @@ def test_foreign_module_works_or_is_told_what_to_add(name, tiny_data, trainer):
 def test_the_lists_above_are_complete():
     takes_arguments = {n for n in callbacks.__all__ if len(inspect.signature(getattr(callbacks, n)).parameters)}
     assert OTHERS.keys() == takes_arguments
-    assert {n for n in callbacks.__all__ if issubclass(getattr(callbacks, n), Decay)} <= ONE_OF_A_KIND.keys()
