@@ -7,6 +7,7 @@ A time is a number of epochs or a string: `"0.3dur"` (share of the run), `"10ep"
 import math
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import lightning as L
@@ -25,25 +26,55 @@ def parse_time(time: Time) -> tuple[float, str]:
     return float(match[1]), match[2]
 
 
-def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end."""
-    if trainer.train_dataloader is None:  # in `on_fit_start`; Lightning does it in the next line if max_epochs is set
+def load_data(trainer: L.Trainer) -> None:
+    """Sets up the training loader, so that an epoch has a length. In `on_fit_start`, Lightning has not yet done it."""
+    if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
+
+
+def total_steps(trainer: L.Trainer) -> int:
+    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end.
+
+    Lightning's `estimated_stepping_batches` takes the accumulation of this moment for that of all epochs.
+    """
+    load_data(trainer)  # in `on_fit_start`; Lightning does it in the next line if max_epochs is set
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
-    return total
+    if accumulation(trainer) is None or trainer.max_epochs == -1 or math.isinf(trainer.num_training_batches):
+        return total
+    steps = steps_of_epochs(max(trainer.max_epochs, 1), trainer)
+    return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 
 def in_steps(time: Time, trainer: L.Trainer) -> int:
-    """A time as optimizer steps since the start of the run, rounded to whole ones."""
+    """A time as optimizer steps since the start of the run, rounded to whole ones; sets up the loaders for it."""
     number, unit = parse_time(time)
     if unit == "st":
         return round(number)
-    total = total_steps(trainer)
-    if unit == "dur":
-        return round(number * total)
-    return round(number * math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches))
+    load_data(trainer)
+    return round(number * total_steps(trainer)) if unit == "dur" else steps_of_epochs(number, trainer)
+
+
+def accumulation(trainer: L.Trainer) -> Callable[[int], int] | None:
+    """Epoch -> batches a step, where a callback changes that: AccumulationSchedule, or Lightning's own."""
+    found = [c.get_accumulate_grad_batches for c in trainer.callbacks if hasattr(c, "get_accumulate_grad_batches")]
+    return found[0] if found else None
+
+
+def accumulated(trainer: L.Trainer, epoch: int) -> int:
+    """Batches accumulated for one optimizer step in this epoch; epochs count from 0."""
+    changing = accumulation(trainer)
+    return changing(epoch) if changing else trainer.accumulate_grad_batches
+
+
+def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
+    """Steps of the first `epochs`; the last batches of an epoch are a step, however few they are."""
+    batches, changing, whole = trainer.num_training_batches, accumulation(trainer), int(epochs)
+    if changing is None:
+        return round(epochs * math.ceil(batches / trainer.accumulate_grad_batches))
+    steps = [math.ceil(batches / changing(epoch)) for epoch in range(whole + 1)]
+    return round(sum(steps[:whole]) + (epochs - whole) * steps[whole])
 
 
 class Schedule(ABC):

@@ -20,14 +20,21 @@ class Trick(L.Callback):
     Attributes:
         claims: what only one trick of a run can do, as a verb: "set the learning rate". See `refuse_second`.
         replaces_loss: puts another loss in the place of the cross-entropy. See `needs_nothing_added`.
+        drops_patches, needs_patches: takes patches out of a transformer; needs all of them. See `needs_every_patch`.
+        looks_only: changes nothing, so that its place among the others is free.
+
+    `callbacks._pairs` reads from these which tricks go together.
     """
 
     claims: str | None = None
     replaces_loss: bool = False
+    drops_patches: bool = False
+    needs_patches: bool = False
+    looks_only: bool = False
 
     def __repr__(self) -> str:
-        arguments = inspect.signature(type(self).__init__).parameters
-        given = {name: getattr(self, name) for name in list(arguments)[1:]}
+        arguments = inspect.signature(type(self)).parameters
+        given = {name: getattr(self, name) for name in arguments}
         words = [f"{name}={_word(v)}" for name, v in given.items() if not _same(v, arguments[name].default)]
         return f"{type(self).__name__}({', '.join(words)})"
 
@@ -71,10 +78,24 @@ def needs_stages(trick: L.Callback, model: L.LightningModule, stages: Sequence[s
 def needs_nothing_added(trick: L.Callback, callbacks: Sequence[L.Callback]) -> None:
     """For a trick that replaces the loss: refuses tricks before it whose addition it would wipe out."""
     before = callbacks[: callbacks.index(trick)]
-    adding = [type(c).__name__ for c in before if hasattr(c, "on_loss") and not getattr(c, "replaces_loss", False)]
+    adding = [type(c).__name__ for c in before if adds_to_loss(c)]
     if adding:
         name = type(trick).__name__
         raise ValueError(f"{name} replaces the loss to which {adding[0]} has added: list it before {adding[0]}")
+
+
+def adds_to_loss(trick: L.Callback | type[L.Callback]) -> bool:
+    """Whether it has a term of its own in the loss: neither another loss nor a mere look at it."""
+    other = getattr(trick, "replaces_loss", False) or getattr(trick, "looks_only", False)
+    return hasattr(trick, "on_loss") and not other
+
+
+def needs_every_patch(trick: L.Callback, callbacks: Iterable[L.Callback]) -> None:
+    """For a trick that goes patch by patch: refuses those that take patches out of the student."""
+    dropping = [type(c).__name__ for c in callbacks if getattr(c, "drops_patches", False)]
+    if dropping:
+        name = type(trick).__name__
+        raise ValueError(f"{name} needs every patch, and {dropping[0]} takes some out: take one of the two out")
 
 
 def refuse_second(trick: Trick, callbacks: Iterable[L.Callback]) -> None:

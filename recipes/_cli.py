@@ -20,9 +20,11 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
 
   zoo recipes                      what can be run, one line each
   zoo run NAME [options]           train and test a recipe; `zoo run NAME --help` lists its options
+  zoo search NAME [options]        the recipe with other numbers: random from coarse to fine, or a grid
   zoo models                       the models, one line each, with parameters and multiply-adds
   zoo show MODEL [VARIANT]         a model: its paper, what each stage and layer costs, what it sees
   zoo tricks                       the callbacks, by room, one line each
+  zoo card TRICK                   a trick: its paper, what it brought and cost here, what it does not go with
   zoo data                         the data modules, one line each
   zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
   zoo prepare NAME [options]       photographs made small, once: three times as many a second from then on
@@ -72,11 +74,15 @@ def _dispatch(arguments: list[str]) -> None:
         _run(rest)
     elif command == "show":
         import_module("recipes._show").main(rest)
+    elif command == "search":
+        import_module("recipes._search").main(rest)
+    elif command == "card":
+        import_module("recipes._card").main(rest)
     elif command in LIGHTNING:
         _check_names(rest)
         import_module("recipes._lightning").main()
     else:
-        raise unknown("command", command, [*LISTS, "run", "show", "prepare", *LIGHTNING])
+        raise unknown("command", command, [*LISTS, "run", "search", "show", "card", "prepare", *LIGHTNING])
 
 
 LISTS: dict[str, Callable[[], list[_catalogue.Entry]]] = {

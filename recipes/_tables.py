@@ -17,7 +17,6 @@ from pathlib import Path
 from recipes import _catalogue, _results
 
 ROOT = _catalogue.ROOT
-MARKDOWN = ("README.md",)
 COSTS = ROOT / "recipes" / "_costs.py"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 RESULT = re.compile(r"^Result:.*?(?=^\"\"\")", re.DOTALL | re.MULTILINE)
@@ -40,12 +39,17 @@ def main() -> None:
 
 def rendered() -> Iterable[tuple[Path, str]]:
     """Each file that holds tables, and the text that it should have."""
-    for path in (ROOT / name for name in MARKDOWN):
+    for path in pages():
         yield path, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m['name']]()}\n{m[3]}", path.read_text())
     for entry in _catalogue.recipes():
         path = ROOT / "recipes" / f"{entry.name}.py"
         block = "Result:\n" + recipe_result(entry) + "\n"
         yield path, RESULT.sub(lambda _, block=block: block, path.read_text(), count=1)
+
+
+def pages() -> list[Path]:
+    """Every markdown file that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def costs() -> str:
@@ -82,8 +86,54 @@ def models() -> str:
 
 
 def tricks() -> str:
-    rows = [[e.room, f"`{e.name}`", e.line, _paper(e.doc)] for e in _catalogue.tricks()]
-    return markdown(["room", "trick", "what it does", "paper"], rows)
+    """With what each brought and cost here, where that was measured."""
+    from recipes._card import cost, gain
+
+    rows = [
+        [e.room, f"`{e.name}`", e.line, gain(e.name, short=True), cost(e.name, short=True), _paper(e.doc)]
+        for e in _catalogue.tricks()
+    ]
+    return markdown(["room", "trick", "what it does", "gain", "cost", "paper"], rows)
+
+
+def rooms() -> str:
+    """The names of the tricks, by room."""
+    names = {}
+    for entry in _catalogue.tricks():
+        names.setdefault(entry.room, []).append(f"`{entry.name}`")
+    return markdown(["room", "tricks"], [[f"`callbacks/{room}/`", ", ".join(those)] for room, those in names.items()])
+
+
+def pairs() -> str:
+    """Those that do not go with every other trick, and why."""
+    from callbacks._pairs import limits
+
+    package = import_module("callbacks")
+    kinds = [getattr(package, entry.name) for entry in _catalogue.tricks()]
+    rows = [
+        [f"`{kind.__name__}`", why, ", ".join(f"`{name}`" for name in names)]
+        for kind in kinds
+        for why, names in limits(kind, kinds).items()
+    ]
+    return markdown(["trick", "how", "with"], rows)
+
+
+def matrix() -> str:
+    """Row before column in the list of callbacks: . works, * the two never, < the row must stand after the column."""
+    from callbacks._pairs import refusal
+
+    package = import_module("callbacks")
+    kinds = [getattr(package, entry.name) for entry in _catalogue.tricks()]
+
+    def cell(first, second):
+        if first is second:
+            return "*" if first.claims else "."
+        return "." if not refusal(first, second) else "<" if not refusal(second, first) else "*"
+
+    width = max(len(kind.__name__) for kind in kinds)
+    lines = [f"{i:>2} {a.__name__:<{width}} {''.join(cell(a, b) for b in kinds)}" for i, a in enumerate(kinds, 1)]
+    tens = " " * (width + 4) + "".join(f"{i:<10}" for i in range(1, len(kinds) + 1, 10))
+    return "\n".join(["```", tens.rstrip(), *lines, "```"])
 
 
 def datamodules() -> str:
@@ -93,9 +143,13 @@ def datamodules() -> str:
 def results() -> str:
     """All recipes, one under the other."""
     return "\n\n".join(
-        f"**[{entry.name}](recipes/{entry.name}.py)**: {entry.line}\n\n{recipe_result(entry)}"
+        f"**[{entry.name}](../recipes/{entry.name}.py)**: {entry.line}\n\n{recipe_result(entry)}"
         for entry in _catalogue.recipes()
     )
+
+
+def families() -> str:
+    return recipe_result(next(entry for entry in _catalogue.recipes() if entry.name == "cifar10_families"))
 
 
 def throughput() -> str:
@@ -130,7 +184,8 @@ def _figure(value: float) -> str:
 
 
 TABLES: dict[str, Callable[[], str]] = {
-    f.__name__: f for f in (models, tricks, datamodules, results, throughput, benchmarks)
+    f.__name__: f
+    for f in (models, tricks, rooms, pairs, matrix, datamodules, results, families, throughput, benchmarks)
 }
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import signal
+import tempfile
 
 import lightning as L
 import pytest
@@ -10,13 +11,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
+from callbacks.diagnostics._look import Look
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
+from zoo.hierarchical_mixture import SoftTree
 from zoo.lvvit import box
 from zoo.moe_vit import MoE
 from zoo.vit import Block
 
 CLASSES = 10
+Look.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN
@@ -58,7 +62,7 @@ class TinyTransformer(TinyNetwork):
     After its blocks it decides which patches it keeps, as DynamicViT does, and in training gives both.
     """
 
-    prefix, ratios = 1, (0.5,)
+    prefix = 1
     grid, mix_token = 4, False
 
     def __init__(self, width: int = 8):
@@ -70,7 +74,13 @@ class TinyTransformer(TinyNetwork):
         self.experts = MoE(8, 16, 2, 1.25)
         self.norm = nn.LayerNorm(8)
         self.predictor = Predictor(8)
+        self.predictor.keep = 0.5
+        self.tree = SoftTree(8, CLASSES, levels=2)
         self.token_head = nn.Linear(8, CLASSES)
+
+    @property
+    def ratios(self):
+        return (self.predictor.keep,)
 
     def forward(self, x):
         patches, mixed = self.patch_embed(x).flatten(2).transpose(1, 2), None
@@ -80,7 +90,7 @@ class TinyTransformer(TinyNetwork):
         tokens = self.patch_drop(torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1))
         tokens = self.blocks(tokens)
         tokens = self.norm(tokens + self.experts(tokens))
-        logits, patches = super().forward(x), tokens[:, 1:]
+        logits, patches = super().forward(x) + self.tree(tokens[:, 0]), tokens[:, 1:]
         if not self.training:
             return logits + self.token_head(tokens[:, 0])
         log_pi = self.predictor(patches, patches.new_ones(patches.shape[:2])).float()
@@ -96,16 +106,28 @@ def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **
     return Classifier(network(width), stages={"stage1": "block1", "stage2": "block2"}, **training)
 
 
-TEACHERS = ("AttentionTransfer", "KnowledgeDistillation", "TokenDistillation", "TokenLabeling")
+TEACHERS = (
+    "AttentionTransfer",
+    "CachedLogits",
+    "GradientAttentionTransfer",
+    "Hints",
+    "KnowledgeDistillation",
+    "Specialist",
+    "TokenDistillation",
+    "TokenLabeling",
+)
 ON_TOKENS = (
     "AttentionPatchDropout",
     "DropHead",
     "ExpertBalance",
     "GatingDropout",
+    "KeepRate",
     "PatchDropout",
+    "SubtreeDropout",
     "TokenDistillation",
     "TokenLabeling",
     "TokenRatio",
+    "ZeroLastConv",
 )
 
 
@@ -114,14 +136,32 @@ def tiny_network(*names: str) -> type[TinyNetwork]:
     return TinyTransformer if {*names} & {*ON_TOKENS} else TinyNetwork
 
 
+# what a trick cannot do without on data that has no data module
+NEEDED = {
+    "ClassBalanced": {"counts": tuple(range(1, CLASSES + 1))},
+    "EarlyStopping": {"metric": None},  # no metric is logged by every module and run
+    "ReduceOnPlateau": {"metric": None},
+    "Specialist": {"classes": (2, 7)},
+}
+
+
+SCRATCH = tempfile.TemporaryDirectory()  # until the process ends
+
+
+def empty_folder() -> str:
+    """For a trick that keeps files."""
+    return tempfile.mkdtemp(dir=SCRATCH.name)
+
+
 def build_trick(name: str) -> L.Callback:
     """A trick of `callbacks.__all__`, with a teacher where it needs one."""
     trick = getattr(callbacks, name)
     if name in TEACHERS:
         torch.manual_seed(99)
         network = TinyNetwork if name == "TokenLabeling" else tiny_network(name)  # it ends in a mean over maps
-        return trick(tiny_classifier(width=6, network=network))
-    return trick()
+        needed = {"path": empty_folder()} if name == "CachedLogits" else NEEDED.get(name, {})
+        return trick(tiny_classifier(width=6, network=network), **needed)
+    return trick(**NEEDED.get(name, {}))
 
 
 def collate(items):

@@ -2,6 +2,8 @@
 
 from zoo._base import Classifier, Step
 from zoo._fuse import fuse
+from zoo._prune import prune_channels
+from zoo._quantise import Quantised, quantise
 from zoo._receptive import Field, receptive_fields
 from zoo._weights import load
 from zoo.alexnet import AlexNet
@@ -11,9 +13,11 @@ from zoo.convnext import ConvNeXt
 from zoo.convnext_roadmap import ConvNeXtRoadmap
 from zoo.deit import DeiT
 from zoo.densenet import DenseNet
+from zoo.dvt import DVT
 from zoo.dynamic_vit import DynamicViT
 from zoo.evit import EViT
 from zoo.googlenet import GoogLeNet
+from zoo.hierarchical_mixture import HierarchicalMixture
 from zoo.inception_resnet_v2 import InceptionResNetV2
 from zoo.inception_v3 import InceptionV3
 from zoo.inception_v4 import InceptionV4
@@ -46,11 +50,13 @@ __all__ = [
     "CBAMResNet",
     "ConvNeXt",
     "ConvNeXtRoadmap",
+    "DVT",
     "DeiT",
     "DenseNet",
     "DynamicViT",
     "EViT",
     "GoogLeNet",
+    "HierarchicalMixture",
     "InceptionResNetV2",
     "InceptionV3",
     "InceptionV4",

@@ -21,12 +21,14 @@ from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo import _complexity, _graph, _surgery, _weights
+from zoo import _complexity, _graph, _optimizers, _surgery, _weights
 from zoo._checks import check_images, check_targets, classes_of
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
 from zoo._stages import timm_stages
 from zoo._stop import GracefulStop
+
+_optimizers.register()
 
 
 @dataclass
@@ -67,7 +69,8 @@ class Classifier(L.LightningModule):
         network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
             name of a timm model, made with random weights.
         num_classes: K; None: read from the network.
-        optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...).
+        optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
+            or "adabound" (`zoo/_optimizers.py`).
         lr: learning rate, > 0. Default: He et al. 2015, at batch 256.
         weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: He et al. 2015.
         optimizer_options: further arguments of that optimizer, such as `{"momentum": 0.8}`.

@@ -2,10 +2,10 @@
 
 Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
           NeurIPS 2021) https://arxiv.org/abs/2106.02034, equations 1 to 11 and 17, Table 2; its losses are the tricks
-          `TokenRatio` and `TokenDistillation`
+          `TokenRatio` and `TokenDistillation`. Rows "LV-": as `lvvit.py`, with its stem, softened residual, two heads
 Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'); their keys: ViT's and `score_predictor`
-Block:    before the 4th, 7th and 10th block a predictor gives each patch log pi = log softmax(MLP([local, global])),
-          global = sum_i D_i u_i / sum_i D_i over what is left.
+Block:    after a quarter, a half and three quarters of the blocks a predictor gives each patch
+          log pi = log softmax(MLP([local, global])),  global = sum_i D_i u_i / sum_i D_i over what is left.
           Training: D <- D * GumbelSoftmax(pi), hard decisions with the soft ones' gradient; the patches stay, but a
           dropped one is seen by itself alone: A_ij = exp(P_ij) G_ij / sum_k exp(P_ik) G_ik,  G_ij = D_j, G_ii = 1.
           Evaluation: the floor(keep^s L) patches with the highest pi go on, s = 1, 2, 3; the rest are removed
@@ -17,7 +17,9 @@ Differs:  pi's first column means keep, as in the authors' code; in the paper th
           the authors' adds 1e-6, and takes its maximum over dropped tokens too, so that one large score there turns
           attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0. Their
           training freezes class token and positions, and the backbone for 5 epochs: that is for the optimizer. At
-          least one patch stays. Ti, for small images, is not in the paper; patches of up to 64 px as in `vit.py`.
+          least one patch stays. Ti, for small images, is not in the paper; patches of up to 64 px as in `vit.py`. In
+          training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train the two
+          heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features instead).
 """
 
 from math import sqrt
@@ -25,11 +27,19 @@ from math import sqrt
 import torch
 from torch import Tensor, nn
 
+from zoo import lvvit
+from zoo._checks import known
 from zoo.vit import Attention, Block, ViT, init_weights
 
-# width D, blocks L, heads H, patch P in pixels: DeiT-S and DeiT-B, and the README's DeiT of width 256
-VARIANTS = {"Ti": (192, 12, 3, 16), "256": (256, 12, 4, 16), "S": (384, 12, 6, 16), "B": (768, 12, 12, 16)}
-BEFORE = (3, 6, 9)  # the blocks, from 0, before which patches are dropped
+# width D, blocks L, heads H, patch P in pixels: DeiT-S and DeiT-B, the README's DeiT of width 256, LV-ViT-S and -M
+VARIANTS = {
+    "Ti": (192, 12, 3, 16),
+    "256": (256, 12, 4, 16),
+    "S": (384, 12, 6, 16),
+    "B": (768, 12, 12, 16),
+    "LV-S": (384, 16, 6, 16),
+    "LV-M": (512, 20, 8, 16),
+}
 CLAMP = 10.0  # a dropped token's score above the best of those kept: beyond it, its gradient grows no more
 
 
@@ -112,11 +122,11 @@ class DynamicViT(ViT):
     blocks; in evaluation their features are ever fewer tokens, the class token first.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "256" "S" "B".
+        variant: a key of `VARIANTS`: "Ti" "256" "S" "B" "LV-S" "LV-M".
         num_classes: K.
         image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; those of a dense ViT or DeiT do: the predictors start afresh then.
-            None: random.
+        weights: see `Classifier.load_weights`; those of a dense ViT, DeiT or, for LV- rows, LVViT do: the predictors
+            start afresh then. None: random.
         keep: share of the patches that each of the three predictors lets through, in (0, 1]; may be set later.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
         training: training arguments of `Classifier`.
@@ -144,37 +154,57 @@ class DynamicViT(ViT):
         drop_path: float = 0.0,
         **training,
     ):
+        trunk = known(variant, self.variants, "DynamicViT").removeprefix("LV-")
+        self.lv = lvvit.VARIANTS[trunk] if trunk != variant else None
         super().__init__(variant, num_classes, image_size, None, drop_path, **training)
+        width, depth = self.head.in_features, len(self.blocks)
+        if self.lv is not None:
+            self.patch_embed = lvvit.Stem(self.image_size // self.grid, self.lv[3], width)
+            self.norm = nn.LayerNorm(width)
+            self.aux_head = nn.Linear(width, num_classes)
+            self.initialise()
         self.keep = needs_share(keep, "DynamicViT")
-        self.score_predictor = nn.ModuleList(Predictor(self.head.in_features) for _ in BEFORE)
+        self.before = [depth * i // 4 for i in (1, 2, 3)]  # the blocks, from 0, before which patches are dropped
+        self.score_predictor = nn.ModuleList(Predictor(width) for _ in self.before)
         self.score_predictor.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)
 
     def block(self, width: int, heads: int, drop_path: float) -> nn.Module:
-        block = Block(width, heads, drop_path)
-        block.attn = MaskedAttention(width, heads)
+        block = Block(width, heads, drop_path) if self.lv is None else lvvit.Block(width, heads, drop_path, self.lv[4])
+        block.attn = MaskedAttention(width, heads, qkv_bias=block.attn.qkv.bias is not None)
         return block
 
     @property
     def ratios(self) -> tuple[float, ...]:
         """Share of all patches that is left after each predictor: what `TokenRatio` aims at."""
-        return tuple(self.keep**s for s in range(1, len(BEFORE) + 1))
+        return tuple(self.keep**s for s in (1, 2, 3))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor | list[Tensor]]]:
         x = self.embed(x)
         if not self.training:
-            return self.head(self.norm(self.remove(x))[:, 0])
+            return self.read(self.norm(self.remove(x)))
         x, decisions = self.mask(x)
         x = self.norm(x)
-        return self.head(x[:, 0]), {"kept": decisions, "tokens": x[:, self.prefix :]}
+        return self.read(x, decisions[-1]), {"kept": decisions, "tokens": x[:, self.prefix :]}
+
+    def read(self, z: Tensor, kept: Tensor | None = None) -> Tensor:
+        """The logits: tokens (N, 1 + L, D), decisions (N, L) or None for all kept -> (N, K)."""
+        logits = self.head(z[:, 0])
+        if self.lv is None:
+            return logits
+        of_patches = self.aux_head(z[:, self.prefix :])
+        if kept is not None:
+            gone = (kept == 0) & kept.any(1, keepdim=True)  # nobody is, where all are
+            of_patches = of_patches.masked_fill(gone[..., None], -torch.inf)
+        return logits + of_patches.amax(1) / 2
 
     def mask(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Training: tokens (N, 1 + L, D) -> the same after all blocks, and the three decisions (N, L)."""
         kept, decisions, policy = x.new_ones(x.shape[0], x.shape[1] - self.prefix), [], None
         for i, block in enumerate(self.blocks):
-            if i in BEFORE:
-                log_pi = self.score_predictor[BEFORE.index(i)](x[:, self.prefix :], kept).float()
+            if i in self.before:
+                log_pi = self.score_predictor[self.before.index(i)](x[:, self.prefix :], kept).float()
                 kept = decide(log_pi, gumbel_noise(log_pi)) * kept
                 decisions.append(kept)
                 policy = torch.cat([kept.new_ones(len(kept), self.prefix), kept], 1)
@@ -183,11 +213,11 @@ class DynamicViT(ViT):
 
     def remove(self, x: Tensor) -> Tensor:
         """Evaluation: tokens (N, 1 + L, D) -> those that are left after all blocks (N, 1 + floor(keep^3 L), D)."""
-        patches, ratios = x.shape[1] - self.prefix, dict(zip(BEFORE, self.ratios, strict=True))
+        patches, ratios = x.shape[1] - self.prefix, dict(zip(self.before, self.ratios, strict=True))
         for i, block in enumerate(self.blocks):
             if i in ratios:
                 all_left = x.new_ones(x.shape[0], x.shape[1] - self.prefix)
-                log_pi = self.score_predictor[BEFORE.index(i)](x[:, self.prefix :], all_left)
+                log_pi = self.score_predictor[self.before.index(i)](x[:, self.prefix :], all_left)
                 best = log_pi[..., 0].topk(max(1, int(patches * ratios[i])), 1)
                 x = take(x, best.indices, self.prefix)
             x = block(x)

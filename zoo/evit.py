@@ -14,12 +14,11 @@ Differs:  nothing, at patches of 16 px; training drops as evaluation does. The a
 from math import ceil, sqrt
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.dynamic_vit import VARIANTS as DYNAMIC
 from zoo.dynamic_vit import DynamicViT, needs_share
-from zoo.vit import Attention, Block, ViT
+from zoo.vit import Attention, Block, ViT, fused_attention
 
 VARIANTS = {name: DYNAMIC[name] for name in ("Ti", "S", "B")}
 IN = (3, 6, 9)  # the blocks, from 0, in which patches are dropped
@@ -58,7 +57,7 @@ class ScoringAttention(Attention):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         q, k, v = self.split(x)
         row = (q[:, :, :1] @ k.transpose(-2, -1) / sqrt(q.shape[-1])).softmax(-1)
-        rest = F.scaled_dot_product_attention(q[:, :, 1:], k, v)
+        rest = fused_attention(q[:, :, 1:], k, v)
         y = torch.cat([row.to(v.dtype) @ v, rest], 2)
         return self.proj(self.heads_out(y).transpose(1, 2).flatten(2)), row[:, :, 0, 1:].mean(1)
 

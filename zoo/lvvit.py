@@ -35,10 +35,16 @@ SOFTENING = {row[0]: row[4] for row in VARIANTS.values()}  # a, by width
 
 
 class Stem(nn.Module):
-    """Three convolutions, then patches of half the size. Shapes: (N, 3, S, S) -> (N, (S/P)^2, D), row by row."""
+    """Three convolutions, then patches of half the size. Shapes: (N, 3, S, S) -> (N, (S/P)^2, D), row by row.
+
+    Raises:
+        ValueError: for patches of an odd size.
+    """
 
     def __init__(self, patch: int, c: int, width: int):
         super().__init__()
+        if patch % 2:
+            raise ValueError(f"LV-ViT's stem halves images, so patches are of even size, got {patch} px: another size")
         self.conv1 = nn.Conv2d(3, c, 7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(c)
         self.conv2 = nn.Conv2d(c, c, 3, padding=1, bias=False)
@@ -127,10 +133,7 @@ class LVViT(ViT):
         width, _, _, c, _, usual_drop_path = VARIANTS[known(variant, VARIANTS, type(self).__name__)]
         drop_path = usual_drop_path if drop_path is None else drop_path
         super().__init__(variant, num_classes, image_size, None, drop_path, **training)
-        patch = self.image_size // self.grid
-        if patch % 2:
-            raise ValueError(f"LVViT's stem halves images, so patches are of even size: no image_size={image_size}")
-        self.patch_embed = Stem(patch, c, width)
+        self.patch_embed = Stem(self.image_size // self.grid, c, width)
         self.norm = nn.LayerNorm(width)
         self.aux_head = nn.Linear(width, num_classes)
         self.mix_token = False

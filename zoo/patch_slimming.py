@@ -23,8 +23,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from zoo._complexity import total_macs
 from zoo.deit import VARIANTS as DEIT
-from zoo.vit import Attention, Block, ViT, attention
+from zoo.vit import Attention, Block, ViT, attention, fused_attention
 
 # those of DeiT: width, blocks, heads, patch
 VARIANTS = {name: DEIT[name] for name in ("Ti", "S", "B")}
@@ -39,7 +40,7 @@ class SlimAttention(Attention):
         (q_weight, kv_weight), biases = self.qkv.weight.split(split), self.qkv.bias.split(split)
         q = F.linear(x[:, rows], q_weight, biases[0]).view(n, -1, self.heads, width // self.heads).transpose(1, 2)
         kv = F.linear(x, kv_weight, biases[1]).view(n, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, *kv) if self.fused else attention(q, *kv)[0]
+        y = fused_attention(q, *kv) if self.fused else attention(q, *kv)[0]
         return self.proj(self.heads_out(y).transpose(1, 2).flatten(2))
 
 
@@ -150,12 +151,54 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
         For `slim`.
     """
     training = model.training
-    features, maps = trace(model.eval(), images)
-    length = features[0].shape[1]
-    G = torch.eye(length, device=images.device).expand(len(images), -1, -1)
+    kept = search(model.eval(), *trace(model, images), eps, step)
+    model.train(training)
+    return kept
+
+
+@torch.no_grad()
+def within(model: PatchSlimming, images: Tensor, share: float, step: int = 10, rounds: int = 8) -> list[list[int]]:
+    """`effective` with about the least eps at which no more than `share` of the multiply-adds are left.
+
+    Args:
+        model, images, step: as for `effective`.
+        share: of the multiply-adds, in (0, 1].
+        rounds: halvings of the range of eps, which is 2^-20 to 1 and even in its logarithm.
+
+    Raises:
+        ValueError: more is left even at eps = 1.
+    """
+    training, (features, maps) = model.training, trace(model.eval(), images)
+    best, low, high, most = None, -20.0, 0.0, share * multiply_adds(model, None)
+    for i in range(rounds + 1):
+        exponent = (low + high) / 2 if i else high
+        kept = search(model, features, maps, 2**exponent, step)
+        if multiply_adds(model, kept) <= most:
+            best, high = kept, exponent
+        else:
+            low = exponent
+        if best is None:
+            raise ValueError(f"more than {share:g} of the multiply-adds is left, however large the error: ask for more")
+    model.train(training)
+    return best
+
+
+def multiply_adds(model: PatchSlimming, kept: Sequence[Sequence[int]] | None) -> int:
+    """Of one image, with these tokens."""
+    with torch.device("meta"):
+        return total_macs(type(model)(**{**model.hparams, "kept": kept}), model.image_size)
+
+
+def search(
+    model: PatchSlimming, features: Sequence[Tensor], maps: Sequence[Tensor], eps: float, step: int
+) -> list[list[int]]:
+    """`effective`, on what `trace` gives."""
+    images, length, _ = features[0].shape
+    device = features[0].device
+    G = torch.eye(length, device=device).expand(images, -1, -1)
     kept, now = [[0]], [0]
     for layer in range(len(maps) - 1, 0, -1):  # block `layer` follows, block `layer - 1` chooses
-        mask = torch.zeros(length, device=images.device).index_fill_(0, torch.tensor(now, device=images.device), 1)
+        mask = torch.zeros(length, device=device).index_fill_(0, torch.tensor(now, device=device), 1)
         G = propagate(G, maps[layer], mask)
         G = G / G.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp(min=1e-30)  # a factor changes no order
         scores = significance(G, maps[layer - 1], features[layer - 1])
@@ -164,7 +207,6 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
         while order and error(block, features[layer], features[layer + 1], now, after) > eps:
             now, order = sorted(now + order[:step]), order[step:]
         kept.insert(0, now)
-    model.train(training)
     return kept
 
 

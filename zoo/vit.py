@@ -55,6 +55,13 @@ def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> tu
     return weights @ v, weights
 
 
+def fused_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The means alone, by torch's kernel. Not in bfloat16 on a CPU, where the equation takes a third of its time."""
+    if q.dtype == torch.bfloat16 and q.device.type == "cpu":
+        return attention(q, k, v, mask)[0]
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
 class Attention(nn.Module):
     """Multi-head self-attention. Shapes: (N, L, D) -> (N, L, D).
 
@@ -83,7 +90,7 @@ class Attention(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         q, k, v = self.split(x)
         if self.fused:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+            y = fused_attention(q, k, v, mask)
         else:
             y, _ = attention(q, k, v, mask)
         return self.proj(self.heads_out(y).transpose(1, 2).flatten(2))

@@ -24,7 +24,7 @@ from zoo._checks import classes_of
 
 def mixup(images: Tensor, targets: Tensor, lam: float, perm: Tensor) -> list[Tensor]:
     """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
-    return [lam * images + (1 - lam) * images[perm], lam * targets + (1 - lam) * targets[perm]]
+    return [x[perm].lerp_(x, lam) for x in (images, targets)]  # in the shuffled copy: no memory more
 
 
 class MixUp(Trick):

@@ -19,10 +19,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
+from callbacks._schedule import Rate, rate_now
 from callbacks._trick import Trick, needs_range
 from callbacks.data._boxes import boxes
-from callbacks.data._chance import chosen, needs_chance
+from callbacks.data._chance import needs_chance
 
 TRIES = 10
 
@@ -52,16 +52,13 @@ def first_fit(area: Tensor, ratio: Tensor, size: tuple[int, int]) -> tuple[Tenso
 def random_erasing(
     images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, noise: Tensor | None
 ) -> Tensor:
-    """The equation above for rectangles (N,) of pixels, with nothing random in it; without `noise`, 0."""
+    """The equation above for rectangles (N,) of pixels, with nothing random in it.
+
+    `noise` has a number for every value that is erased, one image after the other; without it, 0.
+    """
     box = boxes(top, left, height, width, images.shape[-2:])
-    erased = images * ~box
-    return erased if noise is None else erased.add_(noise * box)
-
-
-def noise_like(images: Tensor) -> Tensor:
-    """Standard normal, in the layout of the images; `randn_like` is twenty times slower where that is channels_last."""
-    noise = torch.randn(images.numel(), dtype=images.dtype, device=images.device)
-    return noise.as_strided(images.shape, torch.empty_like(images).stride())
+    erased = images.clone()  # keeps its layout
+    return erased.masked_fill_(box, 0) if noise is None else erased.masked_scatter_(box, noise)
 
 
 class RandomErasing(Trick):
@@ -101,13 +98,15 @@ class RandomErasing(Trick):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         images = batch[0]
-        size = images.shape[-2:]
-        erased = chosen(self.p, trainer, images)
-        u = torch.rand(2, len(images), TRIES, device=images.device)
+        n, channels, *size = images.shape
+        # drawn on the processor: how many values are erased is known without asking the device
+        chosen, u, place = torch.rand(n) < rate_now(self.p, trainer), torch.rand(2, n, TRIES), torch.rand(2, n)
         low, high = self.scale
         area = (low + (high - low) * u[0]) * size[0] * size[1]
         height, width = first_fit(area, aspect_ratio(u[1], self.r1, self.reading), size)
-        place = torch.rand(2, len(images), device=images.device)
+        height = height * chosen
         top, left = (place[0] * (size[0] - height + 1)).long(), (place[1] * (size[1] - width + 1)).long()
-        noise = noise_like(images) if self.fill == "random" else None
-        batch[0] = random_erasing(images, top, left, height * erased, width, noise)
+        erased = channels * int((height * width).sum())
+        noise = torch.randn(erased, dtype=images.dtype, device=images.device) if self.fill == "random" else None
+        rectangle = (v.to(images.device) for v in (top, left, height, width))
+        batch[0] = random_erasing(images, *rectangle, noise)

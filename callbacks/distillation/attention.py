@@ -2,50 +2,61 @@
 
 Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928, eq. 2
 Code:     https://github.com/szagoruyko/attention-transfer (the authors'; `at`, `at_loss`)
-Equation: Q = vec(sum_c |A_c|^p),   L_AT = L + beta sum_j mean((Q_S^j / ||Q_S^j||_2 - Q_T^j / ||Q_T^j||_2)^2)
+Equation: Q = vec(F(A)),   L_AT = L + beta sum_j mean((Q_S^j / ||Q_S^j||_2 - Q_T^j / ||Q_T^j||_2)^2)
+          "sum": F(A) = sum_c |A_c|^p, F_sum of the paper at p = 1;   "max": F(A) = max_c |A_c|^p
 Shapes:   features A (N, C, H, W) or tokens (N, L, D) -> Q (N, HW) or (N, L);  the mean is over batch and positions
-Defaults: p = 2, beta = 1000 (the authors' code); every stage that teacher and student both name
+Defaults: "sum", p = 2, beta = 1000 (the authors' code); every stage that teacher and student both name
 Differs:  follows the code, not the text: the squared distance and its mean, where eq. 2 has beta / 2 and the distance.
           A teacher's map of another size is resized bilinearly to the student's (the paper: "interpolate").
 """
 
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Literal, get_args
 
 import lightning as L
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._taps import Taps
 from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
-from callbacks.distillation._teacher import Teacher
+from callbacks.distillation._teacher import Source, Teacher
 from zoo import Step
+from zoo._checks import known
+
+Mapping = Literal["sum", "max"]
 
 
-def attention(A: Tensor, p: float = 2) -> Tensor:
-    """Where the network looks: (N, C, H, W) -> (N, H, W); tokens (N, L, D) -> (N, L). F_sum^p of the paper."""
-    return A.float().abs().pow(p).sum(1 if A.ndim == 4 else 2)
+def attention(A: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
+    """Where the network looks: (N, C, H, W) -> (N, H, W); tokens (N, L, D) -> (N, L)."""
+    powers, channels = A.float().abs().pow(p), 1 if A.ndim == 4 else 2
+    return powers.sum(channels) if mapping == "sum" else powers.amax(channels)
 
 
-def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2) -> Tensor:
+def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
     """The term of one stage, without beta. The channels need not agree."""
-    Q_S, Q_T = attention(A_S, p), attention(A_T, p)
+    Q_S, Q_T = attention(A_S, p, mapping), attention(A_T, p, mapping)
     if Q_S.shape != Q_T.shape:
         Q_T = F.interpolate(Q_T[:, None], size=Q_S.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()
 
 
 class AttentionTransfer(Trick):
-    """Adds the distance between attention maps to the loss. With `KnowledgeDistillation` of the same teacher, one pass.
+    """Adds the distance between attention maps to the loss.
+
+    The paper's AT + KD is `[KnowledgeDistillation(teacher), AttentionTransfer(teacher, beta=Linear(1000, 0))]`: one
+    pass of the teacher for both; in this order, since distillation scales what the loss is before it by 1 - a.
 
     Args:
-        teacher: a trained `Classifier`, or the path of a checkpoint of a zoo model. Stays out of checkpoints.
+        teacher: a trained `Classifier`, the path of a checkpoint of a zoo model, `"hf:USER/REPO"` with one, or
+            `"timm:NAME"`. Stays out of checkpoints.
         stages: names of the stages to compare; None: all that both have.
         beta: weight, > 0, or a `Schedule` (the paper lets it decay beside distillation).
         p: power, > 0.
+        mapping: over the channels: "sum" or "max".
         normalization: (mean, std) that the teacher was trained with, if the data has others.
+        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
 
     Raises:
         ValueError: for an argument out of its range, a stage that one of the two has not, or none in common.
@@ -54,17 +65,21 @@ class AttentionTransfer(Trick):
 
     def __init__(
         self,
-        teacher: nn.Module | str | Path,
+        teacher: Source,
         stages: Sequence[str] | None = None,
         beta: Rate = 1000.0,
         p: float = 2,
+        mapping: Mapping = "sum",
         normalization: tuple | None = None,
+        image_size: int | None = None,
     ):
+        known(mapping, get_args(Mapping), "AttentionTransfer")
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         needs_range(self, "p", p, 0, float("inf"), open_low=True)
-        self.teacher, self.stages, self.beta, self.p, self.normalization = teacher, stages, beta, p, normalization
-        self._teacher = Teacher(teacher, normalization)
+        self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, stages, beta, p, mapping
+        self.normalization, self.image_size = normalization, image_size
+        self._teacher = Teacher(teacher, normalization, image_size)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)
@@ -82,7 +97,7 @@ class AttentionTransfer(Trick):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         self._teacher.logits(step)
         A_S, A_T = self._student_taps.take(), self._teacher_taps.take()
-        terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p) for name in self._names])
+        terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p, self.mapping) for name in self._names])
         step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:

@@ -14,16 +14,15 @@ Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0
           divides the soft term by N K instead of N, its paper does not.
 """
 
-from pathlib import Path
 from typing import Literal, get_args
 
 import lightning as L
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_on_loss, needs_range
-from callbacks.distillation._teacher import Teacher
+from callbacks.distillation._teacher import Source, Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
 
@@ -47,11 +46,13 @@ class KnowledgeDistillation(Trick):
     A network with a head for the teacher (`DeiT`: `extras["distilled"]`) listens to it there, else with its own logits.
 
     Args:
-        teacher: a trained network, images -> logits, or the path of a zoo model's checkpoint. Stays out of checkpoints.
+        teacher: a trained network, images -> logits, the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
+            or `"timm:NAME"`. Stays out of checkpoints.
         T: temperature, > 0, or a `Schedule`.
         weight: a, share of the teacher's term, in (0, 1], or a `Schedule`.
         normalization: (mean, std) that the teacher was trained with, if the data has others.
         kind: "soft": the teacher's probabilities; "hard": its decisions, and T does not matter.
+        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
 
     Raises:
         ValueError: for an argument out of its range, or a teacher of other classes.
@@ -60,19 +61,21 @@ class KnowledgeDistillation(Trick):
 
     def __init__(
         self,
-        teacher: nn.Module | str | Path,
+        teacher: Source,
         T: Rate = 4.0,
         weight: Rate = 0.9,
         normalization: tuple | None = None,
         kind: Kind = "soft",
+        image_size: int | None = None,
     ):
         known(kind, get_args(Kind), "KnowledgeDistillation")
         for value in rate_values(T):
             needs_range(self, "T", value, 0, float("inf"), open_low=True)
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, 1, open_low=not isinstance(weight, Schedule))
-        self.teacher, self.T, self.weight, self.normalization, self.kind = teacher, T, weight, normalization, kind
-        self._teacher = Teacher(teacher, normalization)
+        self.teacher, self.T, self.weight, self.kind = teacher, T, weight, kind
+        self.normalization, self.image_size = normalization, image_size
+        self._teacher = Teacher(teacher, normalization, image_size)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)
@@ -81,10 +84,9 @@ class KnowledgeDistillation(Trick):
         self._teacher.join(trainer, model, classes_of(model))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        a, u, v = (
-            rate_now(self.weight, model.trainer),
-            step.extras.get("distilled", step.logits),
-            self._teacher.logits(step),
-        )
+        a, u, v = rate_now(self.weight, model.trainer), step.extras.get("distilled", step.logits), self._answer(step)
         told = hard_loss(u, v) if self.kind == "hard" else soft_loss(u, v, rate_now(self.T, model.trainer))
         step.loss = (1 - a) * step.loss + a * told
+
+    def _answer(self, step: Step) -> Tensor:
+        return self._teacher.logits(step)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._tokens import prefix_of, vit_in
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks._trick import Trick, needs_every_patch, needs_on_loss, needs_range
 from callbacks.distillation._teacher import Teacher
 from callbacks.distillation.knowledge import soft_loss
 from zoo import Step
@@ -50,6 +50,8 @@ class TokenDistillation(Trick):
             teacher that is no ViT; says what to add.
     """
 
+    needs_patches = True
+
     def __init__(
         self,
         teacher: nn.Module | str | Path,
@@ -66,12 +68,7 @@ class TokenDistillation(Trick):
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)
         vit_in(self, self._teacher.network, "compares a ViT's patches")
-        dropping = [type(c).__name__ for c in trainer.callbacks if getattr(c, "drops_patches", False)]
-        if dropping:
-            raise ValueError(
-                f"TokenDistillation compares patch by patch, and {dropping[0]} takes the student's out: "
-                "KnowledgeDistillation instead, or take one of them out"
-            )
+        needs_every_patch(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))

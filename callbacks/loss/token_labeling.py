@@ -26,7 +26,7 @@ from torchvision.ops import roi_align
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks._trick import Trick, needs_every_patch, needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
@@ -134,9 +134,9 @@ class TokenLabeling(Trick):
 
     With a teacher its maps are made for each batch. Without one they come with the batch, which is then
     `[images, targets, maps, crops]`: maps (N, 2, 5, h, w) as `best` makes them and the authors' files hold them,
-    flipped as the image is, and crops (N, 4) as for `relabel`. List it before tricks that mix images: a batch that
-    brings its maps cannot be mixed, one with a teacher can. Put it before tricks that add to the loss, and after those
-    that change targets.
+    flipped as the image is, and crops (N, 4) as for `relabel`; `datamodules.score_maps` reads such files. List it
+    before tricks that mix images: a batch that brings its maps cannot be mixed, one with a teacher can. Put it before
+    tricks that add to the loss, and after those that change targets.
 
     Args:
         teacher: a trained `Classifier` that ends in a mean over its last stage or in a head on its tokens, or the path
@@ -154,6 +154,7 @@ class TokenLabeling(Trick):
 
     claims = "label the tokens"
     replaces_loss = True
+    needs_patches = True
 
     def __init__(
         self,
@@ -180,6 +181,7 @@ class TokenLabeling(Trick):
                 "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
             )
         refuse_second(self, trainer.callbacks)
+        needs_every_patch(self, trainer.callbacks)
         needs_nothing_added(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

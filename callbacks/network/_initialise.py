@@ -12,7 +12,7 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 class Initialise(Trick):
-    """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0."""
+    """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
 
     claims = "draw the weights"
 
@@ -24,7 +24,10 @@ class Initialise(Trick):
             if isinstance(layer, LAYERS):
                 self.draw(layer.weight)
                 if layer.bias is not None:
-                    nn.init.zeros_(layer.bias)
+                    self.draw_bias(layer.bias, layer.weight)
+        for other in trainer.callbacks:  # what shall start at 0 does so in whichever order the two are listed
+            if hasattr(other, "zero_after_drawing"):
+                other.zero_after_drawing(model)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         model.fresh = False  # a Classifier knows by itself, other modules do not
@@ -32,6 +35,10 @@ class Initialise(Trick):
     @abstractmethod
     def draw(self, weight: Tensor) -> None:
         """Fills a weight in place."""
+
+    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+        """Fills the bias that stands beside a weight."""
+        nn.init.zeros_(bias)
 
 
 def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:

@@ -1,4 +1,4 @@
-"""Step decay: divide the learning rate by a constant at given times, after a linear warm-up.
+"""Step decay: divide the learning rate by a constant at given times, after a warm-up.
 
 Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385, 3.4;
           the baseline of Bag of Tricks (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, section 2.1
@@ -21,20 +21,27 @@ class StepDecay(Decay):
     Args:
         milestones: when the rate drops: epochs, or times such as "0.5dur", "10ep", "32000st".
         gamma: what the rate is multiplied by at each, > 0.
-        warmup_epochs: length of the linear warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
 
     Raises:
         ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.
     """
 
-    def __init__(self, milestones: tuple[Time, ...] = (30, 60, 90), gamma: float = 0.1, warmup_epochs: float = 0):
+    def __init__(
+        self,
+        milestones: tuple[Time, ...] = (30, 60, 90),
+        gamma: float = 0.1,
+        warmup_epochs: float = 0,
+        warmup_kind: str = "linear",
+    ):
+        super().__init__(warmup_epochs, warmup_kind)
         for time in milestones:
             parse_time(time)
         if gamma <= 0:
             raise ValueError(f"StepDecay: gamma must be > 0, got {gamma}")
         self.milestones = tuple(milestones)
         self.gamma = gamma
-        self.warmup_epochs = warmup_epochs
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().on_fit_start(trainer, model)

@@ -7,6 +7,7 @@ from torch import nn
 
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear
 from callbacks.distillation.attention import attention, attention_loss
+from callbacks.distillation.knowledge import soft_loss
 from tests.callbacks.conftest import Foreign, SeenSteps, hooks
 from tests.conftest import TinyNetwork, tiny_classifier
 from zoo import Classifier
@@ -33,6 +34,19 @@ def test_by_hand():
 def test_power():
     A = torch.tensor([1.0, -2.0]).view(1, 2, 1, 1)
     assert attention(A, p=1).item() == 3 and attention(A, p=3).item() == 9
+
+
+def test_mapping():
+    A = torch.tensor([[1.0, -2.0], [-3.0, 1.0]]).view(1, 2, 1, 2)  # two channels, two positions
+    assert attention(A, 1, "max").tolist() == [[[3.0, 2.0]]] and attention(A, 1, "sum").tolist() == [[[4.0, 3.0]]]
+    assert attention(A, 2, "max").tolist() == [[[9.0, 4.0]]] and attention(A, 2, "sum").tolist() == [[[10.0, 5.0]]]
+    assert attention(A.flatten(2).transpose(1, 2), 2, "max").tolist() == [[9.0, 4.0]]  # the same as tokens
+
+
+def test_sum_tends_to_max_with_the_power():
+    torch.manual_seed(0)
+    A = torch.randn(2, 5, 3, 3).double() + 2
+    torch.testing.assert_close(attention(A, 60) ** (1 / 60), attention(A, 60, "max") ** (1 / 60), rtol=0.03, atol=0)
 
 
 def test_tokens():
@@ -125,6 +139,32 @@ def test_follows_a_schedule_of_beta(tiny_model, tiny_data, trainer, teacher):
     assert added[2] == 0
 
 
+@pytest.mark.parametrize("mapping", ["sum", "max"])
+def test_beside_distillation_with_a_decaying_beta(tiny_model, tiny_data, trainer, teacher, mapping):
+    """The paper's AT + KD: (1 - a) CE + a T^2 KL + beta(t) AT, and in the last step of its way no AT."""
+    beta = Linear(1000, 0, until="5st")
+    tricks = [KnowledgeDistillation(teacher, T=4.0, weight=0.9), AttentionTransfer(teacher, beta=beta, mapping=mapping)]
+    seen = []
+
+    class Look(SeenSteps):
+        def on_loss(self, model, step):
+            A_S, A_T = features_of_the_step, features(teacher.network, step.images)
+            terms = sum(attention_loss(A_S[name], A_T[name], mapping=mapping) for name in A_T)
+            kd = 0.1 * F.cross_entropy(step.logits, step.targets) + 0.9 * soft_loss(
+                step.logits, teacher(step.images), 4
+            )
+            weight = max(0, 1000 * (1 - model.trainer.global_step / 5))
+            torch.testing.assert_close(step.loss, kd + weight * terms)
+            seen.append(weight)
+
+    features_of_the_step = {}
+    for name in ("stage1", "stage2"):
+        module = tiny_model.stages[name]
+        module.register_forward_hook(lambda m, i, output, name=name: features_of_the_step.update({name: output}))
+    trainer(callbacks=[*tricks, Look()]).fit(tiny_model, tiny_data)
+    assert seen == pytest.approx([1000, 800, 600, 400, 200, 0])
+
+
 def test_other_widths_and_map_sizes(tiny_data, trainer, teacher):
     torch.manual_seed(0)
     coarse = TinyNetwork(10)
@@ -206,5 +246,7 @@ def test_refuses_networks_without_a_common_stage(tiny_data, trainer, teacher):
 
 @pytest.mark.parametrize("arguments", [{"beta": 0}, {"beta": 0.0}, {"beta": -1}, {"p": 0}, {"beta": Linear(1, -1)}])
 def test_refuses_wrong_arguments(teacher, arguments):
+    with pytest.raises(ValueError, match="has no 'mean'"):
+        AttentionTransfer(teacher, mapping="mean")
     with pytest.raises(ValueError, match="must be in"):
         AttentionTransfer(teacher, **arguments)

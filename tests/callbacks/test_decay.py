@@ -1,12 +1,23 @@
-"""Cosine and step decay with warm-up: whole learning rate curves of real runs, against torch's schedulers."""
+"""Schedules of the step alone, with warm-up: whole learning rate curves of real runs, against torch's schedulers."""
+
+import math
 
 import lightning as L
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, MultiStepLR, SequentialLR
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, MultiStepLR, PolynomialLR, SequentialLR
 
-from callbacks import CosineDecay, LinearScaling, NoBiasDecay, StepDecay
-from callbacks.optimization.cosine_decay import cosine
+from callbacks import (
+    CosineDecay,
+    LinearScaling,
+    NoBiasDecay,
+    PolynomialDecay,
+    StepDecay,
+    StepThenCosine,
+    StepwiseCosine,
+)
+from callbacks.optimization._decay import cosine
 from tests.callbacks.conftest import Foreign, SeenRates
 from tests.conftest import tiny_classifier
 
@@ -59,6 +70,90 @@ def test_warm_up_then_cosine_is_torchs(trainer, tiny_data, epochs, accumulate, m
     assert ours[:m] == pytest.approx([LR * i / m for i in range(1, m + 1)])
 
 
+def notes_factor(x, num_step, epochs, warmup_epochs=1, warmup_factor=1e-3, end_factor=1e-6):
+    """The multiplier of the lists of tricks that have gone round since 2021, literally."""
+    if x <= warmup_epochs * num_step:
+        alpha = x / (warmup_epochs * num_step)
+        return warmup_factor * (1 - alpha) + alpha
+    t, T = x - warmup_epochs * num_step, (epochs - warmup_epochs) * num_step
+    return (1 + math.cos(t * math.pi / T)) / 2 * (1 - end_factor) + end_factor
+
+
+@pytest.mark.parametrize("warmup_epochs", [1, 3])
+def test_multiplier_then_cosine_with_an_end(trainer, tiny_data, warmup_epochs):
+    ours = curve(trainer, tiny_data, CosineDecay(warmup_epochs, "multiplier", end=1e-6), max_epochs=5)
+    assert ours == pytest.approx([LR * notes_factor(x, 3, 5, warmup_epochs) for x in range(15)], rel=1e-12)
+    assert ours[0] == pytest.approx(1e-3 * LR)
+
+
+@pytest.mark.parametrize(
+    "kind, theirs",
+    [("multiplier", lambda o: LinearLR(o, 1e-3, total_iters=6)), ("constant", lambda o: ConstantLR(o, 0.1, 6))],
+)
+def test_warm_ups_are_torchs(trainer, tiny_data, kind, theirs):
+    ours = curve(trainer, tiny_data, StepDecay((99,), warmup_epochs=2, warmup_kind=kind), max_epochs=4)
+    assert ours == pytest.approx(reference(12, theirs))
+    assert ours[6:] == [LR] * 6
+
+
+def test_a_cosine_ends_at_its_end(trainer, tiny_data):
+    ours = curve(trainer, tiny_data, CosineDecay(end=0.2), max_epochs=5)
+    assert ours == pytest.approx(reference(15, lambda o: CosineAnnealingLR(o, 15, eta_min=0.2 * LR)))
+
+
+@pytest.mark.parametrize("power, warmup", [(0.9, 0), (1, 1), (3, 2)])
+def test_polynomial_is_torchs(trainer, tiny_data, power, warmup):
+    ours = curve(trainer, tiny_data, PolynomialDecay(power, warmup), max_epochs=5)
+    theirs = reference(15 - 3 * warmup, lambda o: PolynomialLR(o, total_iters=15 - 3 * warmup, power=power))
+    assert ours[3 * warmup :] == pytest.approx(theirs)
+    assert ours[: 3 * warmup] == pytest.approx([LR * i / (3 * warmup) for i in range(1, 3 * warmup + 1)])
+
+
+def test_polynomial_of_power_one_is_a_line(trainer, tiny_data):
+    assert curve(trainer, tiny_data, PolynomialDecay(1)) == pytest.approx([LR * left / 6 for left in range(6, 0, -1)])
+
+
+def test_steps_then_cosine(trainer, tiny_data):
+    """60 epochs of steps and 60 of cosine, at a sixtieth of the length."""
+    ours = curve(trainer, tiny_data, StepThenCosine(), max_epochs=8)
+    assert ours[:12] == pytest.approx([LR] * 6 + [LR / 10] * 6)
+    assert ours[12:] == pytest.approx([LR / 10 * cosine(t, 12) for t in range(12)])
+
+
+def test_steps_then_cosine_has_torchs_halves(trainer, tiny_data):
+    trick = StepThenCosine((1, "5st", 3), gamma=0.5, cosine_from=2, warmup_epochs=0.5)
+    ours = curve(trainer, tiny_data, trick, max_epochs=4)
+    steps = reference(6, lambda o: warm(o, 2, MultiStepLR(o, [1, 3], gamma=0.5)))  # 3 and 5, less the warm-up
+    halves = steps + [0.25 * rate for rate in reference(6, lambda o: CosineAnnealingLR(o, T_max=6))]
+    assert ours == pytest.approx(halves)  # a milestone after the switch counts for nothing
+
+
+@pytest.mark.parametrize("every, k", [(1, 3), ("2st", 2), ("0.2dur", 3)])
+def test_stairs_of_a_cosine(trainer, tiny_data, every, k):
+    ours = curve(trainer, tiny_data, StepwiseCosine(every), max_epochs=5)
+    smooth = reference(15, lambda o: CosineAnnealingLR(o, T_max=15))
+    assert ours == pytest.approx([smooth[k * (t // k)] for t in range(15)])
+
+
+def test_stairs_begin_after_the_warm_up(trainer, tiny_data):
+    ours = curve(trainer, tiny_data, StepwiseCosine("2st", warmup_epochs=1), max_epochs=2)
+    assert ours == pytest.approx([LR / 3, LR * 2 / 3, LR, LR, LR, LR * cosine(2, 3)])
+
+
+@pytest.mark.parametrize("change", [{1: 2, 3: 3}, {0: 2, 2: 1}])
+@pytest.mark.parametrize("trick", [CosineDecay(), PolynomialDecay(1, 2)])
+def test_under_lightnings_changing_accumulation(trainer, tiny_data, change, trick):
+    """Lightning's own estimate is of the first epoch's accumulation: a cosine would end high, or end early."""
+    ours = curve(trainer, tiny_data, trick, GradientAccumulationScheduler({**change}), max_epochs=4)
+    steps = 3 + 2 + 2 + 1 if 1 in change else 2 + 2 + 3 + 3
+    assert len(ours) == trick.total == steps
+    if isinstance(trick, CosineDecay):
+        assert ours == pytest.approx(reference(steps, lambda o: CosineAnnealingLR(o, T_max=steps)))
+    else:
+        assert trick.warmup == (5 if 1 in change else 4)
+        assert ours[-1] == pytest.approx(LR / (steps - trick.warmup))
+
+
 @pytest.mark.parametrize("accumulate, per_epoch", [(1, 3), (2, 2)])
 def test_steps_are_torchs(trainer, tiny_data, accumulate, per_epoch):
     trick = StepDecay((2, 4), gamma=0.3)
@@ -78,8 +173,9 @@ def test_milestones_in_every_unit(trainer, tiny_data):
     assert drops == [2, 6, 21]
 
 
-def test_max_steps(trainer, tiny_data):
-    ours = curve(trainer, tiny_data, CosineDecay(), max_epochs=-1, max_steps=8)
+@pytest.mark.parametrize("epochs", [-1, 5])
+def test_max_steps(trainer, tiny_data, epochs):
+    ours = curve(trainer, tiny_data, CosineDecay(), max_epochs=epochs, max_steps=8)
     assert ours == pytest.approx(reference(8, lambda o: CosineAnnealingLR(o, T_max=8)))
 
 
@@ -115,7 +211,11 @@ def test_a_second_fit_starts_anew(trainer, tiny_data):
     assert curve(trainer, tiny_data, trick, model=model) == first
 
 
-@pytest.mark.parametrize("trick", [CosineDecay(1), StepDecay(("0.5dur",), warmup_epochs=0.5)])
+@pytest.mark.parametrize(
+    "trick",
+    [CosineDecay(1), StepDecay(("0.5dur",), warmup_epochs=0.5), StepThenCosine(), StepwiseCosine("2st", 1)],
+    ids=lambda trick: type(trick).__name__,
+)
 def test_a_resumed_run_follows_the_same_curve(trainer, tiny_data, trick, tmp_path):
     class Save(L.Callback):
         def on_train_epoch_end(self, trainer, model):
@@ -165,5 +265,21 @@ def test_refuses_wrong_arguments(trainer, tiny_data):
         curve(trainer, tiny_data, CosineDecay(-1))
     with pytest.raises(ValueError, match="gamma must be > 0, got 0"):
         StepDecay(gamma=0)
-    with pytest.raises(ValueError, match="a time is"):
-        StepDecay(("third",))
+    for make in (lambda: StepDecay(("third",)), lambda: StepThenCosine(cosine_from=-1), lambda: StepwiseCosine("x")):
+        with pytest.raises(ValueError, match="a time is"):
+            make()
+    with pytest.raises(ValueError, match=r"a warm-up has no 'cubic'; there are: linear, multiplier, constant"):
+        CosineDecay(1, "cubic")
+    with pytest.raises(ValueError, match="end must be in"):
+        CosineDecay(end=1.1)
+    with pytest.raises(ValueError, match="power must be in"):
+        PolynomialDecay(0)
+    with pytest.raises(ValueError, match="gamma must be > 0"):
+        StepThenCosine(gamma=0)
+
+
+def test_refuses_what_leaves_nothing(trainer, tiny_data):
+    with pytest.raises(ValueError, match="the cosine would begin at step 6 of 6: let it begin earlier"):
+        curve(trainer, tiny_data, StepThenCosine(cosine_from=2))
+    with pytest.raises(ValueError, match=r"every '0.05dur' is less than one optimizer step: make it longer"):
+        curve(trainer, tiny_data, StepwiseCosine("0.05dur"))

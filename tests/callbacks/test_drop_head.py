@@ -76,7 +76,9 @@ def test_v_shaped_schedule(low):
         VShape(made["p_start"], made["p_end"], low),
         {"train_dataloader": [], "estimated_stepping_batches": 100},
     )
-    values = {step: schedule.now(SimpleNamespace(global_step=int(step), **run)) for step in made["values"]}
+    values = {
+        step: schedule.now(SimpleNamespace(global_step=int(step), callbacks=[], **run)) for step in made["values"]
+    }
     assert values == pytest.approx(made["values"], abs=1e-9)
     assert DropHead().p == VShape(0.2, 0.2, "0.2dur")
 

@@ -12,41 +12,97 @@ from torch import nn
 import callbacks
 from callbacks._trick import Trick
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
-from tests.conftest import TEACHERS, build_trick, tiny_classifier, tiny_network
+from tests.conftest import TEACHERS, build_trick, empty_folder, tiny_classifier, tiny_network
 from zoo import Classifier
 
 every = pytest.mark.parametrize("name", callbacks.__all__)
 
 # another instance of the same trick, told apart by its arguments; those that are not here take none
 OTHERS = {
+    "ChannelOrder": {"p": 1.0},
+    "MultiScale": {"scale": (0.5, 1.5), "every": 1, "multiple": 2},
+    "ProgressiveResizing": {"scale": 0.5},
+    "Calibration": {"bins": 5},
+    "Checklist": {"steps": 2},
+    "DeadUnits": {"share": 0.9},
+    "FitVerdict": {"tau": 0.5},
+    "GradientFlow": {"low": 0.0, "high": 10.0},
+    "InitialLoss": {"tolerance": 2.0},
+    "LearningRateRange": {"steps": 20, "low": 1e-05},
+    "OverfitSamples": {"samples": 3, "steps": 5},
+    "UpdateRatio": {"every": 2, "high": 1.0},
+    "AccumulationSchedule": {"epochs": (0, 1), "factors": (2, 1)},
     "Activation": {"kind": "prelu"},
+    "AdaptiveGradientClipping": {"factor": callbacks.Linear(0.01, 0.1), "eps": 0.01},
     "AttentionPatchDropout": {"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},
-    "AttentionTransfer": {"stages": ("stage1",), "beta": 10.0},
-    "CosineDecay": {"warmup_epochs": 0.5},
+    "AttentionTransfer": {"stages": ("stage1",), "beta": 10.0, "mapping": "max"},
+    "AuxiliaryHeads": {"stages": ("stage1", "stage2"), "weight": callbacks.Linear(0.3, 0)},
+    "BinaryCrossEntropy": {"threshold": None, "sum_classes": True, "smoothing": 0.1},
+    "CachedLogits": {"path": empty_folder(), "T": 2.0},
+    "CircleLoss": {"weight": 0.01, "m": 0.4, "gamma": 80.0, "form": "pair"},
+    "ClassBalanced": {"beta": 0.9, "counts": (7,) * 10},
+    "ConfidencePenalty": {"weight": callbacks.Linear(0, 0.5)},
+    "CosineDecay": {"warmup_epochs": 0.5, "end": 0.01},
     "CutMix": {"alpha": callbacks.Linear(1, 0.5), "p": 0.5},
     "Cutout": {"side": 3},
+    "Dice": {"smooth": 0.1},
     "DropHead": {"p": 0.5},
     "EMA": {"decay": 0.5},
+    "EarlyStopping": {"metric": "val/acc", "mode": "max", "patience": 3, "min_delta": 0.001},
     "ExpertBalance": {"weight": 1.0},
+    "Flooding": {"b": 0.5},
+    "FocalLoss": {"gamma": 0.5, "alpha": (0.5, 1.5) * 5},
     "GatingDropout": {"p": callbacks.Linear(0, 1), "kind": "gate-expert"},
+    "FrozenBatchNorm": {"affine": True},
+    "GradualUnfreezing": {"every": "2st", "ratio": 10},
+    "GradientAttentionTransfer": {"beta": callbacks.Linear(1, 0)},
+    "GradientCentralization": {"conv_only": True},
     "GridMask": {"d1": 2, "d2": 5, "ratio": 0.5, "rotate": 1, "mode": 0, "p": 0.7},
+    "Hints": {"stages": ("stage2",), "pretrain": "1ep"},
     "Kaiming": {"mode": "fan_out"},
+    "KeepRate": {"start": 0, "until": "1dur"},
     "KnowledgeDistillation": {"T": callbacks.Cosine(4, 1), "weight": 0.5},
+    "L1": {"weight": callbacks.Linear(0, 1e-3)},
+    "L2": {"weight": 0.01},
     "LabelSmoothing": {"eps": callbacks.Steps(0, {"1ep": 0.2}), "reading": "paper"},
+    "LayerDecay": {"decay": 0.5},
     "LinearScaling": {"base": 128},
+    "MagnifiedWeightDecay": {"share": callbacks.Linear(0, 0.5), "factor": 3.0},
     "MixUp": {"alpha": 0.2},
     "MixUpOrCutMix": {"mixup_alpha": 0.2, "switch": callbacks.Linear(0, 1), "p": callbacks.Steps(1, {"0.9dur": 0})},
     "Mosaic": {"margin": 0.0, "p": 1.0},
     "Norm": {"kind": "batch_renorm"},
+    "OneCycle": {"pct_start": 0.4, "div": 10, "final_div": 100, "momentum": None},
+    "Orthogonality": {"weight": callbacks.Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},
     "PatchDropout": {"keep": (0.5, 1.0)},
+    "PolyakAveraging": {"start": "2st"},
+    "PolynomialDecay": {"power": 2, "warmup_epochs": 0.5},
+    "RDrop": {"weight": callbacks.Linear(0, 1)},
     "RICAP": {"beta": callbacks.Linear(0.3, 1)},
     "RandomErasing": {"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "reading": "timm"},
+    "ReduceOnPlateau": {"mode": "max", "gamma": 0.5, "patience": 2, "threshold": 0.01, "warmup_epochs": 0.5},
+    "SWA": {"start": 1, "every": "2st", "lr_factor": 0.2, "anneal": 0},
     "SpatialPyramidPooling": {"levels": (3, 1), "image_size": 8},
+    "SquareRootScaling": {"base": 128},
+    "SnapshotEnsemble": {"cycles": 3, "last": 2},
     "ShuffledLabels": {"patience": 1},
+    "MagnitudePruning": {"final": 0.5, "start": "0st", "end": "3st", "every": 1},
+    "Slimming": {"weight": callbacks.Linear(0, 1e-3)},
+    "TestTimeAugmentation": {"shift": 1},
+    "SelfDistillation": {"decay": 0.5, "weight": callbacks.Linear(0, 10)},
+    "SymmetryAttention": {"beta": 0.5},
     "TokenDistillation": {"logits": 0.0, "tokens": callbacks.Linear(1, 0)},
     "TokenLabeling": {"weight": callbacks.Linear(1, 0), "reading": "code", "mix_token": False},
     "TokenRatio": {"weight": 5.0},
+    "SubtreeDropout": {"p": callbacks.Linear(0, 0.3)},
+    "Tversky": {"alpha": 0.5, "beta": 1.0, "smooth": 0.1},
+    "ZeroLastConv": {"image_size": 8},
+    "Specialist": {"classes": (1, 2), "weight": callbacks.Linear(0, 1), "T": 2.0, "share": 0.3},
     "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},
+    "StepThenCosine": {"milestones": (1,), "gamma": 0.5, "cosine_from": "1.5ep", "warmup_kind": "multiplier"},
+    "StepwiseCosine": {"every": "1st", "warmup_epochs": 0.5, "warmup_kind": "constant"},
+    "WarmUp": {"epochs": 0.5, "kind": "constant"},
+    "WarmRestarts": {"first": "2st", "multiply": 1, "warmup_epochs": 0.5},
 }
 # Those that change the network for good: `tests/callbacks/test_surgery.py` has what they owe.
 SURGERY = ("Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling")
@@ -279,7 +335,7 @@ def test_prints_as_the_call_that_makes_it(name, build):
 def test_every_argument_is_an_attribute_and_documented(name):
     kind = getattr(callbacks, name)
     trick, doc = build_trick(name), inspect.getdoc(kind)
-    for argument in list(inspect.signature(kind.__init__).parameters)[1:]:
+    for argument in inspect.signature(kind).parameters:
         assert hasattr(trick, argument)
         assert f"\n    {argument}: " in doc
     assert issubclass(kind, Trick)

@@ -1,4 +1,4 @@
-"""Linear scaling: images per optimizer step over the base, once."""
+"""Linear and square root scaling: images per optimizer step over the base, once."""
 
 from types import SimpleNamespace
 
@@ -7,8 +7,8 @@ import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR
 from torch.utils.data import BatchSampler, DataLoader, SequentialSampler
 
-from callbacks import LinearScaling
-from callbacks.optimization.linear_scaling import images_per_step
+from callbacks import AccumulationSchedule, LinearScaling, SquareRootScaling
+from callbacks.optimization._scaling import images_per_step
 from tests.callbacks.conftest import Foreign, SeenRates
 from tests.conftest import collate, tiny_classifier
 
@@ -25,10 +25,21 @@ def test_rate_is_scaled_by_the_images_of_a_step(trainer, tiny_data, base, accumu
     assert all(rate == [pytest.approx(0.1 * k)] for rate in seen)
 
 
+@pytest.mark.parametrize("base, accumulate, k", [(256, 1, 1 / 8), (1, 1, 2), (4, 3, 3**0.5)])
+def test_the_square_root_of_it(trainer, tiny_data, base, accumulate, k):
+    trick = SquareRootScaling(base)
+    seen = rates(trainer, tiny_classifier(lr=0.1), tiny_data, trick, accumulate_grad_batches=accumulate)
+    assert all(rate == [pytest.approx(0.1 * k)] for rate in seen)
+
+
+def test_of_a_changing_accumulation_the_first_epochs(trainer, tiny_data):
+    schedule = AccumulationSchedule((0, 1), (3, 1))
+    seen = rates(trainer, tiny_classifier(lr=0.1), tiny_data, LinearScaling(4), schedule)
+    assert seen == [[pytest.approx(0.3)]] * 4
+
+
 def test_processes_count(tiny_data):
-    run = SimpleNamespace(
-        estimated_stepping_batches=3, train_dataloader=tiny_data, world_size=8, accumulate_grad_batches=2
-    )
+    run = SimpleNamespace(callbacks=[], train_dataloader=tiny_data, world_size=8, accumulate_grad_batches=2)
     assert images_per_step(run) == 4 * 8 * 2
 
 
@@ -70,8 +81,9 @@ def test_a_resumed_run_scales_once(trainer, tiny_data, tmp_path):
 
 
 def test_refuses_a_loader_that_does_not_say(trainer, tiny_data):
-    with pytest.raises(ValueError, match="needs a `batch_size`"):
-        rates(trainer, tiny_classifier(), list(tiny_data), LinearScaling())
+    for trick in (LinearScaling(), SquareRootScaling()):
+        with pytest.raises(ValueError, match=f"{type(trick).__name__} cannot read .*needs a `batch_size`"):
+            rates(trainer, tiny_classifier(), list(tiny_data), trick)
 
 
 def test_refuses_a_model_with_its_own_scheduler(trainer, tiny_data):
@@ -87,6 +99,8 @@ def test_refuses_a_model_with_its_own_scheduler(trainer, tiny_data):
 def test_refuses_a_second_one(trainer, tiny_data):
     with pytest.raises(ValueError, match="both scale the learning rate"):
         rates(trainer, tiny_classifier(), tiny_data, LinearScaling(), LinearScaling(128))
+    with pytest.raises(ValueError, match="SquareRootScaling and LinearScaling both scale the learning rate"):
+        rates(trainer, tiny_classifier(), tiny_data, SquareRootScaling(), LinearScaling())
 
 
 @pytest.mark.parametrize("base", [0, -256])

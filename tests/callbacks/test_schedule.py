@@ -17,6 +17,7 @@ def run_at(step, total=20, batches=9, accumulate=2):
         estimated_stepping_batches=total,
         num_training_batches=batches,
         accumulate_grad_batches=accumulate,
+        callbacks=[],
     )
 
 

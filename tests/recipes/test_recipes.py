@@ -22,6 +22,10 @@ def teacher(monkeypatch):
     monkeypatch.setattr(digits_ladder, "teacher", lambda: ResNet("20", num_classes=10, image_size=8))
 
 
+def on(rung):
+    return digits_ladder.tricks(rung, digits_ladder.teacher, warmup_epochs=2, T=4)
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Ten classes of 32x32 images: 130 to train, 10 to test."""
@@ -77,7 +81,7 @@ def test_the_same_seed_makes_the_same_network():
 
 
 def test_each_rung_has_one_trick_more(teacher):
-    rungs = [{type(trick).__name__ for trick in digits_ladder.tricks(rung)} for rung in digits_ladder.RUNGS]
+    rungs = [{type(trick).__name__ for trick in on(rung)} for rung in digits_ladder.RUNGS]
     new = [sorted(above - below) for below, above in zip([set(), *rungs], rungs, strict=False)]
     assert new == [
         ["StepDecay"],
@@ -94,7 +98,7 @@ def test_each_rung_has_one_trick_more(teacher):
 
 def test_warm_up_begins_with_linear_scaling():
     for rung in digits_ladder.RUNGS[:7]:
-        schedule, *others = digits_ladder.tricks(rung)
+        schedule, *others = on(rung)
         assert (schedule.warmup_epochs > 0) == any(isinstance(trick, LinearScaling) for trick in others)
         assert isinstance(schedule, CosineDecay) == (digits_ladder.RUNGS.index(rung) >= 4)
 

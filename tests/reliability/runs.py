@@ -17,16 +17,30 @@ from torch.nn.functional import one_hot
 
 import callbacks
 import zoo
+from callbacks._pairs import refusal
 from datamodules import Digits
 from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
-# cannot join all others: CosineDecay sets the learning rate, Kaiming draws the weights, PatchDropout takes patches out
-LEFT_OUT = {"StepDecay", "TokenDistillation", "TokenLabeling", "Xavier"}
 # change the network for good, also its batch norms, which are looked at here: see tests/callbacks/test_surgery.py
 SURGERY = {"Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling"}
-ALL = sorted(set(callbacks.__all__) - LEFT_OUT - SURGERY)
+# of those that refuse each other in any order: who sets the learning rate, draws the weights, takes patches out
+FIRST = ("CosineDecay", "Kaiming", "LabelSmoothing", "LayerDecay", "LinearScaling", "PatchDropout")
+
+
+def going_together() -> list[str]:
+    """One after the other, those that none of the ones before refuses in both orders."""
+    found: list[type] = []
+    for name in (*FIRST, *sorted(set(callbacks.__all__) - SURGERY - set(FIRST))):
+        kind = getattr(callbacks, name)
+        if not any(refusal(kind, other) and refusal(other, kind) for other in found):
+            found.append(kind)
+    return sorted(kind.__name__ for kind in found)
+
+
+ALL = going_together()
+LEFT_OUT = set(callbacks.__all__) - SURGERY - set(ALL)
 ON_MAPS = [name for name in ALL if name not in ON_TOKENS]
 LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
 
@@ -51,8 +65,9 @@ def build_tricks(which: str) -> list[L.Callback]:
     if which == "scheduled":
         return scheduled()
     names = {"none": [], "all": ALL, "maps": ON_MAPS}.get(which, [which])
-    # those that replace the loss before those that add to it
-    return sorted((build_trick(name) for name in names), key=lambda t: not getattr(t, "replaces_loss", False))
+    # those that replace the loss before those that add to it; what doubles the batch after what mixes it
+    place = lambda t: (not getattr(t, "replaces_loss", False), getattr(t, "doubles_batch", False))  # noqa: E731
+    return sorted((build_trick(name) for name in names), key=place)
 
 
 def scheduled() -> list[L.Callback]:

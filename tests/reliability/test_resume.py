@@ -50,8 +50,13 @@ def stop_and_resume(folder, which, moments, workers=0, **options):
         assert differences(straight, resumed) == [], f"after {hook} {n}"
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("which", LISTS)
+def whether_quick(which, accumulate):
+    """In the quick suite: every trick without accumulation, the lists with it too."""
+    quick = accumulate == 1 or which not in callbacks.__all__
+    return pytest.param(which, accumulate, marks=[] if quick else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("which", "accumulate"), [whether_quick(w, k) for w in LISTS for k in (1, 2)])
 def test_exact(which, accumulate, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], accumulate_grad_batches=accumulate)
 

@@ -5,6 +5,7 @@ import signal
 import pytest
 import torch
 
+import callbacks
 from tests.reliability.runs import LISTS, differences, random_death
 
 SEED = 20240229  # of the random moments; change it for others
@@ -27,8 +28,14 @@ def check(in_processes, folder, which, number, **options):
     assert differences(straight, resumed) == [], f"killed at {death} (seed {SEED} + {number})"
 
 
-@pytest.mark.parametrize("which", LISTS)
+@pytest.mark.parametrize("which", ["none", "scheduled", "all"])
 def test_killed(which, in_processes, tmp_path):
+    check(in_processes, tmp_path, which, LISTS.index(which))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", callbacks.__all__)
+def test_killed_with_one_trick(which, in_processes, tmp_path):
     check(in_processes, tmp_path, which, LISTS.index(which))
 
 

@@ -1,5 +1,6 @@
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -8,9 +9,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from callbacks.loss.token_ratio import ratio_loss
-from zoo import DynamicViT, ViT
+from zoo import DynamicViT, LVViT, ViT, lvvit
 from zoo._complexity import total_macs
-from zoo.dynamic_vit import BEFORE, VARIANTS, Predictor, decide, gumbel_noise, masked_attention, take
+from zoo.dynamic_vit import VARIANTS, Predictor, decide, gumbel_noise, masked_attention, take
 from zoo.vit import attention
 
 # Numbers made from the paper's equations and by the authors' code.
@@ -30,6 +31,14 @@ COUNTS = {
         },
     ),
     "B": (89_452_846, {1.0: 36_255_261_696, 0.7: 22_951_603_968}),
+    "LV-S": (
+        26_875_574,
+        {1.0: 13_384_985_088, 0.9: 11_752_612_608, 0.8: 10_412_481_408, 0.7: 9_300_165_504, 0.5: 7_580_340_864},
+    ),
+    "LV-M": (
+        57_115_030,
+        {1.0: 25_857_349_632, 0.9: 22_413_468_672, 0.8: 19_565_261_312, 0.7: 17_186_458_112, 0.5: 13_481_108_992},
+    ),
 }
 
 
@@ -41,14 +50,18 @@ def fill(*shape, s=0.0, a=0.5):
 
 @pytest.fixture(autouse=True)
 def nano(monkeypatch):
-    """A variant small enough for a test: 24 wide."""
+    """Variants small enough for a test: 24 wide, and LV-ViT's 20 wide with 8 blocks and halved residuals."""
     for variants in (DynamicViT.variants, ViT.variants):
         monkeypatch.setitem(variants, "nano", (24, 12, 2, 16))
+    for variants, name in ((DynamicViT.variants, "LV-nano"), (LVViT.variants, "nano")):
+        monkeypatch.setitem(variants, name, (20, 8, 2, 16))
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 8, 2, 8, 2, 0.1))
+    monkeypatch.setitem(lvvit.SOFTENING, 20, 2)
 
 
-def tiny(randomise=True, **arguments) -> DynamicViT:
+def tiny(randomise=True, variant="nano", **arguments) -> DynamicViT:
     torch.manual_seed(0)
-    model = DynamicViT("nano", num_classes=10, image_size=32, **arguments)
+    model = DynamicViT(variant, num_classes=10, image_size=32, **arguments)
     if randomise:
         for name, p in model.named_parameters():
             nn.init.normal_(p, mean=float(p.ndim == 1 and name.endswith("weight")), std=0.1)
@@ -63,7 +76,7 @@ def test_counts(variant, keep):
     with torch.device("meta"):
         model = DynamicViT(variant, keep=keep).eval()
     parameters, flops = COUNTS[variant]
-    assert {*COUNTS, "Ti", "nano"} == {*VARIANTS}
+    assert {*COUNTS, "Ti", "nano", "LV-nano"} == {*VARIANTS}
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert 2 * total_macs(model, 224) == flops[keep]
 
@@ -71,7 +84,7 @@ def test_counts(variant, keep):
 @pytest.mark.parametrize("keep", ORACLE["kept_tokens"])
 def test_tokens_left_at_224_px(keep):
     model, seen = DynamicViT("nano", num_classes=2, keep=float(keep)).eval(), []
-    for i in (2, *(block + 2 for block in BEFORE)):
+    for i in (2, *(block + 2 for block in model.before)):
         model.blocks[i].register_forward_hook(lambda m, inputs, output: seen.append(output.shape[1] - 1))
     model(torch.zeros(1, 3, 224, 224))
     assert seen == ORACLE["kept_tokens"][keep]
@@ -172,18 +185,23 @@ def test_take_keeps_the_prefix_and_the_order_asked_for():
 # ---- the whole
 
 
-def test_keeping_all_is_the_dense_network():
-    model, images = tiny(keep=1.0).eval(), torch.randn(2, 3, 32, 32)
-    dense = ViT("nano", num_classes=10, image_size=32).eval()
+@pytest.mark.parametrize(("variant", "dense"), [("nano", ViT), ("LV-nano", LVViT)])
+def test_keeping_all_is_the_dense_network(variant, dense):
+    model, images = tiny(variant=variant, keep=1.0).eval(), torch.randn(2, 3, 32, 32)
+    dense = dense("nano", num_classes=10, image_size=32).eval()
     dense.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith("score_predictor")})
     expected = dense(images)
     torch.testing.assert_close(model(images), expected, rtol=1e-4, atol=1e-5)
     assert expected.std() > 0.1
 
 
-def test_masks_in_training_are_removal_in_evaluation(monkeypatch):
+@pytest.mark.parametrize("variant", ["nano", "LV-nano"])
+def test_masks_in_training_are_removal_in_evaluation(variant, monkeypatch):
     """With the same decisions: training's are replaced by evaluation's best."""
-    model, images = tiny(keep=0.5).eval(), torch.randn(2, 3, 32, 32)
+    model, images = tiny(variant=variant, keep=0.5).eval(), torch.randn(2, 3, 32, 32)
+    for module in model.modules():  # LV-ViT's stem
+        if isinstance(module, nn.BatchNorm2d):
+            module.forward = partial(F.batch_norm, running_mean=module.running_mean, running_var=module.running_var)
     expected, counts = model(images), iter([32, 16, 8])
 
     def best(log_pi, noise):
@@ -211,8 +229,9 @@ def test_training_gives_decisions_that_only_fall_and_the_patches():
     assert first.grad_fn is not None
 
 
-def test_dropping_every_patch_gives_finite_logits_and_gradients():
-    model = tiny()
+@pytest.mark.parametrize("variant", ["nano", "LV-nano"])
+def test_dropping_every_patch_gives_finite_logits_and_gradients(variant):
+    model = tiny(variant=variant)
     for predictor in model.score_predictor:
         predictor.out_conv[4].bias.data = torch.tensor([-50.0, 50.0])
     logits, extras = model.train()(torch.randn(2, 3, 32, 32))
@@ -237,20 +256,36 @@ def test_predictors_learn_under_autocast(dtype):
     assert F.cosine_similarity(exact, rough, dim=0) > 0.9
 
 
+def test_a_dropped_patch_has_no_say_in_the_largest_logit():
+    model, z = tiny(variant="LV-nano"), torch.randn(2, 17, 20)
+    kept = torch.tensor([[1.0, 0, 1, 0] * 4, [0.0] * 16])
+    of_class, of_patches = model.head(z[:, 0]), model.aux_head(z[:, 1:])
+    expected = of_class + torch.stack([of_patches[0, ::2].amax(0), of_patches[1].amax(0)]) / 2
+    torch.testing.assert_close(model.read(z, kept), expected)
+    torch.testing.assert_close(model.read(z), of_class + of_patches.amax(1) / 2)
+
+
+@pytest.mark.parametrize(("variant", "blocks"), [("S", [3, 6, 9]), ("LV-S", [4, 8, 12]), ("LV-M", [5, 10, 15])])
+def test_patches_go_where_the_authors_have_it(variant, blocks):
+    with torch.device("meta"):
+        assert DynamicViT(variant).before == blocks
+
+
 def test_at_least_one_patch_stays():
     model = tiny(keep=0.01).eval()
     assert model.remove(model.embed(torch.randn(1, 3, 32, 32))).shape[1] == 2
 
 
-def test_starts_from_a_dense_network(tmp_path):
-    dense, path = ViT("nano", num_classes=10, image_size=32), tmp_path / "dense.safetensors"
+@pytest.mark.parametrize(("variant", "dense"), [("nano", ViT), ("LV-nano", LVViT)])
+def test_starts_from_a_dense_network(variant, dense, tmp_path):
+    dense, path = dense("nano", num_classes=10, image_size=32), tmp_path / "dense.safetensors"
     dense.export(path)
-    model = DynamicViT("nano", num_classes=10, image_size=32, weights=str(path), keep=1.0).eval()
+    model = DynamicViT(variant, num_classes=10, image_size=32, weights=str(path), keep=1.0).eval()
     images = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(model(images), dense.eval()(images), rtol=1e-4, atol=1e-5)
-    assert model.score_predictor[0].out_conv[0].weight.std().item() == pytest.approx(0.02, rel=0.2)
+    assert model.score_predictor[0].in_conv[1].weight.std().item() == pytest.approx(0.02, rel=0.2)
     model.export(path)  # with predictors: those are read too
-    again = DynamicViT("nano", num_classes=10, image_size=32, weights=str(path))
+    again = DynamicViT(variant, num_classes=10, image_size=32, weights=str(path))
     assert torch.equal(again.score_predictor[1].in_conv[1].weight, model.score_predictor[1].in_conv[1].weight)
 
 

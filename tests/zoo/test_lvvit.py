@@ -176,7 +176,7 @@ def test_start():
     [
         (lambda: LVViT("XL"), "LVViT has no 'XL'"),
         (lambda: LVViT("T", image_size=230), "image_size=230 is no multiple of the patch's 16 px"),
-        (lambda: LVViT("T", image_size=24), "patches are of even size: no image_size=24"),
+        (lambda: LVViT("T", image_size=24), "patches are of even size, got 3 px"),
     ],
 )
 def test_refusals(call, match):

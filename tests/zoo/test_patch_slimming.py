@@ -11,7 +11,7 @@ from torch import nn
 import zoo
 from zoo import PatchSlimming, ViT
 from zoo._complexity import total_macs
-from zoo.patch_slimming import SlimBlock, effective, error, propagate, significance, trace
+from zoo.patch_slimming import SlimBlock, effective, error, multiply_adds, propagate, significance, trace, within
 
 # Significance by a loop over all paths through the heads, on weights in closed form
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "patch_slimming.json").read_text())
@@ -189,3 +189,17 @@ def test_slim_models_keep_their_tokens_in_files(model, tmp_path, trainer):
 def test_refusals(kept, match):
     with pytest.raises(ValueError, match=match):
         PatchSlimming("Ti", num_classes=10, image_size=32, kept=kept)
+
+
+def test_search_within_a_share_of_the_multiply_adds(model):
+    """No more than asked for, and not much less; the tokens are those of the search at some error."""
+    images = torch.randn(2, 3, 32, 32)
+    kept = within(model, images, 0.6, step=8, rounds=5)
+    assert 0.45 < multiply_adds(model, kept) / multiply_adds(model, None) <= 0.6
+    assert multiply_adds(model, kept) == total_macs(model.slim(kept), 32)
+    assert not model.training and all(block.rows is None for block in model.blocks)
+
+
+def test_a_share_that_no_error_reaches_is_refused(model):
+    with pytest.raises(ValueError, match="however large the error: ask for more"):
+        within(model, torch.randn(1, 3, 32, 32), 0.01, step=64, rounds=1)

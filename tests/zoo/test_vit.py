@@ -9,7 +9,7 @@ from torch import nn
 
 from zoo import ViT
 from zoo._complexity import total_macs
-from zoo.vit import VARIANTS, Attention, attention, resize_positions
+from zoo.vit import VARIANTS, Attention, attention, fused_attention, resize_positions
 
 # Parameters and multiply-adds at 224 px, 1000 classes. Parameters of B, L and H are the paper's 86M, 307M, 632M, to the
 # unit those of timm's networks; multiply-adds were counted on timm's. timm has L/32 and H/14 without a head.
@@ -102,6 +102,21 @@ def test_attention_by_hand():
     p = math.e / (math.e + 1)
     torch.testing.assert_close(weights[0, 0], torch.tensor([[p, 1 - p], [0.5, 0.5]]))
     torch.testing.assert_close(y[0, 0, :, :2], torch.tensor([[p, 1 - p], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_kernel_is_taken_where_it_is_faster(dtype, monkeypatch):
+    """Not in bfloat16 on a CPU. Both give the same."""
+    called, kernel = [], torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(
+        torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: called.append(a) or kernel(*a, **k)
+    )
+    q, k, v = torch.randn(3, 2, 3, 7, 8)
+    mask = torch.randn(7, 7)
+    y = fused_attention(*(z.to(dtype) for z in (q, k, v, mask)))
+    assert y.dtype == dtype and len(called) == (dtype == torch.float32)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(y.float(), attention(q, k, v, mask)[0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("masked", [False, True])

@@ -1,0 +1,176 @@
+"""What each trick adds to a training step of ResNet-20, and some of them against timm's and torchvision's.
+
+Command:  python benchmarks/tricks.py
+Measures: process time a step, one thread, float32, batch 128 of 32 x 32 random images in memory, through `Trainer.fit`.
+          Runs without and with the trick take turns; the ratio is that of their least steps, so 1.02 is 2 % more. The
+          tricks and their arguments are those of recipes/trick_cards.py, the teacher an untrained ResNet-56; what it
+          alone costs stands as "teacher's forward pass". Then single calls on the same batch or network: our time by
+          the neighbour's, below 1 ours is faster.
+"""
+
+import argparse
+import logging
+import time
+import warnings
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+
+import lightning as L
+import timm
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+import callbacks
+from recipes import _results, trick_cards
+from zoo import ResNet
+
+CLASSES, BATCH, WARMUP = 10, 128, 2  # the first steps allocate memory: not timed
+
+
+class Clock(L.Callback):
+    """Process time between the ends of two batches."""
+
+    def __init__(self):
+        self.seconds, self.last = [], None
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx) -> None:
+        now = time.process_time()
+        if self.last is not None:
+            self.seconds.append(now - self.last)
+        self.last = now
+
+
+class Batches:
+    """One batch over and over, in fresh lists, as tricks refill them."""
+
+    batch_sampler = SimpleNamespace(batch_size=BATCH)  # where `LinearScaling` looks
+
+    def __init__(self, n: int):
+        torch.manual_seed(0)
+        self.n, self.batch = n, [torch.randn(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))]
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self):
+        return (list(self.batch) for _ in range(self.n))
+
+
+def step(tricks: list[L.Callback], steps: int) -> float:
+    """The least seconds of a step."""
+    torch.manual_seed(0)
+    clock, off = Clock(), ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    trainer = L.Trainer(
+        max_steps=WARMUP + steps, accelerator="cpu", callbacks=[*tricks, clock], **dict.fromkeys(off, False)
+    )
+    trainer.fit(ResNet("20", num_classes=CLASSES, image_size=32), Batches(WARMUP + steps))
+    return min(clock.seconds[WARMUP - 1 :])
+
+
+def added(names: Iterable[str], rounds: int, steps: int) -> dict[str, float]:
+    """Step with the trick by step without, for each."""
+    metrics = {}
+    for name in names:
+        times = [(step([], steps), step([trick_cards.TRICKS[name]()], steps)) for _ in range(rounds)]
+        plain, with_it = (min(column) for column in zip(*times, strict=True))
+        metrics[name] = with_it / plain
+        print(f"{name:28}{1e3 * (with_it - plain):+8.1f} ms of {1e3 * plain:.0f}   {metrics[name]:.3f}", flush=True)
+    return metrics
+
+
+def least(run: Callable[[], object], calls: int) -> float:
+    run()
+    times = []
+    for _ in range(calls):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+def on_batch(trick: L.Callback, images: Tensor, targets: Tensor) -> Callable[[], None]:
+    """One call of a data trick, as the trainer makes it."""
+    model = SimpleNamespace(num_classes=CLASSES)
+    trainer = SimpleNamespace(global_step=0, datamodule=None, callbacks=[trick])
+    return lambda: trick.on_train_batch_start(trainer, model, [images, targets], 0)
+
+
+def after_step(trick: callbacks.EMA, model: ResNet) -> Callable[[], None]:
+    """One update of an average, as the trainer makes it."""
+    trainer = SimpleNamespace(global_step=0)
+    trick.on_fit_start(trainer, model)
+    trick.on_train_start(trainer, model)
+
+    def update() -> None:
+        trainer.global_step += 1
+        trick.on_train_batch_end(trainer, model)
+
+    return update
+
+
+def neighbours() -> dict[str, tuple[Callable, Callable]]:
+    """What is compared -> our call, theirs."""
+    images, targets = Batches(1).batch
+    model = ResNet("20", num_classes=CLASSES, image_size=32)
+    average = timm.utils.ModelEmaV3(model, decay=0.999)
+    erase = timm.data.random_erasing.RandomErasing(probability=0.5, mode="pixel", device="cpu")
+    with_box = timm.data.Mixup(mixup_alpha=0, cutmix_alpha=1.0, num_classes=CLASSES)
+    mixup, cutmix = v2.MixUp(alpha=1.0, num_classes=CLASSES), v2.CutMix(alpha=1.0, num_classes=CLASSES)
+    each = v2.RandomErasing(p=0.5, value="random")
+
+    def timms(mix: Callable) -> Callable:
+        return lambda: mix(images.clone(), targets)  # it mixes in place
+
+    return {
+        "MixUp / timm": (
+            on_batch(callbacks.MixUp(), images, targets),
+            timms(timm.data.Mixup(mixup_alpha=1.0, num_classes=CLASSES)),
+        ),
+        "MixUp / torchvision": (on_batch(callbacks.MixUp(), images, targets), lambda: mixup(images, targets)),
+        "CutMix / timm": (on_batch(callbacks.CutMix(), images, targets), timms(with_box)),
+        "CutMix / torchvision": (on_batch(callbacks.CutMix(), images, targets), lambda: cutmix(images, targets)),
+        "RandomErasing / timm": (
+            on_batch(callbacks.RandomErasing(), images, targets),
+            lambda: erase(images.clone()),
+        ),
+        "RandomErasing / torchvision": (
+            on_batch(callbacks.RandomErasing(), images, targets),
+            lambda: torch.stack([each(image) for image in images]),
+        ),
+        "EMA / timm": (after_step(callbacks.EMA(), model), lambda: average.update(model)),
+    }
+
+
+def against_neighbours(calls: int) -> dict[str, float]:
+    metrics = {}
+    for name, (ours, theirs) in neighbours().items():
+        mine, other = least(ours, calls), least(theirs, calls)
+        metrics[name] = mine / other
+        print(f"{name:28}{1e3 * mine:8.2f} ms, theirs {1e3 * other:.2f} ms   {metrics[name]:.2f}", flush=True)
+    return metrics
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--rounds", type=int, default=3, help="times that each side runs (default 3)")
+    parser.add_argument("--steps", type=int, default=6, help="steps a run (default 6)")
+    parser.add_argument("--tricks", nargs="*", choices=[*trick_cards.TRICKS], help="which; default all")
+    arguments = vars(parser.parse_args())
+    warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    start, names = time.perf_counter(), arguments["tricks"] or trick_cards.TRICKS
+    teacher = ResNet("56", num_classes=CLASSES, image_size=32)
+    trick_cards.teacher = lambda: teacher
+    metrics = against_neighbours(calls=50) | added(names, arguments["rounds"], arguments["steps"])
+    with torch.no_grad():
+        images = Batches(1).batch[0]
+        metrics["teacher's forward pass"] = 1 + least(lambda: teacher.eval()(images), 3) / step([], arguments["steps"])
+    if arguments["tricks"] is None:
+        record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
+        _results.append("tricks", record)
+
+
+if __name__ == "__main__":
+    main()

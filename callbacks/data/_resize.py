@@ -1,0 +1,16 @@
+"""Batches at another size, on the device where they are."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(N, C, H, W) -> (N, C, *size), bilinear, antialiased as Pillow does; the batch itself where the size is right."""
+    if images.shape[-2:] == size:
+        return images
+    return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
+
+
+def nearest_multiple(length: float, of: int) -> int:
+    """The multiple of `of` that is nearest to a length, at least `of`."""
+    return max(of, round(length / of) * of)

@@ -1,0 +1,87 @@
+"""Checklist: the notes' list of checks at the start of a run, on one page.
+
+Paper:    none. The list is of the notes (003, network check list); most of it also in A Recipe for Training Neural
+          Networks (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/
+Code:     none
+Equation: those of InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard
+Shapes:   none
+Defaults: the page is printed after 50 optimizer steps, or at the end of a shorter run
+Differs:  nothing to differ from
+"""
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+
+from callbacks._trick import needs_range
+from callbacks.diagnostics._look import Look
+from callbacks.diagnostics.dead_units import DeadUnits
+from callbacks.diagnostics.gradient_flow import GradientFlow
+from callbacks.diagnostics.initial_loss import InitialLoss
+from callbacks.diagnostics.nan_guard import NaNGuard
+from callbacks.diagnostics.overfit_samples import OverfitSamples
+from callbacks.diagnostics.update_ratio import UpdateRatio
+
+CHECKS = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
+
+
+class Checklist(Look):
+    """Runs all these checks in the first minutes of a fit and prints what they found, what is wrong first.
+
+    The checks stand in the trainer's list until the page is printed. Those that the user listed stay the user's own.
+    On a LightningModule that does not call `on_loss`, InitialLoss is left out.
+
+    Args:
+        steps: optimizer steps after which the page is printed and the checks stop, >= 1.
+
+    Raises:
+        ValueError: for steps below 1.
+    """
+
+    def __init__(self, steps: int = 50):
+        needs_range(self, "steps", steps, 1, float("inf"))
+        self.steps, self._checks = steps, []
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if stage != "fit":
+            return
+        left_out = {type(callback) for callback in trainer.callbacks}
+        if not getattr(model, "calls_on_loss", False):
+            left_out.add(InitialLoss)
+        self._checks = [check() for check in CHECKS if check not in left_out]
+        for check in self._checks:
+            check.quiet = True
+        at = trainer.callbacks.index(self) + 1
+        trainer.callbacks[at:at] = self._checks  # Lightning, going through the list, sets them up next
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        if self._checks and trainer.global_step >= self.steps:
+            for check in self._checks:
+                check.on_train_end(trainer, model)
+            self._print(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if self._checks:
+            self._print(trainer)
+
+    def _print(self, trainer: L.Trainer) -> None:
+        """The page, what is wrong first; then the checks leave the list."""
+        said = [(type(check).__name__, finding) for check in self._checks for finding in check.findings]
+        self.findings = tuple(finding for _, finding in said)
+        rows = sorted(said, key=lambda row: row[1].well)
+        lines = [f"  {'ok  ' if finding.well else 'LOOK'}  {name:<16}{finding.text}" for name, finding in rows]
+        rank_zero_info("\n".join([f"Checklist after {trainer.global_step} steps:", *lines]))
+        self._leave(trainer, None)
+
+    def _leave(self, trainer: L.Trainer, model: L.LightningModule | None) -> None:
+        for check in self._checks:
+            if isinstance(check, DeadUnits):
+                check._remove()
+        trainer.callbacks[:] = [callback for callback in trainer.callbacks if callback not in self._checks]
+        self._checks = []
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._leave(trainer, model)
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._leave(trainer, model)

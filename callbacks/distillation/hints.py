@@ -1,0 +1,176 @@
+"""Hints: a layer in the student's middle learns to predict the teacher's, through a regressor of its own.
+
+Paper:    FitNets: Hints for Thin Deep Nets (Romero, Ballas, Kahou, Chassang, Gatta, Bengio; ICLR 2015)
+          https://arxiv.org/abs/1412.6550, section 2.2
+Code:     https://github.com/HobbitLong/RepDistiller at eedab9d (`HintLoss`, `ConvReg`; not the authors')
+Equation: D = sum_j mean((u_j - r_j(v_j))^2),   u the teacher's features, v the student's, r a regressor that is trained
+          pretrain None: L' = L + w D;   else, as in the paper: L' = D until then, L' = L from then on
+Shapes:   v (N, C, H, W) -r: convolution of (H - H' + 1) x (W - W' + 1), no padding-> (N, C', H', W') as u; tokens
+          (N, L, D) -r: linear-> (N, L, D')
+Defaults: one hint, the middle one of the stages that both have (the paper: of the layers); w = 1 (ours: that code has
+          100 behind a batch norm, without which 100 diverges at usual rates)
+Differs:  the paper pretrains until the hint's error on validation images stops falling, here for a given time, and its
+          distance is half the sum (from memory, not checked against the paper). A teacher's larger map is averaged down
+          to the student's. That code has batch norm and ReLU after r, other kernels where one map is half of the other.
+"""
+
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, Schedule, Time, in_steps, parse_time, rate_now, rate_values
+from callbacks._taps import Taps
+from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
+from callbacks.distillation._apart import Apart, unheard
+from callbacks.distillation._teacher import Source, Teacher
+from zoo import Step
+from zoo._exact import global_seed, mix
+
+SIDE = 32  # pixels of the dry run where neither network nor data cares
+
+
+def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
+    """The layer that makes features of the shape u of those of the shape v, with the batch in front.
+
+    Raises:
+        ValueError: one has maps, the other tokens.
+    """
+    if len(v) != len(u):
+        raise ValueError(f"Hints: the student's features are {tuple(v)}, the teacher's {tuple(u)}: take other stages")
+    if len(v) == 3:
+        return nn.Linear(v[2], u[2])
+    return nn.Conv2d(v[1], u[1], [max(1, mine - theirs + 1) for mine, theirs in zip(v[2:], u[2:], strict=True)])
+
+
+def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
+    """The term of one stage: predicted r(v) and the teacher's u, maps or tokens -> scalar."""
+    if predicted.ndim == 4 and predicted.shape[2:] != u.shape[2:]:
+        u = F.adaptive_avg_pool2d(u, predicted.shape[2:])
+    return F.mse_loss(predicted.float(), u.float())
+
+
+class Hints(Trick):
+    """Adds the error of the predicted hints to the loss, or trains the student's lower half with them alone at first.
+
+    The regressors are trained with the student's optimizer, are in no file but the trick's own state, and are gone
+    after the fit. While `pretrain` lasts, what the hint does not reach stays as it is, and what tricks before this one
+    have added to the loss has no effect; the paper goes on with `KnowledgeDistillation` of the same teacher.
+
+    Args:
+        teacher: a trained `Classifier`, the path of a checkpoint of a zoo model, `"hf:USER/REPO"` with one, or
+            `"timm:NAME"`. Stays out of checkpoints.
+        stages: names of the stages to hint at; None: the middle one of those that both have.
+        weight: w, > 0, or a `Schedule`; does not matter with `pretrain`.
+        pretrain: the time that the hints alone are learned, after which they are no more; None: no such time.
+
+    Raises:
+        ValueError: for an argument out of its range, a stage that one of the two has not, none in common, or maps
+            beside tokens.
+        TypeError: for a LightningModule without stages or `on_loss`; says what to add.
+    """
+
+    def __init__(
+        self,
+        teacher: Source,
+        stages: Sequence[str] | None = None,
+        weight: Rate = 1.0,
+        pretrain: Time | None = None,
+    ):
+        for value in rate_values(weight):
+            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
+        if pretrain is not None:
+            parse_time(pretrain)
+        self.teacher, self.stages, self.weight, self.pretrain = teacher, stages, weight, pretrain
+        self._teacher, self._apart = Teacher(teacher), None
+
+    # ---- the regressors
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        names = self._stages(model)
+        if stage != "fit":
+            return
+        data = getattr(trainer, "datamodule", None)
+        side = next(filter(None, (getattr(o, "image_size", None) for o in (model, data))), SIDE)
+        v, self._rest = self._dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
+        teacher = self._teacher.network
+        images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=_device(teacher))
+        u, _ = self._dry_run(teacher, names, images)
+        self._name = next(name for i in range(99) if not hasattr(model, name := f"hints{i}"))
+        with torch.random.fork_rng(devices=[]):  # drawn by the run's seed alone: a second fit begins as the first
+            torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
+            self._apart = Apart({name: regressor(v[name], u[name]) for name in names}, self._name)
+        model.add_module(self._name, self._apart.to(model.device))
+
+    def _stages(self, model: L.LightningModule) -> list[str]:
+        theirs = needs_stages(self, self._teacher.network, self.stages)
+        common = [name for name in needs_stages(self, model, self.stages) if name in theirs]
+        if not common:
+            raise ValueError("Hints: student and teacher have no stage in common: name them alike")
+        return common if self.stages else [common[(len(common) - 1) // 2]]
+
+    def _dry_run(
+        self, network: nn.Module, names: list[str], images: Tensor
+    ) -> tuple[dict[str, torch.Size], list[nn.Parameter]]:
+        """Shapes of the features, and the parameters that they do not depend on."""
+        with unheard(network, training=False), torch.enable_grad():
+            taps = Taps(network.stages, names)
+            network(images)
+            features = taps.take()
+            taps.remove()
+        trained = [p for p in network.parameters() if p.requires_grad]
+        end = sum(feature.float().sum() for feature in features.values())
+        reached = torch.autograd.grad(end, trained, allow_unused=True) if trained else []
+        rest = [p for p, gradient in zip(trained, reached, strict=True) if gradient is None]
+        return {name: features[name].shape for name in names}, rest
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self._apart is None else dict(self._apart.parts.state_dict())
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self._apart is not None:
+            self._apart.parts.load_state_dict(state)
+
+    # ---- the loss
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._teacher.join(trainer, model, None)
+        self._student_taps = Taps(model.stages, list(self._apart.parts))
+        self._teacher_taps = Taps(self._teacher.network.stages, list(self._apart.parts))
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._until = 0 if self.pretrain is None else in_steps(self.pretrain, trainer)
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        v, self._alone = self._student_taps.take(), model.trainer.global_step < self._until
+        if self.pretrain is not None and not self._alone:  # a parameter without gradient would stop DDP
+            step.loss = step.loss + 0 * sum(p.sum() for p in self._apart.parameters())
+            return
+        self._teacher.logits(step)
+        u = self._teacher_taps.take()
+        distance = sum(hint_loss(r(v[name]), u[name]) for name, r in self._apart.parts.items())
+        step.loss = (
+            distance + 0 * step.loss if self._alone else step.loss + rate_now(self.weight, model.trainer) * distance
+        )
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+        if self._alone:  # no gradient instead of 0: the optimizer then leaves them out, weight decay too
+            for parameter in self._rest:
+                parameter.grad = None
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if self._apart is not None and getattr(model, self._name, None) is self._apart:
+            delattr(model, self._name)
+        if hasattr(self, "_student_taps"):
+            self._student_taps.remove()
+            self._teacher_taps.remove()
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((p.device for p in network.parameters()), torch.device("cpu"))

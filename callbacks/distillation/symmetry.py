@@ -1,0 +1,49 @@
+"""Symmetry attention: the loss is as sensitive to an image as to its mirror image; no teacher.
+
+Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
+          section 3.2
+Code:     none of the authors'
+Equation: L_sym = L + beta / 2 ||J(x) - flip(J(flip(x)))||_2^2,   J(x) = dL(W, x) / dx, flip from left to right
+Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over the batch of each image's norm
+Defaults: beta = 1, ours: the paper's is not known to us
+Differs:  the square of the norm, as in gradient attention transfer. The flipped images go through the network in a
+          second pass: batch norms count both, and what other tricks drop from features by hooks is not dropped in it.
+          A step takes some four times as long, and runs uncompiled: torch.compile has no second derivatives.
+"""
+
+import lightning as L
+
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
+from callbacks._trick import needs_on_loss, needs_range
+from callbacks.distillation._apart import unheard
+from callbacks.distillation._gradients import DoubleBackward, gradient_distance, input_gradient
+from zoo import Step
+from zoo._base import split_outputs
+
+
+class SymmetryAttention(DoubleBackward):
+    """Adds the distance between the gradients of an image and of its mirror image to the loss.
+
+    Args:
+        beta: weight, > 0, or a `Schedule`.
+
+    Raises:
+        ValueError: for a weight out of its range.
+        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+    """
+
+    def __init__(self, beta: Rate = 1.0):
+        for value in rate_values(beta):
+            needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
+        self.beta = beta
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        J = input_gradient(step.logits, step.targets, step.images)
+        flipped = step.images.detach().flip(3).requires_grad_()
+        with unheard(model):
+            logits, _ = split_outputs(model(flipped))
+        mirrored = input_gradient(logits, step.targets, flipped).flip(3)
+        step.loss = step.loss + rate_now(self.beta, model.trainer) * gradient_distance(J, mirrored)

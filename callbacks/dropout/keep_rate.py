@@ -1,0 +1,92 @@
+"""Keep rate: a transformer that goes on with some of its patches starts with all, and loses them little by little.
+
+Paper:    Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations (Liang, Ge, Tong,
+          Song, Wang, Xie; ICLR 2022) https://arxiv.org/abs/2202.07800
+Code:     https://github.com/youweiliang/evit at 5ca95a7 (the authors'; `helpers.py`, `adjust_keep_rate`)
+Equation: keep_t = keep + (1 - keep) (1 + cos(pi (t - start) / (until - start))) / 2 from `start` to `until`; before, 1;
+          afterwards the model's own keep
+Shapes:   none: a number for each optimizer step
+Defaults: from a thirtieth of the run to 11 thirtieths: 10 and 110 of 300 epochs, the authors' training from scratch
+Differs:  times are shares of the run, where the authors have epochs; the number moves with optimizer steps, which are
+          fewer than batches where gradients accumulate. Works for `DynamicViT` too, whose targets are powers of keep.
+"""
+
+import math
+
+import lightning as L
+from torch import nn
+
+from callbacks._schedule import Time, in_steps, parse_time, total_steps
+from callbacks._trick import Trick, refuse_second
+
+
+def keep_at(step: int, start: int, until: int, keep: float) -> float:
+    """The equation above, in optimizer steps."""
+    if step < start:
+        return 1.0
+    if step >= until:
+        return keep
+    return keep + (1 - keep) * (1 + math.cos(math.pi * (step - start) / (until - start))) / 2
+
+
+class KeepRate(Trick):
+    """Lowers `keep` of an `EViT` or a `DynamicViT` from 1 to what it was made with.
+
+    Validation in the middle takes the rate of the moment. The model ends with its own, also if training is stopped.
+    Each new number of patches is another graph to `torch.compile`: leave `compile` off.
+
+    Args:
+        start: until when all patches stay: a number of epochs, or a time such as "0.1dur".
+        until: when the model's own rate is reached, not before `start` and not after the run's end.
+
+    Raises:
+        ValueError: for what is no time, or times in the wrong order.
+        TypeError: for a network without a rate.
+    """
+
+    claims = "set the share of patches"
+
+    def __init__(self, start: Time = "0.0333dur", until: Time = "0.3667dur"):
+        for time in (start, until):
+            parse_time(time)
+        self.start, self.until = start, until
+        self._network: nn.Module | None = None
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._restore()  # a run that ended without teardown, such as the learning rate finder's
+        self._network = next((module for module in model.modules() if has_rate(module)), None)
+        if self._network is None:
+            raise TypeError(
+                f"KeepRate lowers the share of patches that a network keeps, and {type(model).__name__} has no such "
+                "number: take EViT or DynamicViT, or give the network an attribute `keep` that its forward reads"
+            )
+        self._own = self._network.keep
+        refuse_second(self, trainer.callbacks)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._steps = in_steps(self.start, trainer), in_steps(self.until, trainer)
+        start, until, end = *self._steps, total_steps(trainer)
+        if not start <= until <= end:
+            raise ValueError(
+                f"KeepRate goes from step {start} to step {until}, and the run has {end}: they must be in this order; "
+                "times as shares of the run, such as until='0.4dur', fit any run"
+            )
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._network.keep = keep_at(trainer.global_step, *self._steps, self._own)
+
+    def _restore(self) -> None:
+        if self._network is not None:
+            self._network.keep = self._own
+        self._network = None
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._restore()  # Lightning leaves teardown out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._restore()
+
+
+def has_rate(module: nn.Module) -> bool:
+    """Whether it has a number `keep`, as EViT and DynamicViT have."""
+    return isinstance(getattr(module, "keep", None), (int, float))

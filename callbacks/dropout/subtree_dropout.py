@@ -1,0 +1,90 @@
+"""Subtree dropout: at random nodes of a soft tree the left subtree is cut off, and the right one takes all.
+
+Paper:    Dropout Regularization in Hierarchical Mixture of Experts (Irsoy, Alpaydin; Neurocomputing 2021)
+          https://arxiv.org/abs/1812.10158
+Code:     none by the authors was found
+Equation: y_m = delta_m g_m y_left + (1 - delta_m g_m) y_right,  delta_m ~ Bernoulli(1 - p) for each example and node;
+          evaluation: delta_m = 1 - p, which is the mean over all draws, since y is linear in each delta_m
+Shapes:   gates (N, 2^h - 1) -> same
+Defaults: p = .1: ours, the paper's rates were not at hand
+Differs:  not checked against the paper, of which only the abstract and a port's equations were at hand. That port draws
+          once for a batch, and halves p from level to level towards the root; here examples draw on their own, at one
+          p. The rule for evaluation is derived: 1 - p stays with the weights, and counts where they train without this.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
+from callbacks._trick import Trick, needs_range, refuse_second
+from zoo.hierarchical_mixture import GateScale
+
+
+def cut(gates: Tensor, u: Tensor, kept: Tensor | float) -> Tensor:
+    """delta_m g_m: gates whose left subtree stays, and 0 for the others.
+
+    Args:
+        gates: g (N, 2^h - 1).
+        u: uniform draws in [0, 1) of the same shape.
+        kept: the probability to stay, 1 - p: a subtree stays where u is below it.
+    """
+    return gates * (u < kept)
+
+
+class SubtreeDropout(Trick):
+    """Cuts subtrees of a `HierarchicalMixture` in training: each example goes through a smaller tree of its own.
+
+    The rightmost leaf always stays. Evaluation takes the whole tree with its gates multiplied by 1 - p, the mean of all
+    those trees; that number is a buffer of the network.
+
+    Args:
+        p: probability that a node loses its left subtree, in [0, 1], or a `Schedule`; evaluation takes its last value.
+
+    Raises:
+        ValueError: for a probability out of its range.
+        TypeError: for a network without a soft tree.
+    """
+
+    claims = "scale a tree's gates"
+
+    def __init__(self, p: Rate = 0.1):
+        for value in rate_values(p):
+            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
+        self.p = p
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if not scales(model):
+            raise TypeError(
+                f"SubtreeDropout cuts a tree of experts, and {type(model).__name__} has none: take "
+                "HierarchicalMixture, or build with `zoo.hierarchical_mixture.SoftTree`"
+            )
+        refuse_second(self, trainer.callbacks)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._hooks = [scale.register_forward_hook(self._draw) for scale in scales(model)]
+        self._set(trainer, model)
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._set(trainer, model)
+
+    def _set(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        for scale in scales(model):
+            scale.scale.fill_(1 - rate_now(self.p, trainer))
+
+    def _draw(self, module: GateScale, inputs: tuple[Tensor], scaled: Tensor) -> Tensor:
+        if not module.training:
+            return scaled
+        return cut(inputs[0], torch.rand_like(inputs[0]), module.scale)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        for hook in getattr(self, "_hooks", ()):
+            hook.remove()
+
+
+def scales(model: nn.Module) -> list[GateScale]:
+    """Where the trees in a model multiply their gates."""
+    return [module for module in model.modules() if isinstance(module, GateScale)]

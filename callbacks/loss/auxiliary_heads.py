@@ -1,0 +1,162 @@
+"""Auxiliary heads: classifiers on inner stages, so that the loss reaches them without a detour. In training only.
+
+Paper:    Deeply-Supervised Nets (Lee, Xie, Gallagher, Zhang, Tu; AISTATS 2015) https://arxiv.org/abs/1409.5185
+          Going Deeper with Convolutions (Szegedy et al.; CVPR 2015) https://arxiv.org/abs/1409.4842, section 5
+Code:     none; torchvision's `googlenet` and `inception_v3` have heads of their own, which need no trick
+Equation: L' = L(z) + w sum_j L(z_j),   z_j = A_j mean(F_j) + b_j,   F_j the features of stage j, mean over positions
+Shapes:   F (N, C, H, W) or tokens (N, L, D) -> z_j (N, K)
+Defaults: w = .3 (GoogLeNet); every stage but the last, which has a head already
+Differs:  a linear layer on the mean, where GoogLeNet has a convolution and two layers, and Lee et al. a squared hinge
+          loss: the least that can read the stage. Lee et al. let w fade: Linear(0.3, 0).
+"""
+
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, Schedule, rate_now, rate_values
+from callbacks._taps import Taps
+from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages, refuse_second
+from zoo import Step
+from zoo._base import split_outputs
+from zoo._checks import classes_of
+from zoo._exact import global_seed, mix
+
+NAME = "auxiliary_heads"
+
+
+def pooled(features: Tensor) -> Tensor:
+    """The mean over positions: maps (N, C, H, W) -> (N, C), tokens (N, L, D) -> (N, D)."""
+    return features.mean((2, 3) if features.ndim == 4 else 1)
+
+
+class Heads(nn.Module):
+    """A linear layer for each stage, in the model's parameters and not in its state dict.
+
+    So they are in the optimizer, on the device and the same on every rank, and in no file or average of the model's.
+
+    Args:
+        widths: stage -> C or D.
+        num_classes: K.
+    """
+
+    def __init__(self, widths: dict[str, int], num_classes: int):
+        super().__init__()
+        self.names = tuple(widths)
+        chance = torch.Generator().manual_seed(mix(global_seed(), num_classes, *widths.values()))
+        for i, width in enumerate(widths.values()):  # by number: a stage's name may have dots
+            weight = torch.empty(num_classes, width).uniform_(-1, 1, generator=chance) / width**0.5
+            self.register_parameter(f"weight{i}", nn.Parameter(weight))
+            self.register_parameter(f"bias{i}", nn.Parameter(torch.zeros(num_classes)))
+
+    def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
+        """Features by stage -> logits (N, K) of each."""
+        inputs = [pooled(features[name]) for name in self.names]
+        return [F.linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")) for i, x in enumerate(inputs)]
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        pass
+
+    def _load_from_state_dict(self, *args) -> None:
+        pass
+
+
+@torch.no_grad()
+def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -> dict[str, int]:
+    """Stage -> C or D, as seen in evaluation on one empty image."""
+    training = [module for module in model.modules() if module.training]
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    channels = 3 if first is None else first.in_channels
+    taps, p = Taps(model.stages, names), next(model.parameters())
+    try:
+        model.eval()
+        model.forward(torch.zeros(1, channels, image_size, image_size, device=p.device, dtype=p.dtype))
+        features = taps.take()
+        return {name: features[name].shape[1 if features[name].ndim == 4 else 2] for name in names}
+    finally:
+        taps.remove()
+        for module in training:
+            module.training = True
+
+
+class AuxiliaryHeads(Trick):
+    """Trains a linear head on each of some stages beside the network's own; their losses count too.
+
+    The loss is the one that is trained with (`LabelSmoothing`, `FocalLoss`, ...), as for a network with auxiliary heads
+    of its own. The heads are the trick's: in its state, for a resume with the same bits, and not in the model's files,
+    averages or evaluation. Tricks that replace the loss stand before it.
+
+    Args:
+        stages: names of the stages; None: all but the last.
+        weight: of each head's loss, > 0, or a `Schedule`.
+
+    Raises:
+        ValueError: for a weight out of its range, or a stage that the model has not.
+        TypeError: for a LightningModule without stages or `on_loss`; says what to add.
+    """
+
+    claims = "put heads on stages"
+    _heads: Heads | None = None
+    _hook = _taps = None
+
+    def __init__(self, stages: Sequence[str] | None = None, weight: Rate = 0.3):
+        for value in rate_values(weight):
+            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
+        self.stages, self.weight = None if stages is None else tuple(stages), weight
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        refuse_second(self, trainer.callbacks)
+        names = needs_stages(self, model, self.stages)
+        names = names[:-1] if self.stages is None else names
+        if not names:
+            raise ValueError("AuxiliaryHeads: the model has one stage, which has a head already: name it in `stages`")
+        if stage == "fit":
+            size = getattr(model, "image_size", None) or getattr(trainer.datamodule, "image_size", None) or 32
+            self._heads = Heads(widths_of(model, names, size), classes_of(model))
+            model.add_module(NAME, self._heads)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._taps = Taps(model.stages, self._heads.names)
+        self._hook = model.register_forward_hook(self._add)
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._now = rate_now(self.weight, trainer)
+
+    @torch.compiler.disable  # in a compiled model too: dynamo would trace it apart from the network, for nothing
+    def _add(self, model: L.LightningModule, inputs: tuple, output: Tensor | tuple) -> tuple | None:
+        features = self._taps.take()
+        if not features or not model.training:  # nothing: what ends is the training step, as it does under DDP
+            return None
+        logits, extras = split_outputs(output)
+        heads = [(self._now, z) for z in self._heads(features)]
+        return logits, {**extras, "aux": [*extras.get("aux", ()), *heads]}
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        if "aux" not in step.extras:
+            raise TypeError(
+                f"AuxiliaryHeads: {type(model).__name__} does not call itself, `self(images)`, in its training_step, "
+                "or leaves the extras out of its Step: zoo.Classifier does both"
+            )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {} if self._heads is None else {name: p.detach() for name, p in self._heads.named_parameters()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        if self._heads is not None:
+            with torch.no_grad():
+                for name, p in self._heads.named_parameters():
+                    p.copy_(state[name])
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        model._modules.pop(NAME, None)
+        if self._hook is not None:
+            self._taps.remove()
+            self._hook.remove()
+            self._hook = self._taps = None

@@ -1,0 +1,126 @@
+"""Circle loss: alike and unlike are pulled apart, the more the farther each is from where it should be.
+
+Paper:    Circle Loss: A Unified Perspective of Pair Similarity Optimization (Sun, Cheng, Zhang, Zhang, Zheng, Wang,
+          Wei; CVPR 2020) https://arxiv.org/abs/2002.10857, equations 4 to 6 and 8
+Code:     https://github.com/TinyZeaMays/CircleLoss at d002ecd (not the authors', who have none)
+Equation: L = log(1 + sum_j exp(g a_n^j (s_n^j - m)) sum_i exp(-g a_p^i (s_p^i - 1 + m))),
+          a_p = [1 + m - s_p]_+, a_n = [s_n + m]_+ without gradient
+          "class": s the cosines of an image's features and the K rows of the head; "pair": of two images' features
+Shapes:   features x (N, D), head W (K, D), targets (N,) or, in "class", y (N, K) -> scalar, mean over images
+Defaults: m = .25, g = 256 (section 4.1, faces; .4 and 80 for retrieval); weight .005, ours: about 1 / g, with which the
+          slope is of the cross-entropy's size
+Differs:  it is added to the cross-entropy, for evaluation is of the plain head, with its biases and lengths. Mixed
+          targets mix the losses of their classes. In "pair", images whose class has no second one are left out.
+"""
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate
+from callbacks._targets import probabilities
+from callbacks._trick import needs_range
+from callbacks.loss._kinds import Adding
+from zoo import Step
+from zoo._checks import classes_of, known
+
+FORMS = ("class", "pair")
+NONE = -1e9  # the logarithm of nothing, with a slope of 0
+
+
+def exponents(s: Tensor, m: float, g: float) -> tuple[Tensor, Tensor]:
+    """What stands in the exponents, were the similarities s (any shape) of the alike, and of the unlike."""
+    a_p, a_n = (1 + m - s.detach()).clamp(min=0), (s.detach() + m).clamp(min=0)
+    return -g * a_p * (s - 1 + m), g * a_n * (s - m)
+
+
+def sum_of_others(e: Tensor) -> Tensor:
+    """log sum_{j != k} exp(e_nj): (N, K) -> (N, K). Nothing is taken from the largest, where it would cancel."""
+    total, top = e.logsumexp(1, keepdim=True), e.argmax(1, keepdim=True)
+    rest = e.scatter(1, top, NONE).logsumexp(1, keepdim=True)
+    share = (e - total).exp().scatter(1, top, 0)
+    return (total + torch.log1p(-share)).scatter(1, top, rest)
+
+
+def class_form(s: Tensor, y: Tensor, m: float, g: float) -> Tensor:
+    """L of cosines s (N, K) and probabilities y (N, K) -> scalar."""
+    alike, unlike = exponents(s, m, g)
+    return (y * F.softplus(alike + sum_of_others(unlike))).sum(1).mean()
+
+
+def pair_form(s: Tensor, targets: Tensor, m: float, g: float) -> Tensor:
+    """L of the cosines of all images with all, s (N, N), and their classes (N,) -> scalar."""
+    same = targets[:, None] == targets
+    others = ~torch.eye(len(s), dtype=torch.bool, device=s.device)
+    alike, unlike = exponents(s, m, g)
+    alike = torch.where(same & others, alike, NONE).logsumexp(1)
+    unlike = torch.where(same, NONE, unlike).logsumexp(1)
+    counted = (same & others).any(1)
+    return (F.softplus(alike + unlike) * counted).sum() / counted.sum().clamp(min=1)
+
+
+class CircleLoss(Adding):
+    """Adds the circle loss of the features before the network's last linear layer.
+
+    Args:
+        weight: of the term, > 0, or a `Schedule`.
+        m: margin, in (0, 1).
+        gamma: g, > 0.
+        form: "class": each image against the classes; "pair": against the other images of the batch.
+
+    Raises:
+        ValueError: for an argument out of its range; in "pair", at the first batch of mixed targets.
+        TypeError: for a LightningModule that does not call `on_loss`, or does not end in a linear layer.
+    """
+
+    _hook = None
+
+    def __init__(self, weight: Rate = 0.005, m: float = 0.25, gamma: float = 256.0, form: str = "class"):
+        self.weight = weight
+        self.check_weight()
+        needs_range(self, "m", m, 0, 1, open_low=True)
+        needs_range(self, "gamma", gamma, 0, float("inf"), open_low=True)
+        self.m, self.gamma = m, gamma
+        self.form = known(form, FORMS, "CircleLoss")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        self._head_of(model)
+
+    @staticmethod
+    def _head_of(model: L.LightningModule) -> nn.Linear:
+        k = classes_of(model)
+        heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == k]
+        if not heads:
+            raise TypeError(
+                f"CircleLoss compares features with the rows of a linear layer of {k} outputs, and "
+                f"{type(model).__name__} has none: take a model that ends in one"
+            )
+        return heads[-1]
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._head, self._seen = self._head_of(model), {}
+        self._hook = self._head.register_forward_pre_hook(self._catch)
+
+    def _catch(self, head: nn.Linear, inputs: tuple[Tensor]) -> None:
+        if inputs[0].ndim == 2:  # a head may be asked about each token too
+            self._seen["features"] = inputs[0]
+
+    def term(self, model: L.LightningModule, step: Step) -> Tensor:
+        with torch.autocast(model.device.type, enabled=False):
+            x = F.normalize(self._seen.pop("features").float())
+            if self.form == "class":
+                s = x @ F.normalize(self._head.weight.float()).T
+                return class_form(s, probabilities(step.targets, s.shape[1]), self.m, self.gamma)
+            if step.targets.is_floating_point():
+                raise ValueError('CircleLoss(form="pair") asks which images are alike, and targets are mixed: "class"')
+            return pair_form(x @ x.T, step.targets, self.m, self.gamma)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = self._head = None

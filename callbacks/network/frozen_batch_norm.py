@@ -1,0 +1,81 @@
+"""Frozen batch norm: fine-tuning on the statistics that the network came with.
+
+Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385,
+          appendix A: statistics computed once on ImageNet and fixed while a detector is tuned with few images a batch
+Code:     torchvision.ops.FrozenBatchNorm2d, a layer with buffers in the place of gamma and beta
+Equation: y = gamma (x - m) / sqrt(v + eps) + beta with m, v the averages of before: an affine map of each channel
+Shapes:   every batch norm, (N, C, ...) -> (N, C, ...); m, v, gamma, beta (C,)
+Defaults: gamma and beta learn (affine = False); the paper and torchvision fix them too
+Differs:  No other layer takes the batch norm's place: it stays in eval mode while the rest trains, so that the keys and
+          what it can do after the run are as before.
+"""
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from callbacks._trick import Trick, refuse_second
+
+
+def batch_norms(network: nn.Module) -> list[_BatchNorm]:
+    """Those that keep averages."""
+    return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+
+class FrozenBatchNorm(Trick):
+    """For networks that were trained before: `ResNet("50", weights=...)`. After the run all is as it was without it.
+
+    Args:
+        affine: freeze gamma and beta too.
+
+    Raises:
+        TypeError: for a network without batch norms.
+        ValueError: beside a trick that swaps the norms.
+    """
+
+    claims = "choose the norms"
+
+    def __init__(self, affine: bool = False):
+        self.affine = affine
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+        if not (norms := batch_norms(model)):
+            raise TypeError(f"{type(model).__name__} has no batch norms to freeze: take FrozenBatchNorm out")
+        if stage != "fit":
+            return
+        if getattr(model, "fresh", False):
+            rank_zero_info("FrozenBatchNorm: the network is new, its batch norms have seen nothing: mean 0, variance 1")
+        learned = [p for norm in norms for p in norm.parameters(recurse=False) if p.requires_grad]
+        self._frozen = learned if self.affine else []  # before the optimizer is made: it must not decay them
+        for p in self._frozen:
+            p.requires_grad_(False)
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._freeze(model)  # a run that is resumed within an epoch does not start that epoch
+
+    def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._freeze(model)
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        """Again where something has put the whole network in training mode since: one look at one norm a step."""
+        if self._norms[0].training:
+            self._freeze(model)
+
+    def _freeze(self, model: L.LightningModule) -> None:
+        self._norms = batch_norms(model)
+        for norm in self._norms:
+            norm.eval()
+
+    def _restore(self, model: L.LightningModule) -> None:
+        for norm in self.__dict__.pop("_norms", []):
+            norm.train(model.training)
+        for p in self.__dict__.pop("_frozen", []):
+            p.requires_grad_(True)
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._restore(model)
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._restore(model)

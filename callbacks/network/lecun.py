@@ -1,0 +1,29 @@
+"""LeCun initialisation: each unit's input keeps the variance of the signals that it sums.
+
+Paper:    Efficient BackProp (LeCun, Bottou, Orr, Mueller; 1998) https://doi.org/10.1007/3-540-49430-8_2, section 4.6,
+          eq. 16; what selu asks for: https://arxiv.org/abs/1706.02515, section 2
+Code:     torch.nn.init.kaiming_normal_(weight, nonlinearity="linear"), which is the same draw
+Equation: w ~ N(0, 1 / fan_in),  fan_in = k^2 C_in;  biases 0
+Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in)
+Defaults: none to choose
+Differs:  The paper gives mean and variance and leaves the distribution open, for normalised inputs and its scaled tanh
+          (not checked against the paper); the normal one is the selu paper's. Norms stay as they are.
+"""
+
+from torch import Tensor, nn
+
+from callbacks.network._initialise import Initialise
+
+
+class LeCun(Initialise):
+    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
+
+    Raises:
+        ValueError: for a second trick that draws the weights.
+    """
+
+    def __init__(self):
+        pass
+
+    def draw(self, weight: Tensor) -> None:
+        nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear")

@@ -1,0 +1,138 @@
+"""Magnitude pruning: more and more of the smallest weights become 0 and stay so, while the others train on.
+
+Paper:    To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression (Zhu, Gupta; 2017)
+          https://arxiv.org/abs/1710.01878, section 3, eq. 1
+Code:     tensorflow/model-optimization `PolynomialDecay(power=3)`; torch.nn.utils.prune.l1_unstructured, one layer once
+Equation: s_t = s_f - s_f (1 - (t - t_0) / (t_1 - t_0))^3,  t_0 <= t <= t_1;  every `every` steps the round(s_t n)
+          smallest |w| of the n weights of each layer become 0
+Shapes:   every weight of a convolution or linear layer, (C_out, C_in, k, k) or (D_out, D_in)
+Defaults: s_f = .9 by 70 % of the run from 10 % on, every 100 steps: the paper has 100 to 1000 steps (from memory of the
+          paper); the rest of the run recovers
+Differs:  Weights are set to 0 after each optimizer step, where the paper multiplies by a mask in the forward pass: no
+          masks are left over, and what is 0 never comes back. Depthwise convolutions stay whole (from memory, as in
+          the paper's MobileNets). Zeros save memory only in files that are compressed, and no time on common devices:
+          `zoo.prune_channels` does. An average of the weights (EMA) forgets what was before slowly.
+"""
+
+from collections.abc import Iterable
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from callbacks._schedule import Time, in_steps, parse_time
+from callbacks._trick import Trick, needs_range
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+def sparsity_at(step: int, final: float, start: int, end: int) -> float:
+    """s_t: 0 before `start`, the final sparsity from `end` on."""
+    if step < start:
+        return 0.0
+    done = 1.0 if step >= end else (step - start) / (end - start)
+    return final - final * (1 - done) ** 3
+
+
+def largest(weight: Tensor, sparsity: float) -> Tensor:
+    """A mask of the weight's shape and type: 0 for the round(sparsity n) smallest |w|, else 1."""
+    mask = weight.new_ones(weight.numel())
+    mask[weight.abs().flatten().topk(round(sparsity * weight.numel()), largest=False).indices] = 0
+    return mask.view(weight.shape)
+
+
+def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights of convolutions and linear layers, by name, without depthwise ones."""
+    return {
+        f"{path}.weight": layer.weight
+        for path, layer in network.named_modules()
+        if isinstance(layer, LAYERS) and not getattr(layer, "groups", 1) == layer.weight.shape[0] > 1
+    }
+
+
+def sparsity(weights: Iterable[Tensor]) -> float:
+    """Share of zeros: `sparsity(model.parameters())`."""
+    weights = list(weights)
+    return sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
+
+
+class MagnitudePruning(Trick):
+    """Logs `train/sparsity` once an epoch. The zeros of a network that was trained before stay zeros.
+
+    Args:
+        final: s_f, share of the weights of each layer that are 0 in the end, in (0, 1).
+        start: t_0, a time such as "0.1dur", "5ep", "1000st".
+        end: t_1, likewise.
+        every: optimizer steps from one choice of weights to the next.
+
+    Raises:
+        TypeError: for a network without convolutions and linear layers.
+        ValueError: for a share or a number of steps out of its range, or an end before the start.
+    """
+
+    def __init__(self, final: float = 0.9, start: Time = "0.1dur", end: Time = "0.7dur", every: int = 100):
+        needs_range(self, "final", final, 0, 1, open_low=True)
+        if final == 1 or every < 1:
+            raise ValueError(f"MagnitudePruning: final must be below 1 and every 1 or more, got {final} and {every}")
+        parse_time(start), parse_time(end)
+        self.final, self.start, self.end, self.every = final, start, end, every
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if stage == "fit" and not prunable(model):
+            raise TypeError(f"{type(model).__name__} has no weights to prune: take MagnitudePruning out")
+        if stage == "fit":
+            self._saved = None
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """After a resume has restored weights and masks."""
+        self._window = in_steps(self.start, trainer), in_steps(self.end, trainer)
+        if self._window[0] > self._window[1]:
+            raise ValueError(f"MagnitudePruning: it ends at {self.end!r}, before it starts at {self.start!r}")
+        weights = prunable(model)
+        self._weights = [weight.data for weight in weights.values()]
+        fresh = getattr(model, "fresh", True)
+        masks = [torch.ones_like(w) if fresh else (w != 0).to(w) for w in self._weights]
+        if self._saved is not None:
+            masks = [self._saved[name].to(w) for name, w in weights.items()]
+        self._masks = dict(zip(weights, masks, strict=True))
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        apply = self._apply  # right after each step, before any average of the weights is taken
+        self._hooks = [o.register_step_post_hook(lambda *_: apply()) for o in trainer.optimizers]
+
+    @torch.no_grad()
+    def _apply(self) -> None:
+        torch._foreach_mul_(self._weights, [*self._masks.values()])
+
+    @torch.no_grad()
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        (start, end), step = self._window, trainer.global_step
+        if not start <= step <= end or ((step - start) % self.every and step != end):
+            return
+        share = sparsity_at(step, self.final, start, end)
+        for mask, weight in zip(self._masks.values(), self._weights, strict=True):
+            mask.mul_(largest(weight, share))
+        self._apply()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        kept = torch.stack([mask.sum() for mask in self._masks.values()]).sum()
+        model.log("train/sparsity", 1 - kept.float() / sum(mask.numel() for mask in self._masks.values()))
+
+    def state_dict(self) -> dict:
+        masks = self.__dict__.get("_masks", {})
+        return {"masks": {name: mask.bool() for name, mask in masks.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._saved = state["masks"] or None
+
+    def _leave(self) -> None:
+        for hook in self.__dict__.pop("_hooks", []):
+            hook.remove()
+        for name in ("_masks", "_weights", "_window", "_saved"):
+            self.__dict__.pop(name, None)
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._leave()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._leave()

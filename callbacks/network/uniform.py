@@ -1,0 +1,40 @@
+"""Uniform initialisation: weights and biases between plus and minus one over the root of the inputs.
+
+Paper:    the "commonly used heuristic" of Understanding the Difficulty of Training Deep Feedforward Neural Networks
+          (Glorot, Bengio; AISTATS 2010) https://proceedings.mlr.press/v9/glorot10a.html, eq. 1
+Code:     torch.nn.Linear.reset_parameters draws the same
+Equation: w, b ~ U[-1 / sqrt(d), 1 / sqrt(d)],  d = fan_in = k^2 C_in;  so w has variance 1 / (3d), and a sum of d
+          inputs of variance 1 has variance 1/3
+Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in), and its bias
+Defaults: none to choose
+Differs:  the paper starts biases at 0 (not checked against the paper); here they are drawn as the weights are, as
+          torch does. Signals shrink by 3 at each layer: what Xavier and Kaiming set right.
+"""
+
+from torch import Tensor, nn
+
+from callbacks.network._initialise import Initialise
+
+
+class Uniform(Initialise):
+    """Draws weights and biases of a fresh network. What was loaded or trained is left alone, with a message.
+
+    Raises:
+        ValueError: for a second trick that draws the weights.
+    """
+
+    def __init__(self):
+        pass
+
+    def draw(self, weight: Tensor) -> None:
+        bound = fan_in(weight) ** -0.5
+        nn.init.uniform_(weight, -bound, bound)
+
+    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+        bound = fan_in(weight) ** -0.5
+        nn.init.uniform_(bias, -bound, bound)
+
+
+def fan_in(weight: Tensor) -> int:
+    """Inputs that one unit sums: k^2 C_in / groups."""
+    return weight[0].numel()

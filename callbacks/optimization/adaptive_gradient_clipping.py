@@ -1,0 +1,69 @@
+"""Adaptive gradient clipping: no unit's gradient grows beyond a share of the unit's weights.
+
+Paper:    High-Performance Large-Scale Image Recognition Without Normalization (Brock, De, Smith, Simonyan; ICML 2021)
+          https://arxiv.org/abs/2102.06171, section 4.1, eq. 3
+Code:     timm `adaptive_clip_grad` and `--clip-mode agc`
+Equation: G_i <- lambda max(|W_i|, eps) / |G_i| G_i   where |G_i| / max(|W_i|, eps) > lambda
+Shapes:   i is an output unit: a row of W, (out, ...) -> (out,) norms; the whole of a vector
+Defaults: lambda .01 and eps 1e-3, timm's (from memory the paper's, for batches of 4096; smaller batches take more)
+Differs:  nothing; not checked against the paper. By global norm or by value, Lightning clips itself:
+          `Trainer(gradient_clip_val=1.0, gradient_clip_algorithm="norm")`, and does it rightly.
+"""
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
+from torch import Tensor
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._trick import Trick, needs_range
+from callbacks.optimization._depth import depths
+from callbacks.optimization._rows import over_rows
+
+
+@torch.no_grad()
+def clip(weights: list[Tensor], gradients: list[Tensor], factor: float, eps: float) -> None:
+    """Clips gradients in place, unit by unit."""
+
+    def share(w: Tensor, g: Tensor) -> Tensor:
+        allowed, norm = w.norm(dim=1).clamp_(min=eps).mul_(factor), g.norm(dim=1)
+        return torch.where(norm > allowed, allowed / norm, 1.0)
+
+    torch._foreach_mul_(gradients, over_rows(share, weights, gradients))
+
+
+class AdaptiveGradientClipping(Trick):
+    """Clips what each optimizer step of any LightningModule is about to use; the head is left alone, as in the paper.
+
+    Args:
+        factor: lambda, largest norm of a gradient by that of its weights, > 0, or a `Schedule`.
+        eps: smallest norm that weights count with, > 0, so that those that start at zero can move.
+
+    Raises:
+        ValueError: for a factor or an eps out of its range.
+        TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
+    """
+
+    def __init__(self, factor: Rate = 0.01, eps: float = 1e-3):
+        for value in rate_values(factor):
+            needs_range(self, "factor", value, 0, float("inf"), open_low=True)
+        needs_range(self, "eps", eps, 0, float("inf"), open_low=True)
+        self.factor = factor
+        self.eps = eps
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
+        if scaled and any(_optimizer_handles_unscaling(optimizer) for optimizer in trainer.optimizers):
+            raise TypeError(
+                "AdaptiveGradientClipping needs gradients without the scale of 16-bit training, which a fused "
+                "optimizer takes off in its step: set fused=False in its options, or precision='bf16-mixed'"
+            )
+        layers = depths(model)
+        self._head = {p for name, p in model.named_parameters() if layers[name] == max(layers.values())}
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+        """After all gradients of the step are summed, and the scale of 16-bit training is taken off."""
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        clipped = [p for p in held if p.grad is not None and p not in self._head]
+        if clipped:
+            clip(clipped, [p.grad for p in clipped], rate_now(self.factor, trainer), self.eps)

@@ -1,0 +1,91 @@
+"""Early stopping: end the run when a metric has not become better for a while, and go back to the best weights.
+
+Paper:    Early Stopping - But When? (Prechelt; Neural Networks: Tricks of the Trade, 1998)
+          https://doi.org/10.1007/3-540-49430-8_3
+Code:     lightning.pytorch.callbacks.EarlyStopping (without the way back)
+Equation: a value v is better if v < best - min_delta   ("max": v > best + min_delta)
+          after `patience` values in a row that were not, or a value that is not finite: stop
+Shapes:   none
+Defaults: metric "val/loss", patience 10 validations (ours; Lightning's is 3), min_delta 0
+Differs:  Prechelt compares several rules of when to stop; this is the plain one that all libraries have. His way back
+          to the best weights is kept, which Lightning's lacks
+"""
+
+import math
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+from callbacks._trick import needs_range, refuse_second
+from callbacks.optimization._copy import copy_of
+from callbacks.optimization._metric import OnMetric
+
+
+class EarlyStopping(OnMetric):
+    """Stops `fit`, and leaves the model with the weights of its best value. Works on any LightningModule.
+
+    So does a run that comes to its end by itself; one that a Ctrl-C or another callback stops keeps its last weights.
+    The best weights, on the CPU, and their value are `best` and `best_value`, and in every checkpoint that holds more
+    than weights. The average of an `EMA` and the optimizer stay as they were at the last step.
+
+    Args:
+        metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.
+        mode: "min" if less is better, "max" if more is (an accuracy).
+        patience: number of validations (or epochs) without a better value after which it stops, >= 1.
+        min_delta: by how much a value must be better than the best one, >= 0.
+
+    Raises:
+        ValueError: for an argument out of its range, a metric that is not logged or a run without validation, or a
+            second EarlyStopping.
+    """
+
+    claims = "go back to the best weights"
+
+    best: dict[str, Tensor] | None = None
+    best_value: float | None = None
+    waited: int = 0
+    stopped: bool = False
+
+    def __init__(self, metric: str | None = "val/loss", mode: str = "min", patience: int = 10, min_delta: float = 0.0):
+        super().__init__(metric, mode)
+        needs_range(self, "patience", patience, 1, math.inf)
+        needs_range(self, "min_delta", min_delta, 0, math.inf)
+        self.patience = patience
+        self.min_delta = min_delta
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        refuse_second(self, trainer.callbacks)
+        if stage == "fit":
+            self.best, self.best_value, self.waited, self.stopped = None, None, 0, False
+
+    def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
+        if self._is_better(value):
+            self.best, self.best_value, self.waited = copy_of(trainer, model), value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.patience or not math.isfinite(value):
+            self.stopped = trainer.should_stop = True
+            rank_zero_info(f"EarlyStopping: {self.metric or 'training loss'} is {value}, best was {self.best_value}")
+
+    def _is_better(self, value: float) -> bool:
+        if self.best_value is None or not math.isfinite(value):
+            return math.isfinite(value)
+        gain = self.best_value - value if self.mode == "min" else value - self.best_value
+        return gain > self.min_delta
+
+    def on_fit_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """After every checkpoint of the run is written: these are to be resumed from."""
+        if self.best is not None and (self.stopped or not trainer.should_stop):
+            model.load_state_dict(self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"best": self.best, "best_value": self.best_value, "waited": self.waited, "stopped": self.stopped}
+        return {**super().state_dict(), **own}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.best, self.best_value = state["best"], state["best_value"]
+        self.waited, self.stopped = state["waited"], state["stopped"]

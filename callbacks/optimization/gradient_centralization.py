@@ -1,0 +1,42 @@
+"""Gradient centralization: take the mean out of the gradient of every output unit.
+
+Paper:    Gradient Centralization: A New Optimization Technique for Deep Neural Networks (Yong, Huang, Hua, Zhang; ECCV
+          2020) https://arxiv.org/abs/2004.01461, eq. 1
+Code:     https://github.com/Yonghongwei/Gradient-Centralization (the authors')
+Equation: G_i <- G_i - mean(G_i)
+Shapes:   i is an output unit: a row of W, (out, ...) -> (out,) means; vectors (biases, gains) are left alone
+Defaults: convolutions and linear layers
+Differs:  nothing in the equation. The authors centralise inside of each optimizer, after L2 decay is added; here the
+          gradient alone is, before the optimizer sees it. Not checked against the paper.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks._trick import Trick
+from callbacks.optimization._rows import over_rows
+
+
+@torch.no_grad()
+def centralize(gradients: list[Tensor]) -> None:
+    """Takes the mean of each row out of each gradient (out, ...), in place."""
+    torch._foreach_sub_(gradients, over_rows(lambda g: g.mean(1), gradients))
+
+
+class GradientCentralization(Trick):
+    """Centralises what each optimizer step of any LightningModule is about to use.
+
+    Args:
+        conv_only: leave linear layers (two dimensions) alone: the authors' `gc_conv_only`.
+    """
+
+    def __init__(self, conv_only: bool = False):
+        self.conv_only = conv_only
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+        """After all gradients of the step are summed. A 16-bit scale that is still on does no harm."""
+        least = 3 if self.conv_only else 2
+        held = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if gradients := [g for g in held if g.ndim >= least]:
+            centralize(gradients)

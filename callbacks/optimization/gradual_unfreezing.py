@@ -1,0 +1,125 @@
+"""Gradual unfreezing: train the head of a pretrained network first, then one stage more every epoch.
+
+Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, Ruder; ACL 2018)
+          https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing)
+Code:     fastai `freeze_to`; Lightning `BackboneFinetuning`, which freezes again after a resume
+Equation: at step t the last 1 + floor(t / k) parts learn, part l at the rate eta_l = eta_L / r^(L - l)
+Shapes:   parts: what comes after the last stage (the head), then the stages from last to first, the stem with the first
+Defaults: a part every epoch, rates divided by 2.6 from one part to the one before (from memory of the paper)
+Differs:  a part is a stage, where the paper's is a layer of an LSTM. Batch norms of frozen parts keep their statistics.
+          Not checked against the paper.
+"""
+
+from collections.abc import Sequence
+
+import lightning as L
+from torch import nn
+
+from callbacks._groups import regroup
+from callbacks._schedule import Time, in_steps, parse_time
+from callbacks._trick import Trick, needs_range, refuse_second
+from callbacks.optimization._depth import parts
+from callbacks.optimization.layer_decay import split
+
+
+def learning(step: int, starts: list[int]) -> int:
+    """How many parts learn at an optimizer step, when these are the steps at which each one after the head starts."""
+    return 1 + sum(start <= step for start in starts)
+
+
+class GradualUnfreezing(Trick):
+    """Freezes all but the head of any LightningModule, then unfreezes a stage at a time. A resume goes on where it was.
+
+    What is frozen follows from the optimizer step alone. The optimizer holds every parameter from the start; one that
+    is frozen has no gradient, and is neither moved nor decayed. In one process no gradient is computed for it either;
+    under DDP, which wants all of them, they are dropped before the step.
+
+    Args:
+        every: time between two unfreezings: epochs, or "0.1dur", "500st".
+        ratio: learning rate of a part by that of the part before it, >= 1; 1: all the same.
+
+    Raises:
+        ValueError: if `every` is no time or shorter than a step, for a ratio below 1, or with LayerDecay.
+    """
+
+    claims = "scale the learning rate by depth"
+    _frozen: Sequence[nn.Parameter] = ()
+    _held: Sequence[nn.Module] = ()
+
+    def __init__(self, every: Time = 1, ratio: float = 2.6):
+        parse_time(every)
+        needs_range(self, "ratio", ratio, 1, float("inf"))
+        self.every = every
+        self.ratio = ratio
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        names, scale = dict(model.named_parameters()), {}
+        for distance, part in enumerate(reversed(parts(model))):
+            scale |= {names[name]: self.ratio**-distance for name in part}
+        regroup(trainer, lambda group: split(group, scale))
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._release()  # the learning-rate finder starts twice in one fit
+        trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        last_first = [[name for name in part if name in trained] for part in reversed(parts(model))]
+        self._parts = [[trained[name] for name in part] for part in last_first]
+        self._norms = [_batch_norms(model, part) for part in last_first]
+        self._starts, self._learning = self._times(len(self._parts) - 1, trainer), None
+
+    def _times(self, number: int, trainer: L.Trainer) -> list[int]:
+        time, unit = parse_time(self.every)
+        starts = [in_steps(f"{time * i:f}{unit}", trainer) for i in range(1, number + 1)]
+        if starts and starts[0] < 1:
+            raise ValueError(f"GradualUnfreezing: every={self.every!r} is less than one optimizer step: make it longer")
+        return starts
+
+    def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        for norm in self._held:  # whatever a module's own hooks have called `train` on
+            norm.eval()
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._follow(trainer)
+
+    def _follow(self, trainer: L.Trainer) -> None:
+        n = learning(trainer.global_step, self._starts)
+        if n == self._learning:
+            return
+        self._learning = n
+        self._release()
+        self._frozen = [p for part in self._parts[n:] for p in part]
+        for p in self._frozen:
+            p.requires_grad_(trainer.world_size > 1)
+            p.grad = None
+        self._held = [norm for part in self._norms[n:] for norm in part if norm.training]
+        for norm in self._held:
+            norm.eval()
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+        if trainer.world_size > 1:
+            for p in self._frozen:
+                p.grad = None
+
+    def _release(self) -> None:
+        for p in self._frozen:
+            p.requires_grad_(True)
+        for norm in self._held:
+            norm.train()
+        self._frozen, self._held = (), ()
+
+    def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._release()
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._release()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._release()
+
+
+def _batch_norms(model: nn.Module, names: list[str]) -> list[nn.Module]:
+    """Modules that own one of these parameters and keep running statistics."""
+    owners = dict.fromkeys(model.get_submodule(name.rpartition(".")[0]) for name in names)
+    return [module for module in owners if getattr(module, "running_mean", None) is not None]

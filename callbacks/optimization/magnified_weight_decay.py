@@ -1,0 +1,92 @@
+"""Magnified weight decay: at a share of the steps, drawn at random, weight decay counts several times.
+
+Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
+          https://arxiv.org/abs/2103.15425, section 3; there it goes with the batches that dropout acts on
+Code:     https://github.com/yuranusduke/FocusedDropoutCNN (unofficial)
+Equation: lambda_t = factor lambda with probability share, else lambda
+Shapes:   none
+Defaults: share .1 (the paper's participation rate); factor 2: the paper finds 1e-3 best and leaves the base open, the
+          unofficial code has 5e-4
+Differs:  works without FocusedDropout; of steps, where gradients accumulate over several batches. The draw is a
+          function of (seed, step), the same on all ranks.
+"""
+
+import lightning as L
+
+from callbacks._schedule import Rate, rate_now, rate_values
+from callbacks._trick import Trick, needs_range
+from zoo._exact import global_seed, mix
+
+COIN = 0x4D5744  # "MWD": other draws from (seed, step) are not these
+
+
+def is_drawn(seed: int, step: int, share: float) -> bool:
+    """Whether a step is one of the share."""
+    return mix(seed, step, COIN) / 2**64 < share
+
+
+class MagnifiedWeightDecay(Trick):
+    """Multiplies every parameter group's weight decay for single optimizer steps of any LightningModule.
+
+    Args:
+        share: probability that a step is one of them, in [0, 1], or a `Schedule`.
+        factor: what weight decay is multiplied by there, > 0.
+
+    Raises:
+        ValueError: for an argument out of its range.
+    """
+
+    _seed: int | None = None
+    _magnified: tuple = ()  # (group, its weight decay) of the step that is being made
+    _hooks: tuple = ()
+
+    def __init__(self, share: Rate = 0.1, factor: float = 2.0):
+        for value in rate_values(share):
+            needs_range(self, "share", value, 0, 1)
+        needs_range(self, "factor", factor, 0, float("inf"), open_low=True)
+        self.share = share
+        self.factor = factor
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._seed = global_seed()
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._leave()  # the learning-rate finder starts twice in one fit
+        self._hooks = tuple(o.register_step_post_hook(lambda *_: self._restore()) for o in trainer.optimizers)
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+        self._restore()  # a step that 16-bit scaling left out has not come to its hook
+        if is_drawn(self._seed, trainer.global_step, rate_now(self.share, trainer)):
+            self._magnified = tuple((group, group["weight_decay"]) for group in optimizer.param_groups)
+            for group, decay in self._magnified:
+                group["weight_decay"] = self.factor * decay
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for group, decay in self._magnified:
+            group["weight_decay"] = decay
+        self._magnified = ()
+
+    def _leave(self) -> None:
+        self._restore()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = ()
+
+    def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._leave()
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._leave()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self._leave()
+
+    def state_dict(self) -> dict:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._seed = state["seed"]

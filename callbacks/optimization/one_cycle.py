@@ -1,0 +1,88 @@
+"""One cycle: the learning rate rises far and falls to almost nothing, while momentum falls and rises.
+
+Paper:    Super-Convergence (Smith, Topin; 2017) https://arxiv.org/abs/1708.07120; momentum: A Disciplined Approach to
+          Neural Network Hyper-Parameters (Smith; 2018) https://arxiv.org/abs/1803.09820
+Code:     torch.optim.lr_scheduler.OneCycleLR (two phases, cosine), which follows fastai
+Equation: c(a, b, p) = b + (a - b) (1 + cos(pi p)) / 2,   s = pct_start T - 1
+          t <= s: eta_t = c(eta / div, eta, t / s),                              momentum: c(high, low, t / s)
+          t > s:  eta_t = c(eta, eta / (div final_div), (t - s) / (T - 1 - s)),  momentum: c(low, high, ...)
+Shapes:   none
+Defaults: pct_start .3, div 25, final_div 1e4, momentum .85 to .95: torch's
+Differs:  the papers' straight lines are cosines, and their third phase is part of the second, as in torch and fastai.
+          A first phase of no length at all, where torch divides by zero, is left out
+"""
+
+import math
+
+import lightning as L
+
+from callbacks._trick import needs_range
+from callbacks.optimization._decay import Decay
+
+
+def one_cycle(t: int, T: int, pct_start: float, start: float, middle: float, end: float) -> float:
+    """The equation above: from `start` to `middle` to `end`, reached at t = T - 1."""
+    s = pct_start * T - 1
+    if t <= s:
+        return _cosine(start, middle, t / s if s > 0 else 1)
+    return _cosine(middle, end, (t - s) / (T - 1 - s))
+
+
+def _cosine(a: float, b: float, p: float) -> float:
+    return b + (a - b) / 2 * (math.cos(math.pi * p) + 1)
+
+
+class OneCycle(Decay):
+    """Sets the learning rate, and momentum or Adam's beta 1, of any LightningModule without a scheduler of its own.
+
+    The model's `lr` is the highest rate. A good one is a little below that at which `Tuner(trainer).lr_find` diverges.
+
+    Args:
+        pct_start: share of the run in which the rate rises, in [0, 1].
+        div: the first rate is the highest one over this, >= 1.
+        final_div: the last rate is the first one over this, >= 1.
+        momentum: lowest and highest momentum, or beta 1 of an optimizer with `betas`; None: leave it as it is.
+
+    Raises:
+        ValueError: for an argument out of its range, an optimizer without momentum, or if something else sets the rate.
+    """
+
+    def __init__(
+        self,
+        pct_start: float = 0.3,
+        div: float = 25,
+        final_div: float = 1e4,
+        momentum: tuple[float, float] | None = (0.85, 0.95),
+    ):
+        super().__init__()
+        needs_range(self, "pct_start", pct_start, 0, 1)
+        needs_range(self, "div", div, 1, float("inf"))
+        needs_range(self, "final_div", final_div, 1, float("inf"))
+        for value in momentum or ():
+            needs_range(self, "momentum", value, 0, 1)
+        self.pct_start, self.div, self.final_div = pct_start, div, final_div
+        self.momentum = None if momentum is None else tuple(momentum)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
+        for optimizer in trainer.optimizers:
+            if self.momentum and not {"momentum", "betas"} & optimizer.param_groups[0].keys():
+                raise ValueError(
+                    f"OneCycle: {type(optimizer).__name__} has no momentum: choose another or set momentum=None"
+                )
+
+    def factor(self, step: int) -> float:
+        return one_cycle(step, self.total, self.pct_start, 1 / self.div, 1, 1 / (self.div * self.final_div))
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        super().on_train_batch_start(trainer, model, batch, batch_idx)
+        if self.momentum is None:
+            return
+        low, high = self.momentum
+        now = one_cycle(trainer.global_step, self.total, self.pct_start, high, low, high)
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                if "betas" in group:
+                    group["betas"] = (now, *group["betas"][1:])
+                else:
+                    group["momentum"] = now

@@ -1,0 +1,39 @@
+"""Polynomial decay: the learning rate falls to zero as a power of what is left of the run.
+
+Paper:    DeepLab: Semantic Image Segmentation with Deep Convolutional Nets (Chen et al.; TPAMI 2018)
+          https://arxiv.org/abs/1606.00915, section 4.1, "poly"
+Code:     torch.optim.lr_scheduler.PolynomialLR; timm `PolyLRScheduler`
+Equation: eta_t = eta (1 - t / T)^power,   t = 0 .. T - 1 without the warm-up
+Shapes:   none
+Defaults: power = .9 (DeepLab, from memory of the paper); power 1 is the linear decay of Swin's segmentation runs
+Differs:  nothing
+"""
+
+from callbacks._trick import needs_range
+from callbacks.optimization._decay import Decay
+
+
+def polynomial(t: float, T: float, power: float) -> float:
+    """(1 - t / T)^power: from 1 at t = 0 to 0 at t = T."""
+    return (1 - t / T) ** power
+
+
+class PolynomialDecay(Decay):
+    """Sets the learning rate of any LightningModule without a scheduler of its own.
+
+    Args:
+        power: > 0; below 1 the rate stays high and falls late, above 1 it falls soon.
+        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
+
+    Raises:
+        ValueError: unless power > 0, if the warm-up leaves nothing, or something else sets the rate too.
+    """
+
+    def __init__(self, power: float = 0.9, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+        super().__init__(warmup_epochs, warmup_kind)
+        needs_range(self, "power", power, 0, float("inf"), open_low=True)
+        self.power = power
+
+    def factor(self, step: int) -> float:
+        return polynomial(step - self.warmup, self.total - self.warmup, self.power)

@@ -1,0 +1,114 @@
+"""Snapshot ensemble: the rate falls in cycles, and the networks at their ends vote together.
+
+Paper:    Snapshot Ensembles: Train 1, Get M for Free (Huang et al.; ICLR 2017) https://arxiv.org/abs/1704.00109, eq. 2
+          and section 3
+Code:     https://github.com/gaohuang/SnapshotEnsemble (the authors'), `learningRateCosine` of train.lua
+Equation: alpha(t) = alpha_0 / 2 (cos(pi mod(t - 1, ceil(T / M)) / ceil(T / M)) + 1),   t = 1 .. T optimizer steps
+          weights are kept after t = ceil(T / M), 2 ceil(T / M), ..., T;   test: mean softmax of the last m
+Shapes:   m logits (N, K) -> (N, K), the logarithm of their mean softmax
+Defaults: M = 5 cycles, all five in the ensemble (the authors' example, with alpha_0 = .2 and 200 epochs)
+Differs:  the authors' code counts t from 1 within the cosine, so that the last step of a cycle has the rate 0, and
+          gives what does not divide to the last cycle; we follow the paper's equation in both
+"""
+
+import math
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from callbacks.optimization._copy import copy_of
+from callbacks.optimization._decay import Decay, cosine
+from zoo._base import over_views
+from zoo._checks import classes_of
+from zoo._scores import Scores
+
+
+def mean_softmax(logits: Sequence[Tensor]) -> Tensor:
+    """The logarithm of the mean of softmaxes: m logits (N, K) -> (N, K), float32."""
+    votes = torch.stack([z.float().log_softmax(1) for z in logits])
+    return votes.logsumexp(0) - math.log(len(votes))
+
+
+class SnapshotEnsemble(Decay):
+    """Sets the learning rate in cycles and keeps the weights at their ends. For any LightningModule.
+
+    A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number is that of the
+    networks that voted. Validation is of the present weights alone. The snapshots, on the CPU, are in `snapshots`, and
+    in every checkpoint that holds more than weights.
+
+    Args:
+        cycles: M, number of cycles of the run, >= 1.
+        last: m, how many of the last snapshots are kept and vote, from 1 to M.
+
+    Raises:
+        ValueError: for an argument out of its range, or if something else sets the rate too.
+    """
+
+    snapshots: list[dict[str, Tensor]] = []
+
+    def __init__(self, cycles: int = 5, last: int = 5):
+        super().__init__()
+        if not 1 <= last <= cycles:
+            raise ValueError(f"SnapshotEnsemble: it must be 1 <= last <= cycles, got last {last} of {cycles} cycles")
+        self.cycles = cycles
+        self.last = last
+
+    # ---- the cycles
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if stage == "fit":
+            self.snapshots = []
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
+        self.cycle = math.ceil(self.total / self.cycles)
+
+    def factor(self, step: int) -> float:
+        return cosine(step % self.cycle, self.cycle)
+
+    # ---- the snapshots
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._step = trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        step = trainer.global_step
+        if step == self._step:  # gradients are accumulating: no step was taken
+            return
+        self._step = step
+        if step % self.cycle == 0 or step == self.total:
+            self.snapshots = [*self.snapshots, copy_of(trainer, model)][-self.last :]
+
+    def state_dict(self) -> dict[str, list]:
+        return {"snapshots": self.snapshots}
+
+    def load_state_dict(self, state: dict[str, list]) -> None:
+        self.snapshots = state["snapshots"]
+
+    # ---- their vote
+
+    def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._voters = [{k: v.to(model.device) for k, v in one.items()} for one in self.snapshots]
+        self._scores = Scores(classes_of(model), model.device)
+
+    @torch.no_grad()
+    def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+        if self._voters:
+            images, targets = batch
+            with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
+                votes = [_logits(model, voter, images) for voter in self._voters]
+            self._scores.update(mean_softmax(votes), targets)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if self._voters:
+            scores, m = self._scores.compute(), len(self._voters)
+            model.log_dict({f"test/{name}_snapshots{m}": value for name, value in scores.items()})
+        self._voters = []
+
+
+def _logits(model: L.LightningModule, weights: dict[str, Tensor], images: Tensor) -> Tensor:
+    return over_views(lambda x: functional_call(model, weights, (x,)), images)

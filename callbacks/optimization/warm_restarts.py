@@ -1,0 +1,55 @@
+"""Warm restarts: the cosine begins again and again, each time for longer.
+
+Paper:    SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter; ICLR 2017)
+          https://arxiv.org/abs/1608.03983, eq. 5 and section 3
+Code:     torch.optim.lr_scheduler.CosineAnnealingWarmRestarts
+Equation: eta_t = (1 + cos(pi T_cur / T_i)) eta / 2,   T_cur steps since the i-th restart,   T_(i+1) = T_mult T_i
+Shapes:   none
+Defaults: T_0 = 10 epochs, T_mult = 2 (one of the paper's settings, from memory): restarts at epochs 10, 30, 70, 150
+Differs:  the rate ends at 0 (eta_min = 0, as in all of the paper's runs); a warm-up may come first
+"""
+
+import lightning as L
+
+from callbacks._schedule import Time, parse_time
+from callbacks.optimization._decay import Decay, cosine
+
+
+def since_restart(t: int, first: int, multiply: int) -> tuple[int, int]:
+    """Steps since the last restart, and the length of the present cycle: (T_cur, T_i)."""
+    while t >= first:
+        t, first = t - first, first * multiply
+    return t, first
+
+
+class WarmRestarts(Decay):
+    """Sets the learning rate of any LightningModule without a scheduler of its own.
+
+    Best stopped at the end of a cycle: with the defaults after 10, 30, 70 or 150 epochs. `SnapshotEnsemble` has cycles
+    of one length, and keeps the weights at the end of each.
+
+    Args:
+        first: T_0, length of the first cycle: epochs, or a time such as "0.1dur", "10ep", "500st".
+        multiply: T_mult, how many times as long each further cycle is, >= 1.
+        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
+
+    Raises:
+        ValueError: for an argument out of its range, a cycle shorter than a step, a warm-up that leaves nothing, or if
+            something else sets the rate too.
+    """
+
+    def __init__(self, first: Time = 10, multiply: int = 2, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+        super().__init__(warmup_epochs, warmup_kind)
+        parse_time(first)
+        if multiply < 1 or multiply != int(multiply):
+            raise ValueError(f"WarmRestarts: multiply must be a whole number >= 1, got {multiply}")
+        self.first = first
+        self.multiply = multiply
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
+        self.length_first = self.steps("first", self.first, trainer)
+
+    def factor(self, step: int) -> float:
+        return cosine(*since_restart(step - self.warmup, self.length_first, self.multiply))

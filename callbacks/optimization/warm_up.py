@@ -1,0 +1,93 @@
+"""Warm-up: a lower learning rate in the first steps, while the weights are still random.
+
+Paper:    Accurate, Large Minibatch SGD (Goyal et al.; 2017) https://arxiv.org/abs/1706.02677, section 2.2: constant and
+          gradual; Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019)
+          https://arxiv.org/abs/1812.01187, 3.1; constant from Deep Residual Learning (He et al.; CVPR 2016)
+Code:     torch.optim.lr_scheduler.LinearLR(start_factor=f) and detectron2's "linear": our "multiplier"; ConstantLR
+Equation: step x = 0 .. m - 1 of the warm-up has the rate of its schedule times
+          "linear":     (x + 1) / m
+          "multiplier": f (1 - a) + a,  a = x / m,  f = .001
+          "constant":   .1
+Shapes:   none
+Defaults: 5 epochs, "linear" (Bag of Tricks); f = .001 (detectron2); .1: the rate .01 before .1 of ResNet-110 (from
+          memory of the paper)
+Differs:  the constant form lasts a given time; He et al. wait until the training error is below 80 %
+"""
+
+from typing import Any
+
+import lightning as L
+from torch.optim import Optimizer
+
+from callbacks import _schedule
+from callbacks._trick import Trick, needs_range, refuse_second
+from zoo._checks import known
+
+F, CONSTANT = 1e-3, 0.1
+KINDS = {
+    "linear": lambda x, m: (x + 1) / m,
+    "multiplier": lambda x, m: F * (1 - x / m) + x / m,
+    "constant": lambda x, m: CONSTANT,
+}
+
+
+def warm_up(x: int, m: int, kind: str = "linear") -> float:
+    """Factor of the rate at step x of a warm-up of m steps; 1 after it."""
+    return KINDS[kind](x, m) if x < m else 1.0
+
+
+class WarmUp(Trick):
+    """Warms up a run whose rate is constant or is set by the model's own scheduler. Works on any LightningModule.
+
+    The rate is lowered around each optimizer step only, so that a scheduler that computes the next rate from the
+    present one (most of torch's do) follows its own curve, from the first step on. The schedules of `callbacks` warm up
+    by themselves: `CosineDecay(warmup_epochs=5)`.
+
+    Args:
+        epochs: length of the warm-up, in epochs, > 0; a fraction is fine.
+        kind: "linear", "multiplier" or "constant", see the equation.
+
+    Raises:
+        ValueError: for an argument out of its range, or if another trick sets the rate.
+    """
+
+    claims = "set the learning rate"
+
+    _hooks: tuple[Any, ...] | list[Any] = ()  # on the optimizers
+    _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with the rates that they go back to
+
+    def __init__(self, epochs: float = 5, kind: str = "linear"):
+        needs_range(self, "epochs", epochs, 0, float("inf"), open_low=True)
+        self.epochs = epochs
+        self.kind = known(kind, KINDS, "WarmUp")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        _schedule.load_data(trainer)
+        m = _schedule.in_steps(self.epochs, trainer)
+        self._hooks = []
+
+        def lower(optimizer: Optimizer, *_: Any) -> None:
+            self._whole = [(group, group["lr"]) for group in optimizer.param_groups]
+            for group, rate in self._whole:
+                group["lr"] = rate * warm_up(trainer.global_step, m, self.kind)
+
+        for optimizer in trainer.optimizers:
+            self._hooks.append(optimizer.register_step_pre_hook(lower))
+            self._hooks.append(optimizer.register_step_post_hook(self._restore))
+
+    def _restore(self, *_: Any) -> None:
+        for group, rate in self._whole:
+            group["lr"] = rate
+        self._whole = ()
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._restore()
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = ()
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")

@@ -1,0 +1,272 @@
+# %% [markdown]
+# # Transformers
+#
+# What a vision transformer looks at, which patches DynamicViT, EViT and AttentionPatchDropout leave out and when,
+# accuracy against multiply-adds, and DVT, in which easy images leave early. A small ViT is trained on handwritten
+# digits for it. Two minutes on one core.
+
+# %%
+from math import ceil
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from lightning import Trainer, seed_everything
+
+import zoo
+from callbacks import CosineDecay, NoBiasDecay, TokenDistillation, TokenRatio
+from callbacks.dropout.attention_patch_dropout import choose, class_attention
+from datamodules import Digits
+from recipes import _results
+from zoo import dvt, dynamic_vit, evit, vit
+
+# %% [markdown]
+# ## A small ViT
+#
+# A variant is a row of a table: 12 blocks, as in DeiT, but of width 64. Digits of 8 x 8 pixels are enlarged to 64 x 64
+# and put in the middle of 96 x 96, so that a patch of 16 pixels has two of the digit's pixels in each direction, and
+# the patches around the digit tell nothing.
+
+# %%
+SIDE, PATCH = 96, 16
+for table in (vit.VARIANTS, evit.VARIANTS, dynamic_vit.VARIANTS):
+    table["small"] = (64, 12, 4, PATCH)
+dvt.VARIANTS["small"] = (64, 12, 4, 4)
+
+
+class LargeDigits(Digits):
+    image_size = SIDE
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        images, targets = super().on_after_batch_transfer(batch, dataloader_idx)
+        black = images.amin()
+        images = F.interpolate(images, scale_factor=8, mode="bicubic").clamp(min=black)
+        return [F.pad(images, (16, 16, 16, 16), value=black), targets]
+
+
+data = LargeDigits(batch_size=32, padding=0)
+same = {"num_classes": 10, "image_size": SIDE, "drop_path": 0.0, "optimizer": "adamw", "weight_decay": 0.05}
+quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+
+
+def trained(model: zoo.Classifier, epochs: int, *tricks) -> zoo.Classifier:
+    tricks = [CosineDecay(warmup_epochs=0.5), NoBiasDecay(), *tricks]
+    trainer = Trainer(max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0, callbacks=tricks, **quiet)
+    trainer.fit(model, data)
+    accuracy = trainer.test(model, data, verbose=False)[0]["test/acc"]
+    print(f"{type(model).__name__}: test accuracy {accuracy:.3f}")
+    return model.eval()
+
+
+seed_everything(0, verbose=False)
+dense = zoo.ViT("small", lr=1e-3, **same)
+# DeiT's N(0, .02) is for 300 epochs; with this it learns in ten.
+torch.nn.init.normal_(dense.pos_embed, std=0.2)
+for weight in dense.blocks.parameters():
+    if weight.ndim == 2:
+        torch.nn.init.xavier_uniform_(weight)
+dense = trained(dense, 10)
+images, targets = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
+LOW, HIGH = images.min().item(), images.max().item()
+
+# %% [markdown]
+# ## What the class token looks at
+#
+# Each block's attention map of the class token's row, the mean of the heads, over the image. Below them the *rollout*:
+# the maps of all blocks up to there multiplied, half of each the identity for the residual (Abnar, Zuidema 2020,
+# https://arxiv.org/abs/2005.00928), so that it says from which patches of the *image* the class token has heard.
+
+
+# %%
+@torch.inference_mode()
+def attention_maps(model: zoo.ViT, images: torch.Tensor) -> list[torch.Tensor]:
+    """Of every block (N, L, L), the mean over heads."""
+    x, maps = model.embed(images), []
+    for block in model.blocks:
+        maps.append(block.attn.map(block.norm1(x)).mean(1))
+        x = block(x)
+    return maps
+
+
+def rollout(maps: list[torch.Tensor]) -> list[torch.Tensor]:
+    """After every block (N, L, L), rows of sum 1."""
+    total, so_far = torch.eye(maps[0].shape[-1]), []
+    for A in maps:
+        total = (A + torch.eye(A.shape[-1])) / 2 @ total
+        so_far.append(total)
+    return so_far
+
+
+def show(rows: dict[str, list[torch.Tensor]], columns: list[str]) -> None:
+    """Images (C, H, W) or maps (H, W) in a grid."""
+    fig, axes = plt.subplots(len(rows), len(columns), figsize=(1.5 * len(columns), 1.6 * len(rows)), squeeze=False)
+    for line, (name, pictures) in zip(axes, rows.items(), strict=True):
+        for ax, picture in zip(line, pictures, strict=True):
+            if picture.ndim == 3:
+                ax.imshow(picture.mean(0), cmap="gray", vmin=LOW, vmax=HIGH)
+            else:
+                ax.imshow(picture, cmap="viridis")
+            ax.set(xticks=[], yticks=[])
+        line[0].set_ylabel(name, fontsize=8)
+    for ax, title in zip(axes[0], columns, strict=True):
+        ax.set_title(title, fontsize=8)
+
+
+def as_grid(row: torch.Tensor) -> torch.Tensor:
+    return row.reshape(dense.grid, dense.grid)
+
+
+maps = attention_maps(dense, images[:3])
+shown, rolled = (2, 5, 8, 11), rollout(maps)
+for n in range(3):
+    rows = {f"attention, a {targets[n]}": maps, "rollout": rolled}
+    show(
+        {name: [images[n], *(as_grid(each[i][n, 0, 1:]) for i in shown)] for name, each in rows.items()},
+        ["image", *(f"block {i + 1}" for i in shown)],
+    )
+
+# %% [markdown]
+# ## Which patches go
+#
+# DynamicViT learns it: a predictor before the 4th, 7th and 10th block, trained with the dense network as a teacher.
+# EViT needs no training for it (but gains by it): in these blocks the patches that the class token looks at most go on,
+# the others become one token. Both keep .7 of what is left, three times: 36, 25, 17, 12 patches, in EViT with the fused
+# token 36, 26 + 1, 19 + 1, 14 + 1.
+
+# %%
+dynamic = zoo.DynamicViT("small", lr=3e-4, **same)
+dynamic.load_state_dict(dynamic.adapt(dense.state_dict()))
+dynamic = trained(dynamic, 3, TokenRatio(), TokenDistillation(dense))
+fusing = zoo.EViT("small", **same).eval()
+fusing.load_state_dict(dense.state_dict())
+
+
+# %%
+@torch.inference_mode()
+def seen_by(modules, model: zoo.ViT) -> list:
+    """What these modules give, in order."""
+    seen = []
+    hooks = [module.register_forward_hook(lambda m, inputs, output: seen.append(output)) for module in modules]
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return seen
+
+
+def kept_by_dynamic(model: zoo.DynamicViT) -> list[torch.Tensor]:
+    """Places of the patches that are left after each predictor: three of (N, K)."""
+    places = torch.arange(model.grid**2).expand(len(images), -1)
+    kept = []
+    for log_pi, ratio in zip(seen_by(model.score_predictor, model), model.ratios, strict=True):
+        places = places.gather(1, log_pi[..., 0].topk(int(model.grid**2 * ratio), 1).indices)
+        kept.append(places)
+    return kept
+
+
+def kept_by_fusing(model: zoo.EViT) -> list[torch.Tensor]:
+    """Likewise; a fused token has the place -1."""
+    places, kept = torch.arange(model.grid**2).expand(len(images), -1), []
+    for _, scores in seen_by([model.blocks[i].attn for i in evit.IN], model):
+        order = scores.argsort(1, descending=True)[:, : ceil(model.keep * scores.shape[1])]
+        places = F.pad(places.gather(1, order), (0, 1), value=-1)
+        kept.append(places)
+    return kept
+
+
+def without(image: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    """The image (C, H, W), its patches that are not in `places` made grey."""
+    mask = torch.zeros(dense.grid**2).index_fill_(0, places[places >= 0], 1)
+    mask = as_grid(mask).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
+    return torch.where(mask > 0, image, torch.tensor((LOW + HIGH) / 2))
+
+
+stages = ["image", "block 4", "block 7", "block 10"]
+for name, kept in (("DynamicViT", kept_by_dynamic(dynamic)), ("EViT", kept_by_fusing(fusing))):
+    show({f"{name}, {targets[n]}": [images[n], *(without(images[n], k[n]) for k in kept)] for n in range(4)}, stages)
+
+# %% [markdown]
+# `AttentionPatchDropout` acts in training alone, after the third block: it drops what is looked at most ("high": the
+# network must learn from the rest) or least ("low"), drawn (tau = 1) or not (tau = 0). With tau = infinity attention
+# does not matter: that is PatchDropout. Here half of the patches go.
+
+# %%
+block = dense.blocks[2]
+(qkv,) = seen_by([block.attn.qkv], dense)
+scores = class_attention(qkv, block.attn, prefix=1)
+torch.manual_seed(0)
+u, count = torch.rand_like(scores), scores.shape[1] // 2
+ways = {f'"{drop}", tau {tau}': choose(scores, u, count, drop, tau) for drop in ("high", "low") for tau in (0.0, 1.0)}
+ways["tau infinity"] = choose(scores, u, count, "high", float("inf"))
+show(
+    {str(targets[n].item()): [images[n], *(without(images[n], kept[n]) for kept in ways.values())] for n in range(4)},
+    ["image", *ways],
+)
+
+# %% [markdown]
+# ## Accuracy against multiply-adds
+#
+# Left, **published numbers, not ours**: DeiT-S on ImageNet (DynamicViT: Rao et al. 2021, table 2; EViT: the authors'
+# README at 5ca95a7, fused), multiply-adds as printed. Right, ours: a small ViT on CIFAR-10-JPEG from
+# `results/token_reduction_cifar.jsonl` (the recipe's header says how, and how to make it again).
+
+# %%
+PUBLISHED = {
+    "DynamicViT": {1.0: (4.6, 79.8), 0.9: (4.0, 79.8), 0.8: (3.4, 79.6), 0.7: (2.9, 79.3)},
+    "EViT": {0.9: (4.0, 79.8), 0.8: (3.5, 79.8), 0.7: (3.0, 79.5), 0.6: (2.6, 78.9), 0.5: (2.3, 78.5)},
+}
+fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5))
+for name, points in PUBLISHED.items():
+    left.plot(*zip(*points.values(), strict=True), "o-", label=name)
+    for keep, point in points.items():
+        left.annotate(f"{keep:g}", point, fontsize=8)
+left.set(xlabel="multiply-adds (G)", ylabel="ImageNet top-1 (%), published", title="DeiT-S, share of patches kept")
+left.legend()
+runs = _results.read("token_reduction_cifar")
+for run in runs:
+    point = run["metrics"]["MACs"] / 1e6, run["metrics"]["test/acc"]
+    right.plot(*point, "o", color="steelblue")
+    right.annotate(run["arguments"]["version"], point, fontsize=8, rotation=20)
+title = "ViT-Ti/4, CIFAR-10-JPEG" if runs else "ViT-Ti/4, CIFAR-10-JPEG: not measured yet"
+right.set(xlabel="multiply-adds (M)", ylabel="test accuracy, one seed", title=title)
+
+# %% [markdown]
+# ## Easy images leave early
+#
+# DVT is a cascade of three ViTs on ever more patches, here 3 x 3, 5 x 5 and 6 x 6; each hears what the one before has
+# found. All three start from the ViT above. Thresholds for a budget are searched on training images; an image leaves
+# at the first exit that is sure enough.
+
+# %%
+cascade = zoo.DVT("small", lr=5e-4, **same)
+cascade.load_state_dict(cascade.adapt(dense.state_dict()))
+cascade = trained(cascade, 4)
+costs = cascade.macs()
+batches = zip(data.train_dataloader(), range(12), strict=False)
+training = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch, _ in batches])
+with torch.inference_mode():
+    logits = torch.stack(cascade.exits(training))
+budgets = [costs[0] + share * (costs[-1] - costs[0]) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
+testing, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
+points = []
+for budget in budgets:
+    eta = dvt.thresholds(logits, costs, budget)
+    answers, exits = cascade.early_exit(testing, eta)
+    cost = torch.tensor(costs, dtype=torch.float)[exits].mean().item()
+    points.append((cost / 1e6, (answers.argmax(1) == labels).float().mean().item()))
+fig, ax = plt.subplots(figsize=(6, 3.5))
+ax.plot(*zip(*points, strict=True), "o-")
+ax.set(xlabel="multiply-adds of a test image, mean (M)", ylabel="test accuracy", title="one network, several budgets")
+
+# %% [markdown]
+# The images that leave first, and those that all three had to look at:
+
+# %%
+eta = dvt.thresholds(logits, costs, budgets[2])
+answers, exits = cascade.early_exit(testing, eta)
+sure = dvt.confidences(answers)
+print("images that leave at each exit:", exits.bincount(minlength=3).tolist(), "of", len(exits))
+easy, hard = (testing[exits == i][(sign * sure[exits == i]).argsort()][:8] for i, sign in ((0, -1), (2, 1)))
+for name, chosen in (("easy", easy), ("hard", hard)):
+    if len(chosen):
+        show({name: list(chosen)}, [""] * len(chosen))

@@ -1,0 +1,58 @@
+"""`zoo card TRICK`: a trick's paper and equation, what it brought here, what it costs, what it does not go with."""
+
+import textwrap
+from importlib import import_module
+
+from recipes import _catalogue, _results
+from recipes._errors import UsageError, unknown
+
+USAGE = "zoo card TRICK"
+
+
+def main(arguments: list[str]) -> None:
+    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+        raise UsageError(f"one trick of `zoo tricks`; usage: {USAGE}")
+    entries = {entry.name: entry for entry in _catalogue.tricks()}
+    if arguments[0] not in entries:
+        raise unknown("trick", arguments[0], entries)
+    print("\n".join([entries[arguments[0]].doc.rstrip(), "", *lines(arguments[0])]))
+
+
+def lines(trick: str) -> list[str]:
+    """What was measured, and the limits, in the form of the fields above them."""
+    facts = {"Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
+    return [
+        line
+        for name, text in facts.items()
+        for line in textwrap.wrap(f"{name + ':':<10}{text}", 120, subsequent_indent=" " * 10)
+    ]
+
+
+def gain(trick: str, short: bool = False) -> str:
+    """In words; `short`: the numbers alone, nothing where there are none."""
+    cards = import_module("recipes.trick_cards")
+    if trick not in cards.TRICKS:
+        return "" if short else "not among the tricks of `zoo run trick_cards`"
+    found = cards.gain(trick)
+    if found is None:
+        return "" if short else "not measured yet: zoo run trick_cards --tricks [" + trick + "]"
+    spread = f"± {found.std:.4f} ({found.n} seeds)" if found.n > 1 else "(1 seed)"
+    where = "" if short else " in test accuracy: see recipes/trick_cards.py for the budget"
+    return f"{found.mean:+.4f} {spread}{where}"
+
+
+def cost(trick: str, short: bool = False) -> str:
+    """In words; `short`: the number alone, nothing where there is none."""
+    for run in reversed(_results.read("tricks")):
+        if trick in run["metrics"]:
+            on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
+            share = f"{100 * (run['metrics'][trick] - 1):+.1f} %"
+            return share if short else f"{share} of a step of ResNet-20, batch 128 ({on})"
+    return "" if short else "not measured yet: python benchmarks/tricks.py"
+
+
+def limits(trick: str) -> str:
+    package, pairs = import_module("callbacks"), import_module("callbacks._pairs")
+    kinds = [getattr(package, entry.name) for entry in _catalogue.tricks()]
+    found = pairs.limits(getattr(package, trick), kinds)
+    return "; ".join(f"{why}: {', '.join(names)}" for why, names in found.items()) or "every other trick, in any order"

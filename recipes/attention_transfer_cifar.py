@@ -1,0 +1,165 @@
+"""Attention transfer and distillation on CIFAR-10: a student alone, with KD, with AT, and with both.
+
+Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
+          table 1
+Command:  zoo run attention_transfer_cifar --seeds 3 --record
+Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. Smaller budgets: `--images` takes a part
+          of them, every class in proportion; `--epochs` shortens the schedule with the run. CIFAR-10-JPEG (`--folder`)
+          are lossy copies (quality 75), to be compared with each other only
+Settings: the authors' code's: plain momentum .9, weight decay 5e-4 on all parameters, batch 128, 200 epochs, rate .1
+          times .2 at 30, 60 and 80 % of them; crop from 4 pixels of padding, flip. KD: T = 4, a = .9. AT: beta = 1000
+          on the three groups. AT+KD: beta falls from 1000 to 0 in a straight line (the paper lets it decay, we do not
+          know how). One teacher for all students and seeds, trained in the same way with a seed of its own; its
+          training is not in the students' seconds
+Differs:  padding is black where the authors reflect; their code also sets the momentum to 0 where the rate falls.
+          ResNet-56 -> ResNet-20 is not in the paper
+Published: test accuracy of WRN-16-2 -> WRN-16-1, from the errors in table 1 (median of 5 runs), where we could check it
+Result:
+not measured yet
+
+- Published: test accuracy of WRN-16-2 -> WRN-16-1, from the errors in table 1 (median of 5 runs), where we could
+  check it
+- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. Smaller budgets: `--images` takes a part
+  of them, every class in proportion; `--epochs` shortens the schedule with the run. CIFAR-10-JPEG (`--folder`) are
+  lossy copies (quality 75), to be compared with each other only
+- Command: zoo run attention_transfer_cifar --seeds 3 --record
+"""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Literal, get_args
+
+import lightning as L
+
+import zoo
+from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
+from datamodules import CIFAR10, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+
+TRAINING_IMAGES = 50_000
+COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
+Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
+Method = Literal["student", "KD", "AT", "AT+KD", "teacher"]
+PAPER = {"student": "0.9123", "AT": "0.9207", "teacher": "0.9369"}  # of the first pair
+TEACHER_SEED = 1000  # that no student has
+
+
+def network(name: str) -> zoo.Classifier:
+    """ "WRN-16-2" or "ResNet-56", with the authors' optimizer."""
+    family, variant = name.split("-", 1)
+    training = {"optimizer": "momentum", "lr": 0.1, "weight_decay": 5e-4}
+    kind = {"WRN": zoo.WideResNet, "ResNet": zoo.ResNet}[family]
+    return kind(variant, num_classes=10, image_size=32, **training)
+
+
+def tricks(method: Method, teacher: Path | None) -> list[L.Callback]:
+    """The schedule, and what the teacher says."""
+    schedule = StepDecay(("0.3dur", "0.6dur", "0.8dur"), gamma=0.2)
+    if method in ("student", "teacher"):
+        return [schedule]
+    network = zoo.load(teacher)  # one object, so that both ask it once
+    knowledge = [KnowledgeDistillation(network, T=4.0, weight=0.9)] if "KD" in method else []
+    beta = Linear(1000, 0) if method == "AT+KD" else 1000.0
+    return [schedule, *knowledge, *([AttentionTransfer(network, beta=beta)] if "AT" in method else [])]
+
+
+def recipe(
+    pair: Pair = "WRN-16-2 -> WRN-16-1",
+    method: Method = "AT",
+    teacher: Path | None = None,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 200,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "32-true",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test one student; the teacher is trained first where its file is not there.
+
+    Args:
+        pair: teacher and student.
+        method: what the student learns from; "teacher" trains the teacher itself.
+        teacher: a checkpoint of it; None: one that this recipe trains with the same arguments, and keeps in runs/.
+        images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
+        epochs: passes over them; the schedule shrinks with them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    same = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
+    if method in ("KD", "AT", "AT+KD") and teacher is None:
+        teacher = trained_teacher(pair, **same)
+    on = tricks(method, teacher)
+    L.seed_everything(seed, workers=True, verbose=False)
+    options = {"batch_size": 128, "val_split": TRAINING_IMAGES - images}
+    if folder is None:
+        data = CIFAR10(root, **options)
+    else:
+        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+    published = PAPER.get(method, "") if pair == get_args(Pair)[0] else ""
+    return Recipe(
+        name="attention_transfer_cifar",
+        model=network(pair.split(" -> ")[method != "teacher"]),
+        data=data,
+        callbacks=on,
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": precision},
+        seed=seed,
+        arguments={
+            "pair": pair,
+            "method": method,
+            "published": published,
+            "images": images,
+            "epochs": epochs,
+            "data": "CIFAR-10" if folder is None else folder.name,
+            "precision": precision,
+        },
+    )
+
+
+def trained_teacher(pair: Pair, record: bool = False, **same) -> Path:
+    """The checkpoint of the teacher trained with these arguments, which are in its folder's name.
+
+    Args:
+        pair: teacher and student.
+        record: if it is trained now, add that run to results/.
+        same: the arguments of `recipe` that the students share.
+    """
+    one = recipe(pair, "teacher", seed=TEACHER_SEED, **same)
+    words = [pair.split(" -> ")[0], *(str(one.arguments[k]) for k in ("data", "images", "epochs", "precision"))]
+    path = Path("runs") / one.name / "-".join(words) / "model.ckpt"
+    if not path.exists():
+        one.run(save=path.parent, record=record)
+    return path
+
+
+def main(
+    pair: Pair = "WRN-16-2 -> WRN-16-1",
+    seeds: int = 1,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 200,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "32-true",
+    record: bool = False,
+) -> None:
+    """Train the teacher once, then every kind of student with each seed.
+
+    Args:
+        pair: teacher and student.
+        seeds: number of runs of each student, with the seeds 0, 1, ...
+        images, epochs, root, folder, precision: as in `recipe`.
+        record: add each run to results/, from which the tables are made.
+    """
+    same = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
+    teacher = trained_teacher(pair, record, **same)
+    accuracies = defaultdict(list)
+    for seed in range(seeds):
+        for method in get_args(Method)[:-1]:
+            metrics = recipe(pair, method, teacher, seed=seed, **same).run(record=record)
+            accuracies[method].append(metrics["test/acc"])
+            print(f"seed {seed}  {method:<10}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
+    for method, values in accuracies.items():
+        mean, std, n = _results.summary(values)
+        print(f"{method:<10}{mean:.4f} ± {std:.4f} ({n} seeds)")

@@ -1,0 +1,112 @@
+"""The ladder of the Bag of Tricks paper on CIFAR-10: ResNet-20, a trick more at each rung, distilled from ResNet-56.
+
+Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187,
+          tables 4 and 6
+Command:  zoo run bag_of_tricks_cifar --images 5000 --epochs 20 --folder CIFAR-10-JPEG --seeds 3 --record
+Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them, every
+          class in proportion. CIFAR-10-JPEG (`--folder`) are lossy copies (quality 75), to be compared with each other
+          only
+Settings: the paper's in small: batches of 128 where the baseline's rate .1 is meant for 32, falling by 10 at 1/4, 1/2
+          and 3/4; 5 % of the run as warm-up; alpha .2; T = 20. SGD with Nesterov's momentum .9, decay 1e-4, crop from
+          4 pixels of padding, flip, bf16. The teacher is a ResNet-56 trained for twice as long on the rung before, with
+          a seed that no student has; its training is not in the seconds
+Differs:  the paper trains ResNet-50-D on ImageNet for 120 epochs, 200 with mixup, and its teacher was trained with
+          mixup; a twentieth of that leaves little to regularise
+Published: top-1 of ResNet-50-D on ImageNet, table 6, where the released models confirm it
+Result:
+not measured yet
+"""
+
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+import lightning as L
+
+from datamodules import CIFAR10, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+from recipes.digits_ladder import RUNGS, Rung, tricks
+from zoo import ResNet
+
+TRAINING_IMAGES = 50_000
+TEACHER_SEED = 1000
+PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
+
+
+@cache
+def teacher(images: int, epochs: int, root: Path, folder: Path | None) -> ResNet:
+    """A ResNet-56, trained once a process."""
+    best = recipe("+ mixup", images, 2 * epochs, root, folder, depth="56", seed=TEACHER_SEED)
+    best.run(test=False)
+    return best.model
+
+
+def recipe(
+    rung: Rung = "+ mixup",
+    images: int = TRAINING_IMAGES,
+    epochs: int = 120,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    depth: str = "20",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test one rung.
+
+    Args:
+        rung: the highest trick that is on. At "+ distillation" the teacher is trained first.
+        images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
+        epochs: passes over them; the schedule shrinks with them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        depth: of the ResNet.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    on = tricks(rung, lambda: teacher(images, epochs, root, folder), warmup_epochs=max(1, epochs // 20), T=20)
+    L.seed_everything(seed, workers=True, verbose=False)
+    options = {"batch_size": 128, "val_split": TRAINING_IMAGES - images}
+    if folder is None:
+        data = CIFAR10(root, **options)
+    else:
+        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+    return Recipe(
+        name="bag_of_tricks_cifar",
+        model=ResNet(depth, num_classes=10, image_size=32, lr=0.1, weight_decay=1e-4),
+        data=data,
+        callbacks=on,
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
+        seed=seed,
+        arguments={
+            "rung": rung,
+            "published": PAPER.get(rung, ""),
+            "images": images,
+            "epochs": epochs,
+            "data": "CIFAR-10" if folder is None else folder.name,
+        },
+    )
+
+
+def main(
+    seeds: int = 1,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 120,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    record: bool = False,
+) -> None:
+    """Climb the whole ladder once for each seed.
+
+    Args:
+        seeds: number of runs of each rung, with the seeds 0, 1, ...
+        images, epochs, root, folder: as in `recipe`.
+        record: add each run to results/, from which the tables are made.
+    """
+    accuracies = defaultdict(list)
+    for seed in range(seeds):
+        for rung in RUNGS:
+            metrics = recipe(rung, images, epochs, root, folder, seed=seed).run(record=record)
+            accuracies[rung].append(metrics["test/acc"])
+            print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
+    for rung, values in accuracies.items():
+        mean, std, n = _results.summary(values)
+        print(f"{rung:<30}{mean:.4f} ± {std:.4f} ({n} seeds)")

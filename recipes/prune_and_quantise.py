@@ -1,0 +1,201 @@
+"""ResNet-20 on CIFAR-10 made smaller and faster after training: slimmed, pruned, tuned again, and in 8-bit integers.
+
+Paper:    Learning Efficient Convolutional Networks through Network Slimming (Liu et al.; ICCV 2017)
+          https://arxiv.org/abs/1708.06519; int8 as in https://arxiv.org/abs/1712.05877. Their networks are others
+Command:  zoo run prune_and_quantise --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
+          of the 50,000, every class in proportion and the same for all; tested on all 10,000
+Settings: ResNet-20 with Nesterov SGD, rate .1, decay 5e-4 on weights alone, batches of 128, an epoch of warm-up,
+          cosine, crop from 4 pixels of padding, flip, bf16, and an L1 penalty of 1e-4 on gammas. Then the smallest
+          channels leave (of each block's inner layer: option A shortcuts tie the others), and the rest is tuned with a
+          tenth of the rate and without the penalty, and is quantised with 512 training images as calibration. Nothing
+          was tuned on the test images. Accuracy, and images a second in batches of 64 on the CPU, in float32 and int8
+Result:
+not measured yet
+
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
+  of the 50,000, every class in proportion and the same for all; tested on all 10,000
+- Command: zoo run prune_and_quantise --folder CIFAR-10-JPEG --record
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+import zoo
+from callbacks import CosineDecay, NoBiasDecay, Slimming
+from datamodules import CIFAR10, ImageData, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+from zoo._complexity import total_macs
+
+SIDE, BATCH, TRAINING_IMAGES = 32, 128, 50_000
+CALIBRATION = 512  # images
+LR = 0.1
+COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
+Step = Literal["dense", "tuned"]
+
+
+def recipe(
+    step: Step = "dense",
+    images: int = TRAINING_IMAGES,
+    epochs: int = 10,
+    tuning: int = 3,
+    share: float = 0.5,
+    by: Literal["gamma", "l1"] = "gamma",
+    checkpoint: Path | None = None,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "bf16-mixed",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test the dense network, or the pruned one; the dense one is trained first then.
+
+    Args:
+        step: "dense", from scratch, or "tuned", what is left of it after pruning.
+        images: how many of the 50,000 to train on, a tenth or less leaves every class in proportion.
+        epochs: passes over them from scratch.
+        tuning: passes of the pruned network.
+        share: of the channels that can leave, in (0, 1).
+        by: "gamma" or "l1": what says which channels are the least; see `zoo.prune_channels`.
+        checkpoint: a dense network that was trained before, instead of training one.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    L.seed_everything(seed, workers=True, verbose=False)
+    data = read(images, root, folder)
+    if step == "dense":
+        model = zoo.ResNet("20", data.num_classes, SIDE, optimizer="sgd", lr=LR, weight_decay=5e-4)
+        tricks, length = [Slimming(1e-4)], epochs
+    else:
+        model = prune(dense(images, epochs, checkpoint, root, folder, precision, seed)[0], share, by)
+        tricks, length = [], tuning
+    return Recipe(
+        name="prune_and_quantise",
+        model=model,
+        data=data,
+        callbacks=[CosineDecay(min(1.0, length / 4)), NoBiasDecay(), *tricks],
+        trainer={"max_epochs": length, "limit_val_batches": 0, "precision": precision},
+        seed=seed,
+        arguments={
+            "step": step,
+            "images": images,
+            "epochs": epochs,
+            "tuning": tuning,
+            "share": share,
+            "by": by,
+            "checkpoint": checkpoint is not None,
+            "data": "CIFAR-10" if folder is None else folder.name,
+            "precision": precision,
+        },
+    )
+
+
+def prune(model: zoo.ResNet, share: float, by: str) -> zoo.Classifier:
+    """What is left of it, with a tenth of the rate."""
+    smaller = zoo.prune_channels(model, share, by)
+    smaller.hparams.lr = LR / 10
+    return smaller
+
+
+@cache
+def read(images: int, root: Path, folder: Path | None) -> ImageData:
+    """The data, once a process for all steps."""
+    same = {"batch_size": BATCH, "val_split": TRAINING_IMAGES - images}
+    if folder is None:
+        return CIFAR10(root, **same)
+    return ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+
+
+@cache
+def dense(
+    images: int, epochs: int, checkpoint: Path | None, root: Path, folder: Path | None, precision: str, seed: int
+) -> tuple[zoo.Classifier, float]:
+    """The dense network, trained or from a file, and the seconds of its training."""
+    if checkpoint is not None:
+        return zoo.load(checkpoint), 0.0
+    one = recipe("dense", images, epochs, root=root, folder=folder, precision=precision, seed=seed)
+    metrics = one.run(test=False)
+    return one.model, metrics["seconds"]
+
+
+def calibration(data: ImageData) -> Iterator[Tensor]:
+    """Training images as the network sees them, (N, 3, H, W), in batches."""
+    count = 0
+    for batch in data.train_dataloader():
+        yield data.on_after_batch_transfer(batch, 0)[0].float()
+        count += len(batch[0])
+        if count >= CALIBRATION:
+            return
+
+
+def accuracy(model: zoo.Classifier, data: ImageData) -> float:
+    """On the test images, in float32 or int8, on the CPU."""
+    trainer = L.Trainer(
+        accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_checkpointing=False
+    )
+    return trainer.test(model, data, verbose=False)[0]["test/acc"]
+
+
+@torch.inference_mode()
+def speed(network: nn.Module, seconds: float = 2.0, batch: int = 64) -> float:
+    """Images a second on the CPU, the best of the passes that fit in so many seconds: others may use the machine."""
+    network, images = network.cpu().eval(), torch.randn(batch, 3, SIDE, SIDE)
+    network(images)
+    best, end = float("inf"), perf_counter() + seconds
+    while perf_counter() < end:
+        start = perf_counter()
+        network(images)
+        best = min(best, perf_counter() - start)
+    return batch / best
+
+
+def main(
+    images: int = TRAINING_IMAGES,
+    epochs: int = 10,
+    tuning: int = 3,
+    share: float = 0.5,
+    by: Literal["gamma", "l1"] = "gamma",
+    checkpoint: Path | None = None,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "bf16-mixed",
+    seed: int = 0,
+    record: bool = False,
+) -> None:
+    """Train, prune, tune and quantise; a row for each network.
+
+    Args:
+        images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed: as in `recipe`.
+        record: add each row to results/, from which the tables are made.
+    """
+    one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed)
+    whole, training = dense(images, epochs, checkpoint, root, folder, precision, seed)
+    data, pruned = one.data, zoo.prune_channels(whole, share, by)
+    tuned = one.run(test=False)["seconds"]
+    rows = {  # network, the one whose parameters and multiply-adds it has, seconds of training
+        "dense": (whole, whole, training),
+        "dense, int8": (zoo.quantise(whole, calibration(data)), whole, training),
+        "pruned": (pruned, pruned, training),
+        "pruned, tuned": (one.model, one.model, training + tuned),
+        "pruned, tuned, int8": (zoo.quantise(one.model, calibration(data)), one.model, training + tuned),
+    }
+    for name, (network, source, seconds) in rows.items():
+        metrics = {"test/acc": accuracy(network, data), "parameters": sum(p.numel() for p in source.parameters())}
+        metrics |= {"MACs": total_macs(source, SIDE), "images/s": speed(network), "seconds": seconds}
+        if record:
+            arguments = {"network": name} | {k: v for k, v in one.arguments.items() if k != "step"}
+            _results.append(one.name, {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": seconds})
+        print(
+            f"{name:<22}{metrics['test/acc']:.4f}  {metrics['parameters']:>9,} parameters  {metrics['MACs']:>12,} MACs"
+            f"  {metrics['images/s']:6.0f} images/s",
+            flush=True,
+        )

@@ -1,0 +1,217 @@
+"""A small ViT on CIFAR-10 from scratch, and versions of it that drop patches, each fine-tuned from the same one.
+
+Paper:    Training data-efficient image transformers (Touvron et al.; ICML 2021) https://arxiv.org/abs/2012.12877, table
+          9, for small images and few epochs. The papers of the versions: see their files in zoo/ and
+          callbacks/dropout/. Nobody published this comparison
+Command:  zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. 45,000 images to
+          train, 5,000 to validate, 10,000 to test
+Settings: ViT-Ti with patches of 4 pixels: 64 and the class token. From scratch: 4 epochs of batches of 64, AdamW with
+          rate 1e-3 and decay .05, half an epoch of warm-up, cosine, gradients' norm at most 1, mixup (.2) or CutMix (1)
+          on a quarter of the batches, crop from 4 pixels of padding, flip, bf16. Then one epoch more for each version,
+          rate 3e-4, a tenth of it warm-up. "ViT trained on" has that epoch too, and drops nothing: the one to compare
+          with. Nothing was tuned. PatchSlimming's error is the smallest at which 55 % of the multiply-adds are left.
+          MACs, images/s and the tokens that leave each quarter of the blocks are those of inference, in float32; each
+          version takes turns with the dense network. The two patch dropouts save in training alone
+Result:
+not measured yet
+
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. 45,000 images to
+  train, 5,000 to validate, 10,000 to test
+- Command: zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+from torch import nn
+
+import zoo
+from callbacks import (
+    AttentionPatchDropout,
+    CosineDecay,
+    MixUpOrCutMix,
+    NoBiasDecay,
+    PatchDropout,
+    TokenDistillation,
+    TokenRatio,
+)
+from datamodules import CIFAR10, ImageData, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+from zoo._complexity import stage_costs, total_macs
+from zoo.patch_slimming import within
+
+SIDE, BATCH = 32, 64
+TRAINING = {"optimizer": "adamw", "weight_decay": 0.05}
+SHARE = 0.55  # of the multiply-adds that PatchSlimming leaves, as in its paper
+COLUMNS = {  # of the table, besides the accuracy: digits behind the point
+    "MACs": 0,
+    "tokens 1": 0,
+    "tokens 2": 0,
+    "tokens 3": 0,
+    "tokens 4": 0,
+    "training images/s": 0,
+    "inference images/s": 0,
+    "dense images/s": 0,
+}
+
+
+def like(vit: zoo.ViT, kind: type[zoo.ViT], **options) -> zoo.ViT:
+    """A model of this kind with the weights of `vit`; what it has besides them is as new."""
+    name = "Ti/16" if kind is zoo.ViT else "Ti"
+    model = kind(name, vit.num_classes, vit.image_size, **options, **TRAINING, lr=3e-4)
+    model.load_state_dict(model.adapt(vit.state_dict()))
+    return model
+
+
+def slim(vit: zoo.ViT, data: ImageData) -> zoo.PatchSlimming:
+    """Without the patches that a batch of training images can do without."""
+    model = like(vit, zoo.PatchSlimming, drop_path=0.0)
+    images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+    return model.slim(within(model, images, SHARE, step=4))
+
+
+Made = tuple[zoo.Classifier, list[L.Callback]]
+# What is fine-tuned from the trained ViT: the network, and its own tricks.
+VERSIONS: dict[str, Callable[[zoo.ViT, ImageData], Made]] = {
+    "ViT trained on": lambda vit, data: (like(vit, zoo.ViT), []),
+    "PatchDropout 0.5": lambda vit, data: (like(vit, zoo.ViT), [PatchDropout(0.5)]),
+    "AttentionPatchDropout 0.25": lambda vit, data: (like(vit, zoo.ViT), [AttentionPatchDropout(0.25)]),
+    "PatchSlimming": lambda vit, data: (slim(vit, data), []),
+    "DynamicViT 0.7": lambda vit, data: (like(vit, zoo.DynamicViT), [TokenRatio(), TokenDistillation(vit)]),
+    "EViT 0.7": lambda vit, data: (like(vit, zoo.EViT, drop_path=0.0), []),
+}
+Version = Literal["ViT", *VERSIONS]
+
+
+def recipe(
+    version: Version = "ViT",
+    epochs: int = 4,
+    tuning: int = 1,
+    fraction: float = 1.0,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "bf16-mixed",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test the dense ViT, or fine-tune and test one of its versions; the ViT is trained first then.
+
+    Args:
+        version: "ViT", from scratch, or a key of `VERSIONS`.
+        epochs: passes over the training images from scratch.
+        tuning: those of a version, from the trained ViT.
+        fraction: share of the training images that is used, in (0, 1], to try something out.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    start = None if version == "ViT" else dense(epochs, tuning, fraction, root, folder, precision, seed)[0].model
+    L.seed_everything(seed, workers=True, verbose=False)
+    data = images(fraction, root, folder)
+    if start is None:
+        length, warmup = epochs, min(0.5, epochs / 4)
+        model, tricks = zoo.ViT("Ti/16", data.num_classes, SIDE, **TRAINING, lr=1e-3), []
+    else:
+        length, warmup = tuning, tuning / 10
+        model, tricks = VERSIONS[version](start, data)
+    mixing = MixUpOrCutMix(mixup_alpha=0.2, cutmix_alpha=1.0, p=0.25)
+    return Recipe(
+        name="token_reduction_cifar",
+        model=model,
+        data=data,
+        callbacks=[CosineDecay(warmup), NoBiasDecay(), mixing, *tricks],
+        trainer={"max_epochs": length, "precision": precision, "gradient_clip_val": 1.0},
+        seed=seed,
+        arguments={
+            "version": version,
+            "epochs": epochs,
+            "tuning": tuning,
+            "fraction": fraction,
+            "images": "CIFAR-10" if folder is None else folder.name,
+            "precision": precision,
+        },
+    )
+
+
+@cache
+def images(fraction: float, root: Path, folder: Path | None) -> ImageData:
+    """Read once a process, for all versions."""
+    same = {"batch_size": BATCH, "val_split": 0.1, "fraction": fraction}
+    if folder is None:
+        data = CIFAR10(root, **same)
+    else:
+        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+@cache
+def dense(*arguments) -> tuple[Recipe, dict[str, float]]:
+    """The ViT from scratch, trained and tested once a process, and its metrics."""
+    one = recipe("ViT", *arguments)
+    return one, one.run()
+
+
+def least(models: list[nn.Module], rounds: int = 5) -> list[float]:
+    """Seconds of each for a batch in eval mode, the least of some rounds in which they take turns."""
+    batch, seconds = torch.randn(BATCH, 3, SIDE, SIDE), [[] for _ in models]
+    for i in range(rounds + 1):
+        for model, times in zip(models, seconds, strict=True):
+            start = perf_counter()
+            with torch.inference_mode():
+                model.eval()(batch)
+            if i:  # the first warms memory up
+                times.append(perf_counter() - start)
+    return [min(times) for times in seconds]
+
+
+def costs(model: zoo.Classifier, vit: zoo.ViT) -> dict[str, float]:
+    """In inference: multiply-adds of an image, tokens after each stage, images a second of both networks."""
+    tokens = [row.shape[0] for row in stage_costs(model, SIDE) if row.name in model.stages]
+    ours, theirs = least([model.cpu(), vit.cpu()])
+    speeds = {"inference images/s": BATCH / ours, "dense images/s": BATCH / theirs}
+    return {"MACs": total_macs(model, SIDE)} | {f"tokens {i}": n for i, n in enumerate(tokens, 1)} | speeds
+
+
+def main(
+    versions: list[Version] | None = None,
+    epochs: int = 4,
+    tuning: int = 1,
+    fraction: float = 1.0,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "bf16-mixed",
+    seed: int = 0,
+    record: bool = False,
+) -> None:
+    """Train the ViT, then each version from it.
+
+    Args:
+        versions: which; None: all.
+        epochs, tuning, fraction, root, folder, precision, seed: as in `recipe`.
+        record: add each run to results/, from which the tables are made.
+    """
+    for version in versions or get_args(Version):
+        scratch, metrics = dense(epochs, tuning, fraction, root, folder, precision, seed)
+        one = scratch
+        if version != "ViT":
+            one = recipe(version, epochs, tuning, fraction, root, folder, precision, seed)
+            metrics = one.run()
+        metrics = metrics | costs(one.model, scratch.model) | {"training images/s": metrics["images/s"]}
+        if record:
+            run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
+            _results.append(one.name, run)
+        print(
+            f"{version:<28}{metrics['test/acc']:.4f}  {metrics['MACs'] / 1e6:6.1f} M multiply-adds  images/s: "
+            f"training {metrics['training images/s']:.0f}, inference {metrics['inference images/s']:.0f}, "
+            f"dense {metrics['dense images/s']:.0f}  {metrics['seconds']:.0f} s",
+            flush=True,
+        )

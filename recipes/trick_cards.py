@@ -1,0 +1,203 @@
+"""What each trick brings, alone, to one network at one small budget: the numbers on the cards that `zoo card` prints.
+
+Paper:    one a trick: see its file in callbacks/. The network is ResNet-20 of Deep Residual Learning (He et al.; CVPR
+          2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
+Command:  zoo run trick_cards --images 5000 --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
+          of the 50,000, every class in proportion and the same for all; tested on all 10,000
+Settings: ResNet-20, 10 epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
+          warm-up, cosine, crop from 4 pixels of padding, flip, bf16. A trick that sets the learning rate takes the
+          cosine's place; a teacher is a ResNet-56, trained once in the same way for three times as long. Each trick
+          has the arguments of its paper for CIFAR where there are any, else its defaults. Nothing was tuned: it shows
+          what a trick brings at this budget, and most regularisers were made for longer ones
+Result:
+not measured yet
+"""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from time import perf_counter
+
+import lightning as L
+
+import callbacks as c
+from callbacks._pairs import refusal
+from callbacks._trick import Trick
+from datamodules import CIFAR10, ImageFolder
+from recipes import _results
+from recipes._base import Recipe
+from zoo import ResNet
+
+TRAINING_IMAGES = 50_000
+TEACHER_EPOCHS = 3  # times as many as a student's
+NONE = "none"  # the network without a trick: what the others are compared with
+# How a trick stands on its card. Those for transformers have a recipe of their own: token_reduction_cifar.
+TRICKS: dict[str, Callable[[], Trick]] = {
+    "Activation": lambda: c.Activation("silu"),
+    "AdaptiveGradientClipping": c.AdaptiveGradientClipping,
+    "AuxiliaryHeads": lambda: c.AuxiliaryHeads(("stage2",)),
+    "BinaryCrossEntropy": lambda: c.BinaryCrossEntropy(threshold=None, sum_classes=True),
+    "ChannelOrder": c.ChannelOrder,
+    "CircleLoss": c.CircleLoss,
+    "ConfidencePenalty": c.ConfidencePenalty,
+    "CutMix": lambda: c.CutMix(p=0.5),
+    "Cutout": lambda: c.Cutout(16),
+    "Dice": c.Dice,
+    "EMA": lambda: c.EMA(0.99),
+    "Flooding": lambda: c.Flooding(0.1),
+    "FocalLoss": c.FocalLoss,
+    "GradientCentralization": c.GradientCentralization,
+    "GridMask": lambda: c.GridMask(d1=8, d2=24),
+    "Kaiming": c.Kaiming,
+    "L1": c.L1,
+    "L2": c.L2,
+    "LabelSmoothing": c.LabelSmoothing,
+    "LayerDecay": lambda: c.LayerDecay(0.9),
+    "LeCun": c.LeCun,
+    "MagnifiedWeightDecay": c.MagnifiedWeightDecay,
+    "MagnitudePruning": lambda: c.MagnitudePruning(0.5, every=20),
+    "MixUp": lambda: c.MixUp(1.0),
+    "MixUpOrCutMix": c.MixUpOrCutMix,
+    "Mosaic": c.Mosaic,
+    "MultiScale": lambda: c.MultiScale(multiple=4),
+    "NoBiasDecay": c.NoBiasDecay,
+    "Norm": lambda: c.Norm("group"),
+    "OneCycle": c.OneCycle,
+    "Orthogonality": c.Orthogonality,
+    "PolyakAveraging": c.PolyakAveraging,
+    "PolynomialDecay": lambda: c.PolynomialDecay(warmup_epochs=1),
+    "ProgressiveResizing": c.ProgressiveResizing,
+    "RDrop": c.RDrop,
+    "RICAP": c.RICAP,
+    "RandomErasing": c.RandomErasing,
+    "SWA": c.SWA,
+    "SelfDistillation": lambda: c.SelfDistillation(0.99),
+    "Slimming": c.Slimming,
+    "SnapshotEnsemble": lambda: c.SnapshotEnsemble(cycles=3, last=3),
+    "StepDecay": lambda: c.StepDecay(("0.5dur", "0.75dur"), warmup_epochs=1),
+    "StepThenCosine": lambda: c.StepThenCosine(warmup_epochs=1),
+    "StepwiseCosine": lambda: c.StepwiseCosine(every=1, warmup_epochs=1),
+    "StochasticPooling": c.StochasticPooling,
+    "SymmetryAttention": c.SymmetryAttention,
+    "TestTimeAugmentation": c.TestTimeAugmentation,
+    "Tversky": c.Tversky,
+    "Uniform": c.Uniform,
+    "WarmRestarts": lambda: c.WarmRestarts("0.34dur", multiply=2, warmup_epochs=1),
+    "Xavier": c.Xavier,
+    "ZeroGamma": c.ZeroGamma,
+    "ZeroLastConv": c.ZeroLastConv,
+    # with a teacher
+    "AttentionTransfer": lambda: c.AttentionTransfer(teacher()),
+    "GradientAttentionTransfer": lambda: c.GradientAttentionTransfer(teacher()),
+    "Hints": lambda: c.Hints(teacher()),
+    "KnowledgeDistillation": lambda: c.KnowledgeDistillation(teacher(), T=4.0),
+}
+_budget: dict = {}  # of this process's runs: a teacher is trained at the budget of its students
+
+
+@cache
+def teacher() -> ResNet:
+    """A ResNet-56, trained once a process."""
+    longer = {**_budget, "epochs": TEACHER_EPOCHS * _budget["epochs"]}
+    best = recipe(depth="56", seed=1000, **longer)  # a seed that no student has
+    best.run(test=False)
+    return best.model
+
+
+def recipe(
+    trick: str = NONE,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 10,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    depth: str = "20",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test with one trick.
+
+    Args:
+        trick: a key of `TRICKS`, or "none".
+        images: how many of the 50,000 to train on.
+        epochs: passes over them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        depth: of the ResNet.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    if depth == "20":
+        _budget.update(images=images, epochs=epochs, root=root, folder=folder)
+    on = [] if trick == NONE else [TRICKS[trick]()]  # a teacher trains here, before the seed is set
+    L.seed_everything(seed, workers=True, verbose=False)
+    same = {"batch_size": 64, "val_split": TRAINING_IMAGES - images}
+    if folder is None:
+        data = CIFAR10(root, **same)
+    else:
+        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    base = [b for b in [c.CosineDecay(warmup_epochs=1)] if not any(refusal(type(b), type(t)) for t in on)]
+    return Recipe(
+        name="trick_cards",
+        model=ResNet(depth, num_classes=10, image_size=32, lr=0.1, weight_decay=5e-4),
+        data=data,
+        callbacks=[*base, *on],
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
+        seed=seed,
+        arguments={
+            "trick": trick,
+            "as": repr(on[0]) if on else "",
+            "images": images,
+            "epochs": epochs,
+            "data": "CIFAR-10" if folder is None else folder.name,
+        },
+    )
+
+
+def main(
+    tricks: list[str] | None = None,
+    images: int = TRAINING_IMAGES,
+    epochs: int = 10,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    seed: int = 0,
+    seeds: int = 1,
+    record: bool = False,
+) -> None:
+    """Train once without, then with each trick alone.
+
+    Args:
+        tricks: which; None: all.
+        images, epochs, root, folder, seed: as in `recipe`.
+        seeds: number of runs of each, with the seeds `seed`, `seed + 1`, ...
+        record: add each run to results/, from which the cards are made.
+    """
+    for s in range(seed, seed + seeds):
+        plain = None
+        for trick in [NONE, *(tricks or TRICKS)]:
+            start = perf_counter()
+            metrics = recipe(trick, images, epochs, root, folder, seed=s).run(record=record)
+            plain = plain or metrics
+            gain = accuracy(metrics) - accuracy(plain)
+            print(
+                f"seed {s}  {trick:<26}{accuracy(metrics):.4f}  {gain:+.4f}  {perf_counter() - start:.0f} s",
+                flush=True,
+            )
+
+
+def accuracy(metrics: dict[str, float]) -> float:
+    """On the test set; of averages, ensembles and views, which are scored beside the plain network, theirs."""
+    beside = [value for name, value in metrics.items() if name.startswith("test/acc_")]
+    return beside[0] if beside else metrics["test/acc"]
+
+
+def gain(trick: str) -> _results.Summary | None:
+    """Test accuracy with the trick less that without, seed by seed; None: not measured."""
+    runs = _results.read("trick_cards")
+    found: dict[str, dict] = {NONE: {}, trick: {}}
+    for run in runs:
+        arguments = {k: v for k, v in run["arguments"].items() if k not in ("trick", "as")}
+        key = (run["seed"], *sorted(arguments.items()), *sorted(run["hardware"].items()))
+        name = run["arguments"]["trick"]
+        if name in found:
+            found[name][key] = accuracy(run["metrics"])
+    pairs = [value - found[NONE][key] for key, value in found[trick].items() if key in found[NONE]]
+    return _results.summary(pairs) if pairs else None

@@ -1,0 +1,325 @@
+"""Diagnostics find what is wrong when it is, and nothing when it is not."""
+
+import math
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from callbacks import (
+    Calibration,
+    Checklist,
+    DeadUnits,
+    FitVerdict,
+    GradientFlow,
+    InitialLoss,
+    LearningRateRange,
+    NaNGuard,
+    OverfitSamples,
+    UpdateRatio,
+)
+from callbacks.diagnostics._look import Look
+from callbacks.diagnostics.dead_units import dead_share
+from callbacks.diagnostics.fit_verdict import VERDICTS, trend
+from callbacks.diagnostics.initial_loss import entropy
+from callbacks.diagnostics.nan_guard import FILE, first_not_finite
+from tests.callbacks.conftest import At, Foreign, assert_equal, weights
+from tests.conftest import tiny_classifier
+from zoo import Classifier
+
+
+def found(trick, trainer, data, model=None, **options):
+    torch.manual_seed(0)
+    trainer(callbacks=[trick], **options).fit(model or tiny_classifier(), data, data)
+    return trick.findings
+
+
+def batches(images, targets, times=1):
+    return DataLoader([[images, targets]] * times, batch_size=None, collate_fn=list)
+
+
+def test_a_warning_unless_quiet(monkeypatch):
+    trick = GradientFlow()
+    trick.say(False, "unheard")
+    monkeypatch.setattr(Look, "quiet", False)
+    with pytest.warns(UserWarning, match="GradientFlow: heard"):
+        trick.say(False, "heard")
+    assert [finding.text for finding in trick.findings] == ["unheard", "heard"]
+
+
+# ---- initial loss
+
+
+def test_entropy_by_hand():
+    assert entropy(torch.tensor([0.2, 0.8])).item() == pytest.approx(-0.2 * math.log(0.2) - 0.8 * math.log(0.8))
+    assert entropy(torch.tensor([1.0, 0.0])).item() == 0
+
+
+@pytest.mark.parametrize(("scale", "well"), [(0.0, True), (100.0, False)])
+def test_initial_loss_of_weights_that_start_too_large(scale, well, tiny_data, trainer):
+    model = tiny_classifier()
+    model.network.head.weight.data.mul_(scale)
+    model.network.head.bias.data.zero_()
+    (finding,) = found(InitialLoss(), trainer, tiny_data, model)
+    assert finding.well == well
+    if scale == 0:
+        assert "cross-entropy is 2.303; ln K is 2.303" in finding.text
+
+
+def test_initial_loss_leaves_trained_networks_alone(tiny_data, trainer):
+    model = tiny_classifier()
+    trainer().fit(model, tiny_data)
+    assert found(InitialLoss(), trainer, tiny_data, model) == ()
+
+
+def test_initial_loss_notices_targets_that_show(tiny_data, trainer):
+    model = tiny_classifier()
+    model.network.head.weight.data.zero_()
+    model.network.head.bias.data = torch.tensor([30.0] + [0.0] * 9)
+    for i in range(len(tiny_data.dataset)):
+        tiny_data.dataset[i] = (tiny_data.dataset[i][0], torch.tensor(0))
+    trick = InitialLoss()
+    trick._judge(loss=0.1, prior=2.0, chance=2.3)
+    assert not trick.findings[0].well and "lower than chance" in trick.findings[0].text
+    trick._judge(loss=0.0, prior=0.0, chance=2.3)  # one class in the batch, and the bias says so
+    assert trick.findings[1].well
+
+
+# ---- overfitting
+
+
+def test_a_sound_network_learns_by_heart_and_the_run_is_not_touched(tiny_data, trainer):
+    trick, model, plain = OverfitSamples(samples=4, steps=60, lr=0.01), tiny_classifier(), tiny_classifier()
+    plain.load_state_dict(model.state_dict())
+    (finding,) = found(trick, trainer, tiny_data, model)
+    assert finding.well and "4 images were learned by heart" in finding.text
+    torch.manual_seed(0)
+    trainer().fit(plain, tiny_data)
+    assert_equal(weights(model), weights(plain))
+
+
+def test_a_network_that_cannot_see_is_found(tiny_data, trainer):
+    model = tiny_classifier()
+    model.network.block1.register_forward_pre_hook(lambda module, inputs: (torch.zeros_like(inputs[0]),))
+    blind = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), Blind(), nn.Linear(3, 10))
+    (finding,) = found(OverfitSamples(steps=30), trainer, tiny_data, Classifier(blind, num_classes=10))
+    assert not finding.well and "could not be learned by heart" in finding.text
+
+
+class Blind(nn.Module):
+    def forward(self, x):
+        return x * 0
+
+
+# ---- gradients, updates, units
+
+
+def test_a_layer_beside_the_way_to_the_loss(tiny_data, trainer):
+    model = tiny_classifier()
+    model.network.forgotten = nn.Linear(3, 3)
+    finding = found(GradientFlow(), trainer, tiny_data, model)[0]
+    assert not finding.well and "network.forgotten.weight, network.forgotten.bias" in finding.text
+
+
+def test_gradients_out_of_range(tiny_data, trainer):
+    texts = [f.text for f in found(GradientFlow(low=0.0, high=1e-5), trainer, tiny_data)]
+    assert len(texts) == 2 and all("gradients above 1e-05 in" in text and "more" in text for text in texts)
+    texts = [f.text for f in found(GradientFlow(low=1e3, high=1e4), trainer, tiny_data)]
+    assert "gradients below 1000 in" in texts[0]
+    assert all(f.well for f in found(GradientFlow(low=0.0, high=1e6), trainer, tiny_data))
+
+
+@pytest.mark.parametrize(("lr", "word"), [(1e-9, "raise the learning rate"), (50.0, "lower the learning rate")])
+def test_updates_that_are_too_small_or_large(lr, word, tiny_data, trainer):
+    findings = found(UpdateRatio(), trainer, tiny_data, tiny_classifier(lr=lr))
+    assert not findings[0].well and word in findings[0].text
+    assert len(findings) == 1  # the next look is after 100 steps
+
+
+def test_the_ratio_by_hand(trainer):
+    """One weight matrix, plain gradient descent: the step is lr times the gradient."""
+    torch.manual_seed(0)
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(12, 10)), num_classes=10, lr=0.5, weight_decay=0)
+    model.hparams.optimizer_options = {"momentum": 0.0, "nesterov": False}
+    images, targets = torch.randn(4, 3, 2, 2), torch.arange(4)
+    weight = model.network[1].weight
+    loss = nn.functional.cross_entropy(model(images), targets)
+    (gradient,) = torch.autograd.grad(loss, weight)
+    expected = (0.5 * gradient).norm() / weight.norm()
+    trick = UpdateRatio(low=0, high=10)
+    trainer(callbacks=[trick], max_steps=1).fit(model, batches(images, targets))
+    assert f"by {expected:.1e} of" in trick.findings[0].text
+
+
+def test_dead_share_by_hand():
+    a = torch.zeros(2, 4, 3, 3)
+    a[1, 0, 2, 2] = a[0, 3] = 1
+    assert dead_share(a) == 0.5
+    assert dead_share(a.permute(0, 2, 3, 1).flatten(1, 2)) == 0.5  # tokens (N, L, D)
+
+
+def test_rectifiers_that_are_dead(tiny_data, trainer):
+    model = tiny_classifier()
+    model.network.block1.downsample.bias.data.fill_(-1000)
+    findings = found(DeadUnits(), trainer, tiny_data, model, max_epochs=1)
+    assert not findings[0].well and "network.block1.relu (100%)" in findings[0].text
+    assert found(DeadUnits(), trainer, tiny_data, max_epochs=1)[0].well
+    assert not model.network.block1.relu._forward_hooks
+
+
+# ---- NaN
+
+
+def broken(tiny_data, trainer, tmp_path, change):
+    model = tiny_classifier()
+    change(model)
+    before = weights(model)
+    with pytest.raises(FloatingPointError) as error:
+        trainer(callbacks=[NaNGuard()]).fit(model, tiny_data)
+    return str(error.value), before, model
+
+
+def test_a_nan_names_the_layer_and_keeps_batch_and_weights(tiny_data, trainer, tmp_path):
+    class Broken(nn.Module):
+        def forward(self, x):
+            return x / 0 - x / 0
+
+    def change(model):
+        model.network.maxpool = Broken()
+
+    text, before, model = broken(tiny_data, trainer, tmp_path, change)
+    assert "first layer whose output is not finite is network.maxpool" in text
+    after = weights(model)
+    assert all(torch.equal(before[k], after[k]) for k, v in before.items() if "running" not in k and "num" not in k)
+    images, targets = torch.load(tmp_path / FILE)
+    assert torch.equal(targets, next(iter(tiny_data))[1]) and images.shape == (4, 3, 8, 8)
+
+
+def test_weights_and_images_that_are_not_finite(tiny_data, trainer, tmp_path):
+    text, *_ = broken(tiny_data, trainer, tmp_path, lambda m: m.network.head.weight.data[0].fill_(float("nan")))
+    assert "The weights of network.head.weight are not finite" in text
+    images, targets = next(iter(tiny_data))
+    with pytest.raises(FloatingPointError, match="Its images are not finite"):
+        trainer(callbacks=[NaNGuard()]).fit(tiny_classifier(), batches(images * float("inf"), targets))
+
+
+def test_a_trick_that_breaks_the_loss(tiny_data, trainer):
+    spoil = At("on_loss", None)
+    spoil.on_loss = lambda model, step: setattr(step, "loss", step.loss * float("nan"))
+    with pytest.raises(FloatingPointError, match="All layers put out finite values: look at the loss"):
+        trainer(callbacks=[NaNGuard(), spoil]).fit(tiny_classifier(), tiny_data)
+
+
+def test_the_innermost_layer_is_named():
+    network = nn.Sequential(nn.Sequential(nn.ReLU(), nn.LogSoftmax(1)), nn.Linear(2, 2))
+    network[1].weight.data.fill_(float("inf"))
+    assert first_not_finite(network, torch.ones(1, 2)) == "1"
+    assert first_not_finite(nn.ReLU(), torch.ones(1, 2)) is None
+
+
+# ---- curves
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [
+        ([8, 7, 6, 5, 4, 3, 2, 1], -1),
+        ([8, 4, 2, 1, 1, 1, 1, 1], 0),
+        ([8, 4, 2, 1, 2, 3, 4, 5], 1),
+        ([3, 3, 3, 3], 0),
+        ([8, 4, 2, 1.0, 1.1, 0.9, 1.1, 0.9], 0),
+    ],
+)
+def test_trends(curve, expected):
+    assert trend([float(v) for v in curve]) == expected
+
+
+def test_the_notes_table():
+    assert set(VERDICTS) == {(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)}
+    assert "overfitting" in VERDICTS[-1, 0][1] and "train longer" in VERDICTS[-1, -1][1]
+
+
+def test_a_verdict_at_the_end(tiny_data, trainer):
+    (finding,) = found(FitVerdict(), trainer, tiny_data, tiny_classifier(lr=1e-3), max_epochs=6)
+    assert finding.well and finding.text.startswith("still learning")
+    assert "no verdict" in found(FitVerdict(), trainer, tiny_data)[0].text
+
+
+# ---- calibration, rates
+
+
+def test_calibration_is_torchmetrics_and_counts_every_image(tiny_data, trainer):
+    trick, model = Calibration(bins=10), tiny_classifier()
+    run = trainer(callbacks=[trick])
+    run.test(model, tiny_data, verbose=False)
+    images, targets = (torch.cat(x) for x in zip(*tiny_data, strict=True))
+    with torch.no_grad():
+        p = model.eval()(images).softmax(1)
+    expected = multiclass_calibration_error(p, targets, 10, n_bins=10)
+    assert run.callback_metrics["test/ece"] == pytest.approx(expected.item(), abs=1e-6)
+    table = torch.zeros(10, 10, dtype=torch.long)
+    for truth, prediction in zip(targets.tolist(), p.argmax(1).tolist(), strict=True):
+        table[truth, prediction] += 1
+    assert torch.equal(trick.confusion, table)
+    assert len(trick.draw().axes) == 2
+    with pytest.raises(ValueError, match="no test yet"):
+        Calibration().draw()
+
+
+def test_the_most_frequent_mistakes():
+    trick = Calibration()
+    trick.confusion = torch.tensor([[5, 0, 2], [7, 1, 0], [0, 0, 9]])
+    assert trick._worst() == [(1, 0, 7), (0, 2, 2)]
+
+
+def test_the_rate_of_the_steepest_fall(tmp_path, trainer):
+    """A convex problem: the suggestion lowers the loss, a hundred times it does not; weights and rate are put back."""
+    torch.manual_seed(0)
+    images, targets = torch.randn(64, 3, 4, 4), torch.arange(64) % 10
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), num_classes=10, lr=0.03)
+    before, after = weights(model), {}
+    trick = LearningRateRange(1e-5, 100.0, 60, plot=tmp_path / "lr.png")
+    look = At("on_train_start", lambda trainer, model: after.update(weights(model)))
+    run = trainer(callbacks=[trick, look], max_epochs=1)
+    run.fit(model, batches(images, targets, 70))
+    assert 1e-3 < trick.suggestion < 10 and trick.findings[0].well
+    assert (tmp_path / "lr.png").stat().st_size > 1000
+    assert_equal(before, after)
+    assert run.optimizers[0].param_groups[0]["lr"] == 0.03
+    plt.close("all")
+
+
+# ---- all of them
+
+
+def test_the_page(tiny_data, trainer, caplog):
+    model = tiny_classifier()
+    model.network.forgotten = nn.Linear(3, 3)
+    trick = Checklist(steps=3)
+    run = trainer(callbacks=[trick])
+    with caplog.at_level("INFO"):
+        run.fit(model, tiny_data, tiny_data)
+    page = next(r.message for r in caplog.records if r.message.startswith("Checklist after 3 steps"))
+    lines = page.splitlines()[1:]
+    assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)  # LOOK before ok
+    assert any(line.startswith("  LOOK  GradientFlow") and "forgotten" in line for line in lines)
+    named = {line.split()[1] for line in lines}
+    assert named == {"InitialLoss", "OverfitSamples", "GradientFlow", "UpdateRatio", "DeadUnits", "NaNGuard"}
+    assert not any(isinstance(c, Look) and c is not trick for c in run.callbacks)
+
+
+def test_the_page_of_a_short_run_and_of_a_foreign_module(tiny_data, trainer):
+    trick = Checklist(steps=1000)
+    trainer(callbacks=[trick]).fit(Foreign(), tiny_data)
+    assert trick.findings and not any("ln K" in f.text for f in trick.findings)
+
+
+def test_the_users_own_checks_stay(tiny_data, trainer):
+    own = UpdateRatio(every=1, low=0, high=100)
+    trick = Checklist(steps=2)
+    run = trainer(callbacks=[trick, own])
+    run.fit(tiny_classifier(), tiny_data)
+    assert len(own.findings) == 6 and own in run.callbacks

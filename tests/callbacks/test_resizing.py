@@ -1,0 +1,67 @@
+"""MultiScale and ProgressiveResizing: sizes by hand, draws that ranks and resumes share, Pillow's pixels."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from callbacks import Linear, MultiScale, ProgressiveResizing, Steps
+from callbacks.data._resize import nearest_multiple, resize
+from callbacks.data.multi_scale import drawn
+from tests.callbacks.conftest import SeenBatches
+from tests.conftest import tiny_classifier
+
+
+def sizes(trick, data, trainer, **options):
+    seen = SeenBatches()
+    trainer(callbacks=[trick, seen], **options).fit(tiny_classifier(), data, data)
+    assert all(images.shape[-1] == 8 for images, _ in seen.val)
+    return [images.shape[-1] for images, _ in seen.train]
+
+
+def test_multiples_by_hand():
+    assert [nearest_multiple(v, 32) for v in (10, 47, 49, 224, 250)] == [32, 32, 64, 224, 256]
+
+
+def test_the_same_pixels_as_pillow():
+    torch.manual_seed(0)
+    image = torch.randint(256, (3, 17, 13), dtype=torch.uint8)
+    for size in ((9, 7), (30, 20)):
+        ours = resize(image[None].float(), size)[0]
+        theirs = Image.fromarray(image.permute(1, 2, 0).numpy()).resize(size[::-1], Image.BILINEAR)
+        assert (ours - torch.from_numpy(np.array(theirs)).permute(2, 0, 1)).abs().max() < 1.01
+    batch = torch.randn(2, 3, 8, 8)
+    assert resize(batch, (8, 8)) is batch
+
+
+def test_multi_scale_holds_a_size_for_some_batches(tiny_data, trainer):
+    seen = sizes(MultiScale((0.5, 2.0), every=2, multiple=2), tiny_data, trainer, max_epochs=8)
+    assert len(seen) == 24 and all(a == b for a, b in zip(seen[::2], seen[1::2], strict=True))
+    assert len(set(seen)) > 3 and all(s % 2 == 0 and 4 <= s <= 16 for s in seen)
+    assert seen == sizes(MultiScale((0.5, 2.0), every=2, multiple=2), tiny_data, trainer, max_epochs=8)
+
+
+def test_multi_scale_draws_evenly():
+    values = torch.tensor([drawn(3, block, 0.5, 1.5) for block in range(4000)])
+    assert values.min() >= 0.5 and values.max() < 1.5
+    counts = torch.histc(values, 10, 0.5, 1.5)
+    assert ((counts - 400) ** 2 / 400).sum() < 27.9  # chi-squared with 9 degrees of freedom, p = 0.001
+    assert drawn(4, 0, 0, 1) != drawn(3, 0, 0, 1)
+
+
+def test_progressive_resizing_grows(tiny_data, trainer):
+    assert sizes(ProgressiveResizing(Linear(0.5, 1.0, until="4st"), 1), tiny_data, trainer) == [4, 5, 6, 7, 8, 8]
+    assert sizes(ProgressiveResizing(Steps(0.5, {"1ep": 1.0})), tiny_data, trainer) == [4, 4, 4, 8, 8, 8]
+    assert sizes(ProgressiveResizing(), tiny_data, trainer)[-1] == 8
+
+
+@pytest.mark.parametrize("wrong", [{"scale": (0.0, 1.0)}, {"scale": (2.0, 1.0)}, {"every": 0}, {"multiple": 0}])
+def test_multi_scale_refuses(wrong):
+    with pytest.raises(ValueError, match="MultiScale"):
+        MultiScale(**wrong)
+
+
+def test_progressive_resizing_refuses():
+    for wrong in ({"scale": 0.0}, {"scale": Linear(0.5, 1.5)}, {"multiple": 0}):
+        with pytest.raises(ValueError, match="ProgressiveResizing"):
+            ProgressiveResizing(**wrong)

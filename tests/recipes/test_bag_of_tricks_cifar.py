@@ -1,0 +1,44 @@
+"""The ladder on CIFAR-10: what stands on each rung, and one teacher for all seeds."""
+
+import pytest
+from PIL import Image
+
+from callbacks import CosineDecay, KnowledgeDistillation, LinearScaling, MixUp, StepDecay
+from recipes import _results, bag_of_tricks_cifar
+from recipes.digits_ladder import RUNGS
+from zoo import ResNet
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Ten classes of 32x32 images: 130 to train, 10 to test."""
+    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(bag_of_tricks_cifar, "TRAINING_IMAGES", 130)
+    bag_of_tricks_cifar.teacher.cache_clear()
+    for part, count in (("train", 13), ("test", 1)):
+        for shade in range(10):
+            (tmp_path / "tiny" / part / str(shade)).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (32, 32), (20 * shade, i, i)).save(tmp_path / "tiny" / part / str(shade) / f"{i}.png")
+    return tmp_path / "tiny"
+
+
+def test_the_rungs(monkeypatch):
+    monkeypatch.setattr(bag_of_tricks_cifar, "teacher", lambda *_: ResNet("20", num_classes=10, image_size=32))
+    first, last = (bag_of_tricks_cifar.recipe(rung, epochs=40) for rung in (RUNGS[0], RUNGS[-1]))
+    assert [type(trick) for trick in first.callbacks] == [StepDecay]
+    kinds = {type(trick): trick for trick in last.callbacks}
+    assert kinds[CosineDecay].warmup_epochs == 2 and kinds[LinearScaling].base == 32
+    assert kinds[MixUp].alpha == 0.2 and kinds[KnowledgeDistillation].T == 20
+    assert last.arguments["published"] == "0.7929" and first.arguments["published"] == ""
+
+
+@pytest.mark.slow
+def test_the_whole_ladder_trains(folder, capsys, monkeypatch):
+    trained = []
+    monkeypatch.setattr(ResNet, "on_fit_end", lambda self: trained.append(self.hparams.variant), raising=False)
+    bag_of_tricks_cifar.main(seeds=2, images=130, epochs=2, folder=folder, record=True)
+    assert trained.count("56") == 1 and trained.count("20") == 16
+    runs = _results.read("bag_of_tricks_cifar")
+    assert [run["arguments"]["rung"] for run in runs] == [*RUNGS, *RUNGS]
+    assert "+ distillation" in capsys.readouterr().out

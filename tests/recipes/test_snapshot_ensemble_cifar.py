@@ -1,0 +1,48 @@
+"""The recipe on a few images of ten shades: the authors' settings, both runs, and what they are compared by."""
+
+import pytest
+from PIL import Image
+
+from callbacks import CosineDecay, SnapshotEnsemble
+from recipes import _results
+from recipes import snapshot_ensemble_cifar as module
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Ten classes of 32 x 32 images: 130 to train, 10 to test."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(module, "TRAINING_IMAGES", 130)
+    for part, count in (("train", 13), ("test", 1)):
+        for shade in range(10):
+            (tmp_path / "tiny" / part / str(shade)).mkdir(parents=True)
+            for i in range(count):
+                image = Image.new("RGB", (32, 32), (20 * shade, i, i))
+                image.save(tmp_path / "tiny" / part / str(shade) / f"{i}.png")
+    return tmp_path / "tiny"
+
+
+def test_settings_are_the_authors():
+    recipe = module.recipe()
+    (trick,) = recipe.callbacks
+    assert (trick.cycles, trick.last, recipe.trainer["max_epochs"]) == (5, 5, 200)
+    options = recipe.model.hparams
+    assert (options.optimizer, options.lr, options.weight_decay) == ("sgd", 0.2, 1e-4)
+    assert recipe.data.batch_size == 64 and recipe.data.padding == 4 and recipe.data.flip
+
+
+def test_the_single_network_has_the_same_training_time():
+    one, five = module.recipe(1), module.recipe(5)
+    assert [type(trick) for trick in one.callbacks] == [CosineDecay]
+    assert [type(trick) for trick in five.callbacks] == [SnapshotEnsemble]
+    assert one.trainer == five.trainer and one.arguments | {"cycles": 5} == five.arguments
+
+
+def test_both_run_and_are_recorded(folder, monkeypatch, capsys):
+    monkeypatch.setattr(_results, "RESULTS", folder)
+    module.main(cycles=[1, 2], images=100, epochs=2, folder=folder, record=True)
+    one, two = _results.read("snapshot_ensemble_cifar")
+    assert "test/acc" in one["metrics"] and "test/acc_snapshots2" not in one["metrics"]
+    assert {"test/acc", "test/acc_snapshots2"} < two["metrics"].keys()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2].startswith("1 cycles: last network") and ", all 2 0." in lines[-1]

@@ -1,0 +1,100 @@
+"""The recipe on a ViT of width 24 and images of ten shades: versions start from the trained network, and train."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from callbacks import TokenDistillation
+from recipes import _catalogue, _results
+from recipes import token_reduction_cifar as module
+from zoo._complexity import total_macs
+
+NARROW = (24, 12, 3, 16)
+CACHED = (module.images, module.dense)
+TABLES = ((zoo.vit, "Ti/16"), (zoo.dynamic_vit, "Ti"), (zoo.evit, "Ti"), (zoo.patch_slimming, "Ti"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten classes of 32 x 32 images: 160 to train, of which 10 % validate, and 20 to test."""
+    root = tmp_path_factory.mktemp("shades")
+    for part, count in (("train", 16), ("test", 2)):
+        for shade in range(10):
+            (root / part / str(shade)).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (32, 32), (25 * shade, 2 * i, 2 * i)).save(root / part / str(shade) / f"{i}.png")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def narrow(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for file, name in TABLES:
+        monkeypatch.setitem(file.VARIANTS, name, NARROW)
+    yield
+    for kept in CACHED:
+        kept.cache_clear()
+
+
+def small(folder, version: str = "ViT"):
+    return module.recipe(version, epochs=1, folder=folder, precision="32-true")
+
+
+@pytest.mark.parametrize("version", module.VERSIONS)
+def test_each_version_starts_from_the_trained_network(version, folder, monkeypatch):
+    torch.manual_seed(0)
+    vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
+    monkeypatch.setattr(module, "dense", lambda *arguments: (SimpleNamespace(model=vit), {}))
+    monkeypatch.setattr(module, "within", lambda model, images, share, step: [[*range(65)]] * 11 + [[0]])
+    model = small(folder, version).model
+    theirs, ours = vit.state_dict(), model.state_dict()
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    assert all(ours[key].data_ptr() != value.data_ptr() for key, value in theirs.items())
+    assert model.hparams.get("drop_path", 0) == 0 and model.hparams.lr == 3e-4
+
+
+@pytest.mark.slow
+def test_slimming_leaves_its_share(folder):
+    torch.manual_seed(0)
+    vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
+    share = total_macs(module.slim(vit, module.images(1.0, None, folder)), 32) / total_macs(vit, 32)
+    assert 0.4 < share <= module.SHARE
+
+
+def test_the_dense_network_is_trained_once_and_teaches(folder, monkeypatch):
+    trained = []
+    run = module.Recipe.run
+    monkeypatch.setattr(module.Recipe, "run", lambda recipe: trained.append(recipe.model) or run(recipe))
+    recipes = [small(folder, version) for version in ("EViT 0.7", "DynamicViT 0.7")]
+    assert len(trained) == 1
+    (teaching,) = (trick for trick in recipes[1].callbacks if isinstance(trick, TokenDistillation))
+    assert teaching.teacher is trained[0]
+
+
+@pytest.mark.slow
+def test_all_versions_train_and_are_recorded(folder, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    module.main(epochs=4, folder=folder, precision="32-true", record=True)
+    runs = {run["arguments"]["version"]: run["metrics"] for run in _results.read("token_reduction_cifar")}
+    assert list(runs) == ["ViT", *module.VERSIONS]
+    assert len(capsys.readouterr().out.splitlines()) == len(runs)
+    for metrics in runs.values():
+        assert {*module.COLUMNS, "test/acc", "val/acc"} <= metrics.keys()
+        assert metrics["test/acc"] > 0.1  # chance
+    tokens = {name: [metrics[f"tokens {i}"] for i in (1, 2, 3, 4)] for name, metrics in runs.items()}
+    assert tokens["DynamicViT 0.7"] == [65, 45, 32, 22]
+    assert tokens["EViT 0.7"] == [65, 47, 35, 26]
+    assert tokens["ViT"] == tokens["PatchDropout 0.5"] == [65] * 4
+    assert tokens["PatchSlimming"][-1] == 1
+
+
+def test_columns_are_what_is_measured(folder):
+    torch.manual_seed(0)
+    vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
+    measured = module.costs(zoo.EViT("Ti", num_classes=10, image_size=32), vit)
+    assert {*measured, "training images/s"} == {*module.COLUMNS}
+    assert _catalogue.columns("token_reduction_cifar") == module.COLUMNS
+    assert measured["MACs"] < total_macs(vit, 32)

@@ -1,0 +1,105 @@
+"""What a network computes, operation by operation: seen in one pass over weights without storage.
+
+Names, and neighbours in a list of layers, prove nothing about who reads what; the pass does, for any `forward`.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor at one moment: what an operation writes into gets a new number."""
+
+    number: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter or buffer, by name."""
+
+    name: str
+
+
+@dataclass
+class Call:
+    """One operation.
+
+    Attributes:
+        name: aten's, without the overload, and without the underscore of its in-place form: "convolution", "add".
+        args: as they were given, tensors as `Value` or `Weight`.
+        outputs: the tensors that came out.
+    """
+
+    name: str
+    args: tuple
+    outputs: list[Value]
+
+    def values(self) -> Iterator[Value]:
+        """The tensors that it reads, weights not among them."""
+        return (leaf for leaf in tree_leaves(self.args) if isinstance(leaf, Value))
+
+    def weights(self) -> list[str]:
+        """The names of the weights that it reads."""
+        return [leaf.name for leaf in tree_leaves(self.args) if isinstance(leaf, Weight)]
+
+
+@dataclass
+class Trace:
+    """One pass of a network in eval mode: `images` -> `calls` -> `outputs`."""
+
+    images: Value
+    calls: list[Call]
+    outputs: list[Value]
+
+
+def trace(network: nn.Module, image_size: int) -> Trace:
+    """The operations of one pass of one image, in their order. The network stays as it is, its weights are not read."""
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    state = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
+    images = torch.empty(1, 3, image_size, image_size, device="meta")
+    recorder = _Recorder({id(tensor): name for name, tensor in state.items()})
+    seen = recorder.value(images)
+    training = [module for module in network.modules() if module.training]
+    try:
+        with torch.no_grad(), recorder:
+            out = functional_call(network.eval(), state, images, tie_weights=False)
+    finally:
+        for module in training:
+            module.training = True
+    return Trace(seen, recorder.calls, [recorder.value(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)])
+
+
+class _Recorder(TorchDispatchMode):
+    def __init__(self, names: dict[int, str]):
+        super().__init__()
+        self.names, self.calls = names, []
+        self.values: dict[int, Value] = {}
+        self.kept: list[Tensor] = []  # alive, so that no number of an object is used twice
+        self.count = 0
+
+    def value(self, tensor: Tensor) -> Value | Weight:
+        if id(tensor) in self.names:
+            return Weight(self.names[id(tensor)])
+        return self.values[id(tensor)] if id(tensor) in self.values else self._new(tensor)
+
+    def _new(self, tensor: Tensor) -> Value:
+        self.kept.append(tensor)
+        self.count += 1
+        self.values[id(tensor)] = Value(self.count, tuple(tensor.shape))
+        return self.values[id(tensor)]
+
+    def __torch_dispatch__(self, func: Callable, types, args=(), kwargs=None) -> Any:
+        read = tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs or {}))
+        out = func(*args, **(kwargs or {}))
+        outputs = [self._new(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
+        self.calls.append(Call(func._opname.rstrip("_"), (*read[0], *read[1].values()), outputs))
+        return out
