@@ -29,11 +29,11 @@ from callbacks.diagnostics.shuffled_labels import ShuffledLabels
 from callbacks.diagnostics.update_ratio import UpdateRatio
 from callbacks.distillation.attention import AttentionTransfer
 from callbacks.distillation.cached_logits import CachedLogits
-from callbacks.distillation.gradient_attention import GradientAttentionTransfer
+from callbacks.distillation.gradient_attention_transfer import GradientAttentionTransfer
 from callbacks.distillation.hints import Hints
 from callbacks.distillation.knowledge import KnowledgeDistillation
 from callbacks.distillation.self_distillation import SelfDistillation
-from callbacks.distillation.specialists import Specialist
+from callbacks.distillation.specialist import Specialist
 from callbacks.distillation.symmetry import SymmetryAttention
 from callbacks.distillation.token import TokenDistillation
 from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout

@@ -15,6 +15,11 @@ Differs:  the paper trains ResNet-50-D on ImageNet for 120 epochs, 200 with mixu
 Published: top-1 of ResNet-50-D on ImageNet, table 6, where the released models confirm it
 Result:
 not measured yet
+
+- Published: top-1 of ResNet-50-D on ImageNet, table 6, where the released models confirm it
+- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them, every
+  class in proportion. CIFAR-10-JPEG (`--folder`) are lossy copies (quality 75), to be compared with each other only
+- Command: zoo run bag_of_tricks_cifar --images 5000 --epochs 20 --folder CIFAR-10-JPEG --seeds 3 --record
 """
 
 from collections import defaultdict

@@ -152,7 +152,7 @@ class TokenLabeling(Trick):
         TypeError: for a network that gives no tokens, or a LightningModule that does not call `on_loss`.
     """
 
-    claims = "label the tokens"
+    claims = "replace the cross-entropy"
     replaces_loss = True
     needs_patches = True
 

@@ -82,7 +82,7 @@ def test_a_pruned_network_stays_pruned_in_a_second_fit(tiny_data, trainer):
     model = tiny_classifier()
     trainer(callbacks=[MagnitudePruning(0.5, "0st", "2st", every=1)], max_epochs=1).fit(model, tiny_data)
     zeros = {name: weight.detach() == 0 for name, weight in prunable(model).items()}
-    trainer(callbacks=[MagnitudePruning(0.5, "1000st", "2000st")]).fit(model, tiny_data)
+    trainer(callbacks=[MagnitudePruning(0.5, "0st", "2000st", every=1)]).fit(model, tiny_data)
     assert all((weight[zeros[name]] == 0).all() for name, weight in prunable(model).items())
 
 

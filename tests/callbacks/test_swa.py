@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 import zoo
 from callbacks import SWA, CosineDecay, LayerDecay
-from callbacks.optimization.swa import annealed
+from callbacks.optimization.swa import annealed, renew_statistics
 from tests.callbacks.conftest import At, Foreign, SeenRates, assert_equal, weights
 from tests.callbacks.test_ema import assert_close
 from tests.conftest import tiny_classifier
@@ -82,6 +82,15 @@ def test_frozen_statistics_stay(trainer, tiny_data):
     assert swa.average["network.block2.bn1.running_mean"].any()
     assert not model.network.block1.bn1.training and model.network.block2.bn1.training
     assert model.network.block2.bn1.momentum == 0.1
+
+
+def test_statistics_are_those_without_dropout():
+    network = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.BatchNorm2d(1))
+    state = weights(network)
+    renew_statistics(network, state, iter([torch.ones(4, 1, 2, 2), 3 * torch.ones(4, 1, 2, 2)]))
+    assert state["1.running_mean"] == 2 and state["1.running_var"] == 0
+    assert all(module.training for module in network.modules())
+    assert network[1].running_mean == 0
 
 
 def test_training_does_not_notice(trainer, tiny_data):

@@ -9,7 +9,7 @@ from torch import nn
 
 from callbacks import CosineDecay, KnowledgeDistillation, LabelSmoothing, Specialist
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.distillation.specialists import clusters, combine, group, minimise, specialist_loss, split
+from callbacks.distillation.specialist import clusters, combine, group, minimise, specialist_loss, split
 from datamodules import Digits
 from tests.callbacks.conftest import SeenSteps
 from tests.conftest import tiny_classifier
