@@ -1,7 +1,8 @@
 """What every trick shares: a printable form, a key for its state, and refusals that say what to do."""
 
+import functools
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -33,7 +34,7 @@ class Trick(L.Callback):
     looks_only: bool = False
 
     def __repr__(self) -> str:
-        arguments = inspect.signature(type(self)).parameters
+        arguments = parameters(type(self))
         given = {name: getattr(self, name) for name in arguments}
         words = [f"{name}={_word(v)}" for name, v in given.items() if not _same(v, arguments[name].default)]
         return f"{type(self).__name__}({', '.join(words)})"
@@ -41,6 +42,12 @@ class Trick(L.Callback):
     @property
     def state_key(self) -> str:
         return repr(self)
+
+
+@functools.cache
+def parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+    """Those of its constructor. Kept: Lightning asks for a `state_key` at every hook of every step."""
+    return inspect.signature(kind).parameters
 
 
 def _word(value: Any) -> str:

@@ -169,6 +169,12 @@ def collate(items):
     return [torch.stack(images), torch.stack(targets)]
 
 
+@pytest.fixture(autouse=True)
+def _no_seed_of_another_test(monkeypatch):
+    """`seed_everything` leaves its seed in the environment, where tricks and data modules look for it."""
+    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+
+
 @pytest.fixture
 def tiny_model() -> Classifier:
     torch.manual_seed(0)

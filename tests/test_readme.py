@@ -59,7 +59,7 @@ def test_commands_exist(line):
     elif command == "run":
         _run.parse(__import__(f"recipes.{rest[0]}", fromlist=["recipe"]), rest[0], rest[1:])
     else:
-        assert command in {*_cli.LISTS, *_cli.LIGHTNING, "show"}
+        assert command in {*_cli.LISTS, *_cli.LIGHTNING, "show", "card"}
 
 
 def test_the_four_names_are_the_packages():

@@ -46,8 +46,9 @@ class DoubleBackward(Trick):
         self._hook = model.register_forward_pre_hook(_require_gradients)  # after all tricks that change the images
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        self._kernel = sdpa_kernel(SDPBackend.MATH)  # of attention, the only one that can be differentiated twice
-        self._kernel.__enter__()
+        if not _only_math():  # the one kernel of attention that can be differentiated twice
+            self._kernel = sdpa_kernel(SDPBackend.MATH)
+            self._kernel.__enter__()
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         if self._kernel is not None:
@@ -64,6 +65,12 @@ class DoubleBackward(Trick):
             self._hook = None
         if self._compiled is not None:
             model._compiled_call_impl, self._compiled = self._compiled, None
+
+
+def _only_math() -> bool:
+    """Whether another trick has seen to it: of two that switch, the second would put back what the first had set."""
+    cuda = torch.backends.cuda
+    return not (cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.cudnn_sdp_enabled())
 
 
 def _require_gradients(model: L.LightningModule, inputs: tuple) -> None:

@@ -204,3 +204,10 @@ def test_refuses_wrong_arguments(teacher, beta):
     for build in (lambda: GradientAttentionTransfer(teacher, beta), lambda: SymmetryAttention(beta)):
         with pytest.raises(ValueError, match="must be in"):
             build()
+
+
+def test_two_of_them_leave_the_kernels_as_they_were(tiny_model, tiny_data, trainer):
+    teacher = tiny_classifier(width=6)
+    tricks = [SymmetryAttention(), GradientAttentionTransfer(teacher)]
+    trainer(callbacks=tricks, max_epochs=1).fit(tiny_model, tiny_data)
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()

@@ -25,6 +25,8 @@ BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
 # change the network for good, also its batch norms, which are looked at here: see tests/callbacks/test_surgery.py
 SURGERY = {"Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling"}
+# take most of the time of a run with all others: they are tried alone
+SLOW = {"Checklist", "GradientAttentionTransfer", "LearningRateRange", "OverfitSamples", "SymmetryAttention"}
 # of those that refuse each other in any order: who sets the learning rate, draws the weights, takes patches out
 FIRST = ("CosineDecay", "Kaiming", "LabelSmoothing", "LayerDecay", "LinearScaling", "PatchDropout")
 
@@ -32,7 +34,7 @@ FIRST = ("CosineDecay", "Kaiming", "LabelSmoothing", "LayerDecay", "LinearScalin
 def going_together() -> list[str]:
     """One after the other, those that none of the ones before refuses in both orders."""
     found: list[type] = []
-    for name in (*FIRST, *sorted(set(callbacks.__all__) - SURGERY - set(FIRST))):
+    for name in (*FIRST, *sorted(set(callbacks.__all__) - SURGERY - SLOW - set(FIRST))):
         kind = getattr(callbacks, name)
         if not any(refusal(kind, other) and refusal(other, kind) for other in found):
             found.append(kind)
@@ -40,7 +42,7 @@ def going_together() -> list[str]:
 
 
 ALL = going_together()
-LEFT_OUT = set(callbacks.__all__) - SURGERY - set(ALL)
+LEFT_OUT = set(callbacks.__all__) - SURGERY - SLOW - set(ALL)
 ON_MAPS = [name for name in ALL if name not in ON_TOKENS]
 LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
 

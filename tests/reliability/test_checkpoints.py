@@ -56,7 +56,7 @@ LOADERS = {
 def test_loads(name, files):
     folder, trained = files
     content = torch.load(folder / name, weights_only=True)
-    assert sorted(content["averages"]) == ["EMA(0.999)"]
+    assert sorted(content["averages"]) == ["EMA(0.999)", "PolyakAveraging()", "SWA()"]
     loaded = ResNet.load_from_checkpoint(folder / name, weights_only=True), zoo.load(folder / name)
     for model in loaded:
         assert type(model) is ResNet

@@ -80,7 +80,7 @@ def test_scores_are_those_of_one_process(which, both, trainer):
 def test_training_accuracy_is_that_of_both(which, both, in_processes, tmp_path):
     one, two = both[0] if which == "all" else train_in_two(in_processes, tmp_path, free_port(), "none")
     hits = one["hits"] + two["hits"]
-    assert len(hits) == 2 * SIZE * BATCHES
+    assert len(hits) == 2 * SIZE * BATCHES * (1 + (which == "all"))  # RDrop doubles each batch
     name = "train/acc_mixed" if which == "all" else "train/acc"
     assert one["logged"][name] == two["logged"][name] == pytest.approx(sum(hits) / len(hits), rel=1e-5)
 
