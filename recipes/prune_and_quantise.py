@@ -175,7 +175,7 @@ def main(
 
     Args:
         images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed: as in `recipe`.
-        record: add each row to results/, from which the tables are made.
+        record: add each run to results/, from which the tables are made.
     """
     one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed)
     whole, training = dense(images, epochs, checkpoint, root, folder, precision, seed)

@@ -1,6 +1,7 @@
 """Channel order: red, green and blue of some images change places.
 
-Paper:    none; "channel shuffle" of the augmentation libraries
+Paper:    none has it alone; "ChannelShuffle" of Albumentations: Fast and Flexible Image Augmentations (Buslaev et al.;
+          2020) https://arxiv.org/abs/1809.06839
 Code:     torchvision v2.RandomChannelPermutation (one image, always); albumentations ChannelShuffle
 Equation: x'_c = x_perm(c),   perm uniform over the C! orders, another for each image, with probability p
 Shapes:   images (N, C, H, W) -> same;  targets as they are

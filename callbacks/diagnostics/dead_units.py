@@ -1,7 +1,8 @@
 """Dead units: rectifiers that put out nothing for any image of a batch, and so will not learn again.
 
 Paper:    Rectifier Nonlinearities Improve Neural Network Acoustic Models (Maas, Hannun, Ng; ICML workshop 2013)
-          https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf, section 2.1
+          https://ai.stanford.edu/~amaas/papers/relu_hybrid_icml2013_final.pdf, section 2.1; Dying ReLU and
+          Initialization (Lu, Shin, Su, Karniadakis; 2019) https://arxiv.org/abs/1903.06733
 Code:     none
 Equation: dead share of a layer = mean over its channels of [max over images and places of a = 0]
 Shapes:   activations a (N, C, H, W) or (N, ..., C): one number a layer

@@ -1,6 +1,8 @@
 """Fit verdict: over- or underfitting, read off the curves at the end, with the notes' causes and cures.
 
-Paper:    none. The table is of the notes (003, training does not converge): what falls, what stays and what rises
+Paper:    none. The table is of the notes (003, training does not converge): what falls, what stays and what rises. On
+          reading curves: A Disciplined Approach to Neural Network Hyper-Parameters (Smith; 2018)
+          https://arxiv.org/abs/1803.09820
 Code:     none
 Equation: slope of the last half of a curve's epochs by least squares, over the curve's range: falls below -tau, rises
           above tau, else stays

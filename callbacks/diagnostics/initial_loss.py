@@ -1,7 +1,8 @@
 """Initial loss: before it has learned anything, a network should find all classes equally likely.
 
 Paper:    none. The check is the first one of A Recipe for Training Neural Networks (Karpathy; 2019)
-          https://karpathy.github.io/2019/04/25/recipe/, "verify loss @ init"
+          https://karpathy.github.io/2019/04/25/recipe/, "verify loss @ init". That the head's bias may start at ln p:
+          Focal Loss (Lin et al.; ICCV 2017) https://arxiv.org/abs/1708.02002, section 4.1
 Code:     none
 Equation: CE = -log softmax(z)_y ~ ln K of an untrained network, whatever the classes' shares p are;
           ~ -sum_k p_k ln p_k where the head's bias was set to ln p

@@ -1,6 +1,8 @@
 """NaN guard: stops before a loss that is no number ruins the weights, keeps the batch, and names the layer.
 
-Paper:    none. The notes' causes of Inf and NaN: values or initial weights too large, the rate too high, division by 0
+Paper:    none. The notes' causes of Inf and NaN: values or initial weights too large, the rate too high, division by
+          0; in fp16 also values beyond 65,504: Mixed Precision Training (Micikevicius et al.; ICLR 2018)
+          https://arxiv.org/abs/1710.03740
 Code:     torch.autograd.detect_anomaly names the operation of a NaN gradient, at several times the price of a step
 Equation: none
 Shapes:   none
