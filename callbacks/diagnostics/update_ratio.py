@@ -1,8 +1,8 @@
 """Update ratio: how far a step moves each weight, by how large the weight is.
 
 Paper:    none. The rule is of the course CS231n, https://cs231n.github.io/neural-networks-3/, "ratio of
-          weights:updates". On watching such numbers: Practical Recommendations for Gradient-Based Training of Deep Architectures (Bengio; 2012)
-          https://arxiv.org/abs/1206.5533
+          weights:updates". On watching such numbers: Practical Recommendations for Gradient-Based
+          Training of Deep Architectures (Bengio; 2012) https://arxiv.org/abs/1206.5533
 Code:     none
 Equation: r_i = ||w_i' - w_i||_2 / ||w_i||_2 of a parameter w_i before and w_i' after a step; about 1e-3
 Shapes:   one number a parameter of two and more dimensions: those that start at 0 have no ratio
