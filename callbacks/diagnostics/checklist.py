@@ -2,7 +2,8 @@
 
 Paper:    none. The list is of the notes (003, network check list); most of it also in Practical
           Recommendations for Gradient-Based Training of Deep Architectures (Bengio; 2012)
-          https://arxiv.org/abs/1206.5533 and A Recipe for Training Neural Networks (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/
+          https://arxiv.org/abs/1206.5533 and A Recipe for Training Neural Networks (Karpathy; 2019)
+          https://karpathy.github.io/2019/04/25/recipe/
 Code:     none
 Equation: those of InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard
 Shapes:   none

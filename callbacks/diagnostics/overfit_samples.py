@@ -1,8 +1,8 @@
 """Overfitting a few samples: a network that cannot learn eight images by heart will not learn eight thousand.
 
-Paper:    "controlled overfitting" in Practical Recommendations for Gradient-Based Training of Deep Architectures (Bengio;
-          2012) https://arxiv.org/abs/1206.5533; "overfit one batch" in A Recipe for Training Neural Networks (Karpathy; 2019)
-          https://karpathy.github.io/2019/04/25/recipe/; the first of the notes' checks
+Paper:    "controlled overfitting" in Practical Recommendations for Gradient-Based Training of Deep Architectures
+          (Bengio; 2012) https://arxiv.org/abs/1206.5533; "overfit one batch" in A Recipe for Training Neural Networks
+          (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/; the first of the notes' checks
 Code:     Lightning's `overfit_batches` trains the model itself on them; here a copy does, and the run goes on
 Equation: accuracy of the copy on `samples` images after `steps` steps of Adam on them; should be 1
 Shapes:   the first images of the first batch; mixed targets count as their largest class
