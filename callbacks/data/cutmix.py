@@ -45,8 +45,8 @@ def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tens
 class CutMix(Trick):
     """Mixes training batches, each with probability p. Validation and test batches are untouched. Any LightningModule.
 
-    Copy-paste (Ghiasi et al. 2021, https://arxiv.org/abs/2012.07177) is no trick of its own here: it pastes objects along
-    their masks, which a data set for classification does not have. With a box in the mask's place it is this one.
+    Copy-paste (Ghiasi et al. 2021, https://arxiv.org/abs/2012.07177) is no trick of its own here: it pastes objects
+    along their masks, which a data set for classification does not have. With a box instead of the mask it is this.
 
     Args:
         alpha: shape of the Beta distribution, > 0, or a `Schedule`. 1: the box's area is uniform.
