@@ -3,6 +3,7 @@
 from callbacks._trick import Trick, adds_to_loss
 
 PATCHES = "one needs every patch, the other takes some out"
+SIZE = "one needs images of one size, the other changes it"
 
 
 def refusal(first: type[Trick], second: type[Trick]) -> str | None:
@@ -13,6 +14,9 @@ def refusal(first: type[Trick], second: type[Trick]) -> str | None:
         return f"list it before {first.__name__}"
     if getattr(first, "doubles_batch", False) and second.__module__.startswith("callbacks.data."):
         return f"list {first.__name__} after {second.__name__}"
+    for resizing, labeling in ((first, second), (second, first)):
+        if resizing.resizes and labeling.needs_one_size:
+            return f"{labeling.__name__} needs images of one size, and {resizing.__name__} changes it"
     for dropping, labeling in ((first, second), (second, first)):
         if dropping.drops_patches and labeling.needs_patches:
             return f"{labeling.__name__} needs every patch, and {dropping.__name__} takes some out"
@@ -27,7 +31,9 @@ def limits(trick: type[Trick], others: list[type[Trick]]) -> dict[str, list[str]
         if other is trick or not (after or before):
             continue
         if after and before:
-            why = f"not both {trick.claims}" if trick.claims and trick.claims == other.claims else PATCHES
+            sizes = (trick.resizes, trick.needs_one_size) == (other.needs_one_size, other.resizes) != (False, False)
+            why = SIZE if sizes else PATCHES
+            why = f"not both {trick.claims}" if trick.claims and trick.claims == other.claims else why
         else:
             why = "must stand after" if after else "must stand before"
         found.setdefault(why, []).append(other.__name__)

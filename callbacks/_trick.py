@@ -22,6 +22,7 @@ class Trick(L.Callback):
         claims: what only one trick of a run can do, as a verb: "set the learning rate". See `refuse_second`.
         replaces_loss: puts another loss in the place of the cross-entropy. See `needs_nothing_added`.
         drops_patches, needs_patches: takes patches out of a transformer; needs all of them. See `needs_every_patch`.
+        resizes, needs_one_size: changes the size of images; counts on one. See `needs_images_of_one_size`.
         looks_only: changes nothing, so that its place among the others is free.
 
     `callbacks._pairs` reads from these which tricks go together.
@@ -31,6 +32,8 @@ class Trick(L.Callback):
     replaces_loss: bool = False
     drops_patches: bool = False
     needs_patches: bool = False
+    resizes: bool = False
+    needs_one_size: bool = False
     looks_only: bool = False
 
     def __repr__(self) -> str:
@@ -103,6 +106,14 @@ def needs_every_patch(trick: L.Callback, callbacks: Iterable[L.Callback]) -> Non
     if dropping:
         name = type(trick).__name__
         raise ValueError(f"{name} needs every patch, and {dropping[0]} takes some out: take one of the two out")
+
+
+def needs_images_of_one_size(trick: L.Callback, callbacks: Iterable[L.Callback]) -> None:
+    """For a trick that counts on the network's own image size: refuses those that change it."""
+    resizing = [type(c).__name__ for c in callbacks if getattr(c, "resizes", False)]
+    if resizing:
+        name = type(trick).__name__
+        raise ValueError(f"{name} needs images of one size, and {resizing[0]} changes it: take one of the two out")
 
 
 def refuse_second(trick: Trick, callbacks: Iterable[L.Callback]) -> None:

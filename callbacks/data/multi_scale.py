@@ -35,6 +35,8 @@ class MultiScale(Trick):
         ValueError: for an argument out of its range.
     """
 
+    resizes = True
+
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
         needs_range(self, "the lower scale", scale[0], 0, scale[1], open_low=True)
         needs_range(self, "every", every, 1, float("inf"))

@@ -34,6 +34,8 @@ class ProgressiveResizing(Trick):
         ValueError: for an argument out of its range.
     """
 
+    resizes = True
+
     def __init__(self, scale: Rate = GROWING, multiple: int = 4):
         for value in rate_values(scale):
             needs_range(self, "scale", value, 0, 1, open_low=True)

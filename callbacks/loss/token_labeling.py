@@ -26,7 +26,15 @@ from torchvision.ops import roi_align
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_every_patch, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks._trick import (
+    Trick,
+    needs_every_patch,
+    needs_images_of_one_size,
+    needs_nothing_added,
+    needs_on_loss,
+    needs_range,
+    refuse_second,
+)
 from callbacks.distillation._teacher import Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
@@ -155,6 +163,7 @@ class TokenLabeling(Trick):
     claims = "replace the cross-entropy"
     replaces_loss = True
     needs_patches = True
+    needs_one_size = True
 
     def __init__(
         self,
@@ -182,6 +191,7 @@ class TokenLabeling(Trick):
             )
         refuse_second(self, trainer.callbacks)
         needs_every_patch(self, trainer.callbacks)
+        needs_images_of_one_size(self, trainer.callbacks)
         needs_nothing_added(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
