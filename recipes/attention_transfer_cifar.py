@@ -33,11 +33,10 @@ import lightning as L
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
-from datamodules import CIFAR10, ImageFolder
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 
-TRAINING_IMAGES = 50_000
 COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
 Method = Literal["student", "KD", "AT", "AT+KD", "teacher"]
@@ -93,11 +92,7 @@ def recipe(
         teacher = trained_teacher(pair, **same)
     on = tricks(method, teacher)
     L.seed_everything(seed, workers=True, verbose=False)
-    options = {"batch_size": 128, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        data = CIFAR10(root, **options)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+    data = cifar10(root, folder, batch_size=128, val_split=TRAINING_IMAGES - images)
     published = PAPER.get(method, "") if pair == get_args(Pair)[0] else ""
     return Recipe(
         name="attention_transfer_cifar",
@@ -112,7 +107,7 @@ def recipe(
             "published": published,
             "images": images,
             "epochs": epochs,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
             "precision": precision,
         },
     )

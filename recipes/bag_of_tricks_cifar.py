@@ -28,13 +28,12 @@ from pathlib import Path
 
 import lightning as L
 
-from datamodules import CIFAR10, ImageFolder
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 from recipes.digits_ladder import RUNGS, Rung, tricks
 from zoo import ResNet
 
-TRAINING_IMAGES = 50_000
 TEACHER_SEED = 1000
 PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
 
@@ -69,11 +68,7 @@ def recipe(
     """
     on = tricks(rung, lambda: teacher(images, epochs, root, folder), warmup_epochs=max(1, epochs // 20), T=20)
     L.seed_everything(seed, workers=True, verbose=False)
-    options = {"batch_size": 128, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        data = CIFAR10(root, **options)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+    data = cifar10(root, folder, batch_size=128, val_split=TRAINING_IMAGES - images)
     return Recipe(
         name="bag_of_tricks_cifar",
         model=ResNet(depth, num_classes=10, image_size=32, lr=0.1, weight_decay=1e-4),
@@ -86,7 +81,7 @@ def recipe(
             "published": PAPER.get(rung, ""),
             "images": images,
             "epochs": epochs,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
         },
     )
 

@@ -51,12 +51,11 @@ import torch
 
 import zoo
 from callbacks import CosineDecay, NoBiasDecay
-from datamodules import CIFAR10, ImageFolder
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 from zoo._complexity import total_macs
 
-TRAINING_IMAGES = 50_000
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
 # From the cheapest to the dearest, in multiply-adds of one image of 32 pixels.
 VARIANTS = {
@@ -109,11 +108,7 @@ def recipe(
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    same = {"batch_size": 64, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        data = CIFAR10(root, **same)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
     training = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05}
     return Recipe(
         name="cifar10_families",
@@ -127,7 +122,7 @@ def recipe(
             "variant": VARIANTS[family],
             "images": images,
             "epochs": epochs,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
         },
     )
 

@@ -31,8 +31,8 @@ from pathlib import Path
 import lightning as L
 
 from callbacks import StepDecay
-from datamodules import CIFAR10, ImageFolder
 from recipes._base import Recipe
+from recipes._cifar import cifar10, images_named
 from zoo import ResNet
 
 ITERATIONS = 64_000
@@ -60,11 +60,7 @@ def recipe(
     if not 0 < budget <= 1:
         raise ValueError(f"budget is a share of the published run, in (0, 1], got {budget}")
     L.seed_everything(seed, workers=True, verbose=False)
-    same = {"batch_size": 128, "val_split": 0}
-    if folder is None:
-        data = CIFAR10(root, **same)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data = cifar10(root, folder, batch_size=128, val_split=0)
     return Recipe(
         name="cifar10_resnet20",
         model=ResNet("20", num_classes=10, image_size=32, optimizer="momentum", lr=0.1, weight_decay=1e-4),
@@ -78,7 +74,7 @@ def recipe(
         seed=seed,
         arguments={
             "budget": budget,
-            "images": "CIFAR-10" if folder is None else folder.name,
+            "images": images_named(folder),
             "precision": precision,
         },
     )

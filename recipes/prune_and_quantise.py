@@ -30,12 +30,13 @@ from torch import Tensor, nn
 
 import zoo
 from callbacks import CosineDecay, NoBiasDecay, Slimming
-from datamodules import CIFAR10, ImageData, ImageFolder
+from datamodules import ImageData
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 from zoo._complexity import total_macs
 
-SIDE, BATCH, TRAINING_IMAGES = 32, 128, 50_000
+SIDE, BATCH = 32, 128
 CALIBRATION = 512  # images
 LR = 0.1
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
@@ -93,7 +94,7 @@ def recipe(
             "share": share,
             "by": by,
             "checkpoint": checkpoint is not None,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
             "precision": precision,
         },
     )
@@ -109,10 +110,7 @@ def prune(model: zoo.ResNet, share: float, by: str) -> zoo.Classifier:
 @cache
 def read(images: int, root: Path, folder: Path | None) -> ImageData:
     """The data, once a process for all steps."""
-    same = {"batch_size": BATCH, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        return CIFAR10(root, **same)
-    return ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    return cifar10(root, folder, batch_size=BATCH, val_split=TRAINING_IMAGES - images)
 
 
 @cache

@@ -22,11 +22,9 @@ from pathlib import Path
 import lightning as L
 
 from callbacks import CosineDecay, SnapshotEnsemble
-from datamodules import CIFAR10, ImageFolder
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 from zoo import ResNet
-
-TRAINING_IMAGES = 50_000
 
 
 def recipe(
@@ -50,11 +48,7 @@ def recipe(
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    same = {"batch_size": 64, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        data = CIFAR10(root, **same)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
     return Recipe(
         name="snapshot_ensemble_cifar",
         model=ResNet("20", num_classes=10, image_size=32, optimizer="sgd", lr=0.2, weight_decay=1e-4),
@@ -66,7 +60,7 @@ def recipe(
             "cycles": cycles,
             "images": images,
             "epochs": epochs,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
             "precision": precision,
         },
     )

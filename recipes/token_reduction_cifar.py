@@ -41,9 +41,10 @@ from callbacks import (
     TokenDistillation,
     TokenRatio,
 )
-from datamodules import CIFAR10, ImageData, ImageFolder
+from datamodules import ImageData
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import cifar10, images_named
 from zoo._complexity import stage_costs, total_macs
 from zoo.patch_slimming import within
 
@@ -134,7 +135,7 @@ def recipe(
             "epochs": epochs,
             "tuning": tuning,
             "fraction": fraction,
-            "images": "CIFAR-10" if folder is None else folder.name,
+            "images": images_named(folder),
             "precision": precision,
         },
     )
@@ -143,11 +144,7 @@ def recipe(
 @cache
 def images(fraction: float, root: Path, folder: Path | None) -> ImageData:
     """Read once a process, for all versions."""
-    same = {"batch_size": BATCH, "val_split": 0.1, "fraction": fraction}
-    if folder is None:
-        data = CIFAR10(root, **same)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data = cifar10(root, folder, batch_size=BATCH, val_split=0.1, fraction=fraction)
     data.prepare_data()
     data.setup("fit")
     return data

@@ -28,12 +28,11 @@ import lightning as L
 import callbacks as c
 from callbacks._pairs import refusal
 from callbacks._trick import Trick
-from datamodules import CIFAR10, ImageFolder
 from recipes import _results
 from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
 from zoo import ResNet
 
-TRAINING_IMAGES = 50_000
 TEACHER_EPOCHS = 3  # times as many as a student's
 NONE = "none"  # the network without a trick: what the others are compared with
 # How a trick stands on its card. Those for transformers have a recipe of their own: token_reduction_cifar.
@@ -133,11 +132,7 @@ def recipe(
         _budget.update(images=images, epochs=epochs, root=root, folder=folder)
     on = [] if trick == NONE else [TRICKS[trick]()]  # a teacher trains here, before the seed is set
     L.seed_everything(seed, workers=True, verbose=False)
-    same = {"batch_size": 64, "val_split": TRAINING_IMAGES - images}
-    if folder is None:
-        data = CIFAR10(root, **same)
-    else:
-        data = ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **same)
+    data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
     base = [b for b in [c.CosineDecay(warmup_epochs=1)] if not any(refusal(type(b), type(t)) for t in on)]
     return Recipe(
         name="trick_cards",
@@ -151,7 +146,7 @@ def recipe(
             "as": repr(on[0]) if on else "",
             "images": images,
             "epochs": epochs,
-            "data": "CIFAR-10" if folder is None else folder.name,
+            "data": images_named(folder),
         },
     )
 
