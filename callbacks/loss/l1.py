@@ -10,13 +10,10 @@ Differs:  the lasso is of linear regression. Biases, norms and scales are left o
           weights near zero and not onto it: prune what is left.
 """
 
-import lightning as L
 from torch import Tensor
 
 from callbacks._schedule import Rate
-from callbacks.loss._kinds import Adding
-from callbacks.loss._weights import norms, weights_of
-from zoo import Step
+from callbacks.loss._weights import Penalty, norms
 
 
 def l1(weights: list[Tensor]) -> Tensor:
@@ -24,7 +21,7 @@ def l1(weights: list[Tensor]) -> Tensor:
     return norms(weights, 1).sum()
 
 
-class L1(Adding):
+class L1(Penalty):
     """Adds the sum of the weights' sizes to the loss. Like every penalty it counts in `train/loss`.
 
     Args:
@@ -39,11 +36,5 @@ class L1(Adding):
         self.weight = weight
         self.check_weight()
 
-    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._weights = weights_of(model)
-
-    def term(self, model: L.LightningModule, step: Step) -> Tensor:
-        return l1(self._weights)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._weights = []
+    def penalty(self, weights: list[Tensor]) -> Tensor:
+        return l1(weights)

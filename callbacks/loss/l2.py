@@ -13,13 +13,10 @@ Differs:  nothing. With SGD it is the optimizer's `weight_decay` on all but bias
           gradients decay less; AdamW's decay is outside of that, and another thing. And here it counts in `train/loss`.
 """
 
-import lightning as L
 from torch import Tensor
 
 from callbacks._schedule import Rate
-from callbacks.loss._kinds import Adding
-from callbacks.loss._weights import norms, weights_of
-from zoo import Step
+from callbacks.loss._weights import Penalty, norms
 
 
 def l2(weights: list[Tensor]) -> Tensor:
@@ -27,7 +24,7 @@ def l2(weights: list[Tensor]) -> Tensor:
     return norms(weights, 2).square().sum() / 2
 
 
-class L2(Adding):
+class L2(Penalty):
     """Adds half the weights' squares to the loss. For the same without a term in the loss: `weight_decay`.
 
     Args:
@@ -42,11 +39,5 @@ class L2(Adding):
         self.weight = weight
         self.check_weight()
 
-    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._weights = weights_of(model)
-
-    def term(self, model: L.LightningModule, step: Step) -> Tensor:
-        return l2(self._weights)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._weights = []
+    def penalty(self, weights: list[Tensor]) -> Tensor:
+        return l2(weights)

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from PIL import Image
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
 from recipes import _results, attention_transfer_cifar
 from recipes.attention_transfer_cifar import main, recipe, trained_teacher
+from tests.recipes.conftest import write_shades
 from zoo import ResNet, WideResNet
 
 
@@ -17,12 +17,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(attention_transfer_cifar, "TRAINING_IMAGES", 130)
-    for part, count in (("train", 13), ("test", 1)):
-        for shade in range(10):
-            (tmp_path / "tiny" / part / str(shade)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (20 * shade, i, i)).save(tmp_path / "tiny" / part / str(shade) / f"{i}.png")
-    return tmp_path / "tiny"
+    return write_shades(tmp_path / "tiny", train=13, test=1)
 
 
 @pytest.fixture

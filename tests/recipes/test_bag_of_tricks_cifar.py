@@ -1,11 +1,11 @@
 """The ladder on CIFAR-10: what stands on each rung, and one teacher for all seeds."""
 
 import pytest
-from PIL import Image
 
 from callbacks import CosineDecay, KnowledgeDistillation, LinearScaling, MixUp, StepDecay
 from recipes import _results, bag_of_tricks_cifar
 from recipes.digits_ladder import RUNGS
+from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
 
@@ -15,12 +15,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(bag_of_tricks_cifar, "TRAINING_IMAGES", 130)
     bag_of_tricks_cifar.teacher.cache_clear()
-    for part, count in (("train", 13), ("test", 1)):
-        for shade in range(10):
-            (tmp_path / "tiny" / part / str(shade)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (20 * shade, i, i)).save(tmp_path / "tiny" / part / str(shade) / f"{i}.png")
-    return tmp_path / "tiny"
+    return write_shades(tmp_path / "tiny", train=13, test=1)
 
 
 def test_the_rungs(monkeypatch):

@@ -2,24 +2,18 @@
 
 import pytest
 import torch
-from PIL import Image
 
 import zoo
 from recipes import _results
 from recipes import prune_and_quantise as module
+from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Ten classes of 32 x 32 images: 130 to train, 20 to test."""
-    root = tmp_path_factory.mktemp("shades")
-    for part, count in (("train", 13), ("test", 2)):
-        for shade in range(10):
-            (root / part / str(shade)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (25 * shade, 2 * i, 2 * i)).save(root / part / str(shade) / f"{i}.png")
-    return root
+    return write_shades(tmp_path_factory.mktemp("shades"), train=13, test=2)
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,11 @@
 """The recipe on a few images of ten shades: the authors' settings, both runs, and what they are compared by."""
 
 import pytest
-from PIL import Image
 
 from callbacks import CosineDecay, SnapshotEnsemble
 from recipes import _results
 from recipes import snapshot_ensemble_cifar as module
+from tests.recipes.conftest import write_shades
 
 
 @pytest.fixture
@@ -13,13 +13,7 @@ def folder(tmp_path, monkeypatch):
     """Ten classes of 32 x 32 images: 130 to train, 10 to test."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(module, "TRAINING_IMAGES", 130)
-    for part, count in (("train", 13), ("test", 1)):
-        for shade in range(10):
-            (tmp_path / "tiny" / part / str(shade)).mkdir(parents=True)
-            for i in range(count):
-                image = Image.new("RGB", (32, 32), (20 * shade, i, i))
-                image.save(tmp_path / "tiny" / part / str(shade) / f"{i}.png")
-    return tmp_path / "tiny"
+    return write_shades(tmp_path / "tiny", train=13, test=1)
 
 
 def test_settings_are_the_authors():

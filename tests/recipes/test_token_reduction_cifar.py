@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from PIL import Image
 
 import zoo
 from callbacks import TokenDistillation
 from recipes import _catalogue, _results
 from recipes import token_reduction_cifar as module
+from tests.recipes.conftest import write_shades
 from zoo._complexity import total_macs
 
 NARROW = (24, 12, 3, 16)
@@ -20,13 +20,7 @@ TABLES = ((zoo.vit, "Ti/16"), (zoo.dynamic_vit, "Ti"), (zoo.evit, "Ti"), (zoo.pa
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Ten classes of 32 x 32 images: 160 to train, of which 10 % validate, and 20 to test."""
-    root = tmp_path_factory.mktemp("shades")
-    for part, count in (("train", 16), ("test", 2)):
-        for shade in range(10):
-            (root / part / str(shade)).mkdir(parents=True)
-            for i in range(count):
-                Image.new("RGB", (32, 32), (25 * shade, 2 * i, 2 * i)).save(root / part / str(shade) / f"{i}.png")
-    return root
+    return write_shades(tmp_path_factory.mktemp("shades"), train=16, test=2)
 
 
 @pytest.fixture(autouse=True)
