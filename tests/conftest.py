@@ -1,6 +1,7 @@
 """A network, data and a trainer small enough for a test; the tricks, ready to build."""
 
 import functools
+import os
 import signal
 import tempfile
 
@@ -170,9 +171,13 @@ def collate(items):
 
 
 @pytest.fixture(autouse=True)
-def _no_seed_of_another_test(monkeypatch):
-    """`seed_everything` leaves its seed in the environment, where tricks and data modules look for it."""
-    monkeypatch.delenv("PL_GLOBAL_SEED", raising=False)
+def _no_seed_of_another_test():
+    """`seed_everything` leaves its seed in the environment, where tricks and data modules look for it.
+
+    Taken out after each test, not before the next: fixtures of a whole session run before this one.
+    """
+    yield
+    os.environ.pop("PL_GLOBAL_SEED", None)
 
 
 @pytest.fixture
