@@ -37,11 +37,16 @@ from callbacks.distillation.specialist import Specialist
 from callbacks.distillation.symmetry import SymmetryAttention
 from callbacks.distillation.token import TokenDistillation
 from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout
+from callbacks.dropout.drop_block import DropBlock
 from callbacks.dropout.drop_head import DropHead
+from callbacks.dropout.dropout import Dropout
 from callbacks.dropout.gating_dropout import GatingDropout
+from callbacks.dropout.gaussian_dropout import GaussianDropout
 from callbacks.dropout.keep_rate import KeepRate
 from callbacks.dropout.patch_dropout import PatchDropout
+from callbacks.dropout.spatial_dropout import SpatialDropout
 from callbacks.dropout.subtree_dropout import SubtreeDropout
+from callbacks.dropout.uniform_dropout import UniformDropout
 from callbacks.loss.auxiliary_heads import AuxiliaryHeads
 from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy
 from callbacks.loss.circle import CircleLoss
@@ -191,4 +196,9 @@ __all__ = [
     "Xavier",
     "ZeroGamma",
     "ZeroLastConv",
+    "Dropout",
+    "GaussianDropout",
+    "UniformDropout",
+    "SpatialDropout",
+    "DropBlock",
 ]

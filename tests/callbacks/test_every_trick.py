@@ -103,6 +103,11 @@ OTHERS = {
     "StepwiseCosine": {"every": "1st", "warmup_epochs": 0.5, "warmup_kind": "constant"},
     "WarmUp": {"epochs": 0.5, "kind": "constant"},
     "WarmRestarts": {"first": "2st", "multiply": 1, "warmup_epochs": 0.5},
+    "Dropout": {"p": callbacks.Linear(0, 0.5), "where": ("network.block1", "stage2"), "form": "2014"},
+    "GaussianDropout": {"p": 0.2, "where": "input", "share": callbacks.Linear(0, 1)},
+    "UniformDropout": {"p": 0.1, "where": "input", "share": 0.5},
+    "SpatialDropout": {"p": callbacks.Linear(0, 0.2), "where": ("stage1",), "share": 0.5},
+    "DropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "share": 0.5},
 }
 # Those that change the network for good: `tests/callbacks/test_surgery.py` has what they owe.
 SURGERY = ("Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling")
@@ -360,6 +365,10 @@ def test_foreign_module_works_or_is_told_what_to_add(name, tiny_data, trainer):
         with pytest.raises(TypeError, match="calls_on_loss = True on the class"):
             run.fit(model, tiny_data, tiny_data)
     else:
+        if getattr(trick, "where", "") is None:  # no stages there: the modules must be named
+            with pytest.raises(TypeError, match="where="):
+                run.fit(model, tiny_data, tiny_data)
+            run = trainer(callbacks=[type(trick)(where=("network.block1", "network.block2"))])
         before = weights(model)
         run.fit(model, tiny_data, tiny_data)
         assert run.global_step == 6

@@ -1,0 +1,70 @@
+"""DropBlock: squares of a map are zero, since single pixels are told by their neighbours.
+
+Paper:    DropBlock: A regularization method for convolutional networks (Ghiasi, Lin, Le; NeurIPS 2018)
+          https://arxiv.org/abs/1810.12890, algorithm 1
+Code:     torchvision `ops.DropBlock2d` does the same; timm 1.0 draws blocks over the whole map with the rate that is
+          right for those that fit, and keeps .07 of a 7 x 7 map at p = .1 with blocks of 7, where .9 are meant
+Equation: y = x M numel(M) / sum(M),  M zero in every b x b square whose corner is drawn, of those that fit, with
+          probability gamma = p / b^2  H W / ((H - b + 1) (W - b + 1))
+Shapes:   maps (N, C, H, W) -> same
+Defaults: blocks of 7, p from 0 to .1 in a straight line over the run, in the last two stages, a quarter of p in the
+          first of them; masks of their own for each channel (all the paper's, the stages and the quarter from memory)
+Differs:  blocks overlap, so that a little less than p is dropped, as in the paper. On a map smaller than the block,
+          the block is the map. The paper drops after each convolution and shortcut, this after each stage.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from callbacks._schedule import Linear, Rate
+from callbacks.dropout._feature import FeatureDropout, Where, by_count, draws
+
+DEFAULT = Linear(0, 0.1)
+
+
+def gamma(p: float, size: tuple[int, int], block: tuple[int, int]) -> float:
+    """Probability that a corner is drawn, on maps of H x W."""
+    (h, w), (bh, bw) = size, block
+    return min(1.0, p / (bh * bw) * h * w / ((h - bh + 1) * (w - bw + 1)))
+
+
+def block_mask(corners: Tensor, block: tuple[int, int]) -> Tensor:
+    """Top left corners (N, C, H - b + 1, W - b + 1), 1 or 0 -> (N, C, H, W), 0 in the blocks and 1 elsewhere."""
+    bh, bw = block
+    holes = F.pad(corners, (bw - 1, bw - 1, bh - 1, bh - 1))
+    holes = F.max_pool2d(F.max_pool2d(holes, (bh, 1), 1), (1, bw), 1)  # rows, then columns: 2 b comparisons, not b^2
+    return 1 - holes
+
+
+class DropBlock(FeatureDropout):
+    """Drops squares in the last two stages, or where you say.
+
+    Args:
+        p: share of a map to be dropped, in (0, 1), or a `Schedule`.
+        block_size: side of the squares, in cells of the map.
+        shared: one mask for all channels of an example: faster, and a little weaker in the paper.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
+    """
+
+    usual = slice(-2, None)
+
+    def __init__(
+        self, p: Rate = DEFAULT, block_size: int = 7, shared: bool = False, where: Where = None, share: Rate = 1.0
+    ):
+        super().__init__(p, where, share)
+        if block_size < 1:
+            raise ValueError(f"DropBlock: block_size must be at least 1, got {block_size}")
+        self.block_size, self.shared = block_size, shared
+
+    def factors(self, count: int) -> list[float]:
+        return [0.25] * (count - 1) + [1.0] if self.where is None else super().factors(count)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        n, c, h, w = x.shape
+        bh, bw = block = min(self.block_size, h), min(self.block_size, w)
+        u = draws(x, n, 1 if self.shared else c, h - bh + 1, w - bw + 1)
+        return by_count(block_mask((u < gamma(p, (h, w), block)).float(), block))

@@ -1,0 +1,78 @@
+"""Dropout: each feature is zero with probability p.
+
+Paper:    Improving neural networks by preventing co-adaptation of feature detectors (Hinton, Srivastava, Krizhevsky,
+          Sutskever, Salakhutdinov; 2012) https://arxiv.org/abs/1207.0580; the 2014 form is section 4 of Dropout: A
+          Simple Way to Prevent Neural Networks from Overfitting (JMLR 15),
+          https://jmlr.org/papers/v15/srivastava14a.html
+Code:     torch `nn.Dropout` is the inverted form
+Equation: inverted: y = m x / (1 - p),  evaluation y = x;  2014: y = m x,  evaluation y = (1 - p) x;
+          m ~ Bernoulli(1 - p)
+Shapes:   any -> same
+Defaults: p = .5 before the classifier (the papers' rate of hidden units); theirs for inputs is .2
+Differs:  The 2014 papers scale the weights that read y, this scales y, for as long as the trick is there: the network
+          after the fit is the plain one. A model's own `nn.Dropout` layers stay.
+"""
+
+from typing import Literal, get_args
+
+import lightning as L
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate, rate_values
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws
+from zoo._checks import known
+
+Form = Literal["inverted", "2014"]
+
+
+def mask(u: Tensor, p: float, form: Form = "inverted") -> Tensor:
+    """Zero where u < p, elsewhere 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
+    return by_rate(u >= p, p) if form == "inverted" else (u >= p).float()
+
+
+class Dropout(FeatureDropout):
+    """Drops single features, before the classifier or where you say.
+
+    Args:
+        p: probability to be dropped, in (0, 1), or a `Schedule`.
+        where: see `FeatureDropout`.
+        form: "inverted", or "2014", which scales in evaluation instead: for study, see Differs.
+        share: of the steps at which it acts, see `FeatureDropout`; 1 in the form of 2014.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    acts_on = ANY
+
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", share: Rate = 1.0):
+        super().__init__(p, where, share)
+        self.form = known(form, get_args(Form), "Dropout")
+        if form == "2014" and share != 1:
+            raise ValueError("Dropout: the form of 2014 scales evaluation for a mask at every step: leave share=1")
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        return mask(draws(x, *x.shape), p, self.form)
+
+    # ---- the form of 2014 in evaluation
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if self.form == "2014":
+            self._now = rate_values(self.p)[0 if stage == "fit" else -1]  # evaluated before training, or after it
+            if stage != "fit":
+                self.on_fit_start(trainer, model)
+
+    def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
+        return self._rest(x) if self._rests(module) else super()._after(name, factor, module, inputs, x)
+
+    def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
+        if self._rests(module):
+            return (self._rest(inputs[0]), *inputs[1:])
+        return super()._before(name, factor, module, inputs)
+
+    def _rests(self, module: nn.Module) -> bool:
+        return self.form == "2014" and not module.training
+
+    def _rest(self, x: Tensor) -> Tensor:
+        return x * (1 - self._now)

@@ -1,0 +1,45 @@
+"""Gaussian dropout: each feature is multiplied by normal noise of mean 1.
+
+Paper:    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava, Hinton, Krizhevsky, Sutskever,
+          Salakhutdinov; JMLR 15, 2014), section 10, https://jmlr.org/papers/v15/srivastava14a.html, and
+          https://arxiv.org/abs/1207.0580
+Code:     Keras `GaussianDropout` has the same variance
+Equation: y = x (1 + sigma n),  n ~ N(0, 1),  sigma^2 = p / (1 - p): the variance of inverted dropout at p
+Shapes:   any -> same
+Defaults: p = .5, sigma = 1, before the classifier
+Differs:  nothing known
+"""
+
+from math import sqrt
+
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import ANY, FeatureDropout, Where
+
+
+def noise(normal: Tensor, p: float) -> Tensor:
+    """1 + sigma n of standard normal draws n."""
+    return 1 + sqrt(p / (1 - p)) * normal
+
+
+class GaussianDropout(FeatureDropout):
+    """Multiplies single features by noise, before the classifier or where you say.
+
+    Args:
+        p: of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    acts_on = ANY
+
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", share: Rate = 1.0):
+        super().__init__(p, where, share)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        return noise(torch.randn(x.shape, device=x.device), p)

@@ -1,0 +1,37 @@
+"""Spatial dropout: whole channels are zero, since a pixel's neighbours would tell what it was.
+
+Paper:    Efficient Object Localization Using Convolutional Networks (Tompson, Goroshin, Jain, LeCun, Bregler; CVPR
+          2015) https://arxiv.org/abs/1411.4280, section 3.2
+Code:     torch `nn.Dropout2d`
+Equation: y_c = m_c x_c / (1 - p),  m_c ~ Bernoulli(1 - p), for each example and channel
+Shapes:   maps (N, C, H, W), tokens (N, L, D): a channel of all tokens, or vectors -> same
+Defaults: p = .1 at every stage: the rate at which DropBlock's authors compare it, from memory; the paper drops before
+          1x1 convolutions of a pose network
+Differs:  the places; p not checked against the paper
+"""
+
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+
+
+class SpatialDropout(FeatureDropout):
+    """Drops channels at every stage, or where you say.
+
+    Args:
+        p: probability to be dropped, in (0, 1), or a `Schedule`.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    acts_on = ANY
+
+    def __init__(self, p: Rate = 0.1, where: Where = None, share: Rate = 1.0):
+        super().__init__(p, where, share)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        return by_rate(draws(x, *per_channel(x)) >= p, p)
