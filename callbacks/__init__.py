@@ -36,17 +36,28 @@ from callbacks.distillation.self_distillation import SelfDistillation
 from callbacks.distillation.specialist import Specialist
 from callbacks.distillation.symmetry import SymmetryAttention
 from callbacks.distillation.token import TokenDistillation
+from callbacks.dropout.adl import ADL
 from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout
+from callbacks.dropout.biased_dropout import BiasedDropout
+from callbacks.dropout.channel_drop_block import ChannelDropBlock
+from callbacks.dropout.corr_drop import CorrDrop
+from callbacks.dropout.crossmap_dropout import CrossmapDropout
 from callbacks.dropout.drop_block import DropBlock
 from callbacks.dropout.drop_head import DropHead
 from callbacks.dropout.dropout import Dropout
+from callbacks.dropout.focused_dropout import FocusedDropout
 from callbacks.dropout.gating_dropout import GatingDropout
 from callbacks.dropout.gaussian_dropout import GaussianDropout
+from callbacks.dropout.heuristic_dropout import HeuristicDropout
 from callbacks.dropout.keep_rate import KeepRate
 from callbacks.dropout.patch_dropout import PatchDropout
 from callbacks.dropout.spatial_dropout import SpatialDropout
+from callbacks.dropout.spectral_dropout import SpectralDropout
+from callbacks.dropout.stochastic_depth import StochasticDepth
+from callbacks.dropout.structural_dropout import StructuralDropout
 from callbacks.dropout.subtree_dropout import SubtreeDropout
 from callbacks.dropout.uniform_dropout import UniformDropout
+from callbacks.dropout.weighted_channel_dropout import WeightedChannelDropout
 from callbacks.loss.auxiliary_heads import AuxiliaryHeads
 from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy
 from callbacks.loss.circle import CircleLoss
@@ -201,4 +212,15 @@ __all__ = [
     "UniformDropout",
     "SpatialDropout",
     "DropBlock",
+    "WeightedChannelDropout",
+    "ChannelDropBlock",
+    "FocusedDropout",
+    "CorrDrop",
+    "ADL",
+    "BiasedDropout",
+    "CrossmapDropout",
+    "HeuristicDropout",
+    "SpectralDropout",
+    "StructuralDropout",
+    "StochasticDepth",
 ]

@@ -108,6 +108,17 @@ OTHERS = {
     "UniformDropout": {"p": 0.1, "where": "input", "share": 0.5},
     "SpatialDropout": {"p": callbacks.Linear(0, 0.2), "where": ("stage1",), "share": 0.5},
     "DropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "share": 0.5},
+    "WeightedChannelDropout": {"p": 0.5, "q": 1.0, "rescale": "inverse", "where": ("stage1",), "share": 0.5},
+    "ChannelDropBlock": {"p": callbacks.Linear(0, 0.3), "metric": "cosine", "where": ("stage1",), "share": 0.5},
+    "FocusedDropout": {"low": 0.2, "high": 0.9, "where": ("stage2",), "share": 1.0},
+    "CorrDrop": {"p": 0.3, "kind": "channel", "block_size": 2, "temperature": 0.1, "where": ("stage2",), "share": 0.5},
+    "ADL": {"p": 0.5, "theta": 0.9, "where": ("stage2",), "share": 0.5},
+    "BiasedDropout": {"p": 0.4, "d": 0.1, "where": ("stage1",), "share": 0.5},
+    "CrossmapDropout": {"p": 0.2, "where": ("stage2",), "share": 0.5},
+    "HeuristicDropout": {"p": 0.3, "k": 1.0, "laplace": False, "where": ("stage2",), "share": 0.5},
+    "SpectralDropout": {"p": 0.3, "tau": 1.0, "dims": "all", "where": ("stage2",), "share": 0.5},
+    "StructuralDropout": {"p": 0.9, "low": 2, "step": 2, "where": ("stage2",), "share": 0.5},
+    "StochasticDepth": {"p": callbacks.Linear(0, 0.5), "rule": "constant", "per": "batch", "share": 0.5},
 }
 # Those that change the network for good: `tests/callbacks/test_surgery.py` has what they owe.
 SURGERY = ("Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling")

@@ -7,7 +7,6 @@ import torch
 
 import callbacks
 from callbacks.dropout import dropout, gaussian_dropout, uniform_dropout
-from tests.callbacks.conftest import At
 from tests.conftest import tiny_classifier
 
 

@@ -1,0 +1,50 @@
+"""ADL: now the part of the map that answers most is hidden, now it is stressed.
+
+Paper:    Attention-based Dropout Layer for Weakly Supervised Object Localization (Choe, Shim; CVPR 2019)
+          https://arxiv.org/abs/1908.10028, section 3
+Code:     https://github.com/junsukchoe/ADL at dab2e78 (the authors')
+Equation: a = mean of x over channels;  with probability p, one draw for a batch, y = x [a < theta max a],
+          else y = x sigmoid(a)
+Shapes:   maps (N, C, H, W) -> same
+Defaults: p = .75, theta = .8 (the authors' later code; their first scripts have .9); in the last two stages
+Differs:  the places, which are three layers of each of the paper's networks. Where no mean is above 0, nothing is
+          hidden. No scale, as in the paper.
+"""
+
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range
+from callbacks.dropout._feature import FeatureDropout, Where, draws
+
+
+def hidden(a: Tensor, theta: float) -> Tensor:
+    """0 where the means over channels (N, 1, H, W) are at least theta of their peak, else 1."""
+    peak = a.amax((2, 3), keepdim=True)
+    return ((a < theta * peak) | (peak <= 0)).float()
+
+
+class ADL(FeatureDropout):
+    """Hides or stresses the strongest part, in the last two stages or where you say.
+
+    Args:
+        p: probability that it is hidden, in (0, 1), or a `Schedule`.
+        theta: share of the peak from which on a pixel is hidden, in (0, 1].
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    usual = slice(-2, None)
+
+    def __init__(self, p: Rate = 0.75, theta: float = 0.8, where: Where = None, share: Rate = 1.0):
+        super().__init__(p, where, share)
+        needs_range(self, "theta", theta, 0, 1, open_low=True)
+        self.theta = theta
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        a = x.float().mean(1, keepdim=True)
+        return torch.where(draws(x) < p, hidden(a, self.theta), a.sigmoid())

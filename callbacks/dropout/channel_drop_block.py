@@ -1,0 +1,67 @@
+"""Channel DropBlock: a channel and those most like it are zero together.
+
+Paper:    Channel DropBlock: An Improved Regularization Method for Fine-Grained Visual Classification (Ding, Dong, Tong,
+          Ma, Xiao, Wang; BMVC 2021) https://arxiv.org/abs/2106.03432, algorithm 1, equations 1 to 3
+Code:     https://github.com/PRIS-CV/DropChannelBlock_Pytorch_master at 2ffe7ff (the authors')
+Equation: y_c = 0 for the p C channels most like a channel drawn evenly, itself included; x_c / (1 - p) elsewhere.
+          "peak": the nearest maxima of the maps after a 3 x 3 mean;  "cosine": the largest cosines of the maps
+Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
+Defaults: p = .2 by peaks (.05 by cosines), after the second stage (all the authors' code)
+Differs:  exactly p C channels go, at least one; the code drops all that tie with the last one too, which with peaks on
+          few pixels are many. Only the row of the channel drawn is computed. A map of zeros has cosine 0 with all.
+"""
+
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import FeatureDropout, Where
+from zoo._checks import known
+
+Metric = Literal["peak", "cosine"]
+
+
+def nearness(x: Tensor, row: Tensor, metric: Metric) -> Tensor:
+    """How like the channel `row` (N,) each channel of x (N, C, H, W) is: (N, C), the larger the more."""
+    pick = row[:, None, None]
+    if metric == "cosine":
+        unit = F.normalize(x.flatten(2), dim=2, eps=1e-8)
+        return (unit @ unit.take_along_dim(pick, 1).mT).squeeze(2)
+    peak = F.avg_pool2d(x, 3, 1, 1).flatten(2).argmax(2)
+    place = torch.stack([peak // x.shape[3], peak % x.shape[3]], 2)
+    return -(place - place.take_along_dim(pick, 1)).square().sum(2)
+
+
+def kept_channels(like: Tensor, count: int) -> Tensor:
+    """0 for the `count` of largest likeness (N, C), of equal ones the first; 1 for the others."""
+    gone = like.sort(dim=1, descending=True, stable=True).indices[:, :count]
+    return torch.ones_like(like, dtype=torch.float32).scatter(1, gone, 0.0)
+
+
+class ChannelDropBlock(FeatureDropout):
+    """Drops channels that are alike, after the second stage or where you say.
+
+    Args:
+        p: share of the channels, in (0, 1), or a `Schedule`.
+        metric: what makes channels alike: "peak" or "cosine".
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    usual = slice(1, 2)
+
+    def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, share: Rate = 1.0):
+        super().__init__(p, where, share)
+        self.metric = known(metric, get_args(Metric), "ChannelDropBlock")
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        n, c = x.shape[:2]
+        row = torch.randint(c, (n,), device=x.device)
+        kept = kept_channels(nearness(x.float(), row, self.metric), max(1, int(p * c + 1e-9)))
+        return kept[:, :, None, None] / (1 - p)

@@ -1,0 +1,42 @@
+"""Crossmap dropout: at a pixel, all channels go or none.
+
+Paper:    Biased Dropout and Crossmap Dropout: Learning towards effective Dropout regularization in convolutional neural
+          network (Poernomo, Kang; Neural Networks 104, 2018) https://doi.org/10.1016/j.neunet.2018.03.016
+Code:     none by the authors known to us
+Equation: y_cij = m_ij x_cij / (1 - p),  m_ij ~ Bernoulli(1 - p)
+Shapes:   maps (N, C, H, W), or tokens (N, L, D): whole tokens -> same
+Defaults: p = .1, at every stage: ours
+Differs:  written after the abstract: the paper's rates and places are unknown to us
+"""
+
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import FeatureDropout, Where, by_rate, draws
+
+
+class CrossmapDropout(FeatureDropout):
+    """Drops pixels at every stage, or where you say.
+
+    Args:
+        p: probability to be dropped, in (0, 1), or a `Schedule`.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    acts_on = (3, 4)
+
+    def __init__(self, p: Rate = 0.1, where: Where = None, share: Rate = 1.0):
+        super().__init__(p, where, share)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        shape = (*x.shape[:2], 1) if x.ndim == 3 else (x.shape[0], 1, *x.shape[2:])
+        return pixels(draws(x, *shape), p)
+
+
+def pixels(u: Tensor, p: float) -> Tensor:
+    """Zero where u >= 1 - p, elsewhere 1 / (1 - p)."""
+    return by_rate(u < 1 - p, p)

@@ -1,0 +1,53 @@
+"""FocusedDropout: only the pixels at which the strongest channel is strong stay.
+
+Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
+          https://arxiv.org/abs/2103.15425, equations 1 to 5
+Code:     https://github.com/yuranusduke/FocusedDropoutCNN at 0cee077 (unofficial)
+Equation: y = x m,  m_ij = 1 where c_ij > gamma max c, else 0;  c the channel of the largest mean,  gamma ~ U(low, high)
+          for each image;  at a share of the batches, with a larger weight decay there
+Shapes:   maps (N, C, H, W) -> same;  one mask for all channels of an image
+Defaults: gamma from U(.3, .6) (the text and experiments; algorithm 1 has .6 to .9), a tenth of the batches, after the
+          penultimate stage; no scale (all the paper's)
+Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(share=.1)` beside it, which acts at the very
+          same steps. Where no pixel is above 0 all stay.
+"""
+
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range
+from callbacks.dropout._feature import FeatureDropout, Where, draws
+
+
+def focus(x: Tensor, gamma: Tensor) -> Tensor:
+    """The mask (N, 1, H, W) of maps (N, C, H, W). `gamma`: (N,), the share of the peak that stays."""
+    strongest = x.mean((2, 3)).argmax(1)
+    c = x.take_along_dim(strongest[:, None, None, None], 1)
+    peak = c.amax((2, 3), keepdim=True)
+    return ((c > gamma[:, None, None, None] * peak) | (peak <= 0)).float()
+
+
+class FocusedDropout(FeatureDropout):
+    """Keeps the pixels in focus, after the penultimate stage or where you say.
+
+    Args:
+        low, high: between which gamma is drawn for each image, in (0, 1).
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`; for low > high.
+    """
+
+    usual = slice(-2, -1)
+
+    def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, share: Rate = 0.1):
+        super().__init__(0.5, where, share)  # acts at its steps as it does: there is no rate
+        for name, value in (("low", low), ("high", high)):
+            needs_range(self, name, value, 0, 1, open_low=True)
+        if low > high or high == 1:
+            raise ValueError(f"FocusedDropout: needs low <= high < 1, got {low} and {high}")
+        self.low, self.high = low, high
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        return focus(x.float(), self.low + (self.high - self.low) * draws(x, x.shape[0]))

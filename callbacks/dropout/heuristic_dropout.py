@@ -1,0 +1,76 @@
+"""HeuristicDropout: channels that vary in value but not in space are replaced by their edges.
+
+Paper:    Heuristic Dropout: An Efficient Regularization Method for Medical Image Segmentation Models (Shi, Liu, Tao,
+          Yuan; ICASSP 2022) https://doi.org/10.1109/ICASSP43922.2022.9747409
+Code:     https://github.com/sdc17/HeuristicDropout at 14d49e2 (the authors')
+Equation: m_c = e_c + k / (v_c + 1e-7);  v the variance of x_c over the map;  e the entropy of round(10 tanh x_c), of
+          its values from 0 to 10;  the round(p C) channels of the largest m are replaced by L x_c, or by 0;  L the
+          3 x 3 Laplace filter, 8 in the middle and -1 around, on a map padded by 0
+Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
+Defaults: p = .1, k = 2, the Laplace filter (the authors' code); at every stage
+Differs:  nothing is random, as in the paper. A channel without values from 0 on has entropy 0 (the code: NaN), a map of
+          one pixel variance 0. The paper acts between the two convolutions of every U-Net stage, this after a stage.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range
+from callbacks.dropout._feature import FeatureDropout, Where
+
+BINS = 10
+
+
+def entropy(x: Tensor) -> Tensor:
+    """In nats, of the quantised values of each map: (N, C, H, W) -> (N, C)."""
+    value = (BINS * x.tanh()).round().flatten(2).long()
+    index = torch.where(value < 0, BINS + 1, value)  # the last bin is thrown away
+    count = x.new_zeros(*x.shape[:2], BINS + 2).scatter_add_(2, index, torch.ones_like(index, dtype=x.dtype))
+    share = count[:, :, :-1]
+    share = share / share.sum(2, keepdim=True).clamp_min(1)
+    return -torch.xlogy(share, share).sum(2)
+
+
+def metric(x: Tensor, k: float) -> Tensor:
+    """m of the equation: (N, C, H, W) -> (N, C)."""
+    variance = x.var((2, 3), correction=min(1, x.shape[2] * x.shape[3] - 1))
+    return entropy(x) + k / (variance + 1e-7)
+
+
+def edges(x: Tensor) -> Tensor:
+    """The Laplace filter: nine times each pixel less nine times the mean around it."""
+    return 9 * (x - F.avg_pool2d(x, 3, 1, 1))
+
+
+class HeuristicDropout(FeatureDropout):
+    """Replaces channels at every stage, or where you say.
+
+    Args:
+        p: share of the channels, in (0, 1), or a `Schedule`.
+        k: weight of one over the variance, >= 0.
+        laplace: put the channel's edges in its place, else zeros.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    def __init__(self, p: Rate = 0.1, k: float = 2.0, laplace: bool = True, where: Where = None, share: Rate = 1.0):
+        super().__init__(p, where, share)
+        needs_range(self, "k", k, 0, float("inf"))
+        self.k, self.laplace = k, laplace
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        """1 where a channel stays, 0 where not."""
+        m = metric(x.float(), self.k)
+        gone = m.sort(dim=1, descending=True, stable=True).indices[:, : round(p * x.shape[1])]
+        return torch.ones_like(m).scatter(1, gone, 0.0)[:, :, None, None]
+
+    def drop(self, x: Tensor, p: float) -> Tensor:
+        kept = super().drop(x, p)
+        if not self.laplace:
+            return kept
+        return kept + edges(x - kept)

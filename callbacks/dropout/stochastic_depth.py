@@ -1,0 +1,89 @@
+"""Stochastic depth: a residual branch is left out, the deeper the more often.
+
+Paper:    Deep Networks with Stochastic Depth (Huang, Sun, Liu, Sedra, Weinberger; ECCV 2016)
+          https://arxiv.org/abs/1603.09382, equations 2 to 4
+Code:     timm `DropPath` and torchvision `ops.StochasticDepth` are one block of it
+Equation: y = x + b_l F_l(x) / (1 - p_l),  b_l ~ Bernoulli(1 - p_l),  p_l = p l / L at block l of L ("linear"), or p
+Shapes:   a branch's output, any -> same
+Defaults: p = .5 at the last block, linear (the paper's); one draw for each example, as the libraries
+Differs:  the paper has one draw for a batch, `per="batch"`, and multiplies by 1 - p_l in evaluation. Libraries begin at
+          p = 0 for the first block, the paper at p / L. A branch that is dropped is computed all the same.
+"""
+
+from typing import Literal, get_args
+
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import ANY, FeatureDropout, by_rate, draws
+from zoo._checks import known
+from zoo._layers import DropPath
+
+Per = Literal["sample", "batch"]
+Rule = Literal["linear", "constant"]
+SHORTCUTS = ("downsample", "shortcut", "convdim")  # what goes around the branch, by its name
+QUIET = ("relu", "act", "drop", "Identity", "Pool")  # in the names of layers that are not a branch's last
+
+
+def branch_ends(network: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers that residual branches end in, in order: DropPath where there is one, else a block's last layer."""
+    modules = dict(network.named_modules())
+    paths = [(n, m) for n, m in modules.items() if "drop_path" in n.rpartition(".")[2] and m is not None]
+    if paths:
+        return paths
+    blocks = {n: m for n, m in modules.items() if any(hasattr(m, name) for name in SHORTCUTS)}
+    return [(f"{n}.{end}", m.get_submodule(end)) for n, m in blocks.items() if (end := _end(m))]
+
+
+def _end(block: nn.Module) -> str | None:
+    """The last layer of a block's branch; None for a block without a shortcut."""
+    if any(getattr(block, name, None) is False for name in SHORTCUTS):
+        return None
+    names = [n for n, m in block.named_children() if n not in SHORTCUTS and not _quiet(m)]
+    return names[-1] if names else None
+
+
+def _quiet(layer: nn.Module) -> bool:
+    """Whether it has nothing to learn and is an activation, a pool or a dropout."""
+    kind = type(layer).__name__
+    learns = any(True for _ in layer.parameters())
+    return not learns and (isinstance(layer, nn.modules.activation.Module) or any(word in kind for word in QUIET))
+
+
+class StochasticDepth(FeatureDropout):
+    """Drops residual branches: of ResNets and what builds on them, of networks with DropPath, and of many of timm's.
+
+    Args:
+        p: probability at the last block, in (0, 1), or a `Schedule`.
+        rule: "linear" in the block's number, or "constant".
+        per: "sample" or "batch": for whom there is one draw.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError: as `FeatureDropout`; for a network that drops paths itself.
+        TypeError: for a network without residual blocks.
+    """
+
+    acts_on = ANY
+
+    def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", share: Rate = 1.0):
+        super().__init__(p, None, share)
+        self.rule = known(rule, get_args(Rule), "StochasticDepth")
+        self.per = known(per, get_args(Per), "StochasticDepth")
+
+    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = branch_ends(model)
+        if not found:
+            raise TypeError(f"StochasticDepth: {type(model).__name__} has no residual block that it knows: take it out")
+        if any(isinstance(m, DropPath) and m.p > 0 or getattr(m, "drop_prob", 0) for _, m in found):
+            raise ValueError(
+                f"{type(model).__name__} drops paths itself: give it drop_path=0, or take StochasticDepth out"
+            )
+        return found
+
+    def factors(self, count: int) -> list[float]:
+        return [(i + 1) / count for i in range(count)] if self.rule == "linear" else super().factors(count)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        n = x.shape[0] if self.per == "sample" else 1
+        return by_rate(draws(x, n, *[1] * (x.ndim - 1)) >= p, p)

@@ -1,0 +1,74 @@
+"""Weighted channel dropout: the channels that answer more are more likely to stay.
+
+Paper:    Weighted Channel Dropout for Regularization of Deep Convolutional Neural Network (Hou, Wang; AAAI 2019)
+          https://doi.org/10.1609/aaai.v33i01.33018425
+Code:     none by the authors known to us
+Equation: s_c = mean of x_c over the map;  the (1 - p) C channels of the largest r_c^(1 / s_c), r_c ~ U(0, 1), are
+          drawn, of which each stays with probability q;  y_c = alpha x_c where it stays, else 0;
+          alpha = sum s / sum s drawn
+Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
+Defaults: p = .2, q = .9, in the last two stages: from memory of the paper
+Differs:  not checked against the paper; alpha is that of a port, another has none. A channel of mean 0 or below counts
+          as 1e-12: the method is for maps after a ReLU.
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range
+from callbacks.dropout._feature import FeatureDropout, Where, draws
+from zoo._checks import known
+
+Rescale = Literal["score", "inverse", "none"]
+
+
+def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: int, q: float, rescale: Rescale = "score") -> Tensor:
+    """What each channel is multiplied by.
+
+    Args:
+        scores: (N, C), > 0.
+        r, u: (N, C), uniform draws in [0, 1): for the drawing by weight, and for q.
+        m: how many channels are drawn.
+        q: the share of them that stays.
+        rescale: "score": the alpha of the equation; "inverse": 1 / q; "none".
+    """
+    drawn = (-r.log() / scores).topk(m, dim=1, largest=False).indices  # the order of r^(1/s), without its underflow
+    drawn = torch.zeros_like(scores).scatter(1, drawn, 1.0)
+    kept = drawn * (u < q)
+    if rescale == "score":
+        return kept * (scores.sum(1, keepdim=True) / (scores * drawn).sum(1, keepdim=True))
+    return kept / q if rescale == "inverse" else kept
+
+
+class WeightedChannelDropout(FeatureDropout):
+    """Drops channels in the last two stages, or where you say.
+
+    Args:
+        p: share of the channels that is not drawn, in (0, 1), or a `Schedule`; at least one is.
+        q: probability that a channel that was drawn stays, in (0, 1].
+        rescale: "score", "inverse" or "none", see `channel_scales`.
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`.
+    """
+
+    usual = slice(-2, None)
+
+    def __init__(
+        self, p: Rate = 0.2, q: float = 0.9, rescale: Rescale = "score", where: Where = None, share: Rate = 1.0
+    ):
+        super().__init__(p, where, share)
+        needs_range(self, "q", q, 0, 1, open_low=True)
+        self.q, self.rescale = q, known(rescale, get_args(Rescale), "WeightedChannelDropout")
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        n, c = x.shape[:2]
+        scores = x.float().mean((2, 3)).clamp_min(1e-12)
+        m = max(1, int(c * (1 - p) + 1e-9))
+        scales = channel_scales(scores, draws(x, n, c), draws(x, n, c), m, self.q, self.rescale)
+        return scales[:, :, None, None]

@@ -1,0 +1,49 @@
+"""SpectralDropout: the basis is scipy's, only weak coefficients go, and their share."""
+
+import pytest
+import torch
+from scipy.fft import dctn
+
+import callbacks
+from callbacks.dropout.spectral_dropout import AXES, basis, turned
+
+
+@pytest.mark.parametrize("dims", AXES)
+def test_the_basis_is_scipys_and_goes_back(dims):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, 5)
+    theirs = dctn(x.numpy(), axes=AXES[dims], norm="ortho")
+    torch.testing.assert_close(turned(x, dims), torch.tensor(theirs), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(turned(turned(x, dims), dims, back=True), x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(basis(7) @ basis(7).T, torch.eye(7), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("dims", AXES)
+def test_weak_coefficients_go_at_their_rate_and_strong_ones_stay(dims):
+    torch.manual_seed(0)
+    x = torch.randn(20, 4, 10, 10)
+    before = turned(x, dims)
+    after = turned(callbacks.SpectralDropout(0.3, tau=0.5, dims=dims).drop(x, 0.3), dims)
+    strong, gone = before.abs() > 0.5001, (after.abs() < 1e-5) & (before.abs() > 1e-4)
+    torch.testing.assert_close(after[strong], before[strong], rtol=1e-4, atol=1e-5)
+    weak = before.abs() < 0.4999
+    assert gone[weak].float().mean().item() == pytest.approx(0.3, abs=0.03) and not gone[strong].any()
+    kept = weak & ~gone
+    torch.testing.assert_close(after[kept], before[kept], rtol=1e-4, atol=1e-4)
+
+
+def test_gradient_goes_through_what_is_kept():
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 4, 4, requires_grad=True)
+    y = callbacks.SpectralDropout(0.5, tau=1.0).drop(x, 0.5)
+    probe = torch.randn_like(y)
+    y.backward(probe)
+    kept = turned(y.detach(), "spatial").abs() > 1e-5
+    torch.testing.assert_close(turned(x.grad, "spatial"), turned(probe, "spatial") * kept, rtol=1e-4, atol=1e-5)
+
+
+def test_tau_of_zero_is_dropout_of_nothing():
+    x = torch.randn(2, 3, 4, 4)
+    torch.testing.assert_close(callbacks.SpectralDropout(0.9, tau=0.0).drop(x, 0.9), x, rtol=1e-5, atol=1e-5)
+    with pytest.raises(ValueError, match="tau"):
+        callbacks.SpectralDropout(tau=-1)
