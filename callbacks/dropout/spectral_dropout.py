@@ -63,5 +63,5 @@ class SpectralDropout(FeatureDropout):
     def drop(self, x: Tensor, p: float) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             c = turned(x.float(), self.dims)
-            kept = (c.detach().abs() > self.tau) | (draws(x, *x.shape) >= p)
-            return turned(c * kept, self.dims, back=True).to(x.dtype)
+            gone = (c.detach().abs() <= self.tau) & (draws(x, *x.shape) < p)
+            return x - turned(c * gone, self.dims, back=True).to(x.dtype)  # what stays is not rounded
