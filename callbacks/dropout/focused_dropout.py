@@ -31,7 +31,8 @@ class FocusedDropout(FeatureDropout):
     """Keeps the pixels in focus, after the penultimate stage or where you say.
 
     Args:
-        low, high: between which gamma is drawn for each image, in (0, 1).
+        low: from where on gamma is drawn for each image, in (0, 1).
+        high: up to where, in (0, 1).
         where: see `FeatureDropout`.
         share: of the steps at which it acts, see `FeatureDropout`.
 
