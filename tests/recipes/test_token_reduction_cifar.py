@@ -14,6 +14,7 @@ from zoo._complexity import total_macs
 
 NARROW = (24, 12, 3, 16)
 CACHED = (module.images, module.dense)
+LAST = "normal_token."  # of DVT: its last ViT has the patches of the trained one
 TABLES = ((zoo.vit, "Ti/16"), (zoo.dynamic_vit, "Ti"), (zoo.evit, "Ti"), (zoo.patch_slimming, "Ti"))
 
 
@@ -28,6 +29,7 @@ def narrow(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for file, name in TABLES:
         monkeypatch.setitem(file.VARIANTS, name, NARROW)
+    monkeypatch.setitem(zoo.dvt.VARIANTS, "DeiT-Ti", (24, 12, 3, 4))
     yield
     for kept in CACHED:
         kept.cache_clear()
@@ -45,6 +47,10 @@ def test_each_version_starts_from_the_trained_network(version, folder, monkeypat
     monkeypatch.setattr(module, "within", lambda model, images, share, step: [[*range(65)]] * 11 + [[0]])
     model = small(folder, version).model
     theirs, ours = vit.state_dict(), model.state_dict()
+    if version == "DVT":  # but for the inputs and outputs that are reused
+        ours = {key.removeprefix(LAST): value for key, value in ours.items()}
+        theirs = {key: value for key, value in theirs.items() if ours[key].shape == value.shape}
+        assert len(theirs) > 100
     assert all(torch.equal(ours[key], value) for key, value in theirs.items())
     assert all(ours[key].data_ptr() != value.data_ptr() for key, value in theirs.items())
     assert model.hparams.get("drop_path", 0) == 0 and model.hparams.lr == 3e-4
@@ -76,19 +82,49 @@ def test_all_versions_train_and_are_recorded(folder, monkeypatch, tmp_path, caps
     assert list(runs) == ["ViT", *module.VERSIONS]
     assert len(capsys.readouterr().out.splitlines()) == len(runs)
     for metrics in runs.values():
-        assert {*module.COLUMNS, "test/acc", "val/acc"} <= metrics.keys()
+        tokens = {column for column in module.COLUMNS if column.startswith("tokens")}
+        assert {*module.COLUMNS, "test/acc", "val/acc"} - tokens <= metrics.keys()
         assert metrics["test/acc"] > 0.1  # chance
-    tokens = {name: [metrics[f"tokens {i}"] for i in (1, 2, 3, 4)] for name, metrics in runs.items()}
+    tokens = {name: [metrics[f"tokens {i}"] for i in (1, 2, 3, 4)] for name, metrics in runs.items() if name != "DVT"}
+    assert runs["DVT"]["MACs"] < 1.1 * module.EARLY * runs["ViT"]["MACs"]  # the thresholds are of validation images
     assert tokens["DynamicViT 0.7"] == [65, 45, 32, 22]
     assert tokens["EViT 0.7"] == [65, 47, 35, 26]
     assert tokens["ViT"] == tokens["PatchDropout 0.5"] == [65] * 4
     assert tokens["PatchSlimming"][-1] == 1
 
 
-def test_columns_are_what_is_measured(folder):
+@pytest.fixture
+def networks():
     torch.manual_seed(0)
-    vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
-    measured = module.costs(zoo.EViT("Ti", num_classes=10, image_size=32), vit)
+    make = {"image_size": 32, "num_classes": 10}
+    return zoo.ViT("Ti/16", **make), zoo.EViT("Ti", **make), zoo.DVT("DeiT-Ti", **make)
+
+
+def ready(folder):
+    data = module.images(1.0, None, folder)
+    data.setup("test")
+    return data
+
+
+def test_columns_are_what_is_measured(folder, networks):
+    vit, evit, _ = networks
+    measured = module.costs(evit, vit, ready(folder))
     assert {*measured, "training images/s"} == {*module.COLUMNS}
     assert _catalogue.columns("token_reduction_cifar") == module.COLUMNS
     assert measured["MACs"] < total_macs(vit, 32)
+
+
+def test_early_exits_are_those_of_the_network(folder, networks):
+    """The table's accuracy and cost, against `early_exit` on the test images and the shares that leave."""
+    vit, _, dvt = networks
+    data, budget = ready(folder), module.EARLY * total_macs(vit, 32)
+    eta, measured = module.early_exits(dvt, data, budget)
+    batches = [data.on_after_batch_transfer(list(batch), 0) for batch in data.test_dataloader()]
+    logits, exits = dvt.early_exit(torch.cat([images for images, _ in batches]), eta)
+    targets = torch.cat([targets for _, targets in batches])
+    assert measured["test/acc"] == pytest.approx((logits.argmax(1) == targets).float().mean().item())
+    assert [measured[f"leave at exit {i}"] for i in (1, 2, 3)] == pytest.approx(
+        (exits.bincount(minlength=3) / len(exits)).tolist()
+    )
+    assert measured["MACs"] == pytest.approx(sum(dvt.macs()[i] for i in exits) / len(exits), abs=1)
+    assert len(set(exits.tolist())) > 1
