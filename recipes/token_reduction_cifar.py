@@ -4,8 +4,8 @@ Paper:    Training data-efficient image transformers (Touvron et al.; ICML 2021)
           9, for small images and few epochs. The papers of the versions: see their files in zoo/ and
           callbacks/dropout/. Nobody published this comparison
 Command:  zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
-Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. 45,000 images to
-          train, 5,000 to validate, 10,000 to test
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Half of 45,000
+          images to train, 5,000 to validate, 10,000 to test
 Settings: ViT-Ti with patches of 4 pixels: 64 and the class token. From scratch: 4 epochs of batches of 64, AdamW with
           rate 1e-3 and decay .05, half an epoch of warm-up, cosine, gradients' norm at most 1, mixup (.2) or CutMix (1)
           on a quarter of the batches, crop from 4 pixels of padding, flip, bf16. Then one epoch more for each version,
@@ -101,7 +101,7 @@ def recipe(
     version: Version = "ViT",
     epochs: int = 4,
     tuning: int = 1,
-    fraction: float = 1.0,
+    fraction: float = 0.5,
     root: Path = Path("data"),
     folder: Path | None = None,
     precision: str = "bf16-mixed",
@@ -221,7 +221,7 @@ def main(
     versions: list[Version] | None = None,
     epochs: int = 4,
     tuning: int = 1,
-    fraction: float = 1.0,
+    fraction: float = 0.5,
     root: Path = Path("data"),
     folder: Path | None = None,
     precision: str = "bf16-mixed",
