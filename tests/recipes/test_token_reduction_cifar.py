@@ -11,6 +11,7 @@ from recipes import _catalogue, _results
 from recipes import token_reduction_cifar as module
 from tests.recipes.conftest import write_shades
 from zoo._complexity import total_macs
+from zoo.dvt import confidences
 
 NARROW = (24, 12, 3, 16)
 CACHED = (module.images, module.dense)
@@ -114,19 +115,21 @@ def test_columns_are_what_is_measured(folder, networks):
     assert measured["MACs"] < total_macs(vit, 32)
 
 
-def test_early_exits_are_those_of_the_network(folder, networks):
+def test_early_exits_are_those_of_the_network(folder, networks, monkeypatch):
     """The table's accuracy and cost, against `early_exit` on the test images and the shares that leave."""
-    vit, _, dvt = networks
+    *_, dvt = networks
     for net in dvt.cascade:  # so that images differ in how sure it is
         torch.nn.init.normal_(net.head.weight)
-    data, budget = ready(folder), module.EARLY * total_macs(vit, 32)
-    eta, measured = module.early_exits(dvt, data, budget)
+    data = ready(folder)
     batches = [data.on_after_batch_transfer(list(batch), 0) for batch in data.test_dataloader()]
-    logits, exits = dvt.early_exit(torch.cat([images for images, _ in batches]), eta)
-    targets = torch.cat([targets for _, targets in batches])
+    images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    with torch.no_grad():
+        halves = [confidences(logits).median().item() for logits in dvt.eval().exits(images)]
+    monkeypatch.setattr(module, "thresholds", lambda *arguments: halves)
+    eta, measured = module.early_exits(dvt, data, 1e9)
+    logits, exits = dvt.early_exit(images, halves)
+    assert eta == halves and len(set(exits.tolist())) == 3
     assert measured["test/acc"] == pytest.approx((logits.argmax(1) == targets).float().mean().item())
-    assert [measured[f"leave at exit {i}"] for i in (1, 2, 3)] == pytest.approx(
-        (exits.bincount(minlength=3) / len(exits)).tolist()
-    )
+    left = [measured[f"leave at exit {i}"] for i in (1, 2, 3)]
+    assert left == pytest.approx((exits.bincount(minlength=3) / len(exits)).tolist())
     assert measured["MACs"] == pytest.approx(sum(dvt.macs()[i] for i in exits) / len(exits), abs=1)
-    assert len(set(exits.tolist())) > 1
