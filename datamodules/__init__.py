@@ -6,6 +6,7 @@ from datamodules.digits import Digits
 from datamodules.folder import ImageFolder
 from datamodules.imagenet import ImageNet
 from datamodules.prepared import Prepared
+from datamodules.shapes import Shapes
 from datamodules.tiny_imagenet import TinyImageNet
 
-__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder", "ImageNet", "Prepared", "TinyImageNet"]
+__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder", "ImageNet", "Prepared", "Shapes", "TinyImageNet"]

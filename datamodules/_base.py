@@ -93,7 +93,7 @@ class ImageData(L.LightningDataModule):
         """The set of "train" (augmented), "val" or "test"; None if the data has no such part.
 
         It has `targets` (n,) int64, gives a batch for a list of `Order`'s items in `__getitems__`, and in `plain()` a
-        copy of itself without augmentation.
+        copy of itself without augmentation. Where targets are masks (n, S, S), it has `labels` (n,) int64 too.
         """
         raise NotImplementedError
 
@@ -109,9 +109,10 @@ class ImageData(L.LightningDataModule):
         if self.train_set is not None:
             return
         train_set, val_set = self.image_set("train"), self.image_set("val")
-        train, val = self._split(train_set.targets, val_set)
+        labels = labels_of(train_set)
+        train, val = self._split(labels, val_set)
         if self.fraction < 1:
-            train = train[share_of(train_set.targets[train], self.fraction, self.split_seed, self.classes)]
+            train = train[share_of(labels[train], self.fraction, self.split_seed, self.classes)]
         self.train_indices, self.val_indices = train, val
         self.train_set, self.val_set = train_set, train_set.plain() if val_set is None else val_set
 
@@ -130,9 +131,9 @@ class ImageData(L.LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor:
-        """(K,) int64: images of each class to train on, after the split, before `sampling` and `repeats`."""
+        """(K,) int64: images (of masks: pixels) of each class to train on, before `sampling` and `repeats`."""
         self._check_that_it_is_set_up()
-        return self.train_set.targets[self.train_indices].bincount(minlength=self.num_classes)
+        return self.train_set.targets[self.train_indices].flatten().bincount(minlength=self.num_classes)
 
     def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:
         """Weights (K,) float32 for the loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
@@ -162,7 +163,7 @@ class ImageData(L.LightningDataModule):
         return loader
 
     def _training_order(self) -> Order:
-        targets = self.train_set.targets[self.train_indices]
+        targets = labels_of(self.train_set)[self.train_indices]
         how = {"repeats": self.repeats, "sampling": self.sampling, "targets": targets}
         return Order(self.train_indices, shuffle=True, seed=self.seed, **how)
 
@@ -245,6 +246,11 @@ class ImageData(L.LightningDataModule):
             mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
             images = ((images.float() * std + mean) * 255).round().clamp(0, 255).byte()
         return draw(images, targets, self.classes)
+
+
+def labels_of(images: Dataset) -> Tensor:
+    """One class an image, (n,) int64, by which a set is split."""
+    return getattr(images, "labels", images.targets)
 
 
 def _as_it_is(batch: list[Tensor]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import torch
@@ -9,9 +10,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from datamodules._base import ImageData
-from datamodules._order import draws, seeded
+from datamodules._order import draws, mix, seeded
 from datamodules._tensor import Store, crop, cutout
 from datamodules.transforms import train_transform
+
+Flip = bool | Literal["alternating"]
 
 
 class Augment:
@@ -24,9 +27,9 @@ class Augment:
     """
 
     def __init__(
-        self, images: np.ndarray, padding: int, flip: bool, cutout: int | None, transform: Callable | None = None
+        self, images: np.ndarray, padding: int, flip: Flip, cutout: int | None, transform: Callable | None = None
     ):
-        self.store, self.flip, self.cutout = Store(images, padding, mirrored=flip), flip, cutout
+        self.store, self.flip, self.cutout = Store(images, padding, mirrored=bool(flip)), flip, cutout
         self.transform = transform
 
     def __call__(self, index: Tensor, key: int | Tensor) -> np.ndarray:
@@ -36,14 +39,19 @@ class Augment:
         """
         u = draws(index, 5, key)
         top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().numpy().T
-        flip = (u[:, 2] < 0.5).numpy() & self.flip
-        images = crop(self.store, index.numpy(), top, left, flip)
+        flipped = alternating(index, key) if self.flip == "alternating" else (u[:, 2] < 0.5) & self.flip
+        images = crop(self.store, index.numpy(), top, left, flipped.numpy())
         if self.transform is not None:
             transform_each(self.transform, images, index, key)
         if self.cutout is not None:
             y, x = (u[:, 3:] * self.store.side).long().numpy().T
             cutout(images, y, x, self.cutout)
         return images
+
+
+def alternating(index: Tensor, key: int | Tensor) -> Tensor:
+    """Which images are mirrored: half of them in even epochs, the others in odd ones. (N,) int64 -> (N,) bool."""
+    return ((mix(index) ^ key) & 1).bool()
 
 
 def transform_each(transform: Callable, images: np.ndarray, index: Tensor, key: int | Tensor) -> None:
@@ -69,10 +77,16 @@ def check_transformed(image: Tensor, side: int) -> None:
 
 
 class MemorySet(Dataset):
-    """Images uint8 (n, S, S, 3) and targets int64 (n,) in memory; gives whole batches."""
+    """Images uint8 (n, S, S, 3) and targets int64 in memory; gives whole batches.
 
-    def __init__(self, images: np.ndarray, targets: Tensor, augment: Augment | None = None):
+    Targets are (n,), or masks (n, S, S), which come with labels (n,) to split them by and without `augment`.
+    """
+
+    def __init__(
+        self, images: np.ndarray, targets: Tensor, augment: Augment | None = None, labels: Tensor | None = None
+    ):
         self.images, self.targets, self.augment = images, targets, augment
+        self.labels = targets if labels is None else labels
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -89,7 +103,7 @@ class MemorySet(Dataset):
 
     def plain(self) -> "MemorySet":
         """The same images in the same memory, not augmented."""
-        return MemorySet(self.images, self.targets)
+        return MemorySet(self.images, self.targets, labels=self.labels)
 
 
 class MemoryData(ImageData):
@@ -99,6 +113,9 @@ class MemoryData(ImageData):
         batch_size: images a batch and process.
         padding: pixels of black around the image from which a crop of the image's size is taken at random; 0 for none.
         flip: mirror each image left to right with probability 1/2; takes the training images' memory once more.
+            "alternating": one half of the images in even epochs, the other half in odd ones, so that two epochs show
+            every image both ways (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6; there the first half is
+            drawn anew by each seed, here it follows from the images' numbers).
         cutout: side of a black square at a random place, in pixels; None for none.
         transform: what else to do to a training image, after crop and flip: a name of `datamodules.transforms`
             ("randaugment"), a callable of uint8 (3, S, S) to the same (any transform of torchvision's v2), or a list of
@@ -115,7 +132,7 @@ class MemoryData(ImageData):
         batch_size: int = 128,
         *,
         padding: int = 4,
-        flip: bool = True,
+        flip: Flip = True,
         cutout: int | None = None,
         transform: str | Callable | list | None = None,
         mean: tuple[float, float, float] | None = None,
@@ -124,6 +141,8 @@ class MemoryData(ImageData):
     ):
         super().__init__(batch_size, **options)
         self.padding, self.flip, self.cutout, self.transform = padding, flip, cutout, transform
+        if flip not in (True, False, "alternating"):
+            raise ValueError(f"flip must be True, False or 'alternating', got {flip!r}")
         if cutout is not None and cutout < 1:
             raise ValueError(f"cutout must be a side of at least 1 pixel, got {cutout}; None for no cutout")
         if (mean is None) != (std is None):

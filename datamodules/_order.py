@@ -29,8 +29,8 @@ def mix(x: Tensor) -> Tensor:
 
 
 def epoch_key(seed: int, epoch: int) -> int:
-    """A 64-bit hash, on which everything random in an epoch depends."""
-    return mix(mix(torch.tensor(seed) + GOLD) + GOLD + epoch).item()
+    """A 64-bit hash, on which everything random in an epoch depends; it is odd in odd epochs."""
+    return mix(mix(torch.tensor(seed) + GOLD) + GOLD + epoch).item() & ~1 | epoch & 1
 
 
 def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:

@@ -6,7 +6,13 @@ from torch import Tensor
 
 
 def title(target: Tensor, classes: tuple[str, ...]) -> str:
-    """A class (), or probabilities (K,): the classes of more than half a percent, the three most probable at most."""
+    """A class (), or probabilities (K,): the classes of more than half a percent, the three most probable at most.
+
+    Of a mask (H, W): the classes that it has, the first one, the background, left out if there are others.
+    """
+    if target.ndim == 2:
+        there = target.unique().tolist()
+        return ", ".join(classes[k] for k in there[(there[0] == 0 and len(there) > 1) :])
     if not target.is_floating_point():
         return classes[target]
     shares, order = target.float().sort(descending=True, stable=True)
@@ -15,16 +21,23 @@ def title(target: Tensor, classes: tuple[str, ...]) -> str:
 
 
 def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]):
-    """uint8 (N, 3, H, W) and targets (N,) or (N, K) -> `matplotlib.figure.Figure`, about as wide as high."""
+    """uint8 (N, 3, H, W) and targets (N,) or (N, K) -> `matplotlib.figure.Figure`, about as wide as high.
+
+    Masks (N, H, W), or probabilities (N, K, H, W), are laid over the images, but for class 0.
+    """
     from matplotlib.figure import Figure  # here because training needs no matplotlib
 
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
+    targets = targets.argmax(1) if targets.ndim == 4 else targets
     figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis in axes:
         axis.set_axis_off()
     for axis, image, target in zip(axes, images, targets, strict=False):  # fewer images than places in the grid
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        if target.ndim == 2:
+            veil = 0.5 * (target > 0).float().numpy()
+            axis.imshow(target.numpy(), alpha=veil, cmap="tab10", vmin=0, vmax=9, interpolation="nearest")
         axis.set_title(title(target, classes), fontsize=8)
     return figure

@@ -1,10 +1,12 @@
 """Handwritten digits of 8 x 8 pixels, delivered with scikit-learn: training in seconds, without a download."""
 
+import functools
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._memory import MemoryData
+from datamodules._memory import Flip, MemoryData
 from datamodules._split import stratified_split
 
 TEST_IMAGES = 360  # a fifth, rounded to ten; the data has no official test set
@@ -22,24 +24,30 @@ class Digits(MemoryData):
     Args:
         batch_size: images a batch and process.
         padding: pixels of black around the image for the random crop.
-        flip: mirror each image left to right with probability 1/2.
+        flip: mirror each image left to right, as in `MemoryData`.
         options: `cutout`, `mean`, `std`, `val_split`, `split_seed`, `num_workers`, as in `MemoryData` and `ImageData`.
     """
 
     classes = tuple("0123456789")
     image_size = 8
 
-    def __init__(self, batch_size: int = 128, *, padding: int = 1, flip: bool = False, **options):
+    def __init__(self, batch_size: int = 128, *, padding: int = 1, flip: Flip = False, **options):
         super().__init__(batch_size, padding=padding, flip=flip, **options)
 
     def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
         if part == "val":
             return None
-        from sklearn.datasets import load_digits  # here because the other data sets need no scikit-learn
-
-        digits = load_digits()
-        grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # (1797, 8, 8), ink from 0 to 16
-        targets = torch.from_numpy(digits.target).long()
+        grey, targets = all_digits()
         train, test = stratified_split(targets, TEST_IMAGES, seed=0)
         chosen = train if part == "train" else test
         return grey[chosen.numpy(), :, :, None].repeat(3, axis=3), targets[chosen]
+
+
+@functools.cache  # a text file: reading it takes longer than an epoch
+def all_digits() -> tuple[np.ndarray, Tensor]:
+    """Grey images (1797, 8, 8), uint8, and their classes (1797,)."""
+    from sklearn.datasets import load_digits  # here because the other data sets need no scikit-learn
+
+    digits = load_digits()
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # from ink of 0 to 16
+    return grey, torch.from_numpy(digits.target).long()

@@ -1,12 +1,14 @@
-"""Image classifiers, one file a paper; each class is a LightningModule."""
+"""Image classifiers, and networks that classify each pixel; one file a paper, each class is a LightningModule."""
 
 from zoo._base import Classifier, Step
 from zoo._fuse import fuse
 from zoo._prune import prune_channels
 from zoo._quantise import Quantised, quantise
 from zoo._receptive import Field, receptive_fields
+from zoo._segmenter import Segmenter
 from zoo._weights import load
 from zoo.alexnet import AlexNet
+from zoo.attention_unet import AttentionUNet
 from zoo.bn_inception import BNInception
 from zoo.cbam import CBAMResNet
 from zoo.convnext import ConvNeXt
@@ -38,6 +40,7 @@ from zoo.shufflenet_v1 import ShuffleNetV1
 from zoo.shufflenet_v2 import ShuffleNetV2
 from zoo.sknet import SKNet
 from zoo.swin import Swin
+from zoo.unet import UNet
 from zoo.vgg import VGG
 from zoo.vit import ViT
 from zoo.wide_resnet import WideResNet
@@ -83,3 +86,4 @@ __all__ = [
     "Xception",
     "ZFNet",
 ]
+SEGMENTERS = ["AttentionUNet", "UNet"]  # images -> a class for each pixel

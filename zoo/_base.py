@@ -38,7 +38,7 @@ class Step:
     Attributes:
         images: (N, C, H, W), as the network saw them.
         targets: (N,) class indices or (N, K) probabilities, as the loss takes them.
-        logits: (N, K).
+        logits: (N, K). Of a `Segmenter` (N, K, H, W), and targets (N, H, W) or (N, K, H, W).
         loss: scalar, what will be differentiated. Starts as the cross-entropy; tricks replace it (`over_heads`) or add.
         extras: what the network gives in training only (keep decisions, a distillation token's logits, ...), by name.
             `"aux"`: the auxiliary heads, a list of (weight, logits (N, K)), which count in the loss.
@@ -85,6 +85,7 @@ class Classifier(L.LightningModule):
     """
 
     calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
+    masks = False  # whether targets have a class for each pixel: see `Segmenter`
     aliases: dict[str, str] = {}  # prefixes of keys in others' files -> ours
     # variant -> the timm model with the same keys and the same function; several where only the image size differs
     timm_names: dict[str, str | tuple[str, ...]] = {}
@@ -165,9 +166,9 @@ class Classifier(L.LightningModule):
     def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
         """The batch, or an error that says what to do. Reads labels where that costs no wait for a device."""
         images, targets = batch
-        check_images(images, self.image_size, type(self).__name__, views)
+        check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
         if batch_idx == 0 or not targets.is_cuda:
-            check_targets(targets, self.num_classes)
+            check_targets(targets, self.num_classes, images.shape[-2:] if self.masks else ())
         if self.hparams.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return [images, targets]
@@ -196,10 +197,10 @@ class Classifier(L.LightningModule):
         return self.trainer.strategy.reduce(values, reduce_op="sum")
 
     def on_validation_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device)
+        self._scores = Scores(self.num_classes, self.device, self.masks)
 
     def on_test_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device)
+        self._scores = Scores(self.num_classes, self.device, self.masks)
 
     def on_validation_epoch_end(self) -> None:
         self.log_dict({f"val/{name}": value for name, value in self._scores.compute().items()}, prog_bar=True)

@@ -1,6 +1,6 @@
 """What is asked of names, images and targets, with errors that say what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 import torch
@@ -34,11 +34,17 @@ def check_images(images: Tensor, image_size: int | None, model: str, views: bool
         )
 
 
-def check_targets(targets: Tensor, num_classes: int) -> None:
-    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K)."""
-    if targets.is_floating_point():
-        if targets.ndim != 2 or targets.shape[1] != num_classes:
-            raise ValueError(f"soft targets must be (N, {num_classes}), got {tuple(targets.shape)}")
+def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ()) -> None:
+    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K).
+
+    Of masks, with `pixels` their height and width: (N, H, W) or (N, K, H, W).
+    """
+    soft, got = targets.is_floating_point(), tuple(targets.shape)
+    one = (num_classes, *pixels) if soft else tuple(pixels)
+    if got[1:] != one and (soft or pixels):
+        what = "soft targets" if soft else "masks"
+        raise ValueError(f"{what} must be (N, {', '.join(map(str, one))}), got {got}")
+    if soft:
         return
     low, high = torch.aminmax(targets)
     if low < 0 or high >= num_classes:

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
 TOP5_FROM = 6  # with five classes or fewer, every prediction is among the best five
 
@@ -17,19 +17,23 @@ class Scores:
     Args:
         num_classes: K.
         device: where the logits will be.
+        masks: a class for each pixel: Dice and IoU of each class, over all pixels, and their mean over classes.
     """
 
-    def __init__(self, num_classes: int, device: torch.device):
+    def __init__(self, num_classes: int, device: torch.device, masks: bool = False):
         def accuracy(k: int) -> MulticlassAccuracy:
             return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
 
         metrics = {"loss": MeanMetric(), "acc": accuracy(1)}
-        if num_classes >= TOP5_FROM:
+        if masks:
+            metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # of pixels, it is Dice's coefficient
+            metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)
+        elif num_classes >= TOP5_FROM:
             metrics["top5"] = accuracy(5)
         self.metrics = {name: metric.to(device) for name, metric in metrics.items()}
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Adds a batch: logits (N, K), targets (N,)."""
+        """Adds a batch: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W)."""
         logits = logits.float()
         for name, metric in self.metrics.items():
             if name == "loss":
@@ -38,7 +42,7 @@ class Scores:
                 metric.update(logits, targets)
 
     def compute(self) -> dict[str, Tensor]:
-        """`{"loss", "acc", "top5"}` over all batches and ranks; starts afresh."""
+        """`{"loss", "acc", "top5"}`, or "dice" and "iou" for "top5", over all batches and ranks; starts afresh."""
         values = {name: metric.compute() for name, metric in self.metrics.items()}
         for metric in self.metrics.values():
             metric.reset()
@@ -64,7 +68,7 @@ class RunningMean:
         """Adds a batch: logits (N, K), targets (N,) or (N, K). Sums wait for `compute`: fewer operations a step."""
         mixed, best = targets.is_floating_point(), logits.argmax(1)
         hits = targets.gather(1, best[:, None]).sum(dtype=torch.float32) if mixed else (best == targets).sum()
-        self.batches[mixed].append((loss.detach(), hits, len(targets)))
+        self.batches[mixed].append((loss.detach(), hits, best.numel()))  # images, or pixels
 
     def merge(self, other: "RunningMean") -> None:
         """Adds another one's batches."""
@@ -84,7 +88,7 @@ class RunningMean:
 
 
 def _sums(batches: list, device: torch.device) -> Tensor:
-    """(loss, hits, n) of each batch -> their sums over images, (3,) float32."""
+    """(loss, hits, n) of each batch -> their sums over images, or pixels, (3,) float32."""
     if not batches:
         return torch.zeros(3, device=device)
     losses, hits, n = zip(*batches, strict=True)

@@ -229,7 +229,7 @@ def load(path: str | Path, average: str | None = None) -> "Classifier":
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("model")
     foreign = name == "Classifier" and "network" in checkpoint["hyper_parameters"]  # a timm network, made by its name
-    if name not in zoo.__all__ and not foreign:
+    if name not in (*zoo.__all__, *zoo.SEGMENTERS) and not foreign:
         raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
     model = getattr(zoo, name)(**_arguments(checkpoint))
     _surgery.follow(model, checkpoint.get("surgery", ()))

@@ -56,6 +56,8 @@ class CutMix(Trick):
         ValueError: for an argument out of its range.
     """
 
+    needs_labels = True
+
     def __init__(self, alpha: Rate = 1.0, p: Rate = 1.0):
         for value in rate_values(alpha):
             needs_range(self, "alpha", value, 0, float("inf"), open_low=True)

@@ -35,6 +35,8 @@ class MixUpOrCutMix(Trick):
         ValueError: for an argument out of its range.
     """
 
+    needs_labels = True
+
     def __init__(self, mixup_alpha: Rate = 0.8, cutmix_alpha: Rate = 1.0, switch: Rate = 0.5, p: Rate = 1.0):
         for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
             for value in rate_values(alpha):

@@ -53,6 +53,8 @@ class Mosaic(Trick):
         ValueError: for an argument out of its range.
     """
 
+    needs_labels = True
+
     def __init__(self, margin: float = 0.2, p: Rate = 0.5):
         if not 0 <= margin < 0.5:
             raise ValueError(f"Mosaic: margin must be in [0, 0.5), got {margin}")

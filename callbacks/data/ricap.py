@@ -61,6 +61,8 @@ class RICAP(Trick):
         ValueError: unless beta > 0.
     """
 
+    needs_labels = True
+
     def __init__(self, beta: Rate = 0.3):
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=True)

@@ -55,7 +55,7 @@ class InitialLoss(Look):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if self._untrained:
             self._untrained = False
-            shares = probabilities(step.targets, step.logits.shape[1]).mean(0)
+            shares = probabilities(step.targets, step.logits.shape[1]).transpose(0, 1).flatten(1).mean(1)
             self._seen = torch.stack([F.cross_entropy(step.logits.detach().float(), step.targets), entropy(shares)])
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:

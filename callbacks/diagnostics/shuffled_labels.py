@@ -79,6 +79,8 @@ class ShuffledLabels(Trick):
         ValueError: if patience < 1.
     """
 
+    needs_labels = True
+
     def __init__(self, patience: int = 2):
         needs_range(self, "patience", patience, 1, float("inf"))
         self.patience = patience

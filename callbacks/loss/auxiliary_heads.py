@@ -99,6 +99,7 @@ class AuxiliaryHeads(Trick):
     """
 
     claims = "put heads on stages"
+    needs_labels = True
     _heads: Heads | None = None
     _hook = _taps = None
 

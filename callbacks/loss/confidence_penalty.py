@@ -35,6 +35,8 @@ class ConfidencePenalty(Adding):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 0.1):
         self.weight = weight
         self.check_weight()

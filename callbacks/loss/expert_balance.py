@@ -28,6 +28,8 @@ class ExpertBalance(Trick):
         TypeError: for a LightningModule that does not call `on_loss`, or without experts; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 0.01):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))

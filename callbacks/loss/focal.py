@@ -22,12 +22,12 @@ from callbacks.loss._kinds import Replacing, per_class
 
 
 def focal_loss(z: Tensor, y: Tensor, gamma: float = 2.0, alpha: Tensor | None = None) -> Tensor:
-    """The equation above. z, y (N, K), alpha (K,) -> scalar, in float32."""
+    """The equation above. z, y (N, K), or (N, K, H, W) of pixels, alpha (K,) -> scalar, in float32."""
     log_p = z.float().log_softmax(1)
     # 1 - p without the rounding of p; where it is 0 the power of a gamma below 1 has no slope
     missing = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
     terms = y * missing**gamma * log_p
-    return -(terms if alpha is None else terms * alpha).sum(1).mean()
+    return -(terms if alpha is None else terms * alpha.view(-1, *[1] * (z.ndim - 2))).sum(1).mean()
 
 
 class FocalLoss(Replacing):

@@ -32,6 +32,8 @@ class L1(Penalty):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 1e-5):
         self.weight = weight
         self.check_weight()

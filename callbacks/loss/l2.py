@@ -35,6 +35,8 @@ class L2(Penalty):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 1e-4):
         self.weight = weight
         self.check_weight()

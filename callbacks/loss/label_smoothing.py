@@ -45,6 +45,7 @@ class LabelSmoothing(Trick):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "data"
     claims = "replace the cross-entropy"
     replaces_loss = True
 

@@ -63,6 +63,8 @@ class Orthogonality(Adding):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 1e-4, kind: str = "so"):
         self.weight = weight
         self.check_weight()

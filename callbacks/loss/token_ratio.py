@@ -37,6 +37,8 @@ class TokenRatio(Trick):
         TypeError: for a LightningModule that does not call `on_loss`, or without decisions; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 2.0):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))

@@ -50,6 +50,7 @@ def test_wrong_images_and_labels(images, targets, message):
         ({"padding": 8}, r"padding must be in \[0, 8\) pixels for images of side 8, got 8"),
         ({"cutout": 0}, "cutout must be a side of at least 1 pixel, got 0; None for no cutout"),
         ({"mean": (0.5, 0.5, 0.5)}, "mean and std belong together"),
+        ({"flip": "alternate"}, "flip must be True, False or 'alternating', got 'alternate'"),
     ],
 )
 def test_wrong_options(options, message):
@@ -60,6 +61,39 @@ def test_wrong_options(options, message):
 def test_wrong_batch_size():
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         Digits(batch_size=0)
+
+
+def mirrored_in(data, number):
+    """Which of images 0, 1, ... come mirrored in an epoch: theirs are darker on the left."""
+    loader, found = data.train_dataloader(), {}
+    loader.sampler.set_epoch(number)
+    for images, targets in loader:
+        dark = images[:, 0, 0].float()  # the first row, no padding
+        found |= dict(zip(targets.tolist(), (dark[:, 0] > dark[:, -1]).tolist(), strict=True))
+    return [found[i] for i in range(len(found))]
+
+
+class Numbered(Given):
+    classes = tuple(map(str, range(200)))
+
+    def __init__(self, **options):
+        ramp = np.arange(8, dtype=np.uint8)[None, None, :, None] * np.ones((200, 8, 1, 3), np.uint8)
+        super().__init__(ramp, torch.arange(200), padding=0, val_split=0, **options)
+
+
+def test_two_epochs_show_every_image_both_ways():
+    data = Numbered(flip="alternating")
+    data.setup("fit")
+    first, second, third = (mirrored_in(data, number) for number in range(3))
+    assert [a != b for a, b in zip(first, second, strict=True)] == [True] * 200
+    assert first == third and 70 < sum(first) < 130  # 4 standard deviations
+
+
+def test_a_random_flip_is_drawn_anew():
+    data = Numbered(flip=True)
+    data.setup("fit")
+    first, second = (mirrored_in(data, number) for number in range(2))
+    assert 70 < sum(a != b for a, b in zip(first, second, strict=True)) < 130
 
 
 class Noise:

@@ -1,0 +1,56 @@
+"""The U-Net on shapes: where dropout acts, what is measured and drawn, and that it learns."""
+
+import pytest
+import torch
+
+from callbacks import HeuristicDropout
+from recipes import shapes_unet
+from zoo._scores import Scores
+
+
+def test_dropout_is_between_the_convolutions_of_every_stage():
+    recipe = shapes_unet.recipe()
+    trick = recipe.callbacks[1]
+    assert isinstance(trick, HeuristicDropout) and trick.p == 0.1
+    assert trick.where == tuple(f"{stage}.relu1" for stage in recipe.model.stages) and len(trick.where) == 9
+    plain = shapes_unet.recipe("none")
+    assert [type(on).__name__ for on in plain.callbacks] == ["CosineDecay"]
+    assert all(map(torch.equal, recipe.model.parameters(), plain.model.parameters()))
+
+
+def background_alone() -> float:
+    """IoU of who says background everywhere."""
+    data = shapes_unet.recipe().data
+    data.setup()
+    masks, scores = data.test_set.targets, Scores(4, torch.device("cpu"), masks=True)
+    scores.update(torch.eye(4)[torch.zeros_like(masks)].movedim(-1, 1), masks)
+    return scores.compute()["iou"].item()
+
+
+def test_background_alone_is_what_the_header_says():
+    assert f"an IoU of {background_alone():.2f}"[:-1].replace("0.", ".") in shapes_unet.__doc__
+
+
+@pytest.mark.slow
+def test_both_rows_are_run_and_recorded_figures_are_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shapes_unet.main(seeds=1, epochs=2, images=36)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[2] for line in lines[:2]] == ["none", "heuristic"]
+    assert all("dice 0." in line and "iou 0." in line for line in lines[:2])
+
+
+def test_the_report_shows_masks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = shapes_unet.recipe(epochs=2, images=18)
+    recipe.data.test_images = 10  # as many as are drawn
+    metrics = recipe.run(save=tmp_path / "out")
+    assert {"test/acc", "test/dice", "test/iou"} <= {*metrics}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.ckpt", "last.ckpt", "report.png"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dropout", ["none", "heuristic"])
+def test_it_learns(dropout, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert shapes_unet.recipe(dropout).run()["test/iou"] > 1.5 * background_alone()
