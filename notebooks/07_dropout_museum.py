@@ -1,0 +1,213 @@
+# %% [markdown]
+# # Dropout museum
+#
+# What each method of dropout does to the same feature maps, side by side; rates on a schedule; the league of all
+# methods on the same images, budget and seeds; how networks get on without some of their channels; and a network whose
+# width is chosen after training. A minute on one core.
+
+# %%
+from collections import defaultdict
+
+import matplotlib.pyplot as plt
+import torch
+import torch.nn.functional as F
+from IPython.display import Markdown
+from lightning import Callback, Trainer, seed_everything
+from sklearn.datasets import load_sample_images
+from torch.utils.data import DataLoader
+
+import callbacks
+import zoo
+from callbacks import CosineDecay, Dropout, FocusedDropout, HeuristicDropout, StructuralDropout
+from callbacks._schedule import Cosine, Linear, Steps, VShape, rate_now, rate_values
+from callbacks.dropout._feature import FeatureDropout
+from datamodules import Digits
+from recipes import _catalogue, _results, _tables
+from recipes._co_adaptation import SHARES, co_adaptation
+
+METHODS = {name: getattr(callbacks, name) for name in sorted(callbacks.__all__)}
+METHODS = {name: kind for name, kind in METHODS.items() if issubclass(kind, FeatureDropout)}
+LEAGUE = "dropout_league_cifar"
+quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+
+# %% [markdown]
+# ## Networks to look into
+#
+# ResNet-20 on handwritten digits of twice their size: without dropout, and with three methods. All start from the same
+# weights and see the same images in the same order. The maps below are those of the first; the others come at the end.
+# Five epochs of one seed show how to look, not which method is better.
+
+
+# %%
+class LargerDigits(Digits):
+    image_size = 16
+
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        images, targets = super().on_after_batch_transfer(batch, dataloader_idx)
+        return [F.interpolate(images, scale_factor=2, mode="bilinear"), targets]
+
+
+data = LargerDigits(batch_size=64, padding=0)
+
+
+def trained(*tricks) -> zoo.ResNet:
+    seed_everything(0, verbose=False)
+    model = zoo.ResNet("20", num_classes=10, image_size=16, lr=0.1, weight_decay=5e-4)
+    tricks = [CosineDecay(warmup_epochs=1), *tricks]
+    Trainer(max_epochs=5, limit_val_batches=0, callbacks=tricks, **quiet).fit(model, data)
+    return model.eval()
+
+
+structural = StructuralDropout(0.9)
+networks = {
+    "none": trained(),
+    "Dropout": trained(Dropout(0.5)),
+    "HeuristicDropout": trained(HeuristicDropout(0.1)),
+    "StructuralDropout": trained(structural),
+}
+
+# %% [markdown]
+# ## Masks
+#
+# A photograph, and the maps that the first stage of that network makes of it: their mean, and four of the 16 channels.
+# Then the maps as each method leaves them, at the last rate of its schedule, and with the same draws for all. They are
+# on one scale of grey; what is brighter than before was scaled up. Some act usually elsewhere, on vectors before the
+# classifier; here all stand at one place.
+
+# %%
+SIDE, SHOWN = 64, 4
+photograph = torch.from_numpy(load_sample_images().images[1].copy()).permute(2, 0, 1)[None] / 255
+photograph = F.interpolate(photograph[..., :427, 100:527], (SIDE, SIDE), mode="bilinear", antialias=True)
+seen = []
+hook = networks["none"].stages["stage1"].register_forward_hook(lambda m, inputs, output: seen.append(output))
+with torch.inference_mode():
+    networks["none"]((photograph - photograph.mean()) / photograph.std())
+hook.remove()
+x = seen[0].clone()
+channels = x[0].mean((1, 2)).argsort(descending=True)[:SHOWN]
+
+
+def gallery(ax_row, y: torch.Tensor, name: str) -> None:
+    """The mean of the maps (1, C, H, W), then some of them."""
+    for ax, picture in zip(ax_row, [y[0].mean(0, keepdim=True), *y[0, channels][:, None]], strict=True):
+        top = x[0].mean(0).amax() if ax is ax_row[0] else x[0, channels].amax()
+        ax.imshow(picture[0], cmap="gray", vmin=0, vmax=1.5 * top)
+        ax.set(xticks=[], yticks=[])
+    ax_row[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
+
+
+pictures, elsewhere = {"before": x}, []
+for name, kind in METHODS.items():
+    trick = kind()
+    torch.manual_seed(3)
+    try:
+        pictures[name] = trick.drop(x, rate_values(trick.p)[-1])
+    except (AttributeError, KeyError, NotImplementedError):  # is about weights
+        elsewhere.append(name)
+fig, axes = plt.subplots(len(pictures), 1 + SHOWN, figsize=(8, 1.35 * len(pictures)), layout="constrained")
+for line, (name, y) in zip(axes, pictures.items(), strict=True):
+    gallery(line, y, name)
+axes[0, 0].set_title("mean", fontsize=8)
+for ax, channel in zip(axes[0, 1:], channels.tolist(), strict=True):
+    ax.set_title(f"channel {channel}", fontsize=8)
+print("not shown, since they are about the layer behind:", ", ".join(elsewhere) or "none")
+
+# %% [markdown]
+# ## Schedules
+#
+# Every rate may be a schedule. Left, rates over a run of twelve epochs of ten steps; right, the steps at which
+# FocusedDropout acts: a tenth of them, drawn from seed and step, the same on all ranks and after a resume.
+
+# %%
+SCHEDULES = {
+    "0.1": 0.1,
+    "Linear(0, 0.1)": Linear(0, 0.1),
+    'Linear(0, 0.1, until="30st")': Linear(0, 0.1, until="30st"),
+    "Cosine(0.2, 0)": Cosine(0.2, 0),
+    'Steps(0.2, {"0.5dur": 0.05})': Steps(0.2, {"0.5dur": 0.05}),
+    "VShape(0.15, 0.05)": VShape(0.15, 0.05),
+}
+
+
+class Spy(Callback):
+    def __init__(self, focused: FocusedDropout):
+        self.focused, self.rates, self.acting = focused, defaultdict(list), []
+
+    def on_train_batch_start(self, trainer, model, batch, batch_idx):
+        for name, schedule in SCHEDULES.items():
+            self.rates[name].append(rate_now(schedule, trainer))
+        self.acting.append(self.focused._acts)
+
+
+batch = [torch.randn(4, 3, 16, 16), torch.randint(10, (4,))]
+network = torch.nn.Sequential(torch.nn.Conv2d(3, 10, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
+small = zoo.Classifier(network.append(torch.nn.Flatten()), 10, stages={"stage1": "1"})
+focused = FocusedDropout(share=0.1)
+spy = Spy(focused)
+seed_everything(0, verbose=False)
+Trainer(max_epochs=12, callbacks=[focused, spy], **quiet).fit(small, DataLoader([batch] * 10, batch_size=None))
+fig, (left, right) = plt.subplots(1, 2, figsize=(12, 3), layout="constrained")
+for name, rates in spy.rates.items():
+    left.plot(rates, label=name)
+left.set(xlabel="step", ylabel="rate")
+left.legend(fontsize=7)
+right.eventplot([step for step, acts in enumerate(spy.acting) if acts])
+right.set(xlabel="step", yticks=[], xlim=(0, len(spy.acting)), title=f"{focused!r}: {sum(spy.acting)} steps")
+
+# %% [markdown]
+# ## The league
+#
+# From `results/`; the header of `recipes/dropout_league_cifar.py` says what was done.
+
+# %%
+runs = _results.read(LEAGUE)
+entry = next(entry for entry in _catalogue.recipes() if entry.name == LEAGUE)
+if runs:
+    table = _tables.recipe_result(entry)
+else:
+    table = f"Not measured yet: `{_catalogue.field(entry.doc, 'Command')}` makes the table, and the plot below it."
+Markdown(table)
+
+# %% [markdown]
+# ## Co-adaptation
+#
+# How much of a network's accuracy hangs on channels being there together: a growing share of the last stage's channels
+# is zero, others for each image (as in the paper on HeuristicDropout, there for U-Nets). The less accuracy falls, the
+# less they depend on each other. Left the four networks from above, one run each; right the league.
+
+# %%
+data.setup("test")
+batches = [data.on_after_batch_transfer(list(batch), 0) for batch in data.test_dataloader()]
+curves = {name: co_adaptation(model, batches) for name, model in networks.items()}
+league = defaultdict(list)
+for run in runs:
+    league[run["arguments"]["method"]].append([run["metrics"][f"masked {share:.1f}"] for share in SHARES])
+league = {name: torch.tensor(values).mean(0).tolist() for name, values in league.items()}
+fig, axes = plt.subplots(1, 1 + bool(league), figsize=(6 * (1 + bool(league)), 4), squeeze=False, layout="constrained")
+titles = ("digits, one seed", "CIFAR-10-JPEG, the league")
+for ax, title, each in zip(axes[0], titles, (curves, league), strict=False):
+    for i, (name, values) in enumerate(each.items()):
+        style = {"color": "black", "linewidth": 3} if name == "none" else {"linestyle": ("-", "--", ":")[i // 10 % 3]}
+        ax.plot(SHARES, values, label=name, **style)
+    ax.set(xlabel="share of channels masked", ylabel="test accuracy", title=title)
+    ax.legend(fontsize=7)
+
+# %% [markdown]
+# ## A width for every purpose
+#
+# StructuralDropout cuts features off behind a random one, so that the first ones carry the most. After training, the
+# network can be cut to the width that one can pay for, without training again. Accuracy on validation images by the
+# number of features before the classifier, against the network that was trained without.
+
+# %%
+widths = (1, 2, 4, 8, 16, 24, 32, 48, 64)
+fig, ax = plt.subplots(figsize=(6, 3.5), layout="constrained")
+for name in ("none", "StructuralDropout"):
+    accuracies = structural.curve(networks[name], data, widths)
+    ax.plot(*zip(*accuracies.items(), strict=True), "o-", label=name)
+ax.set(xscale="log", xticks=widths, xticklabels=widths, xlabel="features", ylabel="validation accuracy")
+ax.minorticks_off()
+ax.legend()
+whole, small = networks["StructuralDropout"], structural.cut(networks["StructuralDropout"], 16)
+for name, model in (("whole", whole), ("cut to 16", small)):
+    print(f"{name}: {sum(w.numel() for w in model.parameters()):,} parameters")

@@ -1,0 +1,178 @@
+"""Every method of dropout on one network, with the same images, budget and seeds, each at the best of three rates.
+
+Paper:    one a method: see its file in callbacks/dropout/. The network is ResNet-20 of Deep Residual Learning (He et
+          al.; CVPR 2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
+Command:  zoo run dropout_league_cifar --folder CIFAR-10-JPEG --record
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on 5,000 of
+          the 50,000, validated on 5,000 others, every class in proportion and the same for all; tested on all 10,000
+Settings: ResNet-20, 12 epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
+          warm-up, cosine, flips and no crops, bf16. Each method at its own places and with its own other arguments. Its
+          rate is one of three: the default, half of it, and twice it (halfway to 1 above .4), the one of the best
+          validation accuracy with a seed of its own; of a method without a rate, the share of steps (a quarter, half
+          and all, where the default is all). Then the seeds of the league. A tie is a difference to none of at most two
+          standard errors. Left at half masked: the share of test accuracy that is left where half of the last stage's
+          channels are zero (co-adaptation, as in the paper on HeuristicDropout; more shares in results/)
+Differs:  NeuronSpecificDropout hears of the validation labels in training, no other does
+Result:
+not measured yet
+
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on 5,000 of
+  the 50,000, validated on 5,000 others, every class in proportion and the same for all; tested on all 10,000
+- Command: zoo run dropout_league_cifar --folder CIFAR-10-JPEG --record
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import lightning as L
+from torch import Tensor
+
+import callbacks as c
+from callbacks._schedule import Linear, Schedule, rate_values
+from callbacks._trick import parameters
+from callbacks.dropout._feature import FeatureDropout
+from datamodules import ImageData
+from recipes import _results
+from recipes._base import Recipe
+from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes._co_adaptation import SHARES, co_adaptation
+from recipes._league import NONE, best_rate, three_rates, verdict
+from zoo import ResNet
+from zoo._checks import known
+
+NAME = "dropout_league_cifar"
+VALIDATION_IMAGES = 5000
+RATE_SEED = 1000  # of the runs that choose the rate; the league has others
+METHODS: dict[str, type[FeatureDropout]] = {
+    name: kind for name in sorted(c.__all__) if issubclass(kind := getattr(c, name), FeatureDropout)
+}
+
+
+def rates(method: str) -> tuple[float, float, float]:
+    """What is tried."""
+    return three_rates(rate_values(parameters(METHODS[method])[_rate_of(method)].default)[-1])
+
+
+def made(method: str, rate: float) -> list[FeatureDropout]:
+    """The trick at this rate; of a schedule, from zero in a straight line to it."""
+    if method == NONE:
+        return []
+    name = _rate_of(method)
+    rising = isinstance(parameters(METHODS[method])[name].default, Schedule)
+    return [METHODS[method](**{name: Linear(0, rate) if rising else rate})]
+
+
+def _rate_of(method: str) -> str:
+    return "p" if "p" in parameters(METHODS[method]) else "share"
+
+
+def recipe(
+    method: str = NONE,
+    rate: float = 0.0,
+    images: int = 5000,
+    epochs: int = 12,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """Train and test with one method.
+
+    Args:
+        method: a key of `METHODS`, or "none".
+        rate: of the method, in (0, 1); not of "none".
+        images: how many to train on.
+        epochs: passes over them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    on = made(known(method, [NONE, *METHODS], NAME), rate)
+    L.seed_everything(seed, workers=True, verbose=False)
+    return Recipe(
+        name=NAME,
+        model=ResNet("20", num_classes=10, image_size=32, lr=0.1, weight_decay=5e-4),
+        data=held(images, root, folder),
+        callbacks=[c.CosineDecay(warmup_epochs=1), *on],
+        trainer={"max_epochs": epochs, "check_val_every_n_epoch": epochs, "precision": "bf16-mixed"},
+        seed=seed,
+        arguments={
+            "method": method,
+            "as": repr(on[0]) if on else "",
+            "images": images,
+            "epochs": epochs,
+            "data": images_named(folder),
+        },
+    )
+
+
+@cache
+def held(images: int, root: Path, folder: Path | None) -> ImageData:
+    """Read once a process, for all methods."""
+    fraction = images / (TRAINING_IMAGES - VALIDATION_IMAGES)
+    data = cifar10(root, folder, batch_size=64, val_split=VALIDATION_IMAGES, fraction=fraction, padding=0)
+    data.prepare_data()
+    data.setup()
+    return data
+
+
+def chosen(method: str, record: bool, **budget) -> float:
+    """The rate of the best validation accuracy."""
+    if method == NONE:
+        return 0.0
+    found = {rate: run(method, rate, RATE_SEED, record, **budget)["val/acc"] for rate in rates(method)}
+    return best_rate(found)
+
+
+def run(method: str, rate: float, seed: int, record: bool, **budget) -> dict[str, float]:
+    """Metrics of one run: as recorded, or else trained. With `RATE_SEED`, the test images are not looked at."""
+    one, league = recipe(method, rate, seed=seed, **budget), seed != RATE_SEED
+    name = NAME if league else f"{NAME}_rates"
+    if record:
+        for old in _results.read(name):
+            if (old["arguments"], old["seed"]) == (one.arguments, seed):
+                return old["metrics"]
+    metrics = one.run(test=league)
+    if league:
+        left = co_adaptation(one.model.cpu(), test_batches(one.data))
+        metrics |= {f"masked {share:.1f}": value for share, value in zip(SHARES, left, strict=True)}
+    if record:
+        line = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
+        _results.append(name, line)
+    what = f"test {metrics['test/acc']:.4f}" if league else f"rate {rate:.3g}"
+    print(f"{method:<24}seed {seed:<6}{what}  val {metrics['val/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
+    return metrics
+
+
+def test_batches(data: ImageData) -> Iterator[list[Tensor]]:
+    """As the network gets them, in float32."""
+    return (data.on_after_batch_transfer(list(batch), 0) for batch in data.test_dataloader())
+
+
+def main(
+    methods: list[str] | None = None,
+    images: int = 5000,
+    epochs: int = 12,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    seeds: int = 3,
+    record: bool = False,
+) -> None:
+    """Train without dropout, then choose each method's rate and train with it.
+
+    Args:
+        methods: which; None: all.
+        images, epochs, root, folder: as in `recipe`.
+        seeds: number of runs of each in the league, with the seeds 0, 1, ...
+        record: add each run to results/, from which the tables are made; runs that are there already are not made
+            again, so that the league can be stopped, gone on with, and run in parts.
+    """
+    budget = {"images": images, "epochs": epochs, "root": root, "folder": folder}
+    accuracies = {}
+    for method in [NONE, *(known(method, METHODS, NAME) for method in methods or METHODS)]:
+        rate = chosen(method, record, **budget)
+        runs = [run(method, rate, seed, record, **budget) for seed in range(seeds)]
+        accuracies[method] = _results.summary(metrics["test/acc"] for metrics in runs)
+    for method, (mean, std, n) in sorted(accuracies.items(), key=lambda item: -item[1].mean):
+        _, _, word = verdict(accuracies[method], accuracies[NONE])
+        print(f"{method:<24}{mean:.4f} ± {std:.4f} ({n} seeds)  {word if method != NONE else ''}")
