@@ -36,20 +36,27 @@ from callbacks.distillation.self_distillation import SelfDistillation
 from callbacks.distillation.specialist import Specialist
 from callbacks.distillation.symmetry import SymmetryAttention
 from callbacks.distillation.token import TokenDistillation
+from callbacks.dropout.adcm import ADCM
 from callbacks.dropout.adl import ADL
 from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout
+from callbacks.dropout.auto_dropout import AutoDropout, Pattern
 from callbacks.dropout.biased_dropout import BiasedDropout
 from callbacks.dropout.channel_drop_block import ChannelDropBlock
+from callbacks.dropout.clustering_dropout import ClusteringDropout
 from callbacks.dropout.corr_drop import CorrDrop
 from callbacks.dropout.crossmap_dropout import CrossmapDropout
 from callbacks.dropout.drop_block import DropBlock
+from callbacks.dropout.drop_connect import DropConnect
 from callbacks.dropout.drop_head import DropHead
 from callbacks.dropout.dropout import Dropout
 from callbacks.dropout.focused_dropout import FocusedDropout
 from callbacks.dropout.gating_dropout import GatingDropout
 from callbacks.dropout.gaussian_dropout import GaussianDropout
+from callbacks.dropout.guided_dropout import GuidedDropout
 from callbacks.dropout.heuristic_dropout import HeuristicDropout
 from callbacks.dropout.keep_rate import KeepRate
+from callbacks.dropout.maxout import Maxout
+from callbacks.dropout.neuron_specific_dropout import NeuronSpecificDropout
 from callbacks.dropout.patch_dropout import PatchDropout
 from callbacks.dropout.spatial_dropout import SpatialDropout
 from callbacks.dropout.spectral_dropout import SpectralDropout
@@ -223,4 +230,11 @@ __all__ = [
     "SpectralDropout",
     "StructuralDropout",
     "StochasticDepth",
+    "DropConnect",
+    "NeuronSpecificDropout",
+    "GuidedDropout",
+    "ClusteringDropout",
+    "Maxout",
+    "AutoDropout",
+    "ADCM",
 ]

@@ -14,6 +14,8 @@ def refusal(first: type[Trick], second: type[Trick]) -> str | None:
         return f"list it before {first.__name__}"
     if getattr(first, "doubles_batch", False) and second.__module__.startswith("callbacks.data."):
         return f"list {first.__name__} after {second.__name__}"
+    if getattr(first, "keeps_the_head", False) and second.claims == "choose the head's pooling":
+        return f"list {first.__name__} after"
     for resizing, labeling in ((first, second), (second, first)):
         if resizing.resizes and labeling.needs_one_size:
             return f"{labeling.__name__} needs images of one size, and {resizing.__name__} changes it"

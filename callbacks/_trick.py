@@ -10,6 +10,17 @@ import lightning as L
 from zoo._checks import known
 
 PLAIN = (bool, int, float, str, tuple, type(None))
+# where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
+# arg min_w 1/|D| sum_(x, t) in D E(f_w(x), t) + R
+TAXONOMY = {"data": r"\mathcal D", "architecture": "f", "error term": "E", "penalty": "R", "optimisation": r"\arg\min"}
+OF_ROOM = {  # what is drawn for hidden features counts as data there: they are inputs of the layers behind
+    "data": "data",
+    "dropout": "data",
+    "network": "architecture",
+    "loss": "error term",
+    "distillation": "error term",
+    "optimization": "optimisation",
+}
 
 
 class Trick(L.Callback):
@@ -23,7 +34,9 @@ class Trick(L.Callback):
         replaces_loss: puts another loss in the place of the cross-entropy. See `needs_nothing_added`.
         drops_patches, needs_patches: takes patches out of a transformer; needs all of them. See `needs_every_patch`.
         resizes, needs_one_size: changes the size of images; counts on one. See `needs_images_of_one_size`.
+        needs_labels: counts on one label an image; a `Segmenter`, which has masks, refuses it, and those that resize.
         looks_only: changes nothing, so that its place among the others is free.
+        taxonomy: where it regularises, of `TAXONOMY`; None: it does not. As its room says, where a class does not.
 
     `callbacks._pairs` reads from these which tricks go together.
     """
@@ -34,7 +47,15 @@ class Trick(L.Callback):
     needs_patches: bool = False
     resizes: bool = False
     needs_one_size: bool = False
+    needs_labels: bool = False
     looks_only: bool = False
+    taxonomy: str | None = None
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if cls.taxonomy is None and "taxonomy" not in vars(cls):
+            package, _, room = cls.__module__.rpartition(".")[0].partition(".")
+            cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None
 
     def __repr__(self) -> str:
         arguments = parameters(type(self))

@@ -7,6 +7,7 @@ import ast
 import re
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +25,8 @@ class Entry(NamedTuple):
 
 
 def models() -> list[Entry]:
-    return _entries("zoo")
+    """Classifiers, then segmenters."""
+    return [*_entries("zoo"), *_entries("zoo", "SEGMENTERS")]
 
 
 def cost(model: str) -> tuple[str, str, str]:
@@ -42,6 +44,15 @@ def _short(number: int) -> str:
 
 def tricks() -> list[Entry]:
     return sorted(_entries("callbacks"), key=lambda e: e.room)
+
+
+def taxonomy() -> dict[str | None, list[Entry]]:
+    """The tricks by where they regularise, in the taxonomy's order; None: those that do not. Imports them."""
+    package, places = import_module("callbacks"), import_module("callbacks._trick").TAXONOMY
+    found: dict[str | None, list[Entry]] = {place: [] for place in (*places, None)}
+    for entry in tricks():
+        found[getattr(package, entry.name).taxonomy].append(entry)
+    return found
 
 
 def datamodules() -> list[Entry]:
@@ -79,9 +90,9 @@ def field(doc: str, name: str) -> str:
 
 
 @cache
-def _entries(package: str) -> list[Entry]:
+def _entries(package: str, names: str = "__all__") -> list[Entry]:
     init = _parse(ROOT / package / "__init__.py")
-    return [_entry(package, name) for name in _literal(init, "__all__")]
+    return [_entry(package, name) for name in _literal(init, names)]
 
 
 def _entry(package: str, name: str) -> Entry:

@@ -23,7 +23,7 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
   zoo search NAME [options]        the recipe with other numbers: random from coarse to fine, or a grid
   zoo models                       the models, one line each, with parameters and multiply-adds
   zoo show MODEL [VARIANT]         a model: its paper, what each stage and layer costs, what it sees
-  zoo tricks                       the callbacks, by room, one line each
+  zoo tricks                       the callbacks, by room, one line each; --by taxonomy: by where they regularise
   zoo card TRICK                   a trick: its paper, what it brought and cost here, what it does not go with
   zoo data                         the data modules, one line each
   zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
@@ -68,6 +68,8 @@ def _dispatch(arguments: list[str]) -> None:
         import_module("recipes._prepare").main(rest)
     elif command == "models":
         _print_models()
+    elif command == "tricks" and rest:
+        _print_entries(_tricks_by(rest))
     elif command in LISTS:
         _print_entries(LISTS[command]())
     elif command == "run":
@@ -99,6 +101,20 @@ def _print_models() -> None:
     _print_columns([[name, variant, p and f"{p:>6}", m and f"{m:>6} MACs", line] for name, variant, p, m, line in rows])
 
 
+def _tricks_by(arguments: list[str]) -> list[_catalogue.Entry]:
+    """`--by room` or `--by taxonomy`, which stands in the place of the room."""
+    option, _, by = " ".join(arguments).replace("=", " ", 1).partition(" ")
+    orders = {"room": _catalogue.tricks, "taxonomy": _by_taxonomy}
+    if option != "--by" or by not in orders:
+        raise UsageError(f"zoo tricks [--by {'|'.join(orders)}], not {' '.join(arguments)!r}")
+    return orders[by]()
+
+
+def _by_taxonomy() -> list[_catalogue.Entry]:
+    places = _catalogue.taxonomy().items()
+    return [entry._replace(room=place or "-") for place, entries in places for entry in entries]
+
+
 def _print_entries(entries: list[_catalogue.Entry]) -> None:
     _print_columns([[e.name, e.room, e.line] if any(x.room for x in entries) else [e.name, e.line] for e in entries])
 
@@ -124,7 +140,7 @@ def _run(arguments: list[str]) -> None:
 def _check_names(arguments: list[str]) -> None:
     """A wrong short name is found before anything is imported. Names with a dot are import paths: not ours to judge."""
     kinds = {
-        "--model": ("model", _catalogue.models, ["Classifier"]),
+        "--model": ("model", _catalogue.models, ["Classifier", "Segmenter"]),
         "--data": ("data module", _catalogue.datamodules, []),
         "--trainer.callbacks": ("trick", _catalogue.tricks, []),
     }

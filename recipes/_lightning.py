@@ -26,4 +26,5 @@ def main() -> None:
 def _known() -> set[str]:
     """Every public class and its arguments."""
     classes = [getattr(package, name) for package in (zoo, callbacks, datamodules) for name in package.__all__]
+    classes += [getattr(zoo, name) for name in zoo.SEGMENTERS]
     return {cls.__name__ for cls in classes} | {name for cls in classes for name in defaults(cls)}

@@ -77,9 +77,19 @@ def _predictions(row: list[Axes], recipe: Recipe) -> None:
     names = recipe.data.classes
     for axes in row:
         axes.axis("off")
+    if getattr(recipe.model, "masks", False):
+        return _masks(row, pixels, guesses, targets)
     for axes, picture, guess, truth in zip(row, pixels, guesses, targets, strict=False):
         axes.imshow(picture.squeeze(-1).numpy(), cmap="gray")
         right = guess == truth
         axes.set_title(
             names[guess] if right else f"{names[guess]}, not {names[truth]}", color="green" if right else "red"
         )
+
+
+def _masks(row: list[Axes], pixels: Tensor, guesses: list, truths: list) -> None:
+    """Images (n, H, W, C) under what was said of each pixel; above, the share of pixels that are right."""
+    for axes, picture, guess, truth in zip(row, pixels, torch.tensor(guesses), torch.tensor(truths), strict=False):
+        axes.imshow(picture.numpy())
+        axes.imshow(guess.numpy(), alpha=0.6 * (guess > 0).float().numpy(), cmap="tab10", vmin=0, vmax=9)
+        axes.set_title(f"{(guess == truth).float().mean():.0%} right")

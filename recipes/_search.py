@@ -110,6 +110,46 @@ def _points(choice: Range | Sequence) -> list:
     return list(choice)
 
 
+def search_dropout(
+    build: Callable[..., Recipe],
+    trials: int = 8,
+    places: int = 1,
+    largest: int = 8,
+    epochs: int | None = None,
+    seed: int = 0,
+    storage: Path | None = None,
+) -> list[Trial]:
+    """Runs of a recipe with `AutoDropout` and other policies, the best first: `trial.values["policy"]`.
+
+    Optuna's tree of Parzen estimators stands in the place of the paper's controller. The test set is not touched.
+
+    Args:
+        build: the recipe's `recipe`.
+        trials: runs.
+        places: residual branches of the network, a pattern for each; 1: one pattern for all.
+        largest: size and stride of a pattern, in cells.
+        epochs, seed, storage: see `search`.
+
+    Raises:
+        ImportError, ValueError: as `search`.
+    """
+    optuna, found = _optuna(), import_module("callbacks.dropout.auto_dropout")
+    storage = storage and f"sqlite:///{storage}"
+    sampler, name = optuna.samplers.TPESampler(seed=seed), f"AutoDropout {places} x {largest}"
+    study = optuna.create_study(
+        direction="maximize", sampler=sampler, storage=storage, study_name=name, load_if_exists=True
+    )
+
+    def accuracy(trial) -> float:
+        return _validated(build().plus(found.AutoDropout(found.propose(trial, places, largest))), epochs)
+
+    study.optimize(accuracy, n_trials=max(trials - len(study.trials), 0))
+    done = [trial for trial in study.trials if trial.value is not None]
+    again = [found.propose(optuna.trial.FixedTrial(trial.params), places, largest) for trial in done]
+    pairs = [Trial({"policy": policy}, trial.value) for policy, trial in zip(again, done, strict=True)]
+    return sorted(pairs, key=lambda trial: -trial.accuracy)
+
+
 def _accuracy(build: Callable[..., Recipe], values: dict, epochs: int | None) -> float:
     arguments = {name: value for name, value in values.items() if name in signature(build).parameters}
     recipe = build(**arguments)
@@ -118,6 +158,11 @@ def _accuracy(build: Callable[..., Recipe], values: dict, epochs: int | None) ->
             known = [*signature(build).parameters, *recipe.model.hparams]
             raise unknown("argument of the recipe or of its model", name, known)
         recipe.model.hparams[name] = values[name]
+    return _validated(recipe, epochs)
+
+
+def _validated(recipe: Recipe, epochs: int | None) -> float:
+    """The accuracy on the validation images after so many epochs."""
     if epochs is not None:
         recipe.trainer["max_epochs"] = epochs
     metrics = recipe.run(test=False)

@@ -15,6 +15,7 @@ from importlib import import_module
 from pathlib import Path
 
 from recipes import _catalogue, _results
+from recipes._league import league
 
 ROOT = _catalogue.ROOT
 COSTS = ROOT / "recipes" / "_costs.py"
@@ -104,6 +105,16 @@ def rooms() -> str:
     return markdown(["room", "tricks"], [[f"`callbacks/{room}/`", ", ".join(those)] for room, those in names.items()])
 
 
+def taxonomy() -> str:
+    """The names of the tricks, by which symbol of training they change."""
+    symbols = import_module("callbacks._trick").TAXONOMY
+    rows = [
+        [place or "none", f"${symbols[place]}$" if place else "", ", ".join(f"`{e.name}`" for e in entries)]
+        for place, entries in _catalogue.taxonomy().items()
+    ]
+    return markdown(["regularises through", "symbol", "tricks"], rows)
+
+
 def pairs() -> str:
     """Those that do not go with every other trick, and why."""
     from callbacks._pairs import limits
@@ -149,7 +160,15 @@ def results() -> str:
 
 
 def families() -> str:
-    return recipe_result(next(entry for entry in _catalogue.recipes() if entry.name == "cifar10_families"))
+    return _result_of("cifar10_families")
+
+
+def reduced() -> str:
+    return _result_of("token_reduction_cifar")
+
+
+def _result_of(recipe: str) -> str:
+    return recipe_result(next(entry for entry in _catalogue.recipes() if entry.name == recipe))
 
 
 def throughput() -> str:
@@ -185,8 +204,25 @@ def _figure(value: float) -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     f.__name__: f
-    for f in (models, tricks, rooms, pairs, matrix, datamodules, results, families, throughput, benchmarks)
+    for f in (
+        models,
+        tricks,
+        rooms,
+        taxonomy,
+        pairs,
+        matrix,
+        datamodules,
+        results,
+        families,
+        reduced,
+        throughput,
+        benchmarks,
+    )
 }
+
+
+# recipes whose table is not a row for each set of arguments: runs -> heads, rows
+OWN: dict[str, Callable[[list[dict]], tuple[list[str], list[list[str]]]]] = {"dropout_league_cifar": league}
 
 
 def recipe_result(entry: _catalogue.Entry) -> str:
@@ -201,7 +237,8 @@ def recipe_result(entry: _catalogue.Entry) -> str:
     if columns:  # a comparison: the best first
         groups.sort(key=lambda group: -_results.summary(run["metrics"]["test/acc"] for run in group).mean)
     heads = [*names, *metrics, "seconds", "seeds"]
-    table = markdown(heads, [_row(group, names, metrics) for group in groups]) if runs else NOT_YET
+    own = OWN.get(entry.name, lambda _: (heads, [_row(group, names, metrics) for group in groups]))
+    table = markdown(*own(runs)) if runs else NOT_YET
     facts = {head: _catalogue.field(entry.doc, head) for head in ("Published", "Data", "Command")}
     facts["Arguments"] = ", ".join(f"{name}={_argument(runs[0], name)}" for name in every if name not in names)
     if len(runs) == 1 and len(curve := runs[0].get("curve", ())) > 1:

@@ -18,8 +18,8 @@ Settings: ViT-Ti with patches of 4 pixels: 64 and the class token. From scratch:
 Result:
 not measured yet
 
-- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. 45,000 images to
-  train, 5,000 to validate, 10,000 to test
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Half of 45,000
+  images to train, 5,000 to validate, 10,000 to test
 - Command: zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
 """
 

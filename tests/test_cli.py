@@ -46,11 +46,15 @@ def test_help_and_lists_need_no_torch(arguments):
     assert time.perf_counter() - start < 2
 
 
-@pytest.mark.parametrize(("command", "package"), [("models", zoo), ("tricks", callbacks), ("data", datamodules)])
-def test_lists_hold_every_public_name_and_its_line(run, command, package):
+MODELS = [*zoo.__all__, *zoo.SEGMENTERS]
+LISTS = [("models", MODELS), ("tricks", callbacks.__all__), ("data", datamodules.__all__)]
+
+
+@pytest.mark.parametrize(("command", "names"), LISTS, ids=[command for command, _ in LISTS])
+def test_lists_hold_every_public_name_and_its_line(run, command, names):
     code, out, _ = run(command)
     assert code == 0
-    assert sorted(line.split()[0] for line in out.splitlines()) == sorted(package.__all__)
+    assert sorted(line.split()[0] for line in out.splitlines()) == sorted(names)
     assert all(len(line.split()) > 3 for line in out.splitlines())
 
 
@@ -75,7 +79,7 @@ def test_counts_have_three_digits(number, words):
 
 
 def test_every_model_has_been_counted():
-    assert list(_catalogue.COSTS) == zoo.__all__, "run `make tables`"
+    assert list(_catalogue.COSTS) == MODELS, "run `make tables`"
 
 
 @pytest.mark.slow
@@ -87,6 +91,22 @@ def test_counts_are_those_of_the_models():
 
 def test_tricks_are_listed_with_their_rooms(run):
     assert any(line.split()[:2] == ["MixUp", "data"] for line in run("tricks")[1].splitlines())
+
+
+def test_tricks_by_where_they_regularise(run):
+    code, out, _ = run("tricks", "--by", "taxonomy")
+    rows = [(line.split()[0], line[max(map(len, callbacks.__all__)) + 2 :]) for line in out.splitlines()]
+    assert code == 0 and sorted(name for name, _ in rows) == sorted(callbacks.__all__)
+    for name, rest in rows:
+        assert rest.startswith(f"{getattr(callbacks, name).taxonomy or '-'} ")
+    places = list(dict.fromkeys(getattr(callbacks, name).taxonomy for name, _ in rows))
+    assert places == ["data", "architecture", "error term", "penalty", "optimisation", None]
+    assert run("tricks", "--by=room") == run("tricks")
+
+
+@pytest.mark.parametrize("arguments", [["--by"], ["--by", "paper"], ["taxonomy"]])
+def test_tricks_by_something_else(run, arguments):
+    assert run("tricks", *arguments)[::2] == (2, f"zoo: zoo tricks [--by room|taxonomy], not {' '.join(arguments)!r}\n")
 
 
 def test_recipes_are_listed(run):

@@ -59,6 +59,8 @@ class KnowledgeDistillation(Trick):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs_labels = True
+
     def __init__(
         self,
         teacher: Source,

@@ -97,6 +97,7 @@ class Specialist(Trick):
 
     claims = "replace the cross-entropy"
     replaces_loss = True
+    needs_labels = True
 
     def __init__(
         self,

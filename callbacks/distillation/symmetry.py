@@ -32,6 +32,8 @@ class SymmetryAttention(DoubleBackward):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, beta: Rate = 1.0):
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))

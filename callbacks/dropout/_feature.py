@@ -183,8 +183,8 @@ class FeatureDropout(Trick):
 def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The last layers: those that give K numbers. Auxiliary ones count."""
     classes = getattr(model, "num_classes", None) or classes_of(model)
-    widths = {nn.Linear: "out_features", nn.Conv2d: "out_channels"}
-    found = [(n, m) for n, m in model.named_modules() if getattr(m, widths.get(type(m), ""), None) == classes]
+    gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
+    found = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes]
     if not found:
         raise TypeError(
             f"{type(trick).__name__}: no linear layer or convolution of {type(model).__name__} gives {classes} "

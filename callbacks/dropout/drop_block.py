@@ -31,9 +31,19 @@ def gamma(p: float, size: tuple[int, int], block: tuple[int, int]) -> float:
 def block_mask(corners: Tensor, block: tuple[int, int]) -> Tensor:
     """Top left corners (N, C, H - b + 1, W - b + 1), 1 or 0 -> (N, C, H, W), 0 in the blocks and 1 elsewhere."""
     bh, bw = block
-    holes = F.pad(corners, (bw - 1, bw - 1, bh - 1, bh - 1))
-    holes = F.max_pool2d(F.max_pool2d(holes, (bh, 1), 1), (1, bw), 1)  # rows, then columns: 2 b comparisons, not b^2
-    return 1 - holes
+    holes = F.pad(corners.bool(), (0, bw - 1, 0, bh - 1))  # every block fits: none runs into the next row or map
+    flat = _grown(_grown(holes.flatten(), bw, 1), bh, holes.shape[3])
+    return (~flat.view(holes.shape)).float()
+
+
+def _grown(x: Tensor, n: int, stride: int) -> Tensor:
+    """Bytes (L,): with each that is true, the n - 1 after it at this stride. Doubles: log2(n) passes, not n."""
+    have = 1
+    while have < n:
+        step = min(have, n - have)
+        x = x | F.pad(x[: -step * stride], (step * stride, 0))
+        have += step
+    return x
 
 
 class DropBlock(FeatureDropout):
@@ -67,4 +77,4 @@ class DropBlock(FeatureDropout):
         n, c, h, w = x.shape
         bh, bw = block = min(self.block_size, h), min(self.block_size, w)
         u = draws(x, n, 1 if self.shared else c, h - bh + 1, w - bw + 1)
-        return by_count(block_mask((u < gamma(p, (h, w), block)).float(), block))
+        return by_count(block_mask(u < gamma(p, (h, w), block), block))

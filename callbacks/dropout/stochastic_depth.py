@@ -64,6 +64,7 @@ class StochasticDepth(FeatureDropout):
         TypeError: for a network without residual blocks.
     """
 
+    taxonomy = "architecture"
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", share: Rate = 1.0):

@@ -7,14 +7,20 @@ Equation: with probability p a width c is drawn evenly from low, low + step, ...
 Shapes:   vectors (N, D), tokens (N, L, D), or maps (N, C, H, W) by channel -> same
 Defaults: p = .5, low = 1, step = 1, before the classifier: ours
 Differs:  zeros instead of shorter tensors, so that every weight has a gradient on every rank. The scale does not keep a
-          feature's expectation: the first ones grow. Cutting the network to a width afterwards is not here.
+          feature's expectation: the first ones grow. `cut` takes out what the classifier, or another place, no longer
+          reads, and of the layers before it what nobody else reads; the paper cuts layers between two linear ones.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import lightning as L
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from callbacks._schedule import Rate
 from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from zoo import _cut
 
 
 def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int = 1) -> Tensor:
@@ -27,6 +33,8 @@ def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int =
 
 class StructuralDropout(FeatureDropout):
     """Cuts features off behind a random one, before the classifier or where you say.
+
+    After training, `curve` has the accuracy of each width, and `cut` gives the network of the width that you choose.
 
     Args:
         p: probability that there is a cut, in (0, 1), or a `Schedule`.
@@ -48,6 +56,59 @@ class StructuralDropout(FeatureDropout):
         self.low, self.step = low, step
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        width = x.shape[-1] if x.ndim == 3 else x.shape[1]
-        scale = prefix(draws(x), draws(x), p, width, self.low, self.step)
+        scale = prefix(draws(x), draws(x), p, _width(x), self.low, self.step)
         return scale if x.ndim < 4 else scale[:, None, None]
+
+    # ---- after training
+
+    @contextmanager
+    def at_width(self, model: nn.Module, width: int) -> Iterator[None]:
+        """While it lasts, the whole network with zeros behind the first `width` features of each place."""
+
+        def first(x: Tensor) -> Tensor:
+            d = _width(x)
+            scale = (torch.arange(d, device=x.device) < width) * max(d / width, 1)
+            return x * (scale if x.ndim < 4 else scale[:, None, None]).to(x.dtype)
+
+        hooks = [
+            m.register_forward_pre_hook(lambda _, given: (first(given[0]), *given[1:]))
+            if self.where == "classifier"
+            else m.register_forward_hook(lambda _, given, x: first(x))
+            for _, m in self._cuttable(model)
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def curve(self, model: L.LightningModule, data, widths: Iterable[int], **trainer) -> dict[int, float]:
+        """Width -> `val/acc` of the network with so many features at each place; the model stays as it is.
+
+        Args:
+            model: a `Classifier`.
+            data: a dataloader or a data module, as `Trainer.validate` takes it.
+            widths: at least 1 each.
+            trainer: arguments of the Trainer.
+        """
+        quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
+        run, accuracies = L.Trainer(**quiet | trainer), {}
+        for width in widths:
+            with self.at_width(model, width):
+                accuracies[width] = run.validate(model, data, verbose=False)[0]["val/acc"]
+        return accuracies
+
+    def cut(self, model: nn.Module, width: int, image_size: int | None = None) -> nn.Module:
+        """A smaller copy that gives what the whole network gives `at_width`. Errors: see `zoo._cut.cut`."""
+        paths = {module: name for name, module in model.named_modules()}
+        places = [paths[module] for _, module in self._cuttable(model)]
+        return _cut.cut(model, places, width, self.where == "classifier", image_size)
+
+    def _cuttable(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        if self.where == "input":
+            raise ValueError("StructuralDropout: images have no width to be cut to; where= must be in the network")
+        return self.places(model)
+
+
+def _width(x: Tensor) -> int:
+    return x.shape[-1] if x.ndim == 3 else x.shape[1]

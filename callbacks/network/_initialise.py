@@ -14,6 +14,7 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 class Initialise(Trick):
     """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
 
+    taxonomy = "optimisation"
     claims = "draw the weights"
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:

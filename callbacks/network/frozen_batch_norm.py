@@ -34,6 +34,7 @@ class FrozenBatchNorm(Trick):
         ValueError: beside a trick that swaps the norms.
     """
 
+    taxonomy = "optimisation"
     claims = "choose the norms"
 
     def __init__(self, affine: bool = False):

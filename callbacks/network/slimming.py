@@ -41,6 +41,8 @@ class Slimming(Trick):
         ValueError: for a weight out of its range.
     """
 
+    taxonomy = "penalty"
+
     def __init__(self, weight: Rate = 1e-4):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=isinstance(weight, int | float))

@@ -49,6 +49,8 @@ class TestTimeAugmentation(Trick):
         ValueError: for neither flip nor shift, or a shift that is negative or as large as the images.
     """
 
+    taxonomy = "data"
+    needs_labels = True  # the mirror image of a mask is another mask
     __test__ = False  # no test of pytest's, although its name begins so
 
     def __init__(self, flip: bool = True, shift: int = 0):

@@ -37,6 +37,8 @@ class ZeroGamma(Trick):
         TypeError: for a network without residual blocks that end in a norm.
     """
 
+    taxonomy = "optimisation"
+
     def __init__(self):
         pass
 

@@ -38,6 +38,8 @@ class ZeroLastConv(Trick):
         TypeError: for a network without residual branches that end in a convolution or linear layer.
     """
 
+    taxonomy = "optimisation"
+
     def __init__(self, image_size: int = 224):
         self.image_size = image_size
 

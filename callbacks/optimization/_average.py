@@ -90,7 +90,7 @@ class Average(Trick):
         if self.average is not None:
             self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
             self._agree(trainer)
-            self._scores = Scores(classes_of(model), model.device)
+            self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
 
     @torch.no_grad()
     def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list) -> None:

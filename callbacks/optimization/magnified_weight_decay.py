@@ -36,6 +36,7 @@ class MagnifiedWeightDecay(Trick):
         ValueError: for an argument out of its range.
     """
 
+    taxonomy = "penalty"
     _seed: int | None = None
     _magnified: tuple = ()  # (group, its weight decay) of the step that is being made
     _hooks: tuple = ()

@@ -24,6 +24,8 @@ def split(group: dict) -> list[dict]:
 class NoBiasDecay(Trick):
     """Splits the parameter groups of any LightningModule before training."""
 
+    taxonomy = "penalty"
+
     def __init__(self):
         pass
 

@@ -93,7 +93,7 @@ class SnapshotEnsemble(Decay):
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._voters = [{k: v.to(model.device) for k, v in one.items()} for one in self.snapshots]
-        self._scores = Scores(classes_of(model), model.device)
+        self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
 
     @torch.no_grad()
     def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:

@@ -41,6 +41,11 @@ def test_steps_of_each_epoch(trainer, tiny_data):
     assert seen == [(0, 1)] * 3 + [(1, 2), (1, 1), (2, 2), (2, 1), (3, 3)]
 
 
+def test_epochs_in_any_order():
+    trick = AccumulationSchedule((3, 1), (5, 2))
+    assert [trick.factor(epoch) for epoch in range(5)] == [1, 2, 2, 5, 5]
+
+
 def test_multiples_of_the_trainers_number(trainer, tiny_data):
     trick = AccumulationSchedule((0, 1), (1, 2))
     seen = steps(trainer, tiny_data, trick, accumulate_grad_batches=2, limit_train_batches=3)

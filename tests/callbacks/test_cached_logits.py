@@ -88,6 +88,16 @@ def test_a_run_that_stops_in_mid_epoch_is_filled_up(trainer, teacher, tiny_data,
     assert asked == 0
 
 
+def test_an_epoch_that_is_there_is_not_written_over_by_one_that_was_not(trainer, teacher, tmp_path):
+    first, _ = trained(trainer, teacher, digits(), [CachedLogits(teacher, tmp_path)])
+    (missing,), (there,) = (list(tmp_path.glob(f"*epoch{epoch}-*")) for epoch in (0, 1))
+    missing.unlink()
+    kept = there.read_bytes()
+    again, asked = trained(trainer, teacher, digits(), [CachedLogits(teacher, tmp_path)])
+    assert asked == 4 and there.read_bytes() == kept
+    assert_equal(again, first)
+
+
 def shuffled(data, order, size=4):
     items = [data.dataset[i] for i in order]
     return torch.utils.data.DataLoader(items, batch_size=size, collate_fn=data.collate_fn)
@@ -95,8 +105,14 @@ def shuffled(data, order, size=4):
 
 @pytest.mark.parametrize(
     ("order", "size"),
-    [([3, 1, 2, 0, *range(4, 12)], 4), ([*range(8), 9, 8, 10, 11], 4), ([*range(12)], 3), ([*range(12)], 5)],
-    ids=["first batch", "last batch", "smaller", "larger"],
+    [
+        ([3, 1, 2, 0, *range(4, 12)], 4),
+        ([*range(4), 5, 4, *range(6, 12)], 4),
+        ([*range(8), 9, 8, 10, 11], 4),
+        ([*range(12)], 3),
+        ([*range(12)], 5),
+    ],
+    ids=["first batch", "middle batch", "last batch", "smaller", "larger"],
 )
 def test_refuses_other_images(trainer, teacher, tiny_data, tmp_path, order, size):
     trained(trainer, teacher, tiny_data, [CachedLogits(teacher, tmp_path)], max_epochs=1)
@@ -104,7 +120,7 @@ def test_refuses_other_images(trainer, teacher, tiny_data, tmp_path, order, size
     count = At("on_train_batch_end", lambda *_: steps.append(1))
     with pytest.raises(ValueError, match="the images are not those of the logits.*the same seed"):
         trained(trainer, teacher, shuffled(tiny_data, order, size), [CachedLogits(teacher, tmp_path), count])
-    assert len(steps) == (3 if order[8] == 9 else 0)
+    assert len(steps) == (3 if order[8] == 9 or order[4] == 5 else 0)
 
 
 def test_several_teachers_share_a_folder(trainer, teacher, tiny_data, tmp_path):

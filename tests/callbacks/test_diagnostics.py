@@ -26,8 +26,8 @@ from callbacks.diagnostics.dead_units import dead_share
 from callbacks.diagnostics.fit_verdict import VERDICTS, trend
 from callbacks.diagnostics.initial_loss import entropy
 from callbacks.diagnostics.nan_guard import FILE, first_not_finite
-from tests.callbacks.conftest import At, Foreign, assert_equal, weights
-from tests.conftest import tiny_classifier
+from tests.callbacks.conftest import At, Foreign, assert_equal, hooks, weights
+from tests.conftest import TinyNetwork, tiny_classifier
 from zoo import Classifier
 
 
@@ -75,6 +75,22 @@ def test_initial_loss_leaves_trained_networks_alone(tiny_data, trainer):
     assert found(InitialLoss(), trainer, tiny_data, model) == ()
 
 
+@pytest.mark.parametrize("make", [InitialLoss, OverfitSamples])
+def test_the_first_batch_of_a_resume_is_none(make, tiny_data, trainer, tmp_path):
+    """Of any module that calls `on_loss`, also of one that does not say that it was trained."""
+
+    class Other(Classifier):
+        fresh = property(lambda self: True, lambda self, value: None)
+
+    model = Other(TinyNetwork())
+    run = trainer(callbacks=[make()], max_epochs=1)
+    run.fit(model, tiny_data)
+    run.save_checkpoint(tmp_path / "first.ckpt")
+    trick = make()
+    trainer(callbacks=[trick]).fit(model, tiny_data, ckpt_path=tmp_path / "first.ckpt", weights_only=True)
+    assert trick.findings == ()
+
+
 def test_initial_loss_notices_targets_that_show(tiny_data, trainer):
     model = tiny_classifier()
     model.network.head.weight.data.zero_()
@@ -99,6 +115,13 @@ def test_a_sound_network_learns_by_heart_and_the_run_is_not_touched(tiny_data, t
     torch.manual_seed(0)
     trainer().fit(plain, tiny_data)
     assert_equal(weights(model), weights(plain))
+
+
+def test_the_copy_is_not_heard_by_other_tricks_hooks(tiny_data, trainer):
+    model, calls = tiny_classifier(), []
+    model.network.block1.register_forward_hook(lambda *_: calls.append(1))
+    trainer(callbacks=[OverfitSamples(steps=5)], max_epochs=1).fit(model, tiny_data)
+    assert len(calls) == 3  # batches
 
 
 def test_a_network_that_cannot_see_is_found(tiny_data, trainer):
@@ -154,11 +177,41 @@ def test_the_ratio_by_hand(trainer):
     assert f"by {expected:.1e} of" in trick.findings[0].text
 
 
+def test_one_layer_that_runs_away_is_not_the_median(trainer):
+    network = nn.Sequential(nn.Flatten(), *(nn.Linear(2, 2, bias=False) for _ in range(3)))
+    network[1].weight.data.fill_(1e-3)
+
+    def constant(trainer, model):
+        for p in model.parameters():
+            p.grad = torch.full_like(p, 1e-3 * p.detach().norm().item() if p is not network[1].weight else 1.0)
+
+    model = Classifier(network, num_classes=2, optimizer="momentum", lr=1.0, weight_decay=0.0)
+    trick = UpdateRatio(high=0.1)
+    data = batches(torch.randn(4, 1, 1, 2), torch.tensor([0, 1, 0, 1]))
+    trainer(callbacks=[At("on_before_optimizer_step", constant), trick], max_epochs=1).fit(model, data)
+    (finding,) = trick.findings
+    assert finding.well and "2.0e-03" in finding.text
+
+
 def test_dead_share_by_hand():
     a = torch.zeros(2, 4, 3, 3)
     a[1, 0, 2, 2] = a[0, 3] = 1
     assert dead_share(a) == 0.5
     assert dead_share(a.permute(0, 2, 3, 1).flatten(1, 2)) == 0.5  # tokens (N, L, D)
+
+
+def test_rectifiers_are_looked_at_once_an_epoch(tiny_data, trainer):
+    assert len(found(DeadUnits(share=1.0), trainer, tiny_data, max_epochs=2)) == 2
+
+
+def test_no_hook_of_dead_units_outlives_an_exception(tiny_data, trainer):
+    def stop(trainer, model):
+        raise RuntimeError("stop")
+
+    model = tiny_classifier()
+    with pytest.raises(RuntimeError, match="stop"):
+        trainer(callbacks=[DeadUnits(), At("on_before_zero_grad", stop)]).fit(model, tiny_data)
+    assert hooks(model) == 0
 
 
 def test_rectifiers_that_are_dead(tiny_data, trainer):
@@ -213,6 +266,11 @@ def test_a_trick_that_breaks_the_loss(tiny_data, trainer):
         trainer(callbacks=[NaNGuard(), spoil]).fit(tiny_classifier(), tiny_data)
 
 
+def test_the_search_for_the_layer_leaves_no_hook():
+    network = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    assert first_not_finite(network, torch.full((1, 2), float("inf"))) is not None and hooks(network) == 0
+
+
 def test_the_innermost_layer_is_named():
     network = nn.Sequential(nn.Sequential(nn.ReLU(), nn.LogSoftmax(1)), nn.Linear(2, 2))
     network[1].weight.data.fill_(float("inf"))
@@ -242,6 +300,13 @@ def test_the_notes_table():
     assert "overfitting" in VERDICTS[-1, 0][1] and "train longer" in VERDICTS[-1, -1][1]
 
 
+def test_a_second_fit_has_curves_of_its_own(tiny_data, trainer):
+    trick = FitVerdict()
+    for _ in range(2):
+        (finding,) = found(trick, trainer, tiny_data, max_epochs=3)
+        assert "no verdict" in finding.text
+
+
 def test_a_verdict_at_the_end(tiny_data, trainer):
     (finding,) = found(FitVerdict(), trainer, tiny_data, tiny_classifier(lr=1e-3), max_epochs=6)
     assert finding.well and finding.text.startswith("still learning")
@@ -267,6 +332,20 @@ def test_calibration_is_torchmetrics_and_counts_every_image(tiny_data, trainer):
     assert len(trick.draw().axes) == 2
     with pytest.raises(ValueError, match="no test yet"):
         Calibration().draw()
+
+
+def test_the_drawing_has_shares_of_each_true_class():
+    trick = Calibration()
+    trick.confusion = torch.tensor([[3, 1], [0, 0]])
+    drawn = trick.draw().axes[0].images[0].get_array()
+    assert drawn.tolist() == [[0.75, 0.25], [0, 0]]
+
+
+def test_calibration_speaks_of_the_last_test_alone(tiny_data, trainer):
+    trick = Calibration()
+    for _ in range(2):
+        trainer(callbacks=[trick]).test(tiny_classifier(), tiny_data, verbose=False)
+    assert len(trick.findings) == 1
 
 
 def test_the_most_frequent_mistakes():
@@ -295,6 +374,17 @@ def test_the_rate_of_the_steepest_fall(tmp_path, trainer):
 # ---- all of them
 
 
+def test_the_test_of_rates_goes_first_and_not_in_a_resume(tiny_data, trainer, tmp_path):
+    first, trick = At("on_train_start", lambda *_: None), LearningRateRange(steps=20)
+    run = trainer(callbacks=[first, trick], max_epochs=1)
+    run.fit(tiny_classifier(), tiny_data)
+    assert run.callbacks.index(trick) < run.callbacks.index(first) and len(trick.findings) == 1
+    run.save_checkpoint(tmp_path / "first.ckpt")
+    model, trick = tiny_classifier(), LearningRateRange(steps=20)
+    trainer(callbacks=[trick]).fit(model, tiny_data, ckpt_path=tmp_path / "first.ckpt", weights_only=True)
+    assert trick.findings == ()
+
+
 def test_the_page(tiny_data, trainer, caplog):
     model = tiny_classifier()
     model.network.forgotten = nn.Linear(3, 3)
@@ -315,6 +405,26 @@ def test_the_page_of_a_short_run_and_of_a_foreign_module(tiny_data, trainer):
     trick = Checklist(steps=1000)
     trainer(callbacks=[trick]).fit(Foreign(), tiny_data)
     assert trick.findings and not any("ln K" in f.text for f in trick.findings)
+
+
+def test_the_page_warns_of_nothing_and_leaves_no_hook(tiny_data, trainer, monkeypatch):
+    monkeypatch.setattr(Look, "quiet", False)
+    model, trick = tiny_classifier(), Checklist(steps=1)
+    model.network.head.weight.data.mul_(100)
+    run = trainer(callbacks=[trick], max_epochs=1)
+    run.fit(model, tiny_data)  # warnings are errors
+    assert not all(finding.well for finding in trick.findings)
+    assert hooks(model) == 0
+
+
+def test_an_exception_takes_the_checks_out(tiny_data, trainer):
+    def stop(trainer, model):
+        raise RuntimeError("stop")
+
+    run = trainer(callbacks=[Checklist(), At("on_before_backward", stop)])
+    with pytest.raises(RuntimeError, match="stop"):
+        run.fit(tiny_classifier(), tiny_data)
+    assert not any(isinstance(callback, GradientFlow | DeadUnits | NaNGuard) for callback in run.callbacks)
 
 
 def test_the_users_own_checks_stay(tiny_data, trainer):

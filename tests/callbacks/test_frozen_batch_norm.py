@@ -123,3 +123,15 @@ def test_refusals(tiny_model, tiny_data, trainer):
         FrozenBatchNorm().setup(trainer(), Classifier(nn.Linear(3, 2)), "fit")
     with pytest.raises(ValueError, match="both choose the norms: take one of them out"):
         trainer(callbacks=[FrozenBatchNorm(), Norm()]).fit(tiny_model, tiny_data)
+
+
+@pytest.mark.parametrize("hook", ["on_train_batch_end", "on_validation_batch_end"])
+def test_an_exception_leaves_the_norms_in_the_networks_mode(model, tiny_data, trainer, hook):
+    def stop(trainer, model):
+        raise RuntimeError("stop")
+
+    run = trainer(callbacks=[FrozenBatchNorm(affine=True), At(hook, stop)], num_sanity_val_steps=0)
+    with pytest.raises(RuntimeError, match="stop"):
+        run.fit(model, tiny_data, tiny_data)
+    assert {m.training for m in model.modules()} == {hook == "on_train_batch_end"}
+    assert all(p.requires_grad for p in model.parameters())

@@ -202,6 +202,15 @@ def test_biased_by_hand():
     close(x * (u < 1 - p) / (1 - p), expected["output_biased"])
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 64])
+def test_biased_of_equal_ones_the_first_as_a_sort_has_them(width):
+    torch.manual_seed(width)
+    x = torch.randn(50, width).relu().mul(3).round()  # half of them 0, the others often equal
+    order = x.sort(dim=1, descending=True, stable=True).indices[:, : (width + 1) // 2]
+    slow = torch.full_like(x, 0.7).scatter(1, order, 0.3)
+    torch.testing.assert_close(biased_dropout.rates(x, 0.5, 0.2), slow)
+
+
 def test_crossmap_by_hand():
     sheet, expected, params = oracle("biased_crossmap")
     x, u = torch.tensor(sheet["input"]["crossmap"])[None], torch.tensor(sheet["random"]["u_crossmap"])[None, None]

@@ -142,6 +142,20 @@ def test_files_averages_and_loaders_know_nothing_of_it(tiny_data, trainer, teach
     assert state.keys() == {"stage2.weight", "stage2.bias"}
 
 
+def test_a_resume_goes_on_with_the_regressors(tiny_data, trainer, teacher, tmp_path):
+    def run(**fit):
+        save = At(
+            "on_train_epoch_end", lambda run, _: run.current_epoch or run.save_checkpoint(tmp_path / "first.ckpt")
+        )
+        torch.manual_seed(0)
+        model, trick = tiny_classifier(), Hints(teacher)
+        trainer(callbacks=[trick, save]).fit(model, tiny_data, **fit)
+        return weights(model) | trick.state_dict()
+
+    whole = run()
+    assert_equal(run(ckpt_path=tmp_path / "first.ckpt", weights_only=True), whole)
+
+
 def test_other_keys_are_still_missed(tiny_model, trainer, teacher):
     state = tiny_model.state_dict()
     Hints(teacher).setup(trainer(), tiny_model, "fit")

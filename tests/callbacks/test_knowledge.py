@@ -12,7 +12,7 @@ from callbacks import EMA, AttentionTransfer, KnowledgeDistillation, Linear, Ste
 from callbacks.distillation.knowledge import soft_loss
 from tests.callbacks.conftest import Foreign, SeenBatches, SeenSteps, assert_equal, weights
 from tests.conftest import TinyNetwork, tiny_classifier
-from zoo import ResNet
+from zoo import Classifier, ResNet
 
 
 @pytest.fixture
@@ -91,6 +91,20 @@ def test_follows_schedules(tiny_model, tiny_data, trainer, teacher):
         soft = soft_loss(step.logits, teacher(step.images), 1 + 4 * i / 6)
         hard = F.cross_entropy(step.logits, step.targets)
         torch.testing.assert_close(step.loss, (hard + soft) / 2 if i < 3 else soft)
+
+
+def test_a_head_for_the_teacher_learns_from_it_and_the_other_from_the_labels(tiny_data, trainer, teacher):
+    class TwoHeads(TinyNetwork):
+        def forward(self, x):
+            z = super().forward(x)
+            return (z, {"distilled": -2 * z}) if self.training else z
+
+    steps = SeenSteps()
+    trick = KnowledgeDistillation(teacher, T=3.0, weight=0.7)
+    trainer(callbacks=[trick, steps], max_epochs=1).fit(Classifier(TwoHeads()), tiny_data)
+    for step in steps.steps:
+        soft = soft_loss(-2 * step.logits, teacher(step.images), 3.0)
+        torch.testing.assert_close(step.loss, 0.3 * F.cross_entropy(step.logits, step.targets) + 0.7 * soft)
 
 
 def test_teacher_stays_as_it_was_and_in_eval_mode(tiny_model, tiny_data, trainer, teacher):

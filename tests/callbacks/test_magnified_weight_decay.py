@@ -85,6 +85,12 @@ def test_an_exception_leaves_nothing(trainer, tiny_data):
     assert run.optimizers[0].param_groups[0]["weight_decay"] == 1e-4
 
 
+def test_the_optimizer_has_its_hooks_back(trainer, tiny_data):
+    run = trainer(callbacks=[MagnifiedWeightDecay(1.0)], max_epochs=1)
+    run.fit(tiny_classifier(), tiny_data)
+    assert not run.optimizers[0]._optimizer_step_post_hooks
+
+
 def test_seeds_differ_and_a_file_brings_its_own(trainer, tiny_data, tmp_path, monkeypatch):
     def run(seed, **fit):
         monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))

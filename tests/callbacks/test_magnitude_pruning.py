@@ -7,7 +7,7 @@ from torch.nn.utils import prune
 
 from callbacks import EMA, MagnitudePruning
 from callbacks.network.magnitude_pruning import largest, prunable, sparsity, sparsity_at
-from tests.callbacks.conftest import At
+from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.conftest import tiny_classifier
 from zoo import Classifier, MobileNetV1
 
@@ -68,6 +68,28 @@ def test_follows_the_curve_at_every_choice_and_zeros_never_come_back(tiny_data, 
     # chosen before steps 3, 7 and 11
     assert seen == pytest.approx([0] * 6 + [0.7] * 4 + [0.8] * 2, abs=1e-3)
     assert all((later | ~earlier).all() for earlier, later in zip(zeros, zeros[1:], strict=False))
+
+
+def test_the_end_is_a_choice_too_where_it_is_no_multiple(tiny_data, trainer):
+    model = tiny_classifier()
+    trainer(callbacks=[MagnitudePruning(0.5, "1st", "4st", every=2)]).fit(model, tiny_data)
+    assert sparsity([model.network.block2.conv1.weight]) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_resume_knows_what_was_pruned_in_any_module(tiny_data, trainer, tmp_path):
+    """Somebody else's module does not say that it was trained: its masks are in the trick's own state."""
+
+    def run(**fit):
+        save = At("on_train_epoch_end", lambda t, _: t.current_epoch or t.save_checkpoint(tmp_path / "first.ckpt"))
+        model = Foreign()
+        model.network.dropout.p = 0.0
+        trick = MagnitudePruning(0.5, "0st", "2st", every=1)
+        trainer(callbacks=[trick, save]).fit(model, tiny_data, **fit)
+        return weights(model)
+
+    whole = run()
+    assert sparsity([whole["network.block2.conv1.weight"]]) == pytest.approx(0.5, abs=1e-3)
+    assert_equal(run(ckpt_path=tmp_path / "first.ckpt", weights_only=True), whole)
 
 
 def test_momentum_does_not_move_what_is_zero_before_an_average_is_taken(tiny_data, trainer):

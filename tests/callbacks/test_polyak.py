@@ -21,6 +21,15 @@ def test_mean_of_the_tail(trainer, tiny_data, start, first):
     assert trick.average["network.block1.bn1.num_batches_tracked"] == 6
 
 
+def test_a_second_fit_begins_anew(trainer, tiny_data):
+    trick = PolyakAveraging(0)
+    trainer(callbacks=[trick]).fit(tiny_classifier(), tiny_data)
+    seen, model = AtSteps(), tiny_classifier()
+    trainer(callbacks=[trick, seen], max_epochs=1).fit(model, tiny_data)
+    assert trick.taken == 3
+    assert_close(trick.average, mean([*seen.seen.values()]))
+
+
 def test_same_as_torchs(trainer, tiny_data):
     trick, held = PolyakAveraging(0), {}
 

@@ -1,10 +1,13 @@
 """The bound against counted guesses, and trainings with right and with shuffled labels."""
 
+import warnings
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 from callbacks import MixUp, ShuffledLabels
+from callbacks.diagnostics import shuffled_labels
 from callbacks.diagnostics.shuffled_labels import Classes, chance_bound, looks_shuffled
 from tests.conftest import collate, tiny_classifier
 from zoo import Classifier
@@ -80,6 +83,19 @@ def test_one_bad_validation_is_none(trainer):
     torch.manual_seed(0)
     model = Unlucky(tiny_classifier().network, lr=0.1)
     trainer(callbacks=[ShuffledLabels()], max_epochs=3).fit(model, loader(images(200, 1)), loader(images(200, 2)))
+
+
+@pytest.mark.parametrize(("seen", "told"), [([1, 0, 1, 0, 1], 0), ([1, 1, 1, 1, 1], 1), ([0, 1, 1, 0, 1], 1)])
+def test_only_in_a_row_and_once_in_each_fit(trainer, monkeypatch, seen, told):
+    trick = ShuffledLabels(2)
+    for _ in range(2):
+        looks = iter(seen)
+        monkeypatch.setattr(shuffled_labels, "looks_shuffled", lambda *_, looks=looks: bool(next(looks)))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            run = trainer(callbacks=[trick], max_epochs=5, num_sanity_val_steps=0)
+            run.fit(tiny_classifier(), loader(images(8, 1)), loader(images(8, 2)))
+        assert sum("labels look shuffled" in str(warning.message) for warning in caught) == told
 
 
 def test_no_validation_nothing_to_say(trainer):

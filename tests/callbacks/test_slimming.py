@@ -51,6 +51,15 @@ def test_a_rate_on_a_schedule(tiny_data, trainer):
     assert torch.equal(*ends)
 
 
+def test_the_schedule_moves_with_the_steps(tiny_data, trainer):
+    seen = []
+    zero = At("on_before_optimizer_step", lambda _, model: [p.grad.zero_() for p in model.parameters()])
+    look = At("on_before_optimizer_step", lambda _, model: seen.append(gammas_of(model)[0].grad.clone()))
+    model = tiny_classifier(lr=1e-3)
+    trainer(callbacks=[zero, Slimming(Linear(0, 3, until="3st")), look], max_epochs=1).fit(model, tiny_data)
+    torch.testing.assert_close(torch.stack(seen), torch.tensor([[0.0], [1.0], [2.0]]).expand(3, seen[0].numel()))
+
+
 def test_gammas_shrink_and_the_smallest_channels_can_leave(tiny_data, trainer):
     torch.manual_seed(0)
     model = ResNet("20", num_classes=10, image_size=8, optimizer="momentum", lr=0.05, weight_decay=0.0)

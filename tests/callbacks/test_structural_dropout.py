@@ -2,9 +2,12 @@
 
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.dropout.structural_dropout import prefix
+from tests.callbacks.conftest import hooks
+from zoo import Classifier
 
 
 def test_widths_by_hand():
@@ -35,3 +38,21 @@ def test_one_cut_for_the_batch_along_the_channels(shape):
     assert channels[0].sum().item() == pytest.approx(8) and (channels[0, :kept] > 0).all()
     with pytest.raises(ValueError, match="at least 1"):
         callbacks.StructuralDropout(low=0)
+
+
+def test_accuracy_of_each_width():
+    """Class k has feature k alone, so that a network of c features knows c classes and takes the others for one."""
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False), torch.nn.Linear(5, 4))
+    with torch.no_grad():
+        network[1].weight.copy_(torch.eye(5, 12))
+        network[2].weight.copy_(torch.eye(4, 5))
+        network[2].bias.copy_(torch.tensor([0.0, 0.0, 0.0, 0.5]))
+    model = Classifier(network, num_classes=4)
+    images = torch.eye(4, 12).view(4, 3, 2, 2)
+    data = DataLoader([(images[i % 4], i % 4) for i in range(8)], batch_size=4)
+    trick = callbacks.StructuralDropout()
+    accuracies = trick.curve(model, data, (1, 2, 3, 4, 5), accelerator="cpu")
+    assert accuracies == {1: 0.5, 2: 0.75, 3: 1.0, 4: 1.0, 5: 1.0}
+    assert hooks(model) == 0
+    small = trick.cut(model, 2, image_size=2)
+    assert small.network[1].weight.shape == (2, 12) and torch.equal(small(images).argmax(1), torch.tensor([0, 1, 3, 3]))

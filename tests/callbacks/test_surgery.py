@@ -7,13 +7,18 @@ import torch
 from torch import nn
 
 import zoo
-from callbacks import EMA, Activation, Norm
+from callbacks import ADCM, EMA, Activation, Maxout, Norm
 from tests.callbacks.conftest import At, assert_equal, weights
 from tests.conftest import tiny_classifier
 from tests.zoo.test_every_model import loader
 from zoo import ResNet, _surgery
 
-TRICKS = {"Activation": lambda: Activation("prelu"), "Norm": lambda: Norm("group")}
+TRICKS = {
+    "ADCM": lambda: ADCM(),
+    "Activation": lambda: Activation("prelu"),
+    "Maxout": lambda: Maxout(where=("conv1", "layer2.0.conv1")),
+    "Norm": lambda: Norm("group"),
+}
 every = pytest.mark.parametrize("name", TRICKS)
 
 

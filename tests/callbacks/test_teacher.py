@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from callbacks import AttentionTransfer, KnowledgeDistillation
+from callbacks import AttentionTransfer, GradientAttentionTransfer, KnowledgeDistillation
 from callbacks.distillation import _teacher
 from callbacks.distillation._teacher import Teacher, trained
 from tests.callbacks.conftest import SeenSteps, assert_equal
@@ -97,6 +97,12 @@ def test_a_network_of_its_own_sees_the_images_as_they_come():
     assert teacher.network is network and teacher.normalization is None and teacher.image_size is None
 
 
+def test_no_graph_is_built_through_its_weights(tiny_model, tiny_data, trainer):
+    network = tiny_classifier(width=6).train()
+    trainer(callbacks=[KnowledgeDistillation(network)], max_epochs=1).fit(tiny_model, tiny_data)
+    assert not network.training and not any(p.requires_grad for p in network.parameters())
+
+
 # ---- what it sees
 
 
@@ -112,6 +118,13 @@ def test_sees_published_images_of_the_students_batch(asked, tiny_model, tiny_dat
     torch.testing.assert_close(seen, F.interpolate(wanted, (16, 16), mode="bilinear", antialias=True))
 
 
+def test_gradients_go_through_what_it_sees(asked, tiny_model, tiny_data, trainer):
+    trick = GradientAttentionTransfer("timm:anything")
+    run = trainer(callbacks=[trick], max_epochs=1, limit_train_batches=1)
+    run.fit(tiny_model, datamodule=Plain(tiny_data))
+    assert trick._teacher.network.network.seen.shape[-2:] == (16, 16)
+
+
 @pytest.mark.parametrize("side", [4, 16])
 def test_other_resolution_keeps_what_is_constant_and_the_mean(side):
     teacher = Teacher(nn.Identity(), image_size=side)
@@ -122,6 +135,7 @@ def test_other_resolution_keeps_what_is_constant_and_the_mean(side):
         impulse = torch.zeros(1, 1, 8, 8)
         impulse[0, 0, 3, 3] = 1
         assert teacher.see(impulse).sum().item() == pytest.approx(1 / 4, rel=1e-4)
+        assert (Teacher(nn.Identity(), image_size=2).see(impulse.roll((-3, -3), (2, 3))) > 0).any()  # a corner's too
     assert teacher.see(images).shape == (2, 3, side, side)
     same = Teacher(nn.Identity(), image_size=8)
     assert same.see(images) is images

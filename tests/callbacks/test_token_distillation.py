@@ -78,9 +78,27 @@ def test_a_copy_of_the_student_teaches_nothing(trainer, tiny_data):
     assert [step.loss.item() for step in steps] == pytest.approx(before, abs=1e-5)
 
 
-def test_timms_vit_teaches_too(trainer, tiny_data):
+def test_the_last_decision_counts(tiny_data, trainer):
+    """Of several predictors' masks: here the last keeps nothing, so that no token is compared."""
+
+    def decide(model, step):
+        kept = step.extras["kept"][-1]
+        step.extras["kept"] = [torch.ones_like(kept), torch.zeros_like(kept)]
+        before.append(step.loss.item())
+
+    torch.manual_seed(0)
+    before, first, seen = [], SeenSteps(), SeenSteps()
+    first.on_loss = decide
+    trick = TokenDistillation(tiny_classifier(network=TinyTransformer), logits=0.0, tokens=3.0)
+    student = tiny_classifier(network=TinyTransformer)
+    trainer(callbacks=[first, trick, seen], max_epochs=1).fit(student, tiny_data)
+    assert [step.loss.item() for step in seen.steps] == before
+
+
+@pytest.mark.parametrize("more", [{}, {"class_token": False, "global_pool": "avg"}], ids=["class token", "none"])
+def test_timms_vit_teaches_too(trainer, tiny_data, more):
     options = {"img_size": 8, "patch_size": 2, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 10}
-    teacher = Classifier(timm.models.VisionTransformer(**options))
+    teacher = Classifier(timm.models.VisionTransformer(**options, **more))
     steps, before = fit(trainer, tiny_data, teacher, tiny_classifier(network=TinyTransformer))
     assert all(step.loss.item() > loss for step, loss in zip(steps, before, strict=True))
 

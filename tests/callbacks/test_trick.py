@@ -3,8 +3,9 @@
 import pytest
 from torch import nn
 
+import callbacks
 from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDecay
-from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages, refuse_second
+from callbacks._trick import TAXONOMY, Trick, needs_on_loss, needs_range, needs_stages, refuse_second
 from tests.callbacks.conftest import Foreign
 from tests.conftest import tiny_classifier
 from zoo import Classifier, ConvNeXt
@@ -101,3 +102,48 @@ def test_only_one_of_a_kind():
 def test_stages_of_a_network_that_keeps_them_under_that_name():
     model = ConvNeXt("T", num_classes=2, image_size=32)  # its `stages` are modules with timm's keys
     assert needs_stages(Example(), model, None) == ["stage1", "stage2", "stage3", "stage4"]
+
+
+TAXONOMY_BY_HAND = {
+    "MixUp": "data",
+    "Dropout": "data",
+    "LabelSmoothing": "data",
+    "TestTimeAugmentation": "data",
+    "Norm": "architecture",
+    "StochasticDepth": "architecture",
+    "Dice": "error term",
+    "Flooding": "error term",
+    "RDrop": "error term",
+    "KnowledgeDistillation": "error term",
+    "ReduceOnPlateau": "optimisation",
+    "Kaiming": "optimisation",
+    "EarlyStopping": "optimisation",
+    "EMA": "optimisation",
+    "L1": "penalty",
+    "NoBiasDecay": "penalty",
+    "SymmetryAttention": "penalty",
+    "InitialLoss": None,
+    "ShuffledLabels": None,
+}
+
+
+def test_where_a_trick_regularises():
+    found = {name: getattr(callbacks, name).taxonomy for name in callbacks.__all__}
+    assert {*found.values()} == {*TAXONOMY, None}
+    assert {name: found[name] for name in TAXONOMY_BY_HAND} == TAXONOMY_BY_HAND
+    rooms = {name: getattr(callbacks, name).__module__.split(".")[1] for name in found}
+    assert {name for name in found if found[name] is None} == {n for n in rooms if rooms[n] == "diagnostics"}
+
+
+def test_taxonomy_comes_from_the_room_unless_a_class_says_it():
+    def made(module, base=Trick, **attributes):
+        return type("Made", (base,), {"__module__": module, **attributes})
+
+    assert made("callbacks.loss.made").taxonomy == "error term"
+    assert made("callbacks.loss.made", taxonomy="data").taxonomy == "data"
+    assert made("callbacks.loss.made", taxonomy=None).taxonomy is None
+    said = made("callbacks.network.base", taxonomy="optimisation")
+    assert made("callbacks.network.made", said).taxonomy == "optimisation"  # as its base says
+    assert (
+        made("callbacks.diagnostics.made").taxonomy is made("somebody.loss.made").taxonomy is Example.taxonomy is None
+    )

@@ -82,3 +82,29 @@ def test_the_words_of_the_command():
     with pytest.raises(UsageError, match="no recipe 'digits'"):
         _search.main(["digits", "--space", "lr=1,2"])
     assert Trial({"lr": 1}, 0.5).accuracy == 0.5
+
+
+def test_policies_of_autodropout(monkeypatch, tmp_path):
+    """In the place of training, an accuracy that is highest where nothing is dropped."""
+    tried = []
+
+    def validated(recipe, epochs):
+        (trick,) = (callback for callback in recipe.callbacks if type(callback).__name__ == "AutoDropout")
+        tried.append(trick.policy)
+        return -sum(pattern.size for pattern in trick.policy)
+
+    monkeypatch.setattr(_search, "_validated", validated)
+    arguments = {"places": 2, "largest": 3, "epochs": 1, "storage": tmp_path / "file"}
+    found = _search.search_dropout(digits_resnet20.recipe, 5, **arguments)
+    assert [trial.accuracy for trial in found] == sorted(
+        (-sum(p.size for p in policy) for policy in tried), reverse=True
+    )
+    assert sorted(trial.values["policy"] for trial in found) == sorted(tried) and len({*tried}) > 2
+    assert all(0 <= p.size <= 3 and 1 <= p.repeat <= 4 for policy in tried for p in policy)
+    assert len(_search.search_dropout(digits_resnet20.recipe, 7, **arguments)) == 7 and len(tried) == 7  # goes on
+
+
+@pytest.mark.slow
+def test_policies_of_autodropout_on_digits():
+    (best, worst) = _search.search_dropout(digits_resnet20.recipe, 2, epochs=3)
+    assert 0 <= worst.accuracy <= best.accuracy <= 1 and best.values["policy"] != worst.values["policy"]

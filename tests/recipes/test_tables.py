@@ -73,3 +73,11 @@ def test_catalogue_follows_imports_to_the_class():
     entries = {entry.name: entry for entry in _catalogue.tricks()}
     assert entries["MixUp"].room == "data" and entries["MixUp"].doc.startswith("mixup:")
     assert entries["LabelSmoothing"].room == "loss"
+
+
+def test_tricks_by_where_they_regularise():
+    rows = {line.split(" | ")[0]: line for line in _tables.taxonomy().splitlines()[2:]}
+    assert [*rows] == ["| data", "| architecture", "| error term", "| penalty", "| optimisation", "| none"]
+    assert rows["| error term"].startswith("| error term | $E$ | ") and "`Flooding`" in rows["| error term"]
+    names = [name for row in rows.values() for name in row.split(" | ")[2].removesuffix(" |").split(", ")]
+    assert sorted(names) == sorted(f"`{entry.name}`" for entry in _catalogue.tricks())

@@ -19,12 +19,12 @@ import callbacks
 import zoo
 from callbacks._pairs import refusal
 from datamodules import Digits
-from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier
+from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier, tiny_network
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
 # change the network for good, also its batch norms, which are looked at here: see tests/callbacks/test_surgery.py
-SURGERY = {"Activation", "Norm", "SpatialPyramidPooling", "StochasticPooling"}
+SURGERY = {"ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling"}
 # take most of the time of a run with all others: they are tried alone
 SLOW = {"Checklist", "GradientAttentionTransfer", "LearningRateRange", "OverfitSamples", "SymmetryAttention"}
 # of those that refuse each other in any order: who sets the learning rate, draws the weights, takes patches out
@@ -86,9 +86,11 @@ def scheduled() -> list[L.Callback]:
     ]
 
 
-def model() -> zoo.Classifier:
+def model(which: str = "all") -> zoo.Classifier:
+    """On which the tricks of a list work; for a trick alone, no more than it needs."""
     torch.manual_seed(0)
-    return tiny_classifier(network=TinyTransformer, optimizer="momentum", lr=0.05)
+    network = tiny_network(which) if which in callbacks.__all__ else TinyTransformer
+    return tiny_classifier(network=network, optimizer="momentum", lr=0.05)
 
 
 def data(workers: int = 0, **options) -> Digits:
@@ -220,7 +222,7 @@ def fit(which: str, *, more: tuple = (), ckpt_path=None, workers: int = 0, class
     writes = any(isinstance(callback, Checkpoint) for callback in more)
     options = {**QUIET, "enable_checkpointing": writes, **options}
     trainer = L.Trainer(**options, callbacks=[*tricks, watch, *more])
-    trained = model() if classifier is None else classifier
+    trained = model(which) if classifier is None else classifier
     with contextlib.suppress(Stopped):
         trainer.fit(trained, data(workers), ckpt_path=ckpt_path, weights_only=None if ckpt_path is None else True)
     return final(trainer, trained) | {"seen": watch.seen}

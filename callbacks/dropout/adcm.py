@@ -1,0 +1,166 @@
+"""ADCM: attention weighs channels, then pixels, and what it holds for little is the first to be dropped.
+
+Paper:    Attention dropout convolutional module, ADCM (Neurocomputing, 2020), known to us from a summary alone: neither
+          its authors nor its address were found. The attention is much that of CBAM (Woo, Park, Lee, Kweon; ECCV
+          2018) https://arxiv.org/abs/1807.06521
+Code:     none found
+Equation: channels: s = sigmoid(F(avg) + F(max) + F(stoch)), poolings over the map, F two linear layers;
+          pixels: s = sigmoid(conv3x3(conv1x1(x))), 3 channels between;  each: y = s m x, m = 1 for ceil((1 - p) n) of
+          n, drawn in proportion to s without replacement, else 0;  evaluation: m = 1
+Shapes:   maps (N, C, H, W) -> same, behind a module of the network; m for each example
+Defaults: p = .1, hidden layer of C / 16, after the last two stages: ours
+Differs:  the order of the two, how masks are drawn from attention, the sum over the poolings, p and the places are
+          ours: the summary has none of them. No scale. Stochastic pooling is that of `StochasticPooling`, over the
+          whole map. Attention starts near 1/2 for all, so that features start at about a quarter of what they were.
+"""
+
+import functools
+import math
+from collections.abc import Sequence
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from callbacks._trick import Trick, needs_range, refuse_second
+from callbacks.dropout._feature import FeatureDropout, Where
+from callbacks.network.stochastic_pooling import draw
+from zoo._surgery import operate, operation
+
+
+def kept(s: Tensor, r: Tensor, count: int) -> Tensor:
+    """1 for so many of s > 0 (N, n), drawn in proportion to it without replacement, else 0. `r`: draws in [0, 1)."""
+    drawn = (-r.log() / s).topk(count, dim=1, largest=False).indices
+    return torch.zeros_like(s).scatter(1, drawn, 1.0)
+
+
+class AttentionDropout(nn.Module):
+    """Weighs and drops channels, then pixels. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+
+    def __init__(self, c: int, p: float):
+        super().__init__()
+        self.p = p
+        self.squeeze, self.excite = nn.Linear(c, max(1, c // 16)), nn.Linear(max(1, c // 16), c)
+        self.reduce, self.spread = nn.Conv2d(c, 3, 1), nn.Conv2d(3, 1, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * self.dropped(self.channels(x)).to(x.dtype)[:, :, None, None]
+        s = self.spread(self.reduce(x)).sigmoid().flatten(1)
+        return x * self.dropped(s).to(x.dtype).unflatten(1, x.shape[2:])[:, None]
+
+    def channels(self, x: Tensor) -> Tensor:
+        """How much each counts, (N, C)."""
+        flat = x.flatten(2)
+        pooled = flat.mean(2), flat.amax(2), self.stochastic(flat.relu())
+        return sum(self.excite(F.relu(self.squeeze(v))) for v in pooled).sigmoid()
+
+    def stochastic(self, a: Tensor) -> Tensor:
+        """One of each channel's activations (N, C, H W), >= 0, in proportion to them; evaluation: their mean so."""
+        if self.training:
+            return draw(a, torch.empty_like(a, dtype=torch.float32).exponential_().clamp_min_(1e-30))
+        a = a.float()
+        return ((a * a).sum(2) / a.sum(2).clamp_min(1e-30)).to(self.squeeze.weight.dtype)
+
+    def dropped(self, s: Tensor) -> Tensor:
+        """Attention (N, n), with zeros in training."""
+        if not self.training:
+            return s
+        with torch.no_grad():
+            count = math.ceil((1 - self.p) * s.shape[1] - 1e-9)
+            mask = kept(s.float().clamp_min(1e-12), torch.rand(s.shape, device=s.device), count)
+        return s * mask.to(s.dtype)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
+class Attended(nn.Module):
+    """A module whose output goes through its `adcm`."""
+
+    def forward(self, *args, **kwargs):
+        return self.adcm(super().forward(*args, **kwargs))
+
+
+@functools.cache
+def attended(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class of such a module."""
+    return type(f"Attended{kind.__name__}", (Attended, kind), {})
+
+
+@operation("ADCM")
+def attend(network: nn.Module, places: Sequence[tuple[str, int]], p: float) -> None:
+    """Puts attention behind the modules at these paths, which give so many channels, in place: their names stay."""
+    for path, channels in places:
+        module = network.get_submodule(path)
+        weight = next(iter(network.parameters()))
+        new = AttentionDropout(channels, p).to(weight.device, weight.dtype).train(module.training)
+        if type(module).forward is not nn.Sequential.forward and not isinstance(module, Attended):
+            module.__class__ = attended(type(module))  # a plain Sequential runs what is put into it anyway
+        module.adcm = new
+
+
+class ADCM(Trick):
+    """Adds attention with dropout before training, after the last two stages or where you say.
+
+    Changes the network. Checkpoints remember it, `zoo.load` gives the changed network; its masks, as an `nn.Dropout`'s,
+    act whenever it trains.
+
+    Args:
+        p: share of channels, and of pixels, to be dropped, in (0, 1).
+        where: names of stages or paths of modules that give maps; None: the last two stages.
+        image_size: side of the images in pixels, where the model does not know it.
+
+    Raises:
+        ValueError: for p out of its range, a name that the model does not have, or a second ADCM.
+        TypeError: for a place that gives no maps; without `where`, for a model without stages.
+    """
+
+    claims = "add attention with dropout"
+    taxonomy = "architecture"
+    usual = slice(-2, None)
+    places = FeatureDropout.places
+
+    def __init__(self, p: float = 0.1, where: Where = None, image_size: int = 224):
+        needs_range(self, "p", p, 0, 1, open_low=True)
+        if p == 1 or where in ("input", "classifier"):
+            raise ValueError(f"ADCM: needs p < 1 and a place that gives maps, got {p} and {where!r}")
+        self.p, self.image_size = p, image_size
+        self.where = where if isinstance(where, str | None) else tuple(where)
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+        if stage != "fit":
+            return
+        paths = {module: path for path, module in model.named_modules()}
+        places = [paths[module] for _, module in self.places(model)]
+        size = getattr(model, "image_size", None) or self.image_size
+        operate(model, "ADCM", places=[[path, c] for path, c in channels_of(model, places, size).items()], p=self.p)
+
+
+def channels_of(network: nn.Module, places: Sequence[str], image_size: int) -> dict[str, int]:
+    """How many channels the maps have that these modules give. Raises TypeError for what is no map."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = [
+        network.get_submodule(path).register_forward_hook(
+            lambda m, inputs, out, path=path: shapes.update({path: tuple(out.shape)})
+        )
+        for path in places
+    ]
+    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
+    training = [m for m in network.modules() if m.training]
+    try:
+        with torch.no_grad():
+            images = torch.empty(1, 3, image_size, image_size, device="meta")
+            state = {name: tensor.to("meta") for name, tensor in tensors.items()}
+            functional_call(network.eval(), state, images, tie_weights=False)
+    finally:
+        for m in training:
+            m.training = True
+        for hook in hooks:
+            hook.remove()
+    for path, shape in shapes.items():
+        if len(shape) != 4:
+            raise TypeError(f"ADCM acts on maps (N, C, H, W), and {path!r} gives {shape}: choose others with where=")
+    return {path: shape[1] for path, shape in shapes.items()}

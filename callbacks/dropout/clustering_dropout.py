@@ -1,0 +1,142 @@
+"""Clustering dropout: units are put into groups by how much they answer; the less a group does, the more of it goes.
+
+Paper:    Clustering-Based Adaptive Dropout for CNN-Based Classification (Wen, Ke, Xie, Shen; ACPR 2019, Pattern
+          Recognition, LNCS 12046, pp. 46-58) https://doi.org/10.1007/978-3-030-41404-7_4
+Code:     none found
+Equation: r_i = mean |x_i|, averaged over batches;  K groups of units by k-means of r, of means g_k;
+          p_k = low + (high - low) (max g - g_k) / (max g - min g);
+          y_i = m_i x_i / (1 - p_k(i)),  m_i ~ Bernoulli(1 - p_k(i)) for each example
+Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) -> same
+Defaults: K = 3 (three levels are pictured in the paper), before the classifier (its fully connected layer); p from
+          .1 to .7, groups anew every 100 batches, an average of .9: ours
+Differs:  the paper's equations were not at hand: all of this is a reading of what is told of them, that units are
+          clustered and that a group's probability falls with its mean response. It also clusters weights and
+          derivatives, which is not here. Until the first groups, after one batch, and where all groups are alike, p is
+          the mean of low and high.
+"""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws, per_channel
+
+LLOYD = 20  # rounds; in one dimension and from quantiles a few are enough
+
+
+def responses(x: Tensor) -> Tensor:
+    """Mean |x| of each unit, (D,), float32."""
+    return x.float().abs().movedim(2 if x.ndim == 3 else 1, -1).flatten(0, -2).mean(0)
+
+
+def clusters(r: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """k-means of numbers (D,) -> the group of each, (D,), and the groups' means (k,). Starts from quantiles."""
+    centres = r.quantile((torch.arange(k, device=r.device) + 0.5) / k)
+    for _ in range(LLOYD):
+        member = ((r[:, None] - centres).abs().argmin(1, keepdim=True) == torch.arange(k, device=r.device)).to(r.dtype)
+        count = member.sum(0)
+        centres = torch.where(count > 0, (member * r[:, None]).sum(0) / count.clamp_min(1), centres)
+    return (r[:, None] - centres).abs().argmin(1), centres
+
+
+def unit_rates(r: Tensor, k: int, low: float, high: float) -> Tensor:
+    """Responses (D,) -> each unit's probability to be dropped, (D,)."""
+    label, centres = clusters(r, k)
+    g = centres[label]
+    span = g.max() - g.min()
+    weakness = torch.where(span > 0, (g.max() - g) / span.clamp_min(torch.finfo(g.dtype).tiny), 0.5)
+    return low + (high - low) * weakness
+
+
+class ClusteringDropout(FeatureDropout):
+    """Drops units by their group, before the classifier or where you say.
+
+    Args:
+        low: probability to be dropped in the group that answers most, in [0, 1).
+        high: in the one that answers least, in (0, 1).
+        clusters: number of groups, at least 2.
+        every: batches between two groupings.
+        decay: share of the old average of responses that a batch leaves, in [0, 1).
+        where: see `FeatureDropout`.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`; for low > high.
+    """
+
+    acts_on = ANY
+
+    _place: str | None = None
+
+    def __init__(
+        self,
+        low: float = 0.1,
+        high: float = 0.7,
+        clusters: int = 3,
+        every: int = 100,
+        decay: float = 0.9,
+        where: Where = "classifier",
+        share: Rate = 1.0,
+    ):
+        super().__init__(0.5, where, share)  # acts at its steps as it does: there is no one rate
+        needs_range(self, "low", low, 0, 1)
+        needs_range(self, "high", high, 0, 1, open_low=True)
+        needs_range(self, "decay", decay, 0, 1)
+        needs_range(self, "clusters", clusters, 2, float("inf"))
+        needs_range(self, "every", every, 1, float("inf"))
+        if low > high or high == 1 or decay == 1:
+            raise ValueError(f"ClusteringDropout: needs low <= high < 1 and decay < 1, got {low}, {high} and {decay}")
+        self.low, self.high, self.clusters, self.every, self.decay = low, high, clusters, every, decay
+        self._reset()
+
+    def _reset(self) -> None:
+        self._seen: dict[str, Tensor] = {}  # by place: responses of this batch, their average, probabilities; (D,)
+        self._average: dict[str, Tensor] = {}
+        self._rates: dict[str, Tensor] = {}
+        self._batches = 0
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        self._seen[self._place] = seen = responses(x)
+        rates = self._rates.get(self._place)
+        rates = torch.full_like(seen, (self.low + self.high) / 2) if rates is None else rates.to(x.device)
+        rates = rates[:, None, None] if x.ndim == 4 else rates
+        return (draws(x, *per_channel(x)) >= rates) / (1 - rates)
+
+    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
+        self._place = name
+        return super()._at(name, x, factor)
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if stage == "fit":
+            self._reset()
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        """The same average on all ranks, so that a file has that of each."""
+        seen, self._seen = self._seen, {}
+        if not seen:  # a step at which it does not act
+            return
+        for place, r in seen.items():
+            r = trainer.strategy.reduce(r, reduce_op="mean")
+            before = self._average.get(place)
+            r = r if before is None else torch.lerp(r, before.to(r), self.decay)
+            self._average[place] = r
+            if self._batches % self.every == 0:
+                self._rates[place] = unit_rates(r, self.clusters, self.low, self.high)
+        self._batches += 1
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
+        self._place, self._seen = None, {}
+
+    def state_dict(self) -> dict:
+        tables = {"average": self._average, "rates": self._rates}
+        tables = {name: {place: v.cpu() for place, v in table.items()} for name, table in tables.items()}
+        return super().state_dict() | tables | {"batches": self._batches}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._average, self._rates = dict(state["average"]), dict(state["rates"])
+        self._batches = state["batches"]

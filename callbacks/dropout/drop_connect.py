@@ -1,0 +1,111 @@
+"""DropConnect: weights are zero with probability p, not what they read.
+
+Paper:    Regularization of Neural Networks using DropConnect (Wan, Zeiler, Zhang, LeCun, Fergus; ICML 2013)
+          https://proceedings.mlr.press/v28/wan13.html
+Code:     none looked at
+Equation: y = ((M W) x) / (1 - p) + b,  M ~ Bernoulli(1 - p) for each weight, and each example or batch
+Shapes:   linear layers: (N, D) -> (N, K), (N, L, D) -> (N, L, K);  convolutions: (N, C, H, W) -> (N, K, H', W')
+Defaults: p = .5 on the classifier, masks for each example: the paper's rate and draw, from memory; the place is ours
+Differs:  evaluation is the plain layer, which has the mean of the training passes. The paper keeps the scale for
+          evaluation and draws the layer's inputs there from a Gaussian of the same mean and variance: not here, its
+          formulas were not at hand. Biases stay. Masks for each example take N times the layer's weights in memory:
+          `per="batch"` for large layers.
+"""
+
+from functools import partial
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from callbacks._schedule import Rate
+from callbacks._trick import refuse_second
+from callbacks.dropout._feature import FeatureDropout, Where, by_rate
+from callbacks.dropout.guided_dropout import Guided
+from zoo._checks import known
+
+Per = Literal["sample", "batch"]
+PLAIN = (nn.Linear.forward, nn.Conv2d.forward)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """(N, D) or (N, L, D) by weights of each example, (N, K, D) -> (N, K) or (N, L, K)."""
+    y = x.flatten(1, -2) @ weight.mT if x.ndim > 2 else (x[:, None] @ weight.mT)
+    y = y.view(*x.shape[:-1], weight.shape[1])
+    return y if bias is None else y + bias.to(y.dtype)
+
+
+def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
+    """(N, C, H, W) by weights of each example, (N, K, C / groups, h, w) -> (N, K, H', W'), as one in groups."""
+    n, k = weight.shape[:2]
+    options = (layer.stride, layer.padding, layer.dilation, n * layer.groups)
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), None, *options)
+    y = y.view(n, k, *y.shape[2:])
+    return y if bias is None else y + bias.to(y.dtype)[:, None, None]
+
+
+def connected(layer: nn.Linear | nn.Conv2d, x: Tensor, scale: Tensor) -> Tensor:
+    """What a layer gives when its weights are multiplied. `scale`: of their shape, or with an N before it."""
+    x = layer.guided(x) if isinstance(layer, Guided) else x
+    weight = layer.weight * scale.to(layer.weight.dtype)
+    if weight.ndim == layer.weight.ndim:
+        return layer._conv_forward(x, weight, layer.bias) if x.ndim == 4 else F.linear(x, weight, layer.bias)
+    return convolution(x, weight, layer.bias, layer) if x.ndim == 4 else linear(x, weight, layer.bias)
+
+
+class DropConnect(FeatureDropout):
+    """Drops weights of the classifier, or of the linear layers and convolutions that you name.
+
+    The layer's own weights are never touched: in training its output is computed anew from masked ones.
+
+    Args:
+        p: probability to be dropped, in (0, 1), or a `Schedule`.
+        where: "classifier", or paths of layers.
+        per: "sample" or "batch": for whom there is one mask.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError: as `FeatureDropout`; for a second DropConnect.
+        TypeError: for a place that is no linear layer or convolution, or one that computes in its own way.
+    """
+
+    claims = "drop weights"
+    taxonomy = "architecture"
+
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", share: Rate = 1.0):
+        super().__init__(p, where, share)
+        self.per = known(per, get_args(Per), "DropConnect")
+        if where in (None, "input"):
+            raise ValueError(f"DropConnect: where={where!r} has no weights: name layers, or leave the classifier")
+
+    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = super().places(model)
+        for name, layer in found:
+            if (
+                not isinstance(layer, Guided)
+                and type(layer).forward not in PLAIN
+                or getattr(layer, "padding_mode", "zeros") != "zeros"
+            ):
+                raise TypeError(
+                    f"DropConnect drops weights of nn.Linear and zero-padded nn.Conv2d, and {name!r} is a "
+                    f"{type(layer).__name__}: name other layers, where='path.of.layer'"
+                )
+        return found
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+        super().setup(trainer, model, stage)
+
+    def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
+        """Before the hooks of other tricks, which act on what it gives."""
+        return module.register_forward_hook(partial(self._connect, factor), prepend=True)
+
+    def _connect(self, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
+        if not (layer.training and self._acts):
+            return y
+        p, each = self._now * factor, (len(y),) if self.per == "sample" else ()
+        kept = torch.rand(*each, *layer.weight.shape, device=y.device) >= p
+        return connected(layer, inputs[0], by_rate(kept, p))

@@ -1,0 +1,162 @@
+"""Guided dropout: units learn how strong they are, and strong ones go, so that weak ones learn.
+
+Paper:    Guided Dropout (Keshari, Singh, Vatsa; AAAI 2019) https://arxiv.org/abs/1812.03965
+Code:     https://github.com/lingjivoo/guided-dropout-pytorch at d9ca6c8 (unofficial)
+Equation: z = t m x,  t a learned number for each unit;  evaluation z = t x.
+          "top-k": m = 0 for the int(p D) units of largest |t|;
+          "dr": m ~ Bernoulli(1 - p) for the active units, those of |t| >= active max |t|, and 1 for the others
+Shapes:   what a linear layer reads, (N, D) or (N, L, D), or a convolution, (N, C, H, W) -> same;  one mask for a batch
+Defaults: p = .2, t drawn from U(0, 1), no scale (the unofficial code's); "dr", the better one in the paper's tables;
+          before the classifier: ours, the paper has it in all hidden layers
+Differs:  how the paper tells active units from others was not seen: `active` is ours (the unofficial code's inactive
+          units are the fullest of 100 bins of |t|, and its p falls at two epochs: `Steps(.2, {2: .15, 150: .1})`). The
+          strengths are weights of the layer that reads the units: they stay with the network, and weight decay and the
+          average act on them too.
+"""
+
+from functools import partial
+from typing import Literal, get_args
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from callbacks._schedule import Rate
+from callbacks._trick import needs_range, refuse_second
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from callbacks.loss.auxiliary_heads import NAME
+from zoo._checks import known
+from zoo._surgery import operate, operation
+
+Kind = Literal["top-k", "dr"]
+NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another layer in the classifier's place
+
+
+def kept_strongest(t: Tensor, count: int) -> Tensor:
+    """0 for the `count` units of largest |t| (D,), 1 for the others."""
+    return torch.ones_like(t).scatter(0, t.abs().topk(count).indices, 0.0)
+
+
+def kept_active(t: Tensor, u: Tensor, p: float, active: float) -> Tensor:
+    """0 for active units where u < p, else 1. `t`, `u`: (D,), strengths and uniform draws in [0, 1)."""
+    strength = t.abs()
+    return ((strength < active * strength.amax()) | (u >= p)).float()
+
+
+class Guided(nn.Module):
+    """A layer that multiplies what it reads by the strength of each unit."""
+
+    strength: Tensor
+
+    def guided(self, x: Tensor) -> Tensor:
+        t = self.strength.to(x.dtype)
+        return x * (t[:, None, None] if isinstance(self, nn.Conv2d) else t)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.guided(x))
+
+
+class GuidedLinear(Guided, nn.Linear):
+    """Weights of an nn.Linear, and strength (in_features,)."""
+
+
+class GuidedConv2d(Guided, nn.Conv2d):
+    """Weights of an nn.Conv2d, and strength (in_channels,)."""
+
+
+KINDS = {nn.Linear: (GuidedLinear, "in_features"), nn.Conv2d: (GuidedConv2d, "in_channels")}
+
+
+@operation("GuidedDropout")
+def add_strengths(network: nn.Module, where: list[str]) -> None:
+    """Gives the layers at these paths a strength for each unit that they read, in place."""
+    for layer in map(network.get_submodule, where):
+        if isinstance(layer, Guided):
+            continue
+        kind, units = KINDS[type(layer)]
+        layer.__class__ = kind  # its weights, hooks and name stay
+        layer.strength = nn.Parameter(torch.rand(getattr(layer, units), device=layer.weight.device))
+
+
+class GuidedDropout(FeatureDropout):
+    """Drops units by their strength, before the classifier or before the layers that you name.
+
+    Changes the network: the layers have strengths from then on. Checkpoints remember it, `zoo.load` gives the changed
+    network, and the masks alone are gone after training.
+
+    Args:
+        p: share ("top-k") or probability ("dr") to be dropped, in (0, 1), or a `Schedule`.
+        kind: "top-k" or "dr".
+        active: share of the largest strength from which on a unit is active, in [0, 1]; of "dr".
+        where: "classifier", or paths of linear layers and convolutions: what they read is dropped.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError: as `FeatureDropout`; for a second GuidedDropout.
+        TypeError: for a place that is no linear layer or convolution.
+    """
+
+    claims = "give units a strength"
+    keeps_the_head = True
+    acts_on = ANY
+
+    _place: str | None = None
+
+    def __init__(
+        self,
+        p: Rate = 0.2,
+        kind: Kind = "dr",
+        active: float = 0.2,
+        where: Where = "classifier",
+        share: Rate = 1.0,
+    ):
+        super().__init__(p, where, share)
+        self.kind = known(kind, get_args(Kind), "GuidedDropout")
+        needs_range(self, "active", active, 0, 1)
+        self.active = active
+        if where in (None, "input"):
+            raise ValueError(f"GuidedDropout: where={where!r} is no layer: name layers, or leave the classifier")
+        self._layers: dict[str, nn.Module] = {}
+
+    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = [(name, layer) for name, layer in super().places(model) if not name.startswith(NAME)]  # they go again
+        for name, layer in found:
+            if type(layer) not in KINDS and not isinstance(layer, Guided):
+                raise TypeError(
+                    f"GuidedDropout acts on what nn.Linear and nn.Conv2d read, and {name!r} is a "
+                    f"{type(layer).__name__}: name other layers, where='path.of.layer'"
+                )
+        return found
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+        for other in trainer.callbacks[trainer.callbacks.index(self) :]:
+            if getattr(other, "claims", None) == NEW_HEAD:
+                raise ValueError(f"{type(other).__name__} makes a new head: list GuidedDropout after it")
+        super().setup(trainer, model, stage)
+        if stage == "fit":
+            paths = {id(m): path for path, m in model.named_modules()}
+            operate(model, "GuidedDropout", where=[paths[id(layer)] for _, layer in self.places(model)])
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
+        self._layers = dict(self.places(model))
+
+    def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
+        return module.register_forward_pre_hook(partial(self._before, name, factor))
+
+    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
+        self._place = name
+        return super()._at(name, x, factor)
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        layer = self._layers[self._place]
+        t = layer.strength.detach().float()
+        u = draws(x, len(t)) if self.kind == "dr" else None
+        kept = kept_strongest(t, int(p * len(t) + 1e-9)) if u is None else kept_active(t, u, p, self.active)
+        return kept[:, None, None] if isinstance(layer, nn.Conv2d) else kept
+
+    def _leave(self) -> None:
+        super()._leave()
+        self._layers, self._place = {}, None

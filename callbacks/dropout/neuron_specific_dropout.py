@@ -1,0 +1,181 @@
+"""Neuron-specific dropout: of each class, units go that answer more to images trained on than to images held out.
+
+Paper:    Neuron-Specific Dropout: A Deterministic Regularization Technique to Prevent Neural Networks from Overfitting
+          & Reduce Dependence on Large Training Samples (Shunk; 2022) https://arxiv.org/abs/2201.06938
+Code:     https://github.com/JoshuaShunk/NSDropout at 4c66d5a (the author's notebooks)
+Equation: d_c = mean of x over the batch's images of class c - mean over the held-out images of class c;
+          the round(p D) units of largest d_c go for images of class c, the others times 1 / (1 - p)
+Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) by their mean -> same
+Defaults: p = .2, signed d (the author's code); before the classifier: ours (the code has it in every hidden layer)
+Differs:  the figure of the paper, its text and its code disagree on the sign of d: the code is followed, `absolute` is
+          ours. Evaluation has no mask: the code keeps one there and picks it by the true label, also of test images, to
+          which its published errors of near 0 % are owed. Held-out means are taken once an epoch, in evaluation mode,
+          where the code takes them at every step. A class without held-out images keeps all its units.
+"""
+
+from collections.abc import Callable
+from itertools import islice
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
+
+from callbacks._schedule import Rate
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+from zoo._checks import classes_of
+
+
+def class_sums(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
+    """Units (N, D) of images of classes (N,) -> their sums (K, D) and how many images each class has (K, 1)."""
+    sums = x.new_zeros(classes, x.shape[1]).index_add(0, y, x)
+    return sums, x.new_zeros(classes, 1).index_add(0, y, torch.ones_like(x[:, :1]))
+
+
+def class_masks(difference: Tensor, p: float, absolute: bool = False) -> Tensor:
+    """d (K, D) -> 0 for the round(p D) largest of each class, at most all but one, 1 for the others."""
+    count = min(round(p * difference.shape[1]), difference.shape[1] - 1)
+    gone = (difference.abs() if absolute else difference).topk(count, 1).indices
+    return torch.ones_like(difference).scatter(1, gone, 0.0)
+
+
+def units(x: Tensor) -> Tensor:
+    """Features as one number for each example and unit, (N, D), float32."""
+    x = x.float()
+    return x.mean(1) if x.ndim == 3 else x.flatten(2).mean(2) if x.ndim == 4 else x
+
+
+class NeuronSpecificDropout(FeatureDropout):
+    """Drops units by class before the classifier, or where you say.
+
+    The images held out are those of the run's validation: give the data module a part of the training set for it, such
+    as `val_split=0.2`, the share that is advised. Since their labels choose what is dropped in training, validation no
+    longer tells how good the network is: judge it on test images. Without validation there is nothing to compare with,
+    and it is a plain dropout of units. Mixed targets count as their largest class.
+
+    Args:
+        p: share of the units, in (0, 1), or a `Schedule`.
+        absolute: units go whose means are far apart, whichever is the larger.
+        where: see `FeatureDropout`; not the input.
+        share: of the steps at which it acts, see `FeatureDropout`.
+
+    Raises:
+        ValueError, TypeError: as `FeatureDropout`; at the first step, for targets that are no labels of images.
+    """
+
+    acts_on = ANY
+    needs_labels = True
+
+    _place: str | None = None
+    _batch: list | None = None
+
+    def __init__(self, p: Rate = 0.2, absolute: bool = False, where: Where = "classifier", share: Rate = 1.0):
+        super().__init__(p, where, share)
+        if where == "input":
+            raise ValueError("NeuronSpecificDropout: images have no units: name modules, or leave the classifier")
+        self.absolute = absolute
+        self._held: dict[
+            str, Tensor
+        ] = {}  # of each place, the means of held-out images (K, D); NaN where there is none
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        held = self._held.get(self._place)
+        if held is None:
+            return by_rate(draws(x, *per_channel(x)) >= p, p)
+        held, y = held.to(x.device), self._labels(len(x))
+        sums, counts = class_sums(units(x), y, len(held))
+        kept = class_masks((sums / counts.clamp_min(1) - held).nan_to_num(), p, self.absolute)
+        scale = torch.where(held.isnan(), 1.0, by_rate(kept, p))[y]
+        return scale.view(per_channel(x))
+
+    def _labels(self, count: int) -> Tensor:
+        y = self._batch[1]  # as tricks that mix images have left it
+        y = y.argmax(1) if y.is_floating_point() and y.ndim == 2 else y
+        if y.shape != (count,):
+            raise ValueError(
+                f"NeuronSpecificDropout needs a label of each of {count} examples, and targets are {tuple(y.shape)}: "
+                "choose places with where= that have one feature vector an image"
+            )
+        return y
+
+    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
+        self._place = name
+        return super()._at(name, x, factor)
+
+    # ---- the images held out
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if stage == "fit":
+            self._held = {}
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._batch = batch
+        super().on_train_batch_start(trainer, model, batch, batch_idx)
+
+    def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        batches = held_out(trainer)
+        if not batches:
+            rank_zero_info("NeuronSpecificDropout: without validation images it is a plain dropout of units")
+            return
+        classes = getattr(model, "num_classes", None) or classes_of(model)
+        with isolate_rng(), torch.no_grad(), trainer.precision_plugin.forward_context():
+            sums = self._sums(trainer, model, batches(), classes)
+        for name, (total, count) in sums.items():
+            total, count = (trainer.strategy.reduce(value, reduce_op="sum") for value in (total, count))
+            self._held[name] = total / count  # 0 / 0 is NaN
+
+    def _sums(self, trainer: L.Trainer, model: L.LightningModule, batches, classes: int) -> dict[str, list[Tensor]]:
+        """`class_sums` of the held-out images at every place."""
+        sums: dict[str, list[Tensor]] = {}
+        labels: list[Tensor] = []
+
+        def look(name: str) -> Callable:
+            def hook(module: nn.Module, inputs: tuple, y: Tensor | None = None) -> None:
+                new = class_sums(units(inputs[0] if y is None else y), labels[-1], classes)
+                sums[name] = [a + b for a, b in zip(sums[name], new, strict=True)] if name in sums else [*new]
+
+            return hook
+
+        modes, places = [(m, m.training) for m in model.modules()], self.places(model)
+        before = self.where == "classifier"
+        hooks = [(m.register_forward_pre_hook if before else m.register_forward_hook)(look(n)) for n, m in places]
+        try:
+            model.eval()
+            for batch in batches:
+                images, targets = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+                labels.append(targets)
+                model.forward(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+            for module, training in modes:
+                module.training = training
+        return sums
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
+        self._batch = self._place = None
+
+    def state_dict(self) -> dict:
+        return super().state_dict() | {"held": {name: means.cpu() for name, means in self._held.items()}}
+
+    def load_state_dict(self, state: dict) -> None:
+        super().load_state_dict(state)
+        self._held = dict(state["held"])
+
+
+def held_out(trainer: L.Trainer) -> Callable | None:
+    """What gives the validation batches of a fit, as many as it takes; None if it has none. The first loader counts."""
+    if not trainer.enable_validation:
+        return None
+    if trainer.val_dataloaders is None:  # Lightning waits for the first epoch that validates
+        trainer.validating = True
+        trainer.fit_loop.epoch_loop.val_loop.setup_data()
+        trainer.training = True
+    loaders, limits = trainer.val_dataloaders, trainer.num_val_batches
+    if not loaders or not limits or limits[0] == 0:  # no validation images
+        return None
+    loader = loaders[0] if isinstance(loaders, list | tuple) else loaders
+    return lambda: islice(loader, None if limits[0] == float("inf") else int(limits[0]))
