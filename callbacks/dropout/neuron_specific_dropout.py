@@ -75,9 +75,7 @@ class NeuronSpecificDropout(FeatureDropout):
         if where == "input":
             raise ValueError("NeuronSpecificDropout: images have no units: name modules, or leave the classifier")
         self.absolute = absolute
-        self._held: dict[
-            str, Tensor
-        ] = {}  # of each place, the means of held-out images (K, D); NaN where there is none
+        self._held: dict[str, Tensor] = {}  # means of held-out images at each place (K, D), NaN where there are none
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         held = self._held.get(self._place)

@@ -165,11 +165,11 @@ def before_and_after(trick, trainer, data):
 @pytest.mark.parametrize(
     ("where", "expected"),
     [
-        (None, {"block1", "block2"}),
-        ("stage2", {"block2"}),
-        (("network.block2",), {"block2"}),
-        (["stage1", "network.maxpool"], {"block1", "maxpool"}),
-        ("classifier", {"head"}),
+        (None, ("block1", "block2")),
+        ("stage2", ("block2",)),
+        (("network.block2",), ("block2",)),
+        (["stage1", "network.maxpool"], ("block1", "maxpool")),
+        ("classifier", ("head",)),
     ],
     ids=str,
 )
