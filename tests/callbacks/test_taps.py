@@ -54,8 +54,8 @@ def test_changes_no_output_and_leaves_no_hook(network):
     assert taps.take() == {}
 
 
-def test_sees_compiled_networks_too(network, monkeypatch):
-    monkeypatch.setattr(torch._dynamo.config, "skip_nnmodule_hook_guards", False)  # as Classifier.setup
+@torch._dynamo.config.patch(skip_nnmodule_hook_guards=False)  # as Classifier.setup
+def test_sees_compiled_networks_too(network):
     network.compile(backend="eager")
     x = torch.randn(5, 3)
     network(x)
