@@ -90,7 +90,8 @@ def build(name, where=None, **arguments):
     """A method that acts at every step, strongly."""
     kind = getattr(callbacks, name)
     takes = inspect.signature(kind).parameters
-    strong = {"p": 0.9 if name == "StructuralDropout" else 0.5, "share": 1.0} | arguments
+    # blocks smaller than every map here: CorrDrop keeps what is one block, which has no other to be like
+    strong = {"p": 0.9 if name == "StructuralDropout" else 0.5, "share": 1.0, "block_size": 2} | arguments
     if where is not None:
         strong["where"] = where
     return kind(**{key: value for key, value in strong.items() if key in takes})
