@@ -4,10 +4,13 @@ Command:  python benchmarks/models.py
 Measures: process time, one thread, float32, of images of 224 pixels (299 for Inception and Xception): a forward pass in
           eval mode without gradients, and forward and backward of the cross-entropy in training mode. The two networks
           have the same weights and take turns, round by round; the ratio is the twin's least time by ours, so above 1
-          ours is faster. Also RepVGG-A0 and ResNet-50-B, fused against unfused.
+          ours is faster. Also what fusing brings to RepVGG-A0 (ours and timm's) and ResNet-50-B: unfused by fused. It
+          saves passes over the maps, so it brings the more the less these fit into the processor's caches: of one
+          image they do, of 32 they do not.
 """
 
 import argparse
+import copy
 import statistics
 import time
 import warnings
@@ -17,6 +20,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
+from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 import zoo
@@ -24,6 +28,7 @@ from recipes import _results
 from zoo._base import split_outputs
 
 TARGET = 0.97
+TARGETS = {"RepVGG A0, 32 images fused": 1.5, "ResNet 50-B, 1 image fused": 1.0, "ResNet 50-B, 32 images fused": 1.0}
 # The row of each family that its twin has and that is cheapest: family -> (row, images in inference, in training).
 ROWS = {
     "AlexNet": ("owt", 16, 16),
@@ -42,6 +47,7 @@ ROWS = {
     "ResNeXt": ("50-32x4d", 2, 2),
     "ResNet": ("18", 8, 4),
     "SENet": ("18", 8, 4),
+    "SKNet": ("50", 2, 2),
     "ShuffleNetV2": ("0.5x", 16, 16),
     "VGG": ("11-BN", 2, 2),
     "WideResNet": ("50-2", 1, 2),
@@ -83,7 +89,9 @@ def pair(family: str) -> tuple[nn.Module, nn.Module, str]:
     else:
         name = model.timm_names[row]
         twin, source = timm.create_model(name), f"timm {name}"
-    return model(row), twin, source
+    ours = model(row)
+    twin.load_state_dict(ours.plain_state_dict())
+    return ours, twin, source
 
 
 def against_twins(families: list[str], rounds: int) -> dict[str, float]:
@@ -102,21 +110,27 @@ def against_twins(families: list[str], rounds: int) -> dict[str, float]:
     return metrics
 
 
+def fusions() -> dict[str, tuple[nn.Module, nn.Module]]:
+    """Networks in eval mode, unfused and fused."""
+    ours, timms, resnet = zoo.RepVGG("A0").eval(), timm.create_model("repvgg_a0").eval(), zoo.ResNet("50-B").eval()
+    timms.load_state_dict(ours.state_dict())
+    return {
+        "RepVGG A0": (ours, copy.deepcopy(ours).reparameterize()),
+        "timm's RepVGG A0": (timms, reparameterize_model(timms)),
+        "ResNet 50-B": (resnet, zoo.fuse(resnet)),
+    }
+
+
 def fused(rounds: int) -> dict[str, float]:
-    """Unfused seconds by fused ones."""
-    metrics, images = {}, torch.randn(4, 3, 224, 224)
-    for name, model, fuse in (
-        ("RepVGG A0", zoo.RepVGG("A0"), zoo.RepVGG.reparameterize),
-        ("ResNet 50-B", zoo.ResNet("50-B"), zoo.fuse),
-    ):
-        model.eval()
-        twin = type(model)(model.hparams.variant).eval()
-        twin.load_state_dict(model.state_dict())
-        quick, slow = least(infer, [fuse(twin), model], images, rounds)
-        metrics[f"{name} fused"] = slow / quick
-        print(
-            f"{name:18} fused {4 / quick:8.1f} images/s  unfused {4 / slow:8.1f}  ratio {slow / quick:.3f}", flush=True
-        )
+    """Unfused seconds by fused ones, of all pairs in the same rounds."""
+    metrics, pairs = {}, fusions()
+    for count in (1, 8, 32):
+        images, of = torch.randn(count, 3, 224, 224), "1 image" if count == 1 else f"{count} images"
+        seconds = least(infer, [network for pair in pairs.values() for network in pair], images, rounds)
+        for name, slow, quick in zip(pairs, seconds[::2], seconds[1::2], strict=True):
+            metrics[f"{name}, {of} fused"] = slow / quick
+            print(f"{name:18}{of:10}fused {count / quick:8.1f} images/s  unfused {count / slow:8.1f}  "
+                  f"ratio {slow / quick:.3f}", flush=True)  # fmt: skip
     return metrics
 
 
@@ -131,8 +145,8 @@ def main() -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     metrics = fused(arguments["rounds"]) | against_twins(arguments["families"], arguments["rounds"])
-    slow = [name for name, ratio in metrics.items() if ratio < TARGET]
-    print(f"median {statistics.median(metrics.values()):.3f}; below {TARGET}: {', '.join(slow) or 'none'}")
+    slow = [name for name, ratio in metrics.items() if ratio < TARGETS.get(name, TARGET)]
+    print(f"median {statistics.median(metrics.values()):.3f}; below their target: {', '.join(slow) or 'none'}")
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
     if arguments["families"] == list(ROWS):
         _results.append("models", record)
