@@ -88,7 +88,7 @@ IMAGENET = {
     "101": (Bottleneck, (3, 4, 23, 3)),
     "152": (Bottleneck, (3, 8, 36, 3)),
 }
-CIFAR = {"20": 3, "32": 5, "44": 7, "56": 9, "110": 18}  # n blocks a stage, depth 6n + 2: section 4.2
+CIFAR = {"20": 3, "32": 5, "44": 7, "56": 9, "110": 18, "1202": 200}  # n blocks a stage, depth 6n + 2: section 4.2
 
 #        variant -> block, blocks per stage, channels of stage 1, tweak, shortcut
 VARIANTS = {
@@ -104,8 +104,8 @@ class ResNet(Classifier):
     """`ResNet("50-D")` for ImageNet, `ResNet("18", num_classes=10, image_size=32)` and `ResNet("20", ...)` for CIFAR.
 
     Args:
-        variant: a key of `VARIANTS`: "18" "34" "50" "101" "152", with "-B" "-C" "-D"; CIFAR "20" "32" "44" "56" "110",
-            with "-B" for option B shortcuts.
+        variant: a key of `VARIANTS`: "18" "34" "50" "101" "152", with "-B" "-C" "-D"; CIFAR "20" "32" "44" "56" "110"
+            "1202", with "-B" for option B shortcuts.
         num_classes: K.
         image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
         weights: see `Classifier.load_weights`; None: random.
