@@ -14,9 +14,9 @@ Defaults: training arguments of `Classifier`; dropout 0.5. "2012": weights N(0, 
 Differs:  The paper prints 224 px, but its map sizes need 227: that is the default of "2012"; any other size takes
           padding 2, which gives 55 x 55 at 224 too. LRN is the formula as printed, across the groups: Caffe and torch
           divide alpha by 5, so torch's alpha is 5e-4 here. "2012" drops outputs of the two hidden layers (Caffe), "owt"
-          their inputs (torchvision). The biases of 1 put the first loss of "2012" about 0.3 above ln K. For up to 64 px
-          conv 1 is 5x5 of stride 1 and the hidden layers read the 3 x 3 (32 px) or 6 x 6 (64 px) maps that are left;
-          not in the papers.
+          their inputs (torchvision). The biases of 1 put the first loss of "2012" above ln K, by about 0.35, and with
+          dropout by 1. For up to 64 px conv 1 is 5x5 of stride 1 and the hidden layers read the 3 x 3 (32 px) or 6 x 6
+          (64 px) maps that are left; not in the papers.
 """
 
 from collections import OrderedDict

@@ -111,16 +111,24 @@ def with_moved_statistics(name: str, **arguments) -> zoo.Classifier:
 # ---- it learns
 
 
+# Logits of standard deviation s cost s^2 / 2 more than log K. Where the published weights let them start further away:
+NEAR = 0.25
+FAR = {
+    "AlexNet": 1.0,  # biases of 1: all hidden units are near 1, and dropout doubles their squares: s = 1.2
+    "CBAMResNet": 0.6,  # the authors' head has six times the variance of torch's: s = 0.9
+    "ConvNeXtRoadmap": 0.5,  # the steps of ResNet with its end's N(0, 0.02^2) on 2048 sums of branches: s = 0.9
+    "ResNet": 0.5,  # sums of nine rectified branches, none of which starts at 0: s = 0.9
+}
+
+
 @every_model
 def test_starts_near_chance(name):
-    """Logits of standard deviation s cost log K + s^2 / 2: 1 off is s = 1.4, above what v1's sums of ReLUs give."""
-    losses, model = [], make(name).train()
-    for seed in range(3 if name in LIGHT else 1):
-        torch.manual_seed(seed)
-        images, targets = torch.randn(16, 3, size(name), size(name)), torch.randint(10, (16,))
-        with torch.no_grad():
-            losses.append(F.cross_entropy(split_outputs(model(images))[0], targets).item())
-    assert sum(losses) / len(losses) == pytest.approx(math.log(10), abs=1)
+    """The mean loss over all labels of every image, as of labels that have nothing to do with it: never below log K."""
+    with torch.no_grad():
+        logits = split_outputs(make(name).train()(batch(name, 16)[0]))[0]
+    excess = -logits.log_softmax(1).mean().item() - math.log(10)
+    assert -1e-5 < excess < FAR.get(name, NEAR)
+    assert (excess > NEAR) == (name in FAR)  # no exception that is not needed
 
 
 @every_model_trained
