@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import time
 
 import pytest
 import yaml
@@ -41,9 +40,7 @@ def run(monkeypatch, capsys):
 def test_help_and_lists_need_no_torch(arguments):
     code = f"import sys; sys.argv[1:] = {arguments}; from recipes._cli import main; main()"
     code += "; assert 'torch' not in sys.modules"
-    start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=_catalogue.ROOT)
-    assert time.perf_counter() - start < 2
 
 
 MODELS = [*zoo.__all__, *zoo.SEGMENTERS]
