@@ -6,7 +6,10 @@ Code:     torchvision `resnet50(zero_init_residual=True)`; GluonCV `--last-gamma
 Equation: y = x + BN(F(x)),  BN(z) = gamma z^ + beta,  gamma = 0 at the start
 Shapes:   gamma (C,) of the last norm of each residual block
 Defaults: none to choose
-Differs:  nothing. A block is a module with a `downsample` (as ours, torchvision's and timm's are) that ends in a norm.
+Differs:  a block whose shortcut pads with zeros (option A of CIFAR's ResNets, which the paper has not) keeps its gamma:
+          with it at 0 the new channels are 0 for every image, where the ReLU behind the sum has no slope, and stay 0
+          for ever: half of stage 2 and three quarters of stage 3. A block is a module with a `downsample` (as ours,
+          torchvision's and timm's are) that ends in a norm.
 """
 
 import lightning as L
@@ -15,14 +18,17 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from callbacks._trick import Trick
 from callbacks.network._initialise import is_fresh
+from zoo.resnet import PadShortcut
 
 NORMS = _NormBase | nn.GroupNorm
 
 
 def last_norms(network: nn.Module) -> list[nn.Module]:
-    """The norm that ends each residual block; none for blocks that end in a convolution (pre-activation)."""
+    """The norm that ends each residual block; none for blocks that end in a convolution, or pad their shortcut."""
     found = []
     for block in (m for m in network.modules() if hasattr(m, "downsample")):
+        if isinstance(block.downsample, PadShortcut):
+            continue
         branch = [child for name, child in block.named_children() if name != "downsample"]
         layers = [child for child in branch if isinstance(child, NORMS | nn.Conv2d)]
         if layers and isinstance(layers[-1], NORMS):

@@ -40,11 +40,11 @@ def test_zeroes_what_the_reference_zeroes(trainer, library, name):
     assert zeros(reference) == expected and len(expected) >= 8
 
 
-@pytest.mark.parametrize("variant, norms", [("18", 8), ("50", 16), ("50-D", 16), ("20", 9)])
+@pytest.mark.parametrize("variant, norms", [("18", 8), ("50", 16), ("50-D", 16), ("20", 7), ("20-B", 9)])
 def test_ours_are_one_norm_a_block(trainer, variant, norms):
     model = ResNet(variant, num_classes=10, image_size=32)
     ZeroGamma().setup(trainer(), model, "fit")
-    last = "bn2" if variant in ("18", "20") else "bn3"
+    last = "bn3" if variant.startswith("50") else "bn2"
     assert len(zeros(model)) == norms
     assert all(name.startswith("layer") and name.endswith(f"{last}.weight") for name in zeros(model))
 
@@ -63,6 +63,15 @@ def test_gammas_and_what_is_behind_them_learn(tiny_model, tiny_data, trainer):
     trainer(callbacks=[ZeroGamma()]).fit(tiny_model, tiny_data)
     assert tiny_model.network.block1.bn1.weight.abs().min() > 0
     assert tiny_model.network.block1.conv1.weight.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("variant", ["20", "20-B"])
+def test_no_channel_is_dead_for_ever(variant, tiny_data, trainer):
+    """Behind a shortcut that pads with zeros a gamma of 0 has no slope, and no block after it can change that."""
+    torch.manual_seed(0)
+    model = ResNet(variant, num_classes=10, image_size=8)
+    trainer(callbacks=[ZeroGamma()]).fit(model, tiny_data)
+    assert all(norm.weight.abs().min() > 0 for norm in model.modules() if isinstance(norm, nn.BatchNorm2d))
 
 
 @pytest.mark.parametrize("other", [Kaiming, Xavier])
