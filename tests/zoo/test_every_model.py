@@ -313,20 +313,10 @@ def test_channels_last_changes_no_number(name, trainer):
     torch.testing.assert_close(logits, expected, rtol=1e-4, atol=atol)
 
 
-# Inductor takes a minute a model to compile; what it sees of a model, aot_eager sees too. Some are of others' layers,
-# only more of them: they are left out, as each takes up to a minute.
-OF_OTHERS_LAYERS = {
-    "BNInception": "GoogLeNet",
-    "ConvNeXtRoadmap": "ConvNeXt",
-    "DVT": "ViT",
-    "InceptionResNetV2": "InceptionV3",
-    "InceptionV4": "InceptionV3",
-    "ResNeXt": "ResNet",
-}
-TO_COMPILE = [name for name in NAMES if name not in OF_OTHERS_LAYERS]
-COMPILED = [
-    pytest.param(name, "aot_eager", marks=[] if name in LIGHT else [pytest.mark.slow]) for name in TO_COMPILE
-] + [pytest.param(name, "inductor", marks=pytest.mark.slow) for name in LIGHT]
+# Inductor takes a minute a model to compile; what it sees of a model, aot_eager sees too.
+COMPILED = [pytest.param(name, "aot_eager", marks=[] if name in LIGHT else [pytest.mark.slow]) for name in NAMES] + [
+    pytest.param(name, "inductor", marks=pytest.mark.slow) for name in LIGHT
+]
 
 
 @pytest.mark.parametrize(("name", "backend"), COMPILED)
