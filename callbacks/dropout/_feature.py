@@ -6,6 +6,7 @@ at which it acts. A subclass says what features of a place are multiplied by: se
 
 from difflib import get_close_matches
 from functools import partial
+from math import prod
 from typing import ClassVar
 
 import lightning as L
@@ -16,11 +17,13 @@ from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
 from callbacks.optimization.magnified_weight_decay import is_drawn
 from zoo._checks import classes_of
-from zoo._exact import global_seed
+from zoo._exact import global_seed, mix
 
 Where = str | tuple[str, ...] | None
 KINDS = {2: "vectors (N, D)", 3: "tokens (N, L, D)", 4: "maps (N, C, H, W)"}
 MAPS, ANY = (4,), (2, 3, 4)
+COMMON = 0x434F4D  # "COM": other draws from (seed, step) are not these
+WORD = (1 << 32) - 1
 
 
 def by_rate(kept: Tensor, p: float) -> Tensor:
@@ -43,6 +46,35 @@ def per_channel(x: Tensor) -> tuple[int, ...]:
     return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
 
 
+def hashed(key: Tensor, count: int) -> Tensor:
+    """Uniform draws in [0, 1) of a whole number, (count,): the same on every device (murmur3's finaliser, 32 bits)."""
+    h = (key + 0x9E3779B1 * torch.arange(1, count + 1, device=key.device)) & WORD
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h = ((h ^ (h >> shift)) * factor) & WORD
+    return ((h ^ (h >> 16)) >> 8) / 2.0**24  # as many bits as a float32 has
+
+
+def first(score: Tensor, count: float, least: int = 0) -> Tensor:
+    """Whether each of (N, n) is one of the `count` largest of its row, as many as are whole, or of the `least`.
+
+    `count` is compared, not rounded: a compiled network is not compiled anew for every rate.
+    """
+    place = ranks(score)
+    return (place <= count - 1 + 1e-6) | (place < least)
+
+
+def nearest(count: float, like: Tensor) -> Tensor:
+    """The whole number nearest to it, of two the even one, as Python's `round` has it; a tensor, see `first`."""
+    return (torch.zeros((), device=like.device) + count).round()
+
+
+def ranks(score: Tensor) -> Tensor:
+    """The place of each of (N, n) in its row, from 0 for the largest; of equal ones the first comes first."""
+    order = score.sort(dim=1, descending=True, stable=True).indices
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
 class FeatureDropout(Trick):
     """What every method here shares. Works on any LightningModule, compiled and checkpointed; leaves no trace.
 
@@ -56,6 +88,7 @@ class FeatureDropout(Trick):
     Attributes:
         acts_on: how many dimensions features may have, see `KINDS`.
         usual: which stages `where=None` means.
+        draws_once: whether something is drawn once for a batch, with `common`.
 
     Raises:
         ValueError: for a number out of its range, a name that the model does not have or, at the first step, features
@@ -65,10 +98,14 @@ class FeatureDropout(Trick):
 
     acts_on: ClassVar[tuple[int, ...]] = MAPS
     usual: ClassVar[slice] = slice(None)
+    draws_once: ClassVar[bool] = False
 
     _hooks: tuple = ()
     _acts, _now = False, 0.0
     _seed: int | None = None
+    _key: Tensor | None = None  # of the draws of this step that all ranks share
+    _place = ""  # where features come from that are being dropped
+    _numbers: dict[str, int] = {}  # by place
 
     def __init__(self, p: Rate, where: Where = None, share: Rate = 1.0):
         for name, rate in (("p", p), ("share", share)):
@@ -90,6 +127,16 @@ class FeatureDropout(Trick):
         with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             scale = self.multiplier(x.detach(), p)
         return x * scale.to(x.dtype)
+
+    def common(self, x: Tensor, *shape: int) -> Tensor:
+        """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, place).
+
+        Batches whose gradients are accumulated are one. Outside a run they are draws as any.
+        """
+        if self._key is None:
+            return draws(x, *shape)
+        key = self._key.to(x.device) + self._numbers.get(self._place, 0)
+        return hashed(key, prod(shape)).view(shape)
 
     def factors(self, count: int) -> list[float]:
         """The rate's factor at each of so many places."""
@@ -135,12 +182,15 @@ class FeatureDropout(Trick):
         return (self._at(name, inputs[0], factor), *inputs[1:]) if module.training and self._acts else inputs
 
     def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
-        if x.ndim not in self.acts_on:
+        ndim = getattr(x, "ndim", None)
+        if ndim not in self.acts_on:
             kinds = " or ".join(KINDS[n] for n in self.acts_on)
+            given = KINDS.get(ndim, type(x).__name__ if ndim is None else f"{ndim} dimensions")
             raise ValueError(
-                f"{type(self).__name__} acts on {kinds}, and {name!r} gives {KINDS.get(x.ndim, x.ndim)}: "
+                f"{type(self).__name__} acts on {kinds}, and {name!r} gives {given}: "
                 "choose other places with where=, or another method"
             )
+        self._place = name
         return self.drop(x, self._now * factor)
 
     # ---- the run
@@ -154,18 +204,21 @@ class FeatureDropout(Trick):
         self._leave()
         places = self.places(model)
         factors = self.factors(len(places))
+        self._numbers = {name: mix(i) & WORD for i, (name, _) in enumerate(places)}
         self._hooks = tuple(self.hooked(*place, factor) for place, factor in zip(places, factors, strict=True))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = float(rate_now(self.p, trainer))
         self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.share, trainer))
+        if self.draws_once and self._acts:
+            self._key = torch.full((), mix(self._seed, trainer.global_step, COMMON) & WORD, device=model.device)
         if self.where == "input" and self._acts:
             batch[0] = self._at("input", batch[0], 1.0)
 
     def _leave(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self._acts = (), False
+        self._hooks, self._acts, self._key, self._place = (), False, None, ""
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception

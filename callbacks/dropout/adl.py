@@ -16,7 +16,7 @@ from torch import Tensor
 
 from callbacks._schedule import Rate
 from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws
+from callbacks.dropout._feature import FeatureDropout, Where
 
 
 def hidden(a: Tensor, theta: float) -> Tensor:
@@ -39,6 +39,7 @@ class ADL(FeatureDropout):
     """
 
     usual = slice(-2, None)
+    draws_once = True
 
     def __init__(self, p: Rate = 0.75, theta: float = 0.8, where: Where = None, share: Rate = 1.0):
         super().__init__(p, where, share)
@@ -47,4 +48,4 @@ class ADL(FeatureDropout):
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         a = x.float().mean(1, keepdim=True)
-        return torch.where(draws(x) < p, hidden(a, self.theta), a.sigmoid())
+        return torch.where(self.common(x) < p, hidden(a, self.theta), a.sigmoid())

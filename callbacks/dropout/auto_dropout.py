@@ -89,15 +89,24 @@ def kept(offset: Tensor, pattern: Pattern, shape: tuple[int, int]) -> Tensor:
     cells = (torch.arange(n, device=offset.device) + 0.5 for n in shape)
     y, x = (c - o[..., None] - e / 2 for c, o, e in zip(cells, offset.unbind(-1), extent, strict=True))
     y, x = y[..., :, None], x[..., None, :]  # from the common centre
+    if pattern.rotate or pattern.shear_x or pattern.shear_y:  # else rows and columns are told apart by themselves
+        y, x = upright(y, x, pattern)
+    rows, columns = (inside(*axis) for axis in zip((y, x), size, stride, extent, strict=True))
+    return (~(rows & columns)).float()
+
+
+def upright(y: Tensor, x: Tensor, pattern: Pattern) -> tuple[Tensor, Tensor]:
+    """Where cells at these distances from the centre were before the pattern was sheared and turned."""
     cos, sin = math.cos(math.radians(pattern.rotate)), math.sin(math.radians(pattern.rotate))
-    x, y = cos * x + sin * y, cos * y - sin * x  # turned back, then sheared back
+    x, y = cos * x + sin * y, cos * y - sin * x
     det = 1 - pattern.shear_x * pattern.shear_y
-    x, y = (x - pattern.shear_x * y) / det, (y - pattern.shear_y * x) / det
-    inside = True
-    for along, s, gap, e in zip((y, x), size, stride, extent, strict=True):
-        cell = (along + e / 2).floor()
-        inside = inside & (cell >= 0) & (cell < e) & (cell.remainder(s + gap) < s)
-    return 1 - inside.float()
+    return (y - pattern.shear_y * x) / det, (x - pattern.shear_x * y) / det
+
+
+def inside(along: Tensor, size: int, stride: int, extent: int) -> Tensor:
+    """Whether distances from the centre, along one side, are in one of the tiles."""
+    cell = (along + extent / 2).floor()
+    return (cell >= 0) & (cell < extent) & (cell.remainder(size + stride) < size)
 
 
 def scaled(mask: Tensor) -> Tensor:
@@ -160,7 +169,7 @@ class AutoDropout(FeatureDropout):
         return [*self._patterns(count)] if count else []
 
     def _at(self, name: str, x: Tensor, factor: Pattern | float) -> Tensor:
-        if x.ndim not in self.acts_on:
+        if getattr(x, "ndim", None) not in self.acts_on:
             return super()._at(name, x, 1.0)  # which says so
         return self._masked(x, factor if isinstance(factor, Pattern) else self._patterns(None)[0])
 

@@ -7,8 +7,9 @@ Equation: y_c = 0 for the p C channels most like a channel drawn evenly, itself 
           "peak": the nearest maxima of the maps after a 3 x 3 mean;  "cosine": the largest cosines of the maps
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
 Defaults: p = .2 by peaks (.05 by cosines), after the second stage (all the authors' code)
-Differs:  exactly p C channels go, at least one; the code drops all that tie with the last one too, which with peaks on
-          few pixels are many. Only the row of the channel drawn is computed. A map of zeros has cosine 0 with all.
+Differs:  exactly p C channels go, at least one, of equal likeness the first; the code drops all that tie with the last
+          one too, which with peaks on few pixels are many. Only the row of the channel drawn is computed. A map of
+          zeros has cosine 0 with all.
 """
 
 from typing import Literal, get_args
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks._schedule import Rate
-from callbacks.dropout._feature import FeatureDropout, Where
+from callbacks.dropout._feature import FeatureDropout, Where, first
 from zoo._checks import known
 
 Metric = Literal["peak", "cosine"]
@@ -35,10 +36,12 @@ def nearness(x: Tensor, row: Tensor, metric: Metric) -> Tensor:
     return -(place - place.take_along_dim(pick, 1)).square().sum(2)
 
 
-def kept_channels(like: Tensor, count: int) -> Tensor:
-    """0 for the `count` of largest likeness (N, C), of equal ones the first; 1 for the others."""
-    gone = like.sort(dim=1, descending=True, stable=True).indices[:, :count]
-    return torch.ones_like(like, dtype=torch.float32).scatter(1, gone, 0.0)
+def kept_channels(like: Tensor, count: float) -> Tensor:
+    """0 for the `count` of largest likeness (N, C), as many as are whole, of equal ones the first; 1 for the others.
+
+    One goes always.
+    """
+    return (~first(like, count, 1)).float()
 
 
 class ChannelDropBlock(FeatureDropout):
@@ -63,5 +66,5 @@ class ChannelDropBlock(FeatureDropout):
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]
         row = torch.randint(c, (n,), device=x.device)
-        kept = kept_channels(nearness(x.float(), row, self.metric), max(1, int(p * c + 1e-9)))
+        kept = kept_channels(nearness(x.float(), row, self.metric), p * c)
         return kept[:, :, None, None] / (1 - p)

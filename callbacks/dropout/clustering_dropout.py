@@ -68,8 +68,6 @@ class ClusteringDropout(FeatureDropout):
 
     acts_on = ANY
 
-    _place: str | None = None
-
     def __init__(
         self,
         low: float = 0.1,
@@ -104,10 +102,6 @@ class ClusteringDropout(FeatureDropout):
         rates = rates[:, None, None] if x.ndim == 4 else rates
         return (draws(x, *per_channel(x)) >= rates) / (1 - rates)
 
-    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
-        self._place = name
-        return super()._at(name, x, factor)
-
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)
         if stage == "fit":
@@ -129,7 +123,7 @@ class ClusteringDropout(FeatureDropout):
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, model, stage)
-        self._place, self._seen = None, {}
+        self._seen = {}
 
     def state_dict(self) -> dict:
         tables = {"average": self._average, "rates": self._rates}

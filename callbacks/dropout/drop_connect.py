@@ -16,14 +16,13 @@ from functools import partial
 from typing import Literal, get_args
 
 import lightning as L
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks._schedule import Rate
 from callbacks._trick import refuse_second
-from callbacks.dropout._feature import FeatureDropout, Where, by_rate
+from callbacks.dropout._feature import FeatureDropout, Where, by_rate, draws
 from callbacks.dropout.guided_dropout import Guided
 from zoo._checks import known
 
@@ -74,6 +73,7 @@ class DropConnect(FeatureDropout):
 
     claims = "drop weights"
     taxonomy = "architecture"
+    draws_once = True
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", share: Rate = 1.0):
         super().__init__(p, where, share)
@@ -101,11 +101,11 @@ class DropConnect(FeatureDropout):
 
     def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         """Before the hooks of other tricks, which act on what it gives."""
-        return module.register_forward_hook(partial(self._connect, factor), prepend=True)
+        return module.register_forward_hook(partial(self._connect, name, factor), prepend=True)
 
-    def _connect(self, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
+    def _connect(self, name: str, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
         if not (layer.training and self._acts):
             return y
-        p, each = self._now * factor, (len(y),) if self.per == "sample" else ()
-        kept = torch.rand(*each, *layer.weight.shape, device=y.device) >= p
-        return connected(layer, inputs[0], by_rate(kept, p))
+        self._place, p, shape = name, self._now * factor, layer.weight.shape
+        u = draws(y, len(y), *shape) if self.per == "sample" else self.common(y, *shape)
+        return connected(layer, inputs[0], by_rate(u >= p, p))

@@ -24,7 +24,7 @@ from torch.utils.hooks import RemovableHandle
 
 from callbacks._schedule import Rate
 from callbacks._trick import needs_range, refuse_second
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, first
 from callbacks.loss.auxiliary_heads import NAME
 from zoo._checks import known
 from zoo._surgery import operate, operation
@@ -33,9 +33,9 @@ Kind = Literal["top-k", "dr"]
 NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another layer in the classifier's place
 
 
-def kept_strongest(t: Tensor, count: int) -> Tensor:
-    """0 for the `count` units of largest |t| (D,), 1 for the others."""
-    return torch.ones_like(t).scatter(0, t.abs().topk(count).indices, 0.0)
+def kept_strongest(t: Tensor, count: float) -> Tensor:
+    """0 for the `count` units of largest |t| (D,), as many as are whole, 1 for the others."""
+    return (~first(t.abs()[None], count)[0]).float()
 
 
 def kept_active(t: Tensor, u: Tensor, p: float, active: float) -> Tensor:
@@ -100,8 +100,7 @@ class GuidedDropout(FeatureDropout):
     claims = "give units a strength"
     keeps_the_head = True
     acts_on = ANY
-
-    _place: str | None = None
+    draws_once = True
 
     def __init__(
         self,
@@ -146,17 +145,15 @@ class GuidedDropout(FeatureDropout):
     def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         return module.register_forward_pre_hook(partial(self._before, name, factor))
 
-    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
-        self._place = name
-        return super()._at(name, x, factor)
-
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         layer = self._layers[self._place]
         t = layer.strength.detach().float()
-        u = draws(x, len(t)) if self.kind == "dr" else None
-        kept = kept_strongest(t, int(p * len(t) + 1e-9)) if u is None else kept_active(t, u, p, self.active)
+        if self.kind == "dr":
+            kept = kept_active(t, self.common(x, len(t)), p, self.active)
+        else:
+            kept = kept_strongest(t, p * len(t))
         return kept[:, None, None] if isinstance(layer, nn.Conv2d) else kept
 
     def _leave(self) -> None:
         super()._leave()
-        self._layers, self._place = {}, None
+        self._layers = {}

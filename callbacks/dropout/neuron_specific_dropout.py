@@ -23,7 +23,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, nearest, per_channel, ranks
 from zoo._checks import classes_of
 
 
@@ -35,9 +35,8 @@ def class_sums(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 
 def class_masks(difference: Tensor, p: float, absolute: bool = False) -> Tensor:
     """d (K, D) -> 0 for the round(p D) largest of each class, at most all but one, 1 for the others."""
-    count = min(round(p * difference.shape[1]), difference.shape[1] - 1)
-    gone = (difference.abs() if absolute else difference).topk(count, 1).indices
-    return torch.ones_like(difference).scatter(1, gone, 0.0)
+    width, place = difference.shape[1], ranks(difference.abs() if absolute else difference)
+    return ((place >= nearest(p * width, place)) | (place == width - 1)).float()
 
 
 def units(x: Tensor) -> Tensor:
@@ -67,7 +66,6 @@ class NeuronSpecificDropout(FeatureDropout):
     acts_on = ANY
     needs_labels = True
 
-    _place: str | None = None
     _batch: list | None = None
 
     def __init__(self, p: Rate = 0.2, absolute: bool = False, where: Where = "classifier", share: Rate = 1.0):
@@ -96,10 +94,6 @@ class NeuronSpecificDropout(FeatureDropout):
                 "choose places with where= that have one feature vector an image"
             )
         return y
-
-    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
-        self._place = name
-        return super()._at(name, x, factor)
 
     # ---- the images held out
 
@@ -154,7 +148,7 @@ class NeuronSpecificDropout(FeatureDropout):
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, model, stage)
-        self._batch = self._place = None
+        self._batch = None
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"held": {name: means.cpu() for name, means in self._held.items()}}

@@ -37,8 +37,15 @@ def turned(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
     """x in the basis of cosines, or from there back."""
     for axis in AXES[dims]:
         d = basis(x.shape[axis], x.device)
-        x = torch.tensordot(x, d, ([axis], [0 if back else 1])).movedim(-1, axis)
+        d = d.mT if back else d
+        x = x @ d.mT if axis == 3 else d @ x if axis == 2 else (d @ x.flatten(2)).view(x.shape)
     return x
+
+
+def lost(x: Tensor, u: Tensor, p: float, tau: float, dims: Dims) -> Tensor:
+    """What is taken from x: its coefficients up to tau where u < p. `u`: uniform draws in [0, 1), one a coefficient."""
+    c = turned(x, dims)
+    return turned(c * ((c.detach().abs() <= tau) & (u < p)), dims, back=True)
 
 
 class SpectralDropout(FeatureDropout):
@@ -62,6 +69,5 @@ class SpectralDropout(FeatureDropout):
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            c = turned(x.float(), self.dims)
-            gone = (c.detach().abs() <= self.tau) & (draws(x, *x.shape) < p)
-            return x - turned(c * gone, self.dims, back=True).to(x.dtype)  # what stays is not rounded
+            gone = lost(x.float(), draws(x, *x.shape), p, self.tau, self.dims)
+        return x - gone.to(x.dtype)  # what stays is not rounded

@@ -66,6 +66,7 @@ class StochasticDepth(FeatureDropout):
 
     taxonomy = "architecture"
     acts_on = ANY
+    draws_once = True
 
     def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", share: Rate = 1.0):
         super().__init__(p, None, share)
@@ -86,5 +87,5 @@ class StochasticDepth(FeatureDropout):
         return [(i + 1) / count for i in range(count)] if self.rule == "linear" else super().factors(count)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        n = x.shape[0] if self.per == "sample" else 1
-        return by_rate(draws(x, n, *[1] * (x.ndim - 1)) >= p, p)
+        u = draws(x, x.shape[0], *[1] * (x.ndim - 1)) if self.per == "sample" else self.common(x)
+        return by_rate(u >= p, p)

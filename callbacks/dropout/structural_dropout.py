@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from callbacks.dropout._feature import ANY, FeatureDropout, Where
 from zoo import _cut
 
 
@@ -48,6 +48,7 @@ class StructuralDropout(FeatureDropout):
     """
 
     acts_on = ANY
+    draws_once = True
 
     def __init__(self, p: Rate = 0.5, low: int = 1, step: int = 1, where: Where = "classifier", share: Rate = 1.0):
         super().__init__(p, where, share)
@@ -56,7 +57,7 @@ class StructuralDropout(FeatureDropout):
         self.low, self.step = low, step
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        scale = prefix(draws(x), draws(x), p, _width(x), self.low, self.step)
+        scale = prefix(*self.common(x, 2), p, _width(x), self.low, self.step)
         return scale if x.ndim < 4 else scale[:, None, None]
 
     # ---- after training

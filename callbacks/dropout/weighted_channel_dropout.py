@@ -14,29 +14,27 @@ Differs:  not checked against the paper; alpha is that of a port, another has no
 
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
 from callbacks._schedule import Rate
 from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws
+from callbacks.dropout._feature import FeatureDropout, Where, draws, first
 from zoo._checks import known
 
 Rescale = Literal["score", "inverse", "none"]
 
 
-def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: int, q: float, rescale: Rescale = "score") -> Tensor:
+def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: float, q: float, rescale: Rescale = "score") -> Tensor:
     """What each channel is multiplied by.
 
     Args:
         scores: (N, C), > 0.
         r, u: (N, C), uniform draws in [0, 1): for the drawing by weight, and for q.
-        m: how many channels are drawn.
+        m: how many channels are drawn, as many as are whole, at least one.
         q: the share of them that stays.
         rescale: "score": the alpha of the equation; "inverse": 1 / q; "none".
     """
-    drawn = (-r.log() / scores).topk(m, dim=1, largest=False).indices  # the order of r^(1/s), without its underflow
-    drawn = torch.zeros_like(scores).scatter(1, drawn, 1.0)
+    drawn = first(r.log() / scores, m, 1).float()  # the order of r^(1/s), without its underflow
     kept = drawn * (u < q)
     if rescale == "score":
         return kept * (scores.sum(1, keepdim=True) / (scores * drawn).sum(1, keepdim=True))
@@ -69,6 +67,5 @@ class WeightedChannelDropout(FeatureDropout):
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]
         scores = x.float().mean((2, 3)).clamp_min(1e-12)
-        m = max(1, int(c * (1 - p) + 1e-9))
-        scales = channel_scales(scores, draws(x, n, c), draws(x, n, c), m, self.q, self.rescale)
+        scales = channel_scales(scores, draws(x, n, c), draws(x, n, c), c * (1 - p), self.q, self.rescale)
         return scales[:, :, None, None]

@@ -66,7 +66,7 @@ def test_finite_in_bf16_and_on_zeros(kind, per):
     layer, x = layer_and_input(kind)
     for given in (x, x * 0):
         with torch.autocast("cpu", torch.bfloat16):
-            y = acting(per=per)._connect(1.0, layer, (given,), layer(given))
+            y = acting(per=per)._connect("spot", 1.0, layer, (given,), layer(given))
         assert y.dtype == torch.bfloat16 and y.isfinite().all() and y.shape == layer(given).shape
     torch.testing.assert_close(y, layer(x * 0).bfloat16(), rtol=0.01, atol=0.01)  # biases stay
 
@@ -77,21 +77,21 @@ def test_share_of_the_weights_and_mean_of_the_output(p):
     torch.manual_seed(0)
     layer, n = nn.Linear(8, 50, bias=False), 400
     x = torch.eye(8).repeat(n, 1)
-    y = acting(p)._connect(1.0, layer, (x,), layer(x)).detach()
+    y = acting(p)._connect("spot", 1.0, layer, (x,), layer(x)).detach()
     full = layer(x).detach()
     gone = (y == 0).float()
     assert gone.mean().item() == pytest.approx(p, abs=5 * sqrt(p * (1 - p) / y.numel()))
     torch.testing.assert_close(y[gone == 0], (full / (1 - p))[gone == 0])
     torch.testing.assert_close(y.view(n, 8, 50).mean(0), full[:8], rtol=0.4, atol=0.01)
     assert len(gone.view(n, -1).unique(dim=0)) == n  # each example its own
-    one = acting(p, per="batch")._connect(1.0, layer, (x,), full)
+    one = acting(p, per="batch")._connect("spot", 1.0, layer, (x,), full)
     assert torch.equal(one.view(n, 8, 50), one[:8].expand(n, 8, 50)) and (one == 0).any()
 
 
 def test_gradient_goes_to_kept_weights_only():
     torch.manual_seed(0)
     layer, x = nn.Linear(5, 3), torch.ones(1, 5)
-    y = acting()._connect(1.0, layer, (x,), layer(x))
+    y = acting()._connect("spot", 1.0, layer, (x,), layer(x))
     y.sum().backward()
     assert {*layer.weight.grad.flatten().tolist()} == {0.0, 2.0}
     torch.testing.assert_close(y, (layer.weight * layer.weight.grad).sum(1)[None] + layer.bias)

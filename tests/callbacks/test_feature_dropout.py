@@ -9,7 +9,7 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import callbacks
-from callbacks.dropout._feature import ANY, KINDS, FeatureDropout, by_count
+from callbacks.dropout._feature import ANY, KINDS, FeatureDropout, by_count, first, hashed, nearest, ranks
 from tests.callbacks.conftest import At, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, build_trick, tiny_classifier
 from zoo import Classifier
@@ -95,6 +95,12 @@ def test_refuses_features_of_another_kind(name):
     for n in set(ANY) - set(kinds):
         with pytest.raises(ValueError, match=f"{name} acts on .*'spot' gives {KINDS[n].split()[0]}"):
             method(name)._at("spot", torch.ones((2,) * n), 1.0)
+
+
+@every
+def test_refuses_what_is_no_tensor(name):
+    with pytest.raises(ValueError, match=f"{name} acts on .*'spot' gives tuple: choose other places"):
+        method(name)._at("spot", (torch.ones(2, 2),), 1.0)
 
 
 @every
@@ -199,8 +205,19 @@ def test_a_rate_moves_and_a_share_of_the_steps_is_that_of_magnified_weight_decay
     assert 5 < seen.rates.count(None) < 25
 
 
-def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(trainer, tiny_data, monkeypatch):
-    compiled = []
+SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite: of all others the same
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=[] if n in SOON else [pytest.mark.slow])
+        for n in [*KINDS_OF, "DropConnect", "GuidedDropout"]
+    ],
+)
+def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer, tiny_data, monkeypatch):
+    """Nor does it train another network than without compiling."""
+    compiled, ends = [], []
 
     def count(graph, inputs):
         compiled.append(graph)
@@ -208,9 +225,18 @@ def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(trainer, tiny_
 
     monkeypatch.setattr(Classifier, "compile", lambda self: nn.Module.compile(self, backend=count))
     torch._dynamo.reset()
-    trick = callbacks.SpatialDropout(callbacks.Linear(0.1, 0.5))
-    trainer(callbacks=[trick], max_epochs=4).fit(tiny_classifier(compile=True), tiny_data)
-    assert len(compiled) <= 2  # 12 steps: the first, and one for any rate
+    kind, rising = getattr(callbacks, name), callbacks.Linear(0.1, 0.5)
+    arguments = inspect.signature(kind).parameters
+    on = {"p": callbacks.Linear(0.25, 0.5) if name == "BiasedDropout" else rising} if "p" in arguments else {}
+    on |= {"share": 1.0} if "share" in arguments else {}
+    for compiles in (False, True):
+        torch.manual_seed(0)
+        model = tiny_classifier(compile=compiles)
+        trainer(callbacks=[kind(**on)], max_epochs=4).fit(model, tiny_data)
+        ends.append(weights(model))
+    assert 0 < len(compiled) <= 2  # 12 steps: the first, and one for any rate
+    for key, value in ends[0].items():
+        torch.testing.assert_close(ends[1][key], value, rtol=1e-4, atol=1e-5)
 
 
 def test_refuses_names_that_are_not_there(trainer, tiny_data):
@@ -227,6 +253,74 @@ def test_resumes_with_its_own_draws():
     trick = Half(0.5)
     trick.load_state_dict({"seed": 7})
     assert trick.state_dict() == {"seed": 7}
+
+
+def test_places_in_a_row_of_equal_ones_the_first_before():
+    assert ranks(torch.tensor([[1.0, 3.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0]])).tolist() == [[3, 0, 1, 2], [0, 1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("count", "least", "found"), [(2.0, 0, 2), (0.3 * 10, 0, 3), (2.99, 0, 2), (0.5, 1, 1), (9, 0, 4)]
+)
+def test_the_largest_are_as_many_as_are_whole(count, least, found):
+    got = first(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), count, least)
+    assert got.sum() == found and got[0, [0, 2, 3, 1][:found]].all()
+
+
+@pytest.mark.parametrize("count", [0.4, 0.5, 1.5, 1.6, 2.5, 6.4])
+def test_nearest_is_pythons_round(count):
+    assert nearest(count, torch.zeros(1)).item() == round(count)
+
+
+# ---- ranks of a run on several machines
+
+
+def test_draws_of_a_number_are_even_and_others_for_another_number():
+    u = hashed(torch.tensor(7), 40_000)
+    assert u.min() >= 0 and u.max() < 1 and u.dtype == torch.float32
+    assert torch.bincount((10 * u).long()).float().std() < 130  # of 4,000 in each tenth, two standard deviations
+    assert abs(torch.corrcoef(torch.stack([u[1:], u[:-1]]))[0, 1]) < 0.02
+    each = torch.cat([hashed(torch.tensor(key), 1) for key in range(4000)])
+    assert each.mean().item() == pytest.approx(0.5, abs=0.02) and each.std().item() == pytest.approx(12**-0.5, abs=0.01)
+    assert torch.equal(hashed(torch.tensor(7), 5), u[:5])  # the same at each call
+
+
+ONCE = {
+    "ADL": {},
+    "StructuralDropout": {"p": 0.9, "where": ("stage1", "stage2")},
+    "StochasticDepth": {"per": "batch"},
+    "DropConnect": {"per": "batch"},
+    "GuidedDropout": {},
+}
+
+
+@pytest.mark.parametrize("name", ONCE)
+def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, trainer, tiny_data):
+    """Ranks have draws of their own, of `torch.rand`: not these. Other steps and places have others."""
+    seen = []
+    for rank in (1, 2):
+        trick, drawn = getattr(callbacks, name)(**ONCE[name]), []
+        common = trick.common
+
+        def look(x, *shape, common=common, drawn=drawn):
+            drawn.append(common(x, *shape))
+            return drawn[-1]
+
+        trick.common = look
+        torch.manual_seed(0)
+        reseed = At("on_train_batch_start", lambda t, m, rank=rank: torch.manual_seed(rank))
+        trainer(callbacks=[reseed, trick]).fit(tiny_classifier(), tiny_data)
+        seen.append(torch.stack(drawn))
+        assert trick._key is None  # afterwards draws are those of torch
+    assert torch.equal(*seen)
+    assert len(seen[0].view(len(seen[0]), -1).unique(dim=0)) == len(seen[0]) >= 6
+
+
+def test_accumulated_batches_are_one(trainer, tiny_data):
+    trick, drawn = callbacks.StructuralDropout(0.9), []
+    look = At("on_train_batch_end", lambda t, m: drawn.append(trick._key.item()))
+    trainer(callbacks=[trick, look], accumulate_grad_batches=3, max_epochs=2).fit(tiny_classifier(), tiny_data)
+    assert len(drawn) == 6 and len({*drawn[:3]}) == len({*drawn[3:]}) == 1 and drawn[0] != drawn[3]
 
 
 def test_by_count_of_all_and_of_nothing():

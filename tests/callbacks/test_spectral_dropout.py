@@ -5,7 +5,7 @@ import torch
 from scipy.fft import dctn
 
 import callbacks
-from callbacks.dropout.spectral_dropout import AXES, basis, turned
+from callbacks.dropout.spectral_dropout import AXES, basis, lost, turned
 
 
 @pytest.mark.parametrize("dims", AXES)
@@ -30,6 +30,15 @@ def test_weak_coefficients_go_at_their_rate_and_strong_ones_stay(dims):
     assert gone[weak].float().mean().item() == pytest.approx(0.3, abs=0.03) and not gone[strong].any()
     kept = weak & ~gone
     torch.testing.assert_close(after[kept], before[kept], rtol=1e-4, atol=1e-4)
+
+
+def test_by_hand():
+    """A map of one frequency beside its mean: sqrt(2) of each, the draws say which weak ones go."""
+    x = torch.tensor([[[[2.0, 0.0]]]])  # coefficients 2 / sqrt(2) each
+    at, over = 2**0.5 + 1e-3, 2**0.5 - 1e-3
+    for u, tau, gone in (([0.1, 0.9], at, [1, 1]), ([0.9, 0.1], at, [1, -1]), ([0.1, 0.1], over, [0, 0])):
+        got = lost(x, torch.tensor(u).view(1, 1, 1, 2), 0.5, tau, "spatial")
+        assert got.flatten().tolist() == pytest.approx(gone, abs=1e-6)
 
 
 def test_gradient_goes_through_what_is_kept():
