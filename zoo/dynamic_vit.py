@@ -3,7 +3,8 @@
 Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
           NeurIPS 2021) https://arxiv.org/abs/2106.02034, equations 1 to 11 and 17, Table 2; its losses are the tricks
           `TokenRatio` and `TokenDistillation`. Rows "LV-": as `lvvit.py`, with its stem, softened residual, two heads
-Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'); their keys: ViT's and `score_predictor`
+Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'); their keys: ViT's and `score_predictor`.
+          With random weights, S and LV-S give their logits to 3e-6, in training too with their draws (S)
 Block:    after a quarter, a half and three quarters of the blocks a predictor gives each patch
           log pi = log softmax(MLP([local, global])),  global = sum_i D_i u_i / sum_i D_i over what is left.
           Training: D <- D * GumbelSoftmax(pi), hard decisions with the soft ones' gradient; the patches stay, but a

@@ -2,7 +2,8 @@
 
 Paper:    Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations (Liang, Ge, Tong,
           Song, Wang, Xie; ICLR 2022) https://arxiv.org/abs/2202.07800, section 3
-Code:     https://github.com/youweiliang/evit at 5ca95a7 (the authors'); DeiT's keys, no weights of its own
+Code:     https://github.com/youweiliang/evit at 5ca95a7 (the authors'; S with random weights gives their logits to
+          3e-6); DeiT's keys, no weights of its own
 Block:    in the 4th, 7th and 10th block, between attention and MLP:  a_i = 1/H sum_h A_h[class, i],  the ceil(keep L)
           patches of the highest a go on, the others become one token sum_i a_i x_i, which from then on is a patch
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks, L -> ceil(keep L) + 1, three times-> class token (N, D) -> (N, K)

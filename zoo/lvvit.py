@@ -3,7 +3,7 @@
 Paper:    All Tokens Matter: Token Labeling for Training Better Vision Transformers (Jiang, Hou, Yuan, Zhou, Shi, Jin,
           Wang, Feng; NeurIPS 2021) https://arxiv.org/abs/2104.10858, section 3 and its table of variants
 Code:     https://github.com/zihangJiang/TokenLabeling at 9dbfd59 (the authors'; keys and function of `lvvit_t`,
-          `lvvit_s`, `lvvit_m`, `lvvit_l`)
+          `lvvit_s`, `lvvit_m`, `lvvit_l`: with random weights, T and S give their logits to 3e-6)
 Block:    z' = z + MSA(LN(z)) / a,  z = z' + MLP(LN(z')) / a,  no bias in Q, K, V;  MLP: D -> 3D -> D. Logits: W z^0 +
           1/2 max_i V z^i, of the class token and of the L patches. Training can paste a box of another image's
           patches into each image's (MixToken), between the stem and the blocks: M T + (1 - M) T'

@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,6 +10,7 @@ from torch import nn
 from callbacks import DropHead, VShape
 from callbacks.dropout.drop_head import head_scales
 from tests.callbacks.conftest import At, hooks
+from tests.closed_form import fill
 from tests.conftest import TinyTransformer, tiny_classifier
 from zoo import Classifier, ResNet
 from zoo.vit import Attention
@@ -18,12 +18,6 @@ from zoo.vit import Attention
 DATA = Path(__file__).parents[1] / "data"
 ORACLE = json.loads((DATA / "drophead.json").read_text())
 VIT = json.loads((DATA / "drophead_vit.json").read_text())
-
-
-def fill(*shape, s=0.0, a=0.5):
-    """The oracle's tensors."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).reshape(shape)
 
 
 def test_scales_by_hand():

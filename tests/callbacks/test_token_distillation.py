@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -11,16 +10,11 @@ from callbacks import PatchDropout, TokenDistillation
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.distillation.token import token_loss
 from tests.callbacks.conftest import SeenSteps, hooks
+from tests.closed_form import fill
 from tests.conftest import TinyNetwork, TinyTransformer, tiny_classifier
 from zoo import Classifier, DynamicViT, ViT
 
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "dynamicvit.json").read_text())["losses"]
-
-
-def fill(*shape, s=0.0, a=0.5):
-    """The oracle's tensors."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).reshape(shape)
 
 
 def test_terms_are_those_of_the_authors_code():

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.closed_form import fill
 from zoo import DVT, Step, ViT
 from zoo._t2t import linear_attention, sines
 from zoo.dvt import NAMES, VARIANTS, confidences, fitted, leaving, quantiles, thresholds, up, up_features, up_relations
@@ -22,12 +23,6 @@ COUNTS = {
     "T2T-12": (22_461_516, [467_702_400, 1_446_098_208, 3_455_014_176]),
     "T2T-14": (67_881_836, [1_200_582_272, 3_818_118_304, 9_264_151_296]),
 }
-
-
-def fill(*shape, s=0.0, a=0.5):
-    """The oracle's tensors."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).reshape(shape)
 
 
 @torch.no_grad()

@@ -1,3 +1,4 @@
+import itertools
 import json
 import math
 from functools import partial
@@ -9,13 +10,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from callbacks.loss.token_ratio import ratio_loss
+from tests.closed_form import fill, filled, gumbel
+from tests.closed_form import images as given_images
 from zoo import DynamicViT, LVViT, ViT, lvvit
 from zoo._complexity import total_macs
 from zoo.dynamic_vit import VARIANTS, Predictor, decide, gumbel_noise, masked_attention, take
 from zoo.vit import attention
 
 # Numbers made from the paper's equations and by the authors' code.
-ORACLE = json.loads((Path(__file__).parents[1] / "data" / "dynamicvit.json").read_text())
+DATA = Path(__file__).parents[1] / "data"
+ORACLE = json.loads((DATA / "dynamicvit.json").read_text())
+# What the authors' networks say, with weights, images and noise in closed form.
+AUTHORS = json.loads((DATA / "dynamicvit_logits.json").read_text())
 # The authors' networks at 224 px, 1000 classes: parameters, and twice the multiply-adds by share kept.
 COUNTS = {
     "256": (10_304_942, {1.0: 4_398_107_648, 0.7: 2_749_195_520}),
@@ -40,12 +46,6 @@ COUNTS = {
         {1.0: 25_857_349_632, 0.9: 22_413_468_672, 0.8: 19_565_261_312, 0.7: 17_186_458_112, 0.5: 13_481_108_992},
     ),
 }
-
-
-def fill(*shape, s=0.0, a=0.5):
-    """The oracle's tensors."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).reshape(shape)
 
 
 @pytest.fixture(autouse=True)
@@ -183,6 +183,37 @@ def test_take_keeps_the_prefix_and_the_order_asked_for():
 
 
 # ---- the whole
+
+
+@pytest.fixture(params=["nano", "LV-nano"])
+def authors(request, monkeypatch):
+    """A network with the authors' stem of 64 channels, and what theirs says."""
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 8, 2, 64, 2, 0.1))
+    return filled(DynamicViT(request.param, num_classes=5, keep=0.7)), AUTHORS[request.param]
+
+
+@torch.no_grad()
+def test_logits_are_the_authors(authors):
+    model, known = authors
+    torch.testing.assert_close(model(given_images()), torch.tensor(known["inference"]), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_training_is_the_authors(authors, monkeypatch):
+    """With the same noise: decisions, patches and logits. Of LV-ViT, theirs with the best kept patch of each class."""
+    model, known = authors
+    place = itertools.count()
+    monkeypatch.setattr("zoo.dynamic_vit.gumbel_noise", lambda like: gumbel(like, next(place)))
+    model.train()
+    for module in model.modules():  # LV-ViT's stem
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    logits, extras = model(given_images())
+    torch.testing.assert_close(logits, torch.tensor(known["training"]), rtol=0, atol=1e-5)
+    shares = torch.stack([D.mean(1) for D in extras["kept"]])
+    torch.testing.assert_close(shares, torch.tensor(known["shares"]), rtol=0, atol=1e-6)
+    if "features" in known:
+        torch.testing.assert_close(extras["tokens"][:, ::49, :4], torch.tensor(known["features"]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("variant", "dense"), [("nano", ViT), ("LV-nano", LVViT)])

@@ -1,14 +1,19 @@
 import itertools
+import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from tests.closed_form import filled, images
 from zoo import EViT, ViT
 from zoo._complexity import total_macs
 from zoo.evit import IN, VARIANTS, ScoringAttention, reorganise
 from zoo.vit import attention
 
+# What the authors' network says, with weights and images in closed form, by share kept and fate of the others.
+AUTHORS = json.loads((Path(__file__).parents[1] / "data" / "evit.json").read_text())
 # The authors' DeiT-S at 224 px, 1000 classes: twice the multiply-adds, with fusion and without, by share kept.
 FLOPS = {
     1.0: (9_197_764_608, 9_197_764_608),
@@ -64,6 +69,14 @@ def test_tokens_left_at_224_px(keep, fuse, training):
         model.blocks[i].register_forward_hook(lambda m, inputs, output: seen.append(output.shape[1] - 1))
     model(torch.zeros(1, 3, 224, 224))
     assert seen == TOKENS[keep, fuse]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("case", AUTHORS)
+def test_logits_are_the_authors(case):
+    keep, fate = case.split(", ")
+    model = filled(EViT("nano", num_classes=5, keep=float(keep), fuse=fate == "fused"))
+    torch.testing.assert_close(model(images()), torch.tensor(AUTHORS[case]), rtol=0, atol=1e-5)
 
 
 def test_reorganised_by_hand():

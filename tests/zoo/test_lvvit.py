@@ -1,4 +1,6 @@
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -6,9 +8,14 @@ from timm.layers import resample_abs_pos_embed
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
-from zoo import LVViT
+from tests.closed_form import filled
+from tests.closed_form import images as given_images
+from zoo import LVViT, lvvit
 from zoo._complexity import total_macs
 from zoo.lvvit import VARIANTS, Stem, box
+
+# What the authors' network says, with weights and images in closed form, and with a box that it drew.
+AUTHORS = json.loads((Path(__file__).parents[1] / "data" / "lvvit.json").read_text())
 
 # Parameters, with the token head, and multiply-adds of the authors' code, https://github.com/zihangJiang/TokenLabeling
 # at 9dbfd59, 1000 classes. Their README: 8.5M 2.9G, 26M 6.6G, 56M 16G (12.7 by this count), 151M 59G (at 288 px).
@@ -77,6 +84,35 @@ def test_logits_equal_those_of_timms_parts(variant, pixels):
     expected = theirs.head(z[:, 0]) + ours.aux_head(z[:, 1:]).max(1)[0] / 2
     torch.testing.assert_close(ours(images), expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.1
+
+
+@pytest.fixture
+def authors(monkeypatch):
+    """Narrow, with their stem."""
+    monkeypatch.setitem(LVViT.variants, "nano", (20, 4, 2, 16))
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 4, 2, 64, 2, 0.0))
+    monkeypatch.setitem(lvvit.SOFTENING, 20, 2)
+    return filled(LVViT("nano", num_classes=5))
+
+
+@torch.no_grad()
+def test_logits_are_the_authors(authors):
+    torch.testing.assert_close(authors(given_images()), torch.tensor(AUTHORS["inference"]), rtol=0, atol=1e-5)
+
+
+@torch.no_grad()
+def test_mixing_is_the_authors(authors, monkeypatch):
+    """They paste the logits of patches that were mixed back into their own image."""
+    top, left, bottom, right = AUTHORS["box"]
+    mask = torch.zeros(14, 14, dtype=torch.bool)
+    mask[top:bottom, left:right] = True
+    monkeypatch.setattr(authors, "draw_box", lambda: mask)
+    authors.mix_token, authors.training = True, True  # batch norms stay in eval mode
+    _, extras = authors(given_images())
+    patches = extras["token_logits"]
+    back = torch.where(mask.view(-1, 1), patches.flip(0), patches)
+    torch.testing.assert_close(extras["class"], torch.tensor(AUTHORS["class"]), rtol=0, atol=1e-5)
+    torch.testing.assert_close(back[:, ::28], torch.tensor(AUTHORS["patches"]), rtol=0, atol=1e-5)
 
 
 def test_epsilons_are_those_of_the_authors(model):

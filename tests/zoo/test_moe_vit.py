@@ -6,18 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.closed_form import fill
 from zoo import MoEViT, ViT
 from zoo._complexity import total_macs
 from zoo.moe_vit import MoE, balance, places
 
 # Computed from the definitions by loops over tokens, on weights in closed form: 8 tokens, 2 experts
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "moe_gating_dropout.json").read_text())
-
-
-def fill(*shape: int, s: float = 0.0, a: float = 0.5) -> torch.Tensor:
-    """The oracle's numbers: a sin(w k (1 + .013 (k mod 7)) + s)."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).view(shape)
 
 
 def known(name: str) -> torch.Tensor:
