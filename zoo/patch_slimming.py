@@ -200,7 +200,7 @@ def search(
     for layer in range(len(maps) - 1, 0, -1):  # block `layer` follows, block `layer - 1` chooses
         mask = torch.zeros(length, device=device).index_fill_(0, torch.tensor(now, device=device), 1)
         G = propagate(G, maps[layer], mask)
-        G = G / G.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp(min=1e-30)  # a factor changes no order
+        G = G / G.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-30)  # one factor for all images changes no order
         scores = significance(G, maps[layer - 1], features[layer - 1])
         order = [token for token in scores.argsort(descending=True).tolist() if token not in {*now}]
         block, after = model.blocks[layer], now

@@ -1,6 +1,5 @@
 import itertools
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -9,18 +8,13 @@ import torch
 from torch import nn
 
 import zoo
+from tests.closed_form import fill
 from zoo import PatchSlimming, ViT
 from zoo._complexity import total_macs
 from zoo.patch_slimming import SlimBlock, effective, error, multiply_adds, propagate, significance, trace, within
 
 # Significance by a loop over all paths through the heads, on weights in closed form
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "patch_slimming.json").read_text())
-
-
-def fill(*shape: int, s: float = 0.0, a: float = 0.5) -> torch.Tensor:
-    """The oracle's numbers: a sin(w k (1 + .013 (k mod 7)) + s)."""
-    k = torch.arange(math.prod(shape), dtype=torch.float64)
-    return (a * torch.sin(0.7390851332151607 * k * (1 + 0.013 * (k % 7)) + s)).view(shape)
 
 
 @torch.no_grad()
@@ -163,6 +157,24 @@ def test_search_adds_the_most_significant_first(model):
     G = propagate(torch.eye(65).expand(4, -1, -1), maps[11], torch.eye(65)[0])
     order = [i for i in significance(G, maps[10], features[10]).argsort(descending=True).tolist() if i]
     assert kept[10] == sorted([0, *order[: len(kept[10]) - 1]]) and 1 < len(kept[10]) < 65
+
+
+@torch.no_grad()
+def test_search_weighs_all_images_alike(model):
+    """Of images whose significances differ in size: what each block adds is the best by theorem 1 as it stands."""
+    for block in model.blocks:  # attention that looks somewhere
+        block.attn.qkv.weight.mul_(3)
+    images = torch.randn(4, 3, 32, 32) * torch.tensor([0.1, 0.5, 2.0, 8.0])[:, None, None, None]
+    kept = effective(model, images, 0.005, step=5)
+    features, maps = ([x.double() for x in each] for each in trace(model, images))
+    G, steps = torch.eye(65, dtype=torch.float64).expand(4, -1, -1), 0
+    for layer in range(11, 0, -1):
+        G = propagate(G, maps[layer], torch.zeros(65).index_fill_(0, torch.tensor(kept[layer]), 1))
+        order = significance(G, maps[layer - 1], features[layer - 1]).argsort(descending=True).tolist()
+        new = {*kept[layer - 1]} - {*kept[layer]}
+        assert new == {*[token for token in order if token not in kept[layer]][: len(new)]}
+        steps += 0 < len(new) < 60
+    assert steps > 5
 
 
 def test_slim_models_keep_their_tokens_in_files(model, tmp_path, trainer):
