@@ -14,13 +14,15 @@ Defaults: drop_path 0 (the paper has none; DeiT .1); weights, E_pos and tokens N
           code); LN's epsilon 1e-6 (both)
 Differs:  no dropout (paper: .1 after dense layers, on ImageNet alone): that is for tricks. The head is one linear
           layer, as in the paper's fine-tuning; its pre-training has a tanh layer before it. Up to 64 px, patches are
-          an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says: not in the paper.
+          an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says: not in the paper, nor is
+          Ti/32.
 """
 
 from math import sqrt
 
 import torch
 import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from zoo._base import Classifier
@@ -30,6 +32,7 @@ from zoo._layers import DropPath, linear_rates
 #        width D, blocks L, heads H: Table 1; patch P in pixels
 VARIANTS = {
     "Ti/16": (192, 12, 3, 16),
+    "Ti/32": (192, 12, 3, 32),
     "S/16": (384, 12, 6, 16),
     "S/32": (384, 12, 6, 32),
     "B/16": (768, 12, 12, 16),
@@ -142,7 +145,7 @@ class ViT(Classifier):
     The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti/16" "S/16" "S/32" "B/16" "B/32" "L/16" "L/32" "H/14".
+        variant: a key of `VARIANTS`: "Ti/16" "Ti/32" "S/16" "S/32" "B/16" "B/32" "L/16" "L/32" "H/14".
         num_classes: K.
         image_size: side S of the images in pixels, a multiple of the patch; up to 64 the patch is S/8. None: 224.
         weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
@@ -221,8 +224,14 @@ class ViT(Classifier):
             )
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights of another image size, with their positions interpolated to this one's."""
+        """Weights of another image size, with their positions interpolated to this one's, and a head if they have none.
+
+        timm has H/14, and what was trained without labels (DINO, MAE), without one.
+        """
         theirs = state.get("pos_embed")
+        if theirs is not None and not {"head.weight", "head.bias"} & {*state}:
+            rank_zero_info("these weights have no head: head.bias, head.weight start afresh")
+            state = {f"head.{key}": value for key, value in self.head.state_dict().items()} | state
         if theirs is None or theirs.shape[1] == self.pos_embed.shape[1] or theirs.shape[2:] != self.pos_embed.shape[2:]:
             return state
         return state | {"pos_embed": resize_positions(theirs, self.grid, self.prefix)}

@@ -1,20 +1,23 @@
 import math
 
 import pytest
+import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
-from zoo import ViT
+from zoo import DeiT, DynamicViT, EViT, Swin, ViT
 from zoo._complexity import total_macs
 from zoo.vit import VARIANTS, Attention, attention, fused_attention, resize_positions
 
 # Parameters and multiply-adds at 224 px, 1000 classes. Parameters of B, L and H are the paper's 86M, 307M, 632M, to the
-# unit those of timm's networks; multiply-adds were counted on timm's. timm has L/32 and H/14 without a head.
+# unit those of timm's networks; multiply-adds were counted on timm's. timm has L/32 and H/14 without a head, and Ti/32
+# as parts only.
 COUNTS = {
     "Ti/16": (5_717_416, 1_253_683_200),
+    "Ti/32": (6_131_560, 306_034_176),
     "S/16": (22_050_664, 4_598_882_304),
     "S/32": (22_878_952, 1_142_909_952),
     "B/16": (86_567_656, 17_563_828_224),
@@ -22,6 +25,17 @@ COUNTS = {
     "L/16": (304_326_632, 61_554_712_576),
     "L/32": (305_510_400 + 1_025_000, 15_376_515_072 + 1_024_000),
     "H/14": (630_764_800 + 1_281_000, 167_293_829_120 + 1_280_000),
+}
+# At 384 px.
+COUNTS_384 = {
+    "Ti/16": (5_790_376, 4_682_219_520),
+    "Ti/32": (6_149_800, 951_730_176),
+    "S/16": (22_196_584, 15_490_351_104),
+    "S/32": (22_915_432, 3_442_900_992),
+    "B/16": (86_859_496, 55_484_350_464),
+    "B/32": (88_297_192, 13_043_564_544),
+    "L/16": (304_715_752, 191_066_300_416),
+    "L/32": (306_632_680, 45_275_963_392),
 }
 SMALL_ROWS = ("Ti/16", "S/32")
 
@@ -46,15 +60,23 @@ def test_counts(variant):
     assert (sum(p.numel() for p in model.parameters()), total_macs(model, 224)) == COUNTS[variant]
 
 
+@pytest.mark.parametrize("variant", COUNTS_384)
+def test_counts_at_384_px(variant):
+    with torch.device("meta"):
+        model = ViT(variant, image_size=384)
+    assert (sum(p.numel() for p in model.parameters()), total_macs(model, 384)) == COUNTS_384[variant]
+
+
 def test_counts_of_small_images():
     with torch.device("meta"):
         tiny, small = (ViT(v, num_classes=10, image_size=32) for v in ("Ti/16", "S/16"))
     assert [sum(p.numel() for p in m.parameters()) for m in (tiny, small)] == [5_362_762, 21_342_346]
+    assert [total_macs(m, 32) for m in (tiny, small)] == [365_107_584, 1_420_309_248]
     assert tiny.patch_embed.proj.stride == (4, 4)
     assert ViT("Ti/16", image_size=64).patch_embed.proj.stride == (8, 8)
 
 
-@pytest.mark.parametrize("variant", slow_if_large(VARIANTS))
+@pytest.mark.parametrize("variant", slow_if_large(ViT.timm_names))
 def test_logits_and_weights_equal_timms(variant):
     name = ViT.timm_names[variant][0]
     theirs, ours = randomised(timm.create_model(name, num_classes=10)), ViT(variant, num_classes=10)
@@ -75,6 +97,44 @@ def test_weights_of_deit_and_of_384_px_are_of_the_same_network(variant):
             state = timm.create_model(name).state_dict()
             assert {*state} == {*ours}
             assert {k for k in ours if ours[k].shape != state[k].shape} == ({"pos_embed"} if "384" in name else set())
+
+
+def published() -> list:
+    """Of timm's checkpoints of our networks one for each network and number of classes: 1000, 21843, none ..."""
+    found = {}
+    for kind in (ViT, DeiT, Swin):
+        for variant, names in kind.timm_names.items():
+            for name in (names,) if isinstance(names, str) else names:
+                for tag in timm.list_pretrained(f"{name}.*"):
+                    found[name, timm.get_pretrained_cfg(tag).num_classes] = (kind, variant, tag)
+    return list(found.values())
+
+
+@pytest.mark.parametrize(("kind", "variant", "tag"), published())
+def test_every_published_checkpoint_of_timm_fits(kind, variant, tag, monkeypatch):
+    """Strictly, by names and shapes, also those of 384 px; timm makes as many classes as a checkpoint has."""
+    classes, create = timm.get_pretrained_cfg(tag).num_classes, timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, num_classes=classes))
+    with torch.device("meta"):
+        assert not kind(variant, weights=f"timm:{tag}").fresh
+
+
+def test_the_published_checkpoints_are_many():
+    tags = {tag.split(".")[0] for _, _, tag in published()}
+    assert len(tags) == sum(len(names) for names in ViT.timm_names.values()) + 4 + 6
+
+
+def test_weights_without_a_head_get_a_new_one(tmp_path):
+    theirs, path = ViT("Ti/16", num_classes=10, image_size=32), tmp_path / "headless.safetensors"
+    state = {k: v for k, v in theirs.state_dict().items() if not k.startswith("head.")}
+    safetensors.torch.save_file(state, path)
+    for kind, variant in ((ViT, "Ti/16"), (EViT, "Ti"), (DynamicViT, "Ti")):
+        model = kind(variant, num_classes=7, image_size=32, weights=str(path))
+        assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+        assert model.head.weight.shape == (7, 192) and model.head.weight.std().item() == pytest.approx(0.02, rel=0.1)
+    safetensors.torch.save_file(state | {"head.bias": theirs.head.bias.data}, path)
+    with pytest.raises(ValueError, match=r"missing: head\.weight"):
+        ViT("Ti/16", num_classes=10, image_size=32, weights=str(path))
 
 
 def test_positions_of_another_size_are_interpolated(tmp_path):
