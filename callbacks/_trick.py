@@ -7,9 +7,10 @@ from typing import Any
 
 import lightning as L
 
+from callbacks._schedule import Schedule
 from zoo._checks import known
 
-PLAIN = (bool, int, float, str, tuple, type(None))
+PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
 # where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
 # arg min_w 1/|D| sum_(x, t) in D E(f_w(x), t) + R
 TAXONOMY = {"data": r"\mathcal D", "architecture": "f", "error term": "E", "penalty": "R", "optimisation": r"\arg\min"}
@@ -75,12 +76,16 @@ def parameters(kind: type) -> Mapping[str, inspect.Parameter]:
 
 
 def _word(value: Any) -> str:
-    plain = isinstance(value, PLAIN) or type(value).__module__ == "callbacks._schedule"
-    return repr(value) if plain else type(value).__name__
+    return repr(value) if isinstance(value, PLAIN) else type(value).__name__
 
 
 def _same(value: Any, default: Any) -> bool:
     return value is default or (isinstance(value, PLAIN) and value == default)
+
+
+def names_of(stages: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Stages as a trick keeps them: a list too, as it comes from YAML, prints as the tuple that it is."""
+    return (stages,) if isinstance(stages, str) else stages if stages is None else tuple(stages)
 
 
 def needs_on_loss(trick: L.Callback, model: L.LightningModule) -> None:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._taps import Taps
-from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
-from callbacks.distillation._teacher import Source, Teacher
+from callbacks._trick import names_of, needs_on_loss, needs_range, needs_stages
+from callbacks.distillation._teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo._checks import known
 
@@ -42,7 +42,7 @@ def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2, mapping: Mapping = "s
     return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()
 
 
-class AttentionTransfer(Trick):
+class AttentionTransfer(Taught):
     """Adds the distance between attention maps to the loss.
 
     The paper's AT + KD is `[KnowledgeDistillation(teacher), AttentionTransfer(teacher, beta=Linear(1000, 0))]`: one
@@ -77,7 +77,7 @@ class AttentionTransfer(Trick):
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         needs_range(self, "p", p, 0, float("inf"), open_low=True)
-        self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, stages, beta, p, mapping
+        self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, names_of(stages), beta, p, mapping
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)
 
@@ -100,10 +100,8 @@ class AttentionTransfer(Trick):
         terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p, self.mapping) for name in self._names])
         step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
         if hasattr(self, "_student_taps"):
             self._student_taps.remove()
             self._teacher_taps.remove()

@@ -18,29 +18,38 @@ from torch import Tensor
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._trick import needs_on_loss, needs_range
 from callbacks.distillation._gradients import DoubleBackward, gradient_distance, input_gradient
-from callbacks.distillation._teacher import Source, Teacher
+from callbacks.distillation._teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo._checks import classes_of
 
 
-class GradientAttentionTransfer(DoubleBackward):
+class GradientAttentionTransfer(Taught, DoubleBackward):
     """Adds the distance between the student's and the teacher's gradients by the image to the loss.
 
     Args:
         teacher: a trained network, images -> logits, the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
             or `"timm:NAME"`. Stays out of checkpoints.
         beta: weight, > 0, or a `Schedule`.
+        normalization: (mean, std) that the teacher was trained with, if the data has others.
+        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
 
     Raises:
         ValueError: for a weight out of its range, or a teacher of other classes.
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
-    def __init__(self, teacher: Source, beta: Rate = 1.0):
+    def __init__(
+        self,
+        teacher: Source,
+        beta: Rate = 1.0,
+        normalization: tuple | None = None,
+        image_size: int | None = None,
+    ):
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         self.teacher, self.beta = teacher, beta
-        self._teacher = Teacher(teacher)
+        self.normalization, self.image_size = normalization, image_size
+        self._teacher = Teacher(teacher, normalization, image_size)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)

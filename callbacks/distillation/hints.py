@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from callbacks._schedule import Rate, Schedule, Time, in_steps, parse_time, rate_now, rate_values
 from callbacks._taps import Taps
-from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages
+from callbacks._trick import names_of, needs_on_loss, needs_range, needs_stages
 from callbacks.distillation._apart import Apart, unheard
-from callbacks.distillation._teacher import Source, Teacher
+from callbacks.distillation._teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo._exact import global_seed, mix
 
@@ -52,7 +52,7 @@ def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
     return F.mse_loss(predicted.float(), u.float())
 
 
-class Hints(Trick):
+class Hints(Taught):
     """Adds the error of the predicted hints to the loss, or trains the student's lower half with them alone at first.
 
     The regressors are trained with the student's optimizer, are in no file but the trick's own state, and are gone
@@ -65,10 +65,12 @@ class Hints(Trick):
         stages: names of the stages to hint at; None: the middle one of those that both have.
         weight: w, > 0, or a `Schedule`; does not matter with `pretrain`.
         pretrain: the time that the hints alone are learned, after which they are no more; None: no such time.
+        normalization: (mean, std) that the teacher was trained with, if the data has others.
+        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
 
     Raises:
-        ValueError: for an argument out of its range, a stage that one of the two has not, none in common, or maps
-            beside tokens.
+        ValueError: for an argument out of its range, a stage that one of the two has not, none in common, maps beside
+            tokens, or a teacher with an image size beside a student whose images are of an unknown one.
         TypeError: for a LightningModule without stages or `on_loss`; says what to add.
     """
 
@@ -78,13 +80,16 @@ class Hints(Trick):
         stages: Sequence[str] | None = None,
         weight: Rate = 1.0,
         pretrain: Time | None = None,
+        normalization: tuple | None = None,
+        image_size: int | None = None,
     ):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         if pretrain is not None:
             parse_time(pretrain)
-        self.teacher, self.stages, self.weight, self.pretrain = teacher, stages, weight, pretrain
-        self._teacher, self._apart = Teacher(teacher), None
+        self.teacher, self.stages, self.weight, self.pretrain = teacher, names_of(stages), weight, pretrain
+        self.normalization, self.image_size = normalization, image_size
+        self._teacher, self._apart = Teacher(teacher, normalization, image_size), None
 
     # ---- the regressors
 
@@ -93,8 +98,7 @@ class Hints(Trick):
         names = self._stages(model)
         if stage != "fit":
             return
-        data = getattr(trainer, "datamodule", None)
-        side = next(filter(None, (getattr(o, "image_size", None) for o in (model, data))), SIDE)
+        side = self._side(trainer, model)
         v, self._rest = self._dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
         teacher = self._teacher.network
         images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=_device(teacher))
@@ -104,6 +108,15 @@ class Hints(Trick):
             torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
             self._apart = Apart({name: regressor(v[name], u[name]) for name in names}, self._name)
         model.add_module(self._name, self._apart.to(model.device))
+
+    def _side(self, trainer: L.Trainer, model: L.LightningModule) -> int:
+        known = (getattr(o, "image_size", None) for o in (model, getattr(trainer, "datamodule", None)))
+        if (side := next(filter(None, known), None)) is None and self._teacher.image_size is not None:
+            raise ValueError(
+                "Hints: the teacher wants images of a size of its own, and neither model nor data module says how large "
+                "the student's are: give one of them an `image_size`"
+            )
+        return side or SIDE
 
     def _stages(self, model: L.LightningModule) -> list[str]:
         theirs = needs_stages(self, self._teacher.network, self.stages)
@@ -161,10 +174,8 @@ class Hints(Trick):
             for parameter in self._rest:
                 parameter.grad = None
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
         if self._apart is not None and getattr(model, self._name, None) is self._apart:
             delattr(model, self._name)
         if hasattr(self, "_student_taps"):

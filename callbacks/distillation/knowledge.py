@@ -8,8 +8,8 @@ Code:     https://github.com/szagoruyko/attention-transfer (`distillation` in it
 Equation: L = (1 - a) CE(y, softmax(z)) + a D,   z student, v teacher, u the student's head for the teacher, or z
           "soft": D = T^2 KL(softmax(v / T) || softmax(u / T));   "hard": D = CE(argmax v, softmax(u))
 Shapes:   logits z, u, v (N, K) -> scalar, mean over the batch
-Defaults: T = 4, a = .9 (the first code, for CIFAR; Bag of Tricks: T = 20, its GluonCV script a = .5; DeiT: soft T = 3,
-          a = .1, hard a = .5)
+Defaults: T = 4, a = .9 (the first code, for CIFAR; Bag of Tricks: T = 20, its GluonCV script a = .5; the notes' recipe:
+          T = 20, hard : soft = .1 : .9, so a = .9; DeiT: soft T = 3, a = .1, hard a = .5)
 Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0 where the student agrees. DeiT's code
           divides the soft term by N K instead of N, its paper does not.
 """
@@ -21,8 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_on_loss, needs_range
-from callbacks.distillation._teacher import Source, Teacher
+from callbacks._trick import needs_on_loss, needs_range
+from callbacks.distillation._teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
 
@@ -40,7 +40,7 @@ def hard_loss(z: Tensor, v: Tensor) -> Tensor:
     return F.cross_entropy(z, v.argmax(1))
 
 
-class KnowledgeDistillation(Trick):
+class KnowledgeDistillation(Taught):
     """Adds the teacher's word to whatever the loss is before it in the list.
 
     A network with a head for the teacher (`DeiT`: `extras["distilled"]`) listens to it there, else with its own logits.

@@ -26,8 +26,8 @@ from torch import Tensor, nn
 
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
-from callbacks.distillation._teacher import Source, Teacher
+from callbacks._trick import needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks.distillation._teacher import Source, Taught, Teacher
 from callbacks.distillation.knowledge import soft_loss
 from zoo import Step
 from zoo._checks import classes_of
@@ -78,7 +78,7 @@ def specialist_loss(z: Tensor, y: Tensor, special: Tensor, rest: Tensor, frequen
     return -(weighted * s.log_softmax(1)).sum(1).mean()
 
 
-class Specialist(Trick):
+class Specialist(Taught):
     """Trains a copy of the generalist for some classes: `zoo.load` the generalist, add this trick, fit. See `combine`.
 
     Args:
@@ -113,7 +113,7 @@ class Specialist(Trick):
             needs_range(self, "T", value, 0, float("inf"), open_low=True)
         if not 0 < share < 1:
             raise ValueError(f"Specialist: share must be in (0, 1), not {share}")
-        self.teacher, self.classes, self.weight, self.T, self.share = teacher, classes, weight, T, share
+        self.teacher, self.classes, self.weight, self.T, self.share = teacher, tuple(classes), weight, T, share
         self._teacher = Teacher(teacher)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:

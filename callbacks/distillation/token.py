@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._tokens import prefix_of, vit_in
-from callbacks._trick import Trick, needs_every_patch, needs_on_loss, needs_range
-from callbacks.distillation._teacher import Teacher
+from callbacks._trick import needs_every_patch, needs_on_loss, needs_range
+from callbacks.distillation._teacher import Taught, Teacher
 from callbacks.distillation.knowledge import soft_loss
 from zoo import Step
 from zoo._checks import classes_of
@@ -33,7 +33,7 @@ def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:
     return (distances * kept).sum() / kept.sum().clamp(min=1)
 
 
-class TokenDistillation(Trick):
+class TokenDistillation(Taught):
     """Adds the distance from a dense ViT to the loss. For a `DynamicViT`, beside `TokenRatio`.
 
     Args:
@@ -90,9 +90,7 @@ class TokenDistillation(Trick):
         a, b = rate_now(self.logits, model.trainer), rate_now(self.tokens, model.trainer)
         step.loss = step.loss + a * soft_loss(step.logits, v, 1.0) + b * token_loss(t, theirs, kept)
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
         if hasattr(self, "_hook"):
             self._hook.remove()

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._taps import Taps
-from callbacks._trick import Trick, needs_on_loss, needs_range, needs_stages, refuse_second
+from callbacks._trick import Trick, names_of, needs_on_loss, needs_range, needs_stages, refuse_second
 from zoo import Step
 from zoo._base import split_outputs
 from zoo._checks import classes_of
@@ -106,7 +106,7 @@ class AuxiliaryHeads(Trick):
     def __init__(self, stages: Sequence[str] | None = None, weight: Rate = 0.3):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
-        self.stages, self.weight = None if stages is None else tuple(stages), weight
+        self.stages, self.weight = names_of(stages), weight
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)

@@ -27,7 +27,6 @@ from torchvision.ops import roi_align
 from callbacks._schedule import Rate, Schedule, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import (
-    Trick,
     needs_every_patch,
     needs_images_of_one_size,
     needs_nothing_added,
@@ -35,7 +34,7 @@ from callbacks._trick import (
     needs_range,
     refuse_second,
 )
-from callbacks.distillation._teacher import Teacher
+from callbacks.distillation._teacher import Taught, Teacher
 from zoo import Step
 from zoo._checks import classes_of, known
 
@@ -137,7 +136,7 @@ def mixing(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if hasattr(module, "mix_token")), None)
 
 
-class TokenLabeling(Trick):
+class TokenLabeling(Taught):
     """Replaces the loss of an `LVViT` by the one above. Metrics and evaluation keep the true labels.
 
     With a teacher its maps are made for each batch. Without one they come with the batch, which is then
@@ -227,13 +226,10 @@ class TokenLabeling(Trick):
         if self._teacher is None:
             maps, crops = self._brought
             return dense(maps, num_classes), crops
-        images = step.images if self.normalization is None else step.images * self._teacher.scale + self._teacher.shift
-        return dense_scores(self._teacher.network, images), None
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+        return dense_scores(self._teacher.network, self._teacher.see(step.images)), None
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
         self._brought = []
         if self._network is not None:
             self._network.mix_token = False

@@ -115,6 +115,7 @@ class SWA(Mean):
             cuda = [model.device] if model.device.type == "cuda" else []
             with torch.random.fork_rng(cuda), trainer.precision_plugin.forward_context():
                 loader = islice(trainer.train_dataloader, int(trainer.num_training_batches))
+                loader = map(trainer.precision_plugin.convert_input, loader)
                 batches = (trainer.strategy.batch_to_device(batch)[0] for batch in loader)
                 renew_statistics(model, self.average, batches)
 

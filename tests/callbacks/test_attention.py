@@ -16,7 +16,7 @@ from zoo import Classifier
 @pytest.fixture
 def teacher():
     torch.manual_seed(99)
-    return tiny_classifier(width=6)
+    return tiny_classifier(width=6).eval()
 
 
 # ---- the equation

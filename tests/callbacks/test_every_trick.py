@@ -3,17 +3,21 @@
 import copy
 import inspect
 
+import lightning.pytorch.cli as cli
 import pytest
 import torch
 import torch.nn.functional as F
+import yaml
 from lightning.pytorch.tuner import Tuner
 from torch import nn
 
 import callbacks
+from callbacks._schedule import Schedule
 from callbacks._trick import Trick
+from recipes._lightning import Parser
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
-from tests.conftest import TEACHERS, build_trick, empty_folder, tiny_classifier, tiny_network
-from zoo import Classifier
+from tests.conftest import NEEDED, TEACHERS, build_trick, empty_folder, tiny_classifier, tiny_network
+from zoo import Classifier, ResNet
 
 every = pytest.mark.parametrize("name", callbacks.__all__)
 
@@ -108,6 +112,7 @@ OTHERS = {
     "UniformDropout": {"p": 0.1, "where": "input", "share": 0.5},
     "SpatialDropout": {"p": callbacks.Linear(0, 0.2), "where": ("stage1",), "share": 0.5},
     "DropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "share": 0.5},
+    "ProbDropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "share": 0.5},
     "WeightedChannelDropout": {"p": 0.5, "q": 1.0, "rescale": "inverse", "where": ("stage1",), "share": 0.5},
     "ChannelDropBlock": {"p": callbacks.Linear(0, 0.3), "metric": "cosine", "where": ("stage1",), "share": 0.5},
     "FocusedDropout": {"low": 0.2, "high": 0.9, "where": ("stage2",), "share": 1.0},
@@ -218,13 +223,27 @@ def test_compiled_by_inductor(tiny_data, trainer):
 
 @every
 def test_evaluation_is_as_without_it(name, tiny_data, trainer):
+    """In a test some log scores of their own beside the model's."""
     results = []
     for tricks in ([], [build_trick(name)]):
-        model = fresh(name)
+        model, run = fresh(name), trainer(callbacks=tricks)
         before = weights(model)
-        results.append(trainer(callbacks=tricks).validate(model, tiny_data, verbose=False)[0])
+        found = run.validate(model, tiny_data, verbose=False)[0] | run.test(model, tiny_data, verbose=False)[0]
         assert_equal(weights(model), before)
-    assert results[0] == results[1]
+        assert hooks(model) == 0
+        results.append(found)
+    assert {"val/loss", "val/acc", "test/loss", "test/acc"} <= results[0].keys()
+    assert {key: results[1][key] for key in results[0]} == results[0]
+    assert all(key.startswith("test/") for key in results[1].keys() - results[0].keys())
+
+
+@every
+def test_a_test_after_training_is_of_the_plain_network(name, tiny_data, trainer):
+    trick, model = build_trick(name), fresh(name)
+    run = trainer(callbacks=[trick])
+    run.fit(model, tiny_data, tiny_data)
+    scores, plain = (r.test(model, tiny_data, verbose=False)[0] for r in (run, trainer()))
+    assert {key: scores[key] for key in plain} == plain
 
 
 @every
@@ -370,6 +389,70 @@ def test_prints_as_the_call_that_makes_it(name, build):
         return
     again = eval(repr(trick), vars(callbacks))
     assert type(again) is type(trick) and vars(again) == vars(trick)
+
+
+def as_written(value):
+    """As YAML has it: lists for tuples, a schedule by its class."""
+    if isinstance(value, Schedule):
+        return {"class_path": f"callbacks.{type(value).__name__}", "init_args": as_written(vars(value))}
+    if hasattr(value, "_asdict"):
+        return value._asdict()
+    if isinstance(value, dict):
+        return {name: as_written(v) for name, v in value.items()}
+    return [as_written(v) for v in value] if isinstance(value, tuple) else value
+
+
+def ways(name, teacher):
+    """The arguments that a trick needs, and those of `OTHERS`."""
+    needed = NEEDED.get(name, {}) | ({"path": empty_folder()} if name == "CachedLogits" else {})
+    found = [needed, *([OTHERS[name]] if name in OTHERS else [])]
+    return [{"teacher": teacher, **arguments} if name in TEACHERS else arguments for arguments in found]
+
+
+def configured(file, content):
+    """The tricks that `zoo fit --config` makes of a file with this content, and what it prints as configuration."""
+    file.write_text(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of a name in Lightning, and of skip_none
+        patch.setattr("sys.argv", ["zoo"])
+        options = {"run": False, "save_config_callback": None, "seed_everything_default": False}
+        made = cli.LightningCLI(parser_class=Parser, args=["--config", str(file)], **options)
+        printed = made.parser.dump(made.config, skip_none=False)
+    return [trick for trick in made.trainer.callbacks if isinstance(trick, Trick)], printed
+
+
+@pytest.fixture(scope="module")
+def through_yaml(tmp_path_factory):
+    """name -> for each of `ways`: the arguments, the trick made of them, and that made of the configuration printed."""
+    folder, found = tmp_path_factory.mktemp("yaml"), {}
+    model = ResNet("20", num_classes=10, image_size=8)
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "model": "ResNet"}
+    torch.save({**content, "pytorch-lightning_version": "2.6.0"}, folder / "teacher.ckpt")
+    asked = [(name, a) for name in callbacks.__all__ for a in ways(name, str(folder / "teacher.ckpt"))]
+    for start in range(0, len(asked), 30):  # many at once are read faster than each alone, or all
+        part = asked[start : start + 30]
+        tricks = [{"class_path": f"callbacks.{name}", "init_args": as_written(a)} for name, a in part]
+        network = {"class_path": "zoo.ResNet", "init_args": {"variant": "20", "num_classes": 10, "image_size": 8}}
+        config = {"model": network, "trainer": {"accelerator": "cpu", "logger": False, "callbacks": tricks}}
+        there, printed = configured(folder / "run.yaml", yaml.safe_dump(config))
+        back, _ = configured(folder / "printed.yaml", printed)
+        for (name, arguments), *made in zip(part, there, back, strict=True):
+            found.setdefault(name, []).append((arguments, *made))
+    return found
+
+
+@every
+def test_goes_through_yaml_and_back(name, through_yaml):
+    kind = getattr(callbacks, name)
+    for arguments, there, back in through_yaml[name]:
+        direct = kind(**arguments)
+        for made in (there, back):
+            assert type(made) is kind
+            for argument in inspect.signature(kind).parameters:
+                assert getattr(made, argument) == getattr(direct, argument)
+        assert repr(back) == repr(there)  # the key of its state
+    arguments, there, _ = through_yaml[name][0]
+    assert repr(there) == repr(kind(**arguments))
 
 
 @every

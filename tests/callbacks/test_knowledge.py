@@ -18,7 +18,7 @@ from zoo import Classifier, ResNet
 @pytest.fixture
 def teacher():
     torch.manual_seed(99)
-    return tiny_classifier(width=6)
+    return tiny_classifier(width=6).eval()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ S, REST = torch.tensor([1, 3]), torch.tensor([0, 2, 4])
 @pytest.fixture
 def teacher():
     torch.manual_seed(99)
-    return tiny_classifier(width=6)
+    return tiny_classifier(width=6).eval()
 
 
 # ---- one specialist

@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from callbacks import AttentionTransfer, GradientAttentionTransfer, KnowledgeDistillation
+from callbacks import AttentionTransfer, GradientAttentionTransfer, Hints, KnowledgeDistillation
 from callbacks.distillation import _teacher
 from callbacks.distillation._teacher import Teacher, trained
-from tests.callbacks.conftest import SeenSteps, assert_equal
-from tests.conftest import tiny_classifier
+from tests.callbacks.conftest import At, SeenSteps, assert_equal
+from tests.conftest import TEACHERS, build_trick, tiny_classifier, tiny_network
 from zoo import ResNet
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -97,10 +97,55 @@ def test_a_network_of_its_own_sees_the_images_as_they_come():
     assert teacher.network is network and teacher.normalization is None and teacher.image_size is None
 
 
-def test_no_graph_is_built_through_its_weights(tiny_model, tiny_data, trainer):
-    network = tiny_classifier(width=6).train()
-    trainer(callbacks=[KnowledgeDistillation(network)], max_epochs=1).fit(tiny_model, tiny_data)
-    assert not network.training and not any(p.requires_grad for p in network.parameters())
+# ---- it is lent
+
+
+def state(network):
+    """Modes, and what is trained."""
+    return [m.training for m in network.modules()], [p.requires_grad for p in network.parameters()]
+
+
+@pytest.mark.parametrize("failing", [False, True])
+@pytest.mark.parametrize("name", TEACHERS)
+def test_is_at_rest_in_the_fit_and_afterwards_as_it_was(name, failing, tiny_data, trainer):
+    """So no graph is built through its weights; and whoever trains it on finds it as it was."""
+    trick, seen = build_trick(name), []
+    teacher = trick.teacher
+    next(teacher.network.parameters()).requires_grad_(False)
+    teacher.network.block2.eval()
+    before = state(teacher)
+
+    def look(run, model):
+        seen.append(state(teacher))
+        if failing:
+            raise RuntimeError("stop")
+
+    run = trainer(callbacks=[trick, At("on_before_zero_grad", look)], max_epochs=1, limit_train_batches=1)
+    if failing:
+        with pytest.raises(RuntimeError, match="stop"):
+            run.fit(tiny_classifier(network=tiny_network(name)), tiny_data)
+    else:
+        run.fit(tiny_classifier(network=tiny_network(name)), tiny_data)
+    assert [any(part) for part in seen[0]] == [False, False]
+    assert state(teacher) == before
+
+
+def test_goes_back_with_the_last_who_shares_it(tiny_model, tiny_data, trainer):
+    network = tiny_classifier(width=6)
+    tricks = [KnowledgeDistillation(network), AttentionTransfer(network), Hints(network)]
+    for _ in range(2):
+        trainer(callbacks=tricks, max_epochs=1, limit_train_batches=1).fit(tiny_model, tiny_data)
+        assert all(map(all, state(network)))
+    assert network not in _teacher.LENT
+
+
+@pytest.mark.parametrize("name", TEACHERS)
+def test_answers_in_its_own_precision(name, tiny_data, trainer):
+    """Of a student all in bfloat16."""
+    trick, model = build_trick(name), tiny_classifier(network=tiny_network(name))
+    trainer(callbacks=[trick], precision="bf16-true", max_epochs=1).fit(model, tiny_data)
+    assert {p.dtype for p in trick.teacher.parameters()} == {torch.float32}
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 # ---- what it sees
@@ -116,6 +161,25 @@ def test_sees_published_images_of_the_students_batch(asked, tiny_model, tiny_dat
     wanted = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     seen = trick._teacher.network.network.seen
     torch.testing.assert_close(seen, F.interpolate(wanted, (16, 16), mode="bilinear", antialias=True))
+
+
+@pytest.mark.parametrize("trick", [AttentionTransfer, GradientAttentionTransfer, Hints, KnowledgeDistillation])
+def test_of_its_own_normalisation_and_resolution(trick, tiny_model, tiny_data, trainer):
+    torch.manual_seed(1)
+    teacher, seen = tiny_classifier(width=6), []
+    run = trainer(callbacks=[trick(teacher, normalization=(MEAN, STD), image_size=16)], max_epochs=1)
+    teacher.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    data = Plain(tiny_data)
+    if trick is Hints:  # its regressors need to know
+        with pytest.raises(ValueError, match="give one of them an `image_size`"):
+            run.fit(tiny_model, datamodule=data)
+    data.image_size = 8
+    run.fit(tiny_model, datamodule=data)
+    pixels = next(iter(tiny_data))[0] * torch.tensor(Plain.std).view(3, 1, 1) + torch.tensor(Plain.mean).view(3, 1, 1)
+    wanted = (pixels - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    wanted = F.interpolate(wanted, (16, 16), mode="bilinear", antialias=True)
+    first = next(images for images in seen if len(images) == len(wanted))  # not the dry run of hints
+    torch.testing.assert_close(first, wanted)
 
 
 def test_gradients_go_through_what_it_sees(asked, tiny_model, tiny_data, trainer):
