@@ -16,6 +16,7 @@ Differs:  torchvision draws weights by fan-in, and drops after 3x3 convolutions 
           of ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
 """
 
+import re
 from collections import OrderedDict
 
 import torch
@@ -142,6 +143,10 @@ class DenseNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The files that torchvision publishes say `norm.1` where its network, and ours, has `norm1`."""
+        return {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): w for key, w in state.items()}
 
 
 def first_layers(c: int, small: bool, norm: bool) -> nn.Sequential:

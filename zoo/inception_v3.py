@@ -8,8 +8,9 @@ Block:    A (35 x 35): [1x1 | 1x1, 5x5 | 1x1, 3x3, 3x3 | pool, 1x1]; C (17 x 17)
           halve the maps in a 3x3 of stride 2 and a max pool. Every convolution is followed by BN and ReLU
 Shapes:   (N, 3, 299, 299) -stem-> 192 x 35 x 35 -3 A-> 288 x 35 x 35 -B, 4 C-> 768 x 17 x 17 -D, 2 E-> 2048 x 8 x 8
           -mean-> (N, K); in training also an auxiliary head on the last 17 x 17 maps
-Defaults: training arguments of `Classifier`; auxiliary weight 0.4 (TF-slim's; the paper gives none), dropout 0.5, batch
-          norm epsilon 1e-3 and weights truncated N(0, 0.1^2), N(0, 0.01^2) in the head's 5x5, as torchvision
+Defaults: training arguments of `Classifier`; auxiliary weight 0.4 (TF-slim's; the paper gives none), dropout 0.5
+          (TF-slim: 0.2), batch norm epsilon 1e-3 and weights truncated N(0, 0.1^2), N(0, 0.01^2) in the head's 5x5, as
+          torchvision
 Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's main one from 0.1, which puts the first
           loss far above ln K. torchvision's trained weights want images normalised with mean 0.5 and std 0.5 (its
           `transform_input`). The auxiliary head pools 5x5 with stride 3 from 299 px on; on smaller images it averages

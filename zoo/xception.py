@@ -7,7 +7,7 @@ Block:    y = S(x) + R(x); R: (ReLU, separable 3x3, BN) two or three times [max 
           a 1x1 of stride 2 and BN. Separable: a 3x3 for each channel, then a 1x1 over the channels, nothing in between
 Shapes:   (N, 3, 299, 299) -> 64 x 147 -> 128 x 74 -> 256 x 37 -> 728 x 19 (8 middle blocks) -> 1024 x 10 -> 1536 ->
           2048 x 10 -mean-> (N, K)
-Defaults: training arguments of `Classifier`; dropout 0.5 before the classes (section 4.5); He initialisation, fan-out,
+Defaults: training arguments of `Classifier`; dropout 0.5 before the classes (section 4.3); He initialisation, fan-out,
           as timm
 Differs:  The first two convolutions are not padded, and the pools by 1 on each side, as timm (and Keras's stem). The
           form with hidden layers before the classes, which the paper tries on JFT, is not here. For up to 64 px the

@@ -1,6 +1,7 @@
 """DenseNet: counts and logits of torchvision, and the paper's equation read a second time for the CIFAR rows."""
 
 import math
+import re
 from functools import partial
 
 import pytest
@@ -59,6 +60,16 @@ def test_same_logits_as_torchvision(variant, randomise, agree, images):
     theirs.load_state_dict(ours.state_dict())
     ours.load_state_dict(theirs.state_dict())
     agree(ours, theirs, images(72))  # odd maps before the last two transitions
+
+
+def test_takes_the_files_that_torchvision_publishes(tmp_path):
+    """Their keys are older than its code: `denselayer1.norm.1.weight`."""
+    ours = DenseNet("BC-100-12", num_classes=10)
+    old = {re.sub(r"(norm|conv)([12])\.", r"\1.\2.", key): value for key, value in ours.state_dict().items()}
+    assert "features.denseblock1.denselayer1.norm.1.weight" in old and "features.norm5.weight" in old
+    torch.save(old, tmp_path / "published.pth")
+    again = DenseNet("BC-100-12", num_classes=10, weights=tmp_path / "published.pth").state_dict()
+    assert all(torch.equal(value, again[key]) for key, value in ours.state_dict().items())
 
 
 # ---- the paper read a second time, on a dictionary of weights
