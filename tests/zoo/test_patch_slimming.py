@@ -188,6 +188,23 @@ def test_slim_models_keep_their_tokens_in_files(model, tmp_path, trainer):
     assert total_macs(again, 32) < 0.7 * total_macs(model, 32)
 
 
+@pytest.mark.slow
+def test_slim_models_are_graphs_too(tmp_path, monkeypatch):
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
+    monkeypatch.setitem(PatchSlimming.variants, "nano", (8, 12, 2, 16))
+    slim = randomised(PatchSlimming("nano", num_classes=10, image_size=32, kept=nested(12, 65)))
+    images = torch.randn(3, 3, 32, 32)
+    with torch.no_grad():
+        expected = slim(images)
+    slim.export(tmp_path / "slim.pt2")
+    graph = torch.export.load(tmp_path / "slim.pt2").module()
+    torch.testing.assert_close(graph(images), expected, rtol=1e-5, atol=1e-5)
+    slim.export(tmp_path / "slim.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "slim.onnx", providers=["CPUExecutionProvider"])
+    logits = torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("kept", "match"),
     [
