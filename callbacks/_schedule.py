@@ -33,7 +33,7 @@ def load_data(trainer: L.Trainer) -> None:
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end.
+    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end that is known.
 
     Lightning's `estimated_stepping_batches` takes the accumulation of this moment for that of all epochs.
     """
@@ -41,6 +41,8 @@ def total_steps(trainer: L.Trainer) -> int:
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
+    if total == -1:  # what Lightning says of epochs that have no length
+        raise ValueError("a schedule needs a run with an end, and the training data has no length: set max_steps")
     if accumulation(trainer) is None or trainer.max_epochs == -1 or math.isinf(trainer.num_training_batches):
         return total
     steps = steps_of_epochs(max(trainer.max_epochs, 1), trainer)
@@ -69,8 +71,18 @@ def accumulated(trainer: L.Trainer, epoch: int) -> int:
 
 
 def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
-    """Steps of the first `epochs`; the last batches of an epoch are a step, however few they are."""
+    """Steps of the first `epochs`; the last batches of an epoch are a step, however few they are.
+
+    Raises:
+        ValueError: if the training data has no length; no epochs have no steps all the same.
+    """
     batches, changing, whole = trainer.num_training_batches, accumulation(trainer), int(epochs)
+    if math.isinf(batches):
+        if not epochs:
+            return 0
+        raise ValueError(
+            f"{epochs:g} epochs are how many steps? The training data has no length: give times as '0.1dur' or '500st'"
+        )
     if changing is None:
         return round(epochs * math.ceil(batches / trainer.accumulate_grad_batches))
     steps = [math.ceil(batches / changing(epoch)) for epoch in range(whole + 1)]

@@ -1,5 +1,7 @@
 """`zoo fit|validate|test|predict`: LightningCLI, with every model, trick and data module by its short name."""
 
+import sys
+
 import lightning.pytorch.cli as cli
 
 import callbacks
@@ -8,6 +10,8 @@ import zoo  # short names are found only of classes that are imported before the
 from recipes._base import defaults
 from recipes._errors import UsageError, one_line
 
+CALLBACKS = "--trainer.callbacks"
+
 
 class Parser(cli.LightningArgumentParser):
     def error(self, message: str, ex: Exception | None = None) -> None:
@@ -15,12 +19,26 @@ class Parser(cli.LightningArgumentParser):
 
 
 def main() -> None:
+    sys.argv[1:] = ours(sys.argv[1:])
     cli.LightningCLI(
         parser_class=Parser,
         seed_everything_default=0,
         trainer_defaults={"default_root_dir": "runs"},
         save_config_kwargs={"overwrite": True},  # without a logger, each run writes runs/config.yaml
     )
+
+
+def ours(arguments: list[str]) -> list[str]:
+    """Short names of tricks as import paths: EarlyStopping is one of Lightning's callbacks too, and is ours here."""
+    found = []
+    for i, argument in enumerate(arguments):
+        option, given, value = argument.partition("=")
+        if not given and i and arguments[i - 1].removesuffix("+") == CALLBACKS and argument in callbacks.__all__:
+            argument = f"callbacks.{argument}"
+        elif option.removesuffix("+") == CALLBACKS and value in callbacks.__all__:
+            argument = f"{option}=callbacks.{value}"
+        found.append(argument)
+    return found
 
 
 def _known() -> set[str]:

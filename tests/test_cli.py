@@ -9,7 +9,7 @@ import yaml
 import callbacks
 import datamodules
 import zoo
-from recipes import _catalogue, _cli, _results
+from recipes import _catalogue, _cli, _lightning, _results
 
 
 @pytest.fixture(autouse=True)
@@ -197,6 +197,19 @@ def test_the_printed_configuration_fits(run, tmp_path):
     assert code == 0, err
     (checkpoint,) = tmp_path.rglob("*.ckpt")
     assert type(zoo.load(checkpoint)).__name__ == "ResNet"
+
+
+def test_a_trick_that_lightning_has_by_the_same_name_is_ours(run):
+    model = ["--model", "ResNet", "--model.variant", "20", "--data", "Digits"]
+    for words in (["--trainer.callbacks+=EarlyStopping"], ["--trainer.callbacks", "EarlyStopping"]):
+        more = ["--trainer.callbacks.patience", "3", "--trainer.callbacks+=MixUp", "--print_config"]
+        code, out, err = run("fit", *model, *words, *more)
+        assert code == 0, err
+        stop, mix = yaml.safe_load(out)["trainer"]["callbacks"]
+        assert (stop["class_path"], mix["class_path"]) == ("callbacks.EarlyStopping", "callbacks.MixUp")
+        assert stop["init_args"]["patience"] == 3
+    asked = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks+=my.Trick", "--model", "EMA"]
+    assert _lightning.ours(asked) == asked
 
 
 def test_a_reader_may_leave_early():

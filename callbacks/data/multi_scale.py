@@ -3,7 +3,7 @@
 Paper:    YOLO9000: Better, Faster, Stronger (Redmon, Farhadi; CVPR 2017) https://arxiv.org/abs/1612.08242, section 2,
           "multi-scale training"
 Code:     torchvision v2.RandomResize draws for each image by itself, before batches are made
-Equation: side' = multiple of m nearest to u side,   u ~ U(low, high), another after every `every` batches
+Equation: side' = multiple of m nearest to u side,   u ~ U(low, high), another after every `every` batches of an epoch
 Shapes:   images (N, C, H, W) -> (N, C, H', W');  targets as they are
 Defaults: every 10 batches, multiples of 32, as the paper; u from .75 to 1.25, ours: the paper's 320 to 608 px are
           .77 to 1.46 of its 416
@@ -18,9 +18,9 @@ from callbacks.data._resize import nearest_multiple, resize
 from zoo._exact import global_seed, mix
 
 
-def drawn(seed: int, block: int, low: float, high: float) -> float:
-    """u of the block of batches with this number: the same on every rank, and after a resume."""
-    return low + (high - low) * mix(seed, block) / 2**64
+def drawn(seed: int, epoch: int, block: int, low: float, high: float) -> float:
+    """u of an epoch's block of batches with this number: the same on every rank, and after a resume."""
+    return low + (high - low) * mix(seed, epoch, block) / 2**64
 
 
 class MultiScale(Trick):
@@ -28,7 +28,7 @@ class MultiScale(Trick):
 
     Args:
         scale: the range of u, low and high, > 0.
-        every: batches for which a size holds, >= 1.
+        every: batches for which a size holds, >= 1; an epoch begins with another.
         multiple: m in pixels, >= 1: the whole stride of the network, or images of 32 px keep only one size.
 
     Raises:
@@ -48,8 +48,7 @@ class MultiScale(Trick):
         self._seed = global_seed()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        done = trainer.current_epoch * trainer.num_training_batches + batch_idx
-        u = drawn(self._seed, done // self.every, *self.scale)
+        u = drawn(self._seed, trainer.current_epoch, batch_idx // self.every, *self.scale)
         height, width = (nearest_multiple(u * side, self.multiple) for side in batch[0].shape[-2:])
         batch[0] = resize(batch[0], (height, width))
 

@@ -113,7 +113,7 @@ class Hints(Taught):
         known = (getattr(o, "image_size", None) for o in (model, getattr(trainer, "datamodule", None)))
         if (side := next(filter(None, known), None)) is None and self._teacher.image_size is not None:
             raise ValueError(
-                "Hints: the teacher wants images of a size of its own, and neither model nor data module says how large "
+                "Hints: the teacher wants images of its own size, and neither model nor data module says how large "
                 "the student's are: give one of them an `image_size`"
             )
         return side or SIDE

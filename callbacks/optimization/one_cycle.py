@@ -13,6 +13,7 @@ Differs:  the papers' straight lines are cosines, and their third phase is part 
 """
 
 import math
+from collections.abc import Sequence
 
 import lightning as L
 
@@ -58,6 +59,8 @@ class OneCycle(Decay):
         needs_range(self, "pct_start", pct_start, 0, 1)
         needs_range(self, "div", div, 1, float("inf"))
         needs_range(self, "final_div", final_div, 1, float("inf"))
+        if momentum is not None and (not isinstance(momentum, Sequence) or len(momentum) != 2):
+            raise ValueError(f"OneCycle: momentum must be two numbers, lowest and highest, or None, got {momentum}")
         for value in momentum or ():
             needs_range(self, "momentum", value, 0, 1)
         self.pct_start, self.div, self.final_div = pct_start, div, final_div

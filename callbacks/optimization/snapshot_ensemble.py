@@ -41,7 +41,7 @@ class SnapshotEnsemble(Decay):
 
     Args:
         cycles: M, number of cycles of the run, >= 1.
-        last: m, how many of the last snapshots are kept and vote, from 1 to M.
+        last: m, how many of the last snapshots are kept and vote, from 1 to M; None: all.
 
     Raises:
         ValueError: for an argument out of its range, or if something else sets the rate too.
@@ -49,9 +49,9 @@ class SnapshotEnsemble(Decay):
 
     snapshots: list[dict[str, Tensor]] = []
 
-    def __init__(self, cycles: int = 5, last: int = 5):
+    def __init__(self, cycles: int = 5, last: int | None = None):
         super().__init__()
-        if not 1 <= last <= cycles:
+        if not 1 <= (cycles if last is None else last) <= cycles:
             raise ValueError(f"SnapshotEnsemble: it must be 1 <= last <= cycles, got last {last} of {cycles} cycles")
         self.cycles = cycles
         self.last = last
@@ -81,7 +81,7 @@ class SnapshotEnsemble(Decay):
             return
         self._step = step
         if step % self.cycle == 0 or step == self.total:
-            self.snapshots = [*self.snapshots, copy_of(trainer, model)][-self.last :]
+            self.snapshots = [*self.snapshots, copy_of(trainer, model)][-(self.last or self.cycles) :]
 
     def state_dict(self) -> dict[str, list]:
         return {"snapshots": self.snapshots}

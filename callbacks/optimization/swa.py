@@ -13,6 +13,7 @@ Differs:  the authors lower the rate between .5 and .9 of the start, so that it 
           average is scored with averaged statistics. Not checked against the paper.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -114,7 +115,8 @@ class SWA(Mean):
             self._stale = trainer.global_step < self._total  # a run that was stopped and goes on does it again
             cuda = [model.device] if model.device.type == "cuda" else []
             with torch.random.fork_rng(cuda), trainer.precision_plugin.forward_context():
-                loader = islice(trainer.train_dataloader, int(trainer.num_training_batches))
+                count = trainer.num_training_batches
+                loader = islice(trainer.train_dataloader, None if math.isinf(count) else int(count))
                 loader = map(trainer.precision_plugin.convert_input, loader)
                 batches = (trainer.strategy.batch_to_device(batch)[0] for batch in loader)
                 renew_statistics(model, self.average, batches)

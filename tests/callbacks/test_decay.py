@@ -7,10 +7,13 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, MultiStepLR, PolynomialLR, SequentialLR
+from torch.utils.data import DataLoader, IterableDataset
 
 from callbacks import (
+    SWA,
     CosineDecay,
     LinearScaling,
+    MultiScale,
     NoBiasDecay,
     PolynomialDecay,
     StepDecay,
@@ -177,6 +180,27 @@ def test_milestones_in_every_unit(trainer, tiny_data):
 def test_max_steps(trainer, tiny_data, epochs):
     ours = curve(trainer, tiny_data, CosineDecay(), max_epochs=epochs, max_steps=8)
     assert ours == pytest.approx(reference(8, lambda o: CosineAnnealingLR(o, T_max=8)))
+
+
+class Stream(IterableDataset):
+    """Images whose number nobody knows."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __iter__(self):
+        return iter(self.items)
+
+
+def test_data_without_a_length(trainer, tiny_data):
+    data = DataLoader(Stream(tiny_data.dataset), tiny_data.batch_size, collate_fn=tiny_data.collate_fn)
+    ours = curve(trainer, data, CosineDecay(), max_epochs=-1, max_steps=8)
+    assert ours == pytest.approx(reference(8, lambda o: CosineAnnealingLR(o, T_max=8)))
+    with pytest.raises(ValueError, match="the training data has no length: set max_steps"):
+        curve(trainer, data, CosineDecay())
+    with pytest.raises(ValueError, match="1 epochs are how many steps"):
+        curve(trainer, data, CosineDecay(warmup_epochs=1), max_epochs=-1, max_steps=8)
+    curve(trainer, data, SWA("3st", "2st", anneal=0), MultiScale(multiple=4), max_epochs=-1, max_steps=8)
 
 
 @pytest.mark.parametrize("trick", [CosineDecay(1), StepDecay((1,))])

@@ -107,6 +107,10 @@ def test_refusals(trainer, tiny_data):
         with pytest.raises(ValueError, match=f"OneCycle: {next(iter(arguments))} must be in"):
             OneCycle(**arguments)
 
+    for wrong in (0.9, (0.9,), (0.8, 0.9, 0.95)):
+        with pytest.raises(ValueError, match="OneCycle: momentum must be two numbers"):
+            OneCycle(momentum=wrong)
+
     class Plain(Foreign):
         def configure_optimizers(self):
             return torch.optim.Adagrad(self.parameters(), lr=0.1)

@@ -35,18 +35,20 @@ def test_the_same_pixels_as_pillow():
 
 
 def test_multi_scale_holds_a_size_for_some_batches(tiny_data, trainer):
+    """Epochs of three batches: two of one size, then one of another."""
     seen = sizes(MultiScale((0.5, 2.0), every=2, multiple=2), tiny_data, trainer, max_epochs=8)
-    assert len(seen) == 24 and all(a == b for a, b in zip(seen[::2], seen[1::2], strict=True))
+    assert len(seen) == 24 and all(a == b for a, b in zip(seen[::3], seen[1::3], strict=True))
+    assert len({*zip(seen[::3], seen[2::3], strict=True)}) > 3
     assert len(set(seen)) > 3 and all(s % 2 == 0 and 4 <= s <= 16 for s in seen)
     assert seen == sizes(MultiScale((0.5, 2.0), every=2, multiple=2), tiny_data, trainer, max_epochs=8)
 
 
 def test_multi_scale_draws_evenly():
-    values = torch.tensor([drawn(3, block, 0.5, 1.5) for block in range(4000)])
+    values = torch.tensor([drawn(3, i // 40, i % 40, 0.5, 1.5) for i in range(4000)])
     assert values.min() >= 0.5 and values.max() < 1.5
     counts = torch.histc(values, 10, 0.5, 1.5)
     assert ((counts - 400) ** 2 / 400).sum() < 27.9  # chi-squared with 9 degrees of freedom, p = 0.001
-    assert drawn(4, 0, 0, 1) != drawn(3, 0, 0, 1)
+    assert len({drawn(seed, epoch, block, 0, 1) for seed in (3, 4) for epoch in (0, 1) for block in (0, 1)}) == 8
 
 
 def test_progressive_resizing_grows(tiny_data, trainer):

@@ -62,6 +62,17 @@ def test_refuses_a_run_without_end():
         total_steps(run_at(0, float("inf")))
 
 
+def test_data_without_a_length():
+    """Lightning says that such a run of epochs has -1 steps, which no rate may take for an end that is reached."""
+    unknown = run_at(0, -1, batches=float("inf"), accumulate=1)
+    with pytest.raises(ValueError, match="the training data has no length: set max_steps"):
+        Linear(0, 1).now(unknown)
+    steps = run_at(5, 20, batches=float("inf"), accumulate=1)
+    assert Linear(0, 1).now(steps) == 0.25 and in_steps(0, steps) == 0
+    with pytest.raises(ValueError, match="5 epochs are how many steps.*'500st'"):
+        in_steps(5, steps)
+
+
 def test_linear():
     rate = Linear(1, 3)
     assert [rate.now(run_at(step)) for step in (0, 5, 10, 20, 30)] == [1, 1.5, 2, 3, 3]

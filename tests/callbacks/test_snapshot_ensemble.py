@@ -48,6 +48,13 @@ def test_steps_count_not_batches(trainer, tiny_data):
         assert_equal(snapshot, seen[end])
 
 
+@pytest.mark.parametrize("cycles", [2, 3])
+def test_all_vote_by_default(cycles, trainer, tiny_data):
+    trick = SnapshotEnsemble(cycles)
+    run(trainer, tiny_data, trick)
+    assert len(trick.snapshots) == cycles and repr(trick) == f"SnapshotEnsemble(cycles={cycles})"
+
+
 def test_only_the_last_are_kept(trainer, tiny_data):
     trick, seen = SnapshotEnsemble(5, last=2), {}
     run(trainer, tiny_data, trick, history(seen), max_epochs=5)
