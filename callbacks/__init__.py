@@ -58,6 +58,7 @@ from callbacks.dropout.keep_rate import KeepRate
 from callbacks.dropout.maxout import Maxout
 from callbacks.dropout.neuron_specific_dropout import NeuronSpecificDropout
 from callbacks.dropout.patch_dropout import PatchDropout
+from callbacks.dropout.prob_drop_block import ProbDropBlock
 from callbacks.dropout.spatial_dropout import SpatialDropout
 from callbacks.dropout.spectral_dropout import SpectralDropout
 from callbacks.dropout.stochastic_depth import StochasticDepth
@@ -219,6 +220,7 @@ __all__ = [
     "UniformDropout",
     "SpatialDropout",
     "DropBlock",
+    "ProbDropBlock",
     "WeightedChannelDropout",
     "ChannelDropBlock",
     "FocusedDropout",

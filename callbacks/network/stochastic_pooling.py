@@ -45,9 +45,9 @@ class StochasticPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = x.relu()
         if not self.training:
-            pool = (self.kernel_size, self.stride, self.padding, self.ceil_mode)
-            sums, squares = F.avg_pool2d(x, *pool), F.avg_pool2d(x * x, *pool)
-            return squares / sums.clamp_min(torch.finfo(x.dtype).tiny)
+            pool, a = (self.kernel_size, self.stride, self.padding, self.ceil_mode), x.float()  # squares of 16 bits end
+            sums, squares = F.avg_pool2d(a, *pool), F.avg_pool2d(a * a, *pool)
+            return (squares / sums.clamp_min(torch.finfo(a.dtype).tiny)).to(x.dtype)
         windows = self.windows(x)
         return draw(windows, torch.empty_like(windows, dtype=torch.float32).exponential_().clamp_min_(1e-30))
 

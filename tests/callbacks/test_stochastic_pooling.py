@@ -51,6 +51,14 @@ def test_without_positive_activations_it_is_zero_and_finite():
         assert out.item() == 0 and x.grad.isfinite().all()
 
 
+def test_in_half_precision_large_activations_stay_finite():
+    """Their squares are beyond 65,504."""
+    pool = swapped(kernel_size=2).eval()
+    for kind in (torch.float16, torch.bfloat16):
+        out = pool((200 * WINDOW).to(kind))
+        assert out.dtype == kind and out.item() == pytest.approx(200 * 30 / 8, rel=4e-3)
+
+
 def test_one_activation_takes_the_gradient():
     x = WINDOW.clone().requires_grad_()
     out = swapped(kernel_size=2).train()(x)
