@@ -32,9 +32,11 @@ VARIANTS = {name: DEIT[name] for name in ("Ti", "S", "B")}
 
 
 class SlimAttention(Attention):
-    """Attention whose queries are some of the rows only. Shapes: (N, L, D) -> (N, |rows|, D)."""
+    """Attention whose queries are some of the rows only, or ViT's. Shapes: (N, L, D) -> (N, |rows|, D)."""
 
-    def forward(self, x: Tensor, rows: Tensor) -> Tensor:
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        if rows is None:
+            return super().forward(x)
         n, length, width = x.shape
         split = (width, 2 * width)
         (q_weight, kv_weight), biases = self.qkv.weight.split(split), self.qkv.bias.split(split)
@@ -50,11 +52,11 @@ class SlimBlock(Block):
     def __init__(self, width: int, heads: int, drop_path: float):
         super().__init__(width, heads, drop_path)
         self.attn = SlimAttention(width, heads)
-        self.register_buffer("rows", None, persistent=False)  # indices, in rising order
+        self.register_buffer("rows", None, persistent=False)  # indices, in rising order; None: all of them
 
     def forward(self, x: Tensor) -> Tensor:
-        rows = torch.arange(x.shape[1], device=x.device) if self.rows is None else self.rows
-        x = x[:, rows] + self.drop_path(self.attn(self.norm1(x), rows))
+        y = self.drop_path(self.attn(self.norm1(x), self.rows))
+        x = y + (x if self.rows is None else x[:, self.rows])
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 

@@ -21,7 +21,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._tokens import prefix_of, vit_in
+from callbacks._tokens import prefix_of, shortened
 from callbacks._trick import Trick, needs_range
 from callbacks.dropout.patch_dropout import Share, share_now, share_values
 from zoo._checks import known
@@ -72,8 +72,8 @@ class AttentionPatchDropout(Trick):
 
     Raises:
         ValueError: for an argument out of its range, or a block that is not there.
-        TypeError: for a network without class token, whose maps or windows are of a fixed size, or that drops patches
-            by attention itself.
+        TypeError: for a network without class token, whose maps or windows are of a fixed size, that is slim, or that
+            drops patches by attention itself.
     """
 
     drops_patches = True
@@ -88,7 +88,7 @@ class AttentionPatchDropout(Trick):
         self.drop = known(drop, get_args(Drop), "AttentionPatchDropout")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        vit = vit_in(self, model, "shortens a sequence of patches")
+        vit = shortened(self, model)
         if hasattr(vit, "keep"):
             raise TypeError(f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it")
         if not prefix_of(vit):
@@ -97,7 +97,7 @@ class AttentionPatchDropout(Trick):
             raise ValueError(f"AttentionPatchDropout: where={self.where}, but there are blocks 1 to {len(vit.blocks)}")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        vit = vit_in(self, model, "shortens a sequence of patches")
+        vit = shortened(self, model)
         block, prefix, seen = vit.blocks[self.where - 1], prefix_of(vit), {}
 
         def look(layer: nn.Module, inputs: tuple, qkv: Tensor) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._tokens import prefix_of, vit_in
+from callbacks._tokens import prefix_of, shortened
 from callbacks._trick import Trick, needs_range
 from zoo.dynamic_vit import take
 
@@ -65,7 +65,7 @@ class PatchDropout(Trick):
 
     Raises:
         ValueError: for a share out of its range.
-        TypeError: for a network whose maps or windows are of a fixed size.
+        TypeError: for a network whose maps or windows are of a fixed size, or that is slim.
     """
 
     drops_patches = True
@@ -76,10 +76,10 @@ class PatchDropout(Trick):
         self.keep = keep
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        vit_in(self, model, "shortens a sequence of patches")
+        shortened(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        vit = vit_in(self, model, "shortens a sequence of patches")
+        vit = shortened(self, model)
         prefix = prefix_of(vit)
 
         def drop(layer: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ import pytest
 import timm
 import torch
 
-from callbacks import Linear, PatchDropout
+from callbacks import AttentionPatchDropout, Linear, PatchDropout
 from callbacks.dropout.patch_dropout import drop_patches, share_now
 from tests.callbacks.conftest import hooks
-from zoo import Classifier, DeiT, ResNet, ViT
+from zoo import Classifier, DeiT, PatchSlimming, ResNet, ViT
 
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "patchdropout.json").read_text())
 TIMM = {"img_size": 8, "patch_size": 1, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 10}
@@ -99,6 +99,16 @@ def test_refuses_fixed_maps_and_windows(trainer, tiny_data):
     for model in (ResNet("20", num_classes=10, image_size=8), swin):
         with pytest.raises(TypeError, match="has none: its maps or windows are of a fixed size"):
             trainer(callbacks=[PatchDropout()]).fit(model, tiny_data)
+
+
+@pytest.mark.parametrize("trick", [PatchDropout, AttentionPatchDropout])
+def test_refuses_a_slim_network(trick, trainer, tiny_data, monkeypatch):
+    """Its blocks take certain places of what comes in; before it is slimmed, nothing is in the way."""
+    monkeypatch.setitem(PatchSlimming.variants, "nano", (8, 4, 2, 16))
+    whole = PatchSlimming("nano", num_classes=10, image_size=8)
+    with pytest.raises(TypeError, match=f"PatchSlimming is slim, .* take {trick.__name__} out"):
+        trainer(callbacks=[trick()]).fit(whole.slim([[*range(65)], [*range(9)], [0], [0]]), tiny_data)
+    trainer(callbacks=[trick()], max_epochs=1).fit(whole, tiny_data)
 
 
 @pytest.mark.parametrize("keep", [0.0, 1.5, (0.0, 1.0), (0.5, 1.1), Linear(0, 1)])
