@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from datamodules import CIFAR10, ImageData, ImageFolder
+from zoo import ResNet
 
 TRAINING_IMAGES = 50_000
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that published CIFAR networks often want
 
 
 def cifar10(root: Path, folder: Path | None, **options) -> ImageData:
@@ -23,3 +25,12 @@ def cifar10(root: Path, folder: Path | None, **options) -> ImageData:
 def images_named(folder: Path | None) -> str:
     """What a record calls them."""
     return "CIFAR-10" if folder is None else folder.name
+
+
+def published_resnet56(weights: Path) -> ResNet:
+    """A teacher that others trained on CIFAR-10: wants images normalised by `IMAGENET`.
+
+    Args:
+        weights: a file such as resnet56-4bfd9763.th of github.com/akamaster/pytorch_resnet_cifar10 (BSD 2-clause).
+    """
+    return ResNet("56", num_classes=10, image_size=32, weights=str(weights))

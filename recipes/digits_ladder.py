@@ -33,7 +33,6 @@ from functools import cache
 from typing import Literal, get_args
 
 import lightning as L
-from torch import nn
 
 from callbacks import (
     CosineDecay,
@@ -63,14 +62,13 @@ Rung = Literal[
 RUNGS: tuple[str, ...] = get_args(Rung)
 
 
-def tricks(rung: Rung, teacher: Callable[[], nn.Module], warmup_epochs: int, T: float) -> list[L.Callback]:
+def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: int) -> list[L.Callback]:
     """What is on at a rung: its own trick and those of the rungs below.
 
     Args:
         rung: one of `RUNGS`.
-        teacher: called at the last rung.
+        distillation: makes the last rung's trick; not called below it, so that no teacher is trained there.
         warmup_epochs: from the second rung on.
-        T: temperature of the distillation.
     """
     height = RUNGS.index(rung)
     warmup = warmup_epochs if height >= 1 else 0
@@ -78,7 +76,7 @@ def tricks(rung: Rung, teacher: Callable[[], nn.Module], warmup_epochs: int, T: 
     schedule = CosineDecay(warmup) if height >= 4 else StepDecay(falls, warmup_epochs=warmup)
     added = {1: LinearScaling(base=32), 2: ZeroGamma(), 3: NoBiasDecay(), 5: LabelSmoothing(0.1), 6: MixUp(0.2)}
     on = [schedule, *(trick for at, trick in added.items() if at <= height)]
-    return [*on, KnowledgeDistillation(teacher(), T)] if height == 7 else on
+    return [*on, distillation()] if height == 7 else on
 
 
 @cache
@@ -98,7 +96,7 @@ def recipe(rung: Rung = "+ mixup", epochs: int = 15, depth: Literal["20", "56"] 
         depth: of the ResNet.
         seed: of the weights, the order of the images and every random draw.
     """
-    on = tricks(rung, teacher, warmup_epochs=2, T=4)
+    on = tricks(rung, lambda: KnowledgeDistillation(teacher(), T=4), warmup_epochs=2)
     L.seed_everything(seed, workers=True, verbose=False)
     return Recipe(
         name="digits_ladder",

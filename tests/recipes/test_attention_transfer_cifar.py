@@ -6,6 +6,7 @@ import torch
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
 from recipes import _results, attention_transfer_cifar
+from recipes._cifar import IMAGENET
 from recipes.attention_transfer_cifar import main, recipe, trained_teacher
 from tests.recipes.conftest import write_shades
 from zoo import ResNet, WideResNet
@@ -55,6 +56,15 @@ def test_what_is_on(teacher, method, on):
         assert one.callbacks[1].beta == 1000
     parameters = sum(p.numel() for p in one.model.parameters())
     assert parameters == pytest.approx(0.7e6 if method == "teacher" else 0.2e6, rel=0.15)  # the paper's table 1
+
+
+def test_a_published_teacher_gets_images_as_it_was_trained_on(tmp_path):
+    torch.save(ResNet("56", num_classes=10, image_size=32).state_dict(), tmp_path / "theirs.th")
+    one = recipe("ResNet-56 -> ResNet-20", "AT+KD", tmp_path / "theirs.th")
+    _, knowledge, attention = one.callbacks
+    assert knowledge.normalization == attention.normalization == IMAGENET
+    assert knowledge.teacher is attention.teacher and knowledge.teacher.hparams.variant == "56"
+    assert one.arguments["teacher"] == "theirs"
 
 
 def test_published_numbers_are_those_of_their_pair_only(teacher):

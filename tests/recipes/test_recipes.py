@@ -23,7 +23,7 @@ def teacher(monkeypatch):
 
 
 def on(rung):
-    return digits_ladder.tricks(rung, digits_ladder.teacher, warmup_epochs=2, T=4)
+    return digits_ladder.recipe(rung).callbacks
 
 
 @pytest.fixture
