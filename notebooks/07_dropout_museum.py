@@ -18,9 +18,13 @@ from torch.utils.data import DataLoader
 
 import callbacks
 import zoo
-from callbacks import CosineDecay, Dropout, FocusedDropout, HeuristicDropout, StructuralDropout
+from callbacks import ClusteringDropout, CosineDecay, Dropout, FocusedDropout, HeuristicDropout, StructuralDropout
 from callbacks._schedule import Cosine, Linear, Steps, VShape, rate_now, rate_values
+from callbacks.data.cutout import cutout
 from callbacks.dropout._feature import FeatureDropout
+from callbacks.dropout.adcm import AttentionDropout
+from callbacks.dropout.clustering_dropout import responses, unit_rates
+from callbacks.network.stochastic_pooling import StochasticPool2d
 from datamodules import Digits
 from recipes import _catalogue, _results, _tables
 from recipes._co_adaptation import SHARES, co_adaptation
@@ -72,7 +76,8 @@ networks = {
 # A photograph, and the maps that the first stage of that network makes of it: their mean, and four of the 16 channels.
 # Then the maps as each method leaves them, at the last rate of its schedule, and with the same draws for all. They are
 # on one scale of grey; what is brighter than before was scaled up. Some act usually elsewhere, on vectors before the
-# classifier; here all stand at one place.
+# classifier; here all stand at one place. The last three are no masks over features of their own: Cutout's is over the
+# image, attention with dropout is new layers, untrained here, and stochastic pooling draws one of four pixels.
 
 # %%
 SIDE, SHOWN = 64, 4
@@ -100,17 +105,25 @@ pictures, elsewhere = {"before": x}, []
 for name, kind in METHODS.items():
     trick = kind()
     torch.manual_seed(3)
+    if isinstance(trick, ClusteringDropout):  # its groups, as a run makes them of many images
+        trick._rates[trick._place] = unit_rates(responses(x), trick.clusters, trick.low, trick.high)
     try:
+        assert not trick.needs_labels
         pictures[name] = trick.drop(x, rate_values(trick.p)[-1])
-    except (AttributeError, KeyError, NotImplementedError):  # is about weights
+    except (AssertionError, AttributeError, KeyError, NotImplementedError):
         elsewhere.append(name)
+torch.manual_seed(3)
+pictures["Cutout"] = cutout(x, torch.tensor([20]), torch.tensor([40]), SIDE // 2)
+with torch.no_grad():
+    pictures["ADCM"] = AttentionDropout(x.shape[1], 0.1)(x)
+pictures["StochasticPooling"] = StochasticPool2d((2, 2), (2, 2), (0, 0), False)(x)
 fig, axes = plt.subplots(len(pictures), 1 + SHOWN, figsize=(8, 1.35 * len(pictures)), layout="constrained")
 for line, (name, y) in zip(axes, pictures.items(), strict=True):
     gallery(line, y, name)
 axes[0, 0].set_title("mean", fontsize=8)
 for ax, channel in zip(axes[0, 1:], channels.tolist(), strict=True):
     ax.set_title(f"channel {channel}", fontsize=8)
-print("not shown, since they are about the layer behind:", ", ".join(elsewhere) or "none")
+print("not shown, since they ask the weights behind or the labels of many images:", ", ".join(elsewhere) or "none")
 
 # %% [markdown]
 # ## Schedules
