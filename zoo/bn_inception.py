@@ -60,8 +60,7 @@ class Mixed(nn.Module):
     ):
         super().__init__()
         stride = 1 if proj else 2
-        if one:
-            self.one = unit(c_in, one, 1)
+        self.one = unit(c_in, one, 1) if one else None
         self.three = nn.Sequential(unit(c_in, three_in, 1), unit(three_in, three, 3, stride))
         self.double3 = nn.Sequential(
             unit(c_in, double_in, 1), unit(double_in, double, 3), unit(double, double, 3, stride)
@@ -74,7 +73,8 @@ class Mixed(nn.Module):
         self.channels = one + three + double + (proj or c_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([branch(x) for branch in self.children()], 1)
+        branches = (self.one, self.three, self.double3, self.pool)
+        return torch.cat([branch(x) for branch in branches if branch is not None], 1)
 
 
 class BNInception(Classifier):

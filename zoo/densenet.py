@@ -73,16 +73,18 @@ class BottleneckLayer(nn.Module):
         return self.dropout(self.conv2(self.relu2(self.norm2(y))))
 
 
-class DenseBlock(nn.Sequential):
+class DenseBlock(nn.Module):
     """Layers that each append k channels. Shapes: (N, C_in, H, W) -> (N, C_in + n k, H, W)."""
 
     def __init__(self, layer: type, c_in: int, n: int, k: int, dropout: float):
-        layers = ((f"denselayer{i + 1}", layer(c_in + i * k, k, dropout)) for i in range(n))
-        super().__init__(OrderedDict(layers))
+        super().__init__()
+        self.names = [f"denselayer{i}" for i in range(1, n + 1)]  # by name: a trick may put another module beside them
+        for i, name in enumerate(self.names):
+            self.add_module(name, layer(c_in + i * k, k, dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self:
-            x = torch.cat([x, layer(x)], 1)
+        for name in self.names:
+            x = torch.cat([x, getattr(self, name)(x)], 1)
         return x
 
 

@@ -133,7 +133,7 @@ def test_depth_is_in_the_name(variant):
 
 def test_a_block_keeps_its_input_and_appends():
     block = DenseBlock(lambda c_in, k, dropout: nn.Conv2d(c_in, k, 1, bias=False), c_in=1, n=3, k=1, dropout=0)
-    for layer in block:
+    for layer in block.children():
         nn.init.ones_(layer.weight)  # each layer sums all that there is
     assert block(torch.full((1, 1, 1, 1), 5.0)).flatten().tolist() == [5, 5, 10, 20]
 
