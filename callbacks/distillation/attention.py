@@ -35,9 +35,14 @@ def attention(A: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
 
 
 def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
-    """The term of one stage, without beta. The channels need not agree."""
+    """The term of one stage, without beta. The channels need not agree; the numbers of tokens must."""
     Q_S, Q_T = attention(A_S, p, mapping), attention(A_T, p, mapping)
     if Q_S.shape != Q_T.shape:
+        if Q_S.ndim != 3 or Q_T.ndim != 3:
+            raise ValueError(
+                f"the student's features are {tuple(A_S.shape)}, the teacher's {tuple(A_T.shape)}: maps, or as many "
+                "tokens, are compared: take other stages, or a teacher that drops no tokens"
+            )
         Q_T = F.interpolate(Q_T[:, None], size=Q_S.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()
 

@@ -49,6 +49,11 @@ def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
     """The term of one stage: predicted r(v) and the teacher's u, maps or tokens -> scalar."""
     if predicted.ndim == 4 and predicted.shape[2:] != u.shape[2:]:
         u = F.adaptive_avg_pool2d(u, predicted.shape[2:])
+    if predicted.shape != u.shape:
+        raise ValueError(
+            f"Hints: the student has {predicted.shape[1]} tokens, the teacher {u.shape[1]}: take other stages, or a "
+            "teacher that drops no tokens"
+        )
     return F.mse_loss(predicted.float(), u.float())
 
 

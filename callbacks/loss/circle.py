@@ -90,14 +90,15 @@ class CircleLoss(Adding):
 
     @staticmethod
     def _head_of(model: L.LightningModule) -> nn.Linear:
-        k = classes_of(model)
+        """What is called the head, where it is one layer: behind it may stand those of tokens or of a teacher."""
+        k, head = classes_of(model), getattr(getattr(model, "network", model), "head", None)
         heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == k]
         if not heads:
             raise TypeError(
                 f"CircleLoss compares features with the rows of a linear layer of {k} outputs, and "
                 f"{type(model).__name__} has none: take a model that ends in one"
             )
-        return heads[-1]
+        return head if any(head is layer for layer in heads) else heads[-1]
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._head, self._seen = self._head_of(model), {}

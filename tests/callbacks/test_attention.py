@@ -53,6 +53,8 @@ def test_tokens():
     A = torch.tensor([[[1.0, 2.0], [0.0, -3.0], [1.0, 0.0]]])  # (N, L, D) = (1, 3, 2)
     assert attention(A).tolist() == [[5.0, 9.0, 1.0]]
     assert attention_loss(A, A).item() == 0
+    with pytest.raises(ValueError, match=r"\(1, 3, 2\), the teacher's \(1, 2, 2\): .* that drops no tokens"):
+        attention_loss(A, A[:, :2])
 
 
 @pytest.mark.parametrize("scale", [7.0, 0.01])

@@ -6,11 +6,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.data import DataLoader
 
 from callbacks import CircleLoss, MixUp
 from callbacks.loss.circle import class_form, pair_form, sum_of_others
-from tests.callbacks.conftest import SeenSteps, hooks
-from zoo import Classifier
+from tests.callbacks.conftest import At, SeenSteps, hooks
+from tests.conftest import collate
+from zoo import Classifier, DeiT, LVViT
 
 
 def literal(alike, unlike, m, g):
@@ -115,6 +117,17 @@ def test_reaches_the_run(tiny_model, tiny_data, trainer, form, mixed):
     assert len(expected) == 3 and hooks(tiny_model) == 0
     for step, loss in zip(seen.steps, expected, strict=True):
         torch.testing.assert_close(step.loss, loss)
+
+
+@pytest.mark.parametrize(("kind", "variant"), [(LVViT, "T"), (DeiT, "Ti")])
+def test_the_head_of_the_class_is_compared(kind, variant, tiny_data, trainer, monkeypatch):
+    """Behind it these have another, of all tokens or for a teacher."""
+    monkeypatch.setitem(kind.variants, variant, (240, 4, 4, 16))
+    model, trick, heads = kind(variant, num_classes=10, image_size=16), CircleLoss(), []
+    data = DataLoader([(F.interpolate(x[None], 16)[0], y) for x, y in tiny_data.dataset], 4, collate_fn=collate)
+    look = At("on_before_backward", lambda *_: heads.append(trick._head))
+    trainer(callbacks=[trick, look], max_epochs=1).fit(model, data)
+    assert len(heads) == 3 and all(head is model.head for head in heads)
 
 
 def test_refusals(tiny_model, tiny_data, trainer):
