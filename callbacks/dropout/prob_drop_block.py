@@ -12,8 +12,6 @@ Differs:  not checked against the paper, of which the rate of a centre was at ha
           pixels. Squares overlap where a map is strong: a little less than p is dropped.
 """
 
-from math import prod
-
 from torch import Tensor
 
 from callbacks.dropout._feature import by_count, draws
@@ -56,7 +54,7 @@ class ProbDropBlock(DropBlock):
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         size = x.float().abs()
         size = size.mean(1, keepdim=True) if self.shared else size
-        sides = x.shape[2:]
-        block = tuple(min(self.block_size, side) for side in sides)
-        area = prod(map(mean_length, sides, block))
+        h, w = x.shape[2:]
+        bh, bw = block = min(self.block_size, h), min(self.block_size, w)
+        area = mean_length(h, bh) * mean_length(w, bw)
         return by_count(squares(draws(x, *size.shape) < centre_rates(size, p / area), block))
