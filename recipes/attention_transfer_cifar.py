@@ -14,7 +14,7 @@ Settings: the authors' code's: plain momentum .9, weight decay 5e-4 on all param
           training is not in the students' seconds. A run of few epochs is too short for a ResNet-56 from scratch (12
           epochs of 5,000 images: test accuracy .12; with a warm-up .44, below its student's): there `--teacher` takes
           published weights, trained by others on all of CIFAR-10, and the second pair's command is the first's with
-          `--pair "ResNet-56 -> ResNet-20" --teacher resnet56-4bfd9763.th` (of github.com/akamaster/
+          `--pair "ResNet-56 -> ResNet-20" --teacher resnet56-4bfd9763.th --epochs 8` (of github.com/akamaster/
           pytorch_resnet_cifar10). The published run: without `--images`, `--epochs` and `--precision`
 Differs:  padding is black where the authors reflect; their code also sets the momentum to 0 where the rate falls.
           ResNet-56 -> ResNet-20 is not in the paper

@@ -2,7 +2,7 @@
 
 Paper:    Learning Efficient Convolutional Networks through Network Slimming (Liu et al.; ICCV 2017)
           https://arxiv.org/abs/1708.06519; int8 as in https://arxiv.org/abs/1712.05877. Their networks are others
-Command:  zoo run prune_and_quantise --folder CIFAR-10-JPEG --record
+Command:  zoo run prune_and_quantise --images 5000 --folder CIFAR-10-JPEG --record
 Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
           of the 50,000, every class in proportion and the same for all; tested on all 10,000
 Settings: ResNet-20 with Nesterov SGD, rate .1, decay 5e-4 on weights alone, batches of 128, an epoch of warm-up,

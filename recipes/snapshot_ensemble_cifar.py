@@ -1,7 +1,7 @@
 """Snapshot ensemble on CIFAR-10: five networks of one training, against one network of the same training time.
 
 Paper:    Snapshot Ensembles: Train 1, Get M for Free (Huang et al.; ICLR 2017) https://arxiv.org/abs/1704.00109
-Command:  zoo run snapshot_ensemble_cifar --images 5000 --epochs 50 --folder CIFAR-10-JPEG --record
+Command:  zoo run snapshot_ensemble_cifar --images 5000 --epochs 20 --precision bf16-mixed --folder CIFAR-10-JPEG --record
 Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
           of the 50,000, every class in proportion and the same for all; tested on all 10,000
 Settings: those of the authors' example (200 epochs, 5 cycles, batch 64, rate .2, Nesterov momentum .9, weight decay

@@ -2,10 +2,10 @@
 
 Paper:    one a trick: see its file in callbacks/. The network is ResNet-20 of Deep Residual Learning (He et al.; CVPR
           2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
-Command:  zoo run trick_cards --images 5000 --folder CIFAR-10-JPEG --record
+Command:  zoo run trick_cards --images 5000 --epochs 4 --folder CIFAR-10-JPEG --seeds 3 --record
 Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
           of the 50,000, every class in proportion and the same for all; tested on all 10,000
-Settings: ResNet-20, 10 epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
+Settings: ResNet-20, few epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
           warm-up, cosine, crop from 4 pixels of padding, flip, bf16. A trick that sets the learning rate takes the
           cosine's place; a teacher is a ResNet-56, trained once in the same way for three times as long. Each trick
           has the arguments of its paper for CIFAR where there are any, else its defaults. Nothing was tuned: it shows
