@@ -8,36 +8,24 @@ Shapes:   gamma (C,) of the last norm of each residual block
 Defaults: none to choose
 Differs:  a block whose shortcut pads with zeros (option A of CIFAR's ResNets, which the paper has not) keeps its gamma:
           with it at 0 the new channels are 0 for every image, where the ReLU behind the sum has no slope, and stay 0
-          for ever: half of stage 2 and three quarters of stage 3. A block is a module with a `downsample` (as ours,
-          torchvision's and timm's are) that ends in a norm.
+          for ever: half of stage 2 and three quarters of stage 3. So does a block with a ReLU between its last norm and
+          the sum (timm's SE-ResNet-18 and 34), for the same reason. Blocks are seen in one pass of the network: any sum
+          of a branch and of what it branched from, gates and scales between the norm and the sum or not.
 """
 
 import lightning as L
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from callbacks._trick import Trick
 from callbacks.network._initialise import is_fresh
-from zoo.resnet import PadShortcut
-
-NORMS = _NormBase | nn.GroupNorm
-
-
-def last_norms(network: nn.Module) -> list[nn.Module]:
-    """The norm that ends each residual block; none for blocks that end in a convolution, or pad their shortcut."""
-    found = []
-    for block in (m for m in network.modules() if hasattr(m, "downsample")):
-        if isinstance(block.downsample, PadShortcut):
-            continue
-        branch = [child for name, child in block.named_children() if name != "downsample"]
-        layers = [child for child in branch if isinstance(child, NORMS | nn.Conv2d)]
-        if layers and isinstance(layers[-1], NORMS):
-            found.append(layers[-1])
-    return found
+from callbacks.network._residual import NORMS, ends_of_branches
 
 
 class ZeroGamma(Trick):
     """Sets gamma to 0 in a fresh network. Weights that were loaded or trained are left alone, with a message.
+
+    Args:
+        image_size: side of the images in pixels, where the model does not know it.
 
     Raises:
         TypeError: for a network without residual blocks that end in a norm.
@@ -45,16 +33,24 @@ class ZeroGamma(Trick):
 
     taxonomy = "optimisation"
 
-    def __init__(self):
-        pass
+    def __init__(self, image_size: int = 224):
+        self.image_size = image_size
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        norms = last_norms(model)
-        if not norms:
-            raise TypeError(f"{type(model).__name__} has no residual block that ends in a norm: take ZeroGamma out")
-        if stage == "fit" and is_fresh(self, model):
-            for norm in norms:
-                nn.init.zeros_(norm.weight)
+        if stage != "fit":
+            return
+        norms = last_norms(model, getattr(model, "image_size", None) or self.image_size)
+        if is_fresh(self, model):
+            for path in norms:
+                nn.init.zeros_(model.get_submodule(path).weight)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         model.fresh = False  # a Classifier knows by itself, other modules do not
+
+
+def last_norms(network: nn.Module, image_size: int) -> list[str]:
+    """Paths of the norms that end a residual branch, seen in one pass. Raises TypeError where there are none."""
+    found = ends_of_branches(network, image_size, NORMS)
+    if not found:
+        raise TypeError(f"{type(network).__name__} has no residual block that ends in a norm: take ZeroGamma out")
+    return found

@@ -14,16 +14,11 @@ Differs:  The paper has no norms and zeroes the last linear layer of the network
 """
 
 import lightning as L
-import torch
 from torch import nn
 
 from callbacks._trick import Trick
 from callbacks.network._initialise import is_fresh
-from zoo._trace import Call, Trace, Value, trace
-
-LAYERS = ("convolution", "addmm", "mm")
-# what a branch's output may pass on its way from the last layer to the sum
-PASSED = ("view", "_unsafe_view", "permute", "transpose", "clone", "roll", "slice", "mul", "add")
+from callbacks.network._residual import LAYERS, ends_of_branches
 
 
 class ZeroLastConv(Trick):
@@ -59,60 +54,12 @@ class ZeroLastConv(Trick):
         model.fresh = False  # a Classifier knows by itself, other modules do not
 
 
-@torch.no_grad()
 def last_layers(network: nn.Module, image_size: int) -> list[str]:
     """Paths of the layers that end a residual branch, seen in one pass. Raises TypeError where there are none."""
-    seen = trace(network, image_size)
-    graph = _Graph(seen)
-    found = []
-    for call in seen.calls:
-        terms = [leaf for leaf in call.args[:2] if isinstance(leaf, Value)] if call.name == "add" else []
-        if len(terms) == 2 and terms[0].shape == terms[1].shape:
-            for branch, shortcut in (terms, terms[::-1]):
-                if (name := graph.ends_in(branch)) and graph.leaves_and_joins(branch, shortcut):
-                    found.append(name.removesuffix(".weight"))
+    found = ends_of_branches(network, image_size, LAYERS)
     if not found:
         raise TypeError(
             f"{type(network).__name__} has no residual branch that ends in a convolution or linear layer: take "
             "ZeroLastConv out (ZeroGamma is for branches that end in a norm)"
         )
-    return list(dict.fromkeys(found))
-
-
-class _Graph:
-    """Who made what, in a trace."""
-
-    def __init__(self, seen: Trace):
-        self.maker: dict[int, Call] = {out.number: call for call in seen.calls for out in call.outputs}
-        self.transposed = {c.outputs[0].number: c.weights()[0] for c in seen.calls if c.name == "t" and c.weights()}
-
-    def ends_in(self, value: Value) -> str | None:
-        """The weight of the layer that gave a value, where nothing but reshaping and scaling came after it."""
-        call = self.maker.get(value.number)
-        if call is None:
-            return None
-        if call.name in LAYERS:
-            names = [*call.weights(), *(self.transposed.get(v.number, "") for v in call.values())]
-            return next((name for name in names if name.endswith(".weight")), None)
-        inputs = list(call.values())
-        return self.ends_in(inputs[0]) if call.name in PASSED and len(inputs) == 1 else None
-
-    def leaves_and_joins(self, branch: Value, shortcut: Value) -> bool:
-        """Whether the branch starts at the shortcut, or where it comes from with one layer at most, by more layers."""
-        before = self.ancestors(branch)
-        further = before - self.ancestors(branch, layers=1)
-        return shortcut.number in before or bool(further & self.ancestors(shortcut, layers=1))
-
-    def ancestors(self, value: Value, layers: float = float("inf")) -> set[int]:
-        """The values from which one was made, behind as many layers at most."""
-        found: set[int] = set()
-        waiting = [(value, layers)]
-        while waiting:
-            now, left = waiting.pop()
-            call = self.maker.get(now.number)
-            if call is None or (left := left - (call.name in LAYERS)) < 0:
-                continue
-            new = [v for v in call.values() if v.number not in found and v.number not in self.transposed]
-            found |= {v.number for v in new}
-            waiting += [(v, left) for v in new]
-        return found
+    return found

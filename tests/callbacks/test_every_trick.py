@@ -100,6 +100,7 @@ OTHERS = {
     "TokenRatio": {"weight": 5.0},
     "SubtreeDropout": {"p": callbacks.Linear(0, 0.3)},
     "Tversky": {"alpha": 0.5, "beta": 1.0, "smooth": 0.1},
+    "ZeroGamma": {"image_size": 8},
     "ZeroLastConv": {"image_size": 8},
     "Specialist": {"classes": (1, 2), "weight": callbacks.Linear(0, 1), "T": 2.0, "share": 0.3},
     "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},

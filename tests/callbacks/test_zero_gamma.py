@@ -6,6 +6,7 @@ import torch
 import torchvision
 from torch import nn
 
+import zoo
 from callbacks import Kaiming, Xavier, ZeroGamma
 from callbacks.network.zero_gamma import last_norms
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
@@ -112,24 +113,50 @@ def test_evaluation_zeroes_nothing(tiny_model, tiny_data, trainer):
     assert not zeros(tiny_model)
 
 
+@pytest.mark.parametrize(
+    ("name", "variant", "blocks", "last"),
+    [
+        ("RegNet", "X-200MF", 13, "conv3.bn"),
+        ("SKNet", "50", 16, "conv3.bn"),
+        ("SENet", "50", 16, "bn3"),  # behind it the gate, before the sum
+        ("CBAMResNet", "18", 8, "bn2"),
+        ("MobileNetV2", "1.0", 10, "conv.3"),
+        ("MobileNetV3", "large", 10, ".1"),
+        ("ShuffleNetV1", "1.0x-g3", 13, "branch_main_2.1"),
+        ("ConvNeXtRoadmap", "50-resnet", 16, "branch.7"),
+        ("Xception", "ImageNet", 9, "rep.8"),  # before the sum of the others stands a pooling
+    ],
+)
+def test_a_norm_of_every_block_of_other_families(name, variant, blocks, last):
+    with torch.device("meta"):
+        model = getattr(zoo, name)(variant, num_classes=10, image_size=32)
+    found = last_norms(model, 32)
+    assert len(found) == blocks and all(path.endswith(last) for path in found[1:])
+    assert all(isinstance(model.get_submodule(path), nn.BatchNorm2d) for path in found)
+
+
 def test_shortcuts_norm_is_not_the_last_one():
+    """With as many layers and a norm each, neither is a branch of the other."""
     block = TinyBlock(3, 4)
+    assert last_norms(block, 8) == ["bn1"]
     block.downsample = nn.Sequential(block.downsample, nn.BatchNorm2d(4))
-    assert last_norms(block) == [block.bn1]
-
-
-def test_a_block_that_ends_in_a_convolution_has_no_last_norm():
-    block = TinyBlock(3, 4)
-    block.conv2 = nn.Conv2d(4, 4, 1)
-    assert last_norms(block) == []
-
-
-@pytest.mark.parametrize("model", [lambda: PreActResNet("110", num_classes=10), lambda: Classifier(nn.Linear(3, 2))])
-def test_refuses_networks_without_such_blocks(trainer, model):
     with pytest.raises(TypeError, match="take ZeroGamma out"):
-        ZeroGamma().setup(trainer(), model(), "fit")
+        last_norms(block, 8)
+
+
+REFUSED = {
+    "a block that ends in a convolution": lambda: PreActResNet("110", num_classes=10),
+    "a ReLU behind the norm, which has no slope at 0": lambda: zoo.SENet("18", num_classes=10, image_size=32),
+    "branches of which none is a shortcut": lambda: zoo.RepVGG("A0", num_classes=10, image_size=32),
+    "no norms": lambda: Classifier(nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4096, 2)), image_size=32),
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_refuses_networks_without_such_blocks(trainer, why):
+    with pytest.raises(TypeError, match="take ZeroGamma out"):
+        ZeroGamma().setup(trainer(), REFUSED[why](), "fit")
 
 
 def test_finds_blocks_of_a_plain_network():
-    network = TinyNetwork()
-    assert last_norms(network) == [network.block1.bn1, network.block2.bn1]
+    assert last_norms(TinyNetwork(), 8) == ["block1.bn1", "block2.bn1"]
