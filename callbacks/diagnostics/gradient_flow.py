@@ -5,7 +5,8 @@ Paper:    Understanding the Difficulty of Training Deep Feedforward Neural Netwo
 Code:     lightning.pytorch.utilities.grad_norm logs the norms at every step; it says nothing of those that are missing
 Equation: g_i = ||dL / dw_i||_2 for every parameter w_i; should be in [low, high]
 Shapes:   one number a parameter
-Defaults: [1e-6, 1e3], the notes' range; at the first optimizer step and the first of each epoch
+Defaults: [1e-6, 1e3], the notes' range; at the first optimizer step, the 21st and the first of each epoch. Too small is
+          none at the very first, where blocks that start at 0 (zero gamma, layer scale) have let nothing through yet
 Differs:  nothing to differ from
 """
 
@@ -17,6 +18,7 @@ from callbacks._trick import needs_range
 from callbacks.diagnostics._look import Look
 
 NAMED = 5  # names in a sentence; the rest are counted
+LATER = 20  # steps after which what starts at 0 has left it
 
 
 def listed(names: list[str]) -> str:
@@ -52,16 +54,17 @@ class GradientFlow(Look):
         self._epoch = None
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        if trainer.current_epoch == self._epoch:
+        step = trainer.global_step
+        if trainer.current_epoch == self._epoch and step != LATER:
             return
         self._epoch = trainer.current_epoch
         without, norms = gradient_norms(model)
         values = dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}
-        self._judge(without, values)
+        self._judge(step, without, values)
 
-    def _judge(self, without: list[str], norms: dict[str, float]) -> None:
-        at, before = f"in epoch {self._epoch}", len(self.findings)
-        small = [name for name, norm in norms.items() if norm < self.low]
+    def _judge(self, step: int, without: list[str], norms: dict[str, float]) -> None:
+        at, before = f"at step {step + 1}", len(self.findings)
+        small = [name for name, norm in norms.items() if norm < self.low and step > 0]
         large = [name for name, norm in norms.items() if norm > self.high]
         if without:
             self.say(False, f"{at} no gradient reaches {listed(without)}: not on the way to the loss, or detached")

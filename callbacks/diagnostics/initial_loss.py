@@ -23,6 +23,7 @@ from callbacks._targets import probabilities
 from callbacks._trick import needs_on_loss, needs_range
 from callbacks.diagnostics._look import Look
 from zoo import Step
+from zoo._checks import classes_of
 
 
 def entropy(p: Tensor) -> Tensor:
@@ -50,7 +51,10 @@ class InitialLoss(Look):
         needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._seen, self._untrained = None, getattr(model, "fresh", True) and trainer.ckpt_path is None
+        self._seen, self._untrained = None, getattr(model, "fresh", True)
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._untrained = self._untrained and trainer.global_step == 0  # not resumed
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if self._untrained:
@@ -61,7 +65,7 @@ class InitialLoss(Look):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         if self._seen is not None:
             (loss, prior), self._seen = self._seen.tolist(), None
-            self._judge(loss, prior, math.log(model.num_classes))
+            self._judge(loss, prior, math.log(classes_of(model)))
 
     def _judge(self, loss: float, prior: float, chance: float) -> None:
         seen = f"the first batch's cross-entropy is {loss:.3f}; ln K is {chance:.3f}"

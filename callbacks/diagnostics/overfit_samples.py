@@ -61,8 +61,8 @@ class OverfitSamples(Look):
         needs_range(self, "lr", lr, 0, float("inf"), open_low=True)
         self.samples, self.steps, self.lr = samples, steps, lr
 
-    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._due = trainer.ckpt_path is None
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._due = trainer.global_step == 0  # not resumed
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if not self._due:

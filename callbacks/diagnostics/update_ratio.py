@@ -6,7 +6,8 @@ Paper:    none. The rule is of the course CS231n, https://cs231n.github.io/neura
 Code:     none
 Equation: r_i = ||w_i' - w_i||_2 / ||w_i||_2 of a parameter w_i before and w_i' after a step; about 1e-3
 Shapes:   one number a parameter of two and more dimensions: those that start at 0 have no ratio
-Defaults: [1e-5, 1e-1], two tens either side of the course's 1e-3; after the first step, then every 100
+Defaults: [1e-5, 1e-1], two tens either side of the course's 1e-3; at every hundredth step: the first ones are small
+          where the rate warms up, or blocks start at 0
 Differs:  nothing to differ from
 """
 
@@ -42,7 +43,7 @@ class UpdateRatio(Look):
         self._before = None
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        if trainer.global_step % self.every == 0 and self._before is None:
+        if (trainer.global_step + 1) % self.every == 0 and self._before is None:
             self._weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
             self._before = [p.detach().clone() for p in self._weights]
 

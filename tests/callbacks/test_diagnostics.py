@@ -1,10 +1,12 @@
 """Diagnostics find what is wrong when it is, and nothing when it is not."""
 
 import math
+from types import SimpleNamespace
 
-import matplotlib.pyplot as plt
+import lightning as L
 import pytest
 import torch
+from lightning.pytorch.tuner.lr_finder import _LRFinder
 from torch import nn
 from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -16,15 +18,19 @@ from callbacks import (
     FitVerdict,
     GradientFlow,
     InitialLoss,
+    Kaiming,
     LearningRateRange,
+    MixUp,
     NaNGuard,
     OverfitSamples,
     UpdateRatio,
+    ZeroGamma,
 )
 from callbacks.diagnostics._look import Look
 from callbacks.diagnostics.dead_units import dead_share
 from callbacks.diagnostics.fit_verdict import VERDICTS, trend
 from callbacks.diagnostics.initial_loss import entropy
+from callbacks.diagnostics.learning_rate_range import steepest, whole
 from callbacks.diagnostics.nan_guard import FILE, first_not_finite
 from tests.callbacks.conftest import At, Foreign, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, tiny_classifier
@@ -151,15 +157,27 @@ def test_gradients_out_of_range(tiny_data, trainer):
     texts = [f.text for f in found(GradientFlow(low=0.0, high=1e-5), trainer, tiny_data)]
     assert len(texts) == 2 and all("gradients above 1e-05 in" in text and "more" in text for text in texts)
     texts = [f.text for f in found(GradientFlow(low=1e3, high=1e4), trainer, tiny_data)]
-    assert "gradients below 1000 in" in texts[0]
+    assert len(texts) == 2 and "at step 4 gradients below 1000 in" in texts[1]  # the first of the second epoch
     assert all(f.well for f in found(GradientFlow(low=0.0, high=1e6), trainer, tiny_data))
+
+
+def test_blocks_that_start_at_zero_are_not_taken_for_vanishing_gradients(tiny_data, trainer):
+    trick, other = GradientFlow(), UpdateRatio(every=3)
+    trainer(callbacks=[ZeroGamma(), trick, other], max_epochs=1).fit(tiny_classifier(), tiny_data)
+    assert [f.well for f in (*trick.findings, *other.findings)] == [True, True]
+
+
+def test_gradients_are_looked_at_once_more_when_what_started_at_zero_has_left_it(trainer, tiny_data):
+    trick = GradientFlow(low=1e3, high=1e4)
+    trainer(callbacks=[trick], max_epochs=1).fit(tiny_classifier(), batches(*next(iter(tiny_data)), 25))
+    assert [f.well for f in trick.findings] == [True, False] and "at step 21" in trick.findings[1].text
 
 
 @pytest.mark.parametrize(("lr", "word"), [(1e-9, "raise the learning rate"), (50.0, "lower the learning rate")])
 def test_updates_that_are_too_small_or_large(lr, word, tiny_data, trainer):
-    findings = found(UpdateRatio(), trainer, tiny_data, tiny_classifier(lr=lr))
+    findings = found(UpdateRatio(every=3), trainer, tiny_data, tiny_classifier(lr=lr))
+    assert [f.text.split()[1] for f in findings] == ["3", "6"]
     assert not findings[0].well and word in findings[0].text
-    assert len(findings) == 1  # the next look is after 100 steps
 
 
 def test_the_ratio_by_hand(trainer):
@@ -172,7 +190,7 @@ def test_the_ratio_by_hand(trainer):
     loss = nn.functional.cross_entropy(model(images), targets)
     (gradient,) = torch.autograd.grad(loss, weight)
     expected = (0.5 * gradient).norm() / weight.norm()
-    trick = UpdateRatio(low=0, high=10)
+    trick = UpdateRatio(every=1, low=0, high=10)
     trainer(callbacks=[trick], max_steps=1).fit(model, batches(images, targets))
     assert f"by {expected:.1e} of" in trick.findings[0].text
 
@@ -186,7 +204,7 @@ def test_one_layer_that_runs_away_is_not_the_median(trainer):
             p.grad = torch.full_like(p, 1e-3 * p.detach().norm().item() if p is not network[1].weight else 1.0)
 
     model = Classifier(network, num_classes=2, optimizer="momentum", lr=1.0, weight_decay=0.0)
-    trick = UpdateRatio(high=0.1)
+    trick = UpdateRatio(every=1, high=0.1)
     data = batches(torch.randn(4, 1, 1, 2), torch.tensor([0, 1, 0, 1]))
     trainer(callbacks=[At("on_before_optimizer_step", constant), trick], max_epochs=1).fit(model, data)
     (finding,) = trick.findings
@@ -313,6 +331,30 @@ def test_a_verdict_at_the_end(tiny_data, trainer):
     assert "no verdict" in found(FitVerdict(), trainer, tiny_data)[0].text
 
 
+def judged(train, val, **metrics):
+    trick = FitVerdict()
+    trick._curves = {"train/loss": train, "val/loss": val}
+    trick.on_train_end(SimpleNamespace(callback_metrics={k: torch.tensor(v) for k, v in metrics.items()}), None)
+    return trick.findings[0]
+
+
+def test_a_run_at_rest_is_judged_by_the_gap_between_its_accuracies():
+    rest = [8.0, 4.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0]
+    over = judged(rest, rest, **{"train/acc": 0.99, "val/acc": 0.9})
+    assert not over.well and "0.990 of the training images are right and 0.900 of the others: overfitting" in over.text
+    under = judged(rest, rest, **{"train/acc": 0.6, "val/acc": 0.59})
+    assert under.well and "underfitting: a larger network" in under.text
+    mixed = judged(rest, rest, **{"train/acc_mixed": 0.6, "val/acc": 0.9})
+    assert mixed.well and "fitting" not in mixed.text
+
+
+def test_a_curve_that_is_no_number_has_no_verdict():
+    falls, broken = [8.0, 7.0, 6.0, 5.0], [8.0, 7.0, float("nan"), float("nan")]
+    for curves in ((broken, falls), (falls, broken), ([8.0, 7.0, 6.0, float("inf")], falls)):
+        finding = judged(*curves)
+        assert not finding.well and "no finite number" in finding.text
+
+
 # ---- calibration, rates
 
 
@@ -367,8 +409,67 @@ def test_the_rate_of_the_steepest_fall(tmp_path, trainer):
     assert 1e-3 < trick.suggestion < 10 and trick.findings[0].well
     assert (tmp_path / "lr.png").stat().st_size > 1000
     assert_equal(before, after)
-    assert run.optimizers[0].param_groups[0]["lr"] == 0.03
-    plt.close("all")
+    assert run.optimizers[0].param_groups[0]["lr"] == 0.03 and "the model has 0.03" in trick.findings[0].text
+
+
+def test_the_steepest_fall_is_by_the_logarithm_of_the_rate():
+    """A loss that falls around a rate of .01, over two tens: Lightning's slope is by the rate itself, far below."""
+    rates = [10 ** (-8 + 8 * t / 100) for t in range(100)]
+    losses = [2.3 - 2 / (1 + (0.01 / rate) ** 2) for rate in rates]
+    assert 0.9 < steepest(rates, losses) / 0.01 < 1.2
+    theirs = _LRFinder("exponential", 1e-8, 1.0, 100)
+    noisy = [loss + 1e-3 * math.sin(7 * t) for t, loss in enumerate(losses)]
+    theirs.results = {"lr": rates, "loss": noisy}
+    assert theirs.suggestion() < 1e-6 and 0.8 < steepest(rates, noisy) / 0.01 < 1.3
+    assert steepest(rates, [float(t) for t in range(100)]) is None
+    assert steepest(rates[:12], losses[:12]) is None
+    blown = losses[:85] + [float("nan")] * 15
+    assert steepest(rates, blown) == steepest(rates, losses)
+
+
+def test_the_smoothed_loss_begins_with_the_first(tiny_data, trainer):
+    class Constant(Foreign):
+        def training_step(self, batch, batch_idx):
+            return 2.0 + 0 * self.network(batch[0]).sum()
+
+    seen = []
+    trick = LearningRateRange(steps=20)
+    trick._judge = lambda rates, losses, own: seen.append((rates, losses))
+    trainer(callbacks=[trick], max_epochs=1).fit(Constant(), batches(*next(iter(tiny_data)), 25))
+    ((rates, losses),) = seen
+    assert losses == pytest.approx([2.0] * 20) and rates[0] == pytest.approx(1e-8)
+    by_hand = [1.0, (0.98 * 1 + 3) / 1.98, (0.98**2 * 1 + 0.98 * 3 + 5) / (1 + 0.98 + 0.98**2)]
+    average, theirs = 0.0, []
+    for t, loss in enumerate((1.0, 3.0, 5.0), 1):
+        average = 0.98 * average + 0.02 * loss
+        theirs.append(average / (1 - 0.98 ** (t + 1)))
+    assert whole(theirs) == pytest.approx(by_hand)
+
+
+def test_after_the_test_of_rates_a_new_network_is_still_one(tiny_data, trainer):
+    """So that what looks at new networks alone, or draws their weights, is not told that it was trained."""
+    tricks = [InitialLoss(), LearningRateRange(steps=20)]
+    trainer(callbacks=tricks, max_epochs=1).fit(tiny_classifier(), tiny_data)
+    assert all(len(trick.findings) == 1 for trick in tricks)
+
+
+def test_no_rate_is_read_off_a_run_that_is_too_short(tiny_data, trainer):
+    (finding,) = found(LearningRateRange(), trainer, tiny_data)
+    assert finding.well and "the run has only 6 of the 100 steps" in finding.text
+
+
+def test_no_test_of_rates_with_two_optimizers(tiny_data, trainer):
+    class Two(Foreign):
+        automatic_optimization = False
+
+        def configure_optimizers(self):
+            return [torch.optim.SGD(part.parameters(), lr=0.1) for part in (self.network.block1, self.network.head)]
+
+        def training_step(self, batch, batch_idx):
+            return None
+
+    (finding,) = found(LearningRateRange(), trainer, tiny_data, Two())
+    assert finding.well and "no test of rates" in finding.text
 
 
 # ---- all of them
@@ -397,8 +498,38 @@ def test_the_page(tiny_data, trainer, caplog):
     assert [line.split()[0] for line in lines] == sorted(line.split()[0] for line in lines)  # LOOK before ok
     assert any(line.startswith("  LOOK  GradientFlow") and "forgotten" in line for line in lines)
     named = {line.split()[1] for line in lines}
-    assert named == {"InitialLoss", "OverfitSamples", "GradientFlow", "UpdateRatio", "DeadUnits", "NaNGuard"}
+    assert named == {
+        "LearningRateRange",
+        "InitialLoss",
+        "OverfitSamples",
+        "GradientFlow",
+        "UpdateRatio",
+        "DeadUnits",
+        "NaNGuard",
+    }
     assert not any(isinstance(c, Look) and c is not trick for c in run.callbacks)
+
+
+def test_what_is_said_of_each_epoch_stands_once_on_the_page(tiny_data, trainer, caplog):
+    model = tiny_classifier()
+    model.network.forgotten = nn.Linear(3, 3)
+    with caplog.at_level("INFO"):
+        trainer(callbacks=[Checklist(steps=15)], max_epochs=5).fit(model, tiny_data)
+    page = next(r.message for r in caplog.records if r.message.startswith("Checklist after 15 steps"))
+    (flow,) = (line for line in page.splitlines() if "GradientFlow" in line and "forgotten" in line)
+    assert "at step 13 no gradient reaches" in flow and flow.endswith("(5 times)")
+    assert len(page.splitlines()) < 14
+
+
+def test_the_run_is_not_touched_by_the_checklist(tiny_data, trainer):
+    """The same bits as without, also with the test of rates, where each step draws from its own seed."""
+    ends = []
+    for tricks in ([], [Checklist(steps=4)]):
+        L.seed_everything(3, verbose=False)
+        model = tiny_classifier()
+        trainer(callbacks=[Kaiming(), *tricks, MixUp()]).fit(model, tiny_data, tiny_data)
+        ends.append(weights(model))
+    assert_equal(*ends)
 
 
 def test_the_page_of_a_short_run_and_of_a_foreign_module(tiny_data, trainer):
