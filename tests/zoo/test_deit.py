@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import timm
 import torch
+from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from callbacks import KnowledgeDistillation
@@ -49,6 +50,16 @@ def test_logits_and_weights_equal_timms(variant):
         expected = theirs(images)
         torch.testing.assert_close(ours.eval()(images), expected, rtol=1e-4, atol=1e-4)
     assert expected.std() > 0.1
+
+
+def test_positions_of_another_size_are_interpolated_but_not_those_of_the_two_tokens(tmp_path):
+    large, path = DeiT("Ti", num_classes=10), tmp_path / "large.safetensors"
+    nn.init.normal_(large.pos_embed)
+    large.export(path)
+    small = DeiT("Ti", num_classes=10, image_size=112, weights=str(path))
+    expected = resample_abs_pos_embed(large.pos_embed.data, (7, 7), (14, 14), num_prefix_tokens=2)
+    torch.testing.assert_close(small.pos_embed.data, expected)
+    assert torch.equal(small.pos_embed[:, :2], large.pos_embed[:, :2])
 
 
 def test_training_gives_both_heads_and_evaluation_their_mean(model):
