@@ -50,7 +50,6 @@ def test_the_report_shows_masks(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dropout", ["none", "heuristic"])
-def test_it_learns(dropout, tmp_path, monkeypatch):
+def test_it_learns_under_dropout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shapes_unet.recipe(dropout).run()["test/iou"] > 1.5 * background_alone()
+    assert shapes_unet.recipe("heuristic").run()["test/iou"] > 1.5 * background_alone()
