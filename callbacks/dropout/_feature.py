@@ -101,6 +101,7 @@ class FeatureDropout(Trick):
     draws_once: ClassVar[bool] = False
 
     _hooks: tuple = ()
+    _model: nn.Module | None = None
     _acts, _now = False, 0.0
     _seed: int | None = None
     _key: Tensor | None = None  # of the draws of this step that all ranks share
@@ -176,10 +177,15 @@ class FeatureDropout(Trick):
         return module.register_forward_hook(partial(self._after, name, factor))
 
     def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
-        return self._at(name, x, factor) if module.training and self._acts else x
+        return self._at(name, x, factor) if self.drops(module) else x
 
     def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
-        return (self._at(name, inputs[0], factor), *inputs[1:]) if module.training and self._acts else inputs
+        return (self._at(name, inputs[0], factor), *inputs[1:]) if self.drops(module) else inputs
+
+    def drops(self, place: nn.Module) -> bool:
+        """Whether features of a place are dropped now. SWA lets norms train in a network that does not: not then."""
+        trains = place.training and (self._model is None or self._model.training or not hasattr(place, "running_mean"))
+        return trains and self._acts
 
     def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
         ndim = getattr(x, "ndim", None)
@@ -202,7 +208,7 @@ class FeatureDropout(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._leave()
-        places = self.places(model)
+        self._model, places = model, self.places(model)
         factors = self.factors(len(places))
         self._numbers = {name: mix(i) & WORD for i, (name, _) in enumerate(places)}
         self._hooks = tuple(self.hooked(*place, factor) for place, factor in zip(places, factors, strict=True))
@@ -218,7 +224,8 @@ class FeatureDropout(Trick):
     def _leave(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._hooks, self._acts, self._key, self._place = (), False, None, ""
+        self._hooks, self._model = (), None
+        self._acts, self._key, self._place = False, None, ""
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception

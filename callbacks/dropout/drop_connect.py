@@ -104,7 +104,7 @@ class DropConnect(FeatureDropout):
         return module.register_forward_hook(partial(self._connect, name, factor), prepend=True)
 
     def _connect(self, name: str, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
-        if not (layer.training and self._acts):
+        if not self.drops(layer):
             return y
         self._place, p, shape = name, self._now * factor, layer.weight.shape
         u = draws(y, len(y), *shape) if self.per == "sample" else self.common(y, *shape)

@@ -8,6 +8,7 @@ from torch import nn
 import callbacks
 import zoo
 from callbacks.dropout.stochastic_depth import branch_ends
+from tests.callbacks.conftest import At
 from tests.conftest import tiny_classifier
 
 # network -> its residual blocks: the layers that stand for one, and whether an activation follows the sum
@@ -72,3 +73,22 @@ def test_refuses_networks_without_branches_or_that_drop_paths_themselves(trainer
         "network.block1.bn1",
         "network.block2.bn1",
     ]
+
+
+@pytest.mark.parametrize("swa_first", [True, False])
+def test_statistics_that_swa_renews_are_those_of_whole_branches(swa_first, trainer, tiny_data):
+    """Its places are norms, which alone train then, in a network that does not."""
+    model, seen = tiny_classifier(), []
+    for block in (model.network.block1, model.network.block2):
+        block.bn1.register_forward_hook(lambda m, i, y: seen.append(y.detach()) if not model.training else None)
+    ends = {id(m): [] for m in (model.network.block1.bn1, model.network.block2.bn1)}
+
+    def look(trainer, model):
+        for block in (model.network.block1, model.network.block2):
+            block.bn1.register_forward_hook(lambda m, i, y: None if model.training else ends[id(m)].append(y.detach()))
+
+    tricks = [callbacks.StochasticDepth(0.9, "constant"), callbacks.SWA(start=0.5)]
+    trainer(callbacks=[*tricks[:: -1 if swa_first else 1], At("on_train_start", look)]).fit(model, tiny_data)
+    after = [y for both in zip(*ends.values(), strict=True) for y in both]
+    assert len(after) == len(seen) > 0
+    assert all(torch.equal(a, b) for a, b in zip(after, seen, strict=True))
