@@ -13,10 +13,10 @@ Differs:  Channels leave afterwards, by `zoo.prune_channels(model, 0.5, by="gamm
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
-from callbacks.network.zero_gamma import NORMS
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def add_penalty(gammas: list[Tensor], gradients: list[Tensor], weight: float) ->
 
 def gammas_of(network: nn.Module) -> list[nn.Parameter]:
     """Of every norm that has one."""
-    return [m.weight for m in network.modules() if isinstance(m, NORMS) and m.weight is not None]
+    return [m.weight for m in network.modules() if isinstance(m, _NormBase | nn.GroupNorm) and m.weight is not None]
 
 
 class Slimming(Trick):
