@@ -12,8 +12,8 @@ Defaults: beta = .5 (the paper's; the code's default is 1); y_cls is the data's 
 Differs:  the crop is taken as it was made: the authors' code hands (top, left, height, width) to a function that wants
           (x, y, x, y), so theirs is transposed. A teacher's maps can be made on the fly, on the augmented images
           themselves: nothing is left to crop or flip. Files keep the 5 best scores a cell and the others count as 0,
-          as in the authors' code, so that some probability goes to classes of no score. No ground-truth blending, and no
-          smoothing of these labels by .1, after which theirs have a sum of 1 + .1 / K.
+          as in the authors' code, so that some probability goes to classes of no score. No ground-truth blending, and
+          no smoothing of these labels by .1, after which theirs have a sum of 1 + .1 / K.
 """
 
 from pathlib import Path
