@@ -7,6 +7,7 @@ import random
 import shutil
 import signal
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,21 @@ SLOW = {"Checklist", "GradientAttentionTransfer", "LearningRateRange", "OverfitS
 FIRST = ("CosineDecay", "Kaiming", "LabelSmoothing", "LayerDecay", "LinearScaling", "PatchDropout")
 
 
-def going_together() -> list[str]:
+def going_together(names: Iterable[str]) -> list[str]:
     """One after the other, those that none of the ones before refuses in both orders."""
     found: list[type] = []
-    for name in (*FIRST, *sorted(set(callbacks.__all__) - SURGERY - SLOW - set(FIRST))):
+    for name in names:
         kind = getattr(callbacks, name)
         if not any(refusal(kind, other) and refusal(other, kind) for other in found):
             found.append(kind)
     return sorted(kind.__name__ for kind in found)
 
 
-ALL = going_together()
+ALL = going_together((*FIRST, *sorted(set(callbacks.__all__) - SURGERY - SLOW - set(FIRST))))
 LEFT_OUT = set(callbacks.__all__) - SURGERY - SLOW - set(ALL)
+REST: list[list[str]] = []  # in as few lists as they go together in
+while left := sorted(set(callbacks.__all__).difference(ALL, SLOW, *REST)):
+    REST.append(going_together(left))
 ON_MAPS = [name for name in ALL if name not in ON_TOKENS]
 LISTS = ["none", *callbacks.__all__, "scheduled", "all"]
 
@@ -62,14 +66,20 @@ QUIET = {
 def build_tricks(which: str) -> list[L.Callback]:
     """One of `LISTS`: a trick alone, "none", "all", or "scheduled": every rate a schedule that moves in a short run.
 
-    "maps": all that work on a convolutional network.
+    "maps": all that work on a convolutional network; "rest0" and so on: the lists of `REST`.
     """
     if which == "scheduled":
         return scheduled()
-    names = {"none": [], "all": ALL, "maps": ON_MAPS}.get(which, [which])
-    # those that replace the loss before those that add to it; what doubles the batch after what mixes it
-    place = lambda t: (not getattr(t, "replaces_loss", False), getattr(t, "doubles_batch", False))  # noqa: E731
+    rest = {f"rest{i}": names for i, names in enumerate(REST)}
+    names = {"none": [], "all": ALL, "maps": ON_MAPS, **rest}.get(which, [which])
     return sorted((build_trick(name) for name in names), key=place)
+
+
+def place(trick: L.Callback) -> tuple[bool, ...]:
+    """Those that replace the loss before those that add to it; what doubles the batch after what mixes it; new heads
+    before what keeps the one it finds."""
+    says = [getattr(trick, name, False) for name in ("replaces_loss", "doubles_batch", "keeps_the_head")]
+    return not says[0], *says[1:]
 
 
 def scheduled() -> list[L.Callback]:

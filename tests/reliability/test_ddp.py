@@ -6,7 +6,7 @@ import lightning as L
 import pytest
 import torch
 
-from tests.reliability.runs import BATCHES, EPOCHS, QUIET, SIZE, differences, model, same, uneven
+from tests.reliability.runs import BATCHES, EPOCHS, QUIET, REST, SIZE, SLOW, differences, model, same, uneven
 
 MOMENTS = [("on_train_batch_end", 7), ("on_train_batch_end", 5), ("on_validation_end", 1), ("on_train_epoch_end", 1)]
 
@@ -15,7 +15,7 @@ def train_in_two(in_processes, folder, port, which, moments=(), ckpt_path=None, 
     """What both ranks end with."""
     folder.mkdir(exist_ok=True, parents=True)
     jobs = [(which, folder, rank, port, list(moments), ckpt_path, options) for rank in (0, 1)]
-    assert in_processes("fit_as_rank", *jobs) == [0, 0]
+    assert in_processes("fit_as_rank", *jobs, timeout=240) == [0, 0]
     return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
 
 
@@ -42,6 +42,19 @@ def test_same_parameters_averages_and_scores(both):
     shared = keys(one, "/averages", "/metrics", "/optimizer", "/progress", "/states") + parameters
     assert any(key.endswith("running_var") for key in shared)  # of the average: batch norm's statistics too
     assert [key for key in shared if not same(one[key], two[key])] == []
+
+
+LISTS = [f"rest{i}" for i in range(len(REST))] + [pytest.param(name, marks=pytest.mark.slow) for name in sorted(SLOW)]
+
+
+@pytest.mark.parametrize("which", LISTS)
+def test_those_that_are_not_in_it_train_alike_too(which, in_processes, tmp_path):
+    """So that every trick has trained in two processes: a parameter that one of them moved elsewhere would differ."""
+    one, two = train_in_two(in_processes, tmp_path, free_port(), which, max_epochs=1)
+    assert len(one["seen"]) == BATCHES
+    parameters = [key for key in keys(one, "/weights") if "running_" not in key and "num_batches" not in key]
+    assert len(parameters) > 20 and all(one[key].isfinite().all() for key in parameters)
+    assert [key for key in parameters + keys(one, "/averages", "/optimizer") if not same(one[key], two[key])] == []
 
 
 def test_each_image_is_evaluated_once(both, trainer):
