@@ -15,7 +15,7 @@ not measured yet
 
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
-- Command: zoo run prune_and_quantise --folder CIFAR-10-JPEG --record
+- Command: zoo run prune_and_quantise --images 5000 --folder CIFAR-10-JPEG --record
 """
 
 from collections.abc import Iterator

@@ -14,7 +14,8 @@ not measured yet
 - Published: test accuracy 0.966 of the ensemble, on all images (abstract; of DenseNets, not of this network)
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
-- Command: zoo run snapshot_ensemble_cifar --images 5000 --epochs 50 --folder CIFAR-10-JPEG --record
+- Command: zoo run snapshot_ensemble_cifar --images 5000 --epochs 20 --precision bf16-mixed --folder CIFAR-10-JPEG
+  --record
 """
 
 from pathlib import Path

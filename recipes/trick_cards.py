@@ -11,11 +11,29 @@ Settings: ResNet-20, few epochs of batches of 64, SGD with Nesterov's momentum .
           has the arguments of its paper for CIFAR where there are any, else its defaults. Nothing was tuned: it shows
           what a trick brings at this budget, and most regularisers were made for longer ones
 Result:
-not measured yet
+| as | trick | test/acc | test/acc_ema0.99 | test/acc_swa | seconds | seeds |
+| --- | --- | --- | --- | --- | --- | --- |
+|  | none | 0.4715 ± 0.0113 |  |  | 27.8 ± 1.3 | 3 |
+| MixUp() | MixUp | 0.4356 ± 0.0217 |  |  | 27.7 ± 0.5 | 3 |
+| CutMix(p=0.5) | CutMix | 0.4458 ± 0.0198 |  |  | 27.8 ± 0.7 | 3 |
+| Cutout(side=16) | Cutout | 0.4352 ± 0.0179 |  |  | 27.3 ± 0.6 | 3 |
+| RandomErasing() | RandomErasing | 0.4352 ± 0.0193 |  |  | 27.5 ± 0.8 | 3 |
+| LabelSmoothing() | LabelSmoothing | 0.4833 ± 0.0045 |  |  | 27.3 ± 0.7 | 3 |
+| EMA(decay=0.99) | EMA | 0.4715 ± 0.0113 | 0.4453 ± 0.0096 |  | 27.2 ± 0.2 | 3 |
+| SWA() | SWA | 0.4363 ± 0.0341 |  | 0.4698 ± 0.0171 | 28.9 ± 0.3 | 3 |
+| NoBiasDecay() | NoBiasDecay | 0.4686 ± 0.0109 |  |  | 27.2 ± 0.1 | 3 |
+| ZeroGamma() | ZeroGamma | 0.4552 ± 0.0102 |  |  | 27.2 ± 0.0 | 3 |
+| GradientCentralization() | GradientCentralization | 0.5225 ± 0.0075 |  |  | 27.2 ± 0.3 | 3 |
+| OneCycle() | OneCycle | 0.4869 ± 0.0038 |  |  | 26.9 ± 0.4 | 3 |
+| SelfDistillation(decay=0.99) | SelfDistillation | 0.4699 ± 0.0083 |  |  | 34.2 ± 1.0 | 3 |
 
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
-- Command: zoo run trick_cards --images 5000 --folder CIFAR-10-JPEG --record
+- Command: zoo run trick_cards --images 5000 --epochs 4 --folder CIFAR-10-JPEG --seeds 3 --record
+- Arguments: data=CIFAR-10-JPEG, epochs=4, images=5000
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: 20a5458
 """
 
 from collections.abc import Callable
