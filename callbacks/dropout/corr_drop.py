@@ -16,6 +16,7 @@ Differs:  at T = 1 softmax over n units is almost flat: of 64 the most and the l
 
 from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -31,7 +32,7 @@ def correlation(a: Tensor) -> Tensor:
     """F of units (N, n, D): (N, n), the mean of |cosine| with the others, over n."""
     unit = F.normalize(a, dim=2, eps=1e-8)
     cosines = unit @ unit.mT
-    return (cosines.abs().sum(2) - cosines.diagonal(dim1=1, dim2=2) + _off(cosines)) / a.shape[1]
+    return (torch.linalg.vector_norm(cosines, 1, 2) - cosines.diagonal(dim1=1, dim2=2) + _off(cosines)) / a.shape[1]
 
 
 def _off(cosines: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Defaults: blocks of 7, p from 0 to .1 in a straight line over the run, in the la
           first of them; masks of their own for each channel (all the paper's, the stages and the quarter from memory)
 Differs:  blocks overlap, so that a little less than p is dropped, as in the paper. On a map smaller than the block,
           the block is the map. The paper drops after each convolution and shortcut, this after each stage.
+          On the input, `where="input"`, squares are many and stay inside; `Cutout` is one, cut at the edges, unscaled.
 """
 
 import torch.nn.functional as F

@@ -8,7 +8,8 @@ Code:     torch `nn.Dropout` is the inverted form
 Equation: inverted: y = m x / (1 - p),  evaluation y = x;  2014: y = m x,  evaluation y = (1 - p) x;
           m ~ Bernoulli(1 - p)
 Shapes:   any -> same
-Defaults: p = .5 before the classifier (the papers' rate of hidden units); theirs for inputs is .2
+Defaults: p = .5 before the classifier (the papers' rate of hidden units); on the input, `Dropout(0.2, "input")`, theirs
+          is .2, and .3 that of Dropout Regularization for Automatic Segmented Dental Images (ACIIDS 2021)
 Differs:  The 2014 papers scale the weights that read y, this scales y, for as long as the trick is there: the network
           after the fit is the plain one. A model's own `nn.Dropout` layers stay.
 """
@@ -36,7 +37,7 @@ class Dropout(FeatureDropout):
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
-        form: "inverted", or "2014", which scales in evaluation instead: for study, see Differs.
+        form: "inverted", or "2014", which scales in evaluation instead: for study, see Differs; not on the input.
         share: of the steps at which it acts, see `FeatureDropout`; 1 in the form of 2014.
 
     Raises:
@@ -50,6 +51,10 @@ class Dropout(FeatureDropout):
         self.form = known(form, get_args(Form), "Dropout")
         if form == "2014" and share != 1:
             raise ValueError("Dropout: the form of 2014 scales evaluation for a mask at every step: leave share=1")
+        if form == "2014" and where == "input":
+            raise ValueError(
+                "Dropout: the form of 2014 scales evaluation, whose images no trick changes: inverted has it"
+            )
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         return mask(draws(x, *x.shape), p, self.form)
