@@ -52,9 +52,7 @@ class Dropout(FeatureDropout):
         if form == "2014" and share != 1:
             raise ValueError("Dropout: the form of 2014 scales evaluation for a mask at every step: leave share=1")
         if form == "2014" and where == "input":
-            raise ValueError(
-                "Dropout: the form of 2014 scales evaluation, whose images no trick changes: inverted has it"
-            )
+            raise ValueError("Dropout: the form of 2014 scales evaluation, where images stay: take inverted")
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         return mask(draws(x, *x.shape), p, self.form)
