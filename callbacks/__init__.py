@@ -103,6 +103,7 @@ from callbacks.optimization.cosine_decay import CosineDecay
 from callbacks.optimization.early_stopping import EarlyStopping
 from callbacks.optimization.ema import EMA
 from callbacks.optimization.gradient_centralization import GradientCentralization
+from callbacks.optimization.gradient_clipping import GradientClipping
 from callbacks.optimization.gradual_unfreezing import GradualUnfreezing
 from callbacks.optimization.layer_decay import LayerDecay
 from callbacks.optimization.linear_scaling import LinearScaling
@@ -158,6 +159,7 @@ __all__ = [
     "GatingDropout",
     "GradientAttentionTransfer",
     "GradientCentralization",
+    "GradientClipping",
     "GradientFlow",
     "GradualUnfreezing",
     "GridMask",

@@ -69,6 +69,7 @@ TRICKS: dict[str, Callable[[], Trick]] = {
     "Flooding": lambda: c.Flooding(0.1),
     "FocalLoss": c.FocalLoss,
     "GradientCentralization": c.GradientCentralization,
+    "GradientClipping": c.GradientClipping,
     "GridMask": lambda: c.GridMask(d1=8, d2=24),
     "Kaiming": c.Kaiming,
     "L1": c.L1,

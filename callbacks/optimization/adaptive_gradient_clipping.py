@@ -6,19 +6,18 @@ Code:     timm `adaptive_clip_grad` and `--clip-mode agc`
 Equation: G_i <- lambda max(|W_i|, eps) / |G_i| G_i   where |G_i| / max(|W_i|, eps) > lambda
 Shapes:   i is an output unit: a row of W, (out, ...) -> (out,) norms; the whole of a vector
 Defaults: lambda .01 and eps 1e-3, timm's (from memory the paper's, for batches of 4096; smaller batches take more)
-Differs:  nothing; not checked against the paper. By global norm or by value, Lightning clips itself:
-          `Trainer(gradient_clip_val=1.0, gradient_clip_algorithm="norm")`, and does it rightly.
+Differs:  nothing; not checked against the paper. By global norm or by value: `GradientClipping`.
 """
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 from torch import Tensor
 
 from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._trick import Trick, needs_range
 from callbacks.optimization._depth import depths
 from callbacks.optimization._rows import over_rows
+from callbacks.optimization._unscaled import needs_unscaled
 
 
 @torch.no_grad()
@@ -52,12 +51,7 @@ class AdaptiveGradientClipping(Trick):
         self.eps = eps
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
-        if scaled and any(_optimizer_handles_unscaling(optimizer) for optimizer in trainer.optimizers):
-            raise TypeError(
-                "AdaptiveGradientClipping needs gradients without the scale of 16-bit training, which a fused "
-                "optimizer takes off in its step: set fused=False in its options, or precision='bf16-mixed'"
-            )
+        needs_unscaled(self, trainer)
         layers = depths(model)
         self._head = {p for name, p in model.named_parameters() if layers[name] == max(layers.values())}
 

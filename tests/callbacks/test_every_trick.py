@@ -61,6 +61,7 @@ OTHERS = {
     "GradualUnfreezing": {"every": "2st", "ratio": 10},
     "GradientAttentionTransfer": {"beta": callbacks.Linear(1, 0)},
     "GradientCentralization": {"conv_only": True},
+    "GradientClipping": {"limit": callbacks.Linear(2.0, 0.1), "kind": "value"},
     "GridMask": {"d1": 2, "d2": 5, "ratio": 0.5, "rotate": 1, "mode": 0, "p": 0.7},
     "Hints": {"stages": ("stage2",), "pretrain": "1ep"},
     "Kaiming": {"mode": "fan_out"},
