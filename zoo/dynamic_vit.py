@@ -16,11 +16,13 @@ Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks; in evaluation L, floor(keep L),
 Defaults: keep .7 (Table 2; 31 to 37 % fewer multiply-adds); drop_path 0 (the authors' code; their README .2 for B)
 Differs:  pi's first column means keep, as in the authors' code; in the paper the second. The softmax is the equation:
           the authors' adds 1e-6, and takes its maximum over dropped tokens too, so that one large score there turns
-          attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0. Their
-          training freezes class token and positions, and the backbone for 5 epochs: that is for the optimizer. At
-          least one patch stays. Ti, for small images, is not in the paper; patches of up to 64 px as in `vit.py`. In
-          training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train the two
-          heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features instead).
+          attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0. Predictors
+          start by keeping the share that they are to keep, the authors' by half, whatever it is: theirs have 30 epochs
+          to find it, and in a short run masks would be others than in evaluation. Their training freezes class token
+          and positions, and the backbone for 5 epochs: that is for the optimizer. At least one patch stays. Ti, for
+          small images, is not in the paper; patches of up to 64 px as in `vit.py`. In training, LV- rows add the
+          largest of the kept patches' logits, as in evaluation; the authors train the two heads apart, the patches' by
+          a teacher's logits alone (`TokenDistillation` compares features instead).
 """
 
 from math import sqrt
@@ -115,6 +117,13 @@ class Predictor(nn.Module):
         return self.out_conv(torch.cat([own, mean.expand_as(own)], -1))
 
 
+@torch.no_grad()
+def start_at(predictor: Predictor, keep: float) -> None:
+    """A fresh predictor keeps this share, at most .99, of all patches alike: log pi is its logarithm."""
+    share = min(keep, 0.99)
+    predictor.out_conv[4].bias.copy_(torch.tensor([share, 1 - share]).log())
+
+
 class DynamicViT(ViT):
     """`DynamicViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`, to be fine-tuned from a dense DeiT.
 
@@ -168,6 +177,8 @@ class DynamicViT(ViT):
         self.before = [depth * i // 4 for i in (1, 2, 3)]  # the blocks, from 0, before which patches are dropped
         self.score_predictor = nn.ModuleList(Predictor(width) for _ in self.before)
         self.score_predictor.apply(init_weights)
+        for predictor in self.score_predictor:
+            start_at(predictor, keep)
         if weights is not None:
             self.load_weights(weights)
 

@@ -302,6 +302,18 @@ def test_patches_go_where_the_authors_have_it(variant, blocks):
         assert DynamicViT(variant).before == blocks
 
 
+@pytest.mark.parametrize("keep", [0.7, 0.4, 1.0])
+def test_starts_with_the_shares_that_are_asked_for(keep):
+    """So that the ratio's term starts at what draws alone leave of it."""
+    model = tiny(randomise=False, keep=keep).train()
+    _, extras = model(torch.randn(32, 3, 32, 32))
+    shares = [D.mean().item() for D in extras["kept"]]
+    expected = model.ratios if keep < 1 else (0.99, 0.99**2, 0.99**3)
+    assert shares == pytest.approx(expected, abs=0.04)
+    draws = sum(rho * (1 - rho) for rho in expected) / 3 / 64
+    assert ratio_loss(extras["kept"], expected).item() == pytest.approx(draws, abs=2e-3)
+
+
 def test_at_least_one_patch_stays():
     model = tiny(keep=0.01).eval()
     assert model.remove(model.embed(torch.randn(1, 3, 32, 32))).shape[1] == 2

@@ -34,6 +34,8 @@ def made(kind, variant="nano", **arguments):
     for name, p in model.named_parameters():  # predictors and gates that are sure: rounding changes no decision
         if name.endswith((".gate.weight", "out_conv.4.weight")):
             nn.init.normal_(p, std=3.0)
+        elif name.endswith("out_conv.4.bias"):
+            nn.init.zeros_(p)
     return model
 
 
