@@ -150,6 +150,30 @@ def test_trains_and_leaves_the_plain_network(name, family, where, trainer):
         assert_plain(model, other)
 
 
+@pytest.mark.parametrize(
+    ("family", "stage"),
+    [
+        pytest.param(name, stage, marks=[] if name == "ResNet" else [pytest.mark.slow])
+        for name in FAMILIES
+        for stage in places(name)
+    ],
+)
+def test_attention_with_dropout_in_every_family(family, stage, trainer):
+    """ADCM stays in the network, as the layers that it is; on tokens it has no meaning."""
+    model, before = fresh(family), {*fresh(family).state_dict()}
+    trick = callbacks.ADCM(0.5, stage)
+    if family == "ViT":
+        with pytest.raises(TypeError, match="acts on maps .*choose others"):
+            trained(trainer, model, trick)
+        assert_equal(weights(model), weights(fresh(family)))
+        return
+    new = len([*model.stages.keys()][trick.usual]) if stage is None else 1
+    trained(trainer, model, trick)
+    added = [name for name in model.state_dict() if name not in before]
+    assert before < {*model.state_dict()} and len(added) == 8 * new and all(".adcm." in name for name in added)
+    assert hooks(model) == 0 and all(value.isfinite().all() for value in model.state_dict().values())
+
+
 @every_family
 @every_method
 def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):

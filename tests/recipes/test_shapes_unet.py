@@ -8,12 +8,14 @@ from recipes import shapes_unet
 from zoo._scores import Scores
 
 
-def test_dropout_is_between_the_convolutions_of_every_stage():
-    recipe = shapes_unet.recipe()
+@pytest.mark.parametrize("network", shapes_unet.NETWORKS)
+def test_dropout_is_between_the_convolutions_of_every_stage(network):
+    recipe = shapes_unet.recipe(network=network)
+    assert type(recipe.model).__name__ == network
     trick = recipe.callbacks[1]
     assert isinstance(trick, HeuristicDropout) and trick.p == 0.1
     assert trick.where == tuple(f"{stage}.relu1" for stage in recipe.model.stages) and len(trick.where) == 9
-    plain = shapes_unet.recipe("none")
+    plain = shapes_unet.recipe("none", network)
     assert [type(on).__name__ for on in plain.callbacks] == ["CosineDecay"]
     assert all(map(torch.equal, recipe.model.parameters(), plain.model.parameters()))
 
@@ -32,12 +34,14 @@ def test_background_alone_is_what_the_header_says():
 
 
 @pytest.mark.slow
-def test_both_rows_are_run_and_recorded_figures_are_there(tmp_path, monkeypatch, capsys):
+def test_all_rows_are_run_and_recorded_figures_are_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     shapes_unet.main(seeds=1, epochs=2, images=36)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2] for line in lines[:2]] == ["none", "heuristic"]
-    assert all("dice 0." in line and "iou 0." in line for line in lines[:2])
+    assert [line.split()[2:4] for line in lines[:4]] == [
+        [network, dropout] for network in ("UNet", "AttentionUNet") for dropout in ("none", "heuristic")
+    ]
+    assert all("dice 0." in line and "iou 0." in line for line in lines[:4])
 
 
 def test_the_report_shows_masks(tmp_path, monkeypatch):
