@@ -9,13 +9,20 @@ Settings: those of the authors' example (200 epochs, 5 cycles, batch 64, rate .2
           single network: one cosine over the whole run. `test/acc` is of the last weights alone
 Published: test accuracy 0.966 of the ensemble, on all images (abstract; of DenseNets, not of this network)
 Result:
-not measured yet
+| cycles | test/acc | test/acc_snapshots5 | seconds | seeds |
+| --- | --- | --- | --- | --- |
+| 1 | 0.5262 (1 run) |  | 152.5 (1 run) | 1 |
+| 5 | 0.4429 (1 run) | 0.4161 (1 run) | 135.1 (1 run) | 1 |
 
 - Published: test accuracy 0.966 of the ensemble, on all images (abstract; of DenseNets, not of this network)
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
 - Command: zoo run snapshot_ensemble_cifar --images 5000 --epochs 20 --precision bf16-mixed --folder CIFAR-10-JPEG
   --record
+- Arguments: data=CIFAR-10-JPEG, epochs=20, images=5000, precision=bf16-mixed
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: 0bb8ff7
 """
 
 from pathlib import Path
