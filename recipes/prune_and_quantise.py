@@ -11,11 +11,22 @@ Settings: ResNet-20 with Nesterov SGD, rate .1, decay 5e-4 on weights alone, bat
           tenth of the rate and without the penalty, and is quantised with 512 training images as calibration. Nothing
           was tuned on the test images. Accuracy, and images a second in batches of 64 on the CPU, in float32 and int8
 Result:
-not measured yet
+| network | test/acc | parameters | MACs | images/s | seconds | seeds |
+| --- | --- | --- | --- | --- | --- | --- |
+| dense | 0.5634 (1 run) | 269,722 | 40,551,040 | 1,958 (1 run) | 66.0 (1 run) | 1 |
+| dense, int8 | 0.5612 (1 run) | 269,722 | 40,551,040 | 6,364 (1 run) | 66.0 (1 run) | 1 |
+| pruned, tuned | 0.5475 (1 run) | 138,058 | 19,980,928 | 2,451 (1 run) | 82.7 (1 run) | 1 |
+| pruned, tuned, int8 | 0.5466 (1 run) | 138,058 | 19,980,928 | 7,413 (1 run) | 82.7 (1 run) | 1 |
+| pruned | 0.1796 (1 run) | 138,058 | 19,980,928 | 2,462 (1 run) | 66.0 (1 run) | 1 |
 
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
 - Command: zoo run prune_and_quantise --images 5000 --folder CIFAR-10-JPEG --record
+- Arguments: by=gamma, checkpoint=False, data=CIFAR-10-JPEG, epochs=10, images=5000, precision=bf16-mixed, share=0.5,
+  tuning=3
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: 3719340
 """
 
 from collections.abc import Iterator
