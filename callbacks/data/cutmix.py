@@ -20,6 +20,7 @@ from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
 from callbacks.data._share import beta_share
+from callbacks.data._shuffled import shuffled
 from zoo._checks import classes_of
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
@@ -37,9 +38,9 @@ def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tens
     """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
     top, bottom, left, right = box
     mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = images[perm, :, top:bottom, left:right]
+    mixed[:, :, top:bottom, left:right] = shuffled(images[:, :, top:bottom, left:right], perm)
     lam = 1 - (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
-    return [mixed, lam * targets + (1 - lam) * targets[perm]]
+    return [mixed, lam * targets + (1 - lam) * shuffled(targets, perm)]
 
 
 class CutMix(Trick):

@@ -19,12 +19,13 @@ from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
 from callbacks.data._share import beta_share
+from callbacks.data._shuffled import shuffled
 from zoo._checks import classes_of
 
 
 def mixup(images: Tensor, targets: Tensor, lam: float, perm: Tensor) -> list[Tensor]:
     """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
-    return [x[perm].lerp_(x, lam) for x in (images, targets)]  # in the shuffled copy: no memory more
+    return [shuffled(x, perm).lerp_(x, lam) for x in (images, targets)]  # in the shuffled copy: no memory more
 
 
 class MixUp(Trick):

@@ -20,6 +20,7 @@ from callbacks._schedule import Rate, rate_now
 from callbacks._targets import probabilities
 from callbacks._trick import Trick
 from callbacks.data._chance import needs_chance
+from callbacks.data._shuffled import shuffled
 from zoo._checks import classes_of
 
 
@@ -37,8 +38,8 @@ def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: 
     right = torch.arange(width, device=images.device) >= column[:, None, None, None]
     patched, mixed = images * (~below & ~right), targets * (row * column / (height * width))[:, None]
     for place, perm in zip((~below & right, below & ~right, below & right), perms, strict=True):
-        patched += images[perm] * place  # `where` takes twice as long
-        mixed += targets[perm] * place.float().mean((1, 2, 3))[:, None]
+        patched += shuffled(images, perm) * place  # `where` takes twice as long
+        mixed += shuffled(targets, perm) * place.float().mean((1, 2, 3))[:, None]
     return [patched, mixed]
 
 

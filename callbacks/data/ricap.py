@@ -19,6 +19,7 @@ from callbacks._schedule import Rate, rate_now, rate_values
 from callbacks._targets import probabilities
 from callbacks._trick import Trick, needs_range
 from callbacks.data._share import beta_share
+from callbacks.data._shuffled import shuffled
 from zoo._checks import classes_of
 
 
@@ -46,8 +47,8 @@ def ricap(
     height, width = images.shape[-2:]
     patched, mixed = torch.empty_like(images), torch.zeros_like(targets)
     for (top, left, h, w), (y, x), perm in zip(quarters(*cut, height, width), corners, perms, strict=True):
-        patched[:, :, top : top + h, left : left + w] = images[perm, :, y : y + h, x : x + w]
-        mixed += h * w / (height * width) * targets[perm]
+        patched[:, :, top : top + h, left : left + w] = shuffled(images[:, :, y : y + h, x : x + w], perm)
+        mixed += h * w / (height * width) * shuffled(targets, perm)
     return [patched, mixed]
 
 
