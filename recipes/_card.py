@@ -1,10 +1,11 @@
-"""`zoo card TRICK`: a trick's paper and equation, what it brought here, what it costs, what it does not go with."""
+"""`zoo card TRICK`: a trick's paper, where it was found to work, what it brought and cost here, its limits."""
 
 import textwrap
 from importlib import import_module
 
 from recipes import _catalogue, _results
 from recipes._errors import UsageError, unknown
+from recipes._published import PUBLISHED
 
 USAGE = "zoo card TRICK"
 
@@ -20,7 +21,8 @@ def main(arguments: list[str]) -> None:
 
 def lines(trick: str) -> list[str]:
     """What was measured, and the limits, in the form of the fields above them."""
-    facts = {"Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
+    found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
+    facts = {"Found": found, "Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
     return [
         line
         for name, text in facts.items()
@@ -32,7 +34,7 @@ def gain(trick: str, short: bool = False) -> str:
     """In words; `short`: the numbers alone, nothing where there are none."""
     cards = import_module("recipes.trick_cards")
     if trick not in cards.TRICKS:
-        return "" if short else "not among the tricks of `zoo run trick_cards`"
+        return "" if short else f"not measured by `zoo run trick_cards`: {cards.why_not(trick)}"
     found = cards.gain(trick)
     if found is None:
         return "" if short else "not measured yet: zoo run trick_cards --tricks [" + trick + "]"

@@ -53,8 +53,9 @@ from zoo import ResNet
 
 TEACHER_EPOCHS = 3  # times as many as a student's
 NONE = "none"  # the network without a trick: what the others are compared with
-# How a trick stands on its card. Those for transformers have a recipe of their own: token_reduction_cifar.
+# How a trick stands on its card; `why_not` says it of the others.
 TRICKS: dict[str, Callable[[], Trick]] = {
+    "AccumulationSchedule": lambda: c.AccumulationSchedule((2, 3), (2, 4)),
     "Activation": lambda: c.Activation("silu"),
     "AdaptiveGradientClipping": c.AdaptiveGradientClipping,
     "AuxiliaryHeads": lambda: c.AuxiliaryHeads(("stage2",)),
@@ -77,6 +78,7 @@ TRICKS: dict[str, Callable[[], Trick]] = {
     "LabelSmoothing": c.LabelSmoothing,
     "LayerDecay": lambda: c.LayerDecay(0.9),
     "LeCun": c.LeCun,
+    "LinearScaling": lambda: c.LinearScaling(base=32),
     "MagnifiedWeightDecay": c.MagnifiedWeightDecay,
     "MagnitudePruning": lambda: c.MagnitudePruning(0.5, every=20),
     "MixUp": lambda: c.MixUp(1.0),
@@ -93,29 +95,60 @@ TRICKS: dict[str, Callable[[], Trick]] = {
     "RDrop": c.RDrop,
     "RICAP": c.RICAP,
     "RandomErasing": c.RandomErasing,
+    "ReduceOnPlateau": lambda: c.ReduceOnPlateau(None, patience=0, threshold=0.05, warmup_epochs=1),
     "SWA": c.SWA,
     "SelfDistillation": lambda: c.SelfDistillation(0.99),
     "Slimming": c.Slimming,
     "SnapshotEnsemble": lambda: c.SnapshotEnsemble(cycles=3, last=3),
+    "SpatialPyramidPooling": c.SpatialPyramidPooling,
+    "SquareRootScaling": lambda: c.SquareRootScaling(base=32),
     "StepDecay": lambda: c.StepDecay(("0.5dur", "0.75dur"), warmup_epochs=1),
     "StepThenCosine": lambda: c.StepThenCosine(warmup_epochs=1),
     "StepwiseCosine": lambda: c.StepwiseCosine(every=1, warmup_epochs=1),
-    "StochasticPooling": c.StochasticPooling,
     "SymmetryAttention": c.SymmetryAttention,
     "TestTimeAugmentation": c.TestTimeAugmentation,
     "Tversky": c.Tversky,
     "Uniform": c.Uniform,
+    "WarmUp": lambda: c.WarmUp(1),
     "WarmRestarts": lambda: c.WarmRestarts("0.34dur", multiply=2, warmup_epochs=1),
     "Xavier": c.Xavier,
     "ZeroGamma": c.ZeroGamma,
-    "ZeroLastConv": c.ZeroLastConv,
     # with a teacher
     "AttentionTransfer": lambda: c.AttentionTransfer(teacher()),
     "GradientAttentionTransfer": lambda: c.GradientAttentionTransfer(teacher()),
     "Hints": lambda: c.Hints(teacher()),
     "KnowledgeDistillation": lambda: c.KnowledgeDistillation(teacher(), T=4.0),
 }
+NOT_HERE = {
+    "CachedLogits": "ends with the same bits as KnowledgeDistillation",
+    "ClassBalanced": "for classes of unequal sizes, which these are not",
+    "CosineDecay": "what all others run with",
+    "EarlyStopping": "for runs that are longer than they need be",
+    "FrozenBatchNorm": "for networks that were trained before",
+    "GradualUnfreezing": "for networks that were trained before",
+    "Specialist": "for some of the classes alone",
+    "StochasticPooling": "for networks with max pooling, which ResNet-20 has not",
+    "ZeroLastConv": "for branches that end in a convolution, which ResNet-20's do not",
+}
 _budget: dict = {}  # of this process's runs: a teacher is trained at the budget of its students
+
+
+def why_not(trick: str) -> str:
+    """Why a trick that is not in `TRICKS` has no run here."""
+    kind = getattr(c, trick)
+    if trick in NOT_HERE:
+        return NOT_HERE[trick]
+    if kind.__module__.startswith("callbacks.diagnostics."):
+        return "it looks, and changes nothing"
+    if kind.__module__.startswith("callbacks.dropout."):
+        return "with its like in the recipe dropout_league_cifar; for transformers, in token_reduction_cifar"
+    return "for transformers: see the recipe token_reduction_cifar"
+
+
+def with_schedule(*tricks: Trick) -> list[Trick]:
+    """The cosine, unless one of them sets the learning rate, then they."""
+    base = c.CosineDecay(warmup_epochs=1)
+    return [*([] if any(refusal(type(base), type(t)) for t in tricks) else [base]), *tricks]
 
 
 @cache
@@ -149,20 +182,19 @@ def recipe(
     """
     if depth == "20":
         _budget.update(images=images, epochs=epochs, root=root, folder=folder)
-    on = [] if trick == NONE else [TRICKS[trick]()]  # a teacher trains here, before the seed is set
+    on = with_schedule(*([] if trick == NONE else [TRICKS[trick]()]))  # a teacher trains here, before the seed is set
     L.seed_everything(seed, workers=True, verbose=False)
     data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
-    base = [b for b in [c.CosineDecay(warmup_epochs=1)] if not any(refusal(type(b), type(t)) for t in on)]
     return Recipe(
         name="trick_cards",
         model=ResNet(depth, num_classes=10, image_size=32, lr=0.1, weight_decay=5e-4),
         data=data,
-        callbacks=[*base, *on],
+        callbacks=on,
         trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
         seed=seed,
         arguments={
             "trick": trick,
-            "as": repr(on[0]) if on else "",
+            "as": "" if trick == NONE else repr(on[-1]),
             "images": images,
             "epochs": epochs,
             "data": images_named(folder),

@@ -1,9 +1,13 @@
 """A trick's card: gains seed by seed, costs, limits."""
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 import callbacks
 from recipes import _card, _cli, _results, trick_cards
+from recipes._published import PUBLISHED
+from zoo import ResNet
 
 STAMP = {"versions": {"torch": "2.9"}, "commit": "abc", "hardware": {"device": "A chip", "threads": 2}}
 
@@ -43,7 +47,9 @@ def test_a_single_seed_has_no_spread():
 
 def test_what_was_not_measured_is_said():
     assert _card.gain("MixUp").startswith("not measured yet: zoo run trick_cards")
-    assert _card.gain("DropHead").startswith("not among the tricks")
+    assert _card.gain("Checklist").endswith("it looks, and changes nothing")
+    assert _card.gain("ZeroLastConv").endswith("which ResNet-20's do not")
+    assert "token_reduction_cifar" in _card.gain("TokenRatio")
     assert _card.cost("MixUp") == "not measured yet: python benchmarks/tricks.py"
     assert _card.gain("MixUp", short=True) == _card.cost("MixUp", short=True) == ""
 
@@ -59,6 +65,9 @@ def test_the_command_prints_paper_gain_and_limits(capsys):
     _card.main(["LabelSmoothing"])
     out = capsys.readouterr().out
     assert "Equation:" in out and "\nGain:" in out and "must stand before: AttentionTransfer" in out
+    assert "\nFound:    no number that we could read at its source" in out
+    _card.main(["CutMix"])
+    assert "\nFound:    ResNet-50 on ImageNet, 300 epochs: top-1 error 23.68 to 21.40" in capsys.readouterr().out
     for wrong in ([], ["MixUp", "CutMix"], ["Mixup"]):
         with pytest.raises(_cli.UsageError):
             _card.main(wrong)
@@ -70,6 +79,28 @@ def test_every_card_names_a_trick_of_its_kind(trick, monkeypatch):
 
     monkeypatch.setattr(trick_cards, "teacher", tiny_classifier)
     assert type(trick_cards.TRICKS[trick]()) is getattr(callbacks, trick)
+
+
+@pytest.mark.parametrize("trick", trick_cards.TRICKS)
+def test_every_card_can_be_measured(trick, monkeypatch, trainer):
+    """On the card's own network: one that it refuses would end the run of all others."""
+    network, images = ResNet("20", num_classes=10, image_size=32), torch.randn(2, 3, 32, 32)
+    monkeypatch.setattr(trick_cards, "teacher", lambda: network)
+    data = DataLoader([[images, torch.tensor([0, 1])]], batch_size=None, collate_fn=list)
+    on = trick_cards.with_schedule(trick_cards.TRICKS[trick]())
+    if trick in ("LinearScaling", "SquareRootScaling"):
+        data = DataLoader(list(zip(images, torch.tensor([0, 1]), strict=True)), batch_size=2)
+    run = trainer(callbacks=on, max_epochs=4, limit_val_batches=0)
+    run.fit(ResNet("20", num_classes=10, image_size=32), data)
+    assert run.global_step >= 2
+
+
+def test_every_trick_has_a_card_or_a_reason():
+    assert not trick_cards.TRICKS.keys() & trick_cards.NOT_HERE.keys()
+    reasons = {name: trick_cards.why_not(name) for name in set(callbacks.__all__) - trick_cards.TRICKS.keys()}
+    tokens = {name for name, reason in reasons.items() if reason.startswith("for transformers")}
+    assert tokens == {"ExpertBalance", "TokenDistillation", "TokenLabeling", "TokenRatio"}
+    assert PUBLISHED.keys() <= {*callbacks.__all__}
 
 
 def test_a_schedule_takes_the_place_of_the_cosine():
