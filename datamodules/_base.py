@@ -50,6 +50,7 @@ class ImageData(L.LightningDataModule):
     Attributes:
         train_set, val_set, test_set: the data sets, after `setup`.
         train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used, ascending.
+        held_indices: (n,) int64, those of `train_set` that `hold_out` has taken out.
         seed: of order and augmentation.
         whitening: a fitted `transforms.Whitening`, applied in place of mean and std; None at first.
     """
@@ -113,7 +114,7 @@ class ImageData(L.LightningDataModule):
         train, val = self._split(labels, val_set)
         if self.fraction < 1:
             train = train[share_of(labels[train], self.fraction, self.split_seed, self.classes)]
-        self.train_indices, self.val_indices = train, val
+        self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
         self.train_set, self.val_set = train_set, train_set.plain() if val_set is None else val_set
 
     def _split(self, targets: Tensor, val_set: Dataset | None) -> tuple[Tensor, Tensor]:
@@ -128,6 +129,24 @@ class ImageData(L.LightningDataModule):
             return fold_split(targets, self.fold, self.folds, self.split_seed)
         val_split = VAL_SPLIT if self.val_split is None else self.val_split
         return stratified_split(targets, validation_count(val_split, len(targets)), self.split_seed)
+
+    def hold_out(self, share: float) -> None:
+        """Takes images out of training, every class in proportion, for a trick to look at: see `held_dataloader`.
+
+        They are no validation images, whose labels no training should hear of. The same ones at each call.
+
+        Args:
+            share: of the images to train on, in [0, 1); 0 gives all of them back.
+        """
+        self._check_that_it_is_set_up()
+        whole = torch.cat([self.train_indices, self.held_indices]).sort().values
+        count = round(share * len(whole))
+        rest, held = stratified_split(labels_of(self.train_set)[whole], count, self.split_seed)
+        self.train_indices, self.held_indices = whole[rest], whole[held]
+
+    def held_dataloader(self) -> DataLoader:
+        """The images that are held out, not augmented, in order; all of them in each process."""
+        return self._loader(DataLoader, self.train_set.plain(), Order(self.held_indices, shuffle=False))
 
     @property
     def class_counts(self) -> Tensor:

@@ -14,7 +14,7 @@ Settings: ResNet-20, 12 epochs of batches of 64, SGD with Nesterov's momentum .9
           it a wider network (Maxout). Then the seeds of the league. A tie is a difference to none of at most two
           standard errors. Left at half masked: the share of test accuracy that is left where half of the last stage's
           channels are zero (co-adaptation, as in the paper on HeuristicDropout; more shares in results/)
-Differs:  NeuronSpecificDropout hears of the validation labels in training, no other does
+Differs:  NeuronSpecificDropout trains on four fifths of the images and compares them with the others, no other does
 Result:
 not measured yet
 

@@ -6,7 +6,8 @@ Code:     https://github.com/JoshuaShunk/NSDropout at 4c66d5a (the author's note
 Equation: d_c = mean of x over the batch's images of class c - mean over the held-out images of class c;
           the round(p D) units of largest d_c go for images of class c, the others times 1 / (1 - p)
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) by their mean -> same
-Defaults: p = .2, signed d (the author's code); before the classifier: ours (the code has it in every hidden layer)
+Defaults: p = .2, signed d (the author's code); a fifth of the training images held out, which the paper finds best;
+          before the classifier: ours (the code has it in every hidden layer)
 Differs:  the figure of the paper, its text and its code disagree on the sign of d: the code is followed, `absolute` is
           ours. Evaluation has no mask: the code keeps one there and picks it by the true label, also of test images, to
           which its published errors of near 0 % are owed. Held-out means are taken once an epoch, in evaluation mode,
@@ -48,14 +49,16 @@ def units(x: Tensor) -> Tensor:
 class NeuronSpecificDropout(FeatureDropout):
     """Drops units by class before the classifier, or where you say.
 
-    The images held out are those of the run's validation: give the data module a part of the training set for it, such
-    as `val_split=0.2`, the share that is advised. Since their labels choose what is dropped in training, validation no
-    longer tells how good the network is: judge it on test images. Without validation there is nothing to compare with,
-    and it is a plain dropout of units. Mixed targets count as their largest class.
+    The images held out are taken out of training for the time of the fit, as `ImageData.hold_out` does it: validation
+    stays what nobody has seen. With other data, or `held=None`, they are those of the run's validation; since their
+    labels then choose what is dropped in training, it no longer tells how good the network is: judge on test images.
+    With neither there is nothing to compare with, and it is a plain dropout of units. Mixed targets count as their
+    largest class.
 
     Args:
         p: share of the units, in (0, 1), or a `Schedule`.
         absolute: units go whose means are far apart, whichever is the larger.
+        held: share of the training images that is held out, in (0, 1); None: the run's validation.
         where: see `FeatureDropout`; not the input.
         share: of the steps at which it acts, see `FeatureDropout`.
 
@@ -67,12 +70,22 @@ class NeuronSpecificDropout(FeatureDropout):
     needs_labels = True
 
     _batch: list | None = None
+    _data: L.LightningDataModule | None = None  # from whose images some are held out
 
-    def __init__(self, p: Rate = 0.2, absolute: bool = False, where: Where = "classifier", share: Rate = 1.0):
+    def __init__(
+        self,
+        p: Rate = 0.2,
+        absolute: bool = False,
+        held: float | None = 0.2,
+        where: Where = "classifier",
+        share: Rate = 1.0,
+    ):
         super().__init__(p, where, share)
+        if held is not None and not 0 < held < 1:
+            raise ValueError(f"NeuronSpecificDropout: held must be in (0, 1), or None for validation, not {held}")
         if where == "input":
             raise ValueError("NeuronSpecificDropout: images have no units: name modules, or leave the classifier")
-        self.absolute = absolute
+        self.absolute, self.held = absolute, held
         self._held: dict[str, Tensor] = {}  # means of held-out images at each place (K, D), NaN where there are none
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
@@ -100,16 +113,19 @@ class NeuronSpecificDropout(FeatureDropout):
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)
         if stage == "fit":
-            self._held = {}
+            self._held, self._data = {}, None
+            if self.held is not None and hasattr(trainer.datamodule, "hold_out"):
+                self._data = trainer.datamodule
+                self._data.hold_out(self.held)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._batch = batch
         super().on_train_batch_start(trainer, model, batch, batch_idx)
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        batches = held_out(trainer)
+        batches = self._data.held_dataloader if self._data is not None else validation(trainer)
         if not batches:
-            rank_zero_info("NeuronSpecificDropout: without validation images it is a plain dropout of units")
+            rank_zero_info("NeuronSpecificDropout: without images to compare with it is a plain dropout of units")
             return
         classes = getattr(model, "num_classes", None) or classes_of(model)
         with isolate_rng(), torch.no_grad(), trainer.precision_plugin.forward_context():
@@ -148,7 +164,9 @@ class NeuronSpecificDropout(FeatureDropout):
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().teardown(trainer, model, stage)
-        self._batch = None
+        if self._data is not None:
+            self._data.hold_out(0)
+        self._batch = self._data = None
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"held": {name: means.cpu() for name, means in self._held.items()}}
@@ -158,7 +176,7 @@ class NeuronSpecificDropout(FeatureDropout):
         self._held = dict(state["held"])
 
 
-def held_out(trainer: L.Trainer) -> Callable | None:
+def validation(trainer: L.Trainer) -> Callable | None:
     """What gives the validation batches of a fit, as many as it takes; None if it has none. The first loader counts."""
     if not trainer.enable_validation:
         return None

@@ -126,7 +126,7 @@ OTHERS = {
     "SpectralDropout": {"p": 0.3, "tau": 1.0, "dims": "all", "where": ("stage2",), "share": 0.5},
     "StructuralDropout": {"p": 0.9, "low": 2, "step": 2, "where": ("stage2",), "share": 0.5},
     "DropConnect": {"p": 0.2, "where": ("network.block2.conv1",), "per": "batch", "share": 0.5},
-    "NeuronSpecificDropout": {"p": 0.4, "absolute": True, "where": ("stage2",), "share": 0.5},
+    "NeuronSpecificDropout": {"p": 0.4, "absolute": True, "held": None, "where": ("stage2",), "share": 0.5},
     "GuidedDropout": {"p": 0.4, "kind": "top-k", "active": 0.5, "where": ("network.block2.conv1",), "share": 0.5},
     "ADCM": {"p": 0.3, "where": ("network.block2",), "image_size": 8},
     "AutoDropout": {"policy": (callbacks.Pattern(1, 1), callbacks.Pattern(1, 1, 1, residual=True)), "share": 0.5},

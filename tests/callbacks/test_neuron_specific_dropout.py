@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.dropout.neuron_specific_dropout import class_masks, class_sums, units
+from datamodules._memory import MemoryData
 from tests.callbacks.conftest import At, hooks
 from tests.conftest import tiny_classifier
 
@@ -97,6 +99,64 @@ def test_images_held_out_are_those_of_validation(trainer, tiny_data):
     torch.testing.assert_close(mean[0], (x[0] + x[2]) / 2)
     torch.testing.assert_close(mean[1], x[1])
     assert mean[[2, *range(4, 10)]].isnan().all()
+
+
+class Shades(MemoryData):
+    """40 images of 4 of the classes, each of one colour, all different; validation has 8."""
+
+    classes, image_size = tuple("abcdefghij"), 8
+    mean, std = (0.5,) * 3, (0.5,) * 3
+
+    def read(self, part):
+        if part == "val":
+            return None
+        shade = np.arange(40, dtype=np.uint8)[:, None, None, None] * 5
+        return np.broadcast_to(shade, (40, 8, 8, 3)).copy(), torch.arange(40) % 4
+
+
+def test_images_held_out_are_a_fifth_of_the_training_images(trainer):
+    """The means are theirs; they are neither trained on nor those of validation; afterwards they are back."""
+    model, trick, trained, means = tiny_classifier(lr=1e-30), callbacks.NeuronSpecificDropout(), set(), []
+    data = Shades(batch_size=4, val_split=8, padding=0, flip=False)
+
+    def look(trainer, model):
+        images = data.held_dataloader().dataset.__getitems__(data.held_indices.tolist())
+        images = data.on_after_batch_transfer(images, 0)[0]
+        network = model.network
+        model.eval()
+        with torch.no_grad():
+            x = network.avgpool(network.maxpool(network.block2(network.block1(images)))).flatten(1)
+        model.train()
+        labels = data.held_indices % 4
+        means.append(torch.stack([x[labels == k].mean(0) for k in range(4)]))
+
+    model.network.register_forward_pre_hook(
+        lambda m, i: trained.update((i[0][:, 0, 0, 0] * 127.5 + 127.5).round().tolist()) if m.training else None
+    )
+    see = At("on_train_epoch_start", look)
+    trainer(callbacks=[see, trick], max_epochs=3).fit(model, data)
+    torch.testing.assert_close(trick.state_dict()["held"]["network.head"][:4], means[-1], rtol=1e-4, atol=1e-4)
+    held = {5.0 * i for i in range(40)} - trained - {5.0 * i for i in data.val_indices.tolist()}
+    assert len(held) == 6 and len(trained) == 26  # of 32; 6.4 are a fifth
+    assert len(data.train_indices) == 32 and len(data.held_indices) == 0
+
+
+@pytest.mark.parametrize("held", [0, 1, -0.1])
+def test_refuses_a_share_of_nothing_or_all(held):
+    with pytest.raises(ValueError, match="held must be in"):
+        callbacks.NeuronSpecificDropout(held=held)
+
+
+def test_on_request_validation_is_compared_with(trainer):
+    data, trick = Shades(batch_size=4, val_split=8, padding=0, flip=False), callbacks.NeuronSpecificDropout(held=None)
+    look = At("on_train_start", lambda t, m: held.append(len(data.held_indices)))
+    held = []
+    trainer(callbacks=[trick, look], max_epochs=1).fit(tiny_classifier(), data)
+    assert (
+        held == [0]
+        and len(data.train_indices) == 32
+        and not trick.state_dict()["held"]["network.head"][:4].isnan().any()
+    )
 
 
 def test_without_validation_it_is_a_plain_dropout(trainer, tiny_data):

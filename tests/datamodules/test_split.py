@@ -155,3 +155,21 @@ def test_a_refused_split_is_refused_again():
     for _ in range(2):
         with pytest.raises(ValueError, match="some would be empty"):
             data.setup("fit")
+
+
+def test_images_held_out_come_from_training_and_go_back():
+    data = Digits(val_split=137)
+    data.setup("fit")
+    whole, counts = data.train_indices, data.class_counts
+    for _ in range(2):  # the same at each call
+        data.hold_out(0.2)
+        assert len(data.held_indices) == 260 and len(data.train_indices) == 1040  # of 1,300
+        assert torch.equal(torch.cat([data.train_indices, data.held_indices]).sort().values, whole)
+        assert not {*data.held_indices.tolist()} & {*data.val_indices.tolist()}
+        assert (data.class_counts / counts).sub(0.8).abs().max() < 0.01
+        images, targets = next(iter(data.held_dataloader()))
+        chosen = data.held_indices[: len(targets)]
+        assert torch.equal(targets, data.train_set.targets[chosen])
+        assert torch.equal(images, data.train_set.plain().__getitems__(chosen.tolist())[0])
+    data.hold_out(0)
+    assert torch.equal(data.train_indices, whole) and len(data.held_indices) == 0
