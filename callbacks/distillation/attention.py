@@ -58,7 +58,7 @@ class AttentionTransfer(Taught):
             `"timm:NAME"`. Stays out of checkpoints.
         stages: names of the stages to compare; None: all that both have.
         beta: weight, > 0, or a `Schedule` (the paper lets it decay beside distillation).
-        p: power, > 0.
+        p: power, >= 1.
         mapping: over the channels: "sum" or "max".
         normalization: (mean, std) that the teacher was trained with, if the data has others.
         image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
@@ -81,7 +81,7 @@ class AttentionTransfer(Taught):
         known(mapping, get_args(Mapping), "AttentionTransfer")
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
-        needs_range(self, "p", p, 0, float("inf"), open_low=True)
+        needs_range(self, "p", p, 1, float("inf"))  # below 1 the slope at 0 has no end
         self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, names_of(stages), beta, p, mapping
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)

@@ -246,7 +246,7 @@ def test_refuses_networks_without_a_common_stage(tiny_data, trainer, teacher):
         trainer(callbacks=[AttentionTransfer(teacher)]).fit(student, tiny_data)
 
 
-@pytest.mark.parametrize("arguments", [{"beta": 0}, {"beta": 0.0}, {"beta": -1}, {"p": 0}, {"beta": Linear(1, -1)}])
+@pytest.mark.parametrize("arguments", [{"beta": 0}, {"beta": 0.0}, {"beta": -1}, {"p": 0.5}, {"beta": Linear(1, -1)}])
 def test_refuses_wrong_arguments(teacher, arguments):
     with pytest.raises(ValueError, match="has no 'mean'"):
         AttentionTransfer(teacher, mapping="mean")
