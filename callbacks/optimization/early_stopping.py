@@ -8,7 +8,7 @@ Equation: a value v is better if v < best - min_delta   ("max": v > best + min_d
 Shapes:   none
 Defaults: metric "val/loss", patience 10 validations (ours; Lightning's is 3), min_delta 0
 Differs:  Prechelt compares several rules of when to stop; this is the plain one that all libraries have. His way back
-          to the best weights is kept, which Lightning's lacks. The notes (002) stop when the training loss falls by less
+          to the best weights is kept, which Lightning's lacks. The notes (002) stop when the training loss falls less
           than a threshold: EarlyStopping(metric=None, patience=1, min_delta=0.01)
 """
 
