@@ -79,7 +79,7 @@ def specialist_loss(z: Tensor, y: Tensor, special: Tensor, rest: Tensor, frequen
 
 
 class Specialist(Taught):
-    """Trains a copy of the generalist for some classes: `zoo.load` the generalist, add this trick, fit. See `combine`.
+    """Trains a copy of the generalist for some classes: `zoo.load` it, add this trick, fit. At test: `Committee`.
 
     Args:
         teacher: the generalist: a trained network, images -> logits, the path of a zoo model's checkpoint,
@@ -165,6 +165,28 @@ def combine(
         if len(rows):
             said.append((rows, special, rest, group(network(images[rows]).float(), special, rest).softmax(1)))
     return minimise(log_p, said, steps)
+
+
+class Committee(nn.Module):
+    """`combine` as a network: `Trainer.test(zoo.Classifier(Committee(generalist, specialists)), data)`.
+
+    Args:
+        generalist: images -> logits (N, K).
+        specialists: networks with their classes: `[(model, trick.classes), ...]`.
+        n: of the generalist's most probable classes, how many call their specialists.
+    """
+
+    def __init__(self, generalist: nn.Module, specialists: Sequence[tuple[nn.Module, Sequence[int]]], n: int = 1):
+        super().__init__()
+        self.num_classes, self.n = classes_of(generalist), n
+        self.generalist = generalist
+        self.specialists = nn.ModuleList(network for network, _ in specialists)
+        self.classes = [tuple(classes) for _, classes in specialists]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (N, C, H, W) -> log q (N, K), whose softmax is q."""
+        together = zip(self.specialists, self.classes, strict=True)
+        return combine(self.generalist, [*together], images, self.n).log()
 
 
 def minimise(log_p: Tensor, said: Sequence[tuple[Tensor, Tensor, Tensor, Tensor]], steps: int) -> Tensor:

@@ -9,10 +9,11 @@ from torch import nn
 
 from callbacks import CosineDecay, KnowledgeDistillation, LabelSmoothing, Specialist
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.distillation.specialist import clusters, combine, group, minimise, specialist_loss, split
+from callbacks.distillation.specialist import Committee, clusters, combine, group, minimise, specialist_loss, split
 from datamodules import Digits
 from tests.callbacks.conftest import SeenSteps
 from tests.conftest import tiny_classifier
+from zoo import Classifier
 
 S, REST = torch.tensor([1, 3]), torch.tensor([0, 2, 4])
 
@@ -205,6 +206,20 @@ def test_asks_about_the_first_guesses_only_and_settles_what_the_generalist_confu
     knows.seen.clear()
     combine(Says(z), [(knows, (0, 1))], numbered(3), n=2)
     assert knows.seen == [3]  # of the second image, class 0 or 1 is the second guess
+
+
+def test_a_committee_is_tested_as_any_network(tiny_data, trainer):
+    torch.manual_seed(5)
+    generalist, *networks = (tiny_classifier() for _ in range(3))
+    specialists = [(network, classes) for network, classes in zip(networks, ((7, 2), (0, 1, 3)), strict=True)]
+    committee = Classifier(Committee(generalist, specialists, n=2))
+    scores = trainer().test(committee, tiny_data, verbose=False)[0]
+    images, targets = (torch.cat(part) for part in zip(*tiny_data, strict=True))
+    q = combine(generalist.eval(), [(network.eval(), classes) for network, classes in specialists], images, n=2)
+    torch.testing.assert_close(committee.eval()(images).softmax(1), q)
+    assert scores["test/acc"] == pytest.approx((q.argmax(1) == targets).float().mean().item())
+    assert scores["test/loss"] == pytest.approx(F.nll_loss(q.log(), targets).item(), rel=1e-4)
+    assert committee.num_classes == 10
 
 
 # ---- who is a specialist of what
