@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from functools import partial
 from math import prod
 from typing import ClassVar
+from zlib import crc32
 
 import lightning as L
 import torch
@@ -130,7 +131,7 @@ class FeatureDropout(Trick):
         return x * scale.to(x.dtype)
 
     def common(self, x: Tensor, *shape: int) -> Tensor:
-        """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, place).
+        """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, trick, place).
 
         Batches whose gradients are accumulated are one. Outside a run they are draws as any.
         """
@@ -210,7 +211,8 @@ class FeatureDropout(Trick):
         self._leave()
         self._model, places = model, self.places(model)
         factors = self.factors(len(places))
-        self._numbers = {name: mix(i) & WORD for i, (name, _) in enumerate(places)}
+        mine = crc32(self.state_key.encode())  # two tricks have other draws
+        self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(places)}
         self._hooks = tuple(self.hooked(*place, factor) for place, factor in zip(places, factors, strict=True))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

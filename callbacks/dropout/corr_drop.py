@@ -10,8 +10,9 @@ Shapes:   maps (N, C, H, W) -> same;  for each example its own units
 Defaults: p = .2, cells of 5 x 5 (the authors' README); the last two stages; T = 1 (the paper's)
 Differs:  at T = 1 softmax over n units is almost flat: of 64 the most and the least correlated differ by 1 % in their
           chance to go. T is ours: below .1 correlation matters. p^ and the scale are those of each example, in the
-          code of the batch. Cells at an edge are cut there (the code pads both sides). In the code p rises over 200
-          calls: `Linear(0, .2, until="200st")`. Its channel form does not train: it gives a pair to a batch norm.
+          code of the batch. Cells at an edge are cut there (the code pads both sides), and a map of one cell stays. In
+          the code p rises over 200 calls: `Linear(0, .2, until="200st")`. Its channel form does not train: it gives a
+          pair to a batch norm.
 """
 
 from typing import Literal, get_args

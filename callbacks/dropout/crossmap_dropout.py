@@ -6,7 +6,7 @@ Code:     none by the authors known to us
 Equation: y_cij = m_ij x_cij / (1 - p),  m_ij ~ Bernoulli(1 - p)
 Shapes:   maps (N, C, H, W), or tokens (N, L, D): whole tokens -> same
 Defaults: p = .1, at every stage: ours
-Differs:  written after the abstract: the paper's rates and places are unknown to us
+Differs:  written after the abstract: the paper's rates and places are unknown to us. A class token counts as a token
 """
 
 from torch import Tensor

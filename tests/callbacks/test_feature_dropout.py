@@ -316,6 +316,14 @@ def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, traine
     assert len(seen[0].view(len(seen[0]), -1).unique(dim=0)) == len(seen[0]) >= 6
 
 
+def test_two_tricks_have_other_draws(trainer, tiny_data):
+    tricks, numbers = [callbacks.StructuralDropout(p, where="stage1") for p in (0.8, 0.9)], []
+    tricks += [callbacks.ADL(where="stage1")]
+    look = At("on_train_start", lambda t, m: numbers.extend(n for trick in tricks for n in trick._numbers.values()))
+    trainer(callbacks=[*tricks, look], max_epochs=1).fit(tiny_classifier(), tiny_data)
+    assert len({*numbers}) == len(numbers) == 3
+
+
 def test_accumulated_batches_are_one(trainer, tiny_data):
     trick, drawn = callbacks.StructuralDropout(0.9), []
     look = At("on_train_batch_end", lambda t, m: drawn.append(trick._key.item()))
