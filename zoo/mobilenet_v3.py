@@ -83,6 +83,13 @@ def conv_bn(
     return nn.Sequential(conv, norm, *([act(inplace=True)] if act else []))
 
 
+class HardSigmoid(nn.Hardsigmoid):
+    """ReLU6(x + 3) / 6, as torch's, but with a second derivative, which attention of gradients takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return ((x + 3) / 6).clamp(0, 1)
+
+
 class SqueezeExcite(nn.Module):
     """Scales each channel by a gate in [0, 1], made of the means of all. Shapes: (N, C, H, W) -> (N, C, H, W)."""
 
@@ -92,7 +99,7 @@ class SqueezeExcite(nn.Module):
         self.fc1 = nn.Conv2d(c, squeezed, kernel_size=1)
         self.fc2 = nn.Conv2d(squeezed, c, kernel_size=1)
         self.activation = nn.ReLU(inplace=True)
-        self.scale_activation = nn.Hardsigmoid(inplace=True)
+        self.scale_activation = HardSigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.activation(self.fc1(x.mean((2, 3), keepdim=True)))  # (N, squeezed, 1, 1)
