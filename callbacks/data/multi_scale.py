@@ -13,8 +13,8 @@ Differs:  the paper draws one of the multiples with equal chance; here their sha
 
 import lightning as L
 
-from callbacks._trick import Trick, needs_range
-from callbacks.data._resize import nearest_multiple, resize
+from callbacks._trick import needs_range
+from callbacks.data._resize import Resizing
 from zoo._exact import global_seed, mix
 
 
@@ -23,8 +23,10 @@ def drawn(seed: int, epoch: int, block: int, low: float, high: float) -> float:
     return low + (high - low) * mix(seed, epoch, block) / 2**64
 
 
-class MultiScale(Trick):
+class MultiScale(Resizing):
     """Resizes training batches. For networks that take any size: convolutional ones, not those with fixed positions.
+
+    These raise at the first step of another size, and the error's notes name it.
 
     Args:
         scale: the range of u, low and high, > 0.
@@ -34,8 +36,6 @@ class MultiScale(Trick):
     Raises:
         ValueError: for an argument out of its range.
     """
-
-    resizes = True
 
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
         needs_range(self, "the lower scale", scale[0], 0, scale[1], open_low=True)
@@ -49,8 +49,7 @@ class MultiScale(Trick):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         u = drawn(self._seed, trainer.current_epoch, batch_idx // self.every, *self.scale)
-        height, width = (nearest_multiple(u * side, self.multiple) for side in batch[0].shape[-2:])
-        batch[0] = resize(batch[0], (height, width))
+        self.resize(batch, u)
 
     def state_dict(self) -> dict[str, int]:
         return {"seed": self._seed}

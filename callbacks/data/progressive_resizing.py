@@ -14,17 +14,17 @@ Differs:  grows from the start on; `scale=Steps(0.5, {...})` gives fast.ai's two
 import lightning as L
 
 from callbacks._schedule import Linear, Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from callbacks.data._resize import nearest_multiple, resize
+from callbacks._trick import needs_range
+from callbacks.data._resize import Resizing
 
 GROWING = Linear(0.5, 1.0, until="0.8dur")
 
 
-class ProgressiveResizing(Trick):
+class ProgressiveResizing(Resizing):
     """Makes training batches smaller, less so as the run goes on: a step takes about s squared of its time.
 
-    For networks that take any size: convolutional ones, not those with fixed positions. List it before tricks that mix
-    images: they then have less to do.
+    For networks that take any size: convolutional ones, not those with fixed positions: these raise at the first step,
+    and the error's notes name the size. List it before tricks that mix images: they then have less to do.
 
     Args:
         scale: s, in (0, 1], a `Schedule` or a number.
@@ -33,8 +33,6 @@ class ProgressiveResizing(Trick):
     Raises:
         ValueError: for an argument out of its range.
     """
-
-    resizes = True
 
     def __init__(self, scale: Rate = GROWING, multiple: int = 4):
         for value in rate_values(scale):
@@ -45,5 +43,4 @@ class ProgressiveResizing(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         s = rate_now(self.scale, trainer)
         if s < 1:
-            height, width = (nearest_multiple(s * side, self.multiple) for side in batch[0].shape[-2:])
-            batch[0] = resize(batch[0], (height, width))
+            self.resize(batch, s)

@@ -40,8 +40,8 @@ def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2, mapping: Mapping = "s
     if Q_S.shape != Q_T.shape:
         if Q_S.ndim != 3 or Q_T.ndim != 3:
             raise ValueError(
-                f"the student's features are {tuple(A_S.shape)}, the teacher's {tuple(A_T.shape)}: maps, or as many "
-                "tokens, are compared: take other stages, or a teacher that drops no tokens"
+                f"AttentionTransfer: the student's features are {tuple(A_S.shape)}, the teacher's {tuple(A_T.shape)}: "
+                "maps, or as many tokens, are compared: take other stages, or a teacher that drops no tokens"
             )
         Q_T = F.interpolate(Q_T[:, None], size=Q_S.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()

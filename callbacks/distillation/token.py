@@ -85,7 +85,10 @@ class TokenDistillation(Taught):
         v, t = self._teacher.logits(step), step.extras["tokens"]
         theirs = self._seen.pop("tokens")[:, self._prefix :]
         if t.shape != theirs.shape:
-            raise ValueError(f"the student's tokens are {tuple(t.shape)}, the teacher's {tuple(theirs.shape)}")
+            raise ValueError(
+                f"TokenDistillation: the student's tokens are {tuple(t.shape)}, the teacher's {tuple(theirs.shape)}: "
+                "take a teacher of the same width that keeps all its patches"
+            )
         kept = step.extras["kept"][-1].detach() if "kept" in step.extras else None
         a, b = rate_now(self.logits, model.trainer), rate_now(self.tokens, model.trainer)
         step.loss = step.loss + a * soft_loss(step.logits, v, 1.0) + b * token_loss(t, theirs, kept)

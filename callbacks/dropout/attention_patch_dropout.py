@@ -90,7 +90,9 @@ class AttentionPatchDropout(Trick):
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         vit = shortened(self, model)
         if hasattr(vit, "keep"):
-            raise TypeError(f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it")
+            raise TypeError(
+                f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it, AttentionPatchDropout not"
+            )
         if not prefix_of(vit):
             raise TypeError(f"AttentionPatchDropout asks the class token, and {type(vit).__name__} has none")
         if not 1 <= self.where <= len(vit.blocks):

@@ -60,11 +60,11 @@ def widen_head(network: nn.Module, levels: Sequence[int], image_size: int) -> No
 
 
 def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
-    """Paths of the last adaptive pooling and of the linear layer that reads it, and the channels between."""
-    seen: list[tuple[str, tuple[int, ...]]] = []
+    """Paths of the last adaptive pooling and of the one linear layer that reads it, and the channels between."""
+    seen: list[tuple[str, Tensor]] = []
     kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear)
     hooks = [
-        m.register_forward_hook(lambda m, inputs, out, path=path: seen.append((path, tuple(inputs[0].shape))))
+        m.register_forward_hook(lambda m, inputs, out, path=path: seen.append((path, inputs[0])))
         for path, m in network.named_modules()
         if isinstance(m, kinds)
     ]
@@ -82,12 +82,14 @@ def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
             hook.remove()
     pools = [i for i, (path, _) in enumerate(seen) if not isinstance(network.get_submodule(path), nn.Linear)]
     after = seen[pools[-1] + 1 :] if pools else []
-    if not after or len(seen[pools[-1]][1]) != 4 or after[0][1][-1] % seen[pools[-1]][1][1]:
+    pooled = seen[pools[-1]][1] if pools else None
+    reads = [path for path, x in after if x is after[0][1]]
+    if len(reads) != 1 or pooled.ndim != 4 or after[0][1].shape[-1] % pooled.shape[1]:
         raise TypeError(
-            f"{type(network).__name__} has no nn.AdaptiveAvgPool2d before its last linear layers (a mean inside a "
+            f"{type(network).__name__} has no nn.AdaptiveAvgPool2d that one linear layer reads (a mean inside a "
             "forward cannot be changed): take SpatialPyramidPooling out"
         )
-    return seen[pools[-1]][0], after[0][0], seen[pools[-1]][1][1]
+    return seen[pools[-1]][0], reads[0], pooled.shape[1]
 
 
 class SpatialPyramidPooling(Trick):

@@ -8,8 +8,9 @@ from PIL import Image
 from callbacks import Linear, MultiScale, ProgressiveResizing, Steps
 from callbacks.data._resize import nearest_multiple, resize
 from callbacks.data.multi_scale import drawn
-from tests.callbacks.conftest import SeenBatches
+from tests.callbacks.conftest import At, SeenBatches
 from tests.conftest import tiny_classifier
+from zoo import Classifier
 
 
 def sizes(trick, data, trainer, **options):
@@ -67,3 +68,18 @@ def test_progressive_resizing_refuses():
     for wrong in ({"scale": 0.0}, {"scale": Linear(0.5, 1.5)}, {"multiple": 0}):
         with pytest.raises(ValueError, match="ProgressiveResizing"):
             ProgressiveResizing(**wrong)
+
+
+@pytest.mark.parametrize("trick", [ProgressiveResizing(0.5), MultiScale((0.5, 0.5), multiple=2)])
+def test_of_a_network_of_one_size_the_error_says_who_made_another(trick, tiny_data, trainer):
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10))
+    with pytest.raises(RuntimeError, match="cannot be multiplied") as caught:
+        trainer(callbacks=[trick]).fit(Classifier(network, num_classes=10), tiny_data)
+    assert caught.value.__notes__[0].startswith(f"{type(trick).__name__} had made the images 4 x 4 px")
+
+
+def test_of_other_errors_it_says_nothing(tiny_data, trainer):
+    fails = At("on_validation_epoch_start", lambda trainer, model: 1 / 0)
+    with pytest.raises(ZeroDivisionError) as caught:
+        trainer(callbacks=[ProgressiveResizing(0.5), fails]).fit(tiny_classifier(), tiny_data, tiny_data)
+    assert not hasattr(caught.value, "__notes__")

@@ -8,7 +8,7 @@ import zoo
 from callbacks import SpatialPyramidPooling
 from callbacks.network.spatial_pyramid_pooling import PyramidPool2d, pyramid, widen_head
 from tests.zoo.test_every_model import loader, smallest
-from zoo import ConvNeXt, ResNet
+from zoo import ConvNeXt, HierarchicalMixture, ResNet
 
 
 def test_bins_by_hand():
@@ -73,5 +73,7 @@ def test_refusals():
         SpatialPyramidPooling((2, 0))
     with pytest.raises(ValueError, match="levels must be"):
         SpatialPyramidPooling(())
-    with pytest.raises(TypeError, match="ConvNeXt has no nn.AdaptiveAvgPool2d before its last linear layers"):
+    with pytest.raises(TypeError, match="ConvNeXt has no nn.AdaptiveAvgPool2d that one linear layer reads"):
         widen_head(ConvNeXt("T", num_classes=10, image_size=32), (2, 1), 32)
+    with pytest.raises(TypeError, match="HierarchicalMixture has no nn.AdaptiveAvgPool2d that one linear layer reads"):
+        widen_head(HierarchicalMixture("20-2", num_classes=10, image_size=32), (2, 1), 32)

@@ -1,0 +1,145 @@
+"""Every trick that acts on a network, on every model of the zoo: it trains a step, or says before it why it cannot."""
+
+import copy
+import gc
+import tempfile
+
+import pytest
+import torch
+
+import callbacks
+from callbacks._trick import Trick
+from tests.callbacks.conftest import hooks
+from tests.conftest import TEACHERS
+from tests.zoo.test_every_model import NAMES, loader, with_moved_statistics
+from zoo import Classifier
+
+ROOMS = ("network", "dropout", "distillation")
+# of the other rooms, those that look at layers, parameters, features or the size of images
+ALSO = (
+    "AdaptiveGradientClipping", "AuxiliaryHeads", "CircleLoss", "DeadUnits", "EMA", "ExpertBalance", "GradientFlow",
+    "GradientCentralization", "GradualUnfreezing", "LayerDecay", "MagnifiedWeightDecay", "MultiScale", "NoBiasDecay",
+    "Orthogonality", "ProgressiveResizing", "RDrop", "SWA", "TokenLabeling", "TokenRatio",
+)  # fmt: skip
+
+
+def acts_on_networks(name: str) -> bool:
+    return getattr(callbacks, name).__module__.split(".")[1] in ROOMS or name in ALSO
+
+
+def but(*names: str) -> set[str]:
+    """All models but these."""
+    assert {*names} <= {*NAMES}
+    return {*NAMES} - {*names}
+
+
+PLAIN_VITS = {"DVT", "DeiT", "DynamicViT", "EViT", "MoEViT", "PatchSlimming", "ViT"}
+WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of which some may go
+NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "Swin", "ZFNet"} | PLAIN_VITS
+DROP_PATHS_THEMSELVES = {
+    "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DeiT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "Swin",
+}  # fmt: skip
+NO_KNOWN_BRANCHES = {  # of the last three the branches are no modules that end where the sum begins
+    "AlexNet", "BNInception", "DenseNet", "GoogLeNet", "InceptionV3", "InceptionV4", "MobileNetV1", "NIN", "RepVGG",
+    "ShuffleNetV2", "VGG", "ZFNet", "InceptionResNetV2", "ShuffleNetV1", "Xception",
+}  # fmt: skip
+CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no one layer gives the classes
+
+# trick -> the models that cannot have it
+REFUSED = {
+    "ADCM": PLAIN_VITS | {"LVViT"},
+    "AttentionPatchDropout": but(*WITH_A_SEQUENCE - {"DynamicViT", "EViT"}),
+    "Hints": {"DynamicViT"},
+    "AttentionTransfer": {"DynamicViT"},  # as a teacher it takes patches out, as a student it masks them
+    "AutoDropout": NO_KNOWN_BRANCHES,
+    "CircleLoss": CLASSIFIERS_IN_EXPERTS | {"NIN", "PreActResNet"},  # whose classifiers are convolutions
+    "DropHead": but(*PLAIN_VITS, "LVViT", "Swin"),
+    "ExpertBalance": but("MoEViT"),
+    "FrozenBatchNorm": NO_BATCH_NORM,
+    "GatingDropout": but("MoEViT"),
+    "KeepRate": but("DynamicViT", "EViT"),
+    "Maxout": but(
+        "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DynamicViT", "MobileNetV2",
+        "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG", "ZFNet",
+    ),
+    "Norm": NO_BATCH_NORM | {"InceptionResNetV2", "InceptionV4"},  # timm's, with their activation inside
+    "PatchDropout": but(*WITH_A_SEQUENCE),
+    "ProgressiveResizing": {"LVViT", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
+    "Slimming": NO_BATCH_NORM,
+    "SpatialPyramidPooling": but(
+        "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4",
+        "ResNeXt", "ResNet", "VGG", "Xception", "ZFNet",
+    ),
+    "StochasticDepth": NO_KNOWN_BRANCHES | DROP_PATHS_THEMSELVES,
+    "StochasticPooling": but(  # small images' stems have no pooling
+        "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4", "NIN", "VGG",
+        "Xception", "ZFNet",
+    ),
+    "SubtreeDropout": but("HierarchicalMixture"),
+    "TokenDistillation": {*NAMES},  # a DynamicViT takes it, from a teacher that keeps all patches
+    "TokenLabeling": but("LVViT"),
+    "TokenRatio": but("DynamicViT"),
+    "ZeroGamma": but(
+        "CBAMResNet", "ConvNeXtRoadmap", "HierarchicalMixture", "MobileNetV2", "MobileNetV3", "RegNet", "ResNeXt",
+        "ResNet", "SKNet", "ShuffleNetV1", "Xception",
+    ),
+    "ZeroLastConv": but("ConvNeXt", "InceptionResNetV2", "PreActResNet", "Swin", "WideResNet", *PLAIN_VITS),
+} | dict.fromkeys(
+    (
+        "BiasedDropout", "ClusteringDropout", "DropConnect", "Dropout", "GaussianDropout", "GuidedDropout",
+        "NeuronSpecificDropout", "StructuralDropout", "UniformDropout",
+    ),
+    CLASSIFIERS_IN_EXPERTS,
+) | dict.fromkeys(  # they act on maps
+    (
+        "ADL", "ChannelDropBlock", "CorrDrop", "FocusedDropout", "HeuristicDropout", "SpectralDropout",
+        "WeightedChannelDropout",
+    ),
+    PLAIN_VITS | {"LVViT"},
+)  # fmt: skip
+
+
+# what a step of takes long: of these the tricks that are not for every model
+HEAVY = {
+    "AlexNet", "ConvNeXt", "ConvNeXtRoadmap", "InceptionResNetV2", "InceptionV3", "InceptionV4", "ResNeXt", "SKNet",
+    "Xception", "ZFNet",
+}  # fmt: skip
+
+
+def tricks_for(name: str) -> list[str]:
+    return [t for t in callbacks.__all__ if acts_on_networks(t) and (t in REFUSED or name not in HEAVY)]
+
+
+def build(name: str, teacher: Classifier) -> Trick:
+    trick = getattr(callbacks, name)
+    if name not in TEACHERS:
+        return trick()
+    needed = {"CachedLogits": {"path": tempfile.mkdtemp()}, "Specialist": {"classes": (2, 7)}}
+    return trick(copy.deepcopy(teacher), **needed.get(name, {}))
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in ("ResNet", "WideResNet") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
+)
+def test_trains_a_step_or_says_why_not(name, trainer):
+    plain, data, refused = with_moved_statistics(name, lr=1e-3), loader(name, 4), set()
+    for i, trick in enumerate(tricks_for(name)):
+        if i % 10 == 0:
+            gc.collect()  # or the models of many runs are there at once
+        torch.manual_seed(0)
+        model, run = copy.deepcopy(plain), trainer(callbacks=[build(trick, plain)], max_epochs=1)
+        try:
+            run.fit(model, data)
+        except (RuntimeError, TypeError, ValueError) as error:
+            text = " ".join([str(error), *getattr(error, "__notes__", ())])
+            assert trick in text and run.global_step == 0, f"{trick}: {error}"
+            refused.add(trick)
+            continue
+        assert run.global_step == 1 and hooks(model) == 0, trick
+        assert all(p.isfinite().all() for p in model.parameters()), trick
+    expected = {trick for trick in tricks_for(name) if name in REFUSED.get(trick, ())}
+    assert refused == expected, f"{refused - expected} refused, {expected - refused} not"
+
+
+def test_refusals_are_of_tricks_that_are_tried():
+    assert {*REFUSED} <= {*filter(acts_on_networks, callbacks.__all__)}
