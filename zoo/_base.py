@@ -22,7 +22,7 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from zoo import _complexity, _graph, _optimizers, _surgery, _weights
-from zoo._checks import check_channels_last, check_images, check_targets, classes_of
+from zoo._checks import check_images, check_targets, classes_of
 from zoo._exact import ExactResume
 from zoo._scores import RunningMean, Scores
 from zoo._stages import timm_stages
@@ -226,8 +226,6 @@ class Classifier(L.LightningModule):
                 f"{type(self).__name__}(..., num_classes={data.num_classes})"
             )
         if self.hparams.channels_last:
-            if stage == "fit":
-                check_channels_last(self, self.trainer.strategy.root_device.type, self.trainer.precision)
             self.to(memory_format=torch.channels_last)
         if self.hparams.compile and self._compiled_call_impl is None:
             # by default, a hook put on a module after the first compiled call never fires, and nothing says so

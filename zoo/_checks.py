@@ -54,21 +54,6 @@ def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ())
         )
 
 
-def check_channels_last(network: nn.Module, device: str, precision: str) -> None:
-    """Raises ValueError where torch computes wrong gradients: on a CPU, in bfloat16, of dilated convolutions in groups.
-
-    torch 2.14's weight gradients of these are memory that nobody wrote, at 32 x 32 px often enough to end in NaN.
-    """
-    if device != "cpu" or "bf16" not in precision:
-        return
-    for name, m in network.named_modules():
-        if isinstance(m, nn.Conv2d) and m.groups > 1 and max(m.dilation) > 1:
-            raise ValueError(
-                f"{type(network).__name__} cannot be trained on a CPU in {precision} with channels_last=True: torch's "
-                f"gradients of convolutions with groups and dilation, such as {name}, are wrong there: leave one out"
-            )
-
-
 def classes_of(network: nn.Module | None) -> int:
     """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
     if getattr(network, "num_classes", None):

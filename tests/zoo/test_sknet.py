@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.zoo.test_every_model import loader
 from zoo import SKNet
 from zoo.sknet import VARIANTS, Selection, SelectiveKernel
 
@@ -133,10 +132,3 @@ def test_bad_arguments_say_what_to_do():
     with pytest.raises(ValueError, match="SKNet has no '18'; there are: 50, 101"):
         SKNet(18)
     assert SKNet(50, num_classes=10).hparams.variant == "50"  # a number will do
-
-
-def test_refuses_the_layout_in_which_its_gradients_are_wrong(trainer):
-    """torch's kernel of the dilated path, on a CPU in bfloat16; in float32 it is right, see the contract tests."""
-    model = SKNet("50", num_classes=10, image_size=32, channels_last=True)
-    with pytest.raises(ValueError, match="SKNet cannot be trained on a CPU in bf16-mixed with channels_last=True"):
-        trainer(precision="bf16-mixed").fit(model, loader("SKNet"))
