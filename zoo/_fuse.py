@@ -17,6 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from zoo._conv import DilatedConv2d
 from zoo._surgery import replace
 
 NORMS = (nn.BatchNorm2d, BatchNormAct2d)
@@ -69,7 +70,7 @@ def _what_remains(norm: nn.Module) -> nn.Module:
 
 def _pairs(network: nn.Module, image_size: int) -> list[tuple[str, str]]:
     """Paths of the convolutions and norms to put together, seen in one pass over weights without storage."""
-    modules = {name: m for name, m in network.named_modules() if type(m) in (nn.Conv2d, *NORMS)}
+    modules = {name: m for name, m in network.named_modules() if type(m) in (nn.Conv2d, DilatedConv2d, *NORMS)}
     calls: Counter[str] = Counter()
     made: dict[int, str] = {}  # a convolution's output -> its path
     read: dict[str, list[str]] = {}  # a norm's path -> the convolution that its input comes from

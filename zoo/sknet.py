@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from zoo._base import Classifier
 from zoo._checks import SMALL, known
+from zoo._conv import DilatedConv2d
 from zoo.resnet import IMAGENET, make_shortcut, stem
 
 VARIANTS = {depth: IMAGENET[depth][1] for depth in ("50", "101")}  # blocks per stage
@@ -29,8 +30,9 @@ GROUPS, REDUCTION, LEAST = 32, 16, 32
 
 def conv_bn(c_in: int, c_out: int, size: int = 1, relu: bool = True, **options) -> nn.Sequential:
     """Convolution (same size at stride 1), BN and, unless told, ReLU."""
-    padding = options.get("dilation", 1) * (size // 2)
-    layers = OrderedDict(conv=nn.Conv2d(c_in, c_out, size, padding=padding, bias=False, **options))
+    dilation = options.get("dilation", 1)
+    conv = nn.Conv2d if dilation == 1 else DilatedConv2d
+    layers = OrderedDict(conv=conv(c_in, c_out, size, padding=dilation * (size // 2), bias=False, **options))
     layers["bn"] = nn.BatchNorm2d(c_out)
     if relu:
         layers["act"] = nn.ReLU(inplace=True)

@@ -1,5 +1,6 @@
 """SKNet: timm's counts and logits, the authors' file read a second time for 101, and the selection by hand."""
 
+import copy
 import math
 from functools import partial
 
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import SKNet
-from zoo.sknet import VARIANTS, Selection, SelectiveKernel
+from zoo.sknet import VARIANTS, Selection, SelectiveKernel, conv_bn
 
 # At 1000 classes and 224 px: parameters, 1e9 multiply-adds; then the parameters of a network written apart from this
 # one, which had biases in A1 and A2 where timm and the authors' file (`B_fc2`: `bias_term: false`) have none. The
@@ -132,3 +133,19 @@ def test_bad_arguments_say_what_to_do():
     with pytest.raises(ValueError, match="SKNet has no '18'; there are: 50, 101"):
         SKNet(18)
     assert SKNet(50, num_classes=10).hparams.variant == "50"  # a number will do
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("mode", ["mixed", "true"])
+def test_gradients_of_the_dilated_path_in_bfloat16(mode, memory_format):
+    """As in float32, in either layout of memory; torch's own are wrong by any factor in channels_last."""
+    conv = conv_bn(128, 128, 3, dilation=2, groups=32).conv
+    x, g = torch.randn(2, 16, 128, 32, 32).relu()
+    (expected,) = torch.autograd.grad(conv(x), conv.weight, g)
+    layer = copy.deepcopy(conv).to(torch.bfloat16 if mode == "true" else torch.float32).to(memory_format=memory_format)
+    images = x.bfloat16().contiguous(memory_format=memory_format)
+    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "mixed"):
+        y = layer(images)
+    assert y.is_contiguous(memory_format=memory_format) and y.dtype == torch.bfloat16
+    (found,) = torch.autograd.grad(y, layer.weight, g.bfloat16().contiguous(memory_format=memory_format))
+    assert (found.float() - expected).abs().max() < 0.02 * expected.abs().max()
