@@ -14,10 +14,15 @@ Settings: the smallest published variant of each family with its small-image ste
 Result:
 | family | variant | test/acc | parameters | MACs | images/s | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- |
+| InceptionResNetV2 | v2 | 0.6384 (1 run) | 54,321,834 | 2,235,524,096 | 20 (1 run) | 1,231.5 (1 run) | 1 |
+| Xception | ImageNet | 0.5980 (1 run) | 20,827,442 | 1,359,655,936 | 33 (1 run) | 752.2 (1 run) | 1 |
+| BNInception | BN | 0.5753 (1 run) | 10,272,810 | 626,616,320 | 72 (1 run) | 346.4 (1 run) | 1 |
 | SENet | 18 | 0.5720 (1 run) | 11,263,042 | 555,509,760 | 11 (1 run) | 2,290.2 (1 run) | 1 |
 | GoogLeNet | BN | 0.5651 (1 run) | 9,952,958 | 452,175,872 | 49 (1 run) | 507.5 (1 run) | 1 |
 | CBAMResNet | 18 | 0.5572 (1 run) | 11,263,842 | 555,863,360 | 40 (1 run) | 623.7 (1 run) | 1 |
 | PreActResNet | 18 | 0.5389 (1 run) | 11,172,170 | 555,422,720 | 53 (1 run) | 473.5 (1 run) | 1 |
+| InceptionV3 | v3 | 0.5099 (1 run) | 24,371,444 | 937,772,032 | 47 (1 run) | 533.2 (1 run) | 1 |
+| ResNeXt | 50-32x4d | 0.5049 (1 run) | 22,992,714 | 1,343,967,232 | 31 (1 run) | 809.6 (1 run) | 1 |
 | ShuffleNetV1 | 0.5x-g3 | 0.5023 (1 run) | 242,134 | 11,126,976 | 150 (1 run) | 166.8 (1 run) | 1 |
 | DenseNet | 40-12 | 0.4997 (1 run) | 1,019,722 | 264,812,928 | 26 (1 run) | 956.4 (1 run) | 1 |
 | ResNet | 20 | 0.4934 (1 run) | 269,722 | 40,551,040 | 154 (1 run) | 162.2 (1 run) | 1 |
@@ -26,7 +31,9 @@ Result:
 | VGG | 11-BN | 0.4610 (1 run) | 28,149,514 | 171,679,744 | 35 (1 run) | 720.3 (1 run) | 1 |
 | RegNet | X-200MF | 0.4317 (1 run) | 2,319,482 | 59,862,624 | 59 (1 run) | 424.7 (1 run) | 1 |
 | WideResNet | 16-1 | 0.4308 (1 run) | 175,066 | 26,657,408 | 264 (1 run) | 94.4 (1 run) | 1 |
+| ConvNeXt | T | 0.4135 (1 run) | 27,823,498 | 1,450,200,576 | 22 (1 run) | 1,124.6 (1 run) | 1 |
 | AlexNet | owt | 0.3999 (1 run) | 28,714,826 | 205,058,048 | 45 (1 run) | 555.5 (1 run) | 1 |
+| InceptionV4 | v4 | 0.3864 (1 run) | 41,158,186 | 2,108,669,952 | 22 (1 run) | 1,130.3 (1 run) | 1 |
 | MobileNetV2 | 0.35 | 0.3809 (1 run) | 408,938 | 15,611,136 | 112 (1 run) | 223.0 (1 run) | 1 |
 | ZFNet | base | 0.3205 (1 run) | 29,990,026 | 396,173,312 | 60 (1 run) | 417.2 (1 run) | 1 |
 | ShuffleNetV2 | 0.5x | 0.3182 (1 run) | 352,042 | 10,902,016 | 223 (1 run) | 112.0 (1 run) | 1 |
@@ -39,8 +46,9 @@ Result:
 - Command: zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
 - Arguments: data=CIFAR-10-JPEG, epochs=5, images=5000
 - Hardware: AMD EPYC, 1 threads
-- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0
-- Commit: b17d4e3+; 62c6237
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0; lightning 2.6.6, python 3.11.7, timm 1.0.31,
+  torch 2.14.1
+- Commit: b17d4e3+; 62c6237; 4d4532f
 """
 
 from pathlib import Path
