@@ -29,6 +29,7 @@ Result:
 | NIN | thin | 0.4733 (1 run) | 247,594 | 59,338,752 | 142 (1 run) | 176.3 (1 run) | 1 |
 | RepVGG | A0 | 0.4618 (1 run) | 7,840,874 | 489,075,200 | 30 (1 run) | 825.0 (1 run) | 1 |
 | VGG | 11-BN | 0.4610 (1 run) | 28,149,514 | 171,679,744 | 35 (1 run) | 720.3 (1 run) | 1 |
+| SKNet | 50 | 0.4529 (1 run) | 25,443,594 | 1,420,484,608 | 16 (1 run) | 1,550.4 (1 run) | 1 |
 | RegNet | X-200MF | 0.4317 (1 run) | 2,319,482 | 59,862,624 | 59 (1 run) | 424.7 (1 run) | 1 |
 | WideResNet | 16-1 | 0.4308 (1 run) | 175,066 | 26,657,408 | 264 (1 run) | 94.4 (1 run) | 1 |
 | ConvNeXt | T | 0.4135 (1 run) | 27,823,498 | 1,450,200,576 | 22 (1 run) | 1,124.6 (1 run) | 1 |
@@ -48,7 +49,7 @@ Result:
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.15.0; lightning 2.6.6, python 3.11.7, timm 1.0.31,
   torch 2.14.1
-- Commit: b17d4e3+; 62c6237; 4d4532f
+- Commit: b17d4e3+; 62c6237; 4d4532f; 8389b56
 """
 
 from pathlib import Path
