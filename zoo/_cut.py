@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, library, nn
 
 from zoo._surgery import operate, operation, recorded
 from zoo._trace import Call, Value, Weight, trace
@@ -27,7 +27,7 @@ ALONE = HOMOGENEOUS | {
 }  # fmt: skip
 
 
-@torch.library.custom_op("zoo::cut_here", mutates_args=())
+@library.custom_op("zoo::cut_here", mutates_args=())
 def cut_here(x: Tensor) -> Tensor:
     """Does nothing, and is seen in a trace."""
     return x.clone()

@@ -17,6 +17,7 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
           last map is H/8: ours, not the paper's. `stage1` is the first of stride 4.
 """
 
+from timm.layers.activations import HardSigmoid
 from torch import Tensor, nn
 
 from zoo._base import Classifier
@@ -83,13 +84,6 @@ def conv_bn(
     return nn.Sequential(conv, norm, *([act(inplace=True)] if act else []))
 
 
-class HardSigmoid(nn.Hardsigmoid):
-    """ReLU6(x + 3) / 6, as torch's, but with a second derivative, which attention of gradients takes."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x + 3) / 6).clamp(0, 1)
-
-
 class SqueezeExcite(nn.Module):
     """Scales each channel by a gate in [0, 1], made of the means of all. Shapes: (N, C, H, W) -> (N, C, H, W)."""
 
@@ -99,7 +93,7 @@ class SqueezeExcite(nn.Module):
         self.fc1 = nn.Conv2d(c, squeezed, kernel_size=1)
         self.fc2 = nn.Conv2d(squeezed, c, kernel_size=1)
         self.activation = nn.ReLU(inplace=True)
-        self.scale_activation = HardSigmoid()
+        self.scale_activation = HardSigmoid()  # torch's has no second derivative, which attention of gradients takes
 
     def forward(self, x: Tensor) -> Tensor:
         gate = self.activation(self.fc1(x.mean((2, 3), keepdim=True)))  # (N, squeezed, 1, 1)

@@ -11,6 +11,7 @@ class Resizing(Trick):
     """Makes the images of a batch larger or smaller; of a network that does not take them, the error says why."""
 
     resizes = True
+    multiple: int  # of pixels
 
     _made: tuple[int, int] | None = None
 

@@ -79,7 +79,7 @@ def test_of_a_network_of_one_size_the_error_says_who_made_another(trick, tiny_da
 
 
 def test_of_other_errors_it_says_nothing(tiny_data, trainer):
-    fails = At("on_validation_epoch_start", lambda trainer, model: 1 / 0)
+    fails = At("on_validation_epoch_start", lambda trainer, model: 1 / (trainer.global_step == 0))
     with pytest.raises(ZeroDivisionError) as caught:
         trainer(callbacks=[ProgressiveResizing(0.5), fails]).fit(tiny_classifier(), tiny_data, tiny_data)
     assert not hasattr(caught.value, "__notes__")
