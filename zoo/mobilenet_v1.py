@@ -37,7 +37,8 @@ class SeparableConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.bn1(self.conv_dw(x)))
-        return self.act(self.bn2(self.conv_pw(x)))
+        x = self.conv_pw(x)  # its input goes before the norm's output comes: a twentieth of the time of inference
+        return self.act(self.bn2(x))
 
 
 class MobileNetV1(Classifier):

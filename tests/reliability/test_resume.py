@@ -63,8 +63,15 @@ def test_exact(which, accumulate, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], accumulate_grad_batches=accumulate)
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("which", [pytest.param(w, marks=[pytest.mark.slow] if w != "all" else []) for w in LISTS])
+def whether_slow(which, accumulate):
+    return pytest.param(which, accumulate, marks=[] if which == "all" else [pytest.mark.slow])
+
+
+# accumulation, too, with the lists: the workers know nothing of it
+WITH_WORKERS = [(which, 1) for which in LISTS] + [(which, 2) for which in LISTS if which not in callbacks.__all__]
+
+
+@pytest.mark.parametrize(("which", "accumulate"), [whether_slow(*run) for run in WITH_WORKERS])
 def test_exact_with_workers(which, accumulate, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], workers=2, accumulate_grad_batches=accumulate)
 

@@ -282,15 +282,15 @@ def test_exports_to_onnx(name, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
-def test_trains_in_bf16(name, precision, trainer):
+def test_trains_in_bf16(name, trainer):
     """As in float32, to a fifth: bf16 has eight bits, and errors grow over four steps on batches of four."""
-    runs = {p: trainer(max_epochs=2, precision=p) for p in ("32-true", precision)}
+    runs = {p: trainer(max_epochs=2, precision=p) for p in ("32-true", "bf16-mixed", "bf16-true")}
     for run in runs.values():
         run.fit(make(name, lr=3e-4), loader(name), loader(name))
-    exact, rough = (run.callback_metrics for run in runs.values())
-    assert rough["train/loss"].item() == pytest.approx(exact["train/loss"].item(), rel=0.2)
-    assert rough["train/loss"].dtype == torch.float32
+    exact, *rough = (run.callback_metrics["train/loss"] for run in runs.values())
+    for loss in rough:
+        assert loss.item() == pytest.approx(exact.item(), rel=0.2)
+        assert loss.dtype == torch.float32
 
 
 @every_model_trained
@@ -336,7 +336,7 @@ def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, 
     torch.testing.assert_close(*(run.callback_metrics["train/loss"] for run in runs), rtol=1e-3, atol=1e-4)
     assert list(compiled.state_dict()) == keys
     runs[1].save_checkpoint(tmp_path / "compiled.ckpt")
-    images = batch(name)[0]
+    images = batch(name, 8 if name in BACKWARD_TOO else 4)[0]  # eight are compiled once more, for batches of any size
     torch.testing.assert_close(zoo.load(tmp_path / "compiled.ckpt")(images), compiled.eval()(images))
 
 
