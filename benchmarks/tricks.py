@@ -2,17 +2,22 @@
 
 Command:  python benchmarks/tricks.py
 Measures: process time a step, one thread, float32, batch 128 of 32 x 32 random images in memory, through `Trainer.fit`.
-          Runs without and with the trick take turns; the ratio is that of their least steps, so 1.02 is 2 % more. The
-          tricks and their arguments are those of recipes/trick_cards.py, the teacher an untrained ResNet-56; what it
-          alone costs stands as "teacher's forward pass". Then single calls on the same batch or network: our time by
-          the neighbour's, below 1 ours is faster. Composer is not among them: 0.32 wants a torch below 2.7.1.
+          Short runs without and with the trick take turns; each two give the ratio of their least steps, and the
+          ratio here is the median of all, so 1.02 is 2 % more. Its spread is their standard deviation, kept beside
+          it, as is the share of a step that passes in the trick's own calls at batch and step ("calls"): without
+          noise, but without what a trick makes of the forward and backward pass. The tricks and their arguments are
+          those of recipes/trick_cards.py, the teacher an untrained ResNet-56; what it alone costs stands as
+          "teacher's forward pass". Then single calls on the same batch or network: our time by the neighbour's, below
+          1 ours is faster. Composer is not among them: 0.32 wants a torch below 2.7.1.
 """
 
 import argparse
+import functools
 import logging
+import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import lightning as L
@@ -58,25 +63,59 @@ class Batches:
         return (list(self.batch) for _ in range(self.n))
 
 
+CALLS = (  # by the trainer, in every step
+    "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
+    "on_before_optimizer_step", "on_train_batch_end",
+)  # fmt: skip
+
+
+def timed(trick: L.Callback) -> list[float]:
+    """Gets the seconds of each of its `CALLS`; the list grows."""
+    seconds = []
+
+    def clocked(call: Callable) -> Callable:
+        @functools.wraps(call)
+        def run(*args, **kwargs):
+            start = time.process_time()
+            call(*args, **kwargs)
+            seconds.append(time.process_time() - start)
+
+        return run
+
+    for name in CALLS:
+        setattr(trick, name, clocked(getattr(trick, name)))
+    return seconds
+
+
 def step(tricks: list[L.Callback], steps: int) -> float:
     """The least seconds of a step."""
     torch.manual_seed(0)
     clock, off = Clock(), ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     trainer = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[*tricks, clock], **dict.fromkeys(off, False))
-    epoch = Batches((WARMUP + steps + 1) // 2)  # of two, as some tricks warm up for one
-    trainer.fit(ResNet("20", num_classes=CLASSES, image_size=32), epoch)
+    trainer.fit(ResNet("20", num_classes=CLASSES, image_size=32), epoch_of(steps))
     return min(clock.seconds[WARMUP - 1 :])
 
 
-def added(names: Iterable[str], rounds: int, steps: int) -> dict[str, float]:
-    """Step with the trick by step without, for each."""
-    metrics = {}
-    for name in names:
-        times = [(step([], steps), step([trick_cards.TRICKS[name]()], steps)) for _ in range(rounds)]
-        plain, with_it = (min(column) for column in zip(*times, strict=True))
-        metrics[name] = with_it / plain
-        print(f"{name:28}{1e3 * (with_it - plain):+8.1f} ms of {1e3 * plain:.0f}   {metrics[name]:.3f}", flush=True)
-    return metrics
+def epoch_of(steps: int) -> Batches:
+    """Of two, as some tricks warm up for one."""
+    return Batches((WARMUP + steps + 1) // 2)
+
+
+def added(name: str, rounds: int, steps: int) -> tuple[float, float, float]:
+    """Of step with the trick by step without: median and spread. Then the share of its calls in a step."""
+    plain, ratios, calls = [], [], []
+    for i in range(rounds):
+        trick = trick_cards.TRICKS[name]()
+        seconds, sides = timed(trick), {}
+        for with_it in (False, True) if i % 2 else (True, False):
+            sides[with_it] = step([trick] * with_it, steps)
+        plain.append(sides[False])
+        ratios.append(sides[True] / sides[False])
+        calls.append(sum(seconds) / 2 / len(epoch_of(steps)) / sides[False])
+    ratio, spread, share = statistics.median(ratios), statistics.stdev(ratios), statistics.median(calls)
+    ms = 1e3 * statistics.median(plain)
+    print(f"{name:28}{ratio:.3f} ± {spread:.3f} of {ms:.0f} ms   calls {share * ms:.2f} ms, {share:.4f}", flush=True)
+    return ratio, spread, share
 
 
 def least(run: Callable[[], object], calls: int) -> float:
@@ -166,8 +205,8 @@ def against_neighbours(calls: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rounds", type=int, default=3, help="times that each side runs (default 3)")
-    parser.add_argument("--steps", type=int, default=6, help="steps a run (default 6)")
+    parser.add_argument("--rounds", type=int, default=6, help="times that each side runs (default 6)")
+    parser.add_argument("--steps", type=int, default=4, help="steps a run (default 4)")
     parser.add_argument("--tricks", nargs="*", choices=[*trick_cards.TRICKS], help="which; default all")
     arguments = vars(parser.parse_args())
     warnings.filterwarnings("ignore")
@@ -176,13 +215,16 @@ def main() -> None:
     start, names = time.perf_counter(), arguments["tricks"] or trick_cards.TRICKS
     teacher = ResNet("56", num_classes=CLASSES, image_size=32)
     trick_cards.teacher = lambda: teacher
-    metrics = against_neighbours(calls=50) | added(names, arguments["rounds"], arguments["steps"])
+    metrics, rest = against_neighbours(calls=50), {"spread": {}, "calls": {}}
+    for name in names:
+        of_one = added(name, arguments["rounds"], arguments["steps"])
+        metrics[name], rest["spread"][name], rest["calls"][name] = of_one
     with torch.no_grad():
         images = Batches(1).batch[0]
         metrics["teacher's forward pass"] = 1 + least(lambda: teacher.eval()(images), 3) / step([], arguments["steps"])
     if arguments["tricks"] is None:
         record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
-        _results.append("tricks", record)
+        _results.append("tricks", record | rest)
 
 
 if __name__ == "__main__":

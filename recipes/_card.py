@@ -48,7 +48,8 @@ def cost(trick: str, short: bool = False) -> str:
     for run in reversed(_results.read("tricks")):
         if trick in run["metrics"]:
             on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
-            share = f"{100 * (run['metrics'][trick] - 1):+.1f} %"
+            spread = f" ± {100 * run['spread'][trick]:.1f}"
+            share = f"{100 * (run['metrics'][trick] - 1):+.1f}{spread} %"
             return share if short else f"{share} of a step of ResNet-20, batch 128 ({on})"
     return "" if short else "not measured yet: python benchmarks/tricks.py"
 

@@ -5,7 +5,7 @@ Paper:    one a method: see its file in callbacks/dropout/. The network is ResNe
 Command:  zoo run dropout_league_cifar --folder CIFAR-10-JPEG --record
 Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on 5,000 of
           the 50,000, validated on 5,000 others, every class in proportion and the same for all; tested on all 10,000
-Settings: ResNet-20, 12 epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
+Settings: ResNet-20, 8 epochs of batches of 64, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of
           warm-up, cosine, flips and no crops, bf16. Each method at its own places and with its own other arguments. Its
           rate is one of three: the default, half of it, and twice it (halfway to 1 above .4), the one of the best
           validation accuracy with a seed of its own; of Cutout the side of its hole, of a method without a rate the
@@ -76,7 +76,7 @@ def recipe(
     method: str = NONE,
     rate: float = 0.0,
     images: int = 5000,
-    epochs: int = 12,
+    epochs: int = 8,
     root: Path = Path("data"),
     folder: Path | None = None,
     seed: int = 0,
@@ -157,7 +157,7 @@ def test_batches(data: ImageData) -> Iterator[list[Tensor]]:
 def main(
     methods: list[str] | None = None,
     images: int = 5000,
-    epochs: int = 12,
+    epochs: int = 8,
     root: Path = Path("data"),
     folder: Path | None = None,
     seeds: int = 3,

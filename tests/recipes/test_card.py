@@ -56,9 +56,9 @@ def test_what_was_not_measured_is_said():
 
 def test_the_cost_is_of_the_last_run():
     for ratio in (1.5, 1.012):
-        record = {"arguments": {}, "seed": 0, "metrics": {"MixUp": ratio}, "seconds": 1.0}
+        record = {"arguments": {}, "seed": 0, "metrics": {"MixUp": ratio}, "spread": {"MixUp": 0.004}, "seconds": 1.0}
         _results.append("tricks", {**record, **STAMP})
-    assert _card.cost("MixUp") == "+1.2 % of a step of ResNet-20, batch 128 (A chip, 2 threads)"
+    assert _card.cost("MixUp") == "+1.2 ± 0.4 % of a step of ResNet-20, batch 128 (A chip, 2 threads)"
 
 
 def test_the_command_prints_paper_gain_and_limits(capsys):
