@@ -3,11 +3,11 @@
 Command:  python benchmarks/dropout.py
 Measures: process time, one thread, float32, of training steps of ResNet-20 and WRN-16-4 on a batch of 128 random images
           of 32 x 32 in memory, through `Trainer.fit`. The method is that of its defaults, at its last rate; it acts at
-          every second step, and the ratio is the median over these of a step with it by the one before without, so
-          1.02 is 2 % more. Methods that usually stand before the classifier also at every stage. Guided is one whose mask depends on features,
-          labels or weights; its ratio, and that at every stage, is divided among the places: "a stage". Then the drop
-          alone, forward and backward, on maps of ResNet-20's first stage: our time by the twin's, below 1 ours is
-          faster
+          every second step, and the ratio is the median over these of a step with it by the one before without, so 1.02
+          is 2 % more. Methods that usually stand before the classifier also at every stage. Guided is one whose mask
+          depends on features, labels or weights; its ratio, and that at every stage, is divided among the places: "a
+          stage". Then the drop alone, forward and backward, on maps of ResNet-20's first stage: our time by the twin's,
+          below 1 ours is faster
 """
 
 import argparse
