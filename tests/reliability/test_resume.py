@@ -63,15 +63,14 @@ def test_exact(which, accumulate, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], accumulate_grad_batches=accumulate)
 
 
-def whether_slow(which, accumulate):
-    return pytest.param(which, accumulate, marks=[] if which == "all" else [pytest.mark.slow])
+# alone those that do not go with all others; workers know nothing of accumulation
+WITH_WORKERS = [(which, 1) for which in LISTS if which not in ALL] + [("none", 2), ("scheduled", 2), ("all", 2)]
 
 
-# accumulation, too, with the lists: the workers know nothing of it
-WITH_WORKERS = [(which, 1) for which in LISTS] + [(which, 2) for which in LISTS if which not in callbacks.__all__]
-
-
-@pytest.mark.parametrize(("which", "accumulate"), [whether_slow(*run) for run in WITH_WORKERS])
+@pytest.mark.parametrize(
+    ("which", "accumulate"),
+    [pytest.param(*run, marks=[] if run[0] == "all" else [pytest.mark.slow]) for run in WITH_WORKERS],
+)
 def test_exact_with_workers(which, accumulate, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], workers=2, accumulate_grad_batches=accumulate)
 
