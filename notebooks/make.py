@@ -1,11 +1,13 @@
-"""Make each notebook from its .py, and execute it in a clean kernel: `python notebooks/make.py [--check]`.
+"""Make each notebook from its .py and execute it, two at a time in clean kernels: `python notebooks/make.py [--check]`.
 
 The .py (jupytext's percent format) is the source; the .ipynb is kept without outputs, so that it changes only when the
 source does. `--check` writes and executes nothing, and fails where an .ipynb is not what its .py gives.
 """
 
+import os
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jupytext
@@ -25,20 +27,30 @@ def notebook(source: Path) -> NotebookNode:
     return made
 
 
+def text(source: Path) -> str:
+    return nbformat.writes(notebook(source)) + "\n"
+
+
+def make(source: Path) -> None:
+    target = source.with_suffix(".ipynb")
+    target.write_text(text(source))
+    with tempfile.TemporaryDirectory() as folder:
+        NotebookClient(notebook(source), timeout=600, resources={"metadata": {"path": folder}}).execute()
+    print(f"{target.name}: made, and runs", flush=True)
+
+
+def is_stale(source: Path) -> bool:
+    target = source.with_suffix(".ipynb")
+    return not target.exists() or target.read_text() != text(source)
+
+
 def main() -> None:
-    check = "--check" in sys.argv[1:]
-    stale = []
-    for source in sorted(HERE.glob("[0-9]*.py")):
-        made, target = notebook(source), source.with_suffix(".ipynb")
-        text = nbformat.writes(made) + "\n"
-        if check:
-            stale += [target.name] * (not target.exists() or target.read_text() != text)
-            continue
-        target.write_text(text)
-        with tempfile.TemporaryDirectory() as folder:
-            NotebookClient(made, timeout=600, resources={"metadata": {"path": folder}}).execute()
-        print(f"{target.name}: made, and runs")
-    if stale:
+    sources = sorted(HERE.glob("[0-9]*.py"))
+    if "--check" not in sys.argv[1:]:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(make, sources))
+    elif stale := [source.stem for source in sources if is_stale(source)]:
         sys.exit(f"not what their .py gives (run `make notebooks`): {', '.join(stale)}")
 
 
