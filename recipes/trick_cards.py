@@ -11,21 +11,71 @@ Settings: ResNet-20, few epochs of batches of 64, SGD with Nesterov's momentum .
           has the arguments of its paper for CIFAR where there are any, else its defaults. Nothing was tuned: it shows
           what a trick brings at this budget, and most regularisers were made for longer ones
 Result:
-| as | trick | test/acc | test/acc_ema0.99 | test/acc_swa | seconds | seeds |
-| --- | --- | --- | --- | --- | --- | --- |
-|  | none | 0.4715 ± 0.0113 |  |  | 27.8 ± 1.3 | 3 |
-| MixUp() | MixUp | 0.4356 ± 0.0217 |  |  | 27.7 ± 0.5 | 3 |
-| CutMix(p=0.5) | CutMix | 0.4458 ± 0.0198 |  |  | 27.8 ± 0.7 | 3 |
-| Cutout(side=16) | Cutout | 0.4352 ± 0.0179 |  |  | 27.3 ± 0.6 | 3 |
-| RandomErasing() | RandomErasing | 0.4352 ± 0.0193 |  |  | 27.5 ± 0.8 | 3 |
-| LabelSmoothing() | LabelSmoothing | 0.4833 ± 0.0045 |  |  | 27.3 ± 0.7 | 3 |
-| EMA(decay=0.99) | EMA | 0.4715 ± 0.0113 | 0.4453 ± 0.0096 |  | 27.2 ± 0.2 | 3 |
-| SWA() | SWA | 0.4363 ± 0.0341 |  | 0.4698 ± 0.0171 | 28.9 ± 0.3 | 3 |
-| NoBiasDecay() | NoBiasDecay | 0.4686 ± 0.0109 |  |  | 27.2 ± 0.1 | 3 |
-| ZeroGamma() | ZeroGamma | 0.4552 ± 0.0102 |  |  | 27.2 ± 0.0 | 3 |
-| GradientCentralization() | GradientCentralization | 0.5225 ± 0.0075 |  |  | 27.2 ± 0.3 | 3 |
-| OneCycle() | OneCycle | 0.4869 ± 0.0038 |  |  | 26.9 ± 0.4 | 3 |
-| SelfDistillation(decay=0.99) | SelfDistillation | 0.4699 ± 0.0083 |  |  | 34.2 ± 1.0 | 3 |
+| as | trick | test/acc | test/acc_ema0.99 | test/acc_polyak0.5dur | test/acc_snapshots3 | test/acc_swa | test/acc_tta | seconds | seeds |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+|  | none | 0.4715 ± 0.0113 |  |  |  |  |  | 26.9 ± 0.5 | 3 |
+| MixUp() | MixUp | 0.4356 ± 0.0217 |  |  |  |  |  | 27.7 ± 0.5 | 3 |
+| CutMix(p=0.5) | CutMix | 0.4458 ± 0.0198 |  |  |  |  |  | 27.8 ± 0.7 | 3 |
+| Cutout(side=16) | Cutout | 0.4352 ± 0.0179 |  |  |  |  |  | 27.3 ± 0.6 | 3 |
+| RandomErasing() | RandomErasing | 0.4352 ± 0.0193 |  |  |  |  |  | 27.5 ± 0.8 | 3 |
+| LabelSmoothing() | LabelSmoothing | 0.4833 ± 0.0045 |  |  |  |  |  | 27.3 ± 0.7 | 3 |
+| EMA(decay=0.99) | EMA | 0.4715 ± 0.0113 | 0.4453 ± 0.0096 |  |  |  |  | 27.2 ± 0.2 | 3 |
+| SWA() | SWA | 0.4363 ± 0.0341 |  |  |  | 0.4698 ± 0.0171 |  | 28.9 ± 0.3 | 3 |
+| NoBiasDecay() | NoBiasDecay | 0.4686 ± 0.0109 |  |  |  |  |  | 27.2 ± 0.1 | 3 |
+| ZeroGamma() | ZeroGamma | 0.4552 ± 0.0102 |  |  |  |  |  | 27.2 ± 0.0 | 3 |
+| GradientCentralization() | GradientCentralization | 0.5225 ± 0.0075 |  |  |  |  |  | 27.2 ± 0.3 | 3 |
+| OneCycle() | OneCycle | 0.4869 ± 0.0038 |  |  |  |  |  | 26.9 ± 0.4 | 3 |
+| SelfDistillation(decay=0.99) | SelfDistillation | 0.4699 ± 0.0083 |  |  |  |  |  | 34.2 ± 1.0 | 3 |
+| ConfidencePenalty() | ConfidencePenalty | 0.4724 (1 run) |  |  |  |  |  | 26.1 (1 run) | 1 |
+| FocalLoss() | FocalLoss | 0.4581 (1 run) |  |  |  |  |  | 25.8 (1 run) | 1 |
+| BinaryCrossEntropy(threshold=None, sum_classes=True) | BinaryCrossEntropy | 0.4561 (1 run) |  |  |  |  |  | 26.2 (1 run) | 1 |
+| RICAP() | RICAP | 0.3988 (1 run) |  |  |  |  |  | 26.3 (1 run) | 1 |
+| MixUpOrCutMix() | MixUpOrCutMix | 0.4280 (1 run) |  |  |  |  |  | 26.4 (1 run) | 1 |
+| Mosaic() | Mosaic | 0.3718 (1 run) |  |  |  |  |  | 26.5 (1 run) | 1 |
+| GridMask(d1=8, d2=24) | GridMask | 0.4437 (1 run) |  |  |  |  |  | 26.4 (1 run) | 1 |
+| PolyakAveraging() | PolyakAveraging | 0.4601 (1 run) |  | 0.4463 (1 run) |  |  |  | 26.3 (1 run) | 1 |
+| AdaptiveGradientClipping() | AdaptiveGradientClipping | 0.4645 (1 run) |  |  |  |  |  | 26.8 (1 run) | 1 |
+| GradientClipping() | GradientClipping | 0.4653 (1 run) |  |  |  |  |  | 26.5 (1 run) | 1 |
+| StepDecay(milestones=('0.5dur', '0.75dur'), warmup_epochs=1) | StepDecay | 0.4188 (1 run) |  |  |  |  |  | 26.3 (1 run) | 1 |
+| StepThenCosine(warmup_epochs=1) | StepThenCosine | 0.4132 (1 run) |  |  |  |  |  | 26.5 (1 run) | 1 |
+| StepwiseCosine(every=1, warmup_epochs=1) | StepwiseCosine | 0.4505 (1 run) |  |  |  |  |  | 26.1 (1 run) | 1 |
+| WarmUp(epochs=1) | WarmUp | 0.3604 (1 run) |  |  |  |  |  | 25.3 (1 run) | 1 |
+| LinearScaling(base=32) | LinearScaling | 0.4403 (1 run) |  |  |  |  |  | 24.9 (1 run) | 1 |
+| SquareRootScaling(base=32) | SquareRootScaling | 0.4562 (1 run) |  |  |  |  |  | 24.9 (1 run) | 1 |
+| PolynomialDecay(warmup_epochs=1) | PolynomialDecay | 0.4723 (1 run) |  |  |  |  |  | 25.5 (1 run) | 1 |
+| WarmRestarts(first='0.34dur', warmup_epochs=1) | WarmRestarts | 0.4512 (1 run) |  |  |  |  |  | 25.1 (1 run) | 1 |
+| SnapshotEnsemble(cycles=3, last=3) | SnapshotEnsemble | 0.3824 (1 run) |  |  | 0.3758 (1 run) |  |  | 24.7 (1 run) | 1 |
+| Kaiming() | Kaiming | 0.4858 (1 run) |  |  |  |  |  | 25.0 (1 run) | 1 |
+| LeCun() | LeCun | 0.4915 (1 run) |  |  |  |  |  | 25.0 (1 run) | 1 |
+| Xavier() | Xavier | 0.4911 (1 run) |  |  |  |  |  | 25.5 (1 run) | 1 |
+| Uniform() | Uniform | 0.4548 (1 run) |  |  |  |  |  | 25.6 (1 run) | 1 |
+| L1() | L1 | 0.4584 (1 run) |  |  |  |  |  | 25.8 (1 run) | 1 |
+| L2() | L2 | 0.4730 (1 run) |  |  |  |  |  | 25.7 (1 run) | 1 |
+| Orthogonality() | Orthogonality | 0.4921 (1 run) |  |  |  |  |  | 26.2 (1 run) | 1 |
+| Flooding(b=0.1) | Flooding | 0.4601 (1 run) |  |  |  |  |  | 26.0 (1 run) | 1 |
+| RDrop() | RDrop | 0.4731 (1 run) |  |  |  |  |  | 49.1 (1 run) | 1 |
+| Activation(kind='silu') | Activation | 0.4483 (1 run) |  |  |  |  |  | 44.3 (1 run) | 1 |
+| Norm() | Norm | 0.4052 (1 run) |  |  |  |  |  | 78.2 (1 run) | 1 |
+| MagnifiedWeightDecay() | MagnifiedWeightDecay | 0.4837 (1 run) |  |  |  |  |  | 25.4 (1 run) | 1 |
+| LayerDecay(decay=0.9) | LayerDecay | 0.4583 (1 run) |  |  |  |  |  | 25.6 (1 run) | 1 |
+| ProgressiveResizing() | ProgressiveResizing | 0.4594 (1 run) |  |  |  |  |  | 18.6 (1 run) | 1 |
+| MultiScale(multiple=4) | MultiScale | 0.4200 (1 run) |  |  |  |  |  | 26.2 (1 run) | 1 |
+| TestTimeAugmentation() | TestTimeAugmentation | 0.4601 (1 run) |  |  |  |  | 0.4616 (1 run) | 25.6 (1 run) | 1 |
+| Slimming() | Slimming | 0.4724 (1 run) |  |  |  |  |  | 25.6 (1 run) | 1 |
+| MagnitudePruning(final=0.5, every=20) | MagnitudePruning | 0.4675 (1 run) |  |  |  |  |  | 25.6 (1 run) | 1 |
+| AuxiliaryHeads(stages=('stage2',)) | AuxiliaryHeads | 0.4858 (1 run) |  |  |  |  |  | 25.9 (1 run) | 1 |
+| ChannelOrder() | ChannelOrder | 0.4675 (1 run) |  |  |  |  |  | 26.9 (1 run) | 1 |
+| CircleLoss() | CircleLoss | 0.4713 (1 run) |  |  |  |  |  | 26.2 (1 run) | 1 |
+| Dice() | Dice | 0.2112 (1 run) |  |  |  |  |  | 25.4 (1 run) | 1 |
+| Tversky() | Tversky | 0.3521 (1 run) |  |  |  |  |  | 25.4 (1 run) | 1 |
+| AccumulationSchedule(epochs=(2, 3), factors=(2, 4)) | AccumulationSchedule | 0.4211 (1 run) |  |  |  |  |  | 24.6 (1 run) | 1 |
+| ReduceOnPlateau(metric=None, patience=0, threshold=0.05, warmup_epochs=1) | ReduceOnPlateau | 0.3604 (1 run) |  |  |  |  |  | 25.1 (1 run) | 1 |
+| SpatialPyramidPooling() | SpatialPyramidPooling | 0.2633 (1 run) |  |  |  |  |  | 24.2 (1 run) | 1 |
+| SymmetryAttention() | SymmetryAttention | 0.4541 (1 run) |  |  |  |  |  | 316.2 (1 run) | 1 |
+| KnowledgeDistillation(teacher=ResNet) | KnowledgeDistillation | 0.5355 (1 run) |  |  |  |  |  | 42.1 (1 run) | 1 |
+| AttentionTransfer(teacher=ResNet) | AttentionTransfer | 0.5457 (1 run) |  |  |  |  |  | 43.4 (1 run) | 1 |
+| Hints(teacher=ResNet) | Hints | 0.5374 (1 run) |  |  |  |  |  | 42.4 (1 run) | 1 |
+| GradientAttentionTransfer(teacher=ResNet) | GradientAttentionTransfer | 0.4786 (1 run) |  |  |  |  |  | 200.4 (1 run) | 1 |
 
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
   of the 50,000, every class in proportion and the same for all; tested on all 10,000
@@ -33,7 +83,7 @@ Result:
 - Arguments: data=CIFAR-10-JPEG, epochs=4, images=5000
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: 20a5458
+- Commit: 251e53f; 20a5458
 """
 
 from collections.abc import Callable
