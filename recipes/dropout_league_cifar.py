@@ -28,6 +28,7 @@ Result:
 | ClusteringDropout | ClusteringDropout(share=0.25) | 0.5976 ± 0.0119 | -0.0210 ± 0.0078 | worse | 0.668 | 0.79 | 3 |
 | BiasedDropout | BiasedDropout(p=0.25) | 0.5974 ± 0.0039 | -0.0211 ± 0.0043 | worse | 0.661 | 0.86 | 3 |
 | ChannelDropBlock | ChannelDropBlock(p=0.1) | 0.5884 ± 0.0034 | -0.0301 ± 0.0041 | worse | 0.639 | 0.81 | 3 |
+| Dropout | Dropout(p=0.25) | 0.5762 ± 0.0106 | -0.0424 ± 0.0071 | worse | 0.619 | 0.91 | 3 |
 | ADCM | ADCM(p=0.05) | 0.5750 ± 0.0134 | -0.0435 ± 0.0085 | worse | 0.634 | 0.77 | 3 |
 
 - Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on 5,000 of

@@ -14,11 +14,20 @@ Settings: 8 channels at the first level, AdamW at 2e-3 in batches of 4, cosine; 
           another seed. Mean Dice and IoU over the four classes, background included: to say background everywhere
           has an IoU of .19
 Result:
-not measured yet
+| dropout | network | test/acc | test/dice | test/iou | seconds | seeds |
+| --- | --- | --- | --- | --- | --- | --- |
+| none | UNet | 0.8920 (1 run) | 0.7017 (1 run) | 0.5810 (1 run) | 114.0 (1 run) | 1 |
+| none | AttentionUNet | 0.8677 (1 run) | 0.6248 (1 run) | 0.5001 (1 run) | 60.5 (1 run) | 1 |
+| heuristic | AttentionUNet | 0.8616 (1 run) | 0.5798 (1 run) | 0.4715 (1 run) | 81.4 (1 run) | 1 |
+| heuristic | UNet | 0.8270 (1 run) | 0.3885 (1 run) | 0.3289 (1 run) | 84.7 (1 run) | 1 |
 
 - Data: `Shapes`, circles, squares and triangles drawn by us: 900 images of 32 px to train, 100 to validate, 200 to
   test
 - Command: zoo run shapes_unet --record
+- Arguments: epochs=20, images=1000, p=0.1
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: d920515
 """
 
 from collections import defaultdict
