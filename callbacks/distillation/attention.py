@@ -30,8 +30,8 @@ Mapping = Literal["sum", "max"]
 
 def attention(A: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
     """Where the network looks: (N, C, H, W) -> (N, H, W); tokens (N, L, D) -> (N, L)."""
-    absolute = A.float() if p == 2 else A.float().abs()  # a square needs no |A|: half the time
-    powers, channels = absolute.pow(p), 1 if A.ndim == 4 else 2
+    A = A.float() if p == 2 else A.float().abs()  # a square needs no |A|: half the time
+    powers, channels = A.pow(p), 1 if A.ndim == 4 else 2
     return powers.sum(channels) if mapping == "sum" else powers.amax(channels)
 
 
