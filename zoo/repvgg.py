@@ -84,7 +84,9 @@ class Block(nn.Module):
 
     def branches(self, x: Tensor) -> Tensor:
         y = self.conv_kxk(x) + self.conv_1x1(x)
-        return y if self.identity is None else y.add_(self.identity(x))  # in place: a pass over the maps less
+        if self.identity is not None:
+            y += self.identity(x)  # in place: a pass over the maps less
+        return y
 
     @torch.no_grad()
     def reparameterize(self) -> None:

@@ -41,7 +41,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        y.add_(x if self.downsample is None else self.downsample(x))  # in place: a pass over the maps less
+        y += x if self.downsample is None else self.downsample(x)  # in place: a pass over the maps less
         return self.relu(y)
 
 
@@ -66,7 +66,7 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        y.add_(x if self.downsample is None else self.downsample(x))  # in place: a pass over the maps less
+        y += x if self.downsample is None else self.downsample(x)  # in place: a pass over the maps less
         return self.relu(y)
 
 
