@@ -91,12 +91,16 @@ def _prepared(source: nn.Module, engine: str) -> nn.Module:
     settings = torch.ao.quantization.get_default_qconfig_mapping(engine).set_object_type(torch.cat, None)
     example = (torch.zeros(1, 3, 8, 8),)  # torch asks for it, and reads only that it is one
     try:
-        return quantizer.prepare_fx(source, settings, example)
+        prepared = quantizer.prepare_fx(source, settings, example)
     except (torch.fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AssertionError) as error:
         raise TypeError(_refusal(source, "its forward is more than a list of layers", error)) from error
+    # `y.add_(x)` would change a copy of y that nobody reads; `y += x` is traced as a sum
+    if changed := [node.target for node in prepared.graph.nodes if node.op == "call_method" and node.target[-1] == "_"]:
+        raise TypeError(_refusal(source, "it changes tensors in place", f"{changed[0]}: write y += x, or y = y + x"))
+    return prepared
 
 
-def _refusal(model: nn.Module, why: str, error: Exception) -> str:
+def _refusal(model: nn.Module, why: str, error: Exception | str) -> str:
     return f"{type(model).__name__} cannot be quantised: {why} ({str(error).partition(chr(10))[0]})"
 
 

@@ -60,6 +60,11 @@ def test_logits_are_near_the_float_ones(engine, images):
     assert network.num_classes == 10 and network.image_size == 32
 
 
+def test_sums_are_int8_too(images):
+    network = quantise(ResNet("20", num_classes=10), [images])
+    assert network.network.code.count("quantized.add_relu") == 9  # one a block
+
+
 def test_the_engine_that_was_set_is_set_again(images):
     before = torch.backends.quantized.engine
     quantise(tiny_classifier(), [images[:, :, :8, :8]], ENGINES[-1])
@@ -133,6 +138,20 @@ def test_refusals(images):
         quantise(tiny_classifier(), [images], "int4")
     with pytest.raises(TypeError, match="ViT cannot be quantised: its forward is more than a list of layers"):
         quantise(zoo.ViT("Ti/16", 10, image_size=32), [images])
+
+
+class InPlace(nn.Sequential):
+    """Adds to what its last layer gave without taking the sum that comes back."""
+
+    def forward(self, x):
+        y = super().forward(x)
+        y.add_(x)
+        return y.mean((2, 3))
+
+
+def test_sums_that_tracing_would_lose_are_refused(images):
+    with pytest.raises(TypeError, match=r"it changes tensors in place \(add_: write y \+= x"):
+        quantise(Classifier(InPlace(nn.Conv2d(3, 3, 1)), num_classes=3), [images])
 
 
 def test_without_torchs_part_it_says_what_is_missing(images, monkeypatch):
