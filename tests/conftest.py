@@ -1,6 +1,7 @@
 """A network, data and a trainer small enough for a test; the tricks, ready to build."""
 
 import functools
+import logging
 import os
 import signal
 import tempfile
@@ -24,6 +25,7 @@ from zoo.vit import Block
 CLASSES = 10
 Look.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`
 registry.entry_points = functools.cache(registry.entry_points)  # else each of thousands of Trainers reads the disk
+logging.getLogger("lightning.pytorch").propagate = True  # to caplog; Lightning 2.6.0 stops it where root has no handler
 
 if (
     signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -279,7 +279,8 @@ RULES: dict[str, Callable] = {
     "baddbmm": lambda bias, a, b, **_: torch.minimum(bias, _matmul(a, b)),
     "constant_pad_nd": lambda x, pad, value=0: F.pad(x, pad, value=NOWHERE),
 }
-ACTIVATIONS = {"hardswish", "mish", "gelu", "_prelu_kernel"}  # pointwise too, though torch does not tag them all so
+# pointwise too, though torch (hardtanh: torch 2.11) does not tag them so
+ACTIVATIONS = {"hardswish", "hardtanh", "mish", "gelu", "_prelu_kernel"}
 FACTORIES = {
     "empty",
     "zeros",

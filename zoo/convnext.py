@@ -9,7 +9,7 @@ Block:    y = x + DropPath(g * W2 GELU(W1 LN(dwconv7x7(x)))),   W1: C -> 4C,  W2
 Shapes:   (N, 3, H, W) -stem-> (N, C1, H/4, W/4) -3 times LN, conv 2x2 of stride 2-> (N, C4, H/32, W/32) -> (N, K);
           isotropic: (N, 3, H, W) -stem-> (N, C, H/16, W/16) -> (N, K)
 Defaults: drop_path .1 T, .4 S, .5 B and L (Table 5, ImageNet-1K), .2 XL (Table 5, ImageNet-22K), isotropic .1, .2, .5
-          (the authors' TRAINING.md); g starts at 1e-6; weights N(0, .02) truncated, biases 0 (the authors' code; the
+          (the authors' TRAINING.md); g starts at 1e-6; weights N(0, .02), biases 0 (the authors' code; the
           paper's Table 5 prints .2)
 Differs:  nothing at more than 64 px. Patches of up to 64 px images are half as wide (2, isotropic 8), of up to 32 px a
           quarter (1, isotropic 4): ours, not the paper's. Isotropic rows have the keys of the others, and their
@@ -147,8 +147,8 @@ def patch_for(image_size: int, patch: int) -> int:
 
 
 def init_weights(module: nn.Module) -> None:
-    """N(0, .02) truncated for convolutions and linear layers, biases 0; norms start at 1 and 0."""
+    """N(0, .02) for convolutions and linear layers, biases 0; norms start at 1 and 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)

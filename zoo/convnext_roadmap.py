@@ -8,7 +8,7 @@ Block:    y = act(F(x) + shortcut(x)),  F up to "width": 1x1 (c), 3x3 (c), 1x1 (
           stride; a shortcut that changes shape is a 1x1 convolution and a norm. From "fewer-activations" on, one act:
           after the first 1x1
 Shapes:   (N, 3, H, W) -stem-> (N, C0, H/4, W/4) -stages-> (N, C4, H/32, W/32) -> (N, K)
-Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02) truncated: the recipe at the end of the road; the paper
+Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02): the recipe at the end of the road; the paper
           trains all steps alike, but states neither step by step
 Differs:  the paper tells the steps in words. This reading has its multiply-adds to two decimals at every step whose
           number we have, but for the last of "50" (4.46 counted, 4.49 printed). What no count tells, we chose: no

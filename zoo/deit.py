@@ -7,7 +7,7 @@ Code:     https://github.com/facebookresearch/deit at 7e160fe (the authors'); ke
 Block:    that of `vit.py`;  z_0 = [x_class; x_distill; x_p E] + E_pos;  two heads, one on each token's output. Training
           gives both; evaluation their mean
 Shapes:   (N, 3, S, S) -> (N, 2 + (S/P)^2, D) -> (N, K), and in training a second (N, K) as `extras["distilled"]`
-Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) truncated (the authors' code)
+Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) (the authors' code)
 Differs:  evaluation takes the mean of the two heads' logits, as the authors' code and timm do; the paper adds their
           softmaxes. Without a teacher trick the second head is not trained: `KnowledgeDistillation`, or `ViT` instead.
           Up to 64 px, patches are an eighth of the image: not in the paper. Without distillation DeiT is `ViT`.
@@ -60,7 +60,7 @@ class DeiT(ViT):
     ):
         super().__init__(variant, num_classes, image_size, None, drop_path, **training)
         width = self.head.in_features
-        self.dist_token = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, 1, width), std=0.02))
+        self.dist_token = nn.Parameter(nn.init.normal_(torch.zeros(1, 1, width), std=0.02))
         self.head_dist = nn.Linear(width, num_classes)
         self.initialise()
         if weights is not None:

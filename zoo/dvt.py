@@ -13,7 +13,7 @@ Block:    that of `vit.py`. In the 2nd and 3rd ViT, with z_up the last tokens an
 Shapes:   (N, 3, S, S) -> 7^2, 10^2, 14^2 tokens + 1, of D -> three (N, K); evaluation gives the last, training the
           others as `extras["aux"]` of weight 1
 Defaults: patches of 32, 23 and 16 px (DeiT), first soft splits of strides 8, 6 and 4 and dropout .1 after them (T2T);
-          drop_path .1, weights and tokens N(0, .02) truncated; LN's epsilon 1e-6 DeiT, 1e-5 T2T (all the authors' code)
+          drop_path .1, weights and tokens N(0, .02); LN's epsilon 1e-6 DeiT, 1e-5 T2T (all the authors' code)
 Differs:  nothing at 224 px: logits are the authors' to 1e-6, as is f of the last block, which reaches no class token
           and so has no effect. The paper searches thresholds with a genetic algorithm; `thresholds` is the authors'
           code, with shares of images in geometric progression. The last exit's threshold is not looked at. Random
@@ -128,7 +128,7 @@ class Exit(nn.Module):
         super().__init__()
         width, depth, heads, _ = row
         self.grid, self.last, c = grid, i == len(NAMES) - 1, depth * heads
-        self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, 1, width), std=0.02))
+        self.cls_token = nn.Parameter(nn.init.normal_(torch.zeros(1, 1, width), std=0.02))
         if i > 0:
             self.relation_reuse_conv = nn.Sequential(nn.Conv2d(c, 3 * c, 1), nn.GELU(), nn.Conv2d(3 * c, c, 1))
         self.blocks = nn.ModuleList(Block(row, t2t, i > 0, rate) for rate in linear_rates(drop_path, (depth,))[0])
@@ -158,7 +158,7 @@ class DeiTExit(Exit):
         super().__init__(i, row, grid, num_classes, drop_path, t2t=False)
         self.patch_embed = vit.Patches(patch, row[0])
         self.patch_embed.proj = nn.Conv2d(3, row[0], patch, stride=patch, padding=(grid * patch - image_size + 1) // 2)
-        self.pos_embed = nn.Parameter(nn.init.trunc_normal_(torch.zeros(1, 1 + grid**2, row[0]), std=0.02))
+        self.pos_embed = nn.Parameter(nn.init.normal_(torch.zeros(1, 1 + grid**2, row[0]), std=0.02))
 
     def patches(self, x: Tensor) -> Tensor:
         return self.patch_embed(x)

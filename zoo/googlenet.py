@@ -167,7 +167,7 @@ class GoogLeNet(Classifier):
 def init_normal(module: nn.Module) -> None:
     """Weights N(0, 0.01^2), as torchvision."""
     if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.01)
+        nn.init.normal_(module.weight, std=0.01)
 
 
 def init_caffe(module: nn.Module) -> None:

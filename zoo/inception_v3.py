@@ -9,7 +9,7 @@ Block:    A (35 x 35): [1x1 | 1x1, 5x5 | 1x1, 3x3, 3x3 | pool, 1x1]; C (17 x 17)
 Shapes:   (N, 3, 299, 299) -stem-> 192 x 35 x 35 -3 A-> 288 x 35 x 35 -B, 4 C-> 768 x 17 x 17 -D, 2 E-> 2048 x 8 x 8
           -mean-> (N, K); in training also an auxiliary head on the last 17 x 17 maps
 Defaults: training arguments of `Classifier`; auxiliary weight 0.4 (TF-slim's; the paper gives none), dropout 0.5
-          (TF-slim: 0.2), batch norm epsilon 1e-3 and weights truncated N(0, 0.1^2), N(0, 0.01^2) in the head's 5x5, as
+          (TF-slim: 0.2), batch norm epsilon 1e-3 and weights N(0, 0.1^2), N(0, 0.01^2) in the head's 5x5, as
           torchvision
 Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's main one from 0.1, which puts the first
           loss far above ln K. torchvision's trained weights want images normalised with mean 0.5 and std 0.5 (its
@@ -209,7 +209,7 @@ class InceptionV3(Classifier):
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(2048, num_classes)
         self.apply(init_weights)
-        nn.init.trunc_normal_(self.AuxLogits.conv1.conv.weight, std=0.01)
+        nn.init.normal_(self.AuxLogits.conv1.conv.weight, std=0.01)
         if weights is not None:
             self.load_weights(weights)
 
@@ -234,9 +234,9 @@ def check_last_maps(pixels: int, model: str) -> None:
 
 
 def init_weights(module: nn.Module) -> None:
-    """Truncated normal of standard deviation 0.1, in linear layers 0.001; their biases 0."""
+    """Normal of standard deviation 0.1, in linear layers 0.001; their biases 0."""
     if isinstance(module, nn.Conv2d):
-        nn.init.trunc_normal_(module.weight, std=0.1)
+        nn.init.normal_(module.weight, std=0.1)
     elif isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.001)
+        nn.init.normal_(module.weight, std=0.001)
         nn.init.zeros_(module.bias)

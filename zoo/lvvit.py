@@ -10,7 +10,7 @@ Block:    z' = z + MSA(LN(z)) / a,  z = z' + MLP(LN(z')) / a,  no bias in Q, K, 
 Shapes:   (N, 3, S, S) -conv 7x7 of stride 2, two 3x3-> (N, 64, S/2, S/2) -conv of P/2-> (N, (S/P)^2, D) -class token,
           + E_pos, blocks-> same + 1 -> (N, K), and in training the tokens' logits (N, L, K) as `extras["token_logits"]`
 Defaults: a and widths: the table below; drop_path .1 S, .2 M, .3 L (the authors' README; T as S); LN's epsilon 1e-5;
-          weights and tokens N(0, .02) truncated (the authors' code); box: lambda U(0, 1), sides sqrt(1 - lambda)
+          weights and tokens N(0, .02) (the authors' code); box: lambda U(0, 1), sides sqrt(1 - lambda)
 Differs:  MixToken is off until `TokenLabeling` asks for it, since labels must be mixed too; without that trick both
           heads learn through the sum that evaluation takes. The authors paste the mixed patches' logits back, we mix
           their labels (`TokenLabeling`): the same sum. Up to 64 px, P is an eighth of the image: not in the paper.

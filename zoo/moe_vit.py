@@ -64,9 +64,9 @@ class MoE(nn.Module):
         self.experts, self.capacity = experts, capacity
         self.gate = nn.Linear(width, experts, bias=False)
         self.act = nn.GELU()
-        self.w1 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, width, hidden), std=0.02))
+        self.w1 = nn.Parameter(nn.init.normal_(torch.empty(experts, width, hidden), std=0.02))
         self.b1 = nn.Parameter(torch.zeros(experts, 1, hidden))
-        self.w2 = nn.Parameter(nn.init.trunc_normal_(torch.empty(experts, hidden, width), std=0.02))
+        self.w2 = nn.Parameter(nn.init.normal_(torch.empty(experts, hidden, width), std=0.02))
         self.b2 = nn.Parameter(torch.zeros(experts, 1, width))
         self.drop: str | None = None
         self.balance: Tensor | None = None

@@ -10,7 +10,7 @@ Block:    z' = z + W-MSA(LN(z)),  z = z' + MLP(LN(z')),   W-MSA: softmax(Q K^T /
 Shapes:   (N, 3, S, S) -patches of P px, LN-> (N, S/P, S/P, C) -stage 1-> same -3 times: 2 x 2 cells side by side, LN,
           4C -> 2C, blocks-> (N, S/8P, S/8P, 8C) -LN, mean-> (N, 8C) -> (N, K); a stage gives (N, C, H, W)
 Defaults: drop_path .2 T, .3 S, .5 B, .2 L (the authors' configurations; L's is that of ImageNet-22K); M = S/32: 7 at
-          224 px, 12 at 384; weights and B N(0, .02) truncated, biases 0, LN's epsilon 1e-5 (the authors' code)
+          224 px, 12 at 384; weights and B N(0, .02), biases 0, LN's epsilon 1e-5 (the authors' code)
 Differs:  at more than 64 px nothing for 224 and 384; M = S/32 at other sizes is ours: the last map is one window. Up
           to 64 px, P is a sixteenth of the image (CIFAR: 2 px, Tiny-ImageNet: 4) and M = 4, so maps have 16, 8, 4 and
           2 cells a side and only those of the first two stages shift: not in the paper.
@@ -71,7 +71,7 @@ class WindowAttention(Attention):
         self.fused = False  # with a bias the kernel is no faster on a CPU, and ONNX cannot follow it
         self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * m - 1) ** 2, heads))
         self.register_buffer("index", relative_index(m), persistent=False)
-        nn.init.trunc_normal_(self.relative_position_bias_table, std=0.02)
+        nn.init.normal_(self.relative_position_bias_table, std=0.02)
 
     def bias(self) -> Tensor:
         """B of every head: (H, m^2, m^2)."""

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torchvision.transforms import v2
+from torchvision.transforms import InterpolationMode, v2
 
 from datamodules.transforms import RandomResizedCrop
 
@@ -10,7 +10,8 @@ from datamodules.transforms import RandomResizedCrop
 @pytest.mark.parametrize("size", [32, 64, 224])
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 def test_is_torchvisions_within_a_level_of_pillow(size, mode, photo, pillow, seeded):
-    ours, theirs = RandomResizedCrop(size, interpolation=mode), v2.RandomResizedCrop(size, interpolation=mode)
+    ours = RandomResizedCrop(size, interpolation=mode)
+    theirs = v2.RandomResizedCrop(size, interpolation=InterpolationMode(mode))
     picture = pillow(photo)
     for seed in range(10):
         crop = seeded(seed, ours, photo)
