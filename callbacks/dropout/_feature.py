@@ -4,6 +4,7 @@
 at which it acts. A subclass says what features of a place are multiplied by: see `multiplier`.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from difflib import get_close_matches
 from functools import partial
 from math import prod
@@ -35,6 +36,12 @@ def by_rate(kept: Tensor, p: float) -> Tensor:
 def by_count(kept: Tensor) -> Tensor:
     """A mask over the share of it that stays, of all examples together; zeros if nothing stays."""
     return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
+
+
+def float32(x: Tensor) -> AbstractContextManager:
+    """Without autocast on the device of x; entered only where there is any, as that takes longer than a small mask."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def draws(x: Tensor, *shape: int) -> Tensor:
@@ -107,6 +114,7 @@ class FeatureDropout(Trick):
     _seed: int | None = None
     _key: Tensor | None = None  # of the draws of this step that all ranks share
     _place = ""  # where features come from that are being dropped
+    _from_norm = False  # and whether a batch norm gave them
     _numbers: dict[str, int] = {}  # by place
 
     def __init__(self, p: Rate, where: Where = None, share: Rate = 1.0):
@@ -126,9 +134,14 @@ class FeatureDropout(Trick):
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         """Features as the rest of the network gets them in training."""
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), float32(x):
             scale = self.multiplier(x.detach(), p)
-        return x * scale.to(x.dtype)
+        return self.times(x, scale)
+
+    def times(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Their product; in place, a new tensor less, if a batch norm gave x: its backward pass does not need it."""
+        scale = scale.to(x.dtype)
+        return x.mul_(scale) if self._from_norm else x * scale
 
     def common(self, x: Tensor, *shape: int) -> Tensor:
         """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, trick, place).
@@ -178,9 +191,11 @@ class FeatureDropout(Trick):
         return module.register_forward_hook(partial(self._after, name, factor))
 
     def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
+        self._from_norm = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
         return self._at(name, x, factor) if self.drops(module) else x
 
     def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
+        self._from_norm = False
         return (self._at(name, inputs[0], factor), *inputs[1:]) if self.drops(module) else inputs
 
     def drops(self, place: nn.Module) -> bool:
@@ -227,7 +242,7 @@ class FeatureDropout(Trick):
         for hook in self._hooks:
             hook.remove()
         self._hooks, self._model = (), None
-        self._acts, self._key, self._place = False, None, ""
+        self._acts, self._key, self._place, self._from_norm = False, None, "", False
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks._schedule import Rate
-from callbacks.dropout._feature import FeatureDropout, Where, draws
+from callbacks.dropout._feature import FeatureDropout, Where, draws, float32
 from callbacks.dropout.stochastic_depth import branch_ends
 
 Sides = int | tuple[int, int]
@@ -177,9 +177,9 @@ class AutoDropout(FeatureDropout):
         return self._masked(x, self._patterns(None)[0])
 
     def _masked(self, x: Tensor, pattern: Pattern) -> Tensor:
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), float32(x):
             scale = multiplier(x, pattern)
-        return x * scale.to(x.dtype)
+        return self.times(x, scale)
 
 
 def multiplier(x: Tensor, pattern: Pattern) -> Tensor:

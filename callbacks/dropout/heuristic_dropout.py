@@ -18,7 +18,7 @@ from torch import Tensor
 
 from callbacks._schedule import Rate
 from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, nearest
+from callbacks.dropout._feature import FeatureDropout, Where, float32, nearest
 
 BINS = 10
 
@@ -67,7 +67,7 @@ class HeuristicDropout(FeatureDropout):
         count = p * x.shape[1]
         # compiled, all are looked at: a graph for each number of channels would be compiled otherwise
         most = x.shape[1] if torch.compiler.is_compiling() else max(1, round(count))
-        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad(), float32(x):
             order = metric(x.float(), self.k).sort(dim=1, descending=True, stable=True).indices[:, :most]
             goes = (torch.arange(most, device=x.device) < nearest(count, x))[:, None, None]
         at = torch.arange(len(x), device=x.device)[:, None], order

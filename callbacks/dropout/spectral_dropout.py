@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks._schedule import Rate
 from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws
+from callbacks.dropout._feature import FeatureDropout, Where, draws, float32
 from zoo._checks import known
 
 Dims = Literal["spatial", "channel", "all"]
@@ -68,6 +68,6 @@ class SpectralDropout(FeatureDropout):
         self.tau, self.dims = tau, known(dims, get_args(Dims), "SpectralDropout")
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with float32(x):
             gone = lost(x.float(), draws(x, *x.shape), p, self.tau, self.dims)
         return x - gone.to(x.dtype)  # what stays is not rounded

@@ -239,6 +239,28 @@ def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer,
         torch.testing.assert_close(ends[1][key], value, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["SpatialDropout", "StochasticDepth", "AutoDropout"])
+def test_behind_a_batch_norm_it_is_the_same_in_place(kind):
+    """As it is behind a layer that does nothing, where a new tensor is made; and so are all gradients."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Identity(), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    x, found = torch.randn(4, 3, 10, 10), []
+    for place in (1, 2):
+        seen, trick = [], getattr(callbacks, kind)()
+        trick._acts, trick._now = True, 0.5
+        handles = [network[place].register_forward_hook(lambda m, given, y, seen=seen: seen.append(y))]
+        handles.append(trick.hooked(str(place), network[place], 1.0))
+        handles.append(network[place].register_forward_hook(lambda m, given, y, seen=seen: seen.append(y)))
+        torch.manual_seed(1)
+        y = network(x)
+        found.append([y.detach(), *torch.autograd.grad(y.square().sum(), list(network.parameters()))])
+        before, after = seen
+        assert not after.all() and (before is after) == (place == 1)
+        for handle in handles:
+            handle.remove()
+    assert all(map(torch.equal, *found))
+
+
 def test_refuses_names_that_are_not_there(trainer, tiny_data):
     with pytest.raises(ValueError, match="no 'stage3' for where; did you mean 'stage"):
         trainer(callbacks=[Half(0.5, "stage3")]).fit(tiny_classifier(), tiny_data)
