@@ -16,10 +16,10 @@ Settings: 8 channels at the first level, AdamW at 2e-3 in batches of 4, cosine; 
 Result:
 | dropout | network | test/acc | test/dice | test/iou | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- |
-| none | UNet | 0.8920 (1 run) | 0.7017 (1 run) | 0.5810 (1 run) | 114.0 (1 run) | 1 |
-| none | AttentionUNet | 0.8677 (1 run) | 0.6248 (1 run) | 0.5001 (1 run) | 60.5 (1 run) | 1 |
-| heuristic | AttentionUNet | 0.8616 (1 run) | 0.5798 (1 run) | 0.4715 (1 run) | 81.4 (1 run) | 1 |
-| heuristic | UNet | 0.8270 (1 run) | 0.3885 (1 run) | 0.3289 (1 run) | 84.7 (1 run) | 1 |
+| none | UNet | 0.8803 ± 0.0121 | 0.6606 ± 0.0429 | 0.5389 ± 0.0454 | 52.7 ± 1.5 | 3 |
+| none | AttentionUNet | 0.8624 ± 0.0286 | 0.5929 ± 0.1118 | 0.4792 ± 0.0943 | 62.4 ± 3.5 | 3 |
+| heuristic | UNet | 0.8438 ± 0.0357 | 0.4834 ± 0.1684 | 0.4007 ± 0.1306 | 73.4 ± 4.0 | 3 |
+| heuristic | AttentionUNet | 0.8420 ± 0.0173 | 0.5170 ± 0.0554 | 0.4126 ± 0.0516 | 83.4 ± 1.8 | 3 |
 
 - Data: `Shapes`, circles, squares and triangles drawn by us: 900 images of 32 px to train, 100 to validate, 200 to
   test
@@ -27,7 +27,7 @@ Result:
 - Arguments: epochs=20, images=1000, p=0.1
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: d920515
+- Commit: 9b1daf6
 """
 
 from collections import defaultdict
