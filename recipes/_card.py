@@ -2,9 +2,11 @@
 
 import textwrap
 from importlib import import_module
+from itertools import product
 
 from recipes import _catalogue, _results
 from recipes._errors import UsageError, unknown
+from recipes._league import league
 from recipes._published import PUBLISHED
 
 USAGE = "zoo card TRICK"
@@ -33,6 +35,10 @@ def lines(trick: str) -> list[str]:
 def gain(trick: str, short: bool = False) -> str:
     """In words; `short`: the numbers alone, nothing where there are none."""
     cards = import_module("recipes.trick_cards")
+    if trick not in cards.TRICKS and (row := in_league(trick)):
+        found = f"{row['against none']} ({row['seeds']} seeds)"
+        more = f" in test accuracy, as {row['chosen']} ({row['']} at two standard errors)"
+        return found if short else f"{found}{more}: see recipes/dropout_league_cifar.py for the budget"
     if trick not in cards.TRICKS:
         return "" if short else f"not measured by `zoo run trick_cards`: {cards.why_not(trick)}"
     found = cards.gain(trick)
@@ -43,15 +49,24 @@ def gain(trick: str, short: bool = False) -> str:
     return f"{found.mean:+.4f} {spread}{where}"
 
 
+def in_league(method: str) -> dict[str, str]:
+    """The row of the league of dropout, by its heads; empty where there is none."""
+    runs = _results.read("dropout_league_cifar")
+    heads, rows = league(runs) if runs else ([], [])
+    return next((dict(zip(heads, row, strict=True)) for row in rows if row[0] == method), {})
+
+
 def cost(trick: str, short: bool = False) -> str:
     """In words; `short`: the number alone, nothing where there is none."""
-    for run in reversed(_results.read("tricks")):
-        if trick in run["metrics"]:
-            on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
-            spread = f" ± {100 * run['spread'][trick]:.1f}"
-            share = f"{100 * (run['metrics'][trick] - 1):+.1f}{spread} %"
-            return share if short else f"{share} of a step of ResNet-20, batch 128 ({on})"
-    return "" if short else "not measured yet: python benchmarks/tricks.py"
+    names = {"tricks": [(trick, "")], "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")]}
+    for benchmark, rows in names.items():
+        for run, (name, at) in product(reversed(_results.read(benchmark)), rows):
+            if name in run["metrics"]:
+                on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
+                spread = f" ± {100 * run['spread'][name]:.1f}"
+                share = f"{100 * (run['metrics'][name] - 1):+.1f}{spread} %{at}"
+                return share if short else f"{share}, of a step of ResNet-20, batch 128 ({on})"
+    return "" if short else "not measured yet: python benchmarks/tricks.py, dropout in benchmarks/dropout.py"
 
 
 def limits(trick: str) -> str:

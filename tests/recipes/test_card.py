@@ -50,7 +50,8 @@ def test_what_was_not_measured_is_said():
     assert _card.gain("Checklist").endswith("it looks, and changes nothing")
     assert _card.gain("ZeroLastConv").endswith("which ResNet-20's do not")
     assert "token_reduction_cifar" in _card.gain("TokenRatio")
-    assert _card.cost("MixUp") == "not measured yet: python benchmarks/tricks.py"
+    assert _card.cost("MixUp").startswith("not measured yet: python benchmarks/tricks.py")
+    assert _card.gain("Dropout").startswith("not measured by") and _card.gain("Dropout", short=True) == ""
     assert _card.gain("MixUp", short=True) == _card.cost("MixUp", short=True) == ""
 
 
@@ -58,7 +59,20 @@ def test_the_cost_is_of_the_last_run():
     for ratio in (1.5, 1.012):
         record = {"arguments": {}, "seed": 0, "metrics": {"MixUp": ratio}, "spread": {"MixUp": 0.004}, "seconds": 1.0}
         _results.append("tricks", {**record, **STAMP})
-    assert _card.cost("MixUp") == "+1.2 ± 0.4 % of a step of ResNet-20, batch 128 (A chip, 2 threads)"
+    assert _card.cost("MixUp") == "+1.2 ± 0.4 %, of a step of ResNet-20, batch 128 (A chip, 2 threads)"
+
+
+def test_dropout_has_its_gain_from_the_league_and_its_cost_from_its_own_benchmark():
+    for method, seed, accuracy in (("none", 0, 0.5), ("none", 1, 0.6), ("Dropout", 0, 0.4), ("Dropout", 1, 0.4)):
+        record = {"arguments": {"method": method, "as": f"{method}(p=0.2)", "epochs": 8}, "seed": seed}
+        metrics = {"test/acc": accuracy, "train/acc": 0.7, "masked 0.0": 0.5, "masked 0.5": 0.3}
+        _results.append("dropout_league_cifar", {**record, "metrics": metrics, "seconds": 1.0, **STAMP})
+    assert _card.gain("Dropout", short=True) == "-0.1500 ± 0.0500 (2 seeds)"  # sqrt(.05^2 + .05^2) / sqrt(2)
+    assert "as Dropout(p=0.2) (worse at two standard errors)" in _card.gain("Dropout")
+    for name, found in (("ResNet-20 Dropout", "+1.2 ± 0.4 %"), ("ResNet-20 ADL a stage", "+1.2 ± 0.4 % a stage")):
+        record = {"arguments": {}, "seed": 0, "metrics": {name: 1.012}, "spread": {name: 0.004}, "seconds": 1.0}
+        _results.append("dropout", {**record, **STAMP})
+        assert _card.cost(name.split()[1], short=True) == found
 
 
 def test_the_command_prints_paper_gain_and_limits(capsys):
