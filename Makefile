@@ -19,7 +19,7 @@ test: .venv/.test
 
 # Subprocesses, killed runs, real trainings.
 slow: .venv/.test
-	$(PYTEST) -m slow
+	$(PYTEST) -m slow --durations 20
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -56,4 +56,5 @@ def test_the_report_shows_masks(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_it_learns_under_dropout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert shapes_unet.recipe("heuristic").run()["test/iou"] > 1.5 * background_alone()
+    metrics = shapes_unet.recipe("heuristic", p=0.05, epochs=12, images=400).run()
+    assert metrics["test/iou"] > 1.4 * background_alone()
