@@ -65,7 +65,9 @@ def cost(trick: str, short: bool = False) -> str:
                 on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
                 spread = f" ± {100 * run['spread'][name]:.1f}"
                 share = f"{100 * (run['metrics'][name] - 1):+.1f}{spread} %{at}"
-                return share if short else f"{share}, of a step of ResNet-20, batch 128 ({on})"
+                own = run.get("own", {}).get(name, 1) - 1
+                in_it = f", {100 * own:.1f} % in its own calls," if own else ","
+                return share if short else f"{share}{in_it} of a step of ResNet-20, batch 128 ({on})"
     return "" if short else "not measured yet: python benchmarks/tricks.py, dropout in benchmarks/dropout.py"
 
 

@@ -71,8 +71,9 @@ def test_dropout_has_its_gain_from_the_league_and_its_cost_from_its_own_benchmar
     assert "as Dropout(p=0.2) (worse at two standard errors)" in _card.gain("Dropout")
     for name, found in (("ResNet-20 Dropout", "+1.2 ± 0.4 %"), ("ResNet-20 ADL a stage", "+1.2 ± 0.4 % a stage")):
         record = {"arguments": {}, "seed": 0, "metrics": {name: 1.012}, "spread": {name: 0.004}, "seconds": 1.0}
-        _results.append("dropout", {**record, **STAMP})
+        _results.append("dropout", {**record, **STAMP, "own": {name: 1.008}})
         assert _card.cost(name.split()[1], short=True) == found
+        assert _card.cost(name.split()[1]).startswith(f"{found}, 0.8 % in its own calls, of a step")
 
 
 def test_the_command_prints_paper_gain_and_limits(capsys):
