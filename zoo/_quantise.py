@@ -94,9 +94,10 @@ def _prepared(source: nn.Module, engine: str) -> nn.Module:
         prepared = quantizer.prepare_fx(source, settings, example)
     except (torch.fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AssertionError) as error:
         raise TypeError(_refusal(source, "its forward is more than a list of layers", error)) from error
-    # `y.add_(x)` would change a copy of y that nobody reads; `y += x` is traced as a sum
-    if changed := [node.target for node in prepared.graph.nodes if node.op == "call_method" and node.target[-1] == "_"]:
-        raise TypeError(_refusal(source, "it changes tensors in place", f"{changed[0]}: write y += x, or y = y + x"))
+    # `y.add_(x)` alone would change a copy of y that nobody reads; `y += x` and `y = y.add_(x)` are traced as sums
+    calls = (node for node in prepared.graph.nodes if node.op == "call_method" and not node.users)
+    if lost := [node.target for node in calls if node.target.endswith("_")]:
+        raise TypeError(_refusal(source, "it changes tensors in place", f"{lost[0]}: write y += x, or y = y + x"))
     return prepared
 
 
