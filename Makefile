@@ -39,7 +39,7 @@ wheel: .venv/.test
 
 # Rewrite the generated tables from results/ and from the code.
 tables: .venv/.test
-	$(BIN)/python -m recipes._tables
+	$(BIN)/python -m recipes.command.tables
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Lightning Zoo needs Python 3.11 or later; none found as python3.12, python3.11 or python3"; exit 1; }

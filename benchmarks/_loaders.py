@@ -4,7 +4,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 
-from recipes._results import append
+from recipes.frame.records import append
 
 Start = Callable[[], Iterator]  # starts an epoch: an iterator over batches
 

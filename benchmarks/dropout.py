@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from tricks import BATCH, CLASSES, WARMUP, Batches, least
 
 import callbacks
-from callbacks._schedule import rate_values
-from callbacks.dropout._feature import FeatureDropout
-from recipes import _results
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.schedule import rate_values
+from recipes.frame import records
 from zoo import ResNet, WideResNet
 
 NETWORKS: dict[str, Callable[[], L.LightningModule]] = {
@@ -218,7 +218,7 @@ def main() -> None:
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
     whole = arguments["methods"] == [*methods()] and arguments["networks"] == [*NETWORKS]
     if not dry and whole:
-        _results.append("dropout", record | {"spread": spreads, "own": own})
+        records.append("dropout", record | {"spread": spreads, "own": own})
 
 
 if __name__ == "__main__":

@@ -22,10 +22,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from datamodules._files import FileSet, Paths
-from datamodules._order import seeded
-from datamodules._packed import Packed, write
-from datamodules._tensor import normalise
+from datamodules.frame.files import FileSet, Paths
+from datamodules.frame.order import seeded
+from datamodules.frame.packed import Packed, write
+from datamodules.frame.tensor import normalise
 from datamodules.transforms import evaluation_transform, train_transform
 
 BATCH = 50

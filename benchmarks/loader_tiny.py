@@ -21,7 +21,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
 from datamodules import TinyImageNet
-from datamodules._unpack import unpack
+from datamodules.frame.unpack import unpack
 
 BATCH_SIZE, WORKERS = 256, 2
 STEPS = [

@@ -19,7 +19,7 @@ from lightning.pytorch.loggers import CSVLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from recipes import _results
+from recipes.frame import records
 from zoo import Classifier
 
 PIECE = 50  # steps: Lightning's default of log_every_n_steps
@@ -115,7 +115,7 @@ def main() -> None:
         print(f"{name:16} {metrics[f'us {name}']:9.0f}   {metrics.get(f'added us {name}', 0):9.0f}")
     print(f"target: ours at most {TARGET} us more")
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
-    _results.append("logging_cost", record)
+    records.append("logging_cost", record)
 
 
 if __name__ == "__main__":

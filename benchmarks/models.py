@@ -28,8 +28,8 @@ from timm.utils import reparameterize_model
 from torch import Tensor, nn
 
 import zoo
-from recipes import _results
-from zoo._base import split_outputs
+from recipes.frame import records
+from zoo.frame.classifier import split_outputs
 
 TARGET = 0.97
 TARGETS = {"RepVGG A0, 32 images fused": 1.5, "ResNet 50-B, 1 image fused": 1.0, "ResNet 50-B, 32 images fused": 1.0}
@@ -164,7 +164,7 @@ def main() -> None:
     print(f"median {statistics.median(metrics.values()):.3f}; below their target: {', '.join(slow) or 'none'}")
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
     if arguments["families"] == list(ROWS):
-        _results.append("models", record)
+        records.append("models", record)
 
 
 if __name__ == "__main__":

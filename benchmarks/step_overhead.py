@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUp, NoBiasDecay, ZeroGamma
-from recipes import _results
+from recipes.frame import records
 from zoo import ResNet
 
 TARGET = 1.05  # the Trainer's step by the loop's
@@ -161,7 +161,7 @@ def main() -> None:
         print(f"{name:8} {metrics[f'ms {name}']:8.1f} ms a step")
     print(f"ratio {metrics['ratio']:.3f} ({min(ratios):.3f} to {max(ratios):.3f}); target at most {TARGET}")
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
-    _results.append("step_overhead", record)
+    records.append("step_overhead", record)
 
 
 if __name__ == "__main__":

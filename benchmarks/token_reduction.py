@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import zoo
 from callbacks import PatchDropout
-from recipes import _results
+from recipes.frame import records
 from zoo.dvt import confidences, leaving, thresholds
 
 PATCHES, BLOCKS, BEND = 196, 12, 1.35  # BEND: such that 54 % of the multiply-adds are left
@@ -120,7 +120,7 @@ def main() -> None:
     print(f"below what was asked for: {', '.join(short) or 'none'}")
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
     if not dry and rows == [*ROWS, "DVT"]:
-        _results.append("token_reduction", record)
+        records.append("token_reduction", record)
 
 
 if __name__ == "__main__":

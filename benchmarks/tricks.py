@@ -29,7 +29,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import callbacks
-from recipes import _results, trick_cards
+from recipes import trick_cards
+from recipes.frame import records
 from zoo import ResNet
 
 CLASSES, BATCH, WARMUP = 10, 128, 2  # the first steps allocate memory: not timed
@@ -226,7 +227,7 @@ def main() -> None:
         metrics["teacher's forward pass"] = 1 + least(lambda: teacher.eval()(images), 3) / step([], arguments["steps"])
     if arguments["tricks"] is None:
         record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
-        _results.append("tricks", record | rest)
+        records.append("tricks", record | rest)
 
 
 if __name__ == "__main__":

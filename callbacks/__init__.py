@@ -4,7 +4,6 @@
 word, `optimization` steps and weights. A leading underscore means machinery.
 """
 
-from callbacks._schedule import Cosine, Linear, Schedule, Steps, VShape
 from callbacks.data.channel_order import ChannelOrder
 from callbacks.data.cutmix import CutMix
 from callbacks.data.cutout import Cutout
@@ -66,6 +65,7 @@ from callbacks.dropout.structural_dropout import StructuralDropout
 from callbacks.dropout.subtree_dropout import SubtreeDropout
 from callbacks.dropout.uniform_dropout import UniformDropout
 from callbacks.dropout.weighted_channel_dropout import WeightedChannelDropout
+from callbacks.frame.schedule import Cosine, Linear, Schedule, Steps, VShape
 from callbacks.loss.auxiliary_heads import AuxiliaryHeads
 from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy
 from callbacks.loss.circle import CircleLoss
@@ -121,8 +121,8 @@ from callbacks.optimization.stepwise_cosine import StepwiseCosine
 from callbacks.optimization.swa import SWA
 from callbacks.optimization.warm_restarts import WarmRestarts
 from callbacks.optimization.warm_up import WarmUp
-from zoo._exact import ExactResume
-from zoo._stop import GracefulStop
+from zoo.frame.exact_resume import ExactResume
+from zoo.frame.graceful_stop import GracefulStop
 
 __all__ = [
     "EMA",

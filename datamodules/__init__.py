@@ -1,9 +1,9 @@
 """Image data as LightningDataModules: `from datamodules import CIFAR10`."""
 
-from datamodules._base import ImageData as ImageData
 from datamodules.cifar import CIFAR10, CIFAR100
 from datamodules.digits import Digits
 from datamodules.folder import ImageFolder
+from datamodules.frame.image_data import ImageData as ImageData
 from datamodules.imagenet import ImageNet
 from datamodules.prepared import Prepared
 from datamodules.shapes import Shapes

@@ -12,8 +12,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from datamodules._download import locked
-from datamodules._memory import MemoryData
+from datamodules.frame.download import locked
+from datamodules.frame.memory import MemoryData
 
 CIFAR100_CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle

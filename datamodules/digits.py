@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._memory import Flip, MemoryData
-from datamodules._split import stratified_split
+from datamodules.frame.memory import Flip, MemoryData
+from datamodules.frame.split import stratified_split
 
 TEST_IMAGES = 360  # a fifth, rounded to ten; the data has no official test set
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules._decode import SUFFIXES, decode_all
-from datamodules._decode import image_size as size_of
-from datamodules._files import FileData
-from datamodules._memory import MemoryData, measure
-from datamodules._source import Paths
+from datamodules.frame.decode import SUFFIXES, decode_all
+from datamodules.frame.decode import image_size as size_of
+from datamodules.frame.files import FileData
+from datamodules.frame.memory import MemoryData, measure
+from datamodules.frame.source import Paths
 
 MEMORY_ONLY = ("padding", "flip", "cutout")
 FILES_ONLY = ("evaluation",)

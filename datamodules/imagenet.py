@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._decode import SUFFIXES
-from datamodules._download import locked, matches
-from datamodules._files import FileData, Paths
-from datamodules._synsets import WNID, check_owners, first_names
-from datamodules._unpack import members, unpack
+from datamodules.frame.decode import SUFFIXES
+from datamodules.frame.download import locked, matches
+from datamodules.frame.files import FileData, Paths
+from datamodules.frame.synsets import WNID, check_owners, first_names
+from datamodules.frame.unpack import members, unpack
 
 # torchvision's checksums (`datasets/imagenet.py`)
 TRAIN = ("ILSVRC2012_img_train.tar", "md5:1d675b47d978889d74fa0da5fadfb00e")

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._chunks import ByChunk, Chunks, Store, is_remote
-from datamodules._files import FileData, Source
-from datamodules._order import Order
-from datamodules._packed import Packed, parse_header, read_header
+from datamodules.frame.chunks import ByChunk, Chunks, Store, is_remote
+from datamodules.frame.files import FileData, Source
+from datamodules.frame.order import Order
+from datamodules.frame.packed import Packed, parse_header, read_header
 
 
 class Prepared(FileData):

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from datamodules._files import FileData, FileSet
 from datamodules.folder import ImageFolder
+from datamodules.frame.files import FileData, FileSet
 from datamodules.imagenet import ImageNet
 from datamodules.transforms import RandomResizedCrop, train_transform
 

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._base import ImageData
-from datamodules._memory import MemorySet
-from datamodules._order import GOLD, draws, mix
+from datamodules.frame.image_data import ImageData
+from datamodules.frame.memory import MemorySet
+from datamodules.frame.order import GOLD, draws, mix
 
 SLOTS = 3  # shapes an image, at most
 PER_SHAPE, PER_GRATING = 9, 7  # draws

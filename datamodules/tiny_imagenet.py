@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules._decode import decode, in_threads, named, square
-from datamodules._download import fetch, is_full, locked, no_space
-from datamodules._memory import MemoryData
-from datamodules._tiny_layout import FINGERPRINT, NAME, Layout, find
 from datamodules.folder import check_memory
+from datamodules.frame.decode import decode, in_threads, named, square
+from datamodules.frame.download import fetch, is_full, locked, no_space
+from datamodules.frame.memory import MemoryData
+from datamodules.frame.tiny_layout import FINGERPRINT, NAME, Layout, find
 
 URL = f"http://cs231n.stanford.edu/{NAME}.zip"
 # No checksum is published. This one, of the 248,100,043 bytes that the address gives, stands in many public

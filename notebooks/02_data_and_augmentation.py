@@ -20,7 +20,8 @@ import callbacks
 import zoo
 from datamodules import Digits, ImageFolder
 from datamodules.transforms import OPERATIONS, PRESETS, PROTOCOLS, operation, train_transform
-from recipes import _catalogue, _tables
+from recipes.command import tables
+from recipes.frame import catalogue
 
 SIDE, TRIES = 224, 6
 photographs = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
@@ -100,7 +101,7 @@ for name, image in zip(("temple", "flower"), photographs, strict=True):
 data = Pictures(folder, batch_size=8, image_size=SIDE, val_split=0, num_workers=0)
 quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-for entry in _catalogue.tricks():
+for entry in catalogue.tricks():
     if entry.room != "data":
         continue
     seed_everything(0, verbose=False)
@@ -129,4 +130,4 @@ digits.class_counts
 # From `results/`, with the command that makes each number again:
 
 # %%
-Markdown(_tables.benchmarks())
+Markdown(tables.benchmarks())

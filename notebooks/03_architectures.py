@@ -18,9 +18,9 @@ from lightning import Trainer, seed_everything
 import zoo
 from callbacks import CosineDecay
 from datamodules import Digits
-from recipes import _catalogue, _results
-from zoo._complexity import total_macs
+from recipes.frame import catalogue, records
 from zoo.convnext_roadmap import STEPS
+from zoo.tools.complexity import total_macs
 
 # %% [markdown]
 # ## The family tree
@@ -37,9 +37,7 @@ PARENTS = {
     "CBAMResNet": "SENet", "ShuffleNetV2": "ShuffleNetV1", "SKNet": "SENet", "MobileNetV3": "MobileNetV2",
     "RegNet": "ResNeXt", "RepVGG": "VGG", "ConvNeXt": "ResNet", "ConvNeXtRoadmap": "ConvNeXt",
 }  # fmt: skip
-papers = {
-    e.name: _catalogue.field(e.doc, "Paper") for e in _catalogue.models() if e.name in {*PARENTS, "AlexNet", "NIN"}
-}
+papers = {e.name: catalogue.field(e.doc, "Paper") for e in catalogue.models() if e.name in {*PARENTS, "AlexNet", "NIN"}}
 years = {name: int(re.findall(r"[;,( ]((?:19|20)\d\d)\b", paper)[0]) for name, paper in papers.items()}
 heights = {name: i for i, name in enumerate(sorted(years, key=lambda name: (years[name], name)))}
 
@@ -112,7 +110,7 @@ axes[1].legend(fontsize=8, ncols=2)
 # best in the end.
 
 # %%
-runs = _results.read("cifar10_families")
+runs = records.read("cifar10_families")
 fig, ax = plt.subplots(figsize=(9, 5))
 for run in runs:
     point = run["metrics"]["MACs"] / 1e6, run["metrics"]["test/acc"]

@@ -17,7 +17,7 @@ import zoo
 from callbacks import CosineDecay, NoBiasDecay, TokenDistillation, TokenRatio
 from callbacks.dropout.attention_patch_dropout import choose, class_attention
 from datamodules import Digits
-from recipes import _results
+from recipes.frame import records
 from zoo import dvt, dynamic_vit, evit, vit
 
 # %% [markdown]
@@ -221,7 +221,7 @@ for name, points in PUBLISHED.items():
         left.annotate(f"{keep:g}", point, fontsize=8)
 left.set(xlabel="multiply-adds (G)", ylabel="ImageNet top-1 (%), published", title="DeiT-S, share of patches kept")
 left.legend()
-runs = _results.read("token_reduction_cifar")
+runs = records.read("token_reduction_cifar")
 for run in runs:
     point = run["metrics"]["MACs"] / 1e6, run["metrics"]["test/acc"]
     right.plot(*point, "o", color="steelblue")

@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 
 import callbacks
 import zoo
-from callbacks import _pairs
+from callbacks.frame import pairs
 from datamodules import Digits
-from recipes import _card, _catalogue, _results, bag_of_tricks_cifar, digits_ladder
+from recipes import bag_of_tricks_cifar, digits_ladder
+from recipes.command import card
+from recipes.frame import catalogue, records
 
 quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
@@ -31,13 +33,13 @@ quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", 
 
 
 # %%
-def ladders(name: str) -> dict[str, dict[str, _results.Summary]]:
+def ladders(name: str) -> dict[str, dict[str, records.Summary]]:
     """Of a recipe, for each budget and machine: rung -> test accuracy."""
     found = {}
-    for runs in _results.groups(_results.read(name)):
+    for runs in records.groups(records.read(name)):
         arguments = {k: v for k, v in runs[0]["arguments"].items() if k not in ("rung", "published")}
         budget = ", ".join([*(f"{k} {v}" for k, v in arguments.items()), runs[0]["hardware"]["device"]])
-        accuracy = _results.summary(run["metrics"]["test/acc"] for run in runs)
+        accuracy = records.summary(run["metrics"]["test/acc"] for run in runs)
         found.setdefault(budget, {})[runs[0]["arguments"]["rung"]] = accuracy
     return found
 
@@ -63,8 +65,8 @@ for ax, (name, budget, rungs) in zip(axes, columns, strict=False):
 paper = {rung: (float(value), 0.0) for rung, value in bag_of_tricks_cifar.PAPER.items()}
 climb(axes[-1], "PUBLISHED, not ours:\nResNet-50-D, ImageNet, top-1", paper, color="gray", mfc="white")
 fig.tight_layout()
-if not _results.read("bag_of_tricks_cifar"):
-    command = _catalogue.field(bag_of_tricks_cifar.__doc__, "Command")
+if not records.read("bag_of_tricks_cifar"):
+    command = catalogue.field(bag_of_tricks_cifar.__doc__, "Command")
     print(f"On CIFAR-10 not measured yet: there is no results/bag_of_tricks_cifar.jsonl. To make it: {command}")
 
 # %% [markdown]
@@ -218,7 +220,7 @@ axes[0].legend()
 # does not go with. The same from Python:
 
 # %%
-_card.main(["MixUp"])
+card.main(["MixUp"])
 
 # %% [markdown]
 # ## Tricks that refuse each other
@@ -227,7 +229,7 @@ _card.main(["MixUp"])
 # before its first batch, and says why.
 
 # %%
-pairs = [
+examples = [
     (callbacks.CosineDecay(), callbacks.OneCycle(momentum=None)),
     (callbacks.LinearScaling(), callbacks.SquareRootScaling()),
     (callbacks.LabelSmoothing(), callbacks.FocalLoss()),
@@ -235,7 +237,7 @@ pairs = [
     (callbacks.L2(), callbacks.LabelSmoothing()),
 ]
 data = Digits()
-for pair in pairs:
+for pair in examples:
     try:
         Trainer(max_steps=1, limit_val_batches=0, callbacks=[*pair], **quiet).fit(zoo.ResNet("20", 10, 8), data)
     except (TypeError, ValueError) as error:
@@ -246,9 +248,9 @@ for pair in pairs:
 # where they would do the other way round. `docs/pairs.md` has the reasons.
 
 # %%
-names = [entry.name for entry in _catalogue.tricks()]
+names = [entry.name for entry in catalogue.tricks()]
 kinds = [getattr(callbacks, name) for name in names]
-refusals = [[first is not second and _pairs.refusal(first, second) is not None for second in kinds] for first in kinds]
+refusals = [[first is not second and pairs.refusal(first, second) is not None for second in kinds] for first in kinds]
 refused = torch.tensor(refusals)
 both = refused & refused.T
 print(

@@ -12,12 +12,13 @@ from lightning import Callback, Trainer, seed_everything
 
 import zoo
 from callbacks import AttentionTransfer, CosineDecay, KnowledgeDistillation, Linear
-from callbacks._taps import Taps
 from callbacks.distillation.attention import attention, attention_loss
 from callbacks.distillation.knowledge import soft_loss
+from callbacks.frame.feature_hooks import Taps
 from datamodules import Digits
-from recipes import _catalogue, _results, attention_transfer_cifar
-from recipes._history import History
+from recipes import attention_transfer_cifar
+from recipes.frame import catalogue, records
+from recipes.frame.history import History
 from zoo import wide_resnet
 
 # %% [markdown]
@@ -237,11 +238,11 @@ for n in range(len(SHOWN)):
 # %%
 METHODS = ("student", "KD", "AT", "AT+KD", "teacher")
 columns = {}
-for runs in _results.groups(_results.read("attention_transfer_cifar")):
+for runs in records.groups(records.read("attention_transfer_cifar")):
     arguments = {k: v for k, v in runs[0]["arguments"].items() if k not in ("method", "published")}
     pair = arguments.pop("pair")
     budget = ", ".join([*(f"{k} {v}" for k, v in arguments.items()), runs[0]["hardware"]["device"]])
-    accuracy = _results.summary(run["metrics"]["test/acc"] for run in runs)
+    accuracy = records.summary(run["metrics"]["test/acc"] for run in runs)
     columns.setdefault(f"ours: {pair}\n{budget}", {})[runs[0]["arguments"]["method"]] = accuracy
 published = {method: (float(value), 0.0) for method, value in attention_transfer_cifar.PAPER.items()}
 columns["PUBLISHED, not ours:\nWRN-16-2 -> WRN-16-1, CIFAR-10"] = published
@@ -258,5 +259,5 @@ for ax, (title, points) in zip(axes[0], columns.items(), strict=True):
     ax.set_title(title, fontsize=8)
     ax.locator_params(axis="x", nbins=5)
 if len(columns) == 1:
-    command = _catalogue.field(attention_transfer_cifar.__doc__, "Command")
+    command = catalogue.field(attention_transfer_cifar.__doc__, "Command")
     print(f"Not measured here yet: there is no results/attention_transfer_cifar.jsonl. To make it: {command}")

@@ -19,15 +19,16 @@ from torch.utils.data import DataLoader
 import callbacks
 import zoo
 from callbacks import ClusteringDropout, CosineDecay, Dropout, FocusedDropout, HeuristicDropout, StructuralDropout
-from callbacks._schedule import Cosine, Linear, Steps, VShape, rate_now, rate_values
 from callbacks.data.cutout import cutout
-from callbacks.dropout._feature import FeatureDropout
 from callbacks.dropout.adcm import AttentionDropout
 from callbacks.dropout.clustering_dropout import responses, unit_rates
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.schedule import Cosine, Linear, Steps, VShape, rate_now, rate_values
 from callbacks.network.stochastic_pooling import StochasticPool2d
 from datamodules import Digits
-from recipes import _catalogue, _results, _tables
-from recipes._co_adaptation import SHARES, co_adaptation
+from recipes.command import tables
+from recipes.frame import catalogue, records
+from recipes.frame.co_adaptation import SHARES, co_adaptation
 
 METHODS = {name: getattr(callbacks, name) for name in sorted(callbacks.__all__)}
 METHODS = {name: kind for name, kind in METHODS.items() if issubclass(kind, FeatureDropout)}
@@ -173,12 +174,12 @@ right.set(xlabel="step", yticks=[], xlim=(0, len(spy.acting)), title=f"{focused!
 # From `results/`; the header of `recipes/dropout_league_cifar.py` says what was done.
 
 # %%
-runs = _results.read(LEAGUE)
-entry = next(entry for entry in _catalogue.recipes() if entry.name == LEAGUE)
+runs = records.read(LEAGUE)
+entry = next(entry for entry in catalogue.recipes() if entry.name == LEAGUE)
 if runs:
-    table = _tables.recipe_result(entry)
+    table = tables.recipe_result(entry)
 else:
-    table = f"Not measured yet: `{_catalogue.field(entry.doc, 'Command')}` makes the table, and the plot below it."
+    table = f"Not measured yet: `{catalogue.field(entry.doc, 'Command')}` makes the table, and the plot below it."
 Markdown(table)
 
 # %% [markdown]

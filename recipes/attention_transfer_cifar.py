@@ -53,9 +53,9 @@ import lightning as L
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
+from recipes.frame import records
+from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
+from recipes.frame.recipe import Recipe
 
 COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
@@ -182,5 +182,5 @@ def main(
             accuracies[method].append(metrics["test/acc"])
             print(f"seed {seed}  {method:<10}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
     for method, values in accuracies.items():
-        mean, std, n = _results.summary(values)
+        mean, std, n = records.summary(values)
         print(f"{method:<10}{mean:.4f} ± {std:.4f} ({n} seeds)")

@@ -47,10 +47,10 @@ from pathlib import Path
 import lightning as L
 
 from callbacks import KnowledgeDistillation
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
 from recipes.digits_ladder import RUNGS, Rung, tricks
+from recipes.frame import records
+from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
+from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 TEACHER_SEED = 1000
@@ -138,5 +138,5 @@ def main(
             accuracies[rung].append(metrics["test/acc"])
             print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
     for rung, values in accuracies.items():
-        mean, std, n = _results.summary(values)
+        mean, std, n = records.summary(values)
         print(f"{rung:<30}{mean:.4f} ± {std:.4f} ({n} seeds)")

@@ -61,10 +61,10 @@ import torch
 
 import zoo
 from callbacks import CosineDecay, NoBiasDecay
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
-from zoo._complexity import total_macs
+from recipes.frame import records
+from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.recipe import Recipe
+from zoo.tools.complexity import total_macs
 
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
 # From the cheapest to the dearest, in multiply-adds of one image of 32 pixels.
@@ -162,7 +162,7 @@ def main(
         metrics = one.run() | cost
         if record:
             run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-            _results.append(one.name, run)
+            records.append(one.name, run)
         seconds = perf_counter() - start
         print(
             f"{family:<20}{metrics['test/acc']:.4f}  {metrics['images/s']:6.0f} images/s  {seconds:.0f} s", flush=True

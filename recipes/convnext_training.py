@@ -30,7 +30,7 @@ import lightning as L
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
 from datamodules import ImageFolder, ImageNet
 from datamodules.transforms import Center
-from recipes._base import Recipe
+from recipes.frame.recipe import Recipe
 from zoo import ConvNeXt
 
 BATCH = 4096  # images a step, for which the rate is meant: table 5

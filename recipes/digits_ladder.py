@@ -45,8 +45,8 @@ from callbacks import (
     ZeroGamma,
 )
 from datamodules import Digits
-from recipes import _results
-from recipes._base import Recipe
+from recipes.frame import records
+from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 Rung = Literal[
@@ -124,5 +124,5 @@ def main(seeds: int = 5, epochs: int = 15, record: bool = False) -> None:
             accuracies[rung].append(metrics["test/acc"])
             print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.1f} s", flush=True)
     for rung, values in accuracies.items():
-        mean, std, n = _results.summary(values)
+        mean, std, n = records.summary(values)
         print(f"{rung:<30}{mean:.4f} ± {std:.4f} ({n} seeds)")

@@ -61,17 +61,17 @@ import lightning as L
 from torch import Tensor
 
 import callbacks as c
-from callbacks._schedule import Linear, Schedule, rate_values
-from callbacks._trick import Trick, parameters
-from callbacks.dropout._feature import FeatureDropout
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.schedule import Linear, Schedule, rate_values
+from callbacks.frame.trick import Trick, parameters
 from datamodules import ImageData
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes._co_adaptation import SHARES, co_adaptation
-from recipes._league import NONE, best_rate, three_rates, verdict
+from recipes.frame import records
+from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.co_adaptation import SHARES, co_adaptation
+from recipes.frame.league import NONE, best_rate, three_rates, verdict
+from recipes.frame.recipe import Recipe
 from zoo import ResNet
-from zoo._checks import known
+from zoo.frame.checks import known
 
 NAME = "dropout_league_cifar"
 VALIDATION_IMAGES = 5000
@@ -164,7 +164,7 @@ def run(method: str, rate: float, seed: int, record: bool, **budget) -> dict[str
     one, league = recipe(method, rate, seed=seed, **budget), seed != RATE_SEED
     name = NAME if league else f"{NAME}_rates"
     if record:
-        for old in _results.read(name):
+        for old in records.read(name):
             if (old["arguments"], old["seed"]) == (one.arguments, seed):
                 return old["metrics"]
     metrics = one.run(test=league)
@@ -173,7 +173,7 @@ def run(method: str, rate: float, seed: int, record: bool, **budget) -> dict[str
         metrics |= {f"masked {share:.1f}": value for share, value in zip(SHARES, left, strict=True)}
     if record:
         line = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-        _results.append(name, line)
+        records.append(name, line)
     what = f"test {metrics['test/acc']:.4f}" if league else f"rate {rate:.3g}"
     print(f"{method:<24}seed {seed:<6}{what}  val {metrics['val/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
     return metrics
@@ -207,7 +207,7 @@ def main(
     for method in [NONE, *(known(method, METHODS, NAME) for method in methods or METHODS)]:
         rate = chosen(method, record, **budget)
         runs = [run(method, rate, seed, record, **budget) for seed in range(seeds)]
-        accuracies[method] = _results.summary(metrics["test/acc"] for metrics in runs)
+        accuracies[method] = records.summary(metrics["test/acc"] for metrics in runs)
     for method, (mean, std, n) in sorted(accuracies.items(), key=lambda item: -item[1].mean):
         _, _, word = verdict(accuracies[method], accuracies[NONE])
         print(f"{method:<24}{mean:.4f} ± {std:.4f} ({n} seeds)  {word if method != NONE else ''}")

@@ -42,10 +42,10 @@ from torch import Tensor, nn
 import zoo
 from callbacks import CosineDecay, NoBiasDecay, Slimming
 from datamodules import ImageData
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
-from zoo._complexity import total_macs
+from recipes.frame import records
+from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.recipe import Recipe
+from zoo.tools.complexity import total_macs
 
 SIDE, BATCH = 32, 128
 CALIBRATION = 512  # images
@@ -202,7 +202,7 @@ def main(
         metrics |= {"MACs": total_macs(source, SIDE), "images/s": speed(network), "seconds": seconds}
         if record:
             arguments = {"network": name} | {k: v for k, v in one.arguments.items() if k != "step"}
-            _results.append(one.name, {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": seconds})
+            records.append(one.name, {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": seconds})
         print(
             f"{name:<22}{metrics['test/acc']:.4f}  {metrics['parameters']:>9,} parameters  {metrics['MACs']:>12,} MACs"
             f"  {metrics['images/s']:6.0f} images/s",

@@ -38,10 +38,10 @@ import lightning as L
 
 from callbacks import CosineDecay, HeuristicDropout
 from datamodules import Shapes
-from recipes import _results
-from recipes._base import Recipe
+from recipes.frame import records
+from recipes.frame.recipe import Recipe
 from zoo import AttentionUNet, UNet
-from zoo._checks import known
+from zoo.frame.checks import known
 
 COLUMNS = {"test/dice": 4, "test/iou": 4}  # of the table, besides the accuracy: digits behind the point
 Dropout = Literal["none", "heuristic"]
@@ -98,5 +98,5 @@ def main(seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, r
         figures = "  ".join(f"{name} {metrics[f'test/{name}']:.4f}" for name in ("acc", "dice", "iou"))
         print(f"seed {seed}  {network:<15}{dropout:<12}{figures}  {metrics['seconds']:.1f} s", flush=True)
     for what, values in scores.items():
-        mean, std, n = _results.summary(values)
+        mean, std, n = records.summary(values)
         print(f"{what:<27}IoU {mean:.4f} ± {std:.4f} ({n} seeds)")

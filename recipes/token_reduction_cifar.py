@@ -59,12 +59,12 @@ from callbacks import (
     TokenRatio,
 )
 from datamodules import ImageData
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import cifar10, images_named
-from zoo._complexity import stage_costs, total_macs
+from recipes.frame import records
+from recipes.frame.cifar import cifar10, images_named
+from recipes.frame.recipe import Recipe
 from zoo.dvt import confidences, leaving, thresholds
 from zoo.patch_slimming import within
+from zoo.tools.complexity import stage_costs, total_macs
 
 SIDE, BATCH = 32, 64
 TRAINING = {"optimizer": "adamw", "weight_decay": 0.05}
@@ -258,7 +258,7 @@ def main(
         metrics = metrics | costs(one.model, scratch.model, one.data) | {"training images/s": metrics["images/s"]}
         if record:
             run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-            _results.append(one.name, run)
+            records.append(one.name, run)
         print(
             f"{version:<28}{metrics['test/acc']:.4f}  {metrics['MACs'] / 1e6:6.1f} M multiply-adds  images/s: "
             f"training {metrics['training images/s']:.0f}, inference {metrics['inference images/s']:.0f}, "

@@ -94,11 +94,11 @@ from time import perf_counter
 import lightning as L
 
 import callbacks as c
-from callbacks._pairs import refusal
-from callbacks._trick import Trick
-from recipes import _results
-from recipes._base import Recipe
-from recipes._cifar import TRAINING_IMAGES, cifar10, images_named
+from callbacks.frame.pairs import refusal
+from callbacks.frame.trick import Trick
+from recipes.frame import records
+from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 TEACHER_EPOCHS = 3  # times as many as a student's
@@ -289,9 +289,9 @@ def accuracy(metrics: dict[str, float]) -> float:
     return beside[0] if beside else metrics["test/acc"]
 
 
-def gain(trick: str) -> _results.Summary | None:
+def gain(trick: str) -> records.Summary | None:
     """Test accuracy with the trick less that without, seed by seed; None: not measured."""
-    runs = _results.read("trick_cards")
+    runs = records.read("trick_cards")
     found: dict[str, dict] = {NONE: {}, trick: {}}
     for run in runs:
         arguments = {k: v for k, v in run["arguments"].items() if k not in ("trick", "as")}
@@ -300,4 +300,4 @@ def gain(trick: str) -> _results.Summary | None:
         if name in found:
             found[name][key] = accuracy(run["metrics"])
     pairs = [value - found[NONE][key] for key, value in found[trick].items() if key in found[NONE]]
-    return _results.summary(pairs) if pairs else None
+    return records.summary(pairs) if pairs else None

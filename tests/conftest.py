@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
 from zoo.hierarchical_mixture import SoftTree

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 import datamodules
-from recipes import _catalogue, _cli, _run, _tables
-from recipes._base import defaults
+from recipes.command import main, run, tables
+from recipes.frame import catalogue
+from recipes.frame.describe import defaults
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -17,16 +18,14 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [line.split("#")[0] for line in README.replace("\\\n", " ").splitlines() if line.startswith(("zoo ", "make "))]
 
 
-@pytest.mark.parametrize(
-    ("path", "text"), list(_tables.rendered()), ids=lambda x: x.name if isinstance(x, Path) else ""
-)
+@pytest.mark.parametrize(("path", "text"), list(tables.rendered()), ids=lambda x: x.name if isinstance(x, Path) else "")
 def test_tables_are_those_of_their_sources(path, text):
     assert path.read_text() == text, "run `make tables`"
 
 
 def test_every_table_stands_on_a_page():
-    found = {m["name"] for page in _tables.pages() for m in _tables.BLOCK.finditer(page.read_text())}
-    assert set(_tables.TABLES) == found
+    found = {m["name"] for page in tables.pages() for m in tables.BLOCK.finditer(page.read_text())}
+    assert set(tables.TABLES) == found
 
 
 def test_the_example_builds(tmp_path, monkeypatch):
@@ -57,12 +56,12 @@ def test_commands_exist(line):
     if program == "make":
         assert re.search(rf"^{command}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
     elif command == "run":
-        _run.parse(__import__(f"recipes.{rest[0]}", fromlist=["recipe"]), rest[0], rest[1:])
+        run.parse(__import__(f"recipes.{rest[0]}", fromlist=["recipe"]), rest[0], rest[1:])
     else:
-        assert command in {*_cli.LISTS, *_cli.LIGHTNING, "show", "card"}
+        assert command in {*main.LISTS, *main.LIGHTNING, "show", "card"}
 
 
 def test_the_four_names_are_the_packages():
     for name in ("zoo", "callbacks", "datamodules", "recipes"):
         assert f"`{name}`" in README.split("## Installing")[1]
-        assert (_catalogue.ROOT / name / "py.typed").exists()
+        assert (catalogue.ROOT / name / "py.typed").exists()

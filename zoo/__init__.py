@@ -1,12 +1,5 @@
 """Image classifiers, and networks that classify each pixel; one file a paper, each class is a LightningModule."""
 
-from zoo._base import Classifier, Step
-from zoo._fuse import fuse
-from zoo._prune import prune_channels
-from zoo._quantise import Quantised, quantise
-from zoo._receptive import Field, receptive_fields
-from zoo._segmenter import Segmenter
-from zoo._weights import load
 from zoo.alexnet import AlexNet
 from zoo.attention_unet import AttentionUNet
 from zoo.bn_inception import BNInception
@@ -18,6 +11,9 @@ from zoo.densenet import DenseNet
 from zoo.dvt import DVT
 from zoo.dynamic_vit import DynamicViT
 from zoo.evit import EViT
+from zoo.frame.classifier import Classifier, Step
+from zoo.frame.load import load
+from zoo.frame.segmenter import Segmenter
 from zoo.googlenet import GoogLeNet
 from zoo.hierarchical_mixture import HierarchicalMixture
 from zoo.inception_resnet_v2 import InceptionResNetV2
@@ -40,6 +36,10 @@ from zoo.shufflenet_v1 import ShuffleNetV1
 from zoo.shufflenet_v2 import ShuffleNetV2
 from zoo.sknet import SKNet
 from zoo.swin import Swin
+from zoo.tools.fuse import fuse
+from zoo.tools.prune import prune_channels
+from zoo.tools.quantise import Quantised, quantise
+from zoo.tools.receptive import Field, receptive_fields
 from zoo.unet import UNet
 from zoo.vgg import VGG
 from zoo.vit import ViT

@@ -23,9 +23,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import LocalResponseNorm
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import LocalResponseNorm
 
 LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
 

@@ -15,8 +15,8 @@ Differs:  images for volumes; the U-Net around the gates is the paper's of `zoo/
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._checks import known
-from zoo._segmenter import Segmenter, needs_multiple
+from zoo.frame.checks import known
+from zoo.frame.segmenter import Segmenter, needs_multiple
 from zoo.unet import SHRINKS, VARIANTS, add_levels, init_weights
 
 

@@ -20,8 +20,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights
 
 #        1x1, 3x3 reduce and 3x3, double 3x3 reduce and double 3x3, pool, pool projection (0: none, and stride 2)

@@ -16,8 +16,8 @@ Differs:  the paper counts a bottleneck's stride in the 1x1 (3.864 G for 50), th
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, make_shortcut, stem
 
 REDUCTION = 16

@@ -21,10 +21,10 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import DropPath, LayerNorm2d, linear_rates
-from zoo._stages import Stages
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.frame.stages import Stages
+from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
 
 #        blocks per stage, channels per stage, patch in pixels, drop_path, start of g: section 3; 3.3
 VARIANTS = {

@@ -23,11 +23,11 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import known
-from zoo._layers import DropPath, LayerNorm2d, linear_rates
-from zoo._stages import Stages
 from zoo.convnext import init_weights, patch_for
+from zoo.frame.checks import known
+from zoo.frame.classifier import Classifier
+from zoo.frame.stages import Stages
+from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
 
 
 @dataclass(frozen=True)

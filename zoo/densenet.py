@@ -22,8 +22,8 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, stem
 
 #        variant -> layers per block, growth rate k, channels of the stem, bottleneck (-BC)

@@ -30,11 +30,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo import _complexity, vit
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import DropPath, linear_rates
-from zoo._t2t import TokensToToken, sines, soft_grid
+from zoo import vit
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import DropPath, linear_rates
+from zoo.layers.t2t import TokensToToken, sines, soft_grid
+from zoo.tools import complexity
 from zoo.vit import Attention, init_weights, resize_positions
 
 #        width D, blocks, heads, the MLP's hidden width / D
@@ -272,7 +273,7 @@ class DVT(Classifier):
 
     def macs(self) -> list[int]:
         """Multiply-adds of an image that leaves at the first, the second, the last exit."""
-        flops = _complexity._flops(self, self.image_size)
+        flops = complexity._flops(self, self.image_size)
         return [total // 2 for total in accumulate(flops[name] for name in NAMES)]
 
     def check_size(self, x: Tensor) -> None:

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import lvvit
-from zoo._checks import known
+from zoo.frame.checks import known
 from zoo.vit import Attention, Block, ViT, init_weights
 
 # width D, blocks L, heads H, patch P in pixels: DeiT-S and DeiT-B, the README's DeiT of width 256, LV-ViT-S and -M

@@ -21,9 +21,9 @@ Differs:  "LRN" is the paper's network. "BN" is what torchvision ships: batch no
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import LocalResponseNorm
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import LocalResponseNorm
 
 LRN = {"size": 5, "alpha": 1e-4, "beta": 0.75, "k": 1.0}
 

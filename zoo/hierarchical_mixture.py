@@ -17,7 +17,7 @@ Differs:  not checked against the paper, of which only the abstract and a port's
 import torch
 from torch import Tensor, nn
 
-from zoo._checks import known
+from zoo.frame.checks import known
 from zoo.resnet import ResNet
 
 # ResNet that the tree reads, levels of gates h: 2^h experts

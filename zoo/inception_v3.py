@@ -21,8 +21,8 @@ Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.googlenet import Unit
 
 

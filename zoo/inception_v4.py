@@ -16,8 +16,8 @@ Differs:  Inside is timm's code, not ours; no auxiliary head, which timm leaves 
 import timm
 from torch import nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.inception_v3 import check_last_maps
 
 VARIANTS = {"v4": "inception_v4"}  # the paper has one; its name in timm

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from zoo import vit
-from zoo._checks import known
-from zoo._layers import DropPath
+from zoo.frame.checks import known
+from zoo.layers.basic import DropPath
 from zoo.vit import MLP, Attention, ViT
 
 #        width D, blocks L, heads H, channels of the stem, a, drop_path; patches of 16 px

@@ -15,8 +15,8 @@ Differs:  ReLU6 as in the authors' code, where the paper writes ReLU. Padding is
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 
 #        width multiplier: Table 6
 VARIANTS = {"1.0": 1.0, "0.75": 0.75, "0.5": 0.5, "0.25": 0.25}

@@ -20,8 +20,8 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
 from timm.layers.activations import HardSigmoid
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.mobilenet_v1 import init_weights
 from zoo.mobilenet_v2 import round_to_8
 

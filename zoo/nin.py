@@ -21,8 +21,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 
 #        channels of the layers in the first, second and third mlpconv; the ninth layer is the classes
 VARIANTS = {

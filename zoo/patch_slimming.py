@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._complexity import total_macs
 from zoo.deit import VARIANTS as DEIT
+from zoo.tools.complexity import total_macs
 from zoo.vit import Attention, Block, ViT, attention, fused_attention
 
 # those of DeiT: width, blocks, heads, patch

@@ -17,9 +17,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._stages import Stages
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.frame.stages import Stages
 from zoo.resnet import CONV3, IMAGENET, BasicBlock, init_weights, stem
 
 

@@ -20,8 +20,8 @@ from math import log
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights as init_conv
 from zoo.senet import SqueezeExcite
 

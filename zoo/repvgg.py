@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._stages import Stages
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.frame.stages import Stages
 
 A, B = (2, 4, 14, 1), (4, 6, 16, 1)
 #        blocks per stage, multipliers a and b of the widths 64, 128, 256 and 512, groups in every second layer

@@ -18,8 +18,8 @@ Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (proje
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 
 CONV3 = {"kernel_size": 3, "padding": 1, "bias": False}
 

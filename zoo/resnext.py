@@ -15,8 +15,8 @@ Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is n
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, make_shortcut, stem
 
 #        variant -> blocks per stage, cardinality C, channels of a path d

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights
 
 REDUCTION = 16

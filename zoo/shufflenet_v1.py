@@ -18,8 +18,8 @@ Differs:  the shuffle is after the depthwise convolution and takes every g-th ch
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 
 #        groups, channels of the stem, channels of stage 2 (doubled in 3 and 4): Table 1; widths: the authors' code
 VARIANTS = {

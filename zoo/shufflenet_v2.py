@@ -17,8 +17,8 @@ Differs:  implementations of the shuffle differ in the order of the channels: to
 import torch
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.shufflenet_v1 import channel_shuffle
 
 #        channels of stages 2, 3, 4 and of the last 1x1, dropout: Table 5

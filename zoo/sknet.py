@@ -19,9 +19,9 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._conv import DilatedConv2d
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.dilated_conv import DilatedConv2d
 from zoo.resnet import IMAGENET, make_shortcut, stem
 
 VARIANTS = {depth: IMAGENET[depth][1] for depth in ("50", "101")}  # blocks per stage

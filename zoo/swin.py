@@ -22,9 +22,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import DropPath, linear_rates
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import DropPath, linear_rates
 from zoo.vit import MLP, Attention, init_weights
 
 #        width C of stage 1, blocks and heads of each stage, drop_path: section 3.3; the authors' configurations

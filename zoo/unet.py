@@ -17,8 +17,8 @@ Differs:  the paper's convolutions have no padding, so its output is smaller (57
 import torch
 from torch import Tensor, nn
 
-from zoo._checks import known
-from zoo._segmenter import Segmenter, needs_multiple
+from zoo.frame.checks import known
+from zoo.frame.segmenter import Segmenter, needs_multiple
 
 #           channels of the four levels and of the bottleneck: figure 1; those below 64 are ours
 VARIANTS = {str(w): (w, 2 * w, 4 * w, 8 * w, 16 * w) for w in (64, 32, 16, 8)}

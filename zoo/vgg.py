@@ -16,8 +16,8 @@ Differs:  The paper starts the deeper networks from a trained A, itself from N(0
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 
 WIDTHS = (64, 128, 256, 512, 512)
 #        convolutions per stage: table 1, columns A, B, D, E

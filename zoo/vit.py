@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import DropPath, linear_rates
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import DropPath, linear_rates
 
 #        width D, blocks L, heads H: Table 1; patch P in pixels
 VARIANTS = {

@@ -18,8 +18,8 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, IMAGENET, init_weights, stage, stem
 
 

@@ -16,8 +16,8 @@ Differs:  The first two convolutions are not padded, and the pools by 1 on each 
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights
 
 #        channels of the layers of a block, stride: figure 5, from top to bottom

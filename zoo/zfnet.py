@@ -19,10 +19,10 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo._base import Classifier
-from zoo._checks import SMALL, known
-from zoo._layers import LocalResponseNorm
 from zoo.alexnet import LRN, hidden_layers, init_weights
+from zoo.frame.checks import SMALL, known
+from zoo.frame.classifier import Classifier
+from zoo.layers.basic import LocalResponseNorm
 
 #        channels of the five convolutions
 VARIANTS = {

@@ -13,9 +13,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import Trick
-from callbacks.data._chance import chosen, needs_chance
+from callbacks.frame.chance import chosen, needs_chance
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import Trick
 
 
 def channel_order(images: Tensor, order: Tensor) -> Tensor:

@@ -16,12 +16,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_range
-from callbacks.data._share import beta_share
-from callbacks.data._shuffled import shuffled
-from zoo._checks import classes_of
+from callbacks.frame.beta import beta_share
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.shuffled import shuffled
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import Trick, needs_range
+from zoo.frame.checks import classes_of
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
 

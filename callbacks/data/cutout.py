@@ -16,8 +16,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._trick import Trick
-from callbacks.data._boxes import boxes
+from callbacks.frame.boxes import boxes
+from callbacks.frame.trick import Trick
 
 
 def cutout(images: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:

@@ -20,9 +20,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Linear, Rate
-from callbacks._trick import Trick, needs_range
-from callbacks.data._chance import chosen, needs_chance
+from callbacks.frame.chance import chosen, needs_chance
+from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.trick import Trick, needs_range
 
 RAMP = Linear(0.0, 0.8, until="0.8dur")
 

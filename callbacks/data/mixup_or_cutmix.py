@@ -14,11 +14,11 @@ Differs:  timm mixes image i with image N - 1 - i and smooths the labels itself;
 import lightning as L
 import torch
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from callbacks.data._chance import needs_chance
 from callbacks.data.cutmix import CutMix
 from callbacks.data.mixup import MixUp
+from callbacks.frame.chance import needs_chance
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
 
 
 class MixUpOrCutMix(Trick):

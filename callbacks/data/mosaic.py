@@ -16,12 +16,12 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_now
-from callbacks._targets import probabilities
-from callbacks._trick import Trick
-from callbacks.data._chance import needs_chance
-from callbacks.data._shuffled import shuffled
-from zoo._checks import classes_of
+from callbacks.frame.chance import needs_chance
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.shuffled import shuffled
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import Trick
+from zoo.frame.checks import classes_of
 
 
 def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: list[Tensor]) -> list[Tensor]:

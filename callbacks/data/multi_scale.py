@@ -13,9 +13,9 @@ Differs:  the paper draws one of the multiples with equal chance; here their sha
 
 import lightning as L
 
-from callbacks._trick import needs_range
-from callbacks.data._resize import Resizing
-from zoo._exact import global_seed, mix
+from callbacks.frame.resizing import Resizing
+from callbacks.frame.trick import needs_range
+from zoo.frame.exact_resume import global_seed, mix
 
 
 def drawn(seed: int, epoch: int, block: int, low: float, high: float) -> float:

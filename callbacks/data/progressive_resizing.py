@@ -13,9 +13,9 @@ Differs:  grows from the start on; `scale=Steps(0.5, {...})` gives fast.ai's two
 
 import lightning as L
 
-from callbacks._schedule import Linear, Rate, rate_now, rate_values
-from callbacks._trick import needs_range
-from callbacks.data._resize import Resizing
+from callbacks.frame.resizing import Resizing
+from callbacks.frame.schedule import Linear, Rate, rate_now, rate_values
+from callbacks.frame.trick import needs_range
 
 GROWING = Linear(0.5, 1.0, until="0.8dur")
 

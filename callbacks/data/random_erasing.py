@@ -19,10 +19,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_now
-from callbacks._trick import Trick, needs_range
-from callbacks.data._boxes import boxes
-from callbacks.data._chance import needs_chance
+from callbacks.frame.boxes import boxes
+from callbacks.frame.chance import needs_chance
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick, needs_range
 
 TRIES = 10
 

@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
-from zoo._base import over_views
-from zoo._checks import classes_of
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
+from zoo.frame.checks import classes_of
+from zoo.frame.classifier import over_views
 
 PAIRS = 3  # the most frequent confusions that are named
 

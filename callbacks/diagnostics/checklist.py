@@ -18,8 +18,6 @@ from collections.abc import Sequence
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Finding, Look
 from callbacks.diagnostics.dead_units import DeadUnits
 from callbacks.diagnostics.gradient_flow import GradientFlow
 from callbacks.diagnostics.initial_loss import InitialLoss
@@ -27,6 +25,8 @@ from callbacks.diagnostics.learning_rate_range import LearningRateRange
 from callbacks.diagnostics.nan_guard import NaNGuard
 from callbacks.diagnostics.overfit_samples import OverfitSamples
 from callbacks.diagnostics.update_ratio import UpdateRatio
+from callbacks.frame.diagnostic import Finding, Look
+from callbacks.frame.trick import needs_range
 
 CHECKS = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)  # and the test of rates
 

@@ -14,9 +14,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
 from callbacks.diagnostics.gradient_flow import listed
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
 
 
 def dead_share(a: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ import math
 
 import lightning as L
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
 
 # (train, val): falls -1, stays 0, rises 1 -> well?, the notes' verdict and cure
 OVERFIT = "overfitting: more data or augmentation, weight decay, dropout, a smaller network, or stop earlier"

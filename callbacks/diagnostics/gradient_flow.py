@@ -14,8 +14,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
 
 NAMED = 5  # names in a sentence; the rest are counted
 LATER = 20  # steps after which what starts at 0 has left it

@@ -19,11 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_on_loss, needs_range
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
-from zoo._checks import classes_of
+from zoo.frame.checks import classes_of
 
 
 def entropy(p: Tensor) -> Tensor:

@@ -22,8 +22,8 @@ import torch
 from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.figure import Figure
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
 
 BETA, SKIPPED = 0.98, 10
 STOP = 8.0  # times the least loss; the first counts for half

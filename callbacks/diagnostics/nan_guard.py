@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
 
 FILE = "nan_batch.pt"
 

@@ -18,9 +18,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
-from zoo._base import split_outputs
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
+from zoo.frame.classifier import split_outputs
 
 
 def learn_by_heart(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: int, lr: float) -> list[float]:

@@ -19,7 +19,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from callbacks._trick import Trick, needs_range
+from callbacks.frame.trick import Trick, needs_range
 
 LEARNED, CHANCE = 5, 3  # standard deviations: at chance, training is beyond once in 3 million, validation once in 740
 

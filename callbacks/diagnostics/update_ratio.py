@@ -16,8 +16,8 @@ import statistics
 import lightning as L
 import torch
 
-from callbacks._trick import needs_range
-from callbacks.diagnostics._look import Look
+from callbacks.frame.diagnostic import Look
+from callbacks.frame.trick import needs_range
 
 
 class UpdateRatio(Look):

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._taps import Taps
-from callbacks._trick import names_of, needs_on_loss, needs_range, needs_stages
-from callbacks.distillation._teacher import Source, Taught, Teacher
+from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.trick import names_of, needs_on_loss, needs_range, needs_stages
 from zoo import Step
-from zoo._checks import known
+from zoo.frame.checks import known
 
 Mapping = Literal["sum", "max"]
 

@@ -20,9 +20,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.distillation._teacher import Source
 from callbacks.distillation.knowledge import Kind, KnowledgeDistillation
+from callbacks.frame.schedule import Rate
+from callbacks.frame.teacher import Source
 from zoo import Step
 
 

@@ -21,13 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, Schedule, Time, in_steps, parse_time, rate_now, rate_values
-from callbacks._taps import Taps
-from callbacks._trick import names_of, needs_on_loss, needs_range, needs_stages
-from callbacks.distillation._apart import Apart, unheard
-from callbacks.distillation._teacher import Source, Taught, Teacher
+from callbacks.frame.apart import Apart, unheard
+from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.schedule import Rate, Schedule, Time, in_steps, parse_time, rate_now, rate_values
+from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.trick import names_of, needs_on_loss, needs_range, needs_stages
 from zoo import Step
-from zoo._exact import global_seed, mix
+from zoo.frame.exact_resume import global_seed, mix
 
 SIDE = 32  # pixels of the dry run where neither network nor data cares
 

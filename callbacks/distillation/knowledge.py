@@ -20,11 +20,11 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import needs_on_loss, needs_range
-from callbacks.distillation._teacher import Source, Taught, Teacher
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
-from zoo._checks import classes_of, known
+from zoo.frame.checks import classes_of, known
 
 Kind = Literal["soft", "hard"]
 

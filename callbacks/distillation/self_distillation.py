@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_on_loss, needs_range
-from callbacks.distillation._apart import unheard
+from callbacks.frame.apart import unheard
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_on_loss, needs_range
 from callbacks.optimization.ema import EMA
 from zoo import Step
-from zoo._base import split_outputs
+from zoo.frame.classifier import split_outputs
 
 
 def consistency_loss(z: Tensor, v: Tensor) -> Tensor:

@@ -24,13 +24,13 @@ import torch
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._targets import probabilities
-from callbacks._trick import needs_nothing_added, needs_on_loss, needs_range, refuse_second
-from callbacks.distillation._teacher import Source, Taught, Teacher
 from callbacks.distillation.knowledge import soft_loss
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.targets import probabilities
+from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.trick import needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from zoo import Step
-from zoo._checks import classes_of
+from zoo.frame.checks import classes_of
 
 
 def clusters(p: Tensor, M: int) -> list[tuple[int, ...]]:

@@ -13,12 +13,12 @@ Differs:  the square of the norm, as in gradient attention transfer. The flipped
 
 import lightning as L
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import needs_on_loss, needs_range
-from callbacks.distillation._apart import unheard
-from callbacks.distillation._gradients import DoubleBackward, gradient_distance, input_gradient
+from callbacks.frame.apart import unheard
+from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
-from zoo._base import split_outputs
+from zoo.frame.classifier import split_outputs
 
 
 class SymmetryAttention(DoubleBackward):

@@ -16,13 +16,13 @@ from pathlib import Path
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._tokens import prefix_of, vit_in
-from callbacks._trick import needs_every_patch, needs_on_loss, needs_range
-from callbacks.distillation._teacher import Taught, Teacher
 from callbacks.distillation.knowledge import soft_loss
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.teacher import Taught, Teacher
+from callbacks.frame.tokens import prefix_of, vit_in
+from callbacks.frame.trick import needs_every_patch, needs_on_loss, needs_range
 from zoo import Step
-from zoo._checks import classes_of
+from zoo.frame.checks import classes_of
 
 
 def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from callbacks._trick import Trick, needs_range, refuse_second
-from callbacks.dropout._feature import FeatureDropout, Where
+from callbacks.frame.feature_dropout import FeatureDropout, Where
+from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.network.stochastic_pooling import draw
-from zoo._surgery import operate, operation
+from zoo.frame.surgery import operate, operation
 
 
 def kept(s: Tensor, r: Tensor, count: int) -> Tensor:

@@ -14,9 +14,9 @@ Differs:  the places, which are three layers of each of the paper's networks. Wh
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where
+from callbacks.frame.feature_dropout import FeatureDropout, Where
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
 
 
 def hidden(a: Tensor, theta: float) -> Tensor:

@@ -21,11 +21,11 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._tokens import prefix_of, shortened
-from callbacks._trick import Trick, needs_range
 from callbacks.dropout.patch_dropout import Share, share_now, share_values
-from zoo._checks import known
+from callbacks.frame.tokens import prefix_of, shortened
+from callbacks.frame.trick import Trick, needs_range
 from zoo.dynamic_vit import take
+from zoo.frame.checks import known
 from zoo.vit import attention
 
 Drop = Literal["high", "low"]

@@ -9,7 +9,7 @@ Shapes:   maps (N, C, H, W), tokens (N, L, D): `size` neighbours, `repeat` times
 Defaults: 2 tiles of 2 x 2, 3 apart, at every residual branch's end, which is a batch norm in a ResNet: ours. The paper
           has no single policy
 Differs:  The paper's controller is a Transformer that learns by reinforcement; here Optuna searches (`propose`,
-          `recipes._search.search_dropout`), and no result of the paper stands for that. Its lists of values were not
+          `recipes.command.search`), and no result of the paper stands for that. Its lists of values were not
           found: those of `propose` are ours. Angles and shears are the policy's; whether the paper draws them up to
           those is not known to us, nor where its patterns may lie: here inside the map, or over all of it where they
           are larger. `residual` multiplies the block's output, behind ReLU or not the same as branch and shortcut both.
@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import FeatureDropout, Where, draws, float32
 from callbacks.dropout.stochastic_depth import branch_ends
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
+from callbacks.frame.schedule import Rate
 
 Sides = int | tuple[int, int]
 

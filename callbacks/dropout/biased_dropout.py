@@ -14,8 +14,8 @@ Differs:  written after the abstract: the paper's rates and groups are unknown t
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_values
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
+from callbacks.frame.schedule import Rate, rate_values
 
 
 def stronger(x: Tensor, looked_at: int = 4096) -> Tensor:

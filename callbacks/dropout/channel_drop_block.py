@@ -18,9 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import FeatureDropout, Where, first
-from zoo._checks import known
+from callbacks.frame.feature_dropout import FeatureDropout, Where, first
+from callbacks.frame.schedule import Rate
+from zoo.frame.checks import known
 
 Metric = Literal["peak", "cosine"]
 

@@ -19,9 +19,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws, per_channel
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
 
 LLOYD = 20  # rounds; in one dimension and from quantiles a few are enough
 

@@ -21,10 +21,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws
-from zoo._checks import known
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
+from zoo.frame.checks import known
 
 Kind = Literal["spatial", "channel"]
 

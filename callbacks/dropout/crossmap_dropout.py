@@ -11,8 +11,8 @@ Differs:  written after the abstract: the paper's rates and places are unknown t
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import FeatureDropout, Where, by_rate, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, by_rate, draws
+from callbacks.frame.schedule import Rate
 
 
 class CrossmapDropout(FeatureDropout):

@@ -17,8 +17,8 @@ Differs:  blocks overlap, so that a little less than p is dropped, as in the pap
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Linear, Rate
-from callbacks.dropout._feature import FeatureDropout, Where, by_count, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, by_count, draws
+from callbacks.frame.schedule import Linear, Rate
 
 DEFAULT = Linear(0, 0.1)
 

@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks._schedule import Rate
-from callbacks._trick import refuse_second
-from callbacks.dropout._feature import FeatureDropout, Where, by_rate, draws
 from callbacks.dropout.guided_dropout import Guided
-from zoo._checks import known
+from callbacks.frame.feature_dropout import FeatureDropout, Where, by_rate, draws
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import refuse_second
+from zoo.frame.checks import known
 
 Per = Literal["sample", "batch"]
 PLAIN = (nn.Linear.forward, nn.Conv2d.forward)

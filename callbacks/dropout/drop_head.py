@@ -16,8 +16,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, Schedule, VShape, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
+from callbacks.frame.schedule import Rate, Schedule, VShape, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
 from zoo.vit import Attention
 
 DEFAULT = VShape(0.2, 0.2)

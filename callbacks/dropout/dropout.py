@@ -19,9 +19,9 @@ from typing import Literal, get_args
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_values
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws
-from zoo._checks import known
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws
+from callbacks.frame.schedule import Rate, rate_values
+from zoo.frame.checks import known
 
 Form = Literal["inverted", "2014"]
 

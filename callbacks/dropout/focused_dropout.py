@@ -14,9 +14,9 @@ Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(share=.
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
 
 
 def focus(x: Tensor, gamma: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from typing import Literal, get_args
 import lightning as L
 import torch
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from zoo._checks import known
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
+from zoo.frame.checks import known
 from zoo.moe_vit import MoE
 
 Kind = Literal["gate", "gate-expert"]

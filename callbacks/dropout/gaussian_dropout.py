@@ -15,8 +15,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
+from callbacks.frame.schedule import Rate
 
 
 def noise(normal: Tensor, p: float) -> Tensor:

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range, refuse_second
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, first
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, first
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range, refuse_second
 from callbacks.loss.auxiliary_heads import NAME
-from zoo._checks import known
-from zoo._surgery import operate, operation
+from zoo.frame.checks import known
+from zoo.frame.surgery import operate, operation
 
 Kind = Literal["top-k", "dr"]
 NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another layer in the classifier's place

@@ -16,9 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, float32, nearest
+from callbacks.frame.feature_dropout import FeatureDropout, Where, float32, nearest
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
 
 BINS = 10
 

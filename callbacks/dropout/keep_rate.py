@@ -16,8 +16,8 @@ import math
 import lightning as L
 from torch import nn
 
-from callbacks._schedule import Time, in_steps, parse_time, total_steps
-from callbacks._trick import Trick, refuse_second
+from callbacks.frame.schedule import Time, in_steps, parse_time, total_steps
+from callbacks.frame.trick import Trick, refuse_second
 
 
 def keep_at(step: int, start: int, until: int, keep: float) -> float:

@@ -17,9 +17,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._trick import Trick, needs_range, refuse_second
+from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.network.activation import CHANGED as ACTIVATIONS
-from zoo._surgery import operate, operation
+from zoo.frame.surgery import operate, operation
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 

@@ -23,9 +23,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, nearest, per_channel, ranks
-from zoo._checks import classes_of
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws, nearest, per_channel, ranks
+from callbacks.frame.schedule import Rate
+from zoo.frame.checks import classes_of
 
 
 def class_sums(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._tokens import prefix_of, shortened
-from callbacks._trick import Trick, needs_range
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.tokens import prefix_of, shortened
+from callbacks.frame.trick import Trick, needs_range
 from zoo.dynamic_vit import take
 
 Share = Rate | tuple[float, float]

@@ -14,8 +14,8 @@ Differs:  not checked against the paper, of which the rate of a centre was at ha
 
 from torch import Tensor
 
-from callbacks.dropout._feature import by_count, draws
 from callbacks.dropout.drop_block import DropBlock, block_mask
+from callbacks.frame.feature_dropout import by_count, draws
 
 
 def centre_rates(x: Tensor, alpha: float) -> Tensor:

@@ -12,8 +12,8 @@ Differs:  the places; p not checked against the paper
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+from callbacks.frame.schedule import Rate
 
 
 class SpatialDropout(FeatureDropout):

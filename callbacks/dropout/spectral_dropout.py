@@ -17,10 +17,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws, float32
-from zoo._checks import known
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
+from zoo.frame.checks import known
 
 Dims = Literal["spatial", "channel", "all"]
 AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}

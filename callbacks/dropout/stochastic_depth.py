@@ -14,10 +14,10 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, by_rate, draws
-from zoo._checks import known
-from zoo._layers import DropPath
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, by_rate, draws
+from callbacks.frame.schedule import Rate
+from zoo.frame.checks import known
+from zoo.layers.basic import DropPath
 
 Per = Literal["sample", "batch"]
 Rule = Literal["linear", "constant"]

@@ -18,9 +18,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where
-from zoo import _cut
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
+from callbacks.frame.schedule import Rate
+from zoo.tools.cut import cut as cut_network
 
 
 def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int = 1) -> Tensor:
@@ -100,10 +100,10 @@ class StructuralDropout(FeatureDropout):
         return accuracies
 
     def cut(self, model: nn.Module, width: int, image_size: int | None = None) -> nn.Module:
-        """A smaller copy that gives what the whole network gives `at_width`. Errors: see `zoo._cut.cut`."""
+        """A smaller copy that gives what the whole network gives `at_width`. Errors: see `zoo.tools.cut.cut`."""
         paths = {module: name for name, module in model.named_modules()}
         places = [paths[module] for _, module in self._cuttable(model)]
-        return _cut.cut(model, places, width, self.where == "classifier", image_size)
+        return cut_network(model, places, width, self.where == "classifier", image_size)
 
     def _cuttable(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         if self.where == "input":

@@ -16,8 +16,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_range, refuse_second
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range, refuse_second
 from zoo.hierarchical_mixture import GateScale
 
 

@@ -13,8 +13,8 @@ from math import sqrt
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.dropout._feature import ANY, FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
+from callbacks.frame.schedule import Rate
 
 
 def noise(u: Tensor, p: float) -> Tensor:

@@ -16,10 +16,10 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import needs_range
-from callbacks.dropout._feature import FeatureDropout, Where, draws, first
-from zoo._checks import known
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, first
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import needs_range
+from zoo.frame.checks import known
 
 Rescale = Literal["score", "inverse", "none"]
 

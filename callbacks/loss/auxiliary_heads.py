@@ -17,13 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._taps import Taps
-from callbacks._trick import Trick, names_of, needs_on_loss, needs_range, needs_stages, refuse_second
+from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, names_of, needs_on_loss, needs_range, needs_stages, refuse_second
 from zoo import Step
-from zoo._base import split_outputs
-from zoo._checks import classes_of
-from zoo._exact import global_seed, mix
+from zoo.frame.checks import classes_of
+from zoo.frame.classifier import split_outputs
+from zoo.frame.exact_resume import global_seed, mix
 
 NAME = "auxiliary_heads"
 

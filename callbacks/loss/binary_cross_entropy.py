@@ -15,9 +15,9 @@ Differs:  the paper's text from memory, not checked. eps smooths after the thres
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Replacing
+from callbacks.frame.loss import Replacing
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 from callbacks.loss.label_smoothing import smooth
 
 

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from zoo._checks import known
+from zoo.frame.checks import known
 
 LEAST = 1e-7
 

@@ -18,12 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._schedule import Rate
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Adding
+from callbacks.frame.loss import Adding
+from callbacks.frame.schedule import Rate
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 from zoo import Step
-from zoo._checks import classes_of, known
+from zoo.frame.checks import classes_of, known
 
 FORMS = ("class", "pair")
 NONE = -1e9  # the logarithm of nothing, with a slope of 0

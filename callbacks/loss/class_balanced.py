@@ -16,9 +16,9 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Replacing, per_class
+from callbacks.frame.loss import Replacing, per_class
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 
 
 def effective_weights(n: Tensor, beta: float) -> Tensor:

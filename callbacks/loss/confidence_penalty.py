@@ -13,8 +13,8 @@ Differs:  beta not checked against the paper. Its threshold on the entropy, for 
 import lightning as L
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.loss._kinds import Adding
+from callbacks.frame.loss import Adding
+from callbacks.frame.schedule import Rate
 from zoo import Step
 
 

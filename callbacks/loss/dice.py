@@ -12,9 +12,9 @@ Differs:  sums of p, where V-Net has sums of p squared (from memory of the paper
 
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Replacing
+from callbacks.frame.loss import Replacing
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 from callbacks.loss.tversky import tversky_loss
 
 

@@ -11,8 +11,8 @@ Differs:  nothing. Layers that a step did not route (`GatingDropout`) add nothin
 
 import lightning as L
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_on_loss, needs_range
 from zoo import Step
 from zoo.moe_vit import MoE
 

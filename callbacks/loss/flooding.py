@@ -13,7 +13,7 @@ Differs:  nothing. The level is under what tricks before it have made of the los
 import lightning as L
 from torch import Tensor
 
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.trick import Trick, needs_on_loss, needs_range
 from zoo import Step
 
 

@@ -16,9 +16,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Replacing, per_class
+from callbacks.frame.loss import Replacing, per_class
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 
 
 def focal_loss(z: Tensor, y: Tensor, gamma: float = 2.0, alpha: Tensor | None = None) -> Tensor:

@@ -12,8 +12,8 @@ Differs:  the lasso is of linear regression. Biases, norms and scales are left o
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.loss._weights import Penalty, norms
+from callbacks.frame.penalty import Penalty, norms
+from callbacks.frame.schedule import Rate
 
 
 def l1(weights: list[Tensor]) -> Tensor:

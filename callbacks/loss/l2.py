@@ -15,8 +15,8 @@ Differs:  nothing. With SGD it is the optimizer's `weight_decay` on all but bias
 
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks.loss._weights import Penalty, norms
+from callbacks.frame.penalty import Penalty, norms
+from callbacks.frame.schedule import Rate
 
 
 def l2(weights: list[Tensor]) -> Tensor:

@@ -15,11 +15,11 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._targets import probabilities
-from callbacks._trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from zoo import Step
-from zoo._checks import known
+from zoo.frame.checks import known
 
 READINGS = ("torch", "paper")
 

@@ -19,10 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from callbacks._schedule import Rate
-from callbacks.loss._kinds import Adding
+from callbacks.frame.loss import Adding
+from callbacks.frame.schedule import Rate
 from zoo import Step
-from zoo._checks import known
+from zoo.frame.checks import known
 
 KINDS = ("so", "srip")
 

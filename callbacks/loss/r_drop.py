@@ -18,9 +18,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate
-from callbacks._trick import refuse_second
-from callbacks.loss._kinds import Adding
+from callbacks.frame.loss import Adding
+from callbacks.frame.schedule import Rate
+from callbacks.frame.trick import refuse_second
 from zoo import Step
 
 
@@ -45,7 +45,7 @@ class RDrop(Adding):
     """
 
     claims = "double the batch"
-    doubles_batch = True  # for `callbacks._pairs`: what changes batches must stand before it
+    doubles_batch = True  # for `callbacks.frame.pairs`: what changes batches must stand before it
 
     def __init__(self, weight: Rate = 0.3):
         self.weight = weight

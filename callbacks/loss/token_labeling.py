@@ -25,9 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._targets import probabilities
-from callbacks._trick import (
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.targets import probabilities
+from callbacks.frame.teacher import Taught, Teacher
+from callbacks.frame.trick import (
     needs_every_patch,
     needs_images_of_one_size,
     needs_nothing_added,
@@ -35,9 +36,8 @@ from callbacks._trick import (
     needs_range,
     refuse_second,
 )
-from callbacks.distillation._teacher import Taught, Teacher
 from zoo import Step
-from zoo._checks import classes_of, known
+from zoo.frame.checks import classes_of, known
 
 Reading = Literal["paper", "code"]
 

@@ -15,8 +15,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_on_loss, needs_range
 from zoo import Step
 
 

@@ -14,9 +14,9 @@ Differs:  not checked against the paper. It is on masks; here the images of a ba
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._targets import probabilities
-from callbacks._trick import needs_range
-from callbacks.loss._kinds import Replacing
+from callbacks.frame.loss import Replacing
+from callbacks.frame.targets import probabilities
+from callbacks.frame.trick import needs_range
 
 
 def tversky_index(p: Tensor, y: Tensor, alpha: float, beta: float, s: float = 1.0) -> Tensor:

@@ -22,9 +22,9 @@ Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which
 import lightning as L
 from torch import nn
 
-from callbacks._trick import Trick, refuse_second
-from zoo._checks import known
-from zoo._surgery import operate, operation, replace
+from callbacks.frame.trick import Trick, refuse_second
+from zoo.frame.checks import known
+from zoo.frame.surgery import operate, operation, replace
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from callbacks._trick import Trick, refuse_second
+from callbacks.frame.trick import Trick, refuse_second
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:

@@ -10,8 +10,8 @@ Differs:  the last linear layer is drawn like all others; norms stay as they are
 
 from torch import Tensor, nn
 
-from callbacks.network._initialise import Initialise
-from zoo._checks import known
+from callbacks.frame.initialise import Initialise
+from zoo.frame.checks import known
 
 MODES = ("fan_in", "fan_out")
 

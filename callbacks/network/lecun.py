@@ -12,7 +12,7 @@ Differs:  The paper gives mean and variance and leaves the distribution open, fo
 
 from torch import Tensor, nn
 
-from callbacks.network._initialise import Initialise
+from callbacks.frame.initialise import Initialise
 
 
 class LeCun(Initialise):

@@ -20,8 +20,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks._schedule import Time, in_steps, parse_time
-from callbacks._trick import Trick, needs_range
+from callbacks.frame.schedule import Time, in_steps, parse_time
+from callbacks.frame.trick import Trick, needs_range
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

@@ -3,7 +3,7 @@
 Paper:    group: Group Normalization (Wu, He; ECCV 2018) https://arxiv.org/abs/1803.08494;
           batch: https://arxiv.org/abs/1502.03167; layer: https://arxiv.org/abs/1607.06450;
           instance: https://arxiv.org/abs/1607.08022; batch_renorm: https://arxiv.org/abs/1702.03275
-Code:     torch.nn; batch_renorm: callbacks/network/_batch_renorm.py
+Code:     torch.nn; batch_renorm: callbacks/frame/batch_renorm.py
 Equation: y = gamma (x - mean) / sqrt(var + eps) + beta, gamma and beta of each channel; mean and var over
           batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), drawn
           towards the averages over all batches
@@ -20,10 +20,10 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from callbacks._trick import Trick, refuse_second
-from callbacks.network._batch_renorm import BatchRenorm2d
-from zoo._checks import known
-from zoo._surgery import operate, operation, replace
+from callbacks.frame.batch_renorm import BatchRenorm2d
+from callbacks.frame.trick import Trick, refuse_second
+from zoo.frame.checks import known
+from zoo.frame.surgery import operate, operation, replace
 
 GROUPS = 32
 NORMS = {

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
 
 
 @torch.no_grad()

@@ -22,8 +22,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from callbacks._trick import Trick, refuse_second
-from zoo._surgery import operate, operation, replace
+from callbacks.frame.trick import Trick, refuse_second
+from zoo.frame.surgery import operate, operation, replace
 
 
 def pyramid(x: Tensor, levels: Sequence[int]) -> Tensor:

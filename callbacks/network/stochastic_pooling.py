@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks._trick import Trick
-from zoo._surgery import operate, operation, replace
+from callbacks.frame.trick import Trick
+from zoo.frame.surgery import operate, operation, replace
 
 
 def draw(windows: Tensor, exponential: Tensor) -> Tensor:

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks._trick import Trick
-from zoo._base import over_views
-from zoo._checks import classes_of
-from zoo._scores import Scores
+from callbacks.frame.trick import Trick
+from zoo.frame.checks import classes_of
+from zoo.frame.classifier import over_views
+from zoo.frame.scores import Scores
 
 
 def views_of(images: Tensor, flip: bool, shift: int) -> Tensor:

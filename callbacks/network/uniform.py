@@ -13,7 +13,7 @@ Differs:  the paper starts biases at 0 (not checked against the paper); here the
 
 from torch import Tensor, nn
 
-from callbacks.network._initialise import Initialise
+from callbacks.frame.initialise import Initialise
 
 
 class Uniform(Initialise):

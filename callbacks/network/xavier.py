@@ -12,7 +12,7 @@ Differs:  fans of a convolution are k^2 C (the paper has dense layers only); nor
 
 from torch import Tensor, nn
 
-from callbacks.network._initialise import Initialise
+from callbacks.frame.initialise import Initialise
 
 
 class Xavier(Initialise):

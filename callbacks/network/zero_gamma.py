@@ -16,9 +16,9 @@ Differs:  a block whose shortcut pads with zeros (option A of CIFAR's ResNets, w
 import lightning as L
 from torch import nn
 
-from callbacks._trick import Trick
-from callbacks.network._initialise import is_fresh
-from callbacks.network._residual import NORMS, ends_of_branches
+from callbacks.frame.initialise import is_fresh
+from callbacks.frame.residual import NORMS, ends_of_branches
+from callbacks.frame.trick import Trick
 
 
 class ZeroGamma(Trick):

@@ -16,9 +16,9 @@ Differs:  The paper has no norms and zeroes the last linear layer of the network
 import lightning as L
 from torch import nn
 
-from callbacks._trick import Trick
-from callbacks.network._initialise import is_fresh
-from callbacks.network._residual import LAYERS, ends_of_branches
+from callbacks.frame.initialise import is_fresh
+from callbacks.frame.residual import LAYERS, ends_of_branches
+from callbacks.frame.trick import Trick
 
 
 class ZeroLastConv(Trick):

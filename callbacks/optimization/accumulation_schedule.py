@@ -15,7 +15,7 @@ Differs:  Lightning's leaves its last k on the Trainer, resumes in mid-epoch wit
 import lightning as L
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
-from callbacks._trick import Trick, refuse_second
+from callbacks.frame.trick import Trick, refuse_second
 
 
 class AccumulationSchedule(Trick):

@@ -13,11 +13,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from callbacks.optimization._depth import depths
-from callbacks.optimization._rows import over_rows
-from callbacks.optimization._unscaled import needs_unscaled
+from callbacks.frame.depth import depths
+from callbacks.frame.rows import over_rows
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.unscaled import needs_unscaled
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ Defaults: no warm-up, e = 0; the paper has 5 epochs of 120 and e = 0, ConvNeXt e
 Differs:  nothing. The rate changes with every optimizer step.
 """
 
-from callbacks._trick import needs_range
-from callbacks.optimization._decay import Decay, cosine
+from callbacks.frame.decay import Decay, cosine
+from callbacks.frame.trick import needs_range
 
 
 class CosineDecay(Decay):

@@ -19,9 +19,9 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
-from callbacks._trick import needs_range, refuse_second
-from callbacks.optimization._copy import copy_of
-from callbacks.optimization._metric import OnMetric
+from callbacks.frame.copies import copy_of
+from callbacks.frame.on_metric import OnMetric
+from callbacks.frame.trick import needs_range, refuse_second
 
 
 class EarlyStopping(OnMetric):

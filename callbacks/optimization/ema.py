@@ -12,9 +12,9 @@ Differs:  nothing
 
 import lightning as L
 
-from callbacks._schedule import Rate, Schedule, rate_now, rate_values
-from callbacks._trick import needs_range
-from callbacks.optimization._average import Average
+from callbacks.frame.average import Average
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import needs_range
 
 
 class EMA(Average):

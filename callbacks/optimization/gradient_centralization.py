@@ -14,8 +14,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks._trick import Trick
-from callbacks.optimization._rows import over_rows
+from callbacks.frame.rows import over_rows
+from callbacks.frame.trick import Trick
 
 
 @torch.no_grad()

@@ -15,10 +15,10 @@ Differs:  c / (|g| + 1e-6), as torch has it. What the Trainer does too is here a
 import lightning as L
 import torch
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from callbacks.optimization._unscaled import needs_unscaled
-from zoo._checks import known
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.unscaled import needs_unscaled
+from zoo.frame.checks import known
 
 KINDS = {"norm": torch.nn.utils.clip_grad_norm_, "value": torch.nn.utils.clip_grad_value_}
 

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import lightning as L
 from torch import nn
 
-from callbacks._groups import regroup
-from callbacks._schedule import Time, in_steps, parse_time
-from callbacks._trick import Trick, needs_range, refuse_second
-from callbacks.optimization._depth import parts
+from callbacks.frame.depth import parts
+from callbacks.frame.groups import regroup
+from callbacks.frame.schedule import Time, in_steps, parse_time
+from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.optimization.layer_decay import split
 
 

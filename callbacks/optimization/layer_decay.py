@@ -13,9 +13,9 @@ Differs:  layers are timm's (the last norm belongs to the last block, where BEiT
 
 import lightning as L
 
-from callbacks._groups import regroup
-from callbacks._trick import Trick, needs_range, refuse_second
-from callbacks.optimization._depth import depths
+from callbacks.frame.depth import depths
+from callbacks.frame.groups import regroup
+from callbacks.frame.trick import Trick, needs_range, refuse_second
 
 
 def scales(layers: dict[str, int], decay: float) -> dict[str, float]:

@@ -9,7 +9,7 @@ Defaults: base 256, the batch for which He et al. 2015 chose eta = .1
 Differs:  nothing. Under an `AccumulationSchedule`, b is that of the first epoch: the rate is set once
 """
 
-from callbacks.optimization._scaling import Scaling
+from callbacks.frame.scaling import Scaling
 
 
 class LinearScaling(Scaling):

@@ -13,16 +13,10 @@ Differs:  works without FocusedDropout; of steps, where gradients accumulate ove
 
 import lightning as L
 
-from callbacks._schedule import Rate, rate_now, rate_values
-from callbacks._trick import Trick, needs_range
-from zoo._exact import global_seed, mix
-
-COIN = 0x4D5744  # "MWD": other draws from (seed, step) are not these
-
-
-def is_drawn(seed: int, step: int, share: float) -> bool:
-    """Whether a step is one of the share."""
-    return mix(seed, step, COIN) / 2**64 < share
+from callbacks.frame.chance import is_drawn
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
+from zoo.frame.exact_resume import global_seed
 
 
 class MagnifiedWeightDecay(Trick):

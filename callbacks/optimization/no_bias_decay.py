@@ -10,8 +10,8 @@ Differs:  nothing on CNNs. Tokens and position embeddings of transformers have m
 
 import lightning as L
 
-from callbacks._groups import regroup
-from callbacks._trick import Trick
+from callbacks.frame.groups import regroup
+from callbacks.frame.trick import Trick
 
 
 def split(group: dict) -> list[dict]:

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import lightning as L
 
-from callbacks._trick import needs_range
-from callbacks.optimization._decay import Decay
+from callbacks.frame.decay import Decay
+from callbacks.frame.trick import needs_range
 
 
 def one_cycle(t: int, T: int, pct_start: float, start: float, middle: float, end: float) -> float:

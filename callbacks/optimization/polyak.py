@@ -13,8 +13,8 @@ Differs:  nothing; not checked against the papers. Means of batch-norm statistic
 
 import lightning as L
 
-from callbacks._schedule import Time, in_steps, load_data, parse_time
-from callbacks.optimization._average import Mean
+from callbacks.frame.average import Mean
+from callbacks.frame.schedule import Time, in_steps, load_data, parse_time
 
 
 class PolyakAveraging(Mean):

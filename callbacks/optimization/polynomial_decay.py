@@ -9,8 +9,8 @@ Defaults: power = .9 (DeepLab, from memory of the paper); power 1 is the linear 
 Differs:  nothing
 """
 
-from callbacks._trick import needs_range
-from callbacks.optimization._decay import Decay
+from callbacks.frame.decay import Decay
+from callbacks.frame.trick import needs_range
 
 
 def polynomial(t: float, T: float, power: float) -> float:

@@ -18,10 +18,10 @@ import lightning as L
 import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from callbacks import _schedule
-from callbacks._trick import needs_range
-from callbacks.optimization._decay import Decay
-from callbacks.optimization._metric import OnMetric
+from callbacks.frame import schedule
+from callbacks.frame.decay import Decay
+from callbacks.frame.on_metric import OnMetric
+from callbacks.frame.trick import needs_range
 
 
 class ReduceOnPlateau(OnMetric, Decay):
@@ -73,7 +73,7 @@ class ReduceOnPlateau(OnMetric, Decay):
             )
 
     def length(self, trainer: L.Trainer) -> float:
-        _schedule.load_data(trainer)
+        schedule.load_data(trainer)
         return math.inf
 
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:

@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from callbacks.optimization._copy import copy_of
-from callbacks.optimization._decay import Decay, cosine
-from zoo._base import over_views
-from zoo._checks import classes_of
-from zoo._scores import Scores
+from callbacks.frame.copies import copy_of
+from callbacks.frame.decay import Decay, cosine
+from zoo.frame.checks import classes_of
+from zoo.frame.classifier import over_views
+from zoo.frame.scores import Scores
 
 
 def mean_softmax(logits: Sequence[Tensor]) -> Tensor:

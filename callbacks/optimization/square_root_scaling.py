@@ -12,7 +12,7 @@ Differs:  the paper trains large batches for more epochs, and with ghost batch n
 
 import math
 
-from callbacks.optimization._scaling import Scaling
+from callbacks.frame.scaling import Scaling
 
 
 class SquareRootScaling(Scaling):

@@ -11,8 +11,8 @@ Differs:  nothing
 
 import lightning as L
 
-from callbacks._schedule import Time, in_steps, parse_time
-from callbacks.optimization._decay import Decay
+from callbacks.frame.decay import Decay
+from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
 class StepDecay(Decay):

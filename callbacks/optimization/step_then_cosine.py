@@ -12,8 +12,8 @@ Differs:  ours: an idea of a reader of the paper, "60 epochs of step decay, then
 
 import lightning as L
 
-from callbacks._schedule import Time, in_steps, parse_time
-from callbacks.optimization._decay import Decay, cosine
+from callbacks.frame.decay import Decay, cosine
+from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
 class StepThenCosine(Decay):

@@ -11,8 +11,8 @@ Differs:  ours: an idea of a reader of the paper, that step and cosine decay joi
 
 import lightning as L
 
-from callbacks._schedule import Time, parse_time
-from callbacks.optimization._decay import Decay, cosine
+from callbacks.frame.decay import Decay, cosine
+from callbacks.frame.schedule import Time, parse_time
 
 
 class StepwiseCosine(Decay):

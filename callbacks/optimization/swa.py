@@ -23,9 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from callbacks._schedule import Time, in_steps, load_data, parse_time, total_steps
-from callbacks._trick import needs_range, refuse_second
-from callbacks.optimization._average import Mean
+from callbacks.frame.average import Mean
+from callbacks.frame.schedule import Time, in_steps, load_data, parse_time, total_steps
+from callbacks.frame.trick import needs_range, refuse_second
 
 
 def annealed(before: float, after: float, steps: int, length: int) -> float:

@@ -11,8 +11,8 @@ Differs:  the rate ends at 0 (eta_min = 0, as in all of the paper's runs); a war
 
 import lightning as L
 
-from callbacks._schedule import Time, parse_time
-from callbacks.optimization._decay import Decay, cosine
+from callbacks.frame.decay import Decay, cosine
+from callbacks.frame.schedule import Time, parse_time
 
 
 def since_restart(t: int, first: int, multiply: int) -> tuple[int, int]:

@@ -19,21 +19,10 @@ from typing import Any
 import lightning as L
 from torch.optim import Optimizer
 
-from callbacks import _schedule
-from callbacks._trick import Trick, needs_range, refuse_second
-from zoo._checks import known
-
-F, CONSTANT = 1e-3, 0.1
-KINDS = {
-    "linear": lambda x, m: (x + 1) / m,
-    "multiplier": lambda x, m: F * (1 - x / m) + x / m,
-    "constant": lambda x, m: CONSTANT,
-}
-
-
-def warm_up(x: int, m: int, kind: str = "linear") -> float:
-    """Factor of the rate at step x of a warm-up of m steps; 1 after it."""
-    return KINDS[kind](x, m) if x < m else 1.0
+from callbacks.frame import schedule
+from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.warm_up import KINDS, warm_up
+from zoo.frame.checks import known
 
 
 class WarmUp(Trick):
@@ -65,8 +54,8 @@ class WarmUp(Trick):
         refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        _schedule.load_data(trainer)
-        m = _schedule.in_steps(self.epochs, trainer)
+        schedule.load_data(trainer)
+        m = schedule.in_steps(self.epochs, trainer)
         self._hooks = []
 
         def lower(optimizer: Optimizer, *_: Any) -> None:

@@ -10,7 +10,7 @@ Normalisation is no transform of images: the data module does it, a batch at a t
 `mean` and `std`, or with a fitted `Whitening`.
 """
 
-from datamodules.transforms._catalogue import (
+from datamodules.transforms.catalogue import (
     OPERATIONS,
     PRESETS,
     PROTOCOLS,

@@ -12,8 +12,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from datamodules.transforms._direct import Direct
-from datamodules.transforms._resize import checked_mode, resize, short_side
+from datamodules.transforms.direct import Direct
+from datamodules.transforms.resizing import checked_mode, resize, short_side
 
 SCALES = (224, 256, 384, 480, 640)  # short sides of He et al. 2015, section 3.4, for S = 224
 

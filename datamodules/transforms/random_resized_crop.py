@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from datamodules.transforms._direct import Direct
-from datamodules.transforms._resize import checked_mode, resize
+from datamodules.transforms.direct import Direct
+from datamodules.transforms.resizing import checked_mode, resize
 
 
 class RandomResizedCrop(Direct, v2.RandomResizedCrop):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from datamodules.transforms._resize import checked_mode, resize, short_side
+from datamodules.transforms.resizing import checked_mode, resize, short_side
 
 
 class ResizeShort(v2.Transform):

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.conftest import TinyNetwork
-from zoo._base import split_outputs
+from zoo.frame.classifier import split_outputs
 
 
 class Foreign(L.LightningModule):

@@ -12,9 +12,9 @@ from lightning.pytorch.tuner import Tuner
 from torch import nn
 
 import callbacks
-from callbacks._schedule import Schedule
-from callbacks._trick import Trick
-from recipes._lightning import Parser
+from callbacks.frame.schedule import Schedule
+from callbacks.frame.trick import Trick
+from recipes.command.lightning import Parser
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
 from tests.conftest import NEEDED, TEACHERS, build_trick, empty_folder, tiny_classifier, tiny_network
 from zoo import Classifier, ResNet
@@ -142,7 +142,7 @@ OTHERS = {
     "Maxout": {"k": 3, "where": ("network.block2.conv1",)},
     "StochasticDepth": {"p": callbacks.Linear(0, 0.5), "rule": "constant", "per": "batch", "share": 0.5},
 }
-# Those that change the network for good: `tests/callbacks/test_surgery.py` has what they owe.
+# Those that change the network for good: `tests/callbacks/network/test_surgery.py` has what they owe.
 SURGERY = ("ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling")
 
 

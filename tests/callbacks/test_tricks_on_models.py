@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import callbacks
-from callbacks._trick import Trick
+from callbacks.frame.trick import Trick
 from tests.callbacks.conftest import hooks
 from tests.conftest import TEACHERS
 from tests.zoo.test_every_model import NAMES, loader, with_moved_statistics

@@ -17,7 +17,7 @@ from torch import nn
 
 import datamodules
 import datamodules.imagenet
-from datamodules import _packed
+from datamodules.frame import packed as packed_module
 
 
 def write_cifar(root, reader, monkeypatch):
@@ -165,15 +165,15 @@ def imagenet(tmp_path, monkeypatch):
 def write_prepared(root, folder):
     """The images of a folder, prepared in one file."""
     data = datamodules.ImageFolder(folder)
-    _packed.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
+    packed_module.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
 
 
 def write_in_chunks(root, packed, count=16):
     """A packed folder's images in litdata's format, `count` a chunk, without litdata, which takes seconds."""
-    header = _packed.read_header(packed)
+    header = packed_module.read_header(packed)
     for part in header["parts"]:
         (root / part).mkdir(parents=True)
-        images, chunks = _packed.Packed(packed, part), []
+        images, chunks = packed_module.Packed(packed, part), []
         for start in range(0, len(images), count):
             items = []
             for i in range(start, min(start + count, len(images))):
@@ -187,7 +187,7 @@ def write_in_chunks(root, packed, count=16):
         config = {"compression": None, "data_format": ["bytes", "int"]}
         (root / part / "index.json").write_text(json.dumps({"chunks": chunks, "config": config}))
     (root / "targets.npy").write_bytes((packed / "targets.npy").read_bytes())
-    _packed.write_header(root, {**header, "storage": "litdata", "files": {}})
+    packed_module.write_header(root, {**header, "storage": "litdata", "files": {}})
 
 
 @pytest.fixture

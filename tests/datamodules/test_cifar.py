@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from datamodules import CIFAR10, CIFAR100, ImageFolder
-from datamodules._download import locked
+from datamodules.frame.download import locked
 
 JPEGS = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 

@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import normalize, to_dtype
 
 import datamodules
 from datamodules import ImageData
-from datamodules._memory import MemoryData
+from datamodules.frame.memory import MemoryData
 
 OF_MASKS = ("Shapes",)
 OTHER_WAYS = ("ImageFolder in memory", "Prepared in chunks", "Prepared at an address")

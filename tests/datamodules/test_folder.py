@@ -9,9 +9,9 @@ from PIL import Image
 
 from datamodules import ImageFolder
 from datamodules import folder as module
-from datamodules._decode import usable_cores
-from datamodules._files import FileData, FileSet
-from datamodules._memory import MemorySet, measure
+from datamodules.frame.decode import usable_cores
+from datamodules.frame.files import FileData, FileSet
+from datamodules.frame.memory import MemorySet, measure
 
 
 def random_image(side=8, seed=0):

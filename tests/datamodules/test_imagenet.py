@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from datamodules import imagenet as module
-from datamodules._download import locked
+from datamodules.frame.download import locked
 from datamodules.imagenet import ImageNet, validation_labels
 from tests.datamodules.conftest import IMAGENET
 

@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from datamodules import ImageFolder, Prepared, _chunks, _packed
-from datamodules._chunks import ByChunk, Chunks, Store
-from datamodules._convert import write_chunks
+from datamodules import ImageFolder, Prepared
+from datamodules.frame import chunks as chunks_module
+from datamodules.frame import packed as packed_module
+from datamodules.frame.chunks import ByChunk, Chunks, Store
+from datamodules.frame.convert import write_chunks
 
 STORAGES = ("packed", "chunks")
 
@@ -29,7 +31,7 @@ def write_jpegs(root, parts=("train", "test"), count=30, height=24, width=32):
 
 def prepare(root, folder, **options):
     data = ImageFolder(folder)
-    return _packed.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
+    return packed_module.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
 
 
 def ready(data):
@@ -86,8 +88,8 @@ def test_the_storage_changes_nothing(prepared, monkeypatch):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_classes_parts_and_colours_are_the_originals(storage, prepared):
     root = prepared(storage)
-    header = _packed.read_header(root)
-    _packed.write_header(root, {**header, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "val_split": 10})
+    header = packed_module.read_header(root)
+    packed_module.write_header(root, {**header, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "val_split": 10})
     data = ready(small(root))
     assert data.classes == ("ant", "bee") and (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert len(data.val_indices) == 10 and len(data.test_set) == 100
@@ -122,10 +124,12 @@ def test_chunks_of_something_else_are_refused(prepared):
 def test_few_chunks_are_open(prepared, monkeypatch):
     chunks = Chunks(Store(prepared("chunks")), "train")
     assert [chunks.target(i) for i in range(100)] == [0] * 50 + [1] * 50
-    packed = _packed.Packed(prepared("packed"), "train")
+    packed = packed_module.Packed(prepared("packed"), "train")
     assert all(chunks.read(i) == packed.read(i) and chunks.size(i) == packed.size(i) for i in range(100))
     assert chunks.name(16).endswith("train/chunk-0-1.bin, image 16 of train")
-    assert _chunks.opened.cache_info().maxsize == _chunks.OPEN < 256  # of 1,024 files that a process may have open
+    assert (
+        chunks_module.opened.cache_info().maxsize == chunks_module.OPEN < 256
+    )  # of 1,024 files that a process may have open
 
 
 # ---- an address
@@ -148,7 +152,7 @@ def test_a_chunk_is_fetched_once(address, prepared, tmp_path):
     copies = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("copies/*/train/*.bin")}
     assert len(copies) == 7
     shutil.rmtree(prepared("chunks") / "train")
-    _chunks.opened.cache_clear()
+    chunks_module.opened.cache_clear()
     batches(ready(small(address, cache=tmp_path / "copies")))
 
 
@@ -156,9 +160,9 @@ def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
     largest = max(p.stat().st_size for p in prepared("chunks").glob("train/*.bin"))
     limit = 3 * largest
     chunks = Chunks(Store(address, tmp_path / "copies", limit), "train")
-    packed = _packed.Packed(prepared("packed"), "train")
+    packed = packed_module.Packed(prepared("packed"), "train")
     for i in [*range(0, 100, 7), *range(99, 0, -5)]:
-        _chunks.opened.cache_clear()
+        chunks_module.opened.cache_clear()
         assert chunks.read(i) == packed.read(i)
         assert sum(p.stat().st_size for p in tmp_path.glob("copies/*/train/*.bin")) <= limit + largest
 
@@ -166,7 +170,7 @@ def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
 def test_prepared_anew_is_fetched_anew(address, prepared, tmp_path):
     first = Store(address, tmp_path / "copies")
     root = prepared("chunks")
-    _packed.write_header(root, {**_packed.read_header(root), "quality": 50})
+    packed_module.write_header(root, {**packed_module.read_header(root), "quality": 50})
     second = Store(address, tmp_path / "copies")
     assert first.folder != second.folder == Store(address, tmp_path / "copies").folder
 
@@ -196,7 +200,7 @@ def test_an_epoch_has_each_image_once_and_only_a_few_chunks_at_a_time():
     assert torch.equal(index.sort().values, torch.arange(2000))
     place = {k: (chunk_of[index] == k).nonzero()[:, 0] for k in range(50)}
     for at in range(0, 2000, 50):
-        assert sum(int(p[0]) <= at <= int(p[-1]) for p in place.values()) <= _chunks.WINDOW + 1
+        assert sum(int(p[0]) <= at <= int(p[-1]) for p in place.values()) <= chunks_module.WINDOW + 1
     assert not torch.equal(index, by_chunk(epoch=1)[0]) and torch.equal(index, by_chunk()[0])
 
 
@@ -214,7 +218,7 @@ def test_each_process_reads_its_own_chunks(world):
     index = torch.cat([share for share, _ in shares])
     assert len(index) == len(index.unique()) == 2000 // world * world
     for share, chunk_of in shares:
-        assert len(chunk_of[share].unique()) <= 50 / world + _chunks.WINDOW + 1
+        assert len(chunk_of[share].unique()) <= 50 / world + chunks_module.WINDOW + 1
 
 
 def test_it_goes_on_in_the_middle(tmp_path):
@@ -241,14 +245,14 @@ def test_litdata_writes_and_reads_the_same(tmp_path, monkeypatch):
     write_jpegs(tmp_path / "photos", count=60, height=32)
     prepare(tmp_path / "packed", tmp_path / "photos")
     before = multiprocessing.get_start_method(allow_none=True)
-    monkeypatch.setattr("datamodules._convert.OPTIMIZE", SMALL_CHUNKS)
+    monkeypatch.setattr("datamodules.frame.convert.OPTIMIZE", SMALL_CHUNKS)
     data = ImageFolder(tmp_path / "photos")
     parts = {p: data.source(p) for p in data.files}
     header = write_chunks(tmp_path / "chunks", parts, data.classes, side=24, val_split=0.2)
     assert multiprocessing.get_start_method(allow_none=True) == before
     assert len(header["files"]) > 10 and header["storage"] == "litdata" and header["val_split"] == 0.2
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["chunks", "packed", "photos"]
-    _packed.verify(tmp_path / "chunks")
+    packed_module.verify(tmp_path / "chunks")
 
     ours, theirs = Chunks(Store(tmp_path / "chunks"), "train"), litdata.StreamingDataset(f"{tmp_path}/chunks/train")
     assert len(ours) == len(theirs) == 120
@@ -259,14 +263,14 @@ def test_litdata_writes_and_reads_the_same(tmp_path, monkeypatch):
 
 SMALL_CHUNKS = """
 import sys
-from datamodules import _convert
-_convert.CHUNK = "10KB"
-_convert.optimize(*sys.argv[1:])
+from datamodules.frame import convert as convert_module
+convert_module.CHUNK = "10KB"
+convert_module.optimize(*sys.argv[1:])
 """
 
 
 def test_without_litdata_nothing_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr("datamodules._convert.find_spec", lambda name: None)
+    monkeypatch.setattr("datamodules.frame.convert.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"chunks are written by litdata: pip install 'lightning-zoo\[stream\]'"):
         write_chunks(tmp_path / "chunks", {}, ())
     assert os.listdir(tmp_path) == []
@@ -284,14 +288,14 @@ def test_a_failure_of_litdata_leaves_nothing(tmp_path, monkeypatch):
             r"litdata.optimize could not write .* \(ValueError: so\); nothing was left",
         ),
     ):
-        monkeypatch.setattr("datamodules._convert.OPTIMIZE", f"import sys; sys.exit({said!r})")
+        monkeypatch.setattr("datamodules.frame.convert.OPTIMIZE", f"import sys; sys.exit({said!r})")
         with pytest.raises(error, match=advice):
             write_chunks(tmp_path / "chunks", parts, data.classes)
         assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["photos"]
 
 
 def test_chunks_that_litdata_wrote_otherwise_are_noticed(tmp_path, monkeypatch, prepared):
-    from datamodules import _convert
+    from datamodules.frame import convert as convert_module
 
     root = prepared("chunks")
     chunk = root / "test" / "chunk-0-2.bin"
@@ -299,4 +303,4 @@ def test_chunks_that_litdata_wrote_otherwise_are_noticed(tmp_path, monkeypatch, 
     data[-20] ^= 1
     chunk.write_bytes(data)
     with pytest.raises(RuntimeError, match="wrote other images of test than it was given: use --format packed"):
-        _convert._finish(prepared("packed"), root, _packed.read_header(root))
+        convert_module._finish(prepared("packed"), root, packed_module.read_header(root))

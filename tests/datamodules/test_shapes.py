@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules import Shapes
-from datamodules._order import draws
+from datamodules.frame.order import draws
 from datamodules.shapes import SQUARE, TRIANGLE, inside, key_of, shapes
 
 

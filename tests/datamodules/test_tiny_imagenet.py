@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from datamodules import TinyImageNet, _download
+from datamodules import TinyImageNet
 from datamodules import tiny_imagenet as module
-from datamodules._memory import measure
-from datamodules._tiny_layout import Layout, Zip
+from datamodules.frame import download
+from datamodules.frame.memory import measure
+from datamodules.frame.tiny_layout import Layout, Zip
 
 REAL = Path(__file__).parents[3] / "shared" / "data" / "tiny-imagenet-20.zip"
 WNIDS = ("n01443537", "n02058221", "n03126707")
@@ -30,7 +31,7 @@ def archive(tiny, place, monkeypatch):
     shutil.make_archive(str(place), "zip", tiny, place.name)
     shutil.rmtree(place)
     path = place.with_name("tiny-imagenet-200.zip")
-    digest = _download.hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = download.hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(module, "CHECKSUM", f"sha256:{digest}")
     return path
 

@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from callbacks import CosineDecay, KnowledgeDistillation, LinearScaling, MixUp, StepDecay
-from recipes import _results, bag_of_tricks_cifar
-from recipes._cifar import IMAGENET
+from recipes import bag_of_tricks_cifar
 from recipes.digits_ladder import RUNGS
+from recipes.frame import records
+from recipes.frame.cifar import IMAGENET
 from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
@@ -14,7 +15,7 @@ from zoo import ResNet
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Ten classes of 32x32 images: 130 to train, 10 to test."""
-    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(bag_of_tricks_cifar, "TRAINING_IMAGES", 130)
     bag_of_tricks_cifar.trained_teacher.cache_clear()
     return write_shades(tmp_path / "tiny", train=13, test=1)
@@ -47,6 +48,6 @@ def test_the_whole_ladder_trains(folder, capsys, monkeypatch):
     monkeypatch.setattr(ResNet, "on_fit_end", lambda self: trained.append(self.hparams.variant), raising=False)
     bag_of_tricks_cifar.main(seeds=2, images=130, epochs=2, folder=folder, record=True)
     assert trained.count("56") == 1 and trained.count("20") == 16
-    runs = _results.read("bag_of_tricks_cifar")
+    runs = records.read("bag_of_tricks_cifar")
     assert [run["arguments"]["rung"] for run in runs] == [*RUNGS, *RUNGS]
     assert "+ distillation" in capsys.readouterr().out

@@ -7,9 +7,11 @@ from lightning import seed_everything
 
 import callbacks
 from callbacks import DropBlock, FocusedDropout, Linear, MagnifiedWeightDecay
-from recipes import _catalogue, _results, _tables, dropout_league_cifar
-from recipes._league import best_rate, half_masked, league, three_rates, verdict
-from recipes._results import Summary
+from recipes import dropout_league_cifar
+from recipes.command import tables
+from recipes.frame import catalogue, records
+from recipes.frame.league import best_rate, half_masked, league, three_rates, verdict
+from recipes.frame.records import Summary
 from tests.recipes.conftest import write_shades
 
 STAMP = {"versions": {"torch": "2.9"}, "commit": "abc", "hardware": {"device": "A chip", "threads": 1}}
@@ -18,7 +20,7 @@ NAME = dropout_league_cifar.NAME
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path, monkeypatch):
-    monkeypatch.setattr(_results, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
 
 
 # ---- rates
@@ -109,8 +111,8 @@ def test_the_table_has_one_budget_and_says_what_is_missing():
 
 def test_the_tables_are_made_of_it():
     for run in (a_run("none", 0, 0.6), a_run("Dropout", 0, 0.7)):
-        _results.append(NAME, run)
-    text = _tables.recipe_result(next(entry for entry in _catalogue.recipes() if entry.name == NAME))
+        records.append(NAME, run)
+    text = tables.recipe_result(next(entry for entry in catalogue.recipes() if entry.name == NAME))
     assert "| Dropout | Dropout() | 0.7000 (1 run) | +0.1000 | ? |" in text
     assert "- Arguments: epochs=12" in text
 
@@ -123,7 +125,7 @@ def test_what_is_recorded_is_not_run_again(monkeypatch):
     monkeypatch.setattr(dropout_league_cifar, "held", lambda *_: None)
     monkeypatch.setattr(dropout_league_cifar.Recipe, "run", lambda *_, **__: 1 / 0)
     one = dropout_league_cifar.recipe("Dropout", 0.25, seed=2, **budget)
-    _results.append(NAME, a_run("Dropout", 2, 0.7) | {"arguments": json.loads(json.dumps(one.arguments))})
+    records.append(NAME, a_run("Dropout", 2, 0.7) | {"arguments": json.loads(json.dumps(one.arguments))})
     assert dropout_league_cifar.run("Dropout", 0.25, 2, True, **budget)["test/acc"] == 0.7
     for rate, seed in ((0.5, 2), (0.25, 1)):  # another rate, another seed
         with pytest.raises(ZeroDivisionError):
@@ -146,11 +148,11 @@ def test_the_league_end_to_end(tmp_path, monkeypatch, capsys):
     arguments = {"methods": ["Dropout"], "images": 150, "epochs": 2, "folder": folder, "seeds": 2, "record": True}
     dropout_league_cifar.main(**arguments)
     assert [call["test"] for call in ran] == [True, True, False, False, False, True, True]
-    rates = _results.read(f"{NAME}_rates")
+    rates = records.read(f"{NAME}_rates")
     assert [run["seed"] for run in rates] == [dropout_league_cifar.RATE_SEED] * 3
     assert all("val/acc" in run["metrics"] and "test/acc" not in run["metrics"] for run in rates)
     best = max(rates, key=lambda run: run["metrics"]["val/acc"])["metrics"]["val/acc"]
-    runs = _results.read(NAME)
+    runs = records.read(NAME)
     assert [(run["arguments"]["method"], run["seed"]) for run in runs] == [
         ("none", 0),
         ("none", 1),
@@ -164,5 +166,5 @@ def test_the_league_end_to_end(tmp_path, monkeypatch, capsys):
     assert "Dropout" in capsys.readouterr().out
     ran.clear()
     dropout_league_cifar.main(**arguments)  # goes on where it was stopped: at the end
-    assert ran == [] and len(_results.read(NAME)) == 4
+    assert ran == [] and len(records.read(NAME)) == 4
     seed_everything(0, verbose=False)

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
-from datamodules.transforms._catalogue import MODERN, OPERATIONS, train_transform
+from datamodules.transforms.catalogue import MODERN, OPERATIONS, train_transform
 from recipes import convnext_training, deit_training
 from zoo import ConvNeXt, ViT, convnext, vit
 

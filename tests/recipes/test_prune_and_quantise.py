@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import zoo
-from recipes import _results
 from recipes import prune_and_quantise as module
+from recipes.frame import records
 from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
@@ -30,7 +30,7 @@ def small(monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_rows(folder, monkeypatch, capsys):
     rows = []
-    monkeypatch.setattr(_results, "append", lambda name, record: rows.append(record))
+    monkeypatch.setattr(records, "append", lambda name, record: rows.append(record))
     module.main(images=130, epochs=1, tuning=1, folder=folder, precision="32-true", record=True)
     names = [row["arguments"]["network"] for row in rows]
     assert names == ["dense", "dense, int8", "pruned", "pruned, tuned", "pruned, tuned, int8"]

@@ -8,11 +8,13 @@ import torch
 from PIL import Image
 
 from callbacks import CosineDecay, LinearScaling
-from recipes import _catalogue, _run, cifar10_resnet20, digits_ladder, digits_resnet20
-from recipes._base import Recipe
+from recipes import cifar10_resnet20, digits_ladder, digits_resnet20
+from recipes.command import run
+from recipes.frame import catalogue
+from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
-ENTRIES = _catalogue.recipes()
+ENTRIES = catalogue.recipes()
 FIELDS = ("Paper", "Command", "Data", "Settings", "Result")
 
 
@@ -42,14 +44,14 @@ def folder(tmp_path):
 def test_header_has_its_fields_in_order(entry):
     heads = [line.split(":")[0] for line in entry.doc.splitlines() if line[:1].strip()]
     assert [head for head in heads if head in FIELDS] == list(FIELDS)
-    assert "arxiv.org/abs/" in _catalogue.field(entry.doc, "Paper")
+    assert "arxiv.org/abs/" in catalogue.field(entry.doc, "Paper")
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_command_in_the_header_is_one_that_parses(entry):
-    command = _catalogue.field(entry.doc, "Command").split()
+    command = catalogue.field(entry.doc, "Command").split()
     assert command[:3] == ["zoo", "run", entry.name]
-    chosen = _run.parse(importlib.import_module(f"recipes.{entry.name}"), entry.name, command[3:])
+    chosen = run.parse(importlib.import_module(f"recipes.{entry.name}"), entry.name, command[3:])
     assert chosen["record"] is True
 
 

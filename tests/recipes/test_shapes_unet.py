@@ -5,7 +5,7 @@ import torch
 
 from callbacks import HeuristicDropout
 from recipes import shapes_unet
-from zoo._scores import Scores
+from zoo.frame.scores import Scores
 
 
 @pytest.mark.parametrize("network", shapes_unet.NETWORKS)

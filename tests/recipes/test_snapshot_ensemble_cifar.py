@@ -3,8 +3,8 @@
 import pytest
 
 from callbacks import CosineDecay, SnapshotEnsemble
-from recipes import _results
 from recipes import snapshot_ensemble_cifar as module
+from recipes.frame import records
 from tests.recipes.conftest import write_shades
 
 
@@ -33,9 +33,9 @@ def test_the_single_network_has_the_same_training_time():
 
 
 def test_both_run_and_are_recorded(folder, monkeypatch, capsys):
-    monkeypatch.setattr(_results, "RESULTS", folder)
+    monkeypatch.setattr(records, "RESULTS", folder)
     module.main(cycles=[1, 2], images=100, epochs=2, folder=folder, record=True)
-    one, two = _results.read("snapshot_ensemble_cifar")
+    one, two = records.read("snapshot_ensemble_cifar")
     assert "test/acc" in one["metrics"] and "test/acc_snapshots2" not in one["metrics"]
     assert {"test/acc", "test/acc_snapshots2"} < two["metrics"].keys()
     lines = capsys.readouterr().out.splitlines()

@@ -7,11 +7,11 @@ import torch
 
 import zoo
 from callbacks import TokenDistillation
-from recipes import _catalogue, _results
 from recipes import token_reduction_cifar as module
+from recipes.frame import catalogue, records
 from tests.recipes.conftest import write_shades
-from zoo._complexity import total_macs
 from zoo.dvt import confidences
+from zoo.tools.complexity import total_macs
 
 NARROW = (24, 12, 3, 16)
 CACHED = (module.images, module.dense)
@@ -77,9 +77,9 @@ def test_the_dense_network_is_trained_once_and_teaches(folder, monkeypatch):
 
 @pytest.mark.slow
 def test_all_versions_train_and_are_recorded(folder, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(_results, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     module.main(epochs=4, folder=folder, precision="32-true", record=True)
-    runs = {run["arguments"]["version"]: run["metrics"] for run in _results.read("token_reduction_cifar")}
+    runs = {run["arguments"]["version"]: run["metrics"] for run in records.read("token_reduction_cifar")}
     assert list(runs) == ["ViT", *module.VERSIONS]
     assert len(capsys.readouterr().out.splitlines()) == len(runs)
     for metrics in runs.values():
@@ -111,7 +111,7 @@ def test_columns_are_what_is_measured(folder, networks):
     vit, evit, _ = networks
     measured = module.costs(evit, vit, ready(folder))
     assert {*measured, "training images/s"} == {*module.COLUMNS}
-    assert _catalogue.columns("token_reduction_cifar") == module.COLUMNS
+    assert catalogue.columns("token_reduction_cifar") == module.COLUMNS
     assert measured["MACs"] < total_macs(vit, 32)
 
 

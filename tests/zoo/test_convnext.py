@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import ConvNeXt
-from zoo._layers import DropPath, LayerNorm2d, linear_rates
 from zoo.convnext import VARIANTS, Block
+from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px. Counted on timm 1.0,
 # isotropic rows on a network written apart from this one; the authors print 28, 50, 89, 198 and 350 million, 4.5, 8.7,

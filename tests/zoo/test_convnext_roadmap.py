@@ -11,8 +11,8 @@ import torchvision
 from torch import nn
 
 from zoo import ConvNeXtRoadmap
-from zoo._layers import DropPath
 from zoo.convnext_roadmap import STEPS, VARIANTS
+from zoo.layers.basic import DropPath
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on networks
 # written apart from this one; then what the paper prints, where we have it (Figure 2 and the tables behind it).

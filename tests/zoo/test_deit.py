@@ -10,8 +10,8 @@ from torch import nn
 from callbacks import KnowledgeDistillation
 from callbacks.distillation.knowledge import hard_loss
 from zoo import DeiT, ResNet, Step
-from zoo._complexity import total_macs
 from zoo.deit import VARIANTS
+from zoo.tools.complexity import total_macs
 
 # Parameters and multiply-adds of timm's networks, 1000 classes (the paper: 5M, 22M, 86M without the token).
 COUNTS = {

@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.closed_form import fill
 from zoo import DVT, Step, ViT
-from zoo._t2t import linear_attention, sines
 from zoo.dvt import NAMES, VARIANTS, confidences, fitted, leaving, quantiles, thresholds, up, up_features, up_relations
+from zoo.layers.t2t import linear_attention, sines
 
 # Logits of the authors' networks and thresholds of their search, on numbers in closed form.
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "dvt.json").read_text())

@@ -13,8 +13,8 @@ from callbacks.loss.token_ratio import ratio_loss
 from tests.closed_form import fill, filled, gumbel
 from tests.closed_form import images as given_images
 from zoo import DynamicViT, LVViT, ViT, lvvit
-from zoo._complexity import total_macs
 from zoo.dynamic_vit import VARIANTS, Predictor, decide, gumbel_noise, masked_attention, take
+from zoo.tools.complexity import total_macs
 from zoo.vit import attention
 
 # Numbers made from the paper's equations and by the authors' code.

@@ -8,8 +8,8 @@ from torch import nn
 
 from tests.closed_form import filled, images
 from zoo import EViT, ViT
-from zoo._complexity import total_macs
 from zoo.evit import IN, VARIANTS, ScoringAttention, reorganise
+from zoo.tools.complexity import total_macs
 from zoo.vit import attention
 
 # What the authors' network says, with weights and images in closed form, by share kept and fate of the others.

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from zoo import HierarchicalMixture, ResNet
-from zoo._complexity import total_macs
 from zoo.hierarchical_mixture import VARIANTS, SoftTree, leaf_weights
+from zoo.tools.complexity import total_macs
 
 
 def test_leaf_weights_by_hand():

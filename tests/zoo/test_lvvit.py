@@ -11,8 +11,8 @@ from torch import nn
 from tests.closed_form import filled
 from tests.closed_form import images as given_images
 from zoo import LVViT, lvvit
-from zoo._complexity import total_macs
 from zoo.lvvit import VARIANTS, Stem, box
+from zoo.tools.complexity import total_macs
 
 # What the authors' network says, with weights and images in closed form, and with a box that it drew.
 AUTHORS = json.loads((Path(__file__).parents[1] / "data" / "lvvit.json").read_text())

@@ -10,8 +10,8 @@ from timm.models.efficientnet import _gen_mobilenet_v1
 from torch import nn
 
 from zoo import MobileNetV1
-from zoo._complexity import total_macs
 from zoo.mobilenet_v1 import VARIANTS, SeparableConv
+from zoo.tools.complexity import total_macs
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px. Counted on a network
 # written apart from this one (1.0 also on timm 1.0); the paper prints 4.2, 2.6, 1.3 and .5 million, 569, 325, 149, 41.

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 
 from tests.closed_form import fill
 from zoo import MoEViT, ViT
-from zoo._complexity import total_macs
 from zoo.moe_vit import MoE, balance, places
+from zoo.tools.complexity import total_macs
 
 # Computed from the definitions by loops over tokens, on weights in closed form: 8 tokens, 2 experts
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "moe_gating_dropout.json").read_text())

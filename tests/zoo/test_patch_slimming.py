@@ -10,8 +10,8 @@ from torch import nn
 import zoo
 from tests.closed_form import fill
 from zoo import PatchSlimming, ViT
-from zoo._complexity import total_macs
 from zoo.patch_slimming import SlimBlock, effective, error, multiply_adds, propagate, significance, trace, within
+from zoo.tools.complexity import total_macs
 
 # Significance by a loop over all paths through the heads, on weights in closed form
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "patch_slimming.json").read_text())

@@ -11,8 +11,8 @@ from torch import nn
 
 import zoo
 from zoo import RepVGG
-from zoo._complexity import total_macs
 from zoo.repvgg import VARIANTS, Block, SqueezeExcite
+from zoo.tools.complexity import total_macs
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, training and
 # fused. Counted on timm 1.0, B1g2 on a network written apart from this one; the authors print, fused, 8.30, 12.78,

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from zoo import Swin
-from zoo._complexity import total_macs
 from zoo.swin import (
     VARIANTS,
     Block,
@@ -18,6 +17,7 @@ from zoo.swin import (
     shift_mask,
     windows,
 )
+from zoo.tools.complexity import total_macs
 
 # Computed from the definitions by loops, and by the authors' code: https://github.com/microsoft/Swin-Transformer
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "swin.json").read_text())

@@ -9,7 +9,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from zoo import DeiT, DynamicViT, EViT, Swin, ViT
-from zoo._complexity import total_macs
+from zoo.tools.complexity import total_macs
 from zoo.vit import VARIANTS, Attention, attention, fused_attention, resize_positions
 
 # Parameters and multiply-adds at 224 px, 1000 classes. Parameters of B, L and H are the paper's 86M, 307M, 632M, to the

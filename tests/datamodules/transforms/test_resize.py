@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from datamodules.transforms import ResizeShort, ScaleJitter
-from datamodules.transforms._resize import short_side
+from datamodules.transforms.resizing import short_side
 
 
 @pytest.mark.parametrize(("height", "width"), [(427, 640), (640, 427), (31, 32), (100, 100), (3, 1000), (500, 333)])

@@ -1,0 +1,1 @@
+"""What tricks are made of: `Trick`, `Schedule`, `FeatureDropout`, `Teacher`, averages."""

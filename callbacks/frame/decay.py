@@ -1,0 +1,78 @@
+"""Learning rate = initial rate x a factor of the optimizer step, with warm-up: the frame of all schedules."""
+
+import math
+from abc import abstractmethod
+
+import lightning as L
+
+from callbacks.frame import schedule
+from callbacks.frame.schedule import Time
+from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.warm_up import KINDS, warm_up
+from zoo.frame.checks import known
+
+
+def cosine(t: float, T: float) -> float:
+    """(1 + cos(pi t / T)) / 2: from 1 at t = 0 to 0 at t = T."""
+    return (1 + math.cos(math.pi * t / T)) / 2
+
+
+class Decay(Trick):
+    """Abstract. Writes `lr = initial_lr * factor` into every parameter group before each batch.
+
+    The factor is a function of the step alone, so a resume needs no state; groups that other tricks split or scale keep
+    their own `initial_lr`.
+
+    Args:
+        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
+    """
+
+    claims = "set the learning rate"
+
+    def __init__(self, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+        if warmup_epochs < 0:
+            raise ValueError(f"warmup_epochs must be >= 0, got {warmup_epochs}")
+        self.warmup_epochs = warmup_epochs
+        self.warmup_kind = known(warmup_kind, KINDS, "a warm-up")
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if trainer.lr_scheduler_configs:
+            raise ValueError(
+                f"{type(self).__name__} and the model's own scheduler both set the learning rate: keep one"
+            )
+        self.total = self.length(trainer)
+        self.warmup = schedule.in_steps(self.warmup_epochs, trainer)
+        if 0 < self.total <= self.warmup:
+            raise ValueError(
+                f"{self.warmup_epochs} epochs of warm-up are {self.warmup} optimizer steps of {self.total} and leave "
+                "nothing: train longer or warm up for less"
+            )
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group.setdefault("initial_lr", group["lr"])
+
+    def length(self, trainer: L.Trainer) -> float:
+        """Optimizer steps of the run. Raises ValueError if it has no end."""
+        return schedule.total_steps(trainer)
+
+    def steps(self, name: str, time: Time, trainer: L.Trainer) -> int:
+        """The time given as argument `name`, in steps. Raises ValueError if these are none."""
+        steps = schedule.in_steps(time, trainer)
+        if steps < 1:
+            raise ValueError(f"{type(self).__name__}: {name} {time!r} is less than one optimizer step: make it longer")
+        return steps
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        step, m = trainer.global_step, self.warmup
+        factor = warm_up(step, m, self.warmup_kind) if step < m else self.factor(step)
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * factor
+
+    @abstractmethod
+    def factor(self, step: int) -> float:
+        """The factor after the warm-up, at optimizer step `step` of `self.total`."""

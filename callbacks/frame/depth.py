@@ -1,0 +1,136 @@
+"""How deep a parameter sits: layers from the stem to the head, and the coarser parts that the stages cut."""
+
+from collections.abc import Iterator
+
+import lightning as L
+from timm.models import group_parameters
+from torch import nn
+
+from zoo.convnext import ConvNeXt
+from zoo.frame.checks import classes_of
+
+
+def depths(model: L.LightningModule) -> dict[str, int]:
+    """Name of a parameter -> its layer: 0 the stem, then each block, the largest number the head.
+
+    A timm network says it itself (`group_matcher`), ConvNeXt has its authors' 12 groups. Elsewhere a layer is a block:
+    a member of a `Sequential` of blocks, or a child of the network. Parameters beside the blocks (tokens, positions)
+    belong to the stem; a norm alone to the layer before it; what stands outside of the network, such as a trick's
+    own layers, to the head.
+    """
+    network, path = _network(model)
+    names = [name for name, _ in network.named_parameters()]
+    if hasattr(network, "group_matcher"):
+        found = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
+    elif isinstance(network, ConvNeXt):
+        found = {name: _convnext(name, len(network.stages[2].blocks)) for name in names}
+    else:
+        found = _by_blocks(network, names)
+    head = max(found.values(), default=0)
+    return {name: found.get(name.removeprefix(path), head) for name, _ in model.named_parameters()}
+
+
+def parts(model: L.LightningModule) -> list[list[str]]:
+    """Names of parameters from the first stage, with the stem, to what comes after the last stage: the head.
+
+    Without stages, the layers of `depths`.
+    """
+    stages = getattr(model, "stages", {})
+    if not len(stages):
+        place = depths(model)
+    else:
+        order = {module: i for i, module in enumerate(model.modules())}
+        ends = [max(order[m] for m in stage.modules()) for stage in stages.values()]
+        owners = {name: order[model.get_submodule(name.rpartition(".")[0])] for name, _ in model.named_parameters()}
+        place = {name: sum(owner > end for end in ends) for name, owner in owners.items()}
+    found = [[name for name, i in place.items() if i == n] for n in range(max(place.values(), default=-1) + 1)]
+    return [part for part in found if part]
+
+
+def _network(model: nn.Module) -> tuple[nn.Module, str]:
+    """The network inside of a LightningModule that wraps one, and the prefix of its parameters' names."""
+    path = ""
+    while isinstance(inner := getattr(model, "network", None), nn.Module):
+        model, path = inner, f"{path}network."
+    return model, path
+
+
+def _convnext(name: str, third: int) -> int:
+    """The authors' `get_num_layer_for_convnext`, for any number of blocks in the third stage."""
+    groups, (kind, *rest) = -(-third // 3), name.split(".")
+    if kind == "stem":
+        return 0
+    if kind != "stages":
+        return groups + 4
+    stage = int(rest[0])
+    inside = int(rest[2]) // 3 if stage == 2 and rest[1] == "blocks" else 0
+    return groups + 3 if stage == 3 else stage + 1 + inside
+
+
+# ---- from the modules alone
+
+
+def _by_blocks(network: nn.Module, names: list[str]) -> dict[str, int]:
+    units = list(_units(network, ""))
+    head = _first_of_head(units, network)
+    layers, layer = {}, -1
+    for i, (path, module) in enumerate(units):
+        if i <= head and (layer < 0 or any(p.ndim > 1 for p in module.parameters())):  # not a norm alone
+            layer += 1
+        layers[path] = layer
+    found, following = {}, layer
+    for name in reversed(names):  # what is in no unit stands before one: tokens, positions, a stage's downsampling
+        following = next((n for path, n in layers.items() if name.startswith(path)), following)
+        found[name] = following
+    return found
+
+
+def _units(network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    """The modules that are not taken apart any further, in order, with the beginnings of their parameters' names."""
+    children = _with_parameters(network)
+    blocks = [_row_in(child) for _, child in children]
+    for (name, child), row in zip(children, blocks, strict=True):
+        if row is None and (any(blocks) or not isinstance(child, nn.Sequential)):
+            yield f"{path}{name}.", child
+        elif row is None:  # AlexNet, VGG: a row of single layers is the network
+            yield from ((f"{path}{name}.{n}.", layer) for n, layer in _with_parameters(child))
+        else:
+            inside, row = row
+            yield from _members(row, f"{path}{name}.{inside}")
+
+
+def _members(row: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
+    for name, child in _with_parameters(row):
+        if (found := _row_in(child)) is None:
+            yield f"{path}{name}.", child
+        else:
+            yield from _members(found[1], f"{path}{name}.{found[0]}")
+
+
+def _with_parameters(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, child) for name, child in module.named_children() if any(True for _ in child.parameters())]
+
+
+def _row_in(module: nn.Module) -> tuple[str, nn.Module] | None:
+    """The sequence of blocks that a module is, or has by that name, and the way to it; None: it has none."""
+    for path, row in (("", module), ("blocks.", getattr(module, "blocks", None))):
+        if isinstance(row, nn.Sequential | nn.ModuleList) and any(_with_parameters(child) for child in row):
+            return path, row
+    return None
+
+
+def _first_of_head(units: list[tuple[str, nn.Module]], network: nn.Module) -> int:
+    """Index of the unit where the head begins: the last that gives classes, with its equals before it."""
+
+    def gives_classes(module: nn.Module) -> bool:
+        return any(getattr(m, "out_features", getattr(m, "out_channels", 0)) == classes for m in module.modules())
+
+    try:
+        classes = classes_of(network)
+    except ValueError:
+        return len(units) - 1
+    giving = [i for i, (_, module) in enumerate(units) if gives_classes(module)]
+    first = giving[-1] if giving else len(units) - 1
+    while first - 1 in giving and isinstance(units[first - 1][1], nn.Linear):
+        first -= 1
+    return first

@@ -1,0 +1,270 @@
+"""Dropout as one idea: features are multiplied by a mask, in training only. A method is its mask.
+
+`FeatureDropout` finds the places, hooks them for the time of a fit, keeps the rate on its schedule and draws the steps
+at which it acts. A subclass says what features of a place are multiplied by: see `multiplier`.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from difflib import get_close_matches
+from functools import partial
+from math import prod
+from typing import ClassVar
+from zlib import crc32
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from callbacks.frame.chance import is_drawn
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_range
+from zoo.frame.checks import classes_of
+from zoo.frame.exact_resume import global_seed, mix
+
+Where = str | tuple[str, ...] | None
+KINDS = {2: "vectors (N, D)", 3: "tokens (N, L, D)", 4: "maps (N, C, H, W)"}
+MAPS, ANY = (4,), (2, 3, 4)
+COMMON = 0x434F4D  # "COM": other draws from (seed, step) are not these
+WORD = (1 << 32) - 1
+
+
+def by_rate(kept: Tensor, p: float) -> Tensor:
+    """A mask over 1 - p: where every feature goes with probability p, its expectation stays."""
+    return kept / (1 - p)
+
+
+def by_count(kept: Tensor) -> Tensor:
+    """A mask over the share of it that stays, of all examples together; zeros if nothing stays."""
+    return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
+
+
+def float32(x: Tensor) -> AbstractContextManager:
+    """Without autocast on the device of x; entered only where there is any, as that takes longer than a small mask."""
+    device = x.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def draws(x: Tensor, *shape: int) -> Tensor:
+    """Uniform draws in [0, 1), float32 at any precision of x: the same ones at each."""
+    return torch.rand(shape, device=x.device)
+
+
+def per_channel(x: Tensor) -> tuple[int, ...]:
+    """One number for each example and channel: (N, C, 1, 1) of maps, (N, 1, D) of tokens, (N, D) of vectors."""
+    return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
+
+
+def hashed(key: Tensor, count: int) -> Tensor:
+    """Uniform draws in [0, 1) of a whole number, (count,): the same on every device (murmur3's finaliser, 32 bits)."""
+    h = (key + 0x9E3779B1 * torch.arange(1, count + 1, device=key.device)) & WORD
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
+        h = ((h ^ (h >> shift)) * factor) & WORD
+    return ((h ^ (h >> 16)) >> 8) / 2.0**24  # as many bits as a float32 has
+
+
+def first(score: Tensor, count: float, least: int = 0) -> Tensor:
+    """Whether each of (N, n) is one of the `count` largest of its row, as many as are whole, or of the `least`.
+
+    `count` is compared, not rounded: a compiled network is not compiled anew for every rate.
+    """
+    place = ranks(score)
+    return (place <= count - 1 + 1e-6) | (place < least)
+
+
+def nearest(count: float, like: Tensor) -> Tensor:
+    """The whole number nearest to it, of two the even one, as Python's `round` has it; a tensor, see `first`."""
+    return (torch.zeros((), device=like.device) + count).round()
+
+
+def ranks(score: Tensor) -> Tensor:
+    """The place of each of (N, n) in its row, from 0 for the largest; of equal ones the first comes first."""
+    order = score.sort(dim=1, descending=True, stable=True).indices
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, places)
+
+
+class FeatureDropout(Trick):
+    """What every method here shares. Works on any LightningModule, compiled and checkpointed; leaves no trace.
+
+    Args:
+        p: the method's rate, in (0, 1), or a `Schedule` between numbers in [0, 1).
+        where: whose outputs are dropped: names of stages or paths of modules; "classifier": what goes into it;
+            "input": the images. None: the stages `usual`.
+        share: of the optimizer steps at which it acts, in (0, 1], or a `Schedule`; drawn from (seed, step), the same on
+            all ranks and as `MagnifiedWeightDecay` draws them.
+
+    Attributes:
+        acts_on: how many dimensions features may have, see `KINDS`.
+        usual: which stages `where=None` means.
+        draws_once: whether something is drawn once for a batch, with `common`.
+
+    Raises:
+        ValueError: for a number out of its range, a name that the model does not have or, at the first step, features
+            of a kind that the method does not act on.
+        TypeError: without `where`, for a model without stages.
+    """
+
+    acts_on: ClassVar[tuple[int, ...]] = MAPS
+    usual: ClassVar[slice] = slice(None)
+    draws_once: ClassVar[bool] = False
+
+    _hooks: tuple = ()
+    _model: nn.Module | None = None
+    _acts, _now = False, 0.0
+    _seed: int | None = None
+    _key: Tensor | None = None  # of the draws of this step that all ranks share
+    _place = ""  # where features come from that are being dropped
+    _from_norm = False  # and whether a batch norm gave them
+    _numbers: dict[str, int] = {}  # by place
+
+    def __init__(self, p: Rate, where: Where = None, share: Rate = 1.0):
+        for name, rate in (("p", p), ("share", share)):
+            for value in rate_values(rate):
+                needs_range(self, name, value, 0, 1, open_low=not isinstance(rate, Schedule))
+        if max(rate_values(p)) == 1:
+            raise ValueError(f"{type(self).__name__}: p must be below 1, where nothing would be left")
+        self.p, self.share = p, share
+        self.where = where if isinstance(where, str | None) else tuple(where)
+
+    # ---- what a method is
+
+    def multiplier(self, x: Tensor, p: float) -> Tensor:
+        """What features are multiplied by, of a shape that broadcasts to theirs. Runs without gradient or autocast."""
+        raise NotImplementedError
+
+    def drop(self, x: Tensor, p: float) -> Tensor:
+        """Features as the rest of the network gets them in training."""
+        with torch.no_grad(), float32(x):
+            scale = self.multiplier(x.detach(), p)
+        return self.times(x, scale)
+
+    def times(self, x: Tensor, scale: Tensor) -> Tensor:
+        """Their product; in place, a new tensor less, if a batch norm gave x: its backward pass does not need it."""
+        scale = scale.to(x.dtype)
+        return x.mul_(scale) if self._from_norm else x * scale
+
+    def common(self, x: Tensor, *shape: int) -> Tensor:
+        """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, trick, place).
+
+        Batches whose gradients are accumulated are one. Outside a run they are draws as any.
+        """
+        if self._key is None:
+            return draws(x, *shape)
+        key = self._key.to(x.device) + self._numbers.get(self._place, 0)
+        return hashed(key, prod(shape)).view(shape)
+
+    def factors(self, count: int) -> list[float]:
+        """The rate's factor at each of so many places."""
+        return [1.0] * count
+
+    # ---- places
+
+    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        """The modules and their names; none for the input. Raises as the class says."""
+        if self.where == "input":
+            return []
+        if self.where == "classifier":
+            return classifiers(self, model)
+        stages = dict(getattr(model, "stages", {}).items())
+        if self.where is None:
+            if not stages:
+                raise TypeError(
+                    f"{type(self).__name__} acts on stages, and {type(model).__name__} names none: name modules, "
+                    "where=('path.of.module', ...), or zoo.Classifier(network, stages={'stage1': 'path.of.module'})"
+                )
+            return [*stages.items()][self.usual] or [*stages.items()]
+        names = (self.where,) if isinstance(self.where, str) else self.where
+        modules = dict(model.named_modules()) | stages
+        for name in names:
+            if name not in modules:
+                near = " or ".join(map(repr, get_close_matches(name, modules))) or "'classifier'"
+                raise ValueError(
+                    f"{type(self).__name__}: {type(model).__name__} has no {name!r} for where; did you mean {near}? "
+                    f"There are {', '.join([*stages, 'classifier', 'input'])}, and every module's path"
+                )
+        return [(name, modules[name]) for name in names]
+
+    def hooked(self, name: str, module: nn.Module, factor: float):
+        """Puts the hook on one place."""
+        if self.where == "classifier":
+            return module.register_forward_pre_hook(partial(self._before, name, factor))
+        return module.register_forward_hook(partial(self._after, name, factor))
+
+    def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
+        self._from_norm = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
+        return self._at(name, x, factor) if self.drops(module) else x
+
+    def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
+        self._from_norm = False
+        return (self._at(name, inputs[0], factor), *inputs[1:]) if self.drops(module) else inputs
+
+    def drops(self, place: nn.Module) -> bool:
+        """Whether features of a place are dropped now. SWA lets norms train in a network that does not: not then."""
+        trains = place.training and (self._model is None or self._model.training or not hasattr(place, "running_mean"))
+        return trains and self._acts
+
+    def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
+        ndim = getattr(x, "ndim", None)
+        if ndim not in self.acts_on:
+            kinds = " or ".join(KINDS[n] for n in self.acts_on)
+            given = KINDS.get(ndim, type(x).__name__ if ndim is None else f"{ndim} dimensions")
+            raise ValueError(
+                f"{type(self).__name__} acts on {kinds}, and {name!r} gives {given}: "
+                "choose other places with where=, or another method"
+            )
+        self._place = name
+        return self.drop(x, self._now * factor)
+
+    # ---- the run
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self.places(model)
+        if stage == "fit":
+            self._seed = global_seed()
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._leave()
+        self._model, places = model, self.places(model)
+        factors = self.factors(len(places))
+        mine = crc32(self.state_key.encode())  # two tricks have other draws
+        self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(places)}
+        self._hooks = tuple(self.hooked(*place, factor) for place, factor in zip(places, factors, strict=True))
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        self._now = float(rate_now(self.p, trainer))
+        self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.share, trainer))
+        if self.draws_once and self._acts:
+            self._key = torch.full((), mix(self._seed, trainer.global_step, COMMON) & WORD, device=model.device)
+        if self.where == "input" and self._acts:
+            batch[0] = self._at("input", batch[0], 1.0)
+
+    def _leave(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks, self._model = (), None
+        self._acts, self._key, self._place, self._from_norm = False, None, "", False
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._leave()
+
+    def state_dict(self) -> dict:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._seed = state["seed"]
+
+
+def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The last layers: those that give K numbers. Auxiliary ones count."""
+    classes = getattr(model, "num_classes", None) or classes_of(model)
+    gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
+    found = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes]
+    if not found:
+        raise TypeError(
+            f"{type(trick).__name__}: no linear layer or convolution of {type(model).__name__} gives {classes} "
+            "classes: name the module before the classifier, where='path.of.module'"
+        )
+    return found

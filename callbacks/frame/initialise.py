@@ -1,0 +1,50 @@
+"""Initialisation happens once, on a fresh network: never on weights that were loaded or trained."""
+
+from abc import abstractmethod
+
+import lightning as L
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor, nn
+
+from callbacks.frame.trick import Trick, refuse_second
+
+LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+class Initialise(Trick):
+    """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
+
+    taxonomy = "optimisation"
+    claims = "draw the weights"
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        refuse_second(self, trainer.callbacks)
+        if stage != "fit" or not is_fresh(self, model):
+            return
+        for layer in model.modules():
+            if isinstance(layer, LAYERS):
+                self.draw(layer.weight)
+                if layer.bias is not None:
+                    self.draw_bias(layer.bias, layer.weight)
+        for other in trainer.callbacks:  # what shall start at 0 does so in whichever order the two are listed
+            if hasattr(other, "zero_after_drawing"):
+                other.zero_after_drawing(model)
+
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        model.fresh = False  # a Classifier knows by itself, other modules do not
+
+    @abstractmethod
+    def draw(self, weight: Tensor) -> None:
+        """Fills a weight in place."""
+
+    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+        """Fills the bias that stands beside a weight."""
+        nn.init.zeros_(bias)
+
+
+def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:
+    """Whether the network has neither been trained nor been given weights; says so if it has."""
+    fresh = getattr(model, "fresh", True)
+    if not fresh:
+        rank_zero_info(f"{type(trick).__name__} leaves the network alone: it has been trained, or was given weights")
+    return fresh

@@ -1,0 +1,79 @@
+"""Losses of a network's gradient with respect to its images: what they need of the run to be differentiated again."""
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from callbacks.frame.trick import Trick
+
+
+def input_gradient(logits: Tensor, targets: Tensor, images: Tensor, create_graph: bool = True) -> Tensor:
+    """J = dL/dx, L the cross-entropy summed over the batch, so that J of an image does not depend on N.
+
+    Args:
+        logits: (N, K), made of `images`, which require gradients.
+        targets: (N,) classes or (N, K) probabilities.
+        images: (N, C, H, W).
+        create_graph: whether J will be differentiated itself.
+
+    Returns:
+        (N, C, H, W).
+    """
+    loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+    return torch.autograd.grad(loss, images, create_graph=create_graph)[0]
+
+
+def gradient_distance(J: Tensor, other: Tensor) -> Tensor:
+    """||J - J'||_2^2 / 2, mean over the batch. (N, C, H, W) twice -> scalar."""
+    return (J.float() - other.float()).flatten(1).square().sum(1).mean() / 2
+
+
+class DoubleBackward(Trick):
+    """Abstract. In training: images that require gradients, kernels with second derivatives, no compiled graph.
+
+    A subclass defines `on_loss`, where `input_gradient(step.logits, step.targets, step.images)` works.
+    """
+
+    _kernel = _hook = _compiled = None
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if model._compiled_call_impl is not None:
+            rank_zero_info(f"{type(self).__name__}: torch.compile has no second derivatives; this fit is not compiled")
+            self._compiled, model._compiled_call_impl = model._compiled_call_impl, None
+        self._hook = model.register_forward_pre_hook(_require_gradients)  # after all tricks that change the images
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        if not _only_math():  # the one kernel of attention that can be differentiated twice
+            self._kernel = sdpa_kernel(SDPBackend.MATH)
+            self._kernel.__enter__()
+
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+        if self._kernel is not None:
+            self._kernel.__exit__(None, None, None)
+            self._kernel = None
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self.on_train_batch_end(trainer, model)
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
+        if self._compiled is not None:
+            model._compiled_call_impl, self._compiled = self._compiled, None
+
+
+def _only_math() -> bool:
+    """Whether another trick has seen to it: of two that switch, the second would put back what the first had set."""
+    cuda = torch.backends.cuda
+    return not (cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.cudnn_sdp_enabled())
+
+
+def _require_gradients(model: L.LightningModule, inputs: tuple) -> None:
+    images = inputs[0]  # or the batch: under DDP Lightning calls the training step through the module itself
+    if isinstance(images, Tensor) and model.training and torch.is_grad_enabled():
+        images.requires_grad_()

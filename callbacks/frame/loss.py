@@ -1,0 +1,58 @@
+"""The two kinds of loss tricks: those that take the cross-entropy's place, and those that add a term to the loss."""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from zoo import Step
+from zoo.frame.checks import classes_of
+
+
+class Replacing(Trick):
+    """Another loss in the place of the cross-entropy, of the auxiliary heads too. A subclass defines `loss`."""
+
+    claims = "replace the cross-entropy"
+    replaces_loss = True
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+        refuse_second(self, trainer.callbacks)
+        needs_nothing_added(self, trainer.callbacks)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Logits (N, K), targets (N,) classes or (N, K) probabilities -> scalar."""
+        raise NotImplementedError
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        step.loss = step.over_heads(lambda logits: self.loss(logits, step.targets))
+
+
+class Adding(Trick):
+    """`weight`, a number > 0 or a `Schedule`, times a term beside the loss so far. A subclass defines `term`."""
+
+    weight: Rate
+
+    def check_weight(self) -> None:
+        """Raises ValueError for a weight out of its range."""
+        for value in rate_values(self.weight):
+            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(self.weight, Schedule))
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        needs_on_loss(self, model)
+
+    def term(self, model: L.LightningModule, step: Step) -> Tensor:
+        """The term of one step, without the weight: a scalar."""
+        raise NotImplementedError
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        step.loss = step.loss + rate_now(self.weight, model.trainer) * self.term(model, step)
+
+
+def per_class(trick: Trick, name: str, model: L.LightningModule) -> Tensor:
+    """An argument of K numbers, on the model's device. Raises ValueError if they are of another number."""
+    values, k = torch.tensor(getattr(trick, name), dtype=torch.float32, device=model.device), classes_of(model)
+    if len(values) != k:
+        raise ValueError(f"{type(trick).__name__}: {name} has {len(values)} numbers, and there are {k} classes")
+    return values

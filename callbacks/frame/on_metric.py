@@ -1,0 +1,106 @@
+"""A trick that judges a number again and again: a metric after each validation, or the loss of each training epoch."""
+
+from abc import abstractmethod
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor, distributed
+
+from callbacks.frame.trick import Trick
+from zoo.frame.checks import known
+
+MODES = ("min", "max")
+
+
+class OnMetric(Trick):
+    """Abstract. Calls `judge` with each new value, which is the same on all ranks.
+
+    Args:
+        metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.
+        mode: "min" if less is better, "max" if more is.
+
+    Raises:
+        ValueError: for another mode; for a metric without a validation, or one that was not logged by then.
+    """
+
+    _sum: Tensor | float = 0.0  # of the training losses of this epoch, in float64
+    _batches: int = 0
+
+    def __init__(self, metric: str | None, mode: str):
+        self.metric = metric
+        self.mode = known(mode, MODES, "mode")
+
+    @abstractmethod
+    def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
+        """What the trick does with a new value."""
+
+    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().setup(trainer, model, stage)
+        if stage == "fit":
+            self._sum, self._batches = 0.0, 0
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_fit_start(trainer, model)
+        if self.metric is not None and not trainer.enable_validation:
+            raise ValueError(
+                f"{type(self).__name__} reads {self.metric!r} after each validation, and this run has none: give it "
+                "data to validate on, or set metric=None for the loss of each training epoch"
+            )
+
+    # ---- a metric
+
+    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Not after one that a Ctrl-C brought about in mid-epoch: a resume validates again at the epoch's end."""
+        if self.metric is None or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
+            return
+        if trainer.is_last_batch or not trainer.should_stop:
+            name = known(self.metric, trainer.callback_metrics, f"{type(self).__name__}: the log of this run")
+            self._pass_on(trainer, model, trainer.callback_metrics[name])
+
+    # ---- the training loss
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list, batch_idx: int
+    ) -> None:
+        super().on_train_batch_end(trainer, model, outputs, batch, batch_idx)
+        if self.metric is None and outputs:
+            loss = outputs["loss"].detach() * trainer.accumulate_grad_batches  # Lightning has divided it
+            self._sum = self._sum + (loss if loss.device.type == "mps" else loss.double())
+            self._batches += 1
+
+    def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if trainer.is_last_batch:  # not of an epoch that was cut short, and that a resume will go on with
+            self._close(trainer, model)
+
+    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+        if batch_idx == 0:  # resumed from the last batch of an epoch, whose end Lightning then leaves out
+            self._close(trainer, model)
+        super().on_train_batch_start(trainer, model, batch, batch_idx)
+
+    def _close(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if self._batches:
+            mean = self._sum / self._batches
+            self._sum, self._batches = 0.0, 0
+            self._pass_on(trainer, model, mean)
+
+    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor) -> None:
+        self.judge(trainer, model, _over_ranks(torch.as_tensor(value)).item())
+
+    # ---- its place in checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"sum": _over_ranks(torch.as_tensor(self._sum)), "batches": self._batches}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sum, self._batches = state["sum"], state["batches"]
+
+
+def _over_ranks(value: Tensor) -> Tensor:
+    """The mean of the ranks' values."""
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        value = value.clone()
+        distributed.all_reduce(value)
+        value = value / distributed.get_world_size()
+    return value

@@ -1,0 +1,35 @@
+"""What penalties on weights are about: the matrices and kernels that are trained, not biases, norms or scales."""
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from callbacks.frame.loss import Adding
+from zoo import Step
+
+
+def weights_of(model: nn.Module) -> list[Tensor]:
+    """Trained parameters of more than one dimension, as `NoBiasDecay` tells them apart."""
+    return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+
+
+def norms(weights: list[Tensor], power: float) -> Tensor:
+    """The norm of each: tensors -> (their number,). In one kernel for all of them where the device has it."""
+    return torch.stack(torch._foreach_norm(weights, power))
+
+
+class Penalty(Adding):
+    """Abstract: a term of the weights alone, `penalty`, which are found once a fit."""
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._weights = weights_of(model)
+
+    def penalty(self, weights: list[Tensor]) -> Tensor:
+        """The term of these weights, a scalar."""
+        raise NotImplementedError
+
+    def term(self, model: L.LightningModule, step: Step) -> Tensor:
+        return self.penalty(self._weights)
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        self._weights = []

@@ -1,0 +1,53 @@
+"""Learning rate = that of the model x a factor of the batch size, once: the frame of the scaling rules."""
+
+from abc import abstractmethod
+
+import lightning as L
+from torch.utils.data import DataLoader
+
+from callbacks.frame import schedule
+from callbacks.frame.trick import Trick, needs_range, refuse_second
+
+
+def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
+    """Images of the first optimizer step. Raises ValueError where the loader does not say how large its batches are."""
+    schedule.load_data(trainer)
+    loader = trainer.train_dataloader
+    size = getattr(loader, "batch_size", None) if isinstance(loader, DataLoader) else None
+    size = size or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
+    if not size:
+        raise ValueError(f"{name} cannot read the batch size: the training loader needs a `batch_size`")
+    return size * trainer.world_size * schedule.accumulated(trainer, 0)
+
+
+class Scaling(Trick):
+    """Abstract. Scales the learning rate of every parameter group once, before training.
+
+    Args:
+        base: batch size, in images, for which the model's `lr` is meant, > 0.
+
+    Raises:
+        ValueError: if base <= 0, the batch size cannot be read, the model has a scheduler of its own, or a second
+            scaling rule is listed.
+    """
+
+    claims = "scale the learning rate"
+
+    def __init__(self, base: int = 256):
+        needs_range(self, "base", base, 0, float("inf"), open_low=True)
+        self.base = base
+
+    @abstractmethod
+    def factor(self, k: float) -> float:
+        """What the rate is multiplied by where the batch is k times the base."""
+
+    def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        name = type(self).__name__
+        refuse_second(self, trainer.callbacks)
+        if trainer.lr_scheduler_configs:
+            raise ValueError(f"{name} cannot reach the base rates of the model's own scheduler: scale lr there")
+        factor = self.factor(images_per_step(trainer, name) / self.base)
+        for optimizer in trainer.optimizers:
+            for group in optimizer.param_groups:
+                group["initial_lr"] = group.get("initial_lr", group["lr"]) * factor
+                group["lr"] = group["lr"] * factor

@@ -1,0 +1,151 @@
+"""A teacher: a trained network beside the student, never in its files, averages or optimizers."""
+
+from pathlib import Path
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import lightning as L
+import timm
+import torch
+from huggingface_hub import hf_hub_download
+from torch import Tensor, nn
+
+import zoo
+from callbacks.frame.resizing import resize
+from callbacks.frame.trick import Trick
+from zoo import Step
+from zoo.frame.checks import classes_of
+
+Source = nn.Module | str | Path
+
+
+def trained(source: Source) -> nn.Module:
+    """The network that a trick's `teacher=` names.
+
+    Args:
+        source: the network itself; the path of a checkpoint that a `Trainer` wrote from a model of the zoo;
+            `"hf:USER/REPO"`, such a checkpoint on the Hub, named `model.ckpt` as `zoo run --save` does;
+            `"timm:NAME"`, with timm's published weights.
+
+    Raises:
+        FileNotFoundError, ValueError: as `zoo.load`.
+    """
+    if isinstance(source, nn.Module):
+        return source
+    kind, _, name = str(source).partition(":")
+    if kind == "timm":
+        return zoo.Classifier(timm.create_model(name, pretrained=True))
+    return zoo.load(hf_hub_download(name, "model.ckpt") if kind == "hf" else source)
+
+
+class Before(NamedTuple):
+    """What a network was like before it was a teacher."""
+
+    training: list[tuple[nn.Module, bool]]
+    trained: list[nn.Parameter]
+    device: torch.device | None
+
+    @classmethod
+    def of(cls, network: nn.Module) -> "Before":
+        parameters = [*network.parameters()]
+        modes = [(module, module.training) for module in network.modules()]
+        return cls(modes, [p for p in parameters if p.requires_grad], parameters[0].device if parameters else None)
+
+    def restore(self, network: nn.Module) -> None:
+        for module, mode in self.training:
+            module.training = mode
+        for p in self.trained:
+            p.requires_grad_(True)
+        if self.device is not None:
+            network.to(self.device)
+
+
+LENT: WeakKeyDictionary[nn.Module, list[Before]] = WeakKeyDictionary()  # one for each trick that has it, the same
+
+
+class Teacher:
+    """Answers without gradient, in eval mode, on the student's device and in its own precision.
+
+    From `join` to `leave`; then the network is as it was, with the last of the tricks that share it.
+
+    Args:
+        source: see `trained`.
+        normalization: (mean, std), each of 3 numbers, that the teacher was trained with; None: what timm publishes
+            for `"timm:NAME"`, else as the data comes.
+        image_size: side in pixels of the square images that the teacher wants; None: likewise.
+    """
+
+    _joined = False
+
+    def __init__(self, source: Source, normalization: tuple | None = None, image_size: int | None = None):
+        self.network = trained(source)
+        published = {} if isinstance(source, nn.Module) else getattr(self._inner(), "pretrained_cfg", {})
+        if published and normalization is None:
+            normalization = (published["mean"], published["std"])
+        self.normalization = normalization
+        self.image_size = image_size or (published["input_size"][-1] if published else None)
+
+    def _inner(self) -> nn.Module:
+        return getattr(self.network, "network", self.network)
+
+    def join(self, trainer: L.Trainer, student: L.LightningModule, num_classes: int | None) -> None:
+        """Moves beside the student. Raises ValueError if the two disagree about the classes."""
+        own = None if num_classes is None else classes_of(self.network)
+        if own != num_classes:
+            raise ValueError(f"the teacher knows {own} classes, the student {num_classes}: they must be the same")
+        self.scale, self.shift = self._renormalise(trainer, student.device)
+        if not self._joined:
+            lent = LENT.setdefault(self.network, [])
+            lent.append(lent[0] if lent else Before.of(self.network))
+            self._joined = True
+        self.network.requires_grad_(False).eval().to(student.device)
+
+    def leave(self) -> None:
+        """Gives the network back."""
+        if self._joined:
+            self._joined = False
+            before = LENT[self.network].pop()
+            if not LENT[self.network]:
+                del LENT[self.network]
+                before.restore(self.network)
+
+    def _renormalise(self, trainer: L.Trainer, device: torch.device) -> tuple[Tensor, Tensor]:
+        """x of the data -> scale x + shift of the teacher: (x std + mean - mean_t) / std_t."""
+        if self.normalization is None:
+            return torch.ones((), device=device), torch.zeros((), device=device)
+        data = trainer.datamodule
+        if getattr(data, "mean", None) is None or getattr(data, "whitening", None) is not None:
+            raise ValueError("a teacher with its own normalisation needs a data module with `mean` and `std`")
+        columns = [torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std, *self.normalization)]
+        mean, std, teacher_mean, teacher_std = columns
+        return std / teacher_std, (mean - teacher_mean) / teacher_std
+
+    def see(self, images: Tensor) -> Tensor:
+        """Images as the data gives them -> as the teacher knows them. Differentiable."""
+        if (weight := next(self.network.parameters(), None)) is not None:
+            images = images.to(weight.dtype)
+        if self.normalization is not None:
+            images = images * self.scale + self.shift
+        return images if self.image_size is None else resize(images, (self.image_size, self.image_size))
+
+    @torch.no_grad()
+    def logits(self, step: Step) -> Tensor:
+        """(N, K) for the step's images. Tricks that share a teacher and what it sees share its answer."""
+        key = f"teacher {id(self.network)} {self.normalization} {self.image_size}"
+        if key not in step.extras:
+            step.extras[key] = self.network(self.see(step.images))
+        return step.extras[key]
+
+
+class Taught(Trick):
+    """Abstract: a trick with a teacher, `_teacher`, which it gives back after the fit."""
+
+    _teacher: Teacher | None
+
+    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
+
+    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().teardown(trainer, model, stage)
+        if self._teacher is not None:
+            self._teacher.leave()

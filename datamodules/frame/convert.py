@@ -1,0 +1,109 @@
+"""From one packed file to litdata's chunks, by litdata itself."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.frame.chunks import Chunks, Store
+from datamodules.frame.download import is_full, locked
+from datamodules.frame.packed import Packed, too_small, write, write_header
+
+CHUNK = "64MB"
+OPTIMIZE = "import sys; from datamodules.frame.convert import optimize; optimize(*sys.argv[1:])"
+
+
+def write_chunks(folder: str | Path, parts: dict[str, tuple], classes: tuple[str, ...], **options) -> dict:
+    """Makes a folder for an object store; arguments, result and errors as of `_packed.write`.
+
+    A packed folder is made first, so the disk must hold the data twice for a while.
+
+    Raises:
+        ImportError: litdata is not installed.
+    """
+    if find_spec("litdata") is None:
+        raise ImportError("chunks are written by litdata: pip install 'lightning-zoo[stream]'")
+    folder = Path(folder)
+    packed, new = folder.with_name(f".{folder.name}.packed"), folder.with_name(f".{folder.name}.chunks")
+    with locked(folder):
+        if folder.exists():
+            raise ValueError(f"{folder} is there already: use it, delete it, or choose another place")
+        for left in (packed, new):  # by a killed process
+            shutil.rmtree(left, ignore_errors=True)
+        try:
+            header = write(packed, parts, classes, **options)
+            new.mkdir()
+            _convert(packed, new, header)
+            header = _finish(packed, new, header)
+            new.replace(folder)
+        except BaseException as error:
+            shutil.rmtree(new, ignore_errors=True)
+            if is_full(error) and packed.exists():
+                raise too_small(folder, (packed / "images.bin").stat().st_size) from error
+            raise
+        finally:
+            shutil.rmtree(packed, ignore_errors=True)
+            packed.with_name(f".{packed.name}.lock").unlink(missing_ok=True)
+    return header
+
+
+def _convert(packed: Path, new: Path, header: dict) -> None:
+    """In a process of its own: `litdata.optimize` sets the start method of later processes to spawn, for good."""
+    needed = int(1.01 * (packed / "images.bin").stat().st_size)
+    if shutil.disk_usage(new).free < needed:
+        raise too_small(new.parent / new.name[1:-7], needed)
+    paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    command = [sys.executable, "-c", OPTIMIZE, str(packed), str(new), *header["parts"]]
+    with tempfile.TemporaryFile() as said:  # no pipe: processes that litdata leaves behind would keep it open
+        done = subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, stderr=said)
+        said.seek(0)
+        last = said.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
+    if done.returncode != 0 and "No space left" in last[0]:
+        raise too_small(new.parent / new.name[1:-7], needed)
+    if done.returncode != 0:
+        raise RuntimeError(f"litdata.optimize could not write the chunks ({last[0]}); nothing was left of them")
+
+
+def optimize(packed: str, new: str, *parts: str) -> None:
+    """What the process does. One worker: with more, images would be in another order."""
+    import litdata
+
+    for part in parts:
+        images = Packed(packed, part)
+        numbers = list(range(len(images)))
+        litdata.optimize(Item(images), numbers, f"{new}/{part}", num_workers=1, chunk_bytes=CHUNK, verbose=False)
+
+
+class Item:
+    """Number of an image -> what is stored of it."""
+
+    def __init__(self, images: Packed):
+        self.images, self.targets = images, images.targets.tolist()
+
+    def __call__(self, i: int) -> dict:
+        return {"image": self.images.read(i), "target": self.targets[i]}
+
+
+def _finish(packed: Path, new: Path, header: dict) -> dict:
+    """Compares each image with the packed one, and writes the header."""
+    shutil.copy(packed / "targets.npy", new)
+    targets = np.load(new / "targets.npy")
+    for part, (first, end) in header["parts"].items():
+        chunks, images = Chunks(Store(new), part), Packed(packed, part)
+        if len(chunks) != end - first or any(
+            chunks.read(i) != images.read(i) or chunks.target(i) != targets[first + i] for i in range(end - first)
+        ):
+            raise RuntimeError(f"litdata.optimize wrote other images of {part} than it was given: use --format packed")
+    files = {}
+    for path in sorted(p for p in new.rglob("*") if p.suffix in (".bin", ".npy", ".json")):
+        with open(path, "rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        files[path.relative_to(new).as_posix()] = [path.stat().st_size, f"sha256:{checksum}"]
+    return write_header(new, {**header, "storage": "litdata", "files": files})

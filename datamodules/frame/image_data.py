@@ -1,0 +1,277 @@
+"""The contract of all data modules: a batch is a list [images, targets], as bytes until it is where the network is."""
+
+import os
+import warnings
+from itertools import islice
+
+import lightning as L
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.frame.loader import ResumableLoader
+from datamodules.frame.order import Order
+from datamodules.frame.sampling import class_weights
+from datamodules.frame.show import draw
+from datamodules.frame.split import VAL_SPLIT, check_choice, fold_split, share_of, stratified_split, validation_count
+from datamodules.frame.tensor import normalise
+
+
+class ImageData(L.LightningDataModule):
+    """Abstract. A subclass has `classes` and `image_size`, `mean` and `std`, and makes its sets in `image_set`.
+
+    The loaders give [uint8 (N, 3, H, W) in channels_last order, int64 (N,)]; `on_after_batch_transfer`, which Lightning
+    calls on the network's device, makes of the images float32, (images / 255 - mean) / std.
+
+    The seed of order and augmentation is that of `L.seed_everything` (else 0), read when a fit begins, saved in the
+    checkpoint and restored from it. A run that is stopped in the middle of an epoch goes on with the very next batch.
+    Training leaves out the images that do not fill a batch on each process, others each epoch; evaluation sees each
+    image once.
+
+    Args:
+        batch_size: images a batch and process.
+        val_split: how many of the training images are for validation: a fraction in [0, 1) or a count; every class in
+            proportion. 0 trains on all of them and there is no validation: the test images are never used instead.
+            None: 0.1, or the validation set that the data comes with.
+        fold, folds: instead of `val_split`: the validation set is number `fold` (from 0) of so many equal parts, every
+            class in proportion.
+        fraction: share of the images left to train on that is used, every class in proportion; a larger one has the
+            images of a smaller one and more. The validation set stays as it is.
+        split_seed: of all these choices. It is not the seed of the run, so that runs of several seeds share one split.
+        sampling: of unbalanced classes, in training only: "over" makes the epoch longer, with as many images of each
+            class as the largest has, the others' repeated, differently augmented; "under" makes it shorter, with as
+            many as the smallest has, other ones each epoch. Or `class_weights` for a weighted loss.
+        repeats: repeated augmentation: an epoch of the same length has 1 / `repeats` of the images, other ones each
+            epoch, each so many times with other draws, one after the other, so on other processes where there are
+            several. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as DeiT's sampler,
+            https://github.com/facebookresearch/deit, but that rounds the epoch down to whole 256 images).
+        num_workers: processes that prepare batches; the batches are the same for any number.
+
+    Attributes:
+        train_set, val_set, test_set: the data sets, after `setup`.
+        train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used, ascending.
+        held_indices: (n,) int64, those of `train_set` that `hold_out` has taken out.
+        seed: of order and augmentation.
+        whitening: a fitted `transforms.Whitening`, applied in place of mean and std; None at first.
+    """
+
+    classes: tuple[str, ...]
+    image_size: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    whitening = None
+
+    def __init__(
+        self,
+        batch_size: int = 128,
+        *,
+        val_split: float | int | None = None,
+        fold: int | None = None,
+        folds: int | None = None,
+        fraction: float = 1.0,
+        split_seed: int = 0,
+        sampling: str | None = None,
+        repeats: int = 1,
+        num_workers: int = 0,
+    ):
+        super().__init__()
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        check_choice(val_split, fold, folds, fraction, sampling, repeats)
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.val_split, self.fold, self.folds = val_split, fold, folds
+        self.fraction, self.split_seed = fraction, split_seed
+        self.sampling, self.repeats = sampling, repeats
+        self.seed = 0
+        self.train_set = self.val_set = self.test_set = None
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def image_set(self, part: str) -> Dataset | None:
+        """The set of "train" (augmented), "val" or "test"; None if the data has no such part.
+
+        It has `targets` (n,) int64, gives a batch for a list of `Order`'s items in `__getitems__`, and in `plain()` a
+        copy of itself without augmentation. Where targets are masks (n, S, S), it has `labels` (n,) int64 too.
+        """
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        if stage in ("fit", None):
+            self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
+        if stage in ("fit", "validate", None):
+            self._load_training()
+        if stage in ("test", None) and self.test_set is None:
+            self.test_set = self.image_set("test")
+
+    def _load_training(self) -> None:
+        if self.train_set is not None:
+            return
+        train_set, val_set = self.image_set("train"), self.image_set("val")
+        labels = labels_of(train_set)
+        train, val = self._split(labels, val_set)
+        if self.fraction < 1:
+            train = train[share_of(labels[train], self.fraction, self.split_seed, self.classes)]
+        self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
+        self.train_set, self.val_set = train_set, train_set.plain() if val_set is None else val_set
+
+    def _split(self, targets: Tensor, val_set: Dataset | None) -> tuple[Tensor, Tensor]:
+        """Indices to train on and to validate on."""
+        if val_set is not None:  # the data comes with a validation set of its own
+            if self.val_split or self.folds:
+                raise ValueError(
+                    f"{type(self).__name__} comes with a validation set: leave out val_split, fold and folds"
+                )
+            return torch.arange(len(targets)), torch.arange(len(val_set))
+        if self.folds is not None:
+            return fold_split(targets, self.fold, self.folds, self.split_seed)
+        val_split = VAL_SPLIT if self.val_split is None else self.val_split
+        return stratified_split(targets, validation_count(val_split, len(targets)), self.split_seed)
+
+    def hold_out(self, share: float) -> None:
+        """Takes images out of training, every class in proportion, for a trick to look at: see `held_dataloader`.
+
+        They are no validation images, whose labels no training should hear of. The same ones at each call.
+
+        Args:
+            share: of the images to train on, in [0, 1); 0 gives all of them back.
+        """
+        self._check_that_it_is_set_up()
+        whole = torch.cat([self.train_indices, self.held_indices]).sort().values
+        count = round(share * len(whole))
+        rest, held = stratified_split(labels_of(self.train_set)[whole], count, self.split_seed)
+        self.train_indices, self.held_indices = whole[rest], whole[held]
+
+    def held_dataloader(self) -> DataLoader:
+        """The images that are held out, not augmented, in order; all of them in each process."""
+        return self._loader(DataLoader, self.train_set.plain(), Order(self.held_indices, shuffle=False))
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(K,) int64: images (of masks: pixels) of each class to train on, before `sampling` and `repeats`."""
+        self._check_that_it_is_set_up()
+        return self.train_set.targets[self.train_indices].flatten().bincount(minlength=self.num_classes)
+
+    def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:
+        """Weights (K,) float32 for the loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
+
+        Args:
+            kind: "balanced": n / (K n_k). "effective": (1 - beta) / (1 - beta^n_k), scaled to a sum of K (Cui et al.
+                2019, https://arxiv.org/abs/1901.05555).
+            beta: of "effective", in [0, 1); the paper tries .9, .99, .999 and .9999.
+
+        Raises:
+            ValueError: a class has no images, or `sampling` has made the classes equal already.
+        """
+        if self.sampling is not None:
+            raise ValueError(
+                f'sampling="{self.sampling}" has made the classes equal, weights would count twice: take one out'
+            )
+        return class_weights(self.class_counts, kind, beta, self.classes)
+
+    def train_dataloader(self) -> ResumableLoader:
+        self._check_that_it_is_set_up()
+        order = self._training_order()
+        if len(order) < self.batch_size:
+            raise ValueError(f"batch_size={self.batch_size} is more than the {len(order)} training images: lower it")
+        loader = self._loader(ResumableLoader, self.train_set, order)
+        if self.trainer is not None:
+            loader.finished = lambda: self.trainer.fit_loop.epoch_loop.batch_progress.current.processed
+        return loader
+
+    def _training_order(self) -> Order:
+        targets = labels_of(self.train_set)[self.train_indices]
+        how = {"repeats": self.repeats, "sampling": self.sampling, "targets": targets}
+        return Order(self.train_indices, shuffle=True, seed=self.seed, **how)
+
+    def val_dataloader(self) -> DataLoader | list:
+        self._check_that_it_is_set_up()
+        if len(self.val_indices) == 0:
+            warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's; it is meant
+            return []
+        return self._loader(DataLoader, self.val_set, Order(self.val_indices, shuffle=False))
+
+    def test_dataloader(self) -> DataLoader:
+        if self.test_set is None:
+            name = type(self).__name__
+            raise RuntimeError(
+                f'{name} has no test images, or setup("test") was not called: validate, or call it first'
+            )
+        return self._loader(DataLoader, self.test_set, Order(torch.arange(len(self.test_set)), shuffle=False))
+
+    def _check_that_it_is_set_up(self) -> None:
+        if self.train_set is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name} is not set up: hand it to a Trainer, or call prepare_data() and setup() first")
+
+    def _loader(self, kind: type[DataLoader], images: Dataset, order: Order) -> DataLoader:
+        return kind(
+            images,
+            batch_size=self.batch_size,
+            sampler=order,
+            drop_last=order.shuffle,
+            collate_fn=_as_it_is,
+            num_workers=self.num_workers,
+            persistent_workers=self.num_workers > 0,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # a loader takes a number of it at each start: not of the run's generator
+        )
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
+        """uint8 images become float, normalised, in the precision of the trainer; float images stay as they are.
+
+        With several views an image, (N, V, 3, H, W), so do the results.
+        """
+        images, targets = batch
+        if images.dtype != torch.uint8:
+            return batch
+        flat = images.flatten(0, -4)  # views
+        flat = normalise(flat, self.mean, self.std) if self.whitening is None else self.whitening(flat)
+        images = flat.unflatten(0, images.shape[:-3])
+        if self.trainer is not None:  # Lightning has cast the batch already, when it was bytes
+            images = self.trainer.precision_plugin.convert_input(images)
+        return [images, targets]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self.seed}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.seed = state_dict["seed"]
+
+    def show_batch(self, n: int = 16, batch: list[Tensor] | None = None):
+        """Draws what the network sees: augmented images, with their classes.
+
+        Args:
+            n: at most how many images.
+            batch: one to draw, of bytes or normalised, with targets (N,) or (N, K) probabilities (mixup); None for the
+                first images of the first training epoch. Of several views an image, all are drawn.
+
+        Returns:
+            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes; pyplot is not touched.
+        """
+        if batch is None:
+            if self.train_set is None:
+                self.prepare_data()
+                self.setup("fit")
+            batch = self.train_set.__getitems__(list(islice(self._training_order(), n)))
+        images, targets = batch[0].detach().cpu(), batch[1].detach().cpu()
+        views = images.shape[1] if images.ndim == 5 else 1
+        images, targets = images.flatten(0, -4)[:n], targets.repeat_interleave(views, 0)[:n]
+        if images.is_floating_point() and self.whitening is not None:
+            images = self.whitening.undo(images)
+        elif images.is_floating_point():
+            mean, std = torch.tensor(self.mean).view(3, 1, 1), torch.tensor(self.std).view(3, 1, 1)
+            images = ((images.float() * std + mean) * 255).round().clamp(0, 255).byte()
+        return draw(images, targets, self.classes)
+
+
+def labels_of(images: Dataset) -> Tensor:
+    """One class an image, (n,) int64, by which a set is split."""
+    return getattr(images, "labels", images.targets)
+
+
+def _as_it_is(batch: list[Tensor]) -> list[Tensor]:
+    """The data set gives whole batches: nothing to collate. A function of the module because workers pickle it."""
+    return batch

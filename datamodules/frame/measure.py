@@ -1,0 +1,37 @@
+"""Mean and standard deviation of images that are in files."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from datamodules.frame.memory import measure
+
+BATCH = 64
+
+
+def measure_files(images, indices: Tensor, limit: int | None = 2000, seed: int = 0) -> tuple[tuple, tuple, int]:
+    """Mean and standard deviation of each colour over all pixels, as evaluation sees them; with a progress bar.
+
+    Args:
+        images: a `FileSet`.
+        indices: (n,) int64, of the images that count.
+        limit: decode so many of them at most, chosen at random; None for all.
+        seed: of the choice.
+
+    Returns:
+        Mean and standard deviation in units of [0, 1], and the number of images they are of.
+    """
+    if limit is not None and limit < len(indices):
+        indices = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:limit]]
+    plain, sums, weight = images.plain(), np.zeros((2, 3)), 0
+    with tqdm(total=len(indices), desc="mean and std", unit=" images", disable=None) as bar:
+        for chunk in indices.split(BATCH):
+            batch = plain.__getitems__(chunk.tolist())[0].movedim(-3, -1)  # (N, S, S, 3), or with views (N, V, S, S, 3)
+            pixels = batch.reshape(-1, *batch.shape[-3:]).numpy()
+            mean, std = (np.array(x) for x in measure(pixels))
+            sums += len(pixels) * np.stack([mean, std**2 + mean**2])
+            weight += len(pixels)
+            bar.update(len(chunk))
+    mean, square = sums / weight
+    return tuple(mean.tolist()), tuple(np.sqrt(square - mean**2).tolist()), len(indices)

@@ -1,0 +1,66 @@
+"""Unbalanced classes: as many images of each in an epoch, or weights for the loss."""
+
+import torch
+from torch import Tensor
+
+from datamodules.frame.split import places
+
+
+def balanced_length(targets: Tensor, sampling: str) -> int:
+    """Images an epoch of `balance`: as many of each class as the largest ("over") or the smallest ("under") has."""
+    sizes = targets.bincount()
+    sizes = sizes[sizes > 0]
+    return len(sizes) * int(sizes.max() if sampling == "over" else sizes.min())
+
+
+def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
+    """As many images of each class, sorted by class; classes without images stay without.
+
+    Args:
+        targets: (n,) int64, the classes.
+        sampling: "over": as many as the largest class has: each image the same number of times or once more, by lot.
+            "under": as many as the smallest has, by lot, each once.
+        seed: of the lots.
+
+    Returns:
+        Positions in `targets`, and the number of the copy, from 0. Both (balanced_length,) int64.
+    """
+    by_class, place, size = places(targets, seed)
+    if sampling == "under":
+        chosen = by_class[place < size.min()]
+        return chosen, torch.zeros_like(chosen)
+    times = (size.max() - place + size - 1) // size
+    copy = torch.arange(int(times.sum())) - (times.cumsum(0) - times).repeat_interleave(times)
+    return by_class.repeat_interleave(times), copy
+
+
+def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ...]) -> Tensor:
+    """Weights (K,) float32 of classes with `counts` (K,) images; arguments and errors as in `ImageData`."""
+    if kind not in ("balanced", "effective"):
+        raise ValueError(f'class_weights: kind must be "balanced" or "effective", not {kind!r}')
+    if not 0 <= beta < 1:
+        raise ValueError(f"class_weights: beta must be in [0, 1), got {beta}")
+    if empty := [classes[k] for k in (counts == 0).nonzero()[:, 0].tolist()]:
+        raise ValueError(f"no images to train on in {', '.join(empty[:5])}: a weight would be infinite")
+    return (balanced_weights(counts) if kind == "balanced" else effective_weights(counts, beta)).float()
+
+
+def balanced_weights(counts: Tensor) -> Tensor:
+    """n / (K n_k): all images of a class weigh as much as those of any other, and the mean over images is 1."""
+    return counts.sum() / (len(counts) * counts.double())
+
+
+def effective_weights(counts: Tensor, beta: float) -> Tensor:
+    """(1 - beta) / (1 - beta^n_k), scaled to a sum of K.
+
+    Paper: Class-Balanced Loss Based on Effective Number of Samples (Cui et al.; CVPR 2019),
+    https://arxiv.org/abs/1901.05555, equation 4; the scale is that of the authors' code,
+    https://github.com/richardaecn/class-balanced-loss.
+
+    Args:
+        counts: (K,) images of each class, none zero.
+        beta: in [0, 1): 0 weighs all classes alike, towards 1 the weights become those of `balanced_weights`, up to
+            the scale.
+    """
+    weights = (1 - beta) / (1 - beta ** counts.double())
+    return weights * len(counts) / weights.sum()

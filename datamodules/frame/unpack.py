@@ -1,0 +1,132 @@
+"""Archives unpacked inside one new folder, completely or not at all."""
+
+import os
+import shutil
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from tqdm import tqdm
+
+from datamodules.frame.download import CHUNK, is_full, locked, needs_space, no_space
+
+DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, FileExistsError)
+Place = Callable[[str], str | None]  # name of a member -> where it goes, or None to leave it out
+
+
+def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> None:
+    """Unpacks a zip, tar or compressed tar into a new folder, which appears when it is complete; then does nothing.
+
+    Tars in the archive are unpacked too, into a folder of their own name. Only files and folders are taken: a link or
+    a device has no business among images, and with no links no path can lead out of the folder.
+
+    Args:
+        archive: the file.
+        folder: what it becomes. Meanwhile it is called `.<name>.unpacking`, beside; one that was left is deleted.
+        place: name of a member -> the name that it gets, or None to leave it out.
+
+    Raises:
+        ValueError: a member that is neither file nor folder, or whose name leads out of the folder; or a damaged
+            archive. Nothing is left of what was unpacked.
+        OSError: the disk is too small; nothing is left either.
+    """
+    archive, folder = Path(archive), Path(folder)
+    new = folder.with_name(f".{folder.name}.unpacking")
+    with locked(folder):
+        if folder.exists():
+            return
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            _unpack_into(new, archive, place)
+            new.replace(folder)
+        except BaseException as error:
+            shutil.rmtree(new, ignore_errors=True)
+            if is_full(error):
+                raise no_space(folder) from error
+            if isinstance(error, DAMAGED):
+                reason = str(error).split(":\n")[0]  # tarfile lists what each kind of compression said
+                raise ValueError(f"{archive} is damaged ({reason}): delete it and fetch it again") from error
+            raise
+
+
+def _unpack_into(folder: Path, archive: Path, place: Place) -> None:
+    size = archive.stat().st_size
+    with (
+        open(archive, "rb") as file,
+        tqdm(total=size, unit="B", unit_scale=True, desc=f"unpacking {archive.name}", disable=size < 1 << 24) as bar,
+    ):
+        needs_space(folder, unpacked_size(file))
+        for name, data in members(file, archive.name):
+            if (goes := place(name)) is not None:
+                _write(data, folder / inside(goes, archive))
+            bar.update(file.tell() - bar.n)
+
+
+def members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
+    """Name and content of each file in an archive, in its order; of a tar in it, those inside.
+
+    Raises:
+        ValueError: a link or a device.
+    """
+    yield from (_zip_members if is_zip(file) else _tar_members)(file, name)
+
+
+def is_zip(file: IO[bytes]) -> bool:
+    """By the first bytes: `zipfile.is_zipfile` looks at the last 64 kB, which in a tar are an image's."""
+    start = file.read(2)
+    file.seek(0)
+    return start == b"PK"
+
+
+def _zip_members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            kind = info.external_attr >> 28  # of Unix: 4 folder, 8 file, 0 not told
+            if kind not in (0, 4, 8):
+                raise ValueError(f"{name} holds {info.filename}, which is neither file nor folder: not unpacked")
+            if not info.is_dir():
+                with archive.open(info) as data:
+                    yield info.filename, data
+
+
+def _tar_members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
+    with tarfile.open(fileobj=file) as archive:
+        for info in archive:
+            if not (info.isfile() or info.isdir()):
+                raise ValueError(f"{name} holds {info.name}, which is neither file nor folder: not unpacked")
+            if info.isdir():
+                continue
+            data = archive.extractfile(info)
+            if info.name.endswith(".tar"):
+                for inner, content in _tar_members(data, f"{name}/{info.name}"):
+                    yield f"{info.name.removesuffix('.tar')}/{inner}", content
+            else:
+                yield info.name, data
+
+
+def inside(name: str, archive: Path) -> PurePosixPath:
+    """The name as a path that stays in its folder, on every system. Raises ValueError if it does not."""
+    path = PurePosixPath(name)
+    if not path.parts or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
+        raise ValueError(f"{archive} holds {name!r}, which leads out of its folder: not unpacked")
+    return path
+
+
+def _write(data: IO[bytes], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "xb") as file:  # "x": what is there is not overwritten
+        shutil.copyfileobj(data, file, CHUNK)
+
+
+def unpacked_size(file: IO[bytes]) -> int:
+    """Bytes of a zip's content; of a tar, its own size, which is less than its content if it is compressed."""
+    if not is_zip(file):
+        return os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+    file.seek(0)
+    return size

@@ -1,0 +1,157 @@
+"""`zoo data show NAME`: what a data set holds, as text, and a picture of a batch."""
+
+import shutil
+from pathlib import Path
+
+from torch import Tensor
+
+import datamodules
+from datamodules import ImageData
+from datamodules.frame.files import FileData
+from datamodules.frame.measure import measure_files
+from datamodules.transforms.catalogue import PRESETS
+from recipes.command.prepare import find
+from recipes.command.run import Parser
+from recipes.frame import catalogue
+from recipes.frame.errors import UsageError, unknown
+
+ROWS = 24  # bars at most, unless all are asked for
+NARROWEST = 10  # characters of a name or a bar
+
+
+def main(arguments: list[str]) -> None:
+    """`show NAME [options]`, the options by the signature of `show`."""
+    parser = Parser(prog="zoo data show NAME", description="What a data set holds.")
+    parser.add_function_arguments(show, skip=["name"])
+    if arguments[0] != "show":
+        raise unknown("command", f"data {arguments[0]}", ["data", "data show"])
+    if len(arguments) < 2 or arguments[1] in ("-h", "--help"):
+        return parser.print_help()
+    flags = ["--all=true" if a == "--all" else a for a in arguments[2:]]
+    show(find(arguments[1], datamodules.__all__), **vars(parser.parse_args(flags)))
+
+
+def show(name: str, root: str | None = None, batch: Path | None = None, sample: int = 2000, all: bool = False) -> None:
+    """Print parts, classes, sizes, mean and std, transforms and the number of images of each class.
+
+    Args:
+        name: of a data module.
+        root: where its files are; by default its own.
+        batch: draw the first training images, augmented, into this file (.png, .pdf, .svg).
+        sample: images of which mean and standard deviation are measured, where files have none; 0 for all.
+        all: a bar for each class, however many there are.
+    """
+    data = build(name, root)
+    data.prepare_data()
+    data.setup()
+    line = next(entry.line for entry in catalogue.datamodules() if entry.name == name)
+    width = shutil.get_terminal_size().columns
+    print(f"{name}: {line}\n")
+    for title, text in facts(data, sample or None):
+        print(f"{title:<12}{text}")
+    print()
+    print("\n".join(histogram(data.classes, data.class_counts, width, None if all else ROWS)))
+    if batch is not None:
+        data.show_batch().savefig(batch)
+        print(f"\n{batch}: the first training images, augmented")
+
+
+def build(name: str, root: str | None) -> ImageData:
+    """The data module, in this process alone."""
+    kind = getattr(datamodules, name)
+    if root is None:
+        if name in ("ImageFolder", "Prepared"):
+            raise UsageError(f"{name} is of your own images: say where they are with --root")
+        return kind()
+    if name == "Digits":
+        raise UsageError("Digits come with scikit-learn: leave out --root")
+    return kind(root)
+
+
+def facts(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
+    """What there is to know, as pairs of a title and a line."""
+    parts = {"train": len(data.train_indices), "validation": len(data.val_indices)}
+    if data.test_set is not None:
+        parts["test"] = len(data.test_set)
+    counts, names = data.class_counts, ", ".join(data.classes[:6])
+    few, many = counts.min(), counts.max()
+    side = data.image_size
+    rows = [
+        ("images", ", ".join(f"{count:,} {part}" for part, count in parts.items())),
+        ("classes", f"{data.num_classes}: {names}" + (", ..." if data.num_classes > 6 else "")),
+        ("size", f"{side} x {side} pixels for the network"),
+        *colours(data, sample),
+        ("training", training(data)),
+        ("evaluation", str(data.evaluation) if reads_files(data) else "as they are"),
+        ("balance", f"{few:,} to {many:,} images a class" + (f", 1 to {many / few:.3g}" if few else "")),
+    ]
+    return rows
+
+
+def reads_files(data: ImageData) -> bool:
+    """Whether images are decoded anew each epoch."""
+    return isinstance(data, FileData) and getattr(data, "memory", None) is None
+
+
+def colours(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
+    """Mean and std that are used, where they are from, and the data's own where they are another's."""
+
+    def numbers(mean: tuple, std: tuple) -> str:
+        return "(" + ", ".join(f"{x:.4f}" for x in mean) + ") and (" + ", ".join(f"{x:.4f}" for x in std) + ")"
+
+    used = numbers(data.mean, data.std)
+    if not reads_files(data):
+        known = type(data).mean is not None and not isinstance(data, FileData)
+        return [("mean, std", f"{used}, {'as published' if known else 'measured on all training images'}")]
+    rows = [("mean, std", used + (", ImageNet's" if tuple(data.mean) == FileData.mean else ""))]
+    if not isinstance(data, datamodules.ImageNet):
+        mean, std, count = measure_files(data.train_set, data.train_indices, sample)
+        which = "all" if count == len(data.train_indices) else f"{count:,} of {len(data.train_indices):,}"
+        rows.append(("  measured", f"{numbers(mean, std)}, on {which} training images"))
+    return rows
+
+
+def training(data: ImageData) -> str:
+    """The augmentation in a line."""
+    if reads_files(data):
+        return described(data.transform)
+    data = getattr(data, "memory", None) or data
+    steps = [f"crop from {data.padding} pixels of padding"] if data.padding else []
+    steps += ["flip"] if data.flip else []
+    steps += [described(data.transform)] if data.transform is not None else []
+    steps += [f"cutout of {data.cutout} pixels"] if data.cutout else []
+    return ", ".join(steps) or "as they are"
+
+
+def described(transform) -> str:
+    """A preset with its operations, or what the list says."""
+    if isinstance(transform, str):
+        return f"{transform}: {', '.join(PRESETS[transform])}" if transform in PRESETS else transform
+    return ", ".join(map(described, transform)) if isinstance(transform, list | tuple) else repr(transform)
+
+
+def histogram(classes: tuple[str, ...], counts: Tensor, width: int, rows: int | None) -> list[str]:
+    """A bar a class, as many characters as `width`; of more than `rows` classes the largest and the smallest.
+
+    Args:
+        classes: names.
+        counts: (K,) int64.
+        width: characters a line.
+        rows: lines, or None for all.
+    """
+    order = list(range(len(classes)))
+    left_out = 0 if rows is None else max(0, len(classes) - rows)
+    if left_out:
+        order = counts.argsort(descending=True, stable=True).tolist()
+        order = order[: rows // 2] + order[len(order) - rows // 2 :]
+    number = max(len(f"{count:,}") for count in counts.tolist())
+    name = min(max(len(classes[k]) for k in order), max(NARROWEST, width // 3))
+    room = max(NARROWEST, width - name - number - 2)
+    lines = []
+    for k in order:
+        length = round(room * int(counts[k]) / max(1, int(counts.max())))
+        label = classes[k] if len(classes[k]) <= name else classes[k][: name - 1] + "…"
+        lines.append(f"{label:<{name}} {int(counts[k]):>{number},} {'█' * length}".rstrip())
+    if left_out:
+        lines.insert(rows // 2, f"... {left_out:,} classes between ... (--all shows them)"[:width])
+    return lines

@@ -1,0 +1,168 @@
+"""The console command `zoo`.
+
+`zoo --help` and `zoo --version` are plain strings, and names are read from the source: torch, which takes seconds to
+import, is loaded only by commands that train.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import version
+
+from recipes.frame import catalogue
+from recipes.frame.errors import UsageError, meant_for_the_user, unknown
+
+HELP = """\
+usage: zoo COMMAND [options]
+
+Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
+
+  zoo recipes                      what can be run, one line each
+  zoo run NAME [options]           train and test a recipe; `zoo run NAME --help` lists its options
+  zoo search NAME [options]        the recipe with other numbers: random from coarse to fine, or a grid
+  zoo models                       the models, one line each, with parameters and multiply-adds
+  zoo show MODEL [VARIANT]         a model: its paper, what each stage and layer costs, what it sees
+  zoo tricks                       the callbacks, by room, one line each; --by taxonomy: by where they regularise
+  zoo card TRICK                   a trick: its paper, what it brought and cost here, what it does not go with
+  zoo data                         the data modules, one line each
+  zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
+  zoo prepare NAME [options]       photographs made small, once: three times as many a second from then on
+
+  zoo fit|validate|test|predict    any model, trick and data module by name (LightningCLI), for example
+      zoo fit --model ResNet --model.variant 20 --model.num_classes 10 --data Digits \\
+              --trainer.callbacks+=MixUp --trainer.callbacks.alpha=0.2 --trainer.max_epochs 20
+  zoo fit --print_config           every option with its value, as YAML for `zoo fit --config FILE`
+
+  zoo --version, zoo --help
+
+ZOO_TRACEBACK=1 shows where an error came from."""
+LIGHTNING = ("fit", "validate", "test", "predict")
+
+
+def main() -> None:
+    arguments = sys.argv[1:]
+    try:
+        _dispatch(arguments)
+        sys.stdout.flush()
+    except UsageError as error:
+        _fail(error)
+    except BrokenPipeError:  # `zoo models | head`: nobody reads on, and Python's own flush at exit must not complain
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        message = meant_for_the_user(error)
+        if message is None or os.environ.get("ZOO_TRACEBACK"):
+            raise
+        _fail(message)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    command, rest = (arguments or ["--help"])[0], arguments[1:]
+    if command in ("--help", "-h"):
+        print(HELP)
+    elif command == "--version":
+        print(f"lightning-zoo {version('lightning-zoo')}")
+    elif command == "data" and rest:
+        import_module("recipes.command.data").main(rest)
+    elif command == "prepare":
+        import_module("recipes.command.prepare").main(rest)
+    elif command == "models":
+        _print_models()
+    elif command == "tricks" and rest:
+        _print_entries(_tricks_by(rest))
+    elif command in LISTS:
+        _print_entries(LISTS[command]())
+    elif command == "run":
+        _run(rest)
+    elif command == "show":
+        import_module("recipes.command.show").main(rest)
+    elif command == "search":
+        import_module("recipes.command.search").main(rest)
+    elif command == "card":
+        import_module("recipes.command.card").main(rest)
+    elif command in LIGHTNING:
+        _check_names(rest)
+        import_module("recipes.command.lightning").main()
+    else:
+        raise unknown("command", command, [*LISTS, "run", "search", "show", "card", "prepare", *LIGHTNING])
+
+
+LISTS: dict[str, Callable[[], list[catalogue.Entry]]] = {
+    "recipes": catalogue.recipes,
+    "models": catalogue.models,
+    "tricks": catalogue.tricks,
+    "data": catalogue.datamodules,
+}
+
+
+def _print_models() -> None:
+    """With parameters and multiply-adds of the default variant."""
+    rows = [[e.name, *catalogue.cost(e.name), e.line] for e in catalogue.models()]
+    _print_columns([[name, variant, p and f"{p:>6}", m and f"{m:>6} MACs", line] for name, variant, p, m, line in rows])
+
+
+def _tricks_by(arguments: list[str]) -> list[catalogue.Entry]:
+    """`--by room` or `--by taxonomy`, which stands in the place of the room."""
+    option, _, by = " ".join(arguments).replace("=", " ", 1).partition(" ")
+    orders = {"room": catalogue.tricks, "taxonomy": _by_taxonomy}
+    if option != "--by" or by not in orders:
+        raise UsageError(f"zoo tricks [--by {'|'.join(orders)}], not {' '.join(arguments)!r}")
+    return orders[by]()
+
+
+def _by_taxonomy() -> list[catalogue.Entry]:
+    places = catalogue.taxonomy().items()
+    return [entry._replace(room=place or "-") for place, entries in places for entry in entries]
+
+
+def _print_entries(entries: list[catalogue.Entry]) -> None:
+    _print_columns([[e.name, e.room, e.line] if any(x.room for x in entries) else [e.name, e.line] for e in entries])
+
+
+def _print_columns(rows: list[list[str]]) -> None:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _run(arguments: list[str]) -> None:
+    """`zoo run NAME [options]`: the signatures of `recipe()`, or of the file's own `main()`, are the options."""
+    known = [entry.name for entry in catalogue.recipes()]
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: zoo run NAME [options]\n")
+        return _print_entries(catalogue.recipes())
+    name, rest = arguments[0], arguments[1:]
+    if name not in known:
+        raise unknown("recipe", name, known)
+    import_module("recipes.command.run").main(import_module(f"recipes.{name}"), name, rest)
+
+
+def _check_names(arguments: list[str]) -> None:
+    """A wrong short name is found before anything is imported. Names with a dot are import paths: not ours to judge."""
+    kinds = {
+        "--model": ("model", catalogue.models, ["Classifier", "Segmenter"]),
+        "--data": ("data module", catalogue.datamodules, []),
+        "--trainer.callbacks": ("trick", catalogue.tricks, []),
+    }
+    for i, argument in enumerate(arguments):
+        option, given, value = argument.partition("=")
+        value = value if given else (arguments + [""])[i + 1]
+        kind, entries, more = kinds.get(option.removesuffix("+"), (None, None, None))
+        if kind is None or not value.isidentifier():
+            continue
+        names = [entry.name for entry in entries()] + more
+        if value not in names and not (kind == "trick" and _is_lightnings(value)):
+            raise unknown(kind, value, names)
+
+
+def _is_lightnings(name: str) -> bool:
+    return hasattr(import_module("lightning.pytorch.callbacks"), name)
+
+
+def _fail(error: Exception) -> None:
+    print(f"zoo: {error}", file=sys.stderr)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

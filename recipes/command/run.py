@@ -1,0 +1,78 @@
+"""`zoo run NAME`: options from a signature, a few seeds, a table, and a line in results/ for each run."""
+
+import logging
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from jsonargparse import ArgumentParser
+from rich.console import Console
+
+from recipes.frame import records, report
+from recipes.frame.errors import UsageError, one_line
+from recipes.frame.recipe import Recipe
+
+
+class Parser(ArgumentParser):
+    def error(self, message: str, ex: Exception | None = None) -> None:
+        raise UsageError(one_line(message)) from ex
+
+
+@dataclass
+class Options:
+    """How to run a recipe.
+
+    Args:
+        seeds: number of runs, with the seeds `seed`, `seed + 1`, ...; mean and deviation are printed at the end.
+        save: folder for model.ckpt, report.png and, after each epoch, last.ckpt.
+        record: add each run to results/, from which the tables are made.
+        resume: a last.ckpt of the same run to go on from.
+    """
+
+    seeds: int = 1
+    save: Path | None = None
+    record: bool = False
+    resume: Path | None = None
+
+
+def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
+    """Run the module's own `main()`, or else its `recipe()`."""
+    chosen = parse(module, name, arguments)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what it has to say is no news here
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 on torch 2.9 and later
+    if hasattr(module, "main"):
+        return module.main(**chosen)
+    options = Options(**{key: chosen.pop(key) for key in vars(Options())})
+    run(module.recipe, options, **chosen)
+
+
+def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, Any]:
+    """Options by the signature of the module's own `main()`, or of its `recipe()` and of `Options`."""
+    parser = Parser(prog=f"zoo run {name}", description=(module.__doc__ or "").split("\n", 1)[0])
+    if hasattr(module, "main"):
+        parser.add_function_arguments(module.main)
+    else:
+        parser.add_function_arguments(module.recipe)
+        parser.add_class_arguments(Options)
+    return vars(parser.parse_args(["--record=true" if a == "--record" else a for a in arguments]))
+
+
+def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:
+    """Run the recipe that `build(seed=..., **arguments)` makes, once for each seed; returns the metrics of each run."""
+    console, runs = Console(), []
+    for s in range(seed, seed + options.seeds):
+        recipe = build(seed=s, **arguments)
+        folder = options.save if options.seeds == 1 or options.save is None else options.save / f"seed{s}"
+        metrics = recipe.run(save=folder, record=options.record, resume=options.resume)
+        runs.append(metrics)
+        console.print(report.table(recipe, metrics))
+        if folder:
+            console.print(f"saved, reloaded and compared: {folder / 'model.ckpt'}; curves: {folder / 'report.png'}")
+    if len(runs) > 1:
+        for metric in [m for m in sorted(runs[0]) if m.startswith("test/")] + ["seconds"]:
+            mean, std, n = records.summary(run[metric] for run in runs)
+            console.print(f"{metric}: {mean:.4f} ± {std:.4f} ({n} seeds)")
+    return runs

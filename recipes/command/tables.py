@@ -1,0 +1,306 @@
+"""Every table, made from results/ and from the code: `python -m recipes.command.tables [--check]`, or `make tables`.
+
+In markdown a table stands between `<!-- table: NAME -->` and `<!-- /table -->`. In a recipe it is the field `Result:`,
+the last one of the module's docstring.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from pathlib import Path
+
+from recipes.frame import catalogue, records
+from recipes.frame.league import league
+
+ROOT = catalogue.ROOT
+COSTS = ROOT / "recipes" / "_costs.py"
+BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
+RESULT = re.compile(r"^Result:.*?(?=^\"\"\")", re.DOTALL | re.MULTILINE)
+NOT_YET = "not measured yet"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m recipes.command.tables", description=__doc__.split("\n", 1)[0])
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; fail where a table differs from its source"
+    )
+    check = parser.parse_args().check
+    stale = {path: text for path, text in [(COSTS, costs()), *rendered()] if text != path.read_text()}
+    for path, text in stale.items():
+        print(f"{'stale' if check else 'rewritten'}: {path.relative_to(ROOT)}")
+        if not check:
+            path.write_text(text)
+    sys.exit(bool(check and stale))
+
+
+def rendered() -> Iterable[tuple[Path, str]]:
+    """Each file that holds tables, and the text that it should have."""
+    for path in pages():
+        yield path, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m['name']]()}\n{m[3]}", path.read_text())
+    for entry in catalogue.recipes():
+        path = ROOT / "recipes" / f"{entry.name}.py"
+        block = "Result:\n" + recipe_result(entry) + "\n"
+        yield path, RESULT.sub(lambda _, block=block: block, path.read_text(), count=1)
+
+
+def pages() -> list[Path]:
+    """Every markdown file that may hold tables."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def costs() -> str:
+    """The text of recipes/frame/costs.py. Counted on weights without storage; takes half a minute."""
+    from recipes.command.show import build
+    from zoo.tools.complexity import total_macs
+
+    counted = {}
+    for entry in catalogue.models():
+        model = build(entry.name)
+        macs = total_macs(model, model.image_size)
+        counted[entry.name] = (str(_default_variant(model)), sum(p.numel() for p in model.parameters()), macs)
+    catalogue.COSTS.update(counted)  # for the tables that are made next
+    rows = [f'    "{name}": ("{variant}", {p}, {macs}),' for name, (variant, p, macs) in counted.items()]
+    return COSTS.read_text().partition("COSTS = {")[0] + "\n".join(["COSTS = {", *rows, "}", ""])
+
+
+def _default_variant(model) -> str:
+    given = inspect.signature(type(model).__init__).parameters.get("variant")
+    return given.default if given else ""
+
+
+def models() -> str:
+    """Parameters and multiply-adds are those of the default variant, the one in bold."""
+    package = import_module("zoo")
+    rows = []
+    for entry in catalogue.models():
+        module = import_module(getattr(package, entry.name).__module__)
+        variants = [str(variant) for variant in getattr(module, "VARIANTS", ())]
+        default, parameters, macs = catalogue.cost(entry.name)
+        names = ", ".join(f"**{v}**" if v == default else v for v in variants)
+        rows.append([f"`{entry.name}`", names, parameters, macs, _paper(entry.doc)])
+    return markdown(["model", "variants (bold: the default)", "parameters", "MACs", "paper"], rows)
+
+
+def tricks() -> str:
+    """With what each brought and cost here, where that was measured."""
+    from recipes.command.card import cost, gain
+
+    rows = [
+        [e.room, f"`{e.name}`", e.line, gain(e.name, short=True), cost(e.name, short=True), _paper(e.doc)]
+        for e in catalogue.tricks()
+    ]
+    return markdown(["room", "trick", "what it does", "gain", "cost", "paper"], rows)
+
+
+def rooms() -> str:
+    """The names of the tricks, by room."""
+    names = {}
+    for entry in catalogue.tricks():
+        names.setdefault(entry.room, []).append(f"`{entry.name}`")
+    return markdown(["room", "tricks"], [[f"`callbacks/{room}/`", ", ".join(those)] for room, those in names.items()])
+
+
+def taxonomy() -> str:
+    """The names of the tricks, by which symbol of training they change."""
+    symbols = import_module("callbacks.frame.trick").TAXONOMY
+    rows = [
+        [place or "none", f"${symbols[place]}$" if place else "", ", ".join(f"`{e.name}`" for e in entries)]
+        for place, entries in catalogue.taxonomy().items()
+    ]
+    return markdown(["regularises through", "symbol", "tricks"], rows)
+
+
+def pairs() -> str:
+    """Those that do not go with every other trick, and why."""
+    from callbacks.frame.pairs import limits
+
+    package = import_module("callbacks")
+    kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
+    rows = [
+        [f"`{kind.__name__}`", why, ", ".join(f"`{name}`" for name in names)]
+        for kind in kinds
+        for why, names in limits(kind, kinds).items()
+    ]
+    return markdown(["trick", "how", "with"], rows)
+
+
+def matrix() -> str:
+    """Row before column in the list of callbacks: . works, * the two never, < the row must stand after the column."""
+    from callbacks.frame.pairs import refusal
+
+    package = import_module("callbacks")
+    kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
+
+    def cell(first, second):
+        if first is second:
+            return "*" if first.claims else "."
+        return "." if not refusal(first, second) else "<" if not refusal(second, first) else "*"
+
+    width = max(len(kind.__name__) for kind in kinds)
+    lines = [f"{i:>2} {a.__name__:<{width}} {''.join(cell(a, b) for b in kinds)}" for i, a in enumerate(kinds, 1)]
+    tens = " " * (width + 4) + "".join(f"{i:<10}" for i in range(1, len(kinds) + 1, 10))
+    return "\n".join(["```", tens.rstrip(), *lines, "```"])
+
+
+def datamodules() -> str:
+    return markdown(["data module", "what it is"], [[f"`{e.name}`", e.line] for e in catalogue.datamodules()])
+
+
+def results() -> str:
+    """All recipes, one under the other."""
+    return "\n\n".join(
+        f"**[{entry.name}](../recipes/{entry.name}.py)**: {entry.line}\n\n{recipe_result(entry)}"
+        for entry in catalogue.recipes()
+    )
+
+
+def families() -> str:
+    return _result_of("cifar10_families")
+
+
+def reduced() -> str:
+    return _result_of("token_reduction_cifar")
+
+
+def _result_of(recipe: str) -> str:
+    return recipe_result(next(entry for entry in catalogue.recipes() if entry.name == recipe))
+
+
+def throughput() -> str:
+    """The last run of benchmarks/models.py: speed of each family by that of timm's or torchvision's network."""
+    runs = records.read("models")
+    if not runs:
+        return NOT_YET
+    rows = {}
+    for name, ratio in runs[-1]["metrics"].items():
+        network, what = name.rsplit(" ", 1)
+        rows.setdefault(network, {})[what] = f"{ratio:.2f}"
+    heads = list(dict.fromkeys(what for row in rows.values() for what in row))
+    table = markdown(["network", *heads], [[name, *(row.get(h, "") for h in heads)] for name, row in rows.items()])
+    return f"{table}\n\n- Hardware: {_hardware(runs[-1])}\n- Command: `python benchmarks/models.py`"
+
+
+def benchmarks() -> str:
+    """The last run of each other file in benchmarks/."""
+    rows = []
+    for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
+        if path.stem == "models":  # has a table of its own: `throughput`
+            continue
+        for run in records.read(path.stem)[-1:]:
+            figures = ", ".join(f"{name} {_figure(value)}" for name, value in run["metrics"].items())
+            what = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
+            rows.append([what, figures, _hardware(run), f"`python benchmarks/{path.name}`"])
+    return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    f.__name__: f
+    for f in (
+        models,
+        tricks,
+        rooms,
+        taxonomy,
+        pairs,
+        matrix,
+        datamodules,
+        results,
+        families,
+        reduced,
+        throughput,
+        benchmarks,
+    )
+}
+
+
+# recipes whose table is not a row for each set of arguments: runs -> heads, rows
+OWN: dict[str, Callable[[list[dict]], tuple[list[str], list[list[str]]]]] = {"dropout_league_cifar": league}
+
+
+def recipe_result(entry: catalogue.Entry) -> str:
+    """The runs of one recipe, a row for each set of arguments; below, what they were run on, and the command."""
+    runs = records.read(entry.name)
+    metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
+    columns = catalogue.columns(entry.name)
+    metrics |= columns
+    every = dict.fromkeys(name for run in runs for name in run["arguments"])
+    names = [name for name in every if len({_argument(run, name) for run in runs}) > 1]
+    groups = records.groups(runs)
+    if columns:  # a comparison: the best first
+        groups.sort(key=lambda group: -records.summary(run["metrics"]["test/acc"] for run in group).mean)
+    heads = [*names, *metrics, "seconds", "seeds"]
+    own = OWN.get(entry.name, lambda _: (heads, [_row(group, names, metrics) for group in groups]))
+    table = markdown(*own(runs)) if runs else NOT_YET
+    facts = {head: catalogue.field(entry.doc, head) for head in ("Published", "Data", "Command")}
+    facts["Arguments"] = ", ".join(f"{name}={_argument(runs[0], name)}" for name in every if name not in names)
+    if len(runs) == 1 and len(curve := runs[0].get("curve", ())) > 1:
+        facts["Validation accuracy on the way"] = ", ".join(f"{value:.3f}" for value in curve)
+    facts |= _provenance(runs) if runs else {}
+    return f"{table}\n\n" + "\n".join(_bullet(f"{head}: {fact}") for head, fact in facts.items() if fact)
+
+
+def _bullet(text: str) -> str:
+    return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
+
+
+def _row(group: list[dict], names: list[str], metrics: dict[str, int]) -> list[str]:
+    """Arguments, metrics with so many digits behind the point, seconds and number of seeds."""
+    arguments = [_argument(group[0], name) for name in names]
+    cells = [_spread((r["metrics"][m] for r in group if m in r["metrics"]), digits) for m, digits in metrics.items()]
+    return [*arguments, *cells, _spread((r["seconds"] for r in group), 1), str(len(group))]
+
+
+def _argument(run: dict, name: str) -> str:
+    value = run["arguments"].get(name, "")
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _spread(values: Iterable[float], digits: int) -> str:
+    """Mean ± sample standard deviation; a single run says so instead of a deviation."""
+    values = list(values)
+    if not values:
+        return ""
+    if digits == 0 and len(set(values)) == 1 and isinstance(values[0], int):
+        return f"{values[0]:,}"  # a count, not a measurement
+    mean, std, n = records.summary(values)
+    return f"{mean:,.{digits}f} ± {std:,.{digits}f}" if n > 1 else f"{mean:,.{digits}f} (1 run)"
+
+
+def _provenance(runs: list[dict]) -> dict[str, str]:
+    def all_of(texts: Iterable[str]) -> str:
+        return "; ".join(dict.fromkeys(texts))
+
+    return {
+        "Hardware": all_of(map(_hardware, runs)),
+        "Versions": all_of(", ".join(f"{name} {v}" for name, v in r["versions"].items()) for r in runs),
+        "Commit": all_of(r["commit"] or "none" for r in runs),
+    }
+
+
+def _hardware(run: dict) -> str:
+    return f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
+
+
+def _paper(doc: str) -> str:
+    """The first paper of a module as a link: its title without authors, and its address."""
+    text = catalogue.field(doc, "Paper")
+    address = re.search(r"https?://\S+", text)
+    title = re.split(r" \(| https?://", text, maxsplit=1)[0]
+    return f"[{title}]({address[0].rstrip(',;')})" if address else title
+
+
+def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""What exists, read from the source without importing it: names, rooms, first lines.
+
+Importing the packages imports torch, which takes seconds; `zoo models` and the check of a misspelt name should not.
+"""
+
+import ast
+import re
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple
+
+from recipes.frame.costs import COSTS
+from recipes.frame.errors import ROOT
+
+
+class Entry(NamedTuple):
+    """One public class, or one recipe."""
+
+    name: str
+    room: str  # folder below the package: "data", "loss", ...; empty at the top
+    line: str  # what it is: first line of the module's docstring, or of the class's where a module has several
+    doc: str  # the module's docstring
+
+
+def models() -> list[Entry]:
+    """Classifiers, then segmenters."""
+    return [*_entries("zoo"), *_entries("zoo", "SEGMENTERS")]
+
+
+def cost(model: str) -> tuple[str, str, str]:
+    """Default variant, parameters and multiply-adds of a model as words; empty before `make tables` has counted it."""
+    variant, parameters, macs = COSTS.get(model, ("", 0, 0))
+    return variant, _short(parameters), _short(macs)
+
+
+def _short(number: int) -> str:
+    """Three digits and a unit."""
+    unit, name = next(((u, n) for u, n in ((10**9, "G"), (10**6, "M"), (10**3, "k")) if number >= u), (1, ""))
+    digits = max(3 - len(str(number // unit)), 0) if name else 0
+    return f"{number / unit:.{digits}f} {name}".strip() if number else ""
+
+
+def tricks() -> list[Entry]:
+    return sorted(_entries("callbacks"), key=lambda e: e.room)
+
+
+def taxonomy() -> dict[str | None, list[Entry]]:
+    """The tricks by where they regularise, in the taxonomy's order; None: those that do not. Imports them."""
+    package, places = import_module("callbacks"), import_module("callbacks.frame.trick").TAXONOMY
+    found: dict[str | None, list[Entry]] = {place: [] for place in (*places, None)}
+    for entry in tricks():
+        found[getattr(package, entry.name).taxonomy].append(entry)
+    return found
+
+
+def datamodules() -> list[Entry]:
+    return _entries("datamodules")
+
+
+@cache
+def recipes() -> list[Entry]:
+    """Files of recipes/ without a leading underscore."""
+    found = []
+    for path in sorted((ROOT / "recipes").glob("[!_]*.py")):
+        doc = ast.get_docstring(_parse(path)) or ""
+        found.append(Entry(path.stem, "", _first_line(doc), doc))
+    return found
+
+
+def columns(recipe: str) -> dict[str, int]:
+    """What a recipe's table shows besides the accuracy, with digits behind the point: its `COLUMNS`, if it has them."""
+    path = ROOT / "recipes" / f"{recipe}.py"
+    with suppress(LookupError):
+        return _literal(_parse(path), "COLUMNS") if path.exists() else {}
+    return {}
+
+
+def field(doc: str, name: str) -> str:
+    """The text of `Name:` in a module docstring, on one line; empty where there is none."""
+    lines, taking = [], False
+    for line in doc.splitlines():
+        if line[:1].strip():  # a new field starts at the margin
+            taking = line.startswith(f"{name}:")
+            line = line.removeprefix(f"{name}:")
+        if taking:
+            lines.append(line.strip())
+    return " ".join(lines).strip()
+
+
+@cache
+def _entries(package: str, names: str = "__all__") -> list[Entry]:
+    init = _parse(ROOT / package / "__init__.py")
+    return [_entry(package, name) for name in _literal(init, names)]
+
+
+def _entry(package: str, name: str) -> Entry:
+    path, node = _find(package, name)
+    doc = ast.get_docstring(_parse(path)) or ""
+    room = path.relative_to(ROOT / package).parent.as_posix().replace(".", "")
+    own = ast.get_docstring(node) or doc if package == "datamodules" else doc
+    head, _, rest = _first_line(own).partition(": ")
+    named = re.sub("[ -]", "", head).lower() == name.lower()  # "Zero gamma: ..." of ZeroGamma
+    return Entry(name, room, rest if named else _first_line(own), doc)
+
+
+def _find(module: str, name: str) -> tuple[Path, ast.ClassDef]:
+    """File and class behind `from module import name`, through as many `__init__.py` as re-export it."""
+    path = ROOT.joinpath(*module.split("."))
+    package = path.is_dir()
+    path = path / "__init__.py" if package else path.with_suffix(".py")
+    for node in _parse(path).body:
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            return path, node
+        if isinstance(node, ast.ImportFrom) and name in (alias.asname or alias.name for alias in node.names):
+            source = next(alias.name for alias in node.names if name == (alias.asname or alias.name))
+            parents = module.split(".")[: len(module.split(".")) - node.level + package] if node.level else []
+            return _find(".".join([*parents, *filter(None, [node.module])]), source)
+    raise LookupError(f"{name} is in __all__ of {module}, and neither defined nor imported there")
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+def _literal(module: ast.Module, name: str):
+    """The value of the module-level `name = ...`, which must be written out."""
+    for node in module.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            return ast.literal_eval(node.value)
+    raise LookupError(f"no {name} = ... in this module")
+
+
+def _first_line(doc: str) -> str:
+    return doc.strip().split("\n", 1)[0].strip()

@@ -1,0 +1,147 @@
+"""A recipe is a model, data, tricks and Trainer arguments, held together so that they can be taken apart."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from rich.console import Console
+
+import zoo
+from recipes.frame import records, report
+from recipes.frame.describe import describe
+from recipes.frame.history import History, Watch
+from zoo.frame.classifier import over_views
+
+
+@dataclass(repr=False)
+class Recipe:
+    """What `recipe()` of a file in recipes/ returns.
+
+    Attributes:
+        name: of the file; results go to `results/<name>.jsonl`.
+        model: not yet trained.
+        data: with a test set that nothing was chosen on.
+        callbacks: the tricks, in the order in which they act.
+        trainer: arguments of `Trainer`, such as `{"max_epochs": 20}`.
+        seed: of the weights (so `recipe()` sets it before it builds the model), the order and every draw.
+        arguments: those of `recipe()`, for the record.
+    """
+
+    name: str
+    model: L.LightningModule
+    data: L.LightningDataModule
+    callbacks: list[L.Callback]
+    trainer: dict[str, Any]
+    seed: int = 0
+    arguments: dict[str, Any] = field(default_factory=dict)
+    history: History = field(default_factory=History)  # shared with `without` and `plus`, as the model is
+    watch: Watch = field(default_factory=Watch)
+
+    def without(self, *tricks: type[L.Callback]) -> Self:
+        """The same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
+
+        Raises:
+            ValueError: a trick is not on.
+        """
+        on = [type(callback) for callback in self.callbacks]
+        for trick in tricks:
+            if trick not in on:
+                names = ", ".join(kind.__name__ for kind in on) or "none"
+                raise ValueError(f"{trick.__name__} is not on in {self.name}; on are: {names}")
+        rest = [callback for callback in self.callbacks if type(callback) not in tricks]
+        return self._changed(rest, "without", [trick.__name__ for trick in tricks])
+
+    def plus(self, *tricks: L.Callback) -> Self:
+        """The same recipe with these tricks added at the end: `recipe.plus(CutMix(1.0))`."""
+        return self._changed([*self.callbacks, *tricks], "plus", [describe(trick) for trick in tricks])
+
+    def _changed(self, callbacks: list[L.Callback], how: str, what: list[str]) -> Self:
+        what = [*self.arguments.get(how, []), *what]
+        return replace(self, callbacks=callbacks, arguments={**self.arguments, how: what})
+
+    def run(
+        self, test: bool = True, save: Path | None = None, record: bool = False, resume: Path | None = None
+    ) -> dict[str, float]:
+        """Train, then test once.
+
+        Args:
+            test: measure on the test set at the end.
+            save: folder for `model.ckpt`, `report.png` and, after each epoch, `last.ckpt`; None: that of `resume`, or
+                nothing is written.
+            record: add this run to `results/`.
+            resume: a `last.ckpt` of this recipe to go on from.
+
+        Returns:
+            Metrics of the last validation and of the test, "seconds" of training and "images/s".
+
+        Raises:
+            RuntimeError: the model has been trained already; or the saved model is not the trained one.
+        """
+        if self.history.rows:
+            raise RuntimeError(f"the model of this recipe is trained already; call {self.name}.recipe() for a new one")
+        L.seed_everything(self.seed, workers=True, verbose=False)
+        folder = Path(save) if save else resume and Path(resume).parent
+        trainer = self._trainer(folder)
+        trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
+        metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        stopped = trainer.should_stop  # by Ctrl-C: what was trained is kept, but proves nothing
+        if test and not stopped:
+            metrics |= trainer.test(self.model, self.data, verbose=False)[0]
+        metrics |= {"seconds": self.watch.seconds, "images/s": self.watch.images / self.watch.seconds}
+        if folder:
+            self._save(trainer, folder)
+        if record and not stopped and trainer.is_global_zero:
+            self._record(metrics, str(trainer.strategy.root_device))
+        return metrics
+
+    def _trainer(self, folder: Path | None) -> L.Trainer:
+        own = [self.watch]
+        if folder:  # one file, overwritten after each epoch, to resume from
+            own.append(ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True))
+        return L.Trainer(
+            callbacks=[*self.callbacks, *own],
+            logger=self.history,
+            enable_checkpointing=bool(folder),
+            enable_progress_bar=Console().is_terminal,
+            enable_model_summary=False,
+            default_root_dir=Path("runs") / self.name,
+            **{"devices": 1, **self.trainer},  # one, so that the batch is what the recipe says
+        )
+
+    def _save(self, trainer: L.Trainer, folder: Path) -> None:
+        trainer.save_checkpoint(folder / "model.ckpt", weights_only=False)
+        if trainer.is_global_zero:
+            self.check_reload(folder / "model.ckpt")
+            report.draw(self, folder / "report.png")
+
+    def check_reload(self, path: Path) -> float:
+        """Largest difference between the logits of this model and of the one saved at `path`, on one test batch.
+
+        Raises:
+            RuntimeError: it is above 1e-5.
+        """
+        images, _ = report.test_batch(self.data)
+        with torch.inference_mode():
+            there, here = (over_views(model.eval(), images) for model in (zoo.load(path), self.model.cpu()))
+        difference = (there - here).abs().max().item()
+        if not difference <= 1e-5:
+            raise RuntimeError(f"{path} does not hold the trained model: its logits differ by {difference}")
+        return difference
+
+    def _record(self, metrics: dict[str, float], device: str) -> None:
+        record = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
+        curve = [round(value, 4) for value in self.history.curve("val/acc")[1]]
+        record |= {"curve": curve} if curve else {}
+        records.append(self.name, {**record, "metrics": metrics, "hardware": records.hardware(device)})
+
+    def __str__(self) -> str:
+        trainer = ", ".join(f"{name}={value!r}" for name, value in self.trainer.items())
+        tricks = [f"    {describe(trick)}" for trick in self.callbacks] or ["    none"]
+        lines = [f"{self.name}, seed {self.seed}", f"  model   {describe(self.model)}"]
+        lines += [f"  data    {describe(self.data)}", f"  trainer {trainer}", "  tricks", *tricks]
+        return "\n".join(lines)
+
+    __repr__ = __str__

@@ -1,0 +1,118 @@
+"""Every measured number: one JSON line a run in `results/<name>.jsonl`. All tables are made from these lines."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parents[2]
+CHECKOUT = HERE if (HERE / "pyproject.toml").exists() else None
+RESULTS = (CHECKOUT or Path()) / "results"
+
+
+class Summary(NamedTuple):
+    """Mean, sample standard deviation (n - 1 below; NaN for one run) and number of runs: they stand together."""
+
+    mean: float
+    std: float
+    n: int
+
+
+def append(name: str, record: dict) -> dict:
+    """Add one run to `results/<name>.jsonl`: what was measured, and on what.
+
+    Args:
+        name: of the recipe or benchmark.
+        record: at least `arguments` (dict), `seed` (int), `metrics` (dict of numbers) and `seconds`. Hardware,
+            versions and commit are filled in where they are missing.
+
+    Raises:
+        ValueError: one of the four is missing: such a line could not be made again.
+    """
+    missing = {"arguments", "seed", "metrics", "seconds"} - set(record)
+    if missing:
+        raise ValueError(f"a record needs {', '.join(sorted(missing))} so that the run can be repeated")
+    record = {"hardware": hardware(), "versions": versions(), "commit": commit(), **record}
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    with (RESULTS / f"{name}.jsonl").open("a") as file:
+        file.write(json.dumps(record, sort_keys=True) + "\n")
+    return record
+
+
+def read(name: str) -> list[dict]:
+    """The runs of `name`, in order of their first run; a seed that was run again (same arguments, same hardware)
+    counts once, with its last run."""
+    path = RESULTS / f"{name}.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    runs = {}
+    for record in map(json.loads, lines):
+        runs[_key(record, "arguments", "hardware", "seed")] = record
+    return list(runs.values())
+
+
+def groups(records: Iterable[dict]) -> list[list[dict]]:
+    """Runs that differ by seed alone, together."""
+    found = {}
+    for record in records:
+        found.setdefault(_key(record, "arguments", "hardware"), []).append(record)
+    return list(found.values())
+
+
+def summary(values: Iterable[float]) -> Summary:
+    """Mean, sample standard deviation and number of `values`.
+
+    Raises:
+        ValueError: no values.
+    """
+    values = list(values)
+    if not values:
+        raise ValueError("nothing was measured: run the recipe with --record first")
+    std = statistics.stdev(values) if len(values) > 1 else float("nan")
+    return Summary(statistics.fmean(values), std, len(values))
+
+
+def hardware(device: str = "cpu") -> dict:
+    """Processor and number of threads, or the name of the GPU; nothing that names the machine."""
+    import torch
+
+    if device.startswith("cuda"):
+        return {"device": torch.cuda.get_device_name(device), "threads": torch.get_num_threads()}
+    return {"device": _cpu(), "threads": torch.get_num_threads()}
+
+
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{p: version(p) for p in ("torch", "lightning", "timm")}}
+
+
+def commit() -> str | None:
+    """Short commit of the checkout, with "+" if files differ from it; None outside of a checkout."""
+    if CHECKOUT is None:
+        return None
+    # results/ grows with every run: that is no change to the code that was run.
+    sha, changed = _git("rev-parse", "--short", "HEAD"), _git("status", "--porcelain", "--", ".", ":!results")
+    return sha and sha + "+" * bool(changed)
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", CHECKOUT, *arguments], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None  # no git, or no commit yet
+    return done.stdout.strip()
+
+
+def _cpu() -> str:
+    if os.path.exists("/proc/cpuinfo"):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _key(record: dict, *fields: str) -> str:
+    return json.dumps([record[field] for field in fields], sort_keys=True)

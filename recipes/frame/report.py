@@ -1,0 +1,103 @@
+"""What a run looks like: `report.png` and a table for the terminal."""
+
+from pathlib import Path
+from typing import Protocol
+
+import lightning as L
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+from torch import Tensor
+
+from recipes.frame.describe import describe
+from recipes.frame.history import History, Watch
+from zoo.frame.classifier import over_views
+
+
+class Run(Protocol):
+    """What a report shows of a `Recipe`."""
+
+    name: str
+    seed: int
+    model: L.LightningModule
+    data: L.LightningDataModule
+    callbacks: list[L.Callback]
+    history: History
+    watch: Watch
+
+
+SHOWN = 10  # test images in the bottom row
+COLOURS = {"train": "tab:blue", "val": "tab:orange"}
+
+
+def draw(recipe: Run, path: Path) -> None:
+    """Curves of loss, accuracy and learning rate; below them test images with prediction and, where wrong, truth."""
+    figure = Figure(figsize=(13, 6), layout="constrained")
+    curves, images = figure.subfigures(2, 1, height_ratios=[3, 1])
+    loss, accuracy, rate = curves.subplots(1, 3)
+    _curves(loss, recipe, "loss")
+    _curves(accuracy, recipe, "acc")
+    rate.plot(recipe.watch.rates)
+    rate.set(title="learning rate", xlabel="batch")
+    _predictions(images.subplots(1, SHOWN), recipe)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+
+
+def table(recipe: Run, metrics: dict[str, float]) -> Table:
+    """One run in a few lines: test (else validation) metrics, time, tricks."""
+    grid = Table(title=f"{recipe.name}, seed {recipe.seed}", show_header=False)
+    tested = [name for name in sorted(metrics) if name.startswith("test/")]
+    for name in tested or [name for name in sorted(metrics) if name.startswith("val/")]:
+        grid.add_row(name, f"{metrics[name]:.4f}")
+    grid.add_row("training", f"{metrics['seconds']:.1f} s, {metrics['images/s']:,.0f} images/s")
+    grid.add_row("tricks on", "\n".join(map(describe, recipe.callbacks)) or "none")
+    return grid
+
+
+def test_batch(data: L.LightningDataModule) -> list[Tensor]:
+    """The first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,)."""
+    data.setup("test")
+    batch = next(iter(data.test_dataloader()))
+    return data.on_after_batch_transfer(list(batch), 0)
+
+
+def _curves(axes: Axes, recipe: Run, metric: str) -> None:
+    """Every logged curve of `metric`: train/, val/, and those of averaged weights or mixed targets dashed."""
+    for name in sorted(recipe.history.metrics):
+        stage, _, rest = name.partition("/")
+        if stage in COLOURS and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
+            axes.plot(*recipe.history.curve(name), "-" if rest == metric else "--", color=COLOURS[stage], label=name)
+    axes.set(title={"acc": "accuracy"}.get(metric, metric), xlabel="epoch")
+    if axes.lines:
+        axes.legend()
+
+
+def _predictions(row: list[Axes], recipe: Run) -> None:
+    images, targets = test_batch(recipe.data)
+    images, targets = images[:SHOWN], targets[:SHOWN].tolist()
+    with torch.inference_mode():
+        guesses = over_views(recipe.model.cpu().eval(), images).argmax(1).tolist()
+    images = images[:, 0] if images.ndim == 5 else images  # the first view
+    low, high = images.amin((1, 2, 3), True), images.amax((1, 2, 3), True)
+    pixels = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1)  # (N, H, W, C) in [0, 1]
+    names = recipe.data.classes
+    for axes in row:
+        axes.axis("off")
+    if getattr(recipe.model, "masks", False):
+        return _masks(row, pixels, guesses, targets)
+    for axes, picture, guess, truth in zip(row, pixels, guesses, targets, strict=False):
+        axes.imshow(picture.squeeze(-1).numpy(), cmap="gray")
+        right = guess == truth
+        axes.set_title(
+            names[guess] if right else f"{names[guess]}, not {names[truth]}", color="green" if right else "red"
+        )
+
+
+def _masks(row: list[Axes], pixels: Tensor, guesses: list, truths: list) -> None:
+    """Images (n, H, W, C) under what was said of each pixel; above, the share of pixels that are right."""
+    for axes, picture, guess, truth in zip(row, pixels, torch.tensor(guesses), torch.tensor(truths), strict=False):
+        axes.imshow(picture.numpy())
+        axes.imshow(guess.numpy(), alpha=0.6 * (guess > 0).float().numpy(), cmap="tab10", vmin=0, vmax=9)
+        axes.set_title(f"{(guess == truth).float().mean():.0%} right")

@@ -1,0 +1,213 @@
+"""Gradients by the image: J by hand and by differences, the second derivative, and what the run lends for it."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from callbacks import AttentionTransfer, GradientAttentionTransfer, Linear, SymmetryAttention
+from callbacks.frame.input_gradient import gradient_distance, input_gradient
+from tests.callbacks.conftest import At, SeenSteps, hooks
+from tests.conftest import TinyNetwork, TinyTransformer, tiny_classifier
+from zoo import Classifier
+
+
+@pytest.fixture
+def teacher():
+    torch.manual_seed(99)
+    return tiny_classifier(width=6)
+
+
+@pytest.fixture
+def smooth():
+    """A network without kinks, so that differences tell its derivatives; double precision."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3)).double()
+
+
+# ---- the equation
+
+
+def test_gradient_of_a_linear_network_by_hand(images):
+    """dL/dx = W^T (softmax(z) - y), whatever the size of the batch; also for soft targets."""
+    x, _ = images
+    network = nn.Sequential(nn.Flatten(), nn.Linear(192, 5))
+    x = x.requires_grad_()
+    targets = torch.tensor([0, 1, 2, 3, 4, 0])
+    for y in (targets, F.one_hot(targets, 5).float() * 0.7 + 0.06):
+        z = network(x)
+        J = input_gradient(z, y, x)
+        soft = y if y.is_floating_point() else F.one_hot(y, 5).float()
+        torch.testing.assert_close(J.flatten(1), (z.softmax(1) - soft) @ network[1].weight)
+        torch.testing.assert_close(input_gradient(network(x[:2]), y[:2], x)[:2], J[:2])
+
+
+def test_distance_by_hand():
+    J = torch.tensor([[1.0, 2.0], [0.0, 0.0]]).view(2, 1, 1, 2)
+    other = torch.tensor([[4.0, 2.0], [0.0, 1.0]]).view(2, 1, 1, 2)
+    assert gradient_distance(J, other).item() == pytest.approx((9 / 2 + 1 / 2) / 2)
+    assert gradient_distance(J, J).item() == 0
+
+
+def test_second_derivative_is_that_of_differences(smooth):
+    x, y = torch.randn(4, 3, 2, 2).double().requires_grad_(), torch.tensor([0, 1, 2, 0])
+    J_T = torch.randn(4, 3, 2, 2).double()
+
+    def distance():
+        return ((input_gradient_double(smooth(x), y, x) - J_T).flatten(1).square().sum(1) / 2).mean()
+
+    def input_gradient_double(z, y, x):
+        return torch.autograd.grad(F.cross_entropy(z, y, reduction="sum"), x, create_graph=True)[0]
+
+    weight, epsilon = smooth[1].weight, 1e-5
+    ours = gradient_distance(input_gradient(smooth(x), y, x), J_T)
+    torch.testing.assert_close(ours.double(), distance(), rtol=1e-5, atol=0)
+    (gradient,) = torch.autograd.grad(ours, weight)
+    differences = torch.zeros_like(weight)
+    for i in range(6):
+        for j in range(12):
+            with torch.no_grad():
+                weight[i, j] += epsilon
+            up = distance().item()
+            with torch.no_grad():
+                weight[i, j] -= 2 * epsilon
+            down = distance().item()
+            with torch.no_grad():
+                weight[i, j] += epsilon
+            differences[i, j] = (up - down) / (2 * epsilon)
+    torch.testing.assert_close(gradient, differences, rtol=1e-4, atol=1e-5)
+
+
+# ---- in training
+
+
+def start(network=None):
+    torch.manual_seed(0)
+    return tiny_classifier() if network is None else network
+
+
+def by_hand(network, x, y):
+    x = x.detach().requires_grad_()
+    return torch.autograd.grad(F.cross_entropy(network(x), y, reduction="sum"), x)[0]
+
+
+def one_step(trainer, model, data, trick):
+    model.network.dropout.p = 0.0
+    steps = SeenSteps()
+    trainer(callbacks=[trick, steps], max_epochs=1, limit_train_batches=1).fit(model, data)
+    return steps.steps[0]
+
+
+def test_transfer_adds_the_distance_to_the_teachers_gradient(tiny_data, trainer, teacher):
+    step = one_step(trainer, start(), tiny_data, GradientAttentionTransfer(teacher, beta=3.0))
+    student = start()
+    student.network.dropout.p = 0.0
+    J_S, J_T = (by_hand(network, step.images, step.targets) for network in (student.network, teacher.network.eval()))
+    expected = F.cross_entropy(step.logits, step.targets) + 3 * (J_S - J_T).flatten(1).square().sum(1).mean() / 2
+    torch.testing.assert_close(step.loss, expected)
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_symmetry_adds_the_distance_to_the_mirror_image(tiny_data, trainer):
+    step = one_step(trainer, start(), tiny_data, SymmetryAttention(beta=3.0))
+    student = start()
+    student.network.dropout.p = 0.0
+    x = step.images
+    J, mirrored = by_hand(student.network, x, step.targets), by_hand(student.network, x.flip(3), step.targets).flip(3)
+    expected = F.cross_entropy(step.logits, step.targets) + 3 * (J - mirrored).flatten(1).square().sum(1).mean() / 2
+    torch.testing.assert_close(step.loss, expected)
+
+
+class Even(TinyNetwork):
+    """Sees an image and its mirror image alike."""
+
+    def forward(self, x):
+        return super().forward(x + x.flip(3))
+
+
+def test_nothing_to_add_to_a_symmetric_network(tiny_data, trainer):
+    torch.manual_seed(0)
+    model = Classifier(Even(), stages={"stage1": "block1"})
+    step = one_step(trainer, model, tiny_data, SymmetryAttention(beta=100.0))
+    torch.testing.assert_close(step.loss, F.cross_entropy(step.logits, step.targets), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["transfer", "symmetry"])
+def test_it_is_what_training_makes_smaller(tiny_data, trainer, teacher, kind):
+    """Trained on the term alone."""
+    trick = GradientAttentionTransfer(teacher) if kind == "transfer" else SymmetryAttention()
+    terms = []
+
+    class Only(SeenSteps):
+        def on_loss(self, model, step):
+            step.loss = step.loss - F.cross_entropy(step.logits, step.targets)
+            terms.append(step.loss.item())
+
+    torch.manual_seed(0)
+    model = tiny_classifier(lr=0.5, weight_decay=0.0)
+    model.network.dropout.p = 0.0
+    trainer(callbacks=[trick, Only()], max_epochs=8).fit(model, tiny_data)
+    assert sum(terms[-3:]) < 0.5 * sum(terms[:3])
+
+
+def test_the_second_pass_does_not_reach_other_tricks(tiny_data, trainer, teacher):
+    """Attention after symmetry takes the features of the images, not of their mirror images."""
+    losses = []
+    for tricks in ([SymmetryAttention(1e-9), AttentionTransfer(teacher)], [AttentionTransfer(teacher)]):
+        steps, model = SeenSteps(), start()
+        model.network.dropout.p = 0.0
+        run = trainer(callbacks=[*tricks, steps], max_epochs=1, limit_train_batches=1)
+        run.fit(model, tiny_data)
+        losses.append(steps.steps[0].loss)
+    torch.testing.assert_close(*losses)
+
+
+def test_attention_layers_can_be_differentiated_twice(tiny_data, trainer):
+    torch.manual_seed(0)
+    model = tiny_classifier(network=TinyTransformer)
+    enabled = []
+    look = At("on_validation_start", lambda *_: enabled.append(torch.backends.cuda.flash_sdp_enabled()))
+    run = trainer(callbacks=[SymmetryAttention(), look], max_epochs=1)
+    run.fit(model, tiny_data, tiny_data)
+    assert all(p.isfinite().all() for p in model.parameters()) and all(enabled)
+
+
+# ---- what it leaves
+
+
+def test_a_compiled_network_is_run_as_it_is_written_and_compiled_again_after(tiny_data, trainer, monkeypatch):
+    graphs = []
+
+    def compile_network(self):
+        nn.Module.compile(self, backend=lambda graph, inputs: graphs.append(graph) or graph.forward)
+
+    monkeypatch.setattr(Classifier, "compile", compile_network)
+    model = start(tiny_classifier(compile=True))
+    trainer(callbacks=[SymmetryAttention()], max_epochs=1).fit(model, tiny_data)
+    assert graphs == [] and model._compiled_call_impl is not None
+    trainer(max_epochs=1).fit(model, tiny_data)
+    assert graphs
+
+
+def test_hooks_and_kernels_go_with_a_fit_that_failed(tiny_model, tiny_data, trainer):
+    class Fail(SeenSteps):
+        def on_loss(self, model, step):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        trainer(callbacks=[SymmetryAttention(), Fail()]).fit(tiny_model, tiny_data)
+    assert hooks(tiny_model) == 0 and torch.backends.cuda.flash_sdp_enabled()
+
+
+@pytest.mark.parametrize("beta", [0, -1.0, Linear(1, -1)])
+def test_refuses_wrong_arguments(teacher, beta):
+    for build in (lambda: GradientAttentionTransfer(teacher, beta), lambda: SymmetryAttention(beta)):
+        with pytest.raises(ValueError, match="must be in"):
+            build()
+
+
+def test_two_of_them_leave_the_kernels_as_they_were(tiny_model, tiny_data, trainer):
+    teacher = tiny_classifier(width=6)
+    tricks = [SymmetryAttention(), GradientAttentionTransfer(teacher)]
+    trainer(callbacks=tricks, max_epochs=1).fit(tiny_model, tiny_data)
+    assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()

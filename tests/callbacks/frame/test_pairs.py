@@ -1,0 +1,102 @@
+"""Every two tricks train together; those that cannot, or in one order only, say why, as `callbacks.frame.pairs` has it.
+
+In the default suite: as many pairs as it has time for, those first that two mechanisms have not had yet.
+"""
+
+import zlib
+from collections import Counter
+from itertools import combinations
+
+import lightning as L
+import pytest
+import torch
+
+import callbacks
+from callbacks.frame.pairs import limits, refusal
+from callbacks.frame.trick import Trick
+from tests.conftest import build_trick, tiny_classifier, tiny_network
+
+HOOKS = ["on_loss", *(name for name in vars(L.Callback) if name.startswith("on_") or name in ("setup", "teardown"))]
+SAYS = [name for name in ("doubles_batch", *vars(Trick)) if not name.startswith("_")]  # what `refusal` asks
+QUICK, LEAST = 800, 5  # pairs in the default suite: of all tricks together, and of each at least
+
+
+def orders(i: int, j: int) -> list[tuple[str, str]]:
+    """Both where one of them is refused, else one: every second pair the other way round."""
+    names = callbacks.__all__[i], callbacks.__all__[j]
+    both, kinds = [names, names[::-1]], [getattr(callbacks, name) for name in names]
+    return both if refusal(*kinds) or refusal(*kinds[::-1]) else [both[(i + j) % 2]]
+
+
+PAIRS = [pair for i, j in combinations(range(len(callbacks.__all__)), 2) for pair in orders(i, j)]
+
+
+def mechanism(name: str) -> tuple:
+    """What Lightning calls and `refusal` asks: methods of `FeatureDropout` that differ in their mask have the same."""
+    return tuple(getattr(getattr(callbacks, name), attribute, None) for attribute in (*HOOKS, *SAYS))
+
+
+def quick(pairs: list[tuple[str, str]], size: int) -> set[tuple[str, str]]:
+    """`LEAST` pairs of every trick, then one of every two mechanisms, in an order that new tricks do not disturb."""
+    shuffled = sorted(pairs, key=lambda pair: zlib.crc32("+".join(pair).encode()))
+    numbers: dict[tuple, int] = {}
+    mechanisms = {name: numbers.setdefault(mechanism(name), len(numbers)) for name in callbacks.__all__}
+    chosen, of_trick, met = set(), Counter(), set()
+
+    def take(pair):
+        chosen.add(pair)
+        of_trick.update(pair)
+        met.add(frozenset(mechanisms[name] for name in pair))
+
+    for pair in shuffled:
+        if min(of_trick[name] for name in pair) < LEAST:
+            take(pair)
+    for pair in shuffled:
+        if len(chosen) < size and frozenset(mechanisms[name] for name in pair) not in met:
+            take(pair)
+    return chosen
+
+
+CHOSEN = quick(PAIRS, QUICK)
+
+
+def marked(pair):
+    return pytest.param(pair, marks=[] if pair in CHOSEN else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize("pair", [marked(pair) for pair in PAIRS], ids="+".join)
+def test_two_tricks(pair, tiny_data, trainer):
+    torch.manual_seed(0)
+    model = tiny_classifier(network=tiny_network(*pair))
+    tricks = [build_trick(name) for name in pair]
+    run = trainer(callbacks=tricks, max_epochs=1, limit_train_batches=2, limit_val_batches=1, num_sanity_val_steps=0)
+    if why := refusal(*map(type, tricks)):
+        with pytest.raises(ValueError, match=why):
+            run.fit(model, tiny_data, tiny_data)
+        return
+    run.fit(model, tiny_data, tiny_data)
+    assert run.global_step == 2
+    assert run.callback_metrics["val/loss"].isfinite()
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_the_default_suite_has_each_trick_and_most_of_it_is_of_new_mechanisms():
+    count = Counter(name for pair in CHOSEN for name in pair)
+    assert min(count[name] for name in callbacks.__all__) >= LEAST and len(CHOSEN) <= QUICK
+    assert mechanism("SpatialDropout") == mechanism("DropBlock") != mechanism("Dropout")
+    assert mechanism("CosineDecay") != mechanism("StepDecay")
+    met = {frozenset(map(mechanism, pair)) for pair in CHOSEN}
+    assert len(met) > 0.9 * len(CHOSEN)
+    assert quick(PAIRS[::-1], QUICK) == CHOSEN
+
+
+def test_the_limits_of_a_trick_by_hand():
+    kinds = [callbacks.CosineDecay, callbacks.StepDecay, callbacks.MixUp]
+    assert limits(callbacks.MixUp, kinds) == {}
+    assert limits(callbacks.StepDecay, kinds) == {"not both set the learning rate": ["CosineDecay"]}
+    kinds = [callbacks.LabelSmoothing, callbacks.TokenDistillation, callbacks.PatchDropout]
+    assert limits(callbacks.LabelSmoothing, kinds) == {"must stand before": ["TokenDistillation"]}
+    assert limits(callbacks.TokenDistillation, kinds) == {
+        "must stand after": ["LabelSmoothing"],
+        "one needs every patch, the other takes some out": ["PatchDropout"],
+    }

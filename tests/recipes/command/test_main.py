@@ -1,0 +1,223 @@
+"""The console command `zoo`: help without torch, lists, one line for a wrong name, YAML there and back."""
+
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+import callbacks
+import datamodules
+import zoo
+from recipes.command import lightning as lightning_module
+from recipes.command import main as main_module
+from recipes.frame import catalogue, records
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    # LightningCLI 2.6 calls a method of the parser that jsonargparse has renamed.
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """`zoo` with these arguments, in this process: (exit code, standard output, standard error)."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["zoo", *arguments])
+        try:
+            main_module.main()
+            code = 0
+        except SystemExit as exit:
+            code = exit.code or 0
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["--version"], ["recipes"], ["models"], ["tricks"], ["data"]])
+def test_help_and_lists_need_no_torch(arguments):
+    code = f"import sys; sys.argv[1:] = {arguments}; from recipes.command.main import main; main()"
+    code += "; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=catalogue.ROOT)
+
+
+MODELS = [*zoo.__all__, *zoo.SEGMENTERS]
+LISTS = [("models", MODELS), ("tricks", callbacks.__all__), ("data", datamodules.__all__)]
+
+
+@pytest.mark.parametrize(("command", "names"), LISTS, ids=[command for command, _ in LISTS])
+def test_lists_hold_every_public_name_and_its_line(run, command, names):
+    code, out, _ = run(command)
+    assert code == 0
+    assert sorted(line.split()[0] for line in out.splitlines()) == sorted(names)
+    assert all(len(line.split()) > 3 for line in out.splitlines())
+
+
+def test_models_are_listed_with_what_they_cost(run):
+    (line,) = (line for line in run("models")[1].splitlines() if line.startswith("ResNet "))
+    assert line.split()[:7] == ["ResNet", "50", "25.6", "M", "3.86", "G", "MACs"]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (0, ""),
+        (999, "999"),
+        (41_300, "41.3 k"),
+        (25_557_032, "25.6 M"),
+        (723_000_000, "723 M"),
+        (3_857_973_248, "3.86 G"),
+    ],
+)
+def test_counts_have_three_digits(number, words):
+    assert catalogue._short(number) == words
+
+
+def test_every_model_has_been_counted():
+    assert list(catalogue.COSTS) == MODELS, "run `make tables`"
+
+
+@pytest.mark.slow
+def test_counts_are_those_of_the_models():
+    from recipes.command import tables as tables_module
+
+    assert tables_module.COSTS.read_text() == tables_module.costs(), "run `make tables`"
+
+
+def test_tricks_are_listed_with_their_rooms(run):
+    assert any(line.split()[:2] == ["MixUp", "data"] for line in run("tricks")[1].splitlines())
+
+
+def test_tricks_by_where_they_regularise(run):
+    code, out, _ = run("tricks", "--by", "taxonomy")
+    rows = [(line.split()[0], line[max(map(len, callbacks.__all__)) + 2 :]) for line in out.splitlines()]
+    assert code == 0 and sorted(name for name, _ in rows) == sorted(callbacks.__all__)
+    for name, rest in rows:
+        assert rest.startswith(f"{getattr(callbacks, name).taxonomy or '-'} ")
+    places = list(dict.fromkeys(getattr(callbacks, name).taxonomy for name, _ in rows))
+    assert places == ["data", "architecture", "error term", "penalty", "optimisation", None]
+    assert run("tricks", "--by=room") == run("tricks")
+
+
+@pytest.mark.parametrize("arguments", [["--by"], ["--by", "paper"], ["taxonomy"]])
+def test_tricks_by_something_else(run, arguments):
+    assert run("tricks", *arguments)[::2] == (2, f"zoo: zoo tricks [--by room|taxonomy], not {' '.join(arguments)!r}\n")
+
+
+def test_recipes_are_listed(run):
+    names = [line.split()[0] for line in run("recipes")[1].splitlines()]
+    assert names == [path.stem for path in sorted((catalogue.ROOT / "recipes").glob("[!_]*.py"))]
+    assert {"cifar10_resnet20", "digits_resnet20"} <= {*names}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rnu"], "no command 'rnu'; did you mean run?"),
+        (["run", "digit_resnet20"], "no recipe 'digit_resnet20'; did you mean digits_resnet20"),
+        (["fit", "--model", "RestNet"], "no model 'RestNet'; did you mean ResNet"),
+        (["fit", "--model=restnet"], "no model 'restnet'; did you mean ResNet"),
+        (["fit", "--model", "ResNet", "--trainer.callbacks+=MixUpp"], "no trick 'MixUpp'; did you mean MixUp"),
+        (["fit", "--trainer.callbacks", "MixUpp"], "no trick 'MixUpp'; did you mean MixUp"),
+        (["test", "--model", "ResNet", "--data", "CIFAR11"], "no data module 'CIFAR11'; did you mean CIFAR10"),
+        (["run", "digits_resnet20", "--epochs", "ten"], "epochs"),
+        (["run", "cifar10_resnet20", "--budget", "2"], "budget is a share of the published run, in (0, 1], got 2.0"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_right_one(run, arguments, said):
+    code, out, err = run(*arguments)
+    assert code == 2 and out == ""
+    assert err.startswith("zoo: ") and err.count("\n") == 1
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--model", "ResNet", "--model.varient", "20"], "'varient' is not accepted; did you mean variant"),
+        (["--model", "ResNet", "--model.variant", "21", "--data", "Digits"], "no '21'"),
+        (["--trainer.max_epochs", "x"], "trainer.max_epochs"),
+    ],
+)
+def test_a_wrong_option_of_fit_is_one_line(run, arguments, said):
+    code, _, err = run("fit", *arguments)
+    assert code == 2
+    assert err.splitlines()[-1].startswith("zoo: ") and said in err.splitlines()[-1]
+    assert "Traceback" not in err
+
+
+def test_a_wrong_name_in_a_file_is_one_line(run, tmp_path):
+    (tmp_path / "run.yaml").write_text("model:\n  class_path: RestNet\n")
+    code, _, err = run("fit", "--config", "run.yaml")
+    assert code == 2 and "did you mean ResNet" in err.splitlines()[-1]
+
+
+def test_a_fault_keeps_its_traceback(run, monkeypatch):
+    monkeypatch.setitem(main_module.LISTS, "recipes", lambda: [None])
+    with pytest.raises(AttributeError):  # in our own code, where nothing raised it on purpose
+        run("recipes")
+
+
+def test_lightnings_own_callbacks_have_names_too():
+    main_module._check_names(["--trainer.callbacks+=EarlyStopping", "--trainer.callbacks", "my.module.Trick"])
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in catalogue.recipes()])
+def test_help_of_a_recipe_has_the_texts_of_its_docstring(run, name):
+    code, out, _ = run("run", name, "--help")
+    assert code == 0
+    assert "--record" in out and "add each run to results/" in " ".join(out.split())
+
+
+def test_run_trains_tests_and_saves(run, tmp_path):
+    small = ["--epochs", "3", "--batch_size", "256"]
+    code, out, _ = run("run", "digits_resnet20", *small, "--seeds", "2", "--save", "out", "--record")
+    assert code == 0
+    assert "test/acc" in out and "(2 seeds)" in out
+    assert (tmp_path / "out" / "seed1" / "model.ckpt").exists() and (tmp_path / "out" / "seed0" / "report.png").exists()
+    assert [record["seed"] for record in records.read("digits_resnet20")] == [0, 1]
+
+
+def test_the_printed_configuration_fits(run, tmp_path):
+    asked = "--model ResNet --model.variant 20 --model.num_classes 10 --model.image_size 8 --data Digits"
+    tricks = "--trainer.callbacks+=MixUp --trainer.callbacks.alpha=0.3 --trainer.callbacks+=EMA"
+    limits = (
+        "--trainer.limit_train_batches 2 --trainer.limit_val_batches 1 --trainer.max_epochs 1 --trainer.logger false"
+    )
+    code, out, _ = run("fit", *asked.split(), *tricks.split(), *limits.split(), "--print_config")
+    assert code == 0
+    config = yaml.safe_load(out)
+    assert config["model"]["class_path"] == "zoo.ResNet" and config["model"]["init_args"]["variant"] == "20"
+    assert [c["class_path"] for c in config["trainer"]["callbacks"]] == ["callbacks.MixUp", "callbacks.EMA"]
+    assert config["trainer"]["callbacks"][0]["init_args"] == {"alpha": 0.3}
+    (tmp_path / "run.yaml").write_text(out)
+    code, _, err = run("fit", "--config", "run.yaml", "--trainer.enable_progress_bar", "false")
+    assert code == 0, err
+    (checkpoint,) = tmp_path.rglob("*.ckpt")
+    assert type(zoo.load(checkpoint)).__name__ == "ResNet"
+
+
+def test_a_trick_that_lightning_has_by_the_same_name_is_ours(run):
+    model = ["--model", "ResNet", "--model.variant", "20", "--data", "Digits"]
+    for words in (["--trainer.callbacks+=EarlyStopping"], ["--trainer.callbacks", "EarlyStopping"]):
+        more = ["--trainer.callbacks.patience", "3", "--trainer.callbacks+=MixUp", "--print_config"]
+        code, out, err = run("fit", *model, *words, *more)
+        assert code == 0, err
+        stop, mix = yaml.safe_load(out)["trainer"]["callbacks"]
+        assert (stop["class_path"], mix["class_path"]) == ("callbacks.EarlyStopping", "callbacks.MixUp")
+        assert stop["init_args"]["patience"] == 3
+    asked = ["--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks+=my.Trick", "--model", "EMA"]
+    assert lightning_module.ours(asked) == asked
+
+
+def test_a_reader_may_leave_early():
+    """As `zoo models | head -1` does; the pipe's other end is closed before anything is written."""
+    command = [sys.executable, "-c", "from recipes.command.main import main; main()", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=catalogue.ROOT) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0

@@ -1,0 +1,174 @@
+"""A recipe taken apart, run, saved, reloaded and written down."""
+
+import io
+import json
+
+import lightning as L
+import pytest
+import torch
+from rich.console import Console
+from torch.utils.data import DataLoader, TensorDataset
+
+from callbacks import MixUp
+from recipes.frame import records, report
+from recipes.frame.history import Watch
+from recipes.frame.describe import describe
+from recipes.frame.recipe import Recipe
+from zoo import ResNet
+
+
+class Louder(L.Callback):
+    def __init__(self, gain: float = 1.0):
+        self.gain = gain
+
+
+class Softer(L.Callback):
+    pass
+
+
+class TinyData(L.LightningDataModule):
+    """Thirty-two images of 8x8, half of them bright."""
+
+    classes = ("dark", "bright")
+
+    def __init__(self, batch_size: int = 8):
+        super().__init__()
+        self.batch_size = batch_size
+
+    def loader(self) -> DataLoader:
+        targets = torch.arange(32) % 2
+        images = torch.randn(32, 3, 8, 8, generator=torch.Generator().manual_seed(0)) + targets[:, None, None, None]
+        return DataLoader(TensorDataset(images, targets), self.batch_size)
+
+    train_dataloader = val_dataloader = test_dataloader = loader
+
+
+def make(seed: int = 0, epochs: int = 1, callbacks=()) -> Recipe:
+    L.seed_everything(seed, workers=True, verbose=False)
+    model = ResNet("20", num_classes=2, image_size=8, lr=0.01)
+    trainer = {"max_epochs": epochs, "accelerator": "cpu"}
+    return Recipe("tiny", model, TinyData(), list(callbacks), trainer, seed, {"epochs": epochs})
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+
+
+def test_without_takes_out_and_says_so():
+    recipe = make(callbacks=[Louder(2.0), Softer()])
+    rest = recipe.without(Louder)
+    assert [type(c) for c in rest.callbacks] == [Softer]
+    assert [type(c) for c in recipe.callbacks] == [Louder, Softer]  # a new recipe; the old one is as it was
+    assert rest.arguments == {"epochs": 1, "without": ["Louder"]}
+
+
+def test_without_names_what_is_on():
+    with pytest.raises(ValueError, match="Softer is not on in tiny; on are: Louder"):
+        make(callbacks=[Louder()]).without(Softer)
+
+
+def test_plus_adds_at_the_end_and_says_so():
+    more = make(callbacks=[Louder()]).plus(Softer(), Louder(3.0))
+    assert [type(c) for c in more.callbacks] == [Louder, Softer, Louder]
+    assert more.arguments["plus"] == ["Softer()", "Louder(gain=3.0)"]
+
+
+def test_describe_shows_what_is_not_at_its_default():
+    assert describe(Louder()) == "Louder()"
+    assert describe(Louder(0.5)) == "Louder(gain=0.5)"
+    assert describe(ResNet("20", num_classes=2, lr=0.5)) == "ResNet(variant='20', num_classes=2, image_size=32, lr=0.5)"
+
+
+def test_print_shows_model_data_tricks_and_trainer():
+    text = str(make(callbacks=[Louder(2.0)]))
+    for part in ("ResNet(variant='20'", "TinyData()", "Louder(gain=2.0)", "max_epochs=1"):
+        assert part in text
+
+
+def test_run_gives_metrics_and_time():
+    metrics = make(epochs=2).run()
+    assert {"val/acc", "test/acc", "test/loss", "seconds", "images/s"} <= set(metrics)
+    assert metrics["images/s"] * metrics["seconds"] == pytest.approx(2 * 32)
+    assert 0 < metrics["seconds"] < 60
+
+
+def test_the_seed_makes_the_run():
+    one = make(1, callbacks=[MixUp()]).run()["test/loss"]
+    again, other = (
+        make(1, callbacks=[MixUp()]),
+        make(2, callbacks=[MixUp()]),
+    )  # built last: seed 2 is now the global one
+    assert again.run()["test/loss"] == one != other.run()["test/loss"]
+
+
+def test_a_trained_recipe_does_not_run_again():
+    recipe = make(callbacks=[Softer()])
+    recipe.run(test=False)
+    for used in (recipe, recipe.without(Softer)):  # they share the model
+        with pytest.raises(RuntimeError, match="trained already"):
+            used.run()
+
+
+def test_curves_have_a_point_an_epoch_and_a_rate_a_batch():
+    recipe = make(epochs=3)
+    recipe.run(test=False)
+    assert recipe.history.curve("val/acc")[0] == [1, 2, 3]
+    assert recipe.history.curve("train/loss")[0] == [1, 2, 3]
+    assert recipe.watch.rates == [0.01] * 12
+
+
+def test_save_writes_the_trained_model_and_the_report(tmp_path):
+    recipe = make()
+    recipe.run(save=tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.ckpt", "last.ckpt", "report.png"}
+    assert recipe.check_reload(tmp_path / "out" / "model.ckpt") == 0
+
+
+def test_a_file_of_another_model_is_found_out(tmp_path):
+    make(seed=1).run(save=tmp_path / "one", test=False)
+    with pytest.raises(RuntimeError, match="its logits differ"):
+        make(seed=2).check_reload(tmp_path / "one" / "model.ckpt")
+
+
+def test_resume_goes_on_with_clock_and_rates(tmp_path):
+    make(epochs=1).run(save=tmp_path, test=False)
+    recipe = make(epochs=3)
+    recipe.run(resume=tmp_path / "last.ckpt", test=False)
+    assert recipe.history.curve("train/loss")[0] == [2, 3]
+    assert recipe.watch.images == 3 * 32
+    assert len(recipe.watch.rates) == 12
+
+
+def test_the_clock_goes_on_where_it_stood():
+    watch = Watch()
+    watch.load_state_dict({"seconds": 100.0, "images": 5, "rates": [0.1]})
+    watch.on_train_start(None, None)
+    watch.on_train_end(None, None)
+    assert 100 < watch.seconds < 101
+
+
+def test_record_writes_one_line():
+    metrics = make(seed=5).run(record=True)
+    (line,) = (records.RESULTS / "tiny.jsonl").read_text().splitlines()
+    record = json.loads(line)
+    assert (record["seed"], record["arguments"], record["metrics"]) == (5, {"epochs": 1}, metrics)
+
+
+def test_a_stopped_run_is_neither_tested_nor_recorded():
+    class Stop(L.Callback):
+        def on_train_batch_end(self, trainer, *_):
+            trainer.should_stop = True
+
+    metrics = make(callbacks=[Stop()]).run(record=True)
+    assert "test/acc" not in metrics
+    assert not records.RESULTS.exists()
+
+
+def test_table_shows_metrics_time_and_tricks():
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(report.table(make(callbacks=[Louder(2.0)]), {"test/acc": 0.9912, "seconds": 2.5, "images/s": 1234.5}))
+    text = console.export_text()
+    for part in ("0.9912", "2.5 s", "1,23", "Louder(gain=2.0)"):
+        assert part in text

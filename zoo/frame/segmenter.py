@@ -1,0 +1,48 @@
+"""Segmentation: a class for each pixel. `Segmenter` trains, scores and takes tricks as `Classifier` does.
+
+Targets are masks (N, H, W) int64, or probabilities (N, K, H, W); logits are (N, K, H, W).
+"""
+
+from collections.abc import Iterable
+
+from zoo.frame.classifier import Classifier
+
+
+class Segmenter(Classifier):
+    """A `Classifier` of pixels; with `network`, the same for any `nn.Module`, whose K is `num_classes`.
+
+    The loss is the mean cross-entropy over pixels, `acc` the share of pixels that are right; evaluation logs `dice` and
+    `iou` too: Dice and Jaccard coefficients of each class, counted over all pixels of all images, and their mean over
+    the classes that there are, background included. Evaluation takes one view an image.
+
+    Everything else is as `Classifier` has it: `Step`, `on_loss`, stages, optimizers, files. Tricks that know only of
+    one label an image (`needs_labels`) or resize images (`resizes`), masks not, are refused when the run begins.
+
+    Args:
+        network, num_classes, and all else: as in `Classifier`; the network gives logits (N, K, H, W).
+    """
+
+    masks = True
+
+    def setup(self, stage: str) -> None:
+        refuse(self, self.trainer.callbacks)
+        super().setup(stage)
+
+
+def refuse(model: Classifier, callbacks: Iterable) -> None:
+    """Raises TypeError for a trick that works on one label an image."""
+    for trick in callbacks:
+        name = type(trick).__name__
+        if getattr(trick, "needs_labels", False) or getattr(trick, "resizes", False):
+            why = "needs one label an image" if trick.needs_labels else "resizes images only"
+            raise TypeError(f"{name} {why}, and the targets of {type(model).__name__} are masks: take {name} out")
+
+
+def needs_multiple(sides: Iterable[int], of: int, model: str) -> None:
+    """Raises ValueError for images whose maps would not fit together on the way up."""
+    height, width = sides
+    if height % of or width % of:
+        raise ValueError(
+            f"{model} halves its maps until one pixel is {of} wide: sides must be multiples of {of} px, "
+            f"got {height} x {width}; crop or pad the images"
+        )

@@ -1,0 +1,117 @@
+"""Files of weights and checkpoints, read and written. Nothing that a file carries is ever run.
+
+Files are read with `torch.load(weights_only=True)` or safetensors.
+"""
+
+import pickle
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors import SafetensorError
+from torch import Tensor
+
+
+def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
+    """The weights in a file. `average`: of a checkpoint's averages, the one to take, such as `"EMA(0.999)"`."""
+    if Path(path).suffix == ".safetensors":
+        return _read_safetensors(_existing(path))
+    content = read_checkpoint(path)
+    if average is not None:
+        return pick_average(content, average, path)
+    for key in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content.get(key), Mapping):
+            content = content[key]
+    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def pick_average(checkpoint: dict[str, Any], average: str, path: str | Path) -> dict[str, Tensor]:
+    """One of the averages that tricks wrote into a checkpoint. Raises ValueError with the names that there are."""
+    averages = checkpoint.get("averages", {})
+    if average not in averages:
+        raise ValueError(f"{path} has no average {average!r}; it has {sorted(averages) or 'none'}")
+    return averages[average]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """A file of `torch.save`, read without running anything that it carries."""
+    _existing(path)
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_why_refused(path, error)) from None
+    except (RuntimeError, EOFError, OSError) as error:
+        raise ValueError(
+            f"{path} is cut short or no torch file ({_first_line(error)}): fetch or save it again"
+        ) from None
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
+    return content
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
+    """Says in one line what is wrong with a file where torch and Lightning take many, or none."""
+    try:
+        yield
+    except (RuntimeError, EOFError, pickle.UnpicklingError):
+        if weights_only is not False and isinstance(path, str | Path) and Path(path).is_file():
+            read_checkpoint(path)  # raises if it is the file
+        raise
+
+
+class ClearCheckpointIO(TorchCheckpointIO):
+    """How `Trainer` reads the file of `ckpt_path`."""
+
+    def load_checkpoint(self, path: str | Path, *args: Any, weights_only: bool | None = None, **kwargs: Any) -> dict:
+        with explained(path, weights_only):
+            return super().load_checkpoint(path, *args, weights_only=weights_only, **kwargs)
+
+
+def _existing(path: str | Path) -> str | Path:
+    if not Path(path).is_file():
+        raise FileNotFoundError(
+            f"no file {path}; weights come as 'timm:NAME', 'torchvision:NAME', 'hf:USER/REPO' or a path"
+        )
+    return path
+
+
+def _why_refused(path: str | Path, error: Exception) -> str:
+    """Which objects a file wants to build beside tensors, and how its owner can make a clean one."""
+    try:
+        culprits = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except (RuntimeError, ValueError, pickle.UnpicklingError):  # the format before torch 1.6 cannot be listed
+        culprits = []
+    if not culprits and not zipfile.is_zipfile(path):
+        culprits = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line][:1]
+        if not culprits:
+            return f"{path} is cut short or no torch file: fetch or save it again"
+    return (
+        f"{path} carries more than tensors ({', '.join(culprits) or error}), and loading that could run code. If you "
+        "trust its source, convert it once: torch.save(torch.load(old, weights_only=False)['state_dict'], new)"
+    )
+
+
+def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is cut short or no safetensors file ({error}): fetch or save it again") from None
+
+
+def write(state: dict[str, Tensor], path: str | Path) -> None:
+    """Writes plain weights: safetensors if the name ends so, else torch's format."""
+    state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    if Path(path).suffix == ".safetensors":
+        safetensors.torch.save_file(state, path)
+    else:
+        torch.save(state, path)

@@ -1,0 +1,1 @@
+"""Tools that read or change a finished network: complexity, receptive fields, pruning, fusing, int8."""

@@ -1,0 +1,245 @@
+"""Cutting: a smaller network out of one that uses only the first features at some places.
+
+What comes behind those places no longer reads the others, and what made nothing but them no longer makes them: found
+along one pass (`zoo.tools.trace`), so that the smaller network gives what the whole one gives with zeros there.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, library, nn
+
+from zoo.frame.surgery import operate, operation, recorded
+from zoo.tools.trace import Call, Value, Weight, trace
+
+# 0 -> 0 and s x -> s f(x), each channel by itself: a mask and its scale go through
+HOMOGENEOUS = {
+    "relu", "leaky_relu", "clone", "alias", "detach", "_to_copy", "neg", "dropout", "max_pool2d_with_indices",
+    "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d",
+}  # fmt: skip
+# each channel by itself, whatever it is: nobody misses one that is not read behind
+ALONE = HOMOGENEOUS | {
+    "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu", "elu", "mish", "softplus", "clamp",
+    "clamp_min",
+}  # fmt: skip
+
+
+@library.custom_op("zoo::cut_here", mutates_args=())
+def cut_here(x: Tensor) -> Tensor:
+    """Does nothing, and is seen in a trace."""
+    return x.clone()
+
+
+@cut_here.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+# ---- layers that read the first features of wider ones, and give zeros where the whole layer gave more
+
+
+def _wide(y: Tensor, width: int | None, dim: int) -> Tensor:
+    """With zeros up to that width; None: as it is."""
+    return y if width is None else F.pad(y, (0, 0) * (-1 - dim % -y.ndim) + (0, width - y.shape[dim]))
+
+
+class FirstConv2d(nn.Conv2d):
+    """Of the first `in_channels` of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _wide(super().forward(x[:, : self.in_channels]), self.wide, 1)
+
+
+class FirstLinear(nn.Linear):
+    """Of the first `in_features` of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _wide(super().forward(x[..., : self.in_features]), self.wide, -1)
+
+
+class FirstBatchNorm2d(nn.BatchNorm2d):
+    """Of the first `num_features` of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _wide(super().forward(x[:, : self.num_features]), self.wide, 1)
+
+
+FIRST = {nn.Conv2d: FirstConv2d, nn.Linear: FirstLinear, nn.BatchNorm2d: FirstBatchNorm2d}
+
+
+# ---- the cut
+
+
+def cut(
+    model: nn.Module, places: Sequence[str], width: int, before: bool = False, image_size: int | None = None
+) -> nn.Module:
+    """A copy of the model with the first features at some places only, times the share that they are of all.
+
+    Its checkpoints say what was cut: `zoo.load` gives the smaller network.
+
+    Args:
+        model: any network of images, such as `ResNet`; it stays as it is.
+        places: paths of modules whose outputs are cut, or, `before`, their inputs: maps (N, C, H, W) or vectors (N, D).
+        width: how many features stay; a place that has no more keeps them all.
+        before: whether the inputs of `places` are meant.
+        image_size: side of the images in pixels, where the model does not know it.
+
+    Raises:
+        ValueError: for a width below 1, a side of the images that is not known, or a network that has been cut.
+        TypeError: where anything but a convolution or linear layer, behind activations like ReLU and poolings, reads
+            the features: what it gave would not be that of zeros.
+    """
+    if width < 1:
+        raise ValueError(f"cut: width must be at least 1, not {width}")
+    if (size := image_size or getattr(model, "image_size", None)) is None:
+        raise ValueError("how large are the images? say image_size=...")
+    if any(name == "cut" for name, _ in recorded(model)):
+        raise ValueError("cut: this network has been cut before; cut the whole one, to the smaller width")
+    smaller = copy.deepcopy(model)
+    arguments = {"places": list(places), "width": width, "before": before, "image_size": size}
+    operate(smaller, "cut", **arguments)
+    return smaller
+
+
+@operation("cut")
+@torch.no_grad()
+def cut_in_place(network: nn.Module, places: Sequence[str], width: int, before: bool, image_size: int) -> None:
+    modules = [network.get_submodule(name) for name in places]
+    if before:
+        hooks = [m.register_forward_pre_hook(lambda m, given: (cut_here(given[0]), *given[1:])) for m in modules]
+    else:
+        hooks = [m.register_forward_hook(lambda m, given, out: cut_here(out)) for m in modules]
+    try:
+        calls, outputs = (seen := trace(network, image_size)).calls, seen.outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+    plan = _Plan(network, calls, outputs, width)
+    for path in {*plan.columns, *plan.rows}:
+        _shorten(network.get_submodule(path), plan.columns.get(path), plan.rows.get(path))
+
+
+class _Plan:
+    """Which layers lose what: columns (inputs that are zero), rows (outputs that nobody reads).
+
+    Attributes:
+        columns: path of a layer -> how many inputs it keeps, and what their weights are multiplied by.
+        rows: path of a layer -> how many outputs it keeps, and the width that others need of it, or None.
+    """
+
+    def __init__(self, network: nn.Module, calls: list[Call], outputs: list[Value], width: int):
+        self.network, self.width = network, width
+        self.columns: dict[str, tuple[int, float]] = {}
+        self.rows: dict[str, tuple[int, int | None]] = {}
+        self._uses = Counter(name for call in calls for name in call.weights())
+        self._transposed = {c.outputs[0].number: c.args[0].name for c in calls if c.name == "t" and c.weights()}
+        self._first: dict[int, tuple[int, float]] = {}  # a value's number -> its first features, the others are 0
+        calls = [call for call in calls if call.outputs]
+        for call in calls:
+            self._forwards(call)
+        self._live = {value.number: value.shape[1] for value in outputs}  # ... -> its first features that are read
+        self._whole = {value.number for value in outputs}  # those whose width others count on
+        for call in reversed(calls):
+            self._backwards(call)
+
+    def _layer(self, call: Call) -> tuple[str, Value] | None:
+        """Path and input of a convolution or linear layer that can lose inputs and outputs."""
+        if call.name == "convolution":
+            x, weight, *_, transposed, _, groups = call.args
+            return None if transposed or groups > 1 else self._known(weight, x)
+        if call.name in ("addmm", "mm"):
+            x, matrix = call.args[-2:] if call.name == "mm" else call.args[1:3]
+            return self._known(Weight(self._transposed.get(getattr(matrix, "number", 0), "")), x)
+        return None
+
+    def _known(self, weight: Weight | Value | None, x: Value) -> tuple[str, Value] | None:
+        """None for weights that are read twice or do not belong to torch's own layers."""
+        path, _, name = getattr(weight, "name", "").rpartition(".")
+        if name != "weight" or self._uses[weight.name] != 1:
+            return None
+        return (path, x) if type(self.network.get_submodule(path)) in FIRST else None
+
+    def _forwards(self, call: Call) -> None:
+        values = [*call.values()]
+        cut = [value for value in values if value.number in self._first]
+        if call.name == "cut_here":
+            count = values[0].shape[1]
+            if self.width < count:
+                self._first[call.outputs[0].number] = self.width, count / self.width
+        elif not cut:
+            return
+        elif (layer := self._layer(call)) and layer[1] is cut[0]:
+            self.columns[layer[0]] = self._first[cut[0].number]
+        elif times := self._times(call, HOMOGENEOUS):
+            first, scale = self._first[cut[0].number]
+            self._first[call.outputs[0].number] = first * times, scale
+        else:
+            raise TypeError(
+                f"{type(self.network).__name__} cannot be cut there: {call.name!r} reads the features, and gives "
+                "something else of zeros than nothing. Cut where a convolution or linear layer reads them, directly or "
+                "behind ReLU and pooling: before the classifier, or where=('path.of.module',)"
+            )
+
+    def _times(self, call: Call, alone: set[str]) -> int:
+        """How many features one becomes where each goes by itself and to its place: 1, H W for flat maps; else 0."""
+        values = [*call.values()]
+        if len(values) != 1 or call.weights():
+            return 0
+        before, after = values[0].shape, call.outputs[0].shape
+        if call.name == "view" and len(after) == 2 and before[0] == after[0] and len(before) > 1:
+            return after[1] // before[1]
+        dims = call.args[1] if call.name == "mean" and len(call.args) > 1 else ()
+        averages = bool(dims) and not {dim % len(before) for dim in dims} & {0, 1}
+        return int((call.name in alone or averages) and before[:2] == after[:2])
+
+    def _backwards(self, call: Call) -> None:
+        values, out = [*call.values()], call.outputs[0]
+        live, whole = self._live.get(out.number, 0), out.number in self._whole
+        if call.name == "cut_here":
+            self._read(values[0], min(self.width, values[0].shape[1]), False)
+        elif layer := self._layer(call):
+            path, x = layer
+            if 0 < live < out.shape[1]:
+                self.rows[path] = live, out.shape[1] if whole else None
+            self._read(x, self.columns.get(path, x.shape[1:2])[0], path not in self.columns)
+        elif call.name == "native_batch_norm" and (norm := self._known(call.args[1], values[0])):
+            if 0 < live < out.shape[1]:
+                self.rows[norm[0]] = live, out.shape[1] if whole else None
+            self._read(values[0], live, False)
+        elif times := self._times(call, ALONE):
+            self._read(values[0], -(-live // times), whole)
+        elif call.name == "add" and len(values) == 2 and values[0].shape == values[1].shape == out.shape:
+            for value in values:
+                self._read(value, live, True)
+        elif call.name != "t":
+            for value in values:
+                self._read(value, value.shape[1] if len(value.shape) > 1 else 0, True)
+
+    def _read(self, value: Value, live: int, whole: bool) -> None:
+        self._live[value.number] = max(self._live.get(value.number, 0), live)
+        if whole:
+            self._whole.add(value.number)
+
+
+def _shorten(layer: nn.Module, columns: tuple[int, float] | None, rows: tuple[int, int | None] | None) -> None:
+    """Takes the last inputs and outputs from a layer; its weights keep their names."""
+    count, layer.wide = rows or (None, None)
+    for name in ("weight", "bias", "running_mean", "running_var"):
+        old = getattr(layer, name, None)
+        if old is None:
+            continue
+        new = old[:count]
+        if name == "weight" and columns is not None:
+            new = new[:, : columns[0]] * columns[1]
+        new = new.clone()
+        setattr(layer, name, nn.Parameter(new, requires_grad=old.requires_grad) if name in ("weight", "bias") else new)
+    if isinstance(layer, nn.Conv2d):
+        layer.out_channels, layer.in_channels = layer.weight.shape[:2]
+    elif isinstance(layer, nn.Linear):
+        layer.out_features, layer.in_features = layer.weight.shape
+    else:
+        layer.num_features = len(layer.weight)
+    layer.__class__ = FIRST[type(layer)]

@@ -1,0 +1,136 @@
+"""Int8 networks for inference on CPUs, after training: weights and activations as 8-bit integers, one scale a tensor.
+
+    x = s (q - z),  q = clip(round(x / s) + z, 0, 255);  weights: one s for each output channel, z = 0
+
+Paper: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference (Jacob et al.; CVPR
+2018) https://arxiv.org/abs/1712.05877, section 2. Ranges of activations are histograms over calibration images.
+
+torch's own FX quantisation inside, `torch.ao.quantization`: torch calls it deprecated, but it is what runs int8 kernels
+without a compiler. Its successor, torchao 0.18, was tried on torch 2.15: its quantizer for CPUs refuses every network
+that uses one ReLU module twice, as all ResNets here do.
+"""
+
+import copy
+import warnings
+from collections.abc import Iterable
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor, nn
+
+from zoo.frame.checks import check_images, known
+from zoo.frame.classifier import Classifier
+
+ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")
+
+
+class Quantised(Classifier):
+    """An int8 network that is evaluated, and predicts, as any `Classifier`, on a CPU; it cannot be trained.
+
+    It has no file of its own: keep the checkpoint that it was made from, and the calibration images.
+    """
+
+    def __init__(self, network: nn.Module, num_classes: int, image_size: int | None):
+        super().__init__(network, num_classes, stages={}, image_size=image_size)
+        self.fresh = False
+        self.eval()
+
+    def configure_optimizers(self) -> NoReturn:
+        raise RuntimeError("an int8 network cannot be trained: train the one that zoo.quantise was given")
+
+    def export(self, path: Any, image_size: int | None = None) -> NoReturn:
+        """Raises NotImplementedError: export the float model, and quantise with the tools of where it will run."""
+        raise NotImplementedError(
+            "an int8 network has no export: export the model that zoo.quantise was given, and quantise it where it "
+            "will run (onnxruntime and others do so)"
+        )
+
+
+def quantise(model: nn.Module, batches: Iterable, engine: str = "x86") -> Quantised:
+    """The int8 form of a trained network, for CPUs; batch norms are taken into the convolutions before them.
+
+    Convolutions, linear layers, sums, ReLUs and poolings between them are int8; concatenations, and what torch has no
+    int8 form of, stay float. Works on the zoo's convolutional networks; those of tokens are refused. What it costs in
+    accuracy has to be measured: depthwise convolutions (MobileNets) lose most.
+
+    Args:
+        model: a trained `Classifier`, or any network; it stays as it is.
+        batches: some hundred training images as the network sees them: float, normalised (N, C, H, W), or lists
+            `[images, ...]`. Of a data module: `data.on_after_batch_transfer(batch, 0)` of batches of its loader.
+        engine: of torch's int8 kernels: "x86" for every such processor (weights lose a bit where sums could
+            overflow), "onednn" for those with VNNI (full range), "fbgemm", "qnnpack" (ARM).
+
+    Raises:
+        TypeError: for a network that cannot be traced.
+        ValueError: without batches, for images that are not float, or for an engine that torch does not have here.
+    """
+    known(engine, [name for name in ENGINES if name in torch.backends.quantized.supported_engines], "quantise")
+    source = copy.deepcopy(model).cpu().eval()
+    with _quiet(), _engine(engine), torch.no_grad():
+        prepared = _prepared(source, engine)
+        count = 0
+        for batch in batches:
+            images = batch if isinstance(batch, Tensor) else batch[0]
+            check_images(images, getattr(model, "image_size", None), type(model).__name__)
+            prepared(images.cpu())
+            count += len(images)
+        if not count:
+            raise ValueError("quantise needs images to see the ranges of activations: the batches are empty")
+        network = _quantizer().convert_fx(prepared)
+        try:
+            logits = network(images[:1].cpu())
+        except (RuntimeError, NotImplementedError) as error:
+            raise TypeError(_refusal(model, "torch has no int8 form of what it does", error)) from error
+    return Quantised(network, logits.shape[1], getattr(model, "image_size", None))
+
+
+def _prepared(source: nn.Module, engine: str) -> nn.Module:
+    # in int8 a concatenation has one scale for all its parts, and torch 2.15 mixes it with float where one is float
+    quantizer = _quantizer()
+    settings = torch.ao.quantization.get_default_qconfig_mapping(engine).set_object_type(torch.cat, None)
+    example = (torch.zeros(1, 3, 8, 8),)  # torch asks for it, and reads only that it is one
+    try:
+        prepared = quantizer.prepare_fx(source, settings, example)
+    except (torch.fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AssertionError) as error:
+        raise TypeError(_refusal(source, "its forward is more than a list of layers", error)) from error
+    # `y.add_(x)` alone would change a copy of y that nobody reads; `y += x` and `y = y.add_(x)` are traced as sums
+    calls = (node for node in prepared.graph.nodes if node.op == "call_method" and not node.users)
+    if lost := [node.target for node in calls if node.target.endswith("_")]:
+        raise TypeError(_refusal(source, "it changes tensors in place", f"{lost[0]}: write y += x, or y = y + x"))
+    return prepared
+
+
+def _refusal(model: nn.Module, why: str, error: Exception | str) -> str:
+    return f"{type(model).__name__} cannot be quantised: {why} ({str(error).partition(chr(10))[0]})"
+
+
+def _quantizer() -> Any:
+    try:
+        from torch.ao.quantization import quantize_fx
+    except ImportError as error:
+        raise ImportError(
+            "quantise needs torch.ao.quantization, which this torch has no more: take torch 2.15"
+        ) from error
+    return quantize_fx
+
+
+@contextmanager
+def _engine(name: str):
+    """Weights are packed for the engine that is set when they are converted, and run on it ever after."""
+    before = torch.backends.quantized.engine
+    torch.backends.quantized.engine = name
+    try:
+        yield
+    finally:
+        torch.backends.quantized.engine = before
+
+
+@contextmanager
+def _quiet():
+    """Without torch's words about its own parts that are deprecated."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", ".*reduce_range will be deprecated", UserWarning)
+        warnings.filterwarnings("ignore", ".*torch.quantize_per_tensor", UserWarning)
+        yield
