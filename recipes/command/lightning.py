@@ -7,8 +7,8 @@ import lightning.pytorch.cli as cli
 import callbacks
 import datamodules
 import zoo  # short names are found only of classes that are imported before the parser runs
-from recipes.frame.errors import UsageError, one_line
 from recipes.frame.describe import defaults
+from recipes.frame.errors import UsageError, one_line
 
 CALLBACKS = "--trainer.callbacks"
 

@@ -24,7 +24,7 @@ from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classif
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
 
-# change the network for good, also its batch norms, which are looked at here: see tests/callbacks/network/test_surgery.py
+# change the network for good, also its batch norms, looked at here: see tests/callbacks/network/test_surgery.py
 SURGERY = {"ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling"}
 # take most of the time of a run with all others: they are tried alone
 SLOW = {"Checklist", "GradientAttentionTransfer", "LearningRateRange", "OverfitSamples", "SymmetryAttention"}

@@ -6,7 +6,7 @@ import torch
 
 from callbacks import EMA, EarlyStopping
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
-from tests.callbacks.test_reduce_on_plateau import Logs, Losses
+from tests.callbacks.optimization.test_reduce_on_plateau import Logs, Losses
 from tests.conftest import tiny_classifier
 
 VALUES = [3.0, 2.0, 2.5, 1.95, 2.2, 1.0, 1.1, 1.2, 0.99, 0.6, 0.7]

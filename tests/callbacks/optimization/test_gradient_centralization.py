@@ -7,7 +7,7 @@ from callbacks import GradientCentralization
 from callbacks.frame import rows
 from callbacks.optimization.gradient_centralization import centralize
 from tests.callbacks.conftest import Foreign, weights
-from tests.callbacks.test_adaptive_gradient_clipping import SHAPES, Seen
+from tests.callbacks.optimization.test_adaptive_gradient_clipping import SHAPES, Seen
 from tests.conftest import tiny_classifier
 
 

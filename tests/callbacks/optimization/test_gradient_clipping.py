@@ -6,7 +6,7 @@ from lightning.pytorch.plugins.precision import MixedPrecision
 
 from callbacks import GradientClipping, GradualUnfreezing, Linear
 from tests.callbacks.conftest import Foreign, assert_equal, weights
-from tests.callbacks.test_adaptive_gradient_clipping import Seen
+from tests.callbacks.optimization.test_adaptive_gradient_clipping import Seen
 from tests.conftest import tiny_classifier
 
 

@@ -10,7 +10,7 @@ from callbacks import CosineDecay, LayerDecay, LinearScaling, NoBiasDecay
 from callbacks.frame.depth import depths, parts
 from callbacks.optimization.layer_decay import scales
 from tests.callbacks.conftest import At, Foreign, SeenRates
-from tests.callbacks.test_groups import SCHEDULERS, Scheduled
+from tests.callbacks.frame.test_groups import SCHEDULERS, Scheduled
 from tests.conftest import tiny_classifier
 
 SAME_AS_TIMM = {

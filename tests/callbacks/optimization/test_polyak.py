@@ -6,8 +6,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from callbacks import PolyakAveraging
 from tests.callbacks.conftest import At, assert_equal, weights
-from tests.callbacks.test_ema import assert_close
-from tests.callbacks.test_swa import AtSteps, mean
+from tests.callbacks.optimization.test_ema import assert_close
+from tests.callbacks.optimization.test_swa import AtSteps, mean
 from tests.conftest import tiny_classifier
 
 

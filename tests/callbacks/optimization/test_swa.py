@@ -10,7 +10,7 @@ import zoo
 from callbacks import SWA, CosineDecay, LayerDecay
 from callbacks.optimization.swa import annealed, renew_statistics
 from tests.callbacks.conftest import At, Foreign, SeenRates, assert_equal, weights
-from tests.callbacks.test_ema import assert_close
+from tests.callbacks.optimization.test_ema import assert_close
 from tests.conftest import tiny_classifier
 from zoo import ResNet
 

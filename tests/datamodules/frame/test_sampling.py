@@ -11,8 +11,8 @@ from datamodules import Digits
 from datamodules.frame.memory import MemoryData
 from datamodules.frame.order import Order, epoch_key, permutation
 from datamodules.frame.sampling import balance, balanced_length, balanced_weights, class_weights, effective_weights
-from tests.datamodules import test_distributed
-from tests.datamodules.test_order import share
+from tests.datamodules.frame import test_distributed
+from tests.datamodules.frame.test_order import share
 
 SIZES = tensor([3, 10, 0, 6])
 TARGETS = torch.arange(4).repeat_interleave(SIZES)  # 19 images

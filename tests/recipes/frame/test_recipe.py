@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from callbacks import MixUp
 from recipes.frame import records, report
-from recipes.frame.history import Watch
 from recipes.frame.describe import describe
+from recipes.frame.history import Watch
 from recipes.frame.recipe import Recipe
 from zoo import ResNet
 

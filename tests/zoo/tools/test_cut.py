@@ -6,7 +6,7 @@ from torch import nn
 
 import zoo
 from callbacks import StructuralDropout
-from tests.zoo.test_prune import parameters, randomised
+from tests.zoo.tools.test_prune import parameters, randomised
 from zoo import Classifier
 from zoo.tools.complexity import total_macs
 from zoo.tools.cut import cut
