@@ -20,7 +20,7 @@ def load(path: str | Path, average: str | None = None) -> Classifier:
     """
     checkpoint = read_checkpoint(path)
     name = checkpoint.get("model")
-    foreign = name == Classifier and "network" in checkpoint["hyper_parameters"]  # a timm network, made by its name
+    foreign = name == "Classifier" and "network" in checkpoint["hyper_parameters"]  # a timm network, made by its name
     if name not in MODELS and not foreign:
         raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
     model = ({"Classifier": Classifier} | MODELS)[name](**_arguments(checkpoint))

@@ -224,7 +224,7 @@ def start(url, path):
     code = f"""
 import sys
 sys.path.insert(0, {str(Path(module.__file__).parent)!r})
-from _download import fetch
+from download import fetch
 fetch({url!r}, {str(path)!r}, {MD5!r})"""
     return subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
 
