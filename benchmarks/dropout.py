@@ -64,7 +64,7 @@ def methods() -> dict[str, type[FeatureDropout]]:
 
 def at_last_rate(trick: FeatureDropout) -> FeatureDropout:
     """The same, acting at every step."""
-    trick.p, trick.share = rate_values(trick.p)[-1], 1.0
+    trick.p, trick.participation = rate_values(trick.p)[-1], 1.0
     return trick
 
 
@@ -125,7 +125,7 @@ class Turns(L.Callback):
         self.own[-1] += time.process_time() - start
 
     def on_train_batch_start(self, trainer, model, batch, batch_idx) -> None:
-        self.trick.share = float(batch_idx % 2)
+        self.trick.participation = float(batch_idx % 2)
         self.own.append(0.0)
         self.start = time.process_time()
 
@@ -152,7 +152,7 @@ def added(network: str, names: list[str]) -> dict[str, Figure]:
     for name, trick, asked in rows(names, NETWORKS[network]()):
         model = NETWORKS[network]()  # a method may change it
         plain, quotients, own = cost(model, trick, PAIRS[network])
-        places = len(trick.places(model)) if name.endswith("a stage") else 1
+        places = len(trick.named_modules(model)) if name.endswith("a stage") else 1
         excess, spread = statistics.median(quotients) - 1, statistics.stdev(quotients) / places
         found = Figure(1 + excess / places, spread, 1 + own / plain / places, asked)
         figures[f"{network} {name}"] = found

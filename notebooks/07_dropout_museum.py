@@ -156,7 +156,7 @@ class Spy(Callback):
 batch = [torch.randn(4, 3, 16, 16), torch.randint(10, (4,))]
 network = torch.nn.Sequential(torch.nn.Conv2d(3, 10, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1))
 small = zoo.Classifier(network.append(torch.nn.Flatten()), 10, stages={"stage1": "1"})
-focused = FocusedDropout(share=0.1)
+focused = FocusedDropout(participation=0.1)
 spy = Spy(focused)
 seed_everything(0, verbose=False)
 Trainer(max_epochs=12, callbacks=[focused, spy], **quiet).fit(small, DataLoader([batch] * 10, batch_size=None))

@@ -21,15 +21,15 @@ Result:
 | SpectralDropout | SpectralDropout(p=0.1) | 0.6268 ± 0.0062 | +0.0083 ± 0.0051 | tie | 0.733 | 0.81 | 3 |
 | none |  | 0.6186 ± 0.0063 |  |  | 0.727 | 0.81 | 3 |
 | Cutout | Cutout(side=0.25) | 0.6165 ± 0.0042 | -0.0021 ± 0.0044 | tie | 0.679 | 0.81 | 3 |
-| AutoDropout | AutoDropout(share=0.25) | 0.6125 ± 0.0069 | -0.0060 ± 0.0054 | tie | 0.698 | 0.81 | 3 |
+| AutoDropout | AutoDropout(participation=0.25) | 0.6125 ± 0.0069 | -0.0060 ± 0.0054 | tie | 0.698 | 0.81 | 3 |
 | ProbDropBlock | ProbDropBlock(p=Linear(start=0, end=0.05, until='1dur')) | 0.6097 ± 0.0108 | -0.0088 ± 0.0072 | tie | 0.689 | 0.83 | 3 |
 | DropBlock | DropBlock(p=Linear(start=0, end=0.05, until='1dur')) | 0.6089 ± 0.0040 | -0.0097 ± 0.0043 | worse | 0.694 | 0.83 | 3 |
 | UniformDropout | UniformDropout(p=0.125) | 0.6075 ± 0.0032 | -0.0111 ± 0.0041 | worse | 0.674 | 0.90 | 3 |
-| FocusedDropout | FocusedDropout(share=0.05), MagnifiedWeightDecay(share=0.05) | 0.6075 ± 0.0060 | -0.0111 ± 0.0050 | worse | 0.684 | 0.81 | 3 |
+| FocusedDropout | FocusedDropout(participation=0.05), MagnifiedWeightDecay(probability=0.05) | 0.6075 ± 0.0060 | -0.0111 ± 0.0050 | worse | 0.684 | 0.81 | 3 |
 | CorrDrop | CorrDrop(p=0.1) | 0.6071 ± 0.0086 | -0.0115 ± 0.0062 | tie | 0.675 | 0.82 | 3 |
 | CrossmapDropout | CrossmapDropout(p=0.05) | 0.6063 ± 0.0090 | -0.0122 ± 0.0063 | tie | 0.683 | 0.82 | 3 |
 | ADL | ADL(p=0.875) | 0.6005 ± 0.0102 | -0.0181 ± 0.0069 | worse | 0.680 | 0.83 | 3 |
-| ClusteringDropout | ClusteringDropout(share=0.25) | 0.5976 ± 0.0119 | -0.0210 ± 0.0078 | worse | 0.668 | 0.79 | 3 |
+| ClusteringDropout | ClusteringDropout(participation=0.25) | 0.5976 ± 0.0119 | -0.0210 ± 0.0078 | worse | 0.668 | 0.79 | 3 |
 | BiasedDropout | BiasedDropout(p=0.25) | 0.5974 ± 0.0039 | -0.0211 ± 0.0043 | worse | 0.661 | 0.86 | 3 |
 | GuidedDropout | GuidedDropout(p=0.1) | 0.5963 ± 0.0011 | -0.0222 ± 0.0037 | worse | 0.654 | 0.87 | 3 |
 | ChannelDropBlock | ChannelDropBlock(p=0.1) | 0.5884 ± 0.0034 | -0.0301 ± 0.0041 | worse | 0.639 | 0.81 | 3 |
@@ -80,7 +80,7 @@ ALSO = ("ADCM", "Cutout")  # of the same family, though no mask over hidden feat
 METHODS: dict[str, type[Trick]] = {
     name: kind for name in sorted(c.__all__) if issubclass(kind := getattr(c, name), FeatureDropout) or name in ALSO
 }
-RATES = ("p", "side", "share")  # what a method is tried with several values of: the first of these that it has
+RATES = ("p", "side", "participation")  # what a method is tried with several values of: the first of these that it has
 
 
 def rates(method: str) -> tuple[float, float, float]:
@@ -95,7 +95,7 @@ def made(method: str, rate: float) -> list[Trick]:
     name = _rate_of(method)
     rising = isinstance(parameters(METHODS[method])[name].default, Schedule)
     tricks: list[Trick] = [METHODS[method](**{name: Linear(0, rate) if rising else rate})]
-    return tricks + [c.MagnifiedWeightDecay(share=rate)] * (method == "FocusedDropout")
+    return tricks + [c.MagnifiedWeightDecay(probability=rate)] * (method == "FocusedDropout")
 
 
 def _rate_of(method: str) -> str:

@@ -119,8 +119,8 @@ class ADCM(Trick):
 
     claims = "add attention with dropout"
     taxonomy = "architecture"
-    usual = slice(-2, None)
-    places = FeatureDropout.places
+    default_stages = slice(-2, None)
+    named_modules = FeatureDropout.named_modules
 
     def __init__(self, p: float = 0.1, where: Where = None, image_size: int = 224):
         needs_range(self, "p", p, 0, 1, open_low=True)
@@ -134,7 +134,7 @@ class ADCM(Trick):
         if stage != "fit":
             return
         paths = {module: path for path, module in model.named_modules()}
-        places = [paths[module] for _, module in self.places(model)]
+        places = [paths[module] for _, module in self.named_modules(model)]
         size = getattr(model, "image_size", None) or self.image_size
         operate(model, "ADCM", places=[[path, c] for path, c in channels_of(model, places, size).items()], p=self.p)
 

@@ -32,20 +32,20 @@ class ADL(FeatureDropout):
         p: probability that it is hidden, in (0, 1), or a `Schedule`.
         theta: share of the peak from which on a pixel is hidden, in (0, 1].
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    usual = slice(-2, None)
+    default_stages = slice(-2, None)
     draws_once = True
 
-    def __init__(self, p: Rate = 0.75, theta: float = 0.8, where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.75, theta: float = 0.8, where: Where = None, participation: Rate = 1.0):
+        super().__init__(p, where, participation)
         needs_range(self, "theta", theta, 0, 1, open_low=True)
         self.theta = theta
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         a = x.float().mean(1, keepdim=True)
-        return torch.where(self.common(x) < p, hidden(a, self.theta), a.sigmoid())
+        return torch.where(self.shared_draws(x) < p, hidden(a, self.theta), a.sigmoid())

@@ -121,7 +121,7 @@ class AutoDropout(FeatureDropout):
     Args:
         policy: a `Pattern`, or one for each place, in the order of the network.
         where: "branches", or see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a pattern that cannot be, another number of patterns than places, or a
@@ -131,8 +131,10 @@ class AutoDropout(FeatureDropout):
 
     acts_on = (3, 4)
 
-    def __init__(self, policy: Pattern | tuple[Pattern, ...] = DEFAULT, where: Where = "branches", share: Rate = 1.0):
-        super().__init__(0.5, where, share)  # how much is dropped is the pattern's
+    def __init__(
+        self, policy: Pattern | tuple[Pattern, ...] = DEFAULT, where: Where = "branches", participation: Rate = 1.0
+    ):
+        super().__init__(0.5, where, participation)  # how much is dropped is the pattern's
         self.policy = policy if isinstance(policy, Pattern) else tuple(policy)
         for pattern in self._patterns(None):
             size, stride, repeat = pattern.sides()
@@ -148,8 +150,8 @@ class AutoDropout(FeatureDropout):
             raise ValueError(f"AutoDropout: {len(self.policy)} patterns for {count} places: one each, or one for all")
         return self.policy
 
-    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        found = branch_ends(model) if self.where == "branches" else super().places(model)
+    def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = branch_ends(model) if self.where == "branches" else super().named_modules(model)
         if not found and self.where == "branches":
             raise TypeError(
                 f"AutoDropout: {type(model).__name__} has no residual block that it knows: name modules, "
@@ -179,7 +181,7 @@ class AutoDropout(FeatureDropout):
     def _masked(self, x: Tensor, pattern: Pattern) -> Tensor:
         with torch.no_grad(), float32(x):
             scale = multiplier(x, pattern)
-        return self.times(x, scale)
+        return self.multiply(x, scale)
 
 
 def multiplier(x: Tensor, pattern: Pattern) -> Tensor:

@@ -44,7 +44,7 @@ class BiasedDropout(FeatureDropout):
         p: mean probability to be dropped, in (0, 1), or a `Schedule`.
         d: by how much the halves differ from it; p - d and p + d must be in [0, 1).
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
@@ -52,8 +52,8 @@ class BiasedDropout(FeatureDropout):
 
     acts_on = ANY
 
-    def __init__(self, p: Rate = 0.5, d: float = 0.2, where: Where = "classifier", share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.5, d: float = 0.2, where: Where = "classifier", participation: Rate = 1.0):
+        super().__init__(p, where, participation)
         if d < 0 or any(value and not (value - d >= 0 and value + d < 1) for value in rate_values(p)):
             raise ValueError(f"BiasedDropout: p - d and p + d must be in [0, 1), got p={p} and d={d}")
         self.d = d

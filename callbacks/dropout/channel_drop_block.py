@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, first
+from callbacks.frame.feature_dropout import FeatureDropout, Where, largest_mask
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import known
 
@@ -41,7 +41,7 @@ def kept_channels(like: Tensor, count: float) -> Tensor:
 
     One goes always.
     """
-    return (~first(like, count, 1)).float()
+    return (~largest_mask(like, count, 1)).float()
 
 
 class ChannelDropBlock(FeatureDropout):
@@ -51,16 +51,16 @@ class ChannelDropBlock(FeatureDropout):
         p: share of the channels, in (0, 1), or a `Schedule`.
         metric: what makes channels alike: "peak" or "cosine".
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    usual = slice(1, 2)
+    default_stages = slice(1, 2)
 
-    def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, participation: Rate = 1.0):
+        super().__init__(p, where, participation)
         self.metric = known(metric, get_args(Metric), "ChannelDropBlock")
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

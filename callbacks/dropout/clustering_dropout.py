@@ -60,7 +60,7 @@ class ClusteringDropout(FeatureDropout):
         every: batches between two groupings.
         decay: share of the old average of responses that a batch leaves, in [0, 1).
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; for low > high.
@@ -76,9 +76,9 @@ class ClusteringDropout(FeatureDropout):
         every: int = 100,
         decay: float = 0.9,
         where: Where = "classifier",
-        share: Rate = 1.0,
+        participation: Rate = 1.0,
     ):
-        super().__init__(0.5, where, share)  # acts at its steps as it does: there is no one rate
+        super().__init__(0.5, where, participation)  # acts at its steps as it does: there is no one rate
         needs_range(self, "low", low, 0, 1)
         needs_range(self, "high", high, 0, 1, open_low=True)
         needs_range(self, "decay", decay, 0, 1)

@@ -62,13 +62,13 @@ class CorrDrop(FeatureDropout):
         block_size: side of a cell in pixels; at most that of the map.
         temperature: T of the equation, > 0; the smaller, the more correlation matters.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
-    usual = slice(-2, None)
+    default_stages = slice(-2, None)
 
     def __init__(
         self,
@@ -77,9 +77,9 @@ class CorrDrop(FeatureDropout):
         block_size: int = 5,
         temperature: float = 1.0,
         where: Where = None,
-        share: Rate = 1.0,
+        participation: Rate = 1.0,
     ):
-        super().__init__(p, where, share)
+        super().__init__(p, where, participation)
         self.kind = known(kind, get_args(Kind), "CorrDrop")
         needs_range(self, "temperature", temperature, 0, float("inf"), open_low=True)
         if block_size < 1:

@@ -11,7 +11,7 @@ Differs:  written after the abstract: the paper's rates and places are unknown t
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, by_rate, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
 from callbacks.frame.schedule import Rate
 
 
@@ -21,7 +21,7 @@ class CrossmapDropout(FeatureDropout):
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
@@ -29,8 +29,8 @@ class CrossmapDropout(FeatureDropout):
 
     acts_on = (3, 4)
 
-    def __init__(self, p: Rate = 0.1, where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.1, where: Where = None, participation: Rate = 1.0):
+        super().__init__(p, where, participation)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         shape = (*x.shape[:2], 1) if x.ndim == 3 else (x.shape[0], 1, *x.shape[2:])
@@ -39,4 +39,4 @@ class CrossmapDropout(FeatureDropout):
 
 def pixels(u: Tensor, p: float) -> Tensor:
     """Zero where u >= 1 - p, elsewhere 1 / (1 - p)."""
-    return by_rate(u < 1 - p, p)
+    return scale_by_rate(u < 1 - p, p)

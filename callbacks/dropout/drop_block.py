@@ -17,7 +17,7 @@ Differs:  blocks overlap, so that a little less than p is dropped, as in the pap
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, by_count, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_count
 from callbacks.frame.schedule import Linear, Rate
 
 DEFAULT = Linear(0, 0.1)
@@ -55,18 +55,23 @@ class DropBlock(FeatureDropout):
         block_size: side of the squares, in cells of the map.
         shared: one mask for all channels of an example: faster, and a little weaker in the paper.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
-    usual = slice(-2, None)
+    default_stages = slice(-2, None)
 
     def __init__(
-        self, p: Rate = DEFAULT, block_size: int = 7, shared: bool = False, where: Where = None, share: Rate = 1.0
+        self,
+        p: Rate = DEFAULT,
+        block_size: int = 7,
+        shared: bool = False,
+        where: Where = None,
+        participation: Rate = 1.0,
     ):
-        super().__init__(p, where, share)
+        super().__init__(p, where, participation)
         if block_size < 1:
             raise ValueError(f"DropBlock: block_size must be at least 1, got {block_size}")
         self.block_size, self.shared = block_size, shared
@@ -78,4 +83,4 @@ class DropBlock(FeatureDropout):
         n, c, h, w = x.shape
         bh, bw = block = min(self.block_size, h), min(self.block_size, w)
         u = draws(x, n, 1 if self.shared else c, h - bh + 1, w - bw + 1)
-        return by_count(block_mask(u < gamma(p, (h, w), block), block))
+        return scale_by_count(block_mask(u < gamma(p, (h, w), block), block))

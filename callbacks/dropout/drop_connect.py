@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.dropout.guided_dropout import Guided
-from callbacks.frame.feature_dropout import FeatureDropout, Where, by_rate, draws
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import refuse_second
 from zoo.frame.checks import known
@@ -64,7 +64,7 @@ class DropConnect(FeatureDropout):
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: "classifier", or paths of layers.
         per: "sample" or "batch": for whom there is one mask.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a second DropConnect.
@@ -75,14 +75,14 @@ class DropConnect(FeatureDropout):
     taxonomy = "architecture"
     draws_once = True
 
-    def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", participation: Rate = 1.0):
+        super().__init__(p, where, participation)
         self.per = known(per, get_args(Per), "DropConnect")
         if where in (None, "input"):
             raise ValueError(f"DropConnect: where={where!r} has no weights: name layers, or leave the classifier")
 
-    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        found = super().places(model)
+    def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = super().named_modules(model)
         for name, layer in found:
             if (
                 not isinstance(layer, Guided)
@@ -99,13 +99,13 @@ class DropConnect(FeatureDropout):
         refuse_second(self, trainer.callbacks)
         super().setup(trainer, model, stage)
 
-    def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
+    def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         """Before the hooks of other tricks, which act on what it gives."""
         return module.register_forward_hook(partial(self._connect, name, factor), prepend=True)
 
     def _connect(self, name: str, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
-        if not self.drops(layer):
+        if not self.is_active(layer):
             return y
         self._place, p, shape = name, self._now * factor, layer.weight.shape
-        u = draws(y, len(y), *shape) if self.per == "sample" else self.common(y, *shape)
-        return connected(layer, inputs[0], by_rate(u >= p, p))
+        u = draws(y, len(y), *shape) if self.per == "sample" else self.shared_draws(y, *shape)
+        return connected(layer, inputs[0], scale_by_rate(u >= p, p))

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, scale_by_rate
 from callbacks.frame.schedule import Rate, rate_values
 from zoo.frame.checks import known
 
@@ -28,7 +28,7 @@ Form = Literal["inverted", "2014"]
 
 def mask(u: Tensor, p: float, form: Form = "inverted") -> Tensor:
     """Zero where u < p, elsewhere 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
-    return by_rate(u >= p, p) if form == "inverted" else (u >= p).float()
+    return scale_by_rate(u >= p, p) if form == "inverted" else (u >= p).float()
 
 
 class Dropout(FeatureDropout):
@@ -38,7 +38,7 @@ class Dropout(FeatureDropout):
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
         form: "inverted", or "2014", which scales in evaluation instead: for study, see Differs; not on the input.
-        share: of the steps at which it acts, see `FeatureDropout`; 1 in the form of 2014.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`; 1 in the form of 2014.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
@@ -46,11 +46,13 @@ class Dropout(FeatureDropout):
 
     acts_on = ANY
 
-    def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", participation: Rate = 1.0):
+        super().__init__(p, where, participation)
         self.form = known(form, get_args(Form), "Dropout")
-        if form == "2014" and share != 1:
-            raise ValueError("Dropout: the form of 2014 scales evaluation for a mask at every step: leave share=1")
+        if form == "2014" and participation != 1:
+            raise ValueError(
+                "Dropout: the form of 2014 scales evaluation for a mask at every step: leave out participation"
+            )
         if form == "2014" and where == "input":
             raise ValueError("Dropout: the form of 2014 scales evaluation, where images stay: take inverted")
 

@@ -8,7 +8,7 @@ Equation: y = x m,  m_ij = 1 where c_ij > gamma max c, else 0;  c the channel of
 Shapes:   maps (N, C, H, W) -> same;  one mask for all channels of an image
 Defaults: gamma from U(.3, .6) (the text and experiments; algorithm 1 has .6 to .9), a tenth of the batches, after the
           penultimate stage; no scale (all the paper's)
-Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(share=.1)` beside it, which acts at the very
+Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(probability=.1)` beside it, which acts at the
           same steps. Where no pixel is above 0 all stay.
 """
 
@@ -34,16 +34,16 @@ class FocusedDropout(FeatureDropout):
         low: from where on gamma is drawn for each image, in (0, 1).
         high: up to where, in (0, 1).
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; for low > high.
     """
 
-    usual = slice(-2, -1)
+    default_stages = slice(-2, -1)
 
-    def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, share: Rate = 0.1):
-        super().__init__(0.5, where, share)  # acts at its steps as it does: there is no rate
+    def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):
+        super().__init__(0.5, where, participation)  # acts at its steps as it does: there is no rate
         for name, value in (("low", low), ("high", high)):
             needs_range(self, name, value, 0, 1, open_low=True)
         if low > high or high == 1:

@@ -30,7 +30,7 @@ class GaussianDropout(FeatureDropout):
     Args:
         p: of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
@@ -38,8 +38,8 @@ class GaussianDropout(FeatureDropout):
 
     acts_on = ANY
 
-    def __init__(self, p: Rate = 0.5, where: Where = "classifier", share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.5, where: Where = "classifier", participation: Rate = 1.0):
+        super().__init__(p, where, participation)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         return noise(torch.randn(x.shape, device=x.device), p)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, first
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, largest_mask
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range, refuse_second
 from callbacks.loss.auxiliary_heads import NAME
@@ -35,7 +35,7 @@ NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another 
 
 def kept_strongest(t: Tensor, count: float) -> Tensor:
     """0 for the `count` units of largest |t| (D,), as many as are whole, 1 for the others."""
-    return (~first(t.abs()[None], count)[0]).float()
+    return (~largest_mask(t.abs()[None], count)[0]).float()
 
 
 def kept_active(t: Tensor, u: Tensor, p: float, active: float) -> Tensor:
@@ -90,7 +90,7 @@ class GuidedDropout(FeatureDropout):
         kind: "top-k" or "dr".
         active: share of the largest strength from which on a unit is active, in [0, 1]; of "dr".
         where: "classifier", or paths of linear layers and convolutions: what they read is dropped.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a second GuidedDropout.
@@ -108,9 +108,9 @@ class GuidedDropout(FeatureDropout):
         kind: Kind = "dr",
         active: float = 0.2,
         where: Where = "classifier",
-        share: Rate = 1.0,
+        participation: Rate = 1.0,
     ):
-        super().__init__(p, where, share)
+        super().__init__(p, where, participation)
         self.kind = known(kind, get_args(Kind), "GuidedDropout")
         needs_range(self, "active", active, 0, 1)
         self.active = active
@@ -118,8 +118,10 @@ class GuidedDropout(FeatureDropout):
             raise ValueError(f"GuidedDropout: where={where!r} is no layer: name layers, or leave the classifier")
         self._layers: dict[str, nn.Module] = {}
 
-    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        found = [(name, layer) for name, layer in super().places(model) if not name.startswith(NAME)]  # they go again
+    def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+        found = [
+            (name, layer) for name, layer in super().named_modules(model) if not name.startswith(NAME)
+        ]  # they go again
         for name, layer in found:
             if type(layer) not in KINDS and not isinstance(layer, Guided):
                 raise TypeError(
@@ -136,20 +138,20 @@ class GuidedDropout(FeatureDropout):
         super().setup(trainer, model, stage)
         if stage == "fit":
             paths = {id(m): path for path, m in model.named_modules()}
-            operate(model, "GuidedDropout", where=[paths[id(layer)] for _, layer in self.places(model)])
+            operate(model, "GuidedDropout", where=[paths[id(layer)] for _, layer in self.named_modules(model)])
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().on_fit_start(trainer, model)
-        self._layers = dict(self.places(model))
+        self._layers = dict(self.named_modules(model))
 
-    def hooked(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
+    def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         return module.register_forward_pre_hook(partial(self._before, name, factor))
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         layer = self._layers[self._place]
         t = layer.strength.detach().float()
         if self.kind == "dr":
-            kept = kept_active(t, self.common(x, len(t)), p, self.active)
+            kept = kept_active(t, self.shared_draws(x, len(t)), p, self.active)
         else:
             kept = kept_strongest(t, p * len(t))
         return kept[:, None, None] if isinstance(layer, nn.Conv2d) else kept

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, float32, nearest
+from callbacks.frame.feature_dropout import FeatureDropout, Where, float32, round_half_even
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
 
@@ -52,14 +52,16 @@ class HeuristicDropout(FeatureDropout):
         k: weight of one over the variance, >= 0.
         laplace: put the channel's edges in its place, else zeros.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    def __init__(self, p: Rate = 0.1, k: float = 2.0, laplace: bool = True, where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(
+        self, p: Rate = 0.1, k: float = 2.0, laplace: bool = True, where: Where = None, participation: Rate = 1.0
+    ):
+        super().__init__(p, where, participation)
         needs_range(self, "k", k, 0, float("inf"))
         self.k, self.laplace = k, laplace
 
@@ -69,7 +71,7 @@ class HeuristicDropout(FeatureDropout):
         most = x.shape[1] if torch.compiler.is_compiling() else max(1, round(count))
         with torch.no_grad(), float32(x):
             order = metric(x.float(), self.k).sort(dim=1, descending=True, stable=True).indices[:, :most]
-            goes = (torch.arange(most, device=x.device) < nearest(count, x))[:, None, None]
+            goes = (torch.arange(most, device=x.device) < round_half_even(count, x))[:, None, None]
         at = torch.arange(len(x), device=x.device)[:, None], order
         channels = x[at]
         other = edges(channels) if self.laplace else torch.zeros_like(channels)

@@ -23,7 +23,16 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws, nearest, per_channel, ranks
+from callbacks.frame.feature_dropout import (
+    ANY,
+    FeatureDropout,
+    Where,
+    draws,
+    per_channel,
+    ranks,
+    round_half_even,
+    scale_by_rate,
+)
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import classes_of
 
@@ -37,7 +46,7 @@ def class_sums(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
 def class_masks(difference: Tensor, p: float, absolute: bool = False) -> Tensor:
     """d (K, D) -> 0 for the round(p D) largest of each class, at most all but one, 1 for the others."""
     width, place = difference.shape[1], ranks(difference.abs() if absolute else difference)
-    return ((place >= nearest(p * width, place)) | (place == width - 1)).float()
+    return ((place >= round_half_even(p * width, place)) | (place == width - 1)).float()
 
 
 def units(x: Tensor) -> Tensor:
@@ -60,7 +69,7 @@ class NeuronSpecificDropout(FeatureDropout):
         absolute: units go whose means are far apart, whichever is the larger.
         held: share of the training images that is held out, in (0, 1); None: the run's validation.
         where: see `FeatureDropout`; not the input.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; at the first step, for targets that are no labels of images.
@@ -78,9 +87,9 @@ class NeuronSpecificDropout(FeatureDropout):
         absolute: bool = False,
         held: float | None = 0.2,
         where: Where = "classifier",
-        share: Rate = 1.0,
+        participation: Rate = 1.0,
     ):
-        super().__init__(p, where, share)
+        super().__init__(p, where, participation)
         if held is not None and not 0 < held < 1:
             raise ValueError(f"NeuronSpecificDropout: held must be in (0, 1), or None for validation, not {held}")
         if where == "input":
@@ -91,11 +100,11 @@ class NeuronSpecificDropout(FeatureDropout):
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         held = self._held.get(self._place)
         if held is None:
-            return by_rate(draws(x, *per_channel(x)) >= p, p)
+            return scale_by_rate(draws(x, *per_channel(x)) >= p, p)
         held, y = held.to(x.device), self._labels(len(x))
         sums, counts = class_sums(units(x), y, len(held))
         kept = class_masks((sums / counts.clamp_min(1) - held).nan_to_num(), p, self.absolute)
-        scale = torch.where(held.isnan(), 1.0, by_rate(kept, p))[y]
+        scale = torch.where(held.isnan(), 1.0, scale_by_rate(kept, p))[y]
         return scale.view(per_channel(x))
 
     def _labels(self, count: int) -> Tensor:
@@ -146,7 +155,7 @@ class NeuronSpecificDropout(FeatureDropout):
 
             return hook
 
-        modes, places = [(m, m.training) for m in model.modules()], self.places(model)
+        modes, places = [(m, m.training) for m in model.modules()], self.named_modules(model)
         before = self.where == "classifier"
         hooks = [(m.register_forward_pre_hook if before else m.register_forward_hook)(look(n)) for n, m in places]
         try:

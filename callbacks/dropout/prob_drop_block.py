@@ -15,7 +15,7 @@ Differs:  not checked against the paper, of which the rate of a centre was at ha
 from torch import Tensor
 
 from callbacks.dropout.drop_block import DropBlock, block_mask
-from callbacks.frame.feature_dropout import by_count, draws
+from callbacks.frame.feature_dropout import draws, scale_by_count
 
 
 def centre_rates(x: Tensor, alpha: float) -> Tensor:
@@ -45,7 +45,7 @@ class ProbDropBlock(DropBlock):
         block_size: side of the squares, in cells of the map.
         shared: one mask for all channels of an example, from their mean magnitude.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `DropBlock`.
@@ -57,4 +57,4 @@ class ProbDropBlock(DropBlock):
         h, w = x.shape[2:]
         bh, bw = block = min(self.block_size, h), min(self.block_size, w)
         area = mean_length(h, bh) * mean_length(w, bw)
-        return by_count(squares(draws(x, *size.shape) < centre_rates(size, p / area), block))
+        return scale_by_count(squares(draws(x, *size.shape) < centre_rates(size, p / area), block))

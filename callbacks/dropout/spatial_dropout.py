@@ -12,7 +12,7 @@ Differs:  the places; p not checked against the paper
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, by_rate, draws, per_channel
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel, scale_by_rate
 from callbacks.frame.schedule import Rate
 
 
@@ -22,7 +22,7 @@ class SpatialDropout(FeatureDropout):
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
@@ -30,8 +30,8 @@ class SpatialDropout(FeatureDropout):
 
     acts_on = ANY
 
-    def __init__(self, p: Rate = 0.1, where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(self, p: Rate = 0.1, where: Where = None, participation: Rate = 1.0):
+        super().__init__(p, where, participation)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        return by_rate(draws(x, *per_channel(x)) >= p, p)
+        return scale_by_rate(draws(x, *per_channel(x)) >= p, p)

@@ -56,14 +56,16 @@ class SpectralDropout(FeatureDropout):
         tau: magnitude up to which one is weak, >= 0.
         dims: what is transformed: "spatial", "channel" or "all".
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    def __init__(self, p: Rate = 0.2, tau: float = 0.1, dims: Dims = "spatial", where: Where = None, share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(
+        self, p: Rate = 0.2, tau: float = 0.1, dims: Dims = "spatial", where: Where = None, participation: Rate = 1.0
+    ):
+        super().__init__(p, where, participation)
         needs_range(self, "tau", tau, 0, float("inf"))
         self.tau, self.dims = tau, known(dims, get_args(Dims), "SpectralDropout")
 

@@ -14,7 +14,7 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, by_rate, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import known
 from zoo.layers.basic import DropPath
@@ -57,7 +57,7 @@ class StochasticDepth(FeatureDropout):
         p: probability at the last block, in (0, 1), or a `Schedule`.
         rule: "linear" in the block's number, or "constant".
         per: "sample" or "batch": for whom there is one draw.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a network that drops paths itself.
@@ -68,12 +68,12 @@ class StochasticDepth(FeatureDropout):
     acts_on = ANY
     draws_once = True
 
-    def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", share: Rate = 1.0):
-        super().__init__(p, None, share)
+    def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", participation: Rate = 1.0):
+        super().__init__(p, None, participation)
         self.rule = known(rule, get_args(Rule), "StochasticDepth")
         self.per = known(per, get_args(Per), "StochasticDepth")
 
-    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+    def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         found = branch_ends(model)
         if not found:
             raise TypeError(f"StochasticDepth: {type(model).__name__} has no residual block that it knows: take it out")
@@ -87,5 +87,5 @@ class StochasticDepth(FeatureDropout):
         return [(i + 1) / count for i in range(count)] if self.rule == "linear" else super().factors(count)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        u = draws(x, x.shape[0], *[1] * (x.ndim - 1)) if self.per == "sample" else self.common(x)
-        return by_rate(u >= p, p)
+        u = draws(x, x.shape[0], *[1] * (x.ndim - 1)) if self.per == "sample" else self.shared_draws(x)
+        return scale_by_rate(u >= p, p)

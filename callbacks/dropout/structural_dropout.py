@@ -41,7 +41,7 @@ class StructuralDropout(FeatureDropout):
         low: the narrowest width.
         step: between two widths.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`; for a width or a step below 1.
@@ -50,14 +50,16 @@ class StructuralDropout(FeatureDropout):
     acts_on = ANY
     draws_once = True
 
-    def __init__(self, p: Rate = 0.5, low: int = 1, step: int = 1, where: Where = "classifier", share: Rate = 1.0):
-        super().__init__(p, where, share)
+    def __init__(
+        self, p: Rate = 0.5, low: int = 1, step: int = 1, where: Where = "classifier", participation: Rate = 1.0
+    ):
+        super().__init__(p, where, participation)
         if low < 1 or step < 1:
             raise ValueError(f"StructuralDropout: low and step must be at least 1, got {low} and {step}")
         self.low, self.step = low, step
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        scale = prefix(*self.common(x, 2), p, _width(x), self.low, self.step)
+        scale = prefix(*self.shared_draws(x, 2), p, _width(x), self.low, self.step)
         return scale if x.ndim < 4 else scale[:, None, None]
 
     # ---- after training
@@ -108,7 +110,7 @@ class StructuralDropout(FeatureDropout):
     def _cuttable(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         if self.where == "input":
             raise ValueError("StructuralDropout: images have no width to be cut to; where= must be in the network")
-        return self.places(model)
+        return self.named_modules(model)
 
 
 def _width(x: Tensor) -> int:

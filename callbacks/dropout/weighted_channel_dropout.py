@@ -16,7 +16,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, first
+from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, largest_mask
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
 from zoo.frame.checks import known
@@ -34,7 +34,7 @@ def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: float, q: float, res
         q: the share of them that stays.
         rescale: "score": the alpha of the equation; "inverse": 1 / q; "none".
     """
-    drawn = first(r.log() / scores, m, 1).float()  # the order of r^(1/s), without its underflow
+    drawn = largest_mask(r.log() / scores, m, 1).float()  # the order of r^(1/s), without its underflow
     kept = drawn * (u < q)
     if rescale == "score":
         return kept * (scores.sum(1, keepdim=True) / (scores * drawn).sum(1, keepdim=True))
@@ -49,18 +49,18 @@ class WeightedChannelDropout(FeatureDropout):
         q: probability that a channel that was drawn stays, in (0, 1].
         rescale: "score", "inverse" or "none", see `channel_scales`.
         where: see `FeatureDropout`.
-        share: of the steps at which it acts, see `FeatureDropout`.
+        participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    usual = slice(-2, None)
+    default_stages = slice(-2, None)
 
     def __init__(
-        self, p: Rate = 0.2, q: float = 0.9, rescale: Rescale = "score", where: Where = None, share: Rate = 1.0
+        self, p: Rate = 0.2, q: float = 0.9, rescale: Rescale = "score", where: Where = None, participation: Rate = 1.0
     ):
-        super().__init__(p, where, share)
+        super().__init__(p, where, participation)
         needs_range(self, "q", q, 0, 1, open_low=True)
         self.q, self.rescale = q, known(rescale, get_args(Rescale), "WeightedChannelDropout")
 

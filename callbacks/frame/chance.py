@@ -23,6 +23,6 @@ def chosen(p: Rate, trainer: L.Trainer, images: Tensor) -> Tensor:
 COIN = 0x4D5744  # "MWD": other draws from (seed, step) are not these
 
 
-def is_drawn(seed: int, step: int, share: float) -> bool:
-    """Whether a step is one of the share."""
-    return mix(seed, step, COIN) / 2**64 < share
+def is_drawn(seed: int, step: int, participation: float) -> bool:
+    """Whether a step is one of those at which a trick of this participation acts."""
+    return mix(seed, step, COIN) / 2**64 < participation

@@ -28,12 +28,12 @@ COMMON = 0x434F4D  # "COM": other draws from (seed, step) are not these
 WORD = (1 << 32) - 1
 
 
-def by_rate(kept: Tensor, p: float) -> Tensor:
+def scale_by_rate(kept: Tensor, p: float) -> Tensor:
     """A mask over 1 - p: where every feature goes with probability p, its expectation stays."""
     return kept / (1 - p)
 
 
-def by_count(kept: Tensor) -> Tensor:
+def scale_by_count(kept: Tensor) -> Tensor:
     """A mask over the share of it that stays, of all examples together; zeros if nothing stays."""
     return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
 
@@ -54,7 +54,7 @@ def per_channel(x: Tensor) -> tuple[int, ...]:
     return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
 
 
-def hashed(key: Tensor, count: int) -> Tensor:
+def hash_draws(key: Tensor, count: int) -> Tensor:
     """Uniform draws in [0, 1) of a whole number, (count,): the same on every device (murmur3's finaliser, 32 bits)."""
     h = (key + 0x9E3779B1 * torch.arange(1, count + 1, device=key.device)) & WORD
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
@@ -62,7 +62,7 @@ def hashed(key: Tensor, count: int) -> Tensor:
     return ((h ^ (h >> 16)) >> 8) / 2.0**24  # as many bits as a float32 has
 
 
-def first(score: Tensor, count: float, least: int = 0) -> Tensor:
+def largest_mask(score: Tensor, count: float, least: int = 0) -> Tensor:
     """Whether each of (N, n) is one of the `count` largest of its row, as many as are whole, or of the `least`.
 
     `count` is compared, not rounded: a compiled network is not compiled anew for every rate.
@@ -71,7 +71,7 @@ def first(score: Tensor, count: float, least: int = 0) -> Tensor:
     return (place <= count - 1 + 1e-6) | (place < least)
 
 
-def nearest(count: float, like: Tensor) -> Tensor:
+def round_half_even(count: float, like: Tensor) -> Tensor:
     """The whole number nearest to it, of two the even one, as Python's `round` has it; a tensor, see `first`."""
     return (torch.zeros((), device=like.device) + count).round()
 
@@ -89,14 +89,14 @@ class FeatureDropout(Trick):
     Args:
         p: the method's rate, in (0, 1), or a `Schedule` between numbers in [0, 1).
         where: whose outputs are dropped: names of stages or paths of modules; "classifier": what goes into it;
-            "input": the images. None: the stages `usual`.
-        share: of the optimizer steps at which it acts, in (0, 1], or a `Schedule`; drawn from (seed, step), the same on
-            all ranks and as `MagnifiedWeightDecay` draws them.
+            "input": the images. None: `default_stages`.
+        participation: fraction of the optimizer steps at which it acts, in (0, 1], or a `Schedule`. The steps are
+            drawn from (seed, step): the same on all ranks, and the same as those of `MagnifiedWeightDecay`.
 
     Attributes:
         acts_on: how many dimensions features may have, see `KINDS`.
-        usual: which stages `where=None` means.
-        draws_once: whether something is drawn once for a batch, with `common`.
+        default_stages: which stages `where=None` means.
+        draws_once: whether something is drawn once for a batch, with `shared_draws`.
 
     Raises:
         ValueError: for a number out of its range, a name that the model does not have or, at the first step, features
@@ -105,7 +105,7 @@ class FeatureDropout(Trick):
     """
 
     acts_on: ClassVar[tuple[int, ...]] = MAPS
-    usual: ClassVar[slice] = slice(None)
+    default_stages: ClassVar[slice] = slice(None)
     draws_once: ClassVar[bool] = False
 
     _hooks: tuple = ()
@@ -117,13 +117,13 @@ class FeatureDropout(Trick):
     _from_norm = False  # and whether a batch norm gave them
     _numbers: dict[str, int] = {}  # by place
 
-    def __init__(self, p: Rate, where: Where = None, share: Rate = 1.0):
-        for name, rate in (("p", p), ("share", share)):
+    def __init__(self, p: Rate, where: Where = None, participation: Rate = 1.0):
+        for name, rate in (("p", p), ("participation", participation)):
             for value in rate_values(rate):
                 needs_range(self, name, value, 0, 1, open_low=not isinstance(rate, Schedule))
         if max(rate_values(p)) == 1:
             raise ValueError(f"{type(self).__name__}: p must be below 1, where nothing would be left")
-        self.p, self.share = p, share
+        self.p, self.participation = p, participation
         self.where = where if isinstance(where, str | None) else tuple(where)
 
     # ---- what a method is
@@ -136,14 +136,14 @@ class FeatureDropout(Trick):
         """Features as the rest of the network gets them in training."""
         with torch.no_grad(), float32(x):
             scale = self.multiplier(x.detach(), p)
-        return self.times(x, scale)
+        return self.multiply(x, scale)
 
-    def times(self, x: Tensor, scale: Tensor) -> Tensor:
+    def multiply(self, x: Tensor, scale: Tensor) -> Tensor:
         """Their product; in place, a new tensor less, if a batch norm gave x: its backward pass does not need it."""
         scale = scale.to(x.dtype)
         return x.mul_(scale) if self._from_norm else x * scale
 
-    def common(self, x: Tensor, *shape: int) -> Tensor:
+    def shared_draws(self, x: Tensor, *shape: int) -> Tensor:
         """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, trick, place).
 
         Batches whose gradients are accumulated are one. Outside a run they are draws as any.
@@ -151,7 +151,7 @@ class FeatureDropout(Trick):
         if self._key is None:
             return draws(x, *shape)
         key = self._key.to(x.device) + self._numbers.get(self._place, 0)
-        return hashed(key, prod(shape)).view(shape)
+        return hash_draws(key, prod(shape)).view(shape)
 
     def factors(self, count: int) -> list[float]:
         """The rate's factor at each of so many places."""
@@ -159,7 +159,7 @@ class FeatureDropout(Trick):
 
     # ---- places
 
-    def places(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+    def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         """The modules and their names; none for the input. Raises as the class says."""
         if self.where == "input":
             return []
@@ -172,7 +172,7 @@ class FeatureDropout(Trick):
                     f"{type(self).__name__} acts on stages, and {type(model).__name__} names none: name modules, "
                     "where=('path.of.module', ...), or zoo.Classifier(network, stages={'stage1': 'path.of.module'})"
                 )
-            return [*stages.items()][self.usual] or [*stages.items()]
+            return [*stages.items()][self.default_stages] or [*stages.items()]
         names = (self.where,) if isinstance(self.where, str) else self.where
         modules = dict(model.named_modules()) | stages
         for name in names:
@@ -184,7 +184,7 @@ class FeatureDropout(Trick):
                 )
         return [(name, modules[name]) for name in names]
 
-    def hooked(self, name: str, module: nn.Module, factor: float):
+    def register_hook(self, name: str, module: nn.Module, factor: float):
         """Puts the hook on one place."""
         if self.where == "classifier":
             return module.register_forward_pre_hook(partial(self._before, name, factor))
@@ -192,13 +192,13 @@ class FeatureDropout(Trick):
 
     def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
         self._from_norm = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
-        return self._at(name, x, factor) if self.drops(module) else x
+        return self._at(name, x, factor) if self.is_active(module) else x
 
     def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
         self._from_norm = False
-        return (self._at(name, inputs[0], factor), *inputs[1:]) if self.drops(module) else inputs
+        return (self._at(name, inputs[0], factor), *inputs[1:]) if self.is_active(module) else inputs
 
-    def drops(self, place: nn.Module) -> bool:
+    def is_active(self, place: nn.Module) -> bool:
         """Whether features of a place are dropped now. SWA lets norms train in a network that does not: not then."""
         trains = place.training and (self._model is None or self._model.training or not hasattr(place, "running_mean"))
         return trains and self._acts
@@ -218,21 +218,21 @@ class FeatureDropout(Trick):
     # ---- the run
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self.places(model)
+        self.named_modules(model)
         if stage == "fit":
             self._seed = global_seed()
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._leave()
-        self._model, places = model, self.places(model)
+        self._model, places = model, self.named_modules(model)
         factors = self.factors(len(places))
         mine = crc32(self.state_key.encode())  # two tricks have other draws
         self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(places)}
-        self._hooks = tuple(self.hooked(*place, factor) for place, factor in zip(places, factors, strict=True))
+        self._hooks = tuple(self.register_hook(*place, factor) for place, factor in zip(places, factors, strict=True))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = float(rate_now(self.p, trainer))
-        self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.share, trainer))
+        self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.participation, trainer))
         if self.draws_once and self._acts:
             self._key = torch.full((), mix(self._seed, trainer.global_step, COMMON) & WORD, device=model.device)
         if self.where == "input" and self._acts:

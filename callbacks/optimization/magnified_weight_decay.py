@@ -1,14 +1,14 @@
-"""Magnified weight decay: at a share of the steps, drawn at random, weight decay counts several times.
+"""Magnified weight decay: at steps drawn at random, weight decay counts several times.
 
 Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
-          https://arxiv.org/abs/2103.15425, section 3; there it goes with the batches that dropout acts on
+          https://arxiv.org/abs/2103.15425, section 3: larger weight decay at the batches on which dropout acts
 Code:     https://github.com/yuranusduke/FocusedDropoutCNN (unofficial)
-Equation: lambda_t = factor lambda with probability share, else lambda
+Equation: lambda_t = factor lambda with probability p, else lambda
 Shapes:   none
-Defaults: share .1 (the paper's participation rate); factor 2: the paper finds 1e-3 best and leaves the base open, the
-          unofficial code has 5e-4
-Differs:  works without FocusedDropout; of steps, where gradients accumulate over several batches. The draw is a
-          function of (seed, step), the same on all ranks.
+Defaults: probability = .1, the paper's participation rate; factor = 2, ours: the paper finds 1e-3 best and does not
+          name the base, the unofficial code has 5e-4
+Differs:  works without FocusedDropout. It counts optimizer steps, not batches: they differ where gradients accumulate.
+          The draw is a function of (seed, step), the same on all ranks.
 """
 
 import lightning as L
@@ -20,10 +20,10 @@ from zoo.frame.exact_resume import global_seed
 
 
 class MagnifiedWeightDecay(Trick):
-    """Multiplies every parameter group's weight decay for single optimizer steps of any LightningModule.
+    """Multiply weight decay at single optimizer steps, in every parameter group of any LightningModule.
 
     Args:
-        share: probability that a step is one of them, in [0, 1], or a `Schedule`.
+        probability: p, of a step to be one of them, in [0, 1], or a `Schedule`.
         factor: what weight decay is multiplied by there, > 0.
 
     Raises:
@@ -35,11 +35,11 @@ class MagnifiedWeightDecay(Trick):
     _magnified: tuple = ()  # (group, its weight decay) of the step that is being made
     _hooks: tuple = ()
 
-    def __init__(self, share: Rate = 0.1, factor: float = 2.0):
-        for value in rate_values(share):
-            needs_range(self, "share", value, 0, 1)
+    def __init__(self, probability: Rate = 0.1, factor: float = 2.0):
+        for value in rate_values(probability):
+            needs_range(self, "probability", value, 0, 1)
         needs_range(self, "factor", factor, 0, float("inf"), open_low=True)
-        self.share = share
+        self.probability = probability
         self.factor = factor
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -52,7 +52,7 @@ class MagnifiedWeightDecay(Trick):
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
         self._restore()  # a step that 16-bit scaling left out has not come to its hook
-        if is_drawn(self._seed, trainer.global_step, rate_now(self.share, trainer)):
+        if is_drawn(self._seed, trainer.global_step, rate_now(self.probability, trainer)):
             self._magnified = tuple((group, group["weight_decay"]) for group in optimizer.param_groups)
             for group, decay in self._magnified:
                 group["weight_decay"] = self.factor * decay

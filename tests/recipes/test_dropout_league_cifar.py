@@ -53,8 +53,8 @@ def test_the_rate_of_a_schedule_is_its_end_and_without_a_rate_it_is_the_share():
     (blocks,) = dropout_league_cifar.made("DropBlock", 0.2)
     assert isinstance(blocks, DropBlock) and blocks.p == Linear(0, 0.2)
     focused, decay = dropout_league_cifar.made("FocusedDropout", 0.05)
-    assert isinstance(focused, FocusedDropout) and focused.share == 0.05
-    assert isinstance(decay, MagnifiedWeightDecay) and decay.share == 0.05  # at the same steps
+    assert isinstance(focused, FocusedDropout) and focused.participation == 0.05
+    assert isinstance(decay, MagnifiedWeightDecay) and decay.probability == 0.05  # at the same steps
     (hole,) = dropout_league_cifar.made("Cutout", 0.25)
     assert hole.side == 0.25 and dropout_league_cifar.rates("Cutout") == (0.25, 0.5, 0.75)
     assert {"ADCM", "Dropout", "ProbDropBlock"} <= {*dropout_league_cifar.METHODS}

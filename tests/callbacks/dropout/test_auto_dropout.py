@@ -119,17 +119,17 @@ def test_neighbours_on_tokens():
 
 def test_acts_behind_the_norm_of_each_branch_and_on_the_shortcut_if_asked():
     model = zoo.ResNet("20", num_classes=10)
-    ends = [name for name, _ in AutoDropout().places(model)]
+    ends = [name for name, _ in AutoDropout().named_modules(model)]
     assert len(ends) == 9 and all(name.endswith(".bn2") for name in ends)
-    assert all(isinstance(module, torch.nn.BatchNorm2d) for _, module in AutoDropout().places(model))
+    assert all(isinstance(module, torch.nn.BatchNorm2d) for _, module in AutoDropout().named_modules(model))
     policy = (Pattern(residual=True), *[Pattern(1)] * 8)
-    assert [n for n, _ in AutoDropout(policy).places(model)] == [ends[0].removesuffix(".bn2"), *ends[1:]]
+    assert [n for n, _ in AutoDropout(policy).named_modules(model)] == [ends[0].removesuffix(".bn2"), *ends[1:]]
     with pytest.raises(ValueError, match="2 patterns for 9 places"):
-        AutoDropout((Pattern(), Pattern())).places(model)
+        AutoDropout((Pattern(), Pattern())).named_modules(model)
     with pytest.raises(TypeError, match="no residual block"):
-        AutoDropout().places(zoo.VGG("11", 10, 32))
+        AutoDropout().named_modules(zoo.VGG("11", 10, 32))
     with pytest.raises(ValueError, match="more branches"):
-        AutoDropout(Pattern(residual=True)).places(zoo.ViT("Ti/16", num_classes=10, image_size=32))
+        AutoDropout(Pattern(residual=True)).named_modules(zoo.ViT("Ti/16", num_classes=10, image_size=32))
 
 
 def test_each_place_has_its_own_pattern(trainer, tiny_data):

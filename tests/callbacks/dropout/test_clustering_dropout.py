@@ -95,7 +95,7 @@ def test_average_and_groups_over_a_run(trainer, tiny_data):
 
 
 def test_what_it_refuses():
-    bad = [{"low": 0.8}, {"high": 1}, {"decay": 1}, {"clusters": 1}, {"every": 0}, {"low": -0.1}, {"share": 0}]
+    bad = [{"low": 0.8}, {"high": 1}, {"decay": 1}, {"clusters": 1}, {"every": 0}, {"low": -0.1}, {"participation": 0}]
     for arguments in bad:
         with pytest.raises(ValueError, match="ClusteringDropout"):
             callbacks.ClusteringDropout(**arguments)

@@ -9,7 +9,7 @@ from torchvision.ops import DropBlock2d
 
 import callbacks
 from callbacks.dropout.drop_block import block_mask, gamma
-from callbacks.frame.feature_dropout import by_count
+from callbacks.frame.feature_dropout import scale_by_count
 
 ORACLE = json.loads((Path(__file__).parents[2] / "data/dropout/dropblock.json").read_text())
 
@@ -19,7 +19,7 @@ def test_a_map_by_hand():
     centres = torch.tensor(ORACLE["random"]["seed_centres"]).float()
     kept = block_mask(centres[None, None, 1:-1, 1:-1], (3, 3))
     assert torch.equal(kept[0, 0], torch.tensor(expected["mask"]).float())
-    torch.testing.assert_close(x * by_count(kept)[0], torch.tensor(expected["output"]), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(x * scale_by_count(kept)[0], torch.tensor(expected["output"]), rtol=1e-6, atol=1e-6)
 
 
 def test_gamma_of_the_table():

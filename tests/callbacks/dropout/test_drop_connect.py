@@ -108,7 +108,7 @@ def test_weights_are_never_touched_and_validation_is_plain(trainer, tiny_data):
     watch = At("on_train_start", lambda t, m: m.network.head.register_forward_hook(look))
     head = model.network.head
     own, keys = head.weight, model.state_dict().keys()
-    run = trainer(callbacks=[callbacks.DropConnect(0.5, share=0.5), watch], max_epochs=4)
+    run = trainer(callbacks=[callbacks.DropConnect(0.5, participation=0.5), watch], max_epochs=4)
     run.fit(model, tiny_data, tiny_data)
     assert head.weight is own and model.state_dict().keys() == keys and type(head) is nn.Linear
     assert hooks(model) == 1  # ours
@@ -123,7 +123,7 @@ def test_a_layer_whose_units_have_strengths():
 
 
 def test_what_it_refuses(trainer, tiny_data):
-    for bad in ({"where": None}, {"where": "input"}, {"per": "layer"}, {"p": 1}, {"p": 0}, {"share": 0}):
+    for bad in ({"where": None}, {"where": "input"}, {"per": "layer"}, {"p": 1}, {"p": 0}, {"participation": 0}):
         with pytest.raises(ValueError, match="DropConnect"):
             callbacks.DropConnect(**bad)
     with pytest.raises(TypeError, match="'stage1' is a TinyBlock"):
@@ -131,4 +131,4 @@ def test_what_it_refuses(trainer, tiny_data):
     model = tiny_classifier()
     model.network.block1.conv1.padding_mode = "circular"
     with pytest.raises(TypeError, match="zero-padded"):
-        callbacks.DropConnect(where="network.block1.conv1").places(model)
+        callbacks.DropConnect(where="network.block1.conv1").named_modules(model)

@@ -91,7 +91,7 @@ def build(name, where=None, **arguments):
     kind = getattr(callbacks, name)
     takes = inspect.signature(kind).parameters
     # blocks smaller than every map here: CorrDrop keeps what is one block, which has no other to be like
-    strong = {"p": 0.9 if name == "StructuralDropout" else 0.5, "share": 1.0, "block_size": 2} | arguments
+    strong = {"p": 0.9 if name == "StructuralDropout" else 0.5, "participation": 1.0, "block_size": 2} | arguments
     if where is not None:
         strong["where"] = where
     return kind(**{key: value for key, value in strong.items() if key in takes})
@@ -167,7 +167,7 @@ def test_attention_with_dropout_in_every_family(family, stage, trainer):
             trained(trainer, model, trick)
         assert_equal(weights(model), weights(fresh(family)))
         return
-    new = len([*model.stages.keys()][trick.usual]) if stage is None else 1
+    new = len([*model.stages.keys()][trick.default_stages]) if stage is None else 1
     trained(trainer, model, trick)
     added = [name for name in model.state_dict() if name not in before]
     assert before < {*model.state_dict()} and len(added) == 8 * new and all(".adcm." in name for name in added)
@@ -182,7 +182,7 @@ def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):
     if usual(name) == "branches" and family == "DenseNet":
         return  # refused before the first step
     other, expected = plain(family, trainer)
-    for argument in {"p", "share"} & inspect.signature(getattr(callbacks, name)).parameters.keys():
+    for argument in {"p", "participation"} & inspect.signature(getattr(callbacks, name)).parameters.keys():
         model = trained(trainer, fresh(family), build(name, **{argument: NEVER}))
         assert_equal(weights(model), expected)
         assert_plain(model, other)

@@ -30,7 +30,7 @@ def acting(layer, p=0.5, kind="dr", active=0.2):
     """A trick in the middle of a run, with its hook on the layer."""
     trick = callbacks.GuidedDropout(p, kind, active)
     trick._layers, trick._acts, trick._now = {"spot": layer}, True, p
-    trick._hooks = (trick.hooked("spot", layer, 1.0),)
+    trick._hooks = (trick.register_hook("spot", layer, 1.0),)
     return trick
 
 
@@ -134,8 +134,8 @@ def test_strengths_that_are_there_stay():
 
 
 def test_what_it_refuses():
-    for bad in ({"where": None}, {"where": "input"}, {"kind": "topk"}, {"active": 2}, {"p": 1}, {"share": 0}):
+    for bad in ({"where": None}, {"where": "input"}, {"kind": "topk"}, {"active": 2}, {"p": 1}, {"participation": 0}):
         with pytest.raises(ValueError, match="GuidedDropout"):
             callbacks.GuidedDropout(**bad)
     with pytest.raises(TypeError, match="'stage1' is a TinyBlock"):
-        callbacks.GuidedDropout(where="stage1").places(tiny_classifier())
+        callbacks.GuidedDropout(where="stage1").named_modules(tiny_classifier())

@@ -90,8 +90,8 @@ def test_the_form_of_2014_scales_evaluation(trainer, tiny_data):
 
 
 def test_the_form_of_2014_acts_at_every_step():
-    with pytest.raises(ValueError, match="leave share=1"):
-        callbacks.Dropout(0.5, form="2014", share=0.5)
+    with pytest.raises(ValueError, match="leave out participation"):
+        callbacks.Dropout(0.5, form="2014", participation=0.5)
     with pytest.raises(ValueError, match="take inverted"):
         callbacks.Dropout(0.5, "input", form="2014")
     with pytest.raises(ValueError, match="did you mean"):

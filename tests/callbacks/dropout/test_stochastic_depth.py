@@ -66,10 +66,10 @@ def test_draws_for_examples_and_for_batches(shape):
 
 def test_refuses_networks_without_branches_or_that_drop_paths_themselves(trainer, tiny_data):
     with pytest.raises(TypeError, match="no residual block"):
-        callbacks.StochasticDepth().places(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
+        callbacks.StochasticDepth().named_modules(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()))
     with pytest.raises(ValueError, match="drop_path=0"):
-        callbacks.StochasticDepth().places(zoo.ViT("Ti/16", 10, 32, drop_path=0.1))
-    assert [name for name, _ in callbacks.StochasticDepth().places(tiny_classifier())] == [
+        callbacks.StochasticDepth().named_modules(zoo.ViT("Ti/16", 10, 32, drop_path=0.1))
+    assert [name for name, _ in callbacks.StochasticDepth().named_modules(tiny_classifier())] == [
         "network.block1.bn1",
         "network.block2.bn1",
     ]

@@ -9,7 +9,16 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import callbacks
-from callbacks.frame.feature_dropout import ANY, KINDS, FeatureDropout, by_count, first, hashed, nearest, ranks
+from callbacks.frame.feature_dropout import (
+    ANY,
+    KINDS,
+    FeatureDropout,
+    hash_draws,
+    largest_mask,
+    ranks,
+    round_half_even,
+    scale_by_count,
+)
 from tests.callbacks.conftest import At, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, build_trick, tiny_classifier
 from zoo import Classifier
@@ -104,9 +113,9 @@ def test_refuses_what_is_no_tensor(name):
 
 
 @every
-def test_refuses_rates_and_shares_out_of_range(name):
+def test_refuses_rates_and_participations_out_of_range(name):
     kind = getattr(callbacks, name)
-    bad = [{"share": 0}, {"share": 2}]
+    bad = [{"participation": 0}, {"participation": 2}]
     if "p" in inspect.signature(kind).parameters:
         bad += [{"p": 0}, {"p": 1}, {"p": -0.1}, {"p": callbacks.Linear(0, 1)}]
     for arguments in bad:
@@ -197,7 +206,7 @@ def test_on_the_input(trainer, tiny_data):
 def test_a_rate_moves_and_a_share_of_the_steps_is_that_of_magnified_weight_decay(trainer, tiny_data):
     from callbacks.frame.chance import is_drawn
 
-    trick = Half(callbacks.Linear(0.1, 0.7), share=0.5)
+    trick = Half(callbacks.Linear(0.1, 0.7), participation=0.5)
     seen = Seen(trick)
     trainer(callbacks=[trick, seen], max_epochs=10).fit(tiny_classifier(), tiny_data)
     expected = [0.1 + 0.6 * i / 30 if is_drawn(0, i, 0.5) else None for i in range(30)]
@@ -228,7 +237,7 @@ def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer,
     kind, rising = getattr(callbacks, name), callbacks.Linear(0.1, 0.5)
     arguments = inspect.signature(kind).parameters
     on = {"p": callbacks.Linear(0.25, 0.5) if name == "BiasedDropout" else rising} if "p" in arguments else {}
-    on |= {"share": 1.0} if "share" in arguments else {}
+    on |= {"participation": 1.0} if "participation" in arguments else {}
     for compiles in (False, True):
         torch.manual_seed(0)
         model = tiny_classifier(compile=compiles)
@@ -249,7 +258,7 @@ def test_behind_a_batch_norm_it_is_the_same_in_place(kind):
         seen, trick = [], getattr(callbacks, kind)()
         trick._acts, trick._now = True, 0.5
         handles = [network[place].register_forward_hook(lambda m, given, y, seen=seen: seen.append(y))]
-        handles.append(trick.hooked(str(place), network[place], 1.0))
+        handles.append(trick.register_hook(str(place), network[place], 1.0))
         handles.append(network[place].register_forward_hook(lambda m, given, y, seen=seen: seen.append(y)))
         torch.manual_seed(1)
         y = network(x)
@@ -285,26 +294,26 @@ def test_places_in_a_row_of_equal_ones_the_first_before():
     ("count", "least", "found"), [(2.0, 0, 2), (0.3 * 10, 0, 3), (2.99, 0, 2), (0.5, 1, 1), (9, 0, 4)]
 )
 def test_the_largest_are_as_many_as_are_whole(count, least, found):
-    got = first(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), count, least)
+    got = largest_mask(torch.tensor([[4.0, 1.0, 3.0, 2.0]]), count, least)
     assert got.sum() == found and got[0, [0, 2, 3, 1][:found]].all()
 
 
 @pytest.mark.parametrize("count", [0.4, 0.5, 1.5, 1.6, 2.5, 6.4])
 def test_nearest_is_pythons_round(count):
-    assert nearest(count, torch.zeros(1)).item() == round(count)
+    assert round_half_even(count, torch.zeros(1)).item() == round(count)
 
 
 # ---- ranks of a run on several machines
 
 
 def test_draws_of_a_number_are_even_and_others_for_another_number():
-    u = hashed(torch.tensor(7), 40_000)
+    u = hash_draws(torch.tensor(7), 40_000)
     assert u.min() >= 0 and u.max() < 1 and u.dtype == torch.float32
     assert torch.bincount((10 * u).long()).float().std() < 130  # of 4,000 in each tenth, two standard deviations
     assert abs(torch.corrcoef(torch.stack([u[1:], u[:-1]]))[0, 1]) < 0.02
-    each = torch.cat([hashed(torch.tensor(key), 1) for key in range(4000)])
+    each = torch.cat([hash_draws(torch.tensor(key), 1) for key in range(4000)])
     assert each.mean().item() == pytest.approx(0.5, abs=0.02) and each.std().item() == pytest.approx(12**-0.5, abs=0.01)
-    assert torch.equal(hashed(torch.tensor(7), 5), u[:5])  # the same at each call
+    assert torch.equal(hash_draws(torch.tensor(7), 5), u[:5])  # the same at each call
 
 
 ONCE = {
@@ -322,13 +331,13 @@ def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, traine
     seen = []
     for rank in (1, 2):
         trick, drawn = getattr(callbacks, name)(**ONCE[name]), []
-        common = trick.common
+        common = trick.shared_draws
 
         def look(x, *shape, common=common, drawn=drawn):
             drawn.append(common(x, *shape))
             return drawn[-1]
 
-        trick.common = look
+        trick.shared_draws = look
         torch.manual_seed(0)
         reseed = At("on_train_batch_start", lambda t, m, rank=rank: torch.manual_seed(rank))
         trainer(callbacks=[reseed, trick]).fit(tiny_classifier(), tiny_data)
@@ -355,8 +364,8 @@ def test_accumulated_batches_are_one(trainer, tiny_data):
 
 def test_by_count_of_all_and_of_nothing():
     kept = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
-    assert torch.equal(by_count(kept), kept * 4 / 3)
-    assert torch.equal(by_count(kept * 0), kept * 0)
+    assert torch.equal(scale_by_count(kept), kept * 4 / 3)
+    assert torch.equal(scale_by_count(kept * 0), kept * 0)
 
 
 @every

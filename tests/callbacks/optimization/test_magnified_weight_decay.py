@@ -10,14 +10,14 @@ from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.conftest import tiny_classifier
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_draws_by_their_share(share):
-    draws = torch.tensor([[is_drawn(seed, step, share) for step in range(500)] for seed in range(20)]).double()
-    assert draws.mean() == pytest.approx(share, abs=0.01)
-    assert draws.mean(1).std() == pytest.approx((share * (1 - share) / 500) ** 0.5, rel=0.4)  # seeds differ
-    if 0 < share < 1:
+@pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 1.0])
+def test_draws_by_their_share(probability):
+    draws = torch.tensor([[is_drawn(seed, step, probability) for step in range(500)] for seed in range(20)]).double()
+    assert draws.mean() == pytest.approx(probability, abs=0.01)
+    assert draws.mean(1).std() == pytest.approx((probability * (1 - probability) / 500) ** 0.5, rel=0.4)  # seeds differ
+    if 0 < probability < 1:
         pairs = (draws[:, 1:] * draws[:, :-1]).mean()  # one step says nothing of the next
-        assert pairs == pytest.approx(share**2, abs=0.01)
+        assert pairs == pytest.approx(probability**2, abs=0.01)
 
 
 def decays(trainer, model, data, *tricks, **arguments):
@@ -105,7 +105,7 @@ def test_seeds_differ_and_a_file_brings_its_own(trainer, tiny_data, tmp_path, mo
     assert_equal(run(3, ckpt_path=tmp_path / "1.ckpt"), one)
 
 
-@pytest.mark.parametrize("arguments", [{"share": -0.1}, {"share": 1.1}, {"factor": 0}])
+@pytest.mark.parametrize("arguments", [{"probability": -0.1}, {"probability": 1.1}, {"factor": 0}])
 def test_refuses_wrong_arguments(arguments):
     with pytest.raises(ValueError, match="must be in"):
         MagnifiedWeightDecay(**arguments)
