@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread a process: two pytest processes that each start a thread per core slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test slow lint format notebooks wheel tables clean
+.PHONY: demo test slow lint house format notebooks wheel tables clean
 
 # Train, test, save, reload and judge ResNet-20 on handwritten digits.
 demo: .venv/.demo
@@ -24,6 +24,10 @@ slow: .venv/.test
 lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+# The house rules in numbers: sizes, imports, types, docstrings. Fails where one is broken.
+house: .venv/.test
+	$(BIN)/python .ci/house
 
 format: .venv/.test
 	$(BIN)/ruff check --fix .
