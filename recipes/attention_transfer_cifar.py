@@ -47,7 +47,7 @@ Result:
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import lightning as L
 
@@ -73,13 +73,13 @@ def network(name: str) -> zoo.Classifier:
 
 
 def tricks(method: Method, teacher: Path | None) -> list[L.Callback]:
-    """The schedule, and what the teacher says."""
+    """Return the schedule, and the teacher's tricks."""
     schedule = StepDecay(("0.3dur", "0.6dur", "0.8dur"), gamma=0.2)
-    if method in ("student", "teacher"):
+    if teacher is None or method in ("student", "teacher"):
         return [schedule]
     ours = teacher.suffix == ".ckpt"
     network = zoo.load(teacher) if ours else published_resnet56(teacher)  # one object, so that both ask it once
-    wants = {} if ours else {"normalization": IMAGENET}
+    wants: dict[str, Any] = {} if ours else {"normalization": IMAGENET}
     knowledge = [KnowledgeDistillation(network, T=4.0, weight=0.9, **wants)] if "KD" in method else []
     beta = Linear(1000, 0) if method == "AT+KD" else 1000.0
     return [schedule, *knowledge, *([AttentionTransfer(network, beta=beta, **wants)] if "AT" in method else [])]
@@ -110,7 +110,7 @@ def recipe(
         precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
         seed: of the weights, the order of the images and every random draw.
     """
-    same = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
+    same: dict[str, Any] = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
     if method in ("KD", "AT", "AT+KD") and teacher is None:
         teacher = trained_teacher(pair, **same)
     on = tricks(method, teacher)
@@ -138,7 +138,7 @@ def recipe(
 
 
 def trained_teacher(pair: Pair, record: bool = False, **same) -> Path:
-    """The checkpoint of the teacher trained with these arguments, which are in its folder's name.
+    """Return the checkpoint of the teacher trained with these arguments, which are in its folder's name.
 
     Args:
         pair: teacher and student.
@@ -173,7 +173,7 @@ def main(
         images, epochs, root, folder, precision: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    same = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
+    same: dict[str, Any] = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
     teacher = teacher or trained_teacher(pair, record, **same)
     accuracies = defaultdict(list)
     for seed in range(seeds):

@@ -43,30 +43,31 @@ Result:
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
+from typing import get_args
 
 import lightning as L
 
 from callbacks import KnowledgeDistillation
-from recipes.digits_ladder import RUNGS, Rung, tricks
+from recipes.digits_ladder import Rung, tricks
 from recipes.frame import records
 from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
 from recipes.frame.recipe import Recipe
-from zoo import ResNet
+from zoo import Classifier, ResNet
 
 TEACHER_SEED = 1000
 PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
 
 
 def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
-    """The last rung's trick: from published weights, or from a teacher that is trained first."""
+    """Return the last rung's trick: from published weights, or from a teacher that is trained first."""
     if weights is None:
         return KnowledgeDistillation(trained_teacher(*budget), T=20)
     return KnowledgeDistillation(published_resnet56(weights), T=20, normalization=IMAGENET)
 
 
 @cache
-def trained_teacher(images: int, epochs: int, root: Path, folder: Path | None) -> ResNet:
-    """A ResNet-56, trained once a process."""
+def trained_teacher(images: int, epochs: int, root: Path, folder: Path | None) -> Classifier:
+    """Train a ResNet-56, once a process."""
     best = recipe("+ mixup", images, 2 * epochs, root, folder, depth="56", seed=TEACHER_SEED)
     best.run(test=False)
     return best.model
@@ -133,7 +134,7 @@ def main(
     """
     accuracies = defaultdict(list)
     for seed in range(seeds):
-        for rung in RUNGS:
+        for rung in get_args(Rung):
             metrics = recipe(rung, images, epochs, root, folder, teacher=teacher, seed=seed).run(record=record)
             accuracies[rung].append(metrics["test/acc"])
             print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)

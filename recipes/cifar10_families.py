@@ -96,7 +96,7 @@ VARIANTS = {
     "InceptionV4": "v4",
     "InceptionResNetV2": "v2",
 }
-Family = Literal[*VARIANTS]
+Family = Literal[*VARIANTS]  # type: ignore[valid-type]  # read at run time, by the command line
 
 
 def recipe(

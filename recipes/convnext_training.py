@@ -24,6 +24,7 @@ not measured yet
 """
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 
@@ -67,10 +68,10 @@ def recipe(
     """
     L.seed_everything(seed, workers=True, verbose=False)
     evaluation = Center(image_size, interpolation="bicubic")
-    same = {"image_size": image_size, "transform": "convnext", "evaluation": evaluation, "val_split": 0}
+    same: dict[str, Any] = {"image_size": image_size, "transform": "convnext", "evaluation": evaluation, "val_split": 0}
     images = ImageNet(root, batch_size, **same) if folder is None else ImageFolder(folder, batch_size, **same)
     images.prepare_data()
-    optimizer = {"optimizer": "adamw", "lr": LR, "weight_decay": 0.05}
+    optimizer: dict[str, Any] = {"optimizer": "adamw", "lr": LR, "weight_decay": 0.05}
     return Recipe(
         name="convnext_training",
         model=ConvNeXt(variant, images.num_classes, image_size, **optimizer),

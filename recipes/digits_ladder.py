@@ -47,7 +47,7 @@ from callbacks import (
 from datamodules import Digits
 from recipes.frame import records
 from recipes.frame.recipe import Recipe
-from zoo import ResNet
+from zoo import Classifier, ResNet
 
 Rung = Literal[
     "baseline",
@@ -63,7 +63,7 @@ RUNGS: tuple[str, ...] = get_args(Rung)
 
 
 def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: int) -> list[L.Callback]:
-    """What is on at a rung: its own trick and those of the rungs below.
+    """Return the tricks of a rung: its own and those of the rungs below.
 
     Args:
         rung: one of `RUNGS`.
@@ -75,13 +75,13 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
     falls = ("0.25dur", "0.5dur", "0.75dur")
     schedule = CosineDecay(warmup) if height >= 4 else StepDecay(falls, warmup_epochs=warmup)
     added = {1: LinearScaling(base=32), 2: ZeroGamma(), 3: NoBiasDecay(), 5: LabelSmoothing(0.1), 6: MixUp(0.2)}
-    on = [schedule, *(trick for at, trick in added.items() if at <= height)]
+    on: list[L.Callback] = [schedule, *(trick for at, trick in added.items() if at <= height)]
     return [*on, distillation()] if height == 7 else on
 
 
 @cache
-def teacher() -> ResNet:
-    """A ResNet-56, trained once a process (about a minute)."""
+def teacher() -> Classifier:
+    """Train a ResNet-56, once a process (about a minute)."""
     best = recipe("+ mixup", epochs=30, depth="56", seed=1000)  # a seed that no student has
     best.run(test=False)
     return best.model
@@ -119,7 +119,7 @@ def main(seeds: int = 5, epochs: int = 15, record: bool = False) -> None:
     """
     accuracies = defaultdict(list)
     for seed in range(seeds):
-        for rung in RUNGS:
+        for rung in get_args(Rung):
             metrics = recipe(rung, epochs, seed=seed).run(record=record)
             accuracies[rung].append(metrics["test/acc"])
             print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.1f} s", flush=True)

@@ -67,7 +67,7 @@ from callbacks.frame.trick import Trick, parameters
 from datamodules import ImageData
 from recipes.frame import records
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes.frame.co_adaptation import SHARES, co_adaptation
+from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.league import NONE, best_rate, three_rates, verdict
 from recipes.frame.recipe import Recipe
 from zoo import ResNet
@@ -170,7 +170,7 @@ def run(method: str, rate: float, seed: int, record: bool, **budget) -> dict[str
     metrics = one.run(test=league)
     if league:
         left = co_adaptation(one.model.cpu(), test_batches(one.data))
-        metrics |= {f"masked {share:.1f}": value for share, value in zip(SHARES, left, strict=True)}
+        metrics |= {f"masked {share:.1f}": value for share, value in zip(FRACTIONS, left, strict=True)}
     if record:
         line = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
         records.append(name, line)

@@ -33,7 +33,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, cast
 
 import lightning as L
 import torch
@@ -84,6 +84,8 @@ def recipe(
     """
     L.seed_everything(seed, workers=True, verbose=False)
     data = read(images, root, folder)
+    model: zoo.Classifier
+    tricks: list[L.Callback]
     if step == "dense":
         model = zoo.ResNet("20", data.num_classes, SIDE, optimizer="sgd", lr=LR, weight_decay=5e-4)
         tricks, length = [Slimming(1e-4)], epochs
@@ -111,16 +113,16 @@ def recipe(
     )
 
 
-def prune(model: zoo.ResNet, share: float, by: str) -> zoo.Classifier:
-    """What is left of it, with a tenth of the rate."""
-    smaller = zoo.prune_channels(model, share, by)
-    smaller.hparams.lr = LR / 10
+def prune(model: zoo.Classifier, share: float, by: str) -> zoo.Classifier:
+    """Return the pruned network with a tenth of the rate."""
+    smaller = cast(zoo.Classifier, zoo.prune_channels(model, share, by))
+    smaller.hparams["lr"] = LR / 10
     return smaller
 
 
 @cache
 def read(images: int, root: Path, folder: Path | None) -> ImageData:
-    """The data, once a process for all steps."""
+    """Build the data, once a process for all steps."""
     return cifar10(root, folder, batch_size=BATCH, val_split=TRAINING_IMAGES - images)
 
 
@@ -128,7 +130,7 @@ def read(images: int, root: Path, folder: Path | None) -> ImageData:
 def dense(
     images: int, epochs: int, checkpoint: Path | None, root: Path, folder: Path | None, precision: str, seed: int
 ) -> tuple[zoo.Classifier, float]:
-    """The dense network, trained or from a file, and the seconds of its training."""
+    """Return the dense network, trained or from a file, and the seconds of its training."""
     if checkpoint is not None:
         return zoo.load(checkpoint), 0.0
     one = recipe("dense", images, epochs, root=root, folder=folder, precision=precision, seed=seed)
@@ -188,7 +190,7 @@ def main(
     """
     one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed)
     whole, training = dense(images, epochs, checkpoint, root, folder, precision, seed)
-    data, pruned = one.data, zoo.prune_channels(whole, share, by)
+    data, pruned = one.data, cast(zoo.Classifier, zoo.prune_channels(whole, share, by))
     tuned = one.run(test=False)["seconds"]
     rows = {  # network, the one whose parameters and multiply-adds it has, seconds of training
         "dense": (whole, whole, training),

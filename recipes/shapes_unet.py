@@ -91,8 +91,8 @@ def main(seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, r
         p, epochs, images: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    scores = defaultdict(list)
-    for seed, network, dropout in product(range(seeds), NETWORKS, get_args(Dropout)):
+    scores: dict[str, list[float]] = defaultdict(list)
+    for seed, network, dropout in product(range(seeds), get_args(Network), get_args(Dropout)):
         metrics = recipe(dropout, network, p, epochs, images, seed).run(record=record)
         scores[f"{network} {dropout}"].append(metrics["test/iou"])
         figures = "  ".join(f"{name} {metrics[f'test/{name}']:.4f}" for name in ("acc", "dice", "iou"))

@@ -37,16 +37,15 @@ Result:
 - Commit: 9ae0ef7
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
 from time import perf_counter
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 import zoo
 from callbacks import (
@@ -67,7 +66,7 @@ from zoo.patch_slimming import within
 from zoo.tools.complexity import stage_costs, total_macs
 
 SIDE, BATCH = 32, 64
-TRAINING = {"optimizer": "adamw", "weight_decay": 0.05}
+TRAINING: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}
 SHARE = 0.55  # of the multiply-adds that PatchSlimming leaves, as in its paper
 EARLY = 0.65  # that DVT takes in the mean: about what DynamicViT and EViT leave
 COLUMNS = {  # of the table, besides the accuracy: digits behind the point
@@ -82,16 +81,19 @@ COLUMNS = {  # of the table, besides the accuracy: digits behind the point
 }
 
 
-def like(vit: zoo.ViT, kind: type[zoo.ViT], **options) -> zoo.ViT:
-    """A model of this kind with the weights of `vit`; what it has besides them is as new."""
-    name = {zoo.ViT: "Ti/16", zoo.DVT: "DeiT-Ti"}.get(kind, "Ti")
-    model = kind(name, vit.num_classes, vit.image_size, **options, **TRAINING, lr=3e-4)
+Kind = TypeVar("Kind", bound=zoo.Classifier)
+
+
+def like(vit: zoo.ViT, kind: type[Kind], **options: Any) -> Kind:
+    """Build a model of this kind with the weights of `vit`; what it has besides them is as new."""
+    name = {"ViT": "Ti/16", "DVT": "DeiT-Ti"}.get(kind.__name__, "Ti")
+    model = cast(Any, kind)(name, vit.num_classes, vit.image_size, **options, **TRAINING, lr=3e-4)
     model.load_state_dict(model.adapt(vit.state_dict()))
     return model
 
 
 def slim(vit: zoo.ViT, data: ImageData) -> zoo.PatchSlimming:
-    """Without the patches that a batch of training images can do without."""
+    """Take out the patches that a batch of training images can do without."""
     model = like(vit, zoo.PatchSlimming, drop_path=0.0)
     images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     return model.slim(within(model, images, SHARE, step=4))
@@ -108,7 +110,7 @@ VERSIONS: dict[str, Callable[[zoo.ViT, ImageData], Made]] = {
     "EViT 0.7": lambda vit, data: (like(vit, zoo.EViT, drop_path=0.0), []),
     "DVT": lambda vit, data: (like(vit, zoo.DVT, drop_path=0.0), []),
 }
-Version = Literal["ViT", *VERSIONS]
+Version = Literal["ViT", *VERSIONS]  # type: ignore[valid-type]  # read at run time, by the command line
 
 
 def recipe(
@@ -136,12 +138,14 @@ def recipe(
     start = None if version == "ViT" else dense(epochs, tuning, fraction, root, folder, precision, seed)[0].model
     L.seed_everything(seed, workers=True, verbose=False)
     data = images(fraction, root, folder)
+    tricks: list[L.Callback] = []
+    model: zoo.Classifier
     if start is None:
         length, warmup = epochs, min(0.5, epochs / 4)
-        model, tricks = zoo.ViT("Ti/16", data.num_classes, SIDE, **TRAINING, lr=1e-3), []
+        model = zoo.ViT("Ti/16", data.num_classes, SIDE, **TRAINING, lr=1e-3)
     else:
         length, warmup = tuning, tuning / 10
-        model, tricks = VERSIONS[version](start, data)
+        model, tricks = VERSIONS[version](cast(zoo.ViT, start), data)
     mixing = MixUpOrCutMix(mixup_alpha=0.2, cutmix_alpha=1.0, p=0.25)
     return Recipe(
         name="token_reduction_cifar",
@@ -172,21 +176,21 @@ def images(fraction: float, root: Path, folder: Path | None) -> ImageData:
 
 @cache
 def dense(*arguments) -> tuple[Recipe, dict[str, float]]:
-    """The ViT from scratch, trained and tested once a process, and its metrics."""
+    """Return the ViT from scratch, trained and tested once a process, and its metrics."""
     one = recipe("ViT", *arguments)
     return one, one.run()
 
 
 @torch.inference_mode()
-def over_exits(model: zoo.DVT, data: ImageData, loader: DataLoader) -> tuple[Tensor, Tensor]:
-    """All images of a loader -> the logits of every exit (E, N, K), targets (N,)."""
+def over_exits(model: zoo.DVT, data: ImageData, loader: Iterable[list[Tensor]]) -> tuple[Tensor, Tensor]:
+    """Run all images of a loader; return the logits of every exit (E, N, K), targets (N,)."""
     batches = [data.on_after_batch_transfer(list(batch), 0) for batch in loader]
     logits = torch.cat([torch.stack(model.exits(images)) for images, _ in batches], 1)
     return logits, torch.cat([targets for _, targets in batches])
 
 
 def early_exits(model: zoo.DVT, data: ImageData, budget: float) -> tuple[list[float], dict[str, float]]:
-    """The best thresholds on validation images within so many multiply-adds, and what they give on the test images."""
+    """Find the best thresholds on validation images within so many multiply-adds, and what they give on the test images."""
     logits, targets = over_exits(model.cpu().eval(), data, data.val_dataloader())
     eta = thresholds(logits, model.macs(), budget, targets)
     logits, targets = over_exits(model, data, data.test_dataloader())
@@ -197,12 +201,12 @@ def early_exits(model: zoo.DVT, data: ImageData, budget: float) -> tuple[list[fl
     return eta, {"test/acc": hits.float().mean().item(), "MACs": macs} | shares
 
 
-Network = Callable[[Tensor], Tensor]
+Network = Callable[[Tensor], Any]
 
 
 def least(networks: list[Network], images: Tensor, rounds: int = 5) -> list[float]:
-    """Seconds of each for these images, the least of some rounds in which they take turns."""
-    seconds = [[] for _ in networks]
+    """Measure the seconds of each network for these images: the least of some rounds in which they take turns."""
+    seconds: list[list[float]] = [[] for _ in networks]
     for i in range(rounds + 1):
         for network, times in zip(networks, seconds, strict=True):
             start = perf_counter()
@@ -214,18 +218,19 @@ def least(networks: list[Network], images: Tensor, rounds: int = 5) -> list[floa
 
 
 def costs(model: zoo.Classifier, vit: zoo.ViT, data: ImageData) -> dict[str, float]:
-    """In inference: multiply-adds of an image, tokens after each stage, images a second of both networks.
+    """Measure inference: multiply-adds of an image, tokens after each stage, images a second of both networks.
 
     Of a DVT, whose images leave early, also the accuracy.
     """
     model, vit = model.cpu().eval(), vit.cpu().eval()
+    network: Network = model
+    measured: dict[str, float]
     if isinstance(model, zoo.DVT):
         eta, measured = early_exits(model, data, EARLY * total_macs(vit, SIDE))
         network = partial(model.early_exit, thresholds=eta)
     else:
         tokens = [row.shape[0] for row in stage_costs(model, SIDE) if row.name in model.stages]
         measured = {"MACs": total_macs(model, SIDE)} | {f"tokens {i}": n for i, n in enumerate(tokens, 1)}
-        network = model
     images, _ = data.on_after_batch_transfer(list(next(iter(data.test_dataloader()))), 0)
     ours, theirs = least([network, vit], images)
     return measured | {"inference images/s": len(images) / ours, "dense images/s": len(images) / theirs}
@@ -255,7 +260,11 @@ def main(
         if version != "ViT":
             one = recipe(version, epochs, tuning, fraction, root, folder, precision, seed)
             metrics = one.run()
-        metrics = metrics | costs(one.model, scratch.model, one.data) | {"training images/s": metrics["images/s"]}
+        metrics = (
+            metrics
+            | costs(one.model, cast(zoo.ViT, scratch.model), one.data)
+            | {"training images/s": metrics["images/s"]}
+        )
         if record:
             run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
             records.append(one.name, run)

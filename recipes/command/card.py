@@ -13,6 +13,7 @@ USAGE = "zoo card TRICK"
 
 
 def main(arguments: list[str]) -> None:
+    """Print the card of the trick that is named."""
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         raise UsageError(f"one trick of `zoo tricks`; usage: {USAGE}")
     entries = {entry.name: entry for entry in catalogue.tricks()}
@@ -22,7 +23,7 @@ def main(arguments: list[str]) -> None:
 
 
 def lines(trick: str) -> list[str]:
-    """What was measured, and the limits, in the form of the fields above them."""
+    """Return what was measured and the limits, in the form of the docstring's fields."""
     found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
     facts = {"Found": found, "Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
     return [
@@ -33,7 +34,7 @@ def lines(trick: str) -> list[str]:
 
 
 def gain(trick: str, short: bool = False) -> str:
-    """In words; `short`: the numbers alone, nothing where there are none."""
+    """Say the gain in words; `short`: the numbers alone, nothing where there are none."""
     cards = import_module("recipes.trick_cards")
     if trick not in cards.TRICKS and (row := in_league(trick)):
         found = f"{row['against none']} ({row['seeds']} seeds)"
@@ -57,7 +58,7 @@ def in_league(method: str) -> dict[str, str]:
 
 
 def cost(trick: str, short: bool = False) -> str:
-    """In words; `short`: the number alone, nothing where there is none."""
+    """Say the cost in words; `short`: the number alone, nothing where there is none."""
     names = {"tricks": [(trick, "")], "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")]}
     for benchmark, rows in names.items():
         for run, (name, at) in product(reversed(records.read(benchmark)), rows):
@@ -72,6 +73,7 @@ def cost(trick: str, short: bool = False) -> str:
 
 
 def limits(trick: str) -> str:
+    """Name the tricks that do not go with this one, by reason."""
     package, pairs = import_module("callbacks"), import_module("callbacks.frame.pairs")
     kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
     found = pairs.limits(getattr(package, trick), kinds)

@@ -1,12 +1,13 @@
 """`zoo data show NAME`: what a data set holds, as text, and a picture of a batch."""
 
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 import datamodules
-from datamodules import ImageData
 from datamodules.frame.files import FileData
 from datamodules.frame.measure import measure_files
 from datamodules.transforms.catalogue import PRESETS
@@ -20,9 +21,9 @@ NARROWEST = 10  # characters of a name or a bar
 
 
 def main(arguments: list[str]) -> None:
-    """`show NAME [options]`, the options by the signature of `show`."""
+    """Run `zoo data show NAME [options]`; the signature of `show` gives the options."""
     parser = Parser(prog="zoo data show NAME", description="What a data set holds.")
-    parser.add_function_arguments(show, skip=["name"])
+    parser.add_function_arguments(show, skip={"name"})
     if arguments[0] != "show":
         raise unknown("command", f"data {arguments[0]}", ["data", "data show"])
     if len(arguments) < 2 or arguments[1] in ("-h", "--help"):
@@ -56,8 +57,8 @@ def show(name: str, root: str | None = None, batch: Path | None = None, sample: 
         print(f"\n{batch}: the first training images, augmented")
 
 
-def build(name: str, root: str | None) -> ImageData:
-    """The data module, in this process alone."""
+def build(name: str, root: str | None) -> Any:
+    """Build the data module."""
     kind = getattr(datamodules, name)
     if root is None:
         if name in ("ImageFolder", "Prepared"):
@@ -68,8 +69,8 @@ def build(name: str, root: str | None) -> ImageData:
     return kind(root)
 
 
-def facts(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
-    """What there is to know, as pairs of a title and a line."""
+def facts(data: Any, sample: int | None) -> list[tuple[str, str]]:
+    """Describe the data as pairs of a title and a line."""
     parts = {"train": len(data.train_indices), "validation": len(data.val_indices)}
     if data.test_set is not None:
         parts["test"] = len(data.test_set)
@@ -88,15 +89,15 @@ def facts(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
     return rows
 
 
-def reads_files(data: ImageData) -> bool:
-    """Whether images are decoded anew each epoch."""
+def reads_files(data: Any) -> bool:
+    """Say whether images are decoded anew each epoch."""
     return isinstance(data, FileData) and getattr(data, "memory", None) is None
 
 
-def colours(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
-    """Mean and std that are used, where they are from, and the data's own where they are another's."""
+def colours(data: Any, sample: int | None) -> list[tuple[str, str]]:
+    """Show mean and std in use and their source; the data's own beside them where they are another's."""
 
-    def numbers(mean: tuple, std: tuple) -> str:
+    def numbers(mean: Iterable[float], std: Iterable[float]) -> str:
         return "(" + ", ".join(f"{x:.4f}" for x in mean) + ") and (" + ", ".join(f"{x:.4f}" for x in std) + ")"
 
     used = numbers(data.mean, data.std)
@@ -111,27 +112,27 @@ def colours(data: ImageData, sample: int | None) -> list[tuple[str, str]]:
     return rows
 
 
-def training(data: ImageData) -> str:
-    """The augmentation in a line."""
+def training(data: Any) -> str:
+    """Describe the augmentation in a line."""
     if reads_files(data):
-        return described(data.transform)
+        return describe(data.transform)
     data = getattr(data, "memory", None) or data
     steps = [f"crop from {data.padding} pixels of padding"] if data.padding else []
     steps += ["flip"] if data.flip else []
-    steps += [described(data.transform)] if data.transform is not None else []
+    steps += [describe(data.transform)] if data.transform is not None else []
     steps += [f"cutout of {data.cutout} pixels"] if data.cutout else []
     return ", ".join(steps) or "as they are"
 
 
-def described(transform) -> str:
-    """A preset with its operations, or what the list says."""
+def describe(transform: Any) -> str:
+    """Write a preset with its operations, or a list item by item."""
     if isinstance(transform, str):
         return f"{transform}: {', '.join(PRESETS[transform])}" if transform in PRESETS else transform
-    return ", ".join(map(described, transform)) if isinstance(transform, list | tuple) else repr(transform)
+    return ", ".join(map(describe, transform)) if isinstance(transform, list | tuple) else repr(transform)
 
 
 def histogram(classes: tuple[str, ...], counts: Tensor, width: int, rows: int | None) -> list[str]:
-    """A bar a class, as many characters as `width`; of more than `rows` classes the largest and the smallest.
+    """Draw a bar a class in `width` characters; of more than `rows` classes, the largest and the smallest.
 
     Args:
         classes: names.
@@ -140,10 +141,11 @@ def histogram(classes: tuple[str, ...], counts: Tensor, width: int, rows: int | 
         rows: lines, or None for all.
     """
     order = list(range(len(classes)))
-    left_out = 0 if rows is None else max(0, len(classes) - rows)
+    shown = len(classes) if rows is None else min(rows, len(classes))
+    left_out = len(classes) - shown
     if left_out:
         order = counts.argsort(descending=True, stable=True).tolist()
-        order = order[: rows // 2] + order[len(order) - rows // 2 :]
+        order = order[: shown // 2] + order[len(order) - shown // 2 :]
     number = max(len(f"{count:,}") for count in counts.tolist())
     name = min(max(len(classes[k]) for k in order), max(NARROWEST, width // 3))
     room = max(NARROWEST, width - name - number - 2)
@@ -153,5 +155,5 @@ def histogram(classes: tuple[str, ...], counts: Tensor, width: int, rows: int | 
         label = classes[k] if len(classes[k]) <= name else classes[k][: name - 1] + "…"
         lines.append(f"{label:<{name}} {int(counts[k]):>{number},} {'█' * length}".rstrip())
     if left_out:
-        lines.insert(rows // 2, f"... {left_out:,} classes between ... (--all shows them)"[:width])
+        lines.insert(shown // 2, f"... {left_out:,} classes between ... (--all shows them)"[:width])
     return lines

@@ -1,6 +1,7 @@
 """`zoo fit|validate|test|predict`: LightningCLI, with every model, trick and data module by its short name."""
 
 import sys
+from typing import NoReturn
 
 import lightning.pytorch.cli as cli
 
@@ -14,11 +15,15 @@ CALLBACKS = "--trainer.callbacks"
 
 
 class Parser(cli.LightningArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> None:
+    """A parser whose errors are a `UsageError` in one line, with the nearest right name."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the message as a `UsageError`."""
         raise UsageError(one_line(message, _known())) from ex
 
 
 def main() -> None:
+    """Run LightningCLI."""
     sys.argv[1:] = ours(sys.argv[1:])
     cli.LightningCLI(
         parser_class=Parser,
@@ -29,7 +34,7 @@ def main() -> None:
 
 
 def ours(arguments: list[str]) -> list[str]:
-    """Short names of tricks as import paths: EarlyStopping is one of Lightning's callbacks too, and is ours here."""
+    """Turn short names of tricks into import paths: `EarlyStopping` is ours here, and one of Lightning's callbacks too."""
     found = []
     for i, argument in enumerate(arguments):
         option, given, value = argument.partition("=")
@@ -42,7 +47,7 @@ def ours(arguments: list[str]) -> list[str]:
 
 
 def _known() -> set[str]:
-    """Every public class and its arguments."""
+    """Return the names of all public classes and of their arguments."""
     classes = [getattr(package, name) for package in (zoo, callbacks, datamodules) for name in package.__all__]
     classes += [getattr(zoo, name) for name in zoo.SEGMENTERS]
     return {cls.__name__ for cls in classes} | {name for cls in classes for name in defaults(cls)}

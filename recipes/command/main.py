@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import version
+from typing import NoReturn
 
 from recipes.frame import catalogue
 from recipes.frame.errors import UsageError, meant_for_the_user, unknown
@@ -41,6 +42,7 @@ LIGHTNING = ("fit", "validate", "test", "predict")
 
 
 def main() -> None:
+    """Run the command line `zoo`."""
     arguments = sys.argv[1:]
     try:
         _dispatch(arguments)
@@ -96,13 +98,13 @@ LISTS: dict[str, Callable[[], list[catalogue.Entry]]] = {
 
 
 def _print_models() -> None:
-    """With parameters and multiply-adds of the default variant."""
+    """Print the models with parameters and multiply-adds of the default variant."""
     rows = [[e.name, *catalogue.cost(e.name), e.line] for e in catalogue.models()]
     _print_columns([[name, variant, p and f"{p:>6}", m and f"{m:>6} MACs", line] for name, variant, p, m, line in rows])
 
 
 def _tricks_by(arguments: list[str]) -> list[catalogue.Entry]:
-    """`--by room` or `--by taxonomy`, which stands in the place of the room."""
+    """Return the tricks in the order of `--by room` or `--by taxonomy`; the place in the taxonomy is shown as room."""
     option, _, by = " ".join(arguments).replace("=", " ", 1).partition(" ")
     orders = {"room": catalogue.tricks, "taxonomy": _by_taxonomy}
     if option != "--by" or by not in orders:
@@ -126,7 +128,7 @@ def _print_columns(rows: list[list[str]]) -> None:
 
 
 def _run(arguments: list[str]) -> None:
-    """`zoo run NAME [options]`: the signatures of `recipe()`, or of the file's own `main()`, are the options."""
+    """Run a recipe: `zoo run NAME [options]`; the signature of its `recipe()` or `main()` gives the options."""
     known = [entry.name for entry in catalogue.recipes()]
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: zoo run NAME [options]\n")
@@ -138,7 +140,7 @@ def _run(arguments: list[str]) -> None:
 
 
 def _check_names(arguments: list[str]) -> None:
-    """A wrong short name is found before anything is imported. Names with a dot are import paths: not ours to judge."""
+    """Refuse a wrong short name before anything is imported. Names with a dot are import paths and pass."""
     kinds = {
         "--model": ("model", catalogue.models, ["Classifier", "Segmenter"]),
         "--data": ("data module", catalogue.datamodules, []),
@@ -147,9 +149,9 @@ def _check_names(arguments: list[str]) -> None:
     for i, argument in enumerate(arguments):
         option, given, value = argument.partition("=")
         value = value if given else (arguments + [""])[i + 1]
-        kind, entries, more = kinds.get(option.removesuffix("+"), (None, None, None))
-        if kind is None or not value.isidentifier():
+        if option.removesuffix("+") not in kinds or not value.isidentifier():
             continue
+        kind, entries, more = kinds[option.removesuffix("+")]
         names = [entry.name for entry in entries()] + more
         if value not in names and not (kind == "trick" and _is_lightnings(value)):
             raise unknown(kind, value, names)
@@ -159,7 +161,7 @@ def _is_lightnings(name: str) -> bool:
     return hasattr(import_module("lightning.pytorch.callbacks"), name)
 
 
-def _fail(error: Exception) -> None:
+def _fail(error: BaseException) -> NoReturn:
     print(f"zoo: {error}", file=sys.stderr)
     sys.exit(2)
 

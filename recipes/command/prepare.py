@@ -3,7 +3,7 @@
 import sys
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import datamodules
 from datamodules.frame.convert import write_chunks
@@ -17,10 +17,10 @@ STORE = "s3://BUCKET"
 
 
 def main(arguments: list[str]) -> None:
-    """Options by the signature of `prepare`."""
+    """Run `zoo prepare NAME [options]`; the signature of `prepare` gives the options."""
     names = [name for name in datamodules.__all__ if name != "Prepared"]
     parser = Parser(prog="zoo prepare NAME", description="Make a data set of image files small, once.")
-    parser.add_function_arguments(prepare, skip=["name"])
+    parser.add_function_arguments(prepare, skip={"name"})
     if not arguments or arguments[0] in ("-h", "--help"):
         return parser.print_help()
     name = find(arguments[0], names)
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> None:
 
 
 def find(name: str, names: list[str]) -> str:
-    """The data module of this name; "tiny-imagenet" is TinyImageNet."""
+    """Find the data module of this name; "tiny-imagenet" is TinyImageNet."""
     plain = name.lower().replace("-", "").replace("_", "")
     match = next((known for known in names if known.lower() == plain), None)
     if match is None:
@@ -72,14 +72,14 @@ def prepare(
         print(f"{out} is there already, prepared from the same images with the same options")
         return tell(out, None)
     start = time.perf_counter()
-    about = {"mean": data.mean, "std": data.std, "val_split": data.val_split, "made_of": name}
-    how = {"side": size, "quality": quality, "skip_unreadable": skip_unreadable}
+    about: dict[str, Any] = {"mean": data.mean, "std": data.std, "val_split": data.val_split, "made_of": name}
+    how: dict[str, Any] = {"side": size, "quality": quality, "skip_unreadable": skip_unreadable}
     (write if format == "packed" else write_chunks)(out, parts, data.classes, **how, **about)
     return tell(out, time.perf_counter() - start)
 
 
 def default(name: str, root: Path, size: int, format: str) -> Path:
-    """A folder inside `root` only where that does not hold the classes themselves."""
+    """Choose the folder to write: inside `root`, or beside it where `root` holds the classes themselves."""
     end = f"-{size}" + ("-litdata" if format == "litdata" else "")
     if name == "ImageFolder":
         root = root.resolve() if root.name in ("", "..") else root
@@ -87,8 +87,10 @@ def default(name: str, root: Path, size: int, format: str) -> Path:
     return root / f"{name.lower()}{end}"
 
 
-def is_the_same(out: Path, classes: tuple[str, ...], parts: dict, size: int, quality: int, format: str) -> bool:
-    """Whether `out` is what is asked for."""
+def is_the_same(
+    out: Path, classes: tuple[str, ...], parts: dict[str, Any], size: int, quality: int, format: str
+) -> bool:
+    """Say whether `out` holds what is asked for."""
     try:
         header = read_header(out)
     except (ValueError, OSError):  # nothing, something else, or damaged
@@ -104,7 +106,7 @@ def is_the_same(out: Path, classes: tuple[str, ...], parts: dict, size: int, qua
 
 
 def tell(out: Path, seconds: float | None) -> Path:
-    """What is in the folder, and the line that trains on it."""
+    """Print what is in the folder, and the line that trains on it."""
     header = read_header(out)
     counts = {part: end - first for part, (first, end) in header["parts"].items()}
     total, size = sum(counts.values()), sum(size for size, _ in header["files"].values())

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 from rich.console import Console
@@ -17,7 +17,10 @@ from recipes.frame.recipe import Recipe
 
 
 class Parser(ArgumentParser):
-    def error(self, message: str, ex: Exception | None = None) -> None:
+    """A parser whose errors are a `UsageError` in one line."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise the message as a `UsageError`."""
         raise UsageError(one_line(message)) from ex
 
 
@@ -50,7 +53,7 @@ def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
 
 
 def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """Options by the signature of the module's own `main()`, or of its `recipe()` and of `Options`."""
+    """Parse options by the signature of the module's own `main()`, or of its `recipe()` and of `Options`."""
     parser = Parser(prog=f"zoo run {name}", description=(module.__doc__ or "").split("\n", 1)[0])
     if hasattr(module, "main"):
         parser.add_function_arguments(module.main)

@@ -1,7 +1,7 @@
 """`zoo search RECIPE --space lr=1e-3..1`: random search from coarse to fine, or a grid, judged on validation images.
 
-The notes' order (003): a few short runs over a wide range, then as many around the best; random rather than a grid,
-since few of the numbers matter (Bergstra, Bengio; JMLR 2012). Optuna draws, keeps and can go on with the trials.
+From coarse to fine, as the course CS231n advises: a few short runs over a wide range, then as many around the best.
+Random rather than a grid, since few of the numbers matter (Bergstra, Bengio; JMLR 2012). Optuna draws, keeps and can go on with the trials.
 """
 
 import argparse
@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recipes.frame import catalogue
-from recipes.frame.errors import UsageError, unknown
+from recipes.frame.errors import PlainParser, UsageError, unknown
 from recipes.frame.recipe import Recipe
 
 USAGE = "zoo search RECIPE --space NAME=LOW..HIGH [NAME=A,B,C ...] [--trials N] [--stages N] [--grid] [--epochs N]"
@@ -21,24 +21,24 @@ FINER = 10.0  # each stage looks at a range so many times narrower: a factor on 
 
 
 class Range(NamedTuple):
-    """From `low` to `high`, uniform in the logarithm: the notes' way to draw rates and decays."""
+    """A range from `low` to `high`, uniform in the logarithm: how the course CS231n draws rates and decays."""
 
     low: float
     high: float
 
     def around(self, best: float, stage: int) -> "Range":
-        """The part of this range that is nearest to `best`, in the logarithm so many times narrower."""
+        """Return the part of this range around `best`, 10**stage times narrower in the logarithm."""
         half = (math.log(self.high) - math.log(self.low)) / 2 / FINER**stage
         return Range(max(self.low, best / math.exp(half)), min(self.high, best * math.exp(half)))
 
 
-Space = Mapping[str, Range | Sequence]
+Space = Mapping[str, Range | Sequence[Any]]
 
 
 class Trial(NamedTuple):
     """The values of one run, and its accuracy on the validation images."""
 
-    values: dict
+    values: dict[str, Any]
     accuracy: float
 
 
@@ -52,7 +52,7 @@ def search(
     seed: int = 0,
     storage: Path | None = None,
 ) -> list[Trial]:
-    """Runs of a recipe with other numbers, the best first. The test set is not touched.
+    """Run a recipe with other numbers; return the trials, the best first. The test set is not touched.
 
     Args:
         build: the recipe's `recipe`.
@@ -89,11 +89,11 @@ def search(
     return found
 
 
-def _finer(choice: Range | Sequence, best, stage: int) -> Range | Sequence:
+def _finer(choice: Range | Sequence[Any], best: Any, stage: int) -> Range | Sequence[Any]:
     return choice.around(best, stage) if isinstance(choice, Range) else choice
 
 
-def _draw(trial, space: Space, grid: bool) -> dict:
+def _draw(trial: Any, space: Space, grid: bool) -> dict[str, Any]:
     values = {}
     for name, choice in space.items():
         if isinstance(choice, Range) and not grid:
@@ -103,8 +103,8 @@ def _draw(trial, space: Space, grid: bool) -> dict:
     return values
 
 
-def _points(choice: Range | Sequence) -> list:
-    """Of a grid: a range's two ends and their middle."""
+def _points(choice: Range | Sequence[Any]) -> list[Any]:
+    """Return the points of a grid: the values, or a range's two ends and their geometric middle."""
     if isinstance(choice, Range):
         return [choice.low, math.sqrt(choice.low * choice.high), choice.high]
     return list(choice)
@@ -119,7 +119,7 @@ def search_dropout(
     seed: int = 0,
     storage: Path | None = None,
 ) -> list[Trial]:
-    """Runs of a recipe with `AutoDropout` and other policies, the best first: `trial.values["policy"]`.
+    """Run a recipe with `AutoDropout` and other policies; return the trials, the best first: `trial.values["policy"]`.
 
     Optuna's tree of Parzen estimators stands in the place of the paper's controller. The test set is not touched.
 
@@ -134,13 +134,16 @@ def search_dropout(
         ImportError, ValueError: as `search`.
     """
     optuna, found = _optuna(), import_module("callbacks.dropout.auto_dropout")
-    storage = storage and f"sqlite:///{storage}"
     sampler, name = optuna.samplers.TPESampler(seed=seed), f"AutoDropout {places} x {largest}"
     study = optuna.create_study(
-        direction="maximize", sampler=sampler, storage=storage, study_name=name, load_if_exists=True
+        direction="maximize",
+        sampler=sampler,
+        storage=storage and f"sqlite:///{storage}",
+        study_name=name,
+        load_if_exists=True,
     )
 
-    def accuracy(trial) -> float:
+    def accuracy(trial: Any) -> float:
         return _validated(build().plus(found.AutoDropout(found.propose(trial, places, largest))), epochs)
 
     study.optimize(accuracy, n_trials=max(trials - len(study.trials), 0))
@@ -150,7 +153,7 @@ def search_dropout(
     return sorted(pairs, key=lambda trial: -trial.accuracy)
 
 
-def _accuracy(build: Callable[..., Recipe], values: dict, epochs: int | None) -> float:
+def _accuracy(build: Callable[..., Recipe], values: dict[str, Any], epochs: int | None) -> float:
     arguments = {name: value for name, value in values.items() if name in signature(build).parameters}
     recipe = build(**arguments)
     for name in values.keys() - arguments.keys():
@@ -162,7 +165,7 @@ def _accuracy(build: Callable[..., Recipe], values: dict, epochs: int | None) ->
 
 
 def _validated(recipe: Recipe, epochs: int | None) -> float:
-    """The accuracy on the validation images after so many epochs."""
+    """Return the accuracy on the validation images after so many epochs."""
     if epochs is not None:
         recipe.trainer["max_epochs"] = epochs
     metrics = recipe.run(test=False)
@@ -171,7 +174,7 @@ def _validated(recipe: Recipe, epochs: int | None) -> float:
     return metrics["val/acc"]
 
 
-def _optuna():
+def _optuna() -> Any:
     try:
         optuna = import_module("optuna")
     except ImportError as error:
@@ -184,6 +187,7 @@ def _optuna():
 
 
 def main(arguments: list[str]) -> None:
+    """Search, and print the trials."""
     options = _parse(arguments)
     known = [entry.name for entry in catalogue.recipes()]
     if options.recipe not in known:
@@ -197,7 +201,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(usage=USAGE, description=__doc__.split("\n", 1)[0])
+    parser = PlainParser(usage=USAGE, description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("recipe", metavar="RECIPE", help="a name of `zoo recipes`")
     parser.add_argument("--space", nargs="+", required=True, help="lr=1e-3..1 (log-uniform), optimizer=sgd,adamw")
     parser.add_argument("--trials", type=int, default=8, help="runs a stage (default 8)")
@@ -206,26 +210,27 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="of each run; else the recipe's")
     parser.add_argument("--seed", type=int, default=0, help="of the draws (default 0)")
     parser.add_argument("--storage", type=Path, help="a file that keeps the trials, to go on with them")
-    parser.error = _refuse
     return parser.parse_args(arguments)
 
 
-def _refuse(message: str) -> None:
-    raise UsageError(f"{message}; usage: {USAGE}")
-
-
-def parse_choice(text: str) -> tuple[str, Range | list]:
-    """`"lr=1e-3..1"` -> ("lr", Range(.001, 1)); `"optimizer=sgd,adamw"` -> ("optimizer", ["sgd", "adamw"])."""
+def parse_choice(text: str) -> tuple[str, Range | list[Any]]:
+    """Parse `"lr=1e-3..1"` -> ("lr", Range(.001, 1)); `"optimizer=sgd,adamw"` -> ("optimizer", ["sgd", "adamw"])."""
     name, given, choice = text.partition("=")
     if not given or not choice:
         raise UsageError(f"a space is NAME=LOW..HIGH or NAME=A,B,C, got {text!r}; usage: {USAGE}")
     low, dots, high = choice.partition("..")
     if not dots:
         return name, [_number(word) for word in choice.split(",")]
-    bounds = _number(low), _number(high)
-    if not all(isinstance(b, (int, float)) for b in bounds) or not 0 < bounds[0] < bounds[1]:
+    ends = Range(_bound(low), _bound(high))
+    if not 0 < ends.low < ends.high:
         raise UsageError(f"{name}: a range is LOW..HIGH, two numbers with 0 < LOW < HIGH, got {choice!r}")
-    return name, Range(*map(float, bounds))
+    return name, ends
+
+
+def _bound(word: str) -> float:
+    """Return a number, or NaN, which no comparison accepts."""
+    number = _number(word)
+    return math.nan if isinstance(number, str) else float(number)
 
 
 def _number(word: str) -> int | float | str:

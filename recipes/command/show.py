@@ -8,14 +8,19 @@ import inspect
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from recipes.frame import catalogue
-from recipes.frame.errors import UsageError, unknown
+from recipes.frame.errors import PlainParser, UsageError, unknown
+
+if TYPE_CHECKING:
+    from zoo.tools.receptive import Field
 
 USAGE = "zoo show MODEL [VARIANT] [--image-size N] [--num-classes K]"
 
 
 def main(arguments: list[str]) -> None:
+    """Print what a model is and costs."""
     options = _parse(arguments)
     entries = {entry.name: entry for entry in catalogue.models()}
     if options.model not in entries:
@@ -25,21 +30,16 @@ def main(arguments: list[str]) -> None:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(usage=USAGE, description=__doc__.split("\n", 1)[0])
+    parser = PlainParser(usage=USAGE, description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("model", metavar="MODEL", help="a name of `zoo models`")
     parser.add_argument("variant", metavar="VARIANT", nargs="?", help="a row of the paper's table; else the default")
     parser.add_argument("--image-size", type=int, help="side of the images in pixels; else the model's default")
     parser.add_argument("--num-classes", type=int, help="classes; else 1000, or what the variant was made for")
-    parser.error = _refuse
     return parser.parse_args(arguments)
 
 
-def _refuse(message: str) -> None:
-    raise UsageError(f"{message}; usage: {USAGE}")
-
-
-def build(name: str, variant: str | None = None, image_size: int | None = None, num_classes: int | None = None):
-    """The model with weights that take no memory. Raises UsageError for an unknown variant, with near ones."""
+def build(name: str, variant: str | None = None, image_size: int | None = None, num_classes: int | None = None) -> Any:
+    """Build a model whose weights take no memory. Raises UsageError for an unknown variant, with near ones."""
     import torch
 
     kind = getattr(import_module("zoo"), name)
@@ -54,8 +54,8 @@ def build(name: str, variant: str | None = None, image_size: int | None = None, 
         return kind(**{key: value for key, value in given.items() if value is not None})
 
 
-def lines(doc: str, model) -> Iterable[str]:
-    """Docstring, stages, layers."""
+def lines(doc: str, model: Any) -> Iterable[str]:
+    """Yield docstring, stages and layers, line by line."""
     from zoo.tools.complexity import costs, stage_costs
     from zoo.tools.receptive import receptive_fields
 
@@ -78,26 +78,28 @@ def lines(doc: str, model) -> Iterable[str]:
 
 
 def shape(sizes: tuple[int, ...]) -> str:
+    """Write sizes as "64 x 8 x 8"."""
     return " x ".join(map(str, sizes))
 
 
-def seen(field) -> tuple[str, str]:
-    """Stride and receptive field as words."""
+def seen(field: "Field | None") -> tuple[str, str]:
+    """Write stride and receptive field as words."""
     if field is None:
         return "", ""
-    if field.size is None:
+    if field.size is None or field.stride is None:
         return "", "whole image"
-    return tuple(str(v[0]) if v[0] == v[1] else f"{v[0]} x {v[1]}" for v in (field.stride, field.size))
+    stride, size = (str(v[0]) if v[0] == v[1] else f"{v[0]} x {v[1]}" for v in (field.stride, field.size))
+    return stride, size
 
 
-def figures(*rows) -> tuple[str, str, str]:
-    """Parameters, multiply-adds and KB, added up."""
+def figures(*rows: Any) -> tuple[str, str, str]:
+    """Add up parameters, multiply-adds and KB."""
     parameters, macs, memory = (sum(getattr(row, name) for row in rows) for name in ("parameters", "macs", "memory"))
     return f"{parameters:,}", f"{macs:,}", f"{memory / 1024:,.2f}"
 
 
 def columns(heads: list[str], rows: list[list[str]], left: int) -> Iterable[str]:
-    """A table as lines of text: the first columns to the left, numbers to the right."""
+    """Yield a table as lines of text: the first `left` columns to the left, numbers to the right."""
     table = [heads, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:

@@ -13,19 +13,24 @@ import textwrap
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from recipes.frame import catalogue, records
+from recipes.frame import costs as costs_module
+from recipes.frame.errors import ROOT
 from recipes.frame.league import league
 
-ROOT = catalogue.ROOT
-COSTS = ROOT / "recipes" / "_costs.py"
+COSTS = ROOT / "recipes" / "frame" / "costs.py"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
 RESULT = re.compile(r"^Result:.*?(?=^\"\"\")", re.DOTALL | re.MULTILINE)
 NOT_YET = "not measured yet"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m recipes.command.tables", description=__doc__.split("\n", 1)[0])
+    """Rewrite every table, or with `--check` say which differ."""
+    parser = argparse.ArgumentParser(
+        prog="python -m recipes.command.tables", description=(__doc__ or "").split("\n", 1)[0]
+    )
     parser.add_argument(
         "--check", action="store_true", help="write nothing; fail where a table differs from its source"
     )
@@ -39,22 +44,26 @@ def main() -> None:
 
 
 def rendered() -> Iterable[tuple[Path, str]]:
-    """Each file that holds tables, and the text that it should have."""
+    """Yield each file that holds tables, and the text that it should have."""
     for path in pages():
-        yield path, BLOCK.sub(lambda m: f"{m[1]}{TABLES[m['name']]()}\n{m[3]}", path.read_text())
+        yield path, BLOCK.sub(_filled, path.read_text())
     for entry in catalogue.recipes():
         path = ROOT / "recipes" / f"{entry.name}.py"
         block = "Result:\n" + recipe_result(entry) + "\n"
-        yield path, RESULT.sub(lambda _, block=block: block, path.read_text(), count=1)
+        yield path, RESULT.sub(block.replace("\\", r"\\"), path.read_text(), count=1)
+
+
+def _filled(match: re.Match[str]) -> str:
+    return f"{match[1]}{TABLES[match['name']]()}\n{match[3]}"
 
 
 def pages() -> list[Path]:
-    """Every markdown file that may hold tables."""
+    """Return every markdown file that may hold tables."""
     return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def costs() -> str:
-    """The text of recipes/frame/costs.py. Counted on weights without storage; takes half a minute."""
+    """Return the text of recipes/frame/costs.py, counted on weights without storage; takes half a minute."""
     from recipes.command.show import build
     from zoo.tools.complexity import total_macs
 
@@ -63,18 +72,18 @@ def costs() -> str:
         model = build(entry.name)
         macs = total_macs(model, model.image_size)
         counted[entry.name] = (str(_default_variant(model)), sum(p.numel() for p in model.parameters()), macs)
-    catalogue.COSTS.update(counted)  # for the tables that are made next
+    costs_module.COSTS.update(counted)  # for the tables that are made next
     rows = [f'    "{name}": ("{variant}", {p}, {macs}),' for name, (variant, p, macs) in counted.items()]
     return COSTS.read_text().partition("COSTS = {")[0] + "\n".join(["COSTS = {", *rows, "}", ""])
 
 
-def _default_variant(model) -> str:
-    given = inspect.signature(type(model).__init__).parameters.get("variant")
-    return given.default if given else ""
+def _default_variant(model: Any) -> str:
+    given = inspect.signature(type(model)).parameters.get("variant")
+    return str(given.default) if given else ""
 
 
 def models() -> str:
-    """Parameters and multiply-adds are those of the default variant, the one in bold."""
+    """Return the models with parameters and multiply-adds of the default variant, the one in bold."""
     package = import_module("zoo")
     rows = []
     for entry in catalogue.models():
@@ -87,7 +96,7 @@ def models() -> str:
 
 
 def tricks() -> str:
-    """With what each brought and cost here, where that was measured."""
+    """Return the tricks with the gain and the cost that were measured here."""
     from recipes.command.card import cost, gain
 
     rows = [
@@ -98,15 +107,15 @@ def tricks() -> str:
 
 
 def rooms() -> str:
-    """The names of the tricks, by room."""
-    names = {}
+    """Return the names of the tricks, by room."""
+    names: dict[str, list[str]] = {}
     for entry in catalogue.tricks():
         names.setdefault(entry.room, []).append(f"`{entry.name}`")
     return markdown(["room", "tricks"], [[f"`callbacks/{room}/`", ", ".join(those)] for room, those in names.items()])
 
 
 def taxonomy() -> str:
-    """The names of the tricks, by which symbol of training they change."""
+    """Return the names of the tricks, by the symbol of training that they change."""
     symbols = import_module("callbacks.frame.trick").TAXONOMY
     rows = [
         [place or "none", f"${symbols[place]}$" if place else "", ", ".join(f"`{e.name}`" for e in entries)]
@@ -116,7 +125,7 @@ def taxonomy() -> str:
 
 
 def pairs() -> str:
-    """Those that do not go with every other trick, and why."""
+    """Return the tricks that do not go with every other trick, and why."""
     from callbacks.frame.pairs import limits
 
     package = import_module("callbacks")
@@ -130,13 +139,13 @@ def pairs() -> str:
 
 
 def matrix() -> str:
-    """Row before column in the list of callbacks: . works, * the two never, < the row must stand after the column."""
+    """Draw the matrix, row before column in the list of callbacks: . works, * the two never, < the row must stand after the column."""
     from callbacks.frame.pairs import refusal
 
     package = import_module("callbacks")
     kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
 
-    def cell(first, second):
+    def cell(first: Any, second: Any) -> str:
         if first is second:
             return "*" if first.claims else "."
         return "." if not refusal(first, second) else "<" if not refusal(second, first) else "*"
@@ -148,11 +157,12 @@ def matrix() -> str:
 
 
 def datamodules() -> str:
+    """Return the data modules."""
     return markdown(["data module", "what it is"], [[f"`{e.name}`", e.line] for e in catalogue.datamodules()])
 
 
 def results() -> str:
-    """All recipes, one under the other."""
+    """Return the results of all recipes, one under the other."""
     return "\n\n".join(
         f"**[{entry.name}](../recipes/{entry.name}.py)**: {entry.line}\n\n{recipe_result(entry)}"
         for entry in catalogue.recipes()
@@ -160,10 +170,12 @@ def results() -> str:
 
 
 def families() -> str:
+    """Return the result of cifar10_families."""
     return _result_of("cifar10_families")
 
 
 def reduced() -> str:
+    """Return the result of token_reduction_cifar."""
     return _result_of("token_reduction_cifar")
 
 
@@ -172,11 +184,11 @@ def _result_of(recipe: str) -> str:
 
 
 def throughput() -> str:
-    """The last run of benchmarks/models.py: speed of each family by that of timm's or torchvision's network."""
+    """Return the last run of benchmarks/models.py: speed of each family by that of timm's or torchvision's network."""
     runs = records.read("models")
     if not runs:
         return NOT_YET
-    rows = {}
+    rows: dict[str, dict[str, str]] = {}
     for name, ratio in runs[-1]["metrics"].items():
         network, what = name.rsplit(" ", 1)
         rows.setdefault(network, {})[what] = f"{ratio:.2f}"
@@ -186,7 +198,7 @@ def throughput() -> str:
 
 
 def benchmarks() -> str:
-    """The last run of each other file in benchmarks/."""
+    """Return the last run of each other file in benchmarks/."""
     rows = []
     for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
         if path.stem == "models":  # has a table of its own: `throughput`
@@ -222,11 +234,11 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows
-OWN: dict[str, Callable[[list[dict]], tuple[list[str], list[list[str]]]]] = {"dropout_league_cifar": league}
+OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]]]] = {"dropout_league_cifar": league}
 
 
 def recipe_result(entry: catalogue.Entry) -> str:
-    """The runs of one recipe, a row for each set of arguments; below, what they were run on, and the command."""
+    """Return the runs of one recipe, a row for each set of arguments; below, hardware, versions and command."""
     runs = records.read(entry.name)
     metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
     columns = catalogue.columns(entry.name)
@@ -251,20 +263,20 @@ def _bullet(text: str) -> str:
     return textwrap.fill(text, 118, initial_indent="- ", subsequent_indent="  ", break_long_words=False)
 
 
-def _row(group: list[dict], names: list[str], metrics: dict[str, int]) -> list[str]:
-    """Arguments, metrics with so many digits behind the point, seconds and number of seeds."""
+def _row(group: list[records.Record], names: list[str], metrics: dict[str, int]) -> list[str]:
+    """Return arguments, metrics with so many digits after the point, seconds and number of seeds."""
     arguments = [_argument(group[0], name) for name in names]
     cells = [_spread((r["metrics"][m] for r in group if m in r["metrics"]), digits) for m, digits in metrics.items()]
     return [*arguments, *cells, _spread((r["seconds"] for r in group), 1), str(len(group))]
 
 
-def _argument(run: dict, name: str) -> str:
+def _argument(run: records.Record, name: str) -> str:
     value = run["arguments"].get(name, "")
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _spread(values: Iterable[float], digits: int) -> str:
-    """Mean ± sample standard deviation; a single run says so instead of a deviation."""
+    """Write mean ± sample standard deviation; "1 run" instead of the deviation of a single run."""
     values = list(values)
     if not values:
         return ""
@@ -274,7 +286,7 @@ def _spread(values: Iterable[float], digits: int) -> str:
     return f"{mean:,.{digits}f} ± {std:,.{digits}f}" if n > 1 else f"{mean:,.{digits}f} (1 run)"
 
 
-def _provenance(runs: list[dict]) -> dict[str, str]:
+def _provenance(runs: list[records.Record]) -> dict[str, str]:
     def all_of(texts: Iterable[str]) -> str:
         return "; ".join(dict.fromkeys(texts))
 
@@ -285,12 +297,12 @@ def _provenance(runs: list[dict]) -> dict[str, str]:
     }
 
 
-def _hardware(run: dict) -> str:
+def _hardware(run: records.Record) -> str:
     return f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
 
 
 def _paper(doc: str) -> str:
-    """The first paper of a module as a link: its title without authors, and its address."""
+    """Write the first paper of a module as a link: its title without authors, and its address."""
     text = catalogue.field(doc, "Paper")
     address = re.search(r"https?://\S+", text)
     title = re.split(r" \(| https?://", text, maxsplit=1)[0]
@@ -298,6 +310,7 @@ def _paper(doc: str) -> str:
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:
+    """Write a table in markdown."""
     lines = [heads, ["---"] * len(heads), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

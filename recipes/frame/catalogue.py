@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from recipes.frame.costs import COSTS
 from recipes.frame.errors import ROOT
@@ -25,29 +25,30 @@ class Entry(NamedTuple):
 
 
 def models() -> list[Entry]:
-    """Classifiers, then segmenters."""
+    """Return the models: classifiers, then segmenters."""
     return [*_entries("zoo"), *_entries("zoo", "SEGMENTERS")]
 
 
 def cost(model: str) -> tuple[str, str, str]:
-    """Default variant, parameters and multiply-adds of a model as words; empty before `make tables` has counted it."""
+    """Return default variant, parameters and multiply-adds of a model as words; empty before `make tables` counted it."""
     variant, parameters, macs = COSTS.get(model, ("", 0, 0))
     return variant, _short(parameters), _short(macs)
 
 
 def _short(number: int) -> str:
-    """Three digits and a unit."""
+    """Write a number with three digits and a unit."""
     unit, name = next(((u, n) for u, n in ((10**9, "G"), (10**6, "M"), (10**3, "k")) if number >= u), (1, ""))
     digits = max(3 - len(str(number // unit)), 0) if name else 0
     return f"{number / unit:.{digits}f} {name}".strip() if number else ""
 
 
 def tricks() -> list[Entry]:
+    """Return the tricks, sorted by room."""
     return sorted(_entries("callbacks"), key=lambda e: e.room)
 
 
 def taxonomy() -> dict[str | None, list[Entry]]:
-    """The tricks by where they regularise, in the taxonomy's order; None: those that do not. Imports them."""
+    """Group the tricks by where they regularise, in the taxonomy's order; None: those that do not. Imports them."""
     package, places = import_module("callbacks"), import_module("callbacks.frame.trick").TAXONOMY
     found: dict[str | None, list[Entry]] = {place: [] for place in (*places, None)}
     for entry in tricks():
@@ -56,12 +57,13 @@ def taxonomy() -> dict[str | None, list[Entry]]:
 
 
 def datamodules() -> list[Entry]:
+    """Return the data modules."""
     return _entries("datamodules")
 
 
 @cache
 def recipes() -> list[Entry]:
-    """Files of recipes/ without a leading underscore."""
+    """Return the recipes: the files directly in recipes/."""
     found = []
     for path in sorted((ROOT / "recipes").glob("[!_]*.py")):
         doc = ast.get_docstring(_parse(path)) or ""
@@ -70,7 +72,7 @@ def recipes() -> list[Entry]:
 
 
 def columns(recipe: str) -> dict[str, int]:
-    """What a recipe's table shows besides the accuracy, with digits behind the point: its `COLUMNS`, if it has them."""
+    """Read a recipe's `COLUMNS`: further metrics of its table and their digits after the point; empty if it has none."""
     path = ROOT / "recipes" / f"{recipe}.py"
     with suppress(LookupError):
         return _literal(_parse(path), "COLUMNS") if path.exists() else {}
@@ -78,7 +80,7 @@ def columns(recipe: str) -> dict[str, int]:
 
 
 def field(doc: str, name: str) -> str:
-    """The text of `Name:` in a module docstring, on one line; empty where there is none."""
+    """Return the text of `Name:` in a module docstring, on one line; empty where there is none."""
     lines, taking = [], False
     for line in doc.splitlines():
         if line[:1].strip():  # a new field starts at the margin
@@ -106,7 +108,7 @@ def _entry(package: str, name: str) -> Entry:
 
 
 def _find(module: str, name: str) -> tuple[Path, ast.ClassDef]:
-    """File and class behind `from module import name`, through as many `__init__.py` as re-export it."""
+    """Find file and class behind `from module import name`, through every `__init__.py` that re-exports it."""
     path = ROOT.joinpath(*module.split("."))
     package = path.is_dir()
     path = path / "__init__.py" if package else path.with_suffix(".py")
@@ -125,12 +127,12 @@ def _parse(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
-def _literal(module: ast.Module, name: str):
-    """The value of the module-level `name = ...`, which must be written out."""
+def _literal(module: ast.Module, name: str) -> Any:
+    """Return the value of the module-level `name = ...`, which must be a literal."""
     for node in module.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            return ast.literal_eval(node.value)
+            return ast.literal_eval(getattr(node, "value"))  # noqa: B009
     raise LookupError(f"no {name} = ... in this module")
 
 

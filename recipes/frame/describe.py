@@ -1,4 +1,4 @@
-"""Things as the call that makes them, in one line."""
+"""Writes things as the call that makes them, in one line."""
 
 import inspect
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def describe(thing: Any) -> str:
-    """`MixUp(alpha=0.2)`: the class, and the arguments that are not at their default."""
+    """Write the call that makes a thing, `MixUp(alpha=0.2)`, with the arguments that are not at their default."""
     known = dict(getattr(thing, "hparams", {}))
     shown = []
     for name, default in defaults(type(thing)).items():
@@ -21,12 +21,12 @@ def describe(thing: Any) -> str:
 
 
 def defaults(cls: type) -> dict[str, Any]:
-    """Parameters of the constructor, those that `**keywords` passes on to a base class among them."""
-    found = {}
+    """Return the parameters of a constructor and their defaults, with those that `**keywords` passes to a base class."""
+    found: dict[str, Any] = {}
     for base in cls.__mro__:
         if "__init__" not in vars(base):
             continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(base)["__init__"]).parameters.values())[1:]
         keywords = [p for p in parameters if p.kind is p.VAR_KEYWORD]
         found |= {p.name: p.default for p in parameters if p not in keywords and p.name not in found}
         if not keywords:

@@ -1,10 +1,12 @@
 """Errors on the command line: one line that says what to do, and the nearest right name."""
 
+import argparse
 import difflib
 import re
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = ("zoo", "callbacks", "datamodules", "recipes")
@@ -14,8 +16,16 @@ class UsageError(Exception):
     """A wrong name or value on the command line."""
 
 
+class PlainParser(argparse.ArgumentParser):
+    """An `argparse` parser whose errors are a `UsageError` in one line, with the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message as a `UsageError`."""
+        raise UsageError(f"{message}; usage: {self.usage}")
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """For a wrong name: the nearest right ones, or all of them if none is near."""
+    """Make the error for a wrong name: with the nearest right ones, or all of them if none is near."""
     known = list(known)
     near = nearest(name, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
@@ -23,13 +33,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """At most three of `known`, upper and lower case being the same."""
+    """Return at most three of `known` that are near `name`, whatever their case."""
     lower = {k.lower(): k for k in known}
     return [lower[k] for k in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
 
 
 def one_line(message: str, known: Iterable[str] = ()) -> str:
-    """What jsonargparse says on many lines, as key and reason; `known` are the right names for a misspelt one."""
+    """Put what jsonargparse says on many lines into one; `known` are the right names for a misspelt one."""
     lines = [line.strip() for line in message.splitlines()]
     reasons = dict.fromkeys(line[2:] for line in lines if line.startswith("- ") and "NoneType" not in line)
     text = f"{lines[0].split(': Does not')[0].rstrip(':')}: {'; '.join(reasons)}" if reasons else " ".join(lines)
@@ -39,10 +49,12 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
 
 
 def meant_for_the_user(error: BaseException) -> BaseException | None:
-    """The first error of the chain, if a `raise` of our own made it: its message says what to do, and a traceback would
-    hide it. None for all others: they are faults."""
-    while error.__cause__ or (error.__context__ and not error.__suppress_context__):
-        error = error.__cause__ or error.__context__
+    """Return the first error of the chain if a `raise` of ours made it, else None.
+
+    The message of our own errors says what to do; a traceback would hide it. All others are faults.
+    """
+    while earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
+        error = earlier
     frame = traceback.extract_tb(error.__traceback__)[-1]
     ours = any(Path(frame.filename).is_relative_to(ROOT / package) for package in OURS)
-    return error if ours and frame.line.startswith("raise ") else None
+    return error if ours and (frame.line or "").startswith("raise ") else None

@@ -10,10 +10,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from rich.console import Console
 
 import zoo
+from datamodules import ImageData
 from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
-from zoo.frame.classifier import over_views
+from zoo.frame.classifier import Classifier, over_views
 
 
 @dataclass(repr=False)
@@ -31,8 +32,8 @@ class Recipe:
     """
 
     name: str
-    model: L.LightningModule
-    data: L.LightningDataModule
+    model: Classifier
+    data: ImageData
     callbacks: list[L.Callback]
     trainer: dict[str, Any]
     seed: int = 0
@@ -41,7 +42,7 @@ class Recipe:
     watch: Watch = field(default_factory=Watch)
 
     def without(self, *tricks: type[L.Callback]) -> Self:
-        """The same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
+        """Return the same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
 
         Raises:
             ValueError: a trick is not on.
@@ -55,7 +56,7 @@ class Recipe:
         return self._changed(rest, "without", [trick.__name__ for trick in tricks])
 
     def plus(self, *tricks: L.Callback) -> Self:
-        """The same recipe with these tricks added at the end: `recipe.plus(CutMix(1.0))`."""
+        """Return the same recipe with these tricks added at the end: `recipe.plus(CutMix(1.0))`."""
         return self._changed([*self.callbacks, *tricks], "plus", [describe(trick) for trick in tricks])
 
     def _changed(self, callbacks: list[L.Callback], how: str, what: list[str]) -> Self:
@@ -98,7 +99,7 @@ class Recipe:
         return metrics
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
-        own = [self.watch]
+        own: list[L.Callback] = [self.watch]
         if folder:  # one file, overwritten after each epoch, to resume from
             own.append(ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True))
         return L.Trainer(
@@ -118,7 +119,7 @@ class Recipe:
             report.draw(self, folder / "report.png")
 
     def check_reload(self, path: Path) -> float:
-        """Largest difference between the logits of this model and of the one saved at `path`, on one test batch.
+        """Measure the largest difference between logits of this model and of the one saved at `path`, on one test batch.
 
         Raises:
             RuntimeError: it is above 1e-5.

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parents[2]
 CHECKOUT = HERE if (HERE / "pyproject.toml").exists() else None
@@ -23,7 +23,10 @@ class Summary(NamedTuple):
     n: int
 
 
-def append(name: str, record: dict) -> dict:
+Record = dict[str, Any]  # one run: a line of results/
+
+
+def append(name: str, record: Record) -> Record:
     """Add one run to `results/<name>.jsonl`: what was measured, and on what.
 
     Args:
@@ -44,27 +47,29 @@ def append(name: str, record: dict) -> dict:
     return record
 
 
-def read(name: str) -> list[dict]:
-    """The runs of `name`, in order of their first run; a seed that was run again (same arguments, same hardware)
-    counts once, with its last run."""
+def read(name: str) -> list[Record]:
+    """Read the runs of `name`, in order of their first run.
+
+    A seed that was run again with the same arguments on the same hardware counts once, with its last run.
+    """
     path = RESULTS / f"{name}.jsonl"
     lines = path.read_text().splitlines() if path.exists() else []
-    runs = {}
+    runs: dict[str, Record] = {}
     for record in map(json.loads, lines):
         runs[_key(record, "arguments", "hardware", "seed")] = record
     return list(runs.values())
 
 
-def groups(records: Iterable[dict]) -> list[list[dict]]:
-    """Runs that differ by seed alone, together."""
-    found = {}
+def groups(records: Iterable[Record]) -> list[list[Record]]:
+    """Group runs that differ by seed alone."""
+    found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(_key(record, "arguments", "hardware"), []).append(record)
     return list(found.values())
 
 
 def summary(values: Iterable[float]) -> Summary:
-    """Mean, sample standard deviation and number of `values`.
+    """Compute mean, sample standard deviation and number of `values`.
 
     Raises:
         ValueError: no values.
@@ -76,8 +81,8 @@ def summary(values: Iterable[float]) -> Summary:
     return Summary(statistics.fmean(values), std, len(values))
 
 
-def hardware(device: str = "cpu") -> dict:
-    """Processor and number of threads, or the name of the GPU; nothing that names the machine."""
+def hardware(device: str = "cpu") -> Record:
+    """Name the processor or the GPU, and the number of threads; nothing that names the machine."""
     import torch
 
     if device.startswith("cuda"):
@@ -86,11 +91,12 @@ def hardware(device: str = "cpu") -> dict:
 
 
 def versions() -> dict[str, str]:
+    """Return the versions of Python, torch, Lightning and timm."""
     return {"python": platform.python_version(), **{p: version(p) for p in ("torch", "lightning", "timm")}}
 
 
 def commit() -> str | None:
-    """Short commit of the checkout, with "+" if files differ from it; None outside of a checkout."""
+    """Return the short commit of the checkout, with "+" if files differ from it; None outside of a checkout."""
     if CHECKOUT is None:
         return None
     # results/ grows with every run: that is no change to the code that was run.
@@ -100,7 +106,7 @@ def commit() -> str | None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", CHECKOUT, *arguments], capture_output=True, text=True, check=True)
+        done = subprocess.run(["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return None  # no git, or no commit yet
     return done.stdout.strip()
@@ -114,5 +120,5 @@ def _cpu() -> str:
     return platform.processor() or platform.machine()
 
 
-def _key(record: dict, *fields: str) -> str:
+def _key(record: Record, *fields: str) -> str:
     return json.dumps([record[field] for field in fields], sort_keys=True)

@@ -4,15 +4,17 @@ from pathlib import Path
 from typing import Protocol
 
 import lightning as L
+import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
 from torch import Tensor
 
+from datamodules import ImageData
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
-from zoo.frame.classifier import over_views
+from zoo.frame.classifier import Classifier, over_views
 
 
 class Run(Protocol):
@@ -20,8 +22,8 @@ class Run(Protocol):
 
     name: str
     seed: int
-    model: L.LightningModule
-    data: L.LightningDataModule
+    model: Classifier
+    data: ImageData
     callbacks: list[L.Callback]
     history: History
     watch: Watch
@@ -32,9 +34,9 @@ COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
 
 def draw(recipe: Run, path: Path) -> None:
-    """Curves of loss, accuracy and learning rate; below them test images with prediction and, where wrong, truth."""
+    """Draw curves of loss, accuracy and learning rate; below them test images with their predictions."""
     figure = Figure(figsize=(13, 6), layout="constrained")
-    curves, images = figure.subfigures(2, 1, height_ratios=[3, 1])
+    curves, images = np.asarray(figure.subfigures(2, 1, height_ratios=[3, 1]))
     loss, accuracy, rate = curves.subplots(1, 3)
     _curves(loss, recipe, "loss")
     _curves(accuracy, recipe, "acc")
@@ -46,7 +48,7 @@ def draw(recipe: Run, path: Path) -> None:
 
 
 def table(recipe: Run, metrics: dict[str, float]) -> Table:
-    """One run in a few lines: test (else validation) metrics, time, tricks."""
+    """Show one run in a few lines: test (else validation) metrics, time, tricks."""
     grid = Table(title=f"{recipe.name}, seed {recipe.seed}", show_header=False)
     tested = [name for name in sorted(metrics) if name.startswith("test/")]
     for name in tested or [name for name in sorted(metrics) if name.startswith("val/")]:
@@ -56,15 +58,16 @@ def table(recipe: Run, metrics: dict[str, float]) -> Table:
     return grid
 
 
-def test_batch(data: L.LightningDataModule) -> list[Tensor]:
-    """The first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,)."""
+def test_batch(data: ImageData) -> list[Tensor]:
+    """Return the first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,)."""
     data.setup("test")
     batch = next(iter(data.test_dataloader()))
-    return data.on_after_batch_transfer(list(batch), 0)
+    images, targets = data.on_after_batch_transfer(list(batch), 0)
+    return [images, targets]
 
 
 def _curves(axes: Axes, recipe: Run, metric: str) -> None:
-    """Every logged curve of `metric`: train/, val/, and those of averaged weights or mixed targets dashed."""
+    """Draw every logged curve of `metric`; those of averaged weights and of mixed targets are dashed."""
     for name in sorted(recipe.history.metrics):
         stage, _, rest = name.partition("/")
         if stage in COLOURS and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
@@ -75,10 +78,10 @@ def _curves(axes: Axes, recipe: Run, metric: str) -> None:
 
 
 def _predictions(row: list[Axes], recipe: Run) -> None:
-    images, targets = test_batch(recipe.data)
-    images, targets = images[:SHOWN], targets[:SHOWN].tolist()
+    """Show test images with the predicted class in green, or in red beside the right one."""
+    images, targets = (each[:SHOWN] for each in test_batch(recipe.data))
     with torch.inference_mode():
-        guesses = over_views(recipe.model.cpu().eval(), images).argmax(1).tolist()
+        guesses = over_views(recipe.model.cpu().eval(), images).argmax(1)
     images = images[:, 0] if images.ndim == 5 else images  # the first view
     low, high = images.amin((1, 2, 3), True), images.amax((1, 2, 3), True)
     pixels = ((images - low) / (high - low).clamp(min=1e-6)).permute(0, 2, 3, 1)  # (N, H, W, C) in [0, 1]
@@ -87,7 +90,7 @@ def _predictions(row: list[Axes], recipe: Run) -> None:
         axes.axis("off")
     if getattr(recipe.model, "masks", False):
         return _masks(row, pixels, guesses, targets)
-    for axes, picture, guess, truth in zip(row, pixels, guesses, targets, strict=False):
+    for axes, picture, guess, truth in zip(row, pixels, guesses.tolist(), targets.tolist(), strict=False):
         axes.imshow(picture.squeeze(-1).numpy(), cmap="gray")
         right = guess == truth
         axes.set_title(
@@ -95,9 +98,9 @@ def _predictions(row: list[Axes], recipe: Run) -> None:
         )
 
 
-def _masks(row: list[Axes], pixels: Tensor, guesses: list, truths: list) -> None:
-    """Images (n, H, W, C) under what was said of each pixel; above, the share of pixels that are right."""
-    for axes, picture, guess, truth in zip(row, pixels, torch.tensor(guesses), torch.tensor(truths), strict=False):
+def _masks(row: list[Axes], pixels: Tensor, guesses: Tensor, truths: Tensor) -> None:
+    """Show images (n, H, W, C) under their predicted masks (n, H, W), with the fraction of right pixels above."""
+    for axes, picture, guess, truth in zip(row, pixels, guesses, truths, strict=False):
         axes.imshow(picture.numpy())
         axes.imshow(guess.numpy(), alpha=0.6 * (guess > 0).float().numpy(), cmap="tab10", vmin=0, vmax=9)
         axes.set_title(f"{(guess == truth).float().mean():.0%} right")

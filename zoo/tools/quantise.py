@@ -133,5 +133,7 @@ def _quiet():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", ".*reduce_range will be deprecated", UserWarning)
         warnings.filterwarnings("ignore", ".*torch.quantize_per_tensor", UserWarning)
-        warnings.filterwarnings("ignore", "Default qconfig of oneDNN", UserWarning)  # CPUs without VNNI: the tests bound it
+        warnings.filterwarnings(
+            "ignore", "Default qconfig of oneDNN", UserWarning
+        )  # CPUs without VNNI: the tests bound it
         yield

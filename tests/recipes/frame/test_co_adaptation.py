@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from recipes.frame.co_adaptation import SHARES, channel_masks, co_adaptation
+from recipes.frame.co_adaptation import FRACTIONS, channel_masks, co_adaptation
 from zoo import ResNet
 
 
@@ -37,7 +37,7 @@ def test_masks_by_hand():
 
 def test_accuracy_falls_where_too_few_channels_are_left_and_nothing_is_scaled():
     # of ten channels of 1, a share s masked leaves a mean of 1 - s
-    assert co_adaptation(Vote(0.55), ones(), shares=(0.0, 0.4, 0.5, 0.9)) == [1.0, 1.0, 0.0, 0.0]
+    assert co_adaptation(Vote(0.55), ones(), fractions=(0.0, 0.4, 0.5, 0.9)) == [1.0, 1.0, 0.0, 0.0]
 
 
 def test_one_pass_is_as_good_as_one_for_each_share():
@@ -57,7 +57,7 @@ def test_each_image_has_masks_of_its_own_and_each_call_the_same():
     images = torch.zeros(200, 10, 1, 1)
     images[:, 0] = 1  # only the first channel tells: half of the images lose it
     batches = [[images, torch.ones(200, dtype=torch.long)]]
-    first, again, other = (co_adaptation(model, batches, shares=(0.5,), seed=seed)[0] for seed in (0, 0, 1))
+    first, again, other = (co_adaptation(model, batches, fractions=(0.5,), seed=seed)[0] for seed in (0, 0, 1))
     assert first == again != other
     assert first == pytest.approx(0.5, abs=0.12)
 
@@ -65,11 +65,11 @@ def test_each_image_has_masks_of_its_own_and_each_call_the_same():
 def test_the_last_stage_is_what_is_masked():
     model = ResNet("20", num_classes=10, image_size=32)
     batches = [[torch.randn(16, 3, 32, 32), torch.randint(10, (16,))]]
-    assert co_adaptation(model, batches) == co_adaptation(model, batches, [*model.stages.keys()][-1], SHARES)
+    assert co_adaptation(model, batches) == co_adaptation(model, batches, [*model.stages.keys()][-1], FRACTIONS)
 
 
 def test_what_it_refuses():
     with pytest.raises(ValueError, match=r"in \[0, 1\], not 0.5, 1.5"):
-        co_adaptation(Vote(0.5), ones(), shares=(0.5, 1.5))
+        co_adaptation(Vote(0.5), ones(), fractions=(0.5, 1.5))
     with pytest.raises(ValueError, match="no batches"):
         co_adaptation(Vote(0.5), [])
