@@ -1,1 +1,1 @@
-"""Tricks that change the batch."""
+"""Change the batch: images, labels or both."""

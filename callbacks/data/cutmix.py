@@ -3,13 +3,13 @@
 Paper:    CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al.; ICCV 2019)
           https://arxiv.org/abs/1905.04899, equations 1 and 2
 Code:     https://github.com/clovaai/CutMix-PyTorch (the authors')
-Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of W sqrt(1 - lam) by H sqrt(1 - lam) px, cut at the edge,
-          y' = lam y + (1 - lam) y[perm]      centre uniform over the pixels; lam ~ Beta(alpha, alpha), one draw per
-                                              batch, then set to the share of pixels that M keeps
+Equation: x' = M x + (1 - M) x[perm]          M = 0 in a box of H sqrt(1 - lam) by W sqrt(1 - lam) px, clipped at the
+          y' = lam y + (1 - lam) y[perm]      border, else 1; its centre is uniform over the pixels. One
+                                              lam ~ Beta(alpha, alpha) per batch, then set to the mean of M
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
 Defaults: alpha = 1 (section 3.1); p = 1 (the authors' command for ImageNet; .5 for CIFAR)
-Differs:  the authors mix the two losses; we mix the targets, which is the same number. Their box and
-          torchvision's lose a pixel where a side is odd; ours, as timm's now, does not.
+Differs:  the authors mix the two losses; we mix the targets, which gives the same number. Where a side of the box is
+          odd, their box and torchvision's are one pixel smaller; ours and timm's are not.
 """
 
 import lightning as L
@@ -27,7 +27,13 @@ Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
 
 
 def box_at(lam: float, row: int, column: int, height: int, width: int) -> Box:
-    """The box around a centre, of share 1 - lam of the image before the border cuts it."""
+    """Return the box around a centre that covers the fraction 1 - lam of the image, clipped at the border.
+
+    Args:
+        lam: in [0, 1].
+        row, column: the centre, in pixels.
+        height, width: of the image, in pixels.
+    """
     side = (1 - lam) ** 0.5
     h, w = int(height * side), int(width * side)
     top, left = row - h // 2, column - w // 2
@@ -35,7 +41,17 @@ def box_at(lam: float, row: int, column: int, height: int, width: int) -> Box:
 
 
 def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tensor]:
-    """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
+    """Paste the box of images[perm] into the images, and mix the targets by area, as in the equation above.
+
+    Args:
+        images: (N, C, H, W); not changed.
+        targets: probabilities (N, K).
+        box: top, bottom, left and right of the pasted box, in pixels.
+        perm: permutation of the batch, (N,).
+
+    Returns:
+        Images (N, C, H, W) and targets (N, K).
+    """
     top, bottom, left, right = box
     mixed = images.clone()
     mixed[:, :, top:bottom, left:right] = shuffled(images[:, :, top:bottom, left:right], perm)
@@ -44,17 +60,17 @@ def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tens
 
 
 class CutMix(Trick):
-    """Mixes training batches, each with probability p. Validation and test batches are untouched. Any LightningModule.
+    """Mix training batches with probability p. Works on any LightningModule; evaluation is unchanged.
 
-    Copy-paste (Ghiasi et al. 2021, https://arxiv.org/abs/2012.07177) is no trick of its own here: it pastes objects
-    along their masks, which a data set for classification does not have. With a box instead of the mask it is this.
+    Copy-paste (Ghiasi et al. 2021, https://arxiv.org/abs/2012.07177) pastes objects along their masks. Data sets for
+    classification have no masks; with a box instead of a mask, copy-paste is CutMix.
 
     Args:
-        alpha: shape of the Beta distribution, > 0, or a `Schedule`. 1: the box's area is uniform.
+        alpha: parameter of the Beta distribution, > 0, or a `Schedule`. With 1, the area of the box is uniform.
         p: probability that a batch is mixed, in (0, 1], or a `Schedule`.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     needs_labels = True

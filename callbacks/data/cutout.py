@@ -1,15 +1,15 @@
-"""Cutout: a square hole at a random place of each image.
+"""Cutout: erase a square at a random position of each image.
 
 Paper:    Improved Regularization of Convolutional Neural Networks with Cutout (DeVries, Taylor; 2017)
           https://arxiv.org/abs/1708.04552, section 3
 Code:     https://github.com/uoguelph-mlrg/Cutout (the authors')
-Equation: x' = 0 in rows r - L // 2 to r - L // 2 + L - 1 and the same columns around c, cut at the edge; x elsewhere;
-          (r, c) uniform over the pixels, another for each image
-Shapes:   images (N, C, H, W) -> same;  targets as they are
-Defaults: L = half the shorter side: 16 px for CIFAR-10 (the authors'), 112 of 224 (PaddleClas for ImageNet). The
-          authors have 8 px for CIFAR-100, 20 for SVHN. Always applied, one hole.
-Differs:  the fill is 0 after normalisation, the data's mean colour, as the authors'. Their hole of an odd side is a
-          pixel smaller.
+Equation: x' = 0 in rows r - L // 2 to r - L // 2 + L - 1 and the same columns around c, clipped at the border; else x.
+          (r, c) is uniform over the pixels, drawn for each image
+Shapes:   images (N, C, H, W) -> same;  targets unchanged
+Defaults: L = half the shorter side: 16 px for CIFAR-10 (the authors'), 112 of 224 px (PaddleClas for ImageNet). The
+          authors take 8 px for CIFAR-100 and 20 px for SVHN. Every image has one hole.
+Differs:  the fill is 0 after normalisation, the mean colour of the data, as in the authors' code. There, a hole with an
+          odd side is one pixel smaller.
 """
 
 import lightning as L
@@ -21,25 +21,32 @@ from callbacks.frame.trick import Trick
 
 
 def cutout(images: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
-    """The equation above, with nothing random in it. `row` and `column` (N,) are the centres."""
+    """Erase a square from each image, as in the equation above.
+
+    Args:
+        images: (N, C, H, W); not changed.
+        row, column: (N,) the centres, in pixels.
+        side: L, in pixels.
+    """
     length = torch.tensor(side, device=images.device)
-    hole = boxes(row - side // 2, column - side // 2, length, length, images.shape[-2:])
+    height, width = images.shape[-2:]
+    hole = boxes(row - side // 2, column - side // 2, length, length, (height, width))
     return images * ~hole
 
 
 class Cutout(Trick):
-    """Cuts a hole into every training image, on the device where the batch is. Works on any LightningModule.
+    """Erase a square from every training image, on the batch's device. Works on any LightningModule.
 
     Args:
-        side: of the square: pixels, or a share of the image's shorter side in (0, 1], as a float.
+        side: side of the square: an int in pixels, or a float in (0, 1], the fraction of the image's shorter side.
 
     Raises:
-        ValueError: for a side out of its range or, at the first batch, larger than the images.
+        ValueError: if the side is out of its range, or larger than the images (at the first batch).
     """
 
     def __init__(self, side: int | float = 0.5):
         if not (0 < side <= 1 if isinstance(side, float) else side >= 1):
-            raise ValueError(f"Cutout: side must be at least 1 pixel, or a share in (0, 1] as a float, got {side}")
+            raise ValueError(f"Cutout: side must be an int >= 1 (pixels) or a float in (0, 1] (fraction), got {side}")
         self.side = side
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

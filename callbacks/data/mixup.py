@@ -7,8 +7,8 @@ Equation: x' = lam x + (1 - lam) x[perm]      lam ~ Beta(alpha, alpha), one draw
           y' = lam y + (1 - lam) y[perm]      perm a random permutation of the batch
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
 Defaults: alpha = 1, the authors' code for CIFAR-10; the paper has .1 to .4 for ImageNet
-Differs:  the authors mix the two losses; we mix the targets. Cross-entropy is linear in the target, so the loss is the
-          same number, and other tricks may follow on the batch.
+Differs:  the authors mix the two losses; we mix the targets. Cross-entropy is linear in the targets, so the loss is the
+          same number, and later tricks can change the mixed batch.
 """
 
 import lightning as L
@@ -24,18 +24,30 @@ from zoo.frame.checks import classes_of
 
 
 def mixup(images: Tensor, targets: Tensor, lam: float, perm: Tensor) -> list[Tensor]:
-    """The equation above, with nothing random in it. `targets` are probabilities (N, K)."""
-    return [shuffled(x, perm).lerp_(x, lam) for x in (images, targets)]  # in the shuffled copy: no memory more
+    """Mix example i, with weight lam, and example perm[i], with weight 1 - lam.
+
+    Args:
+        images: (N, C, H, W); not changed.
+        targets: probabilities (N, K); not changed.
+        lam: in [0, 1].
+        perm: permutation of the batch, (N,).
+
+    Returns:
+        Images (N, C, H, W) and targets (N, K).
+    """
+    # z.lerp_(x, lam) is lam x + (1 - lam) z, in place: here in the shuffled copy
+    return [shuffled(x, perm).lerp_(x, lam) for x in (images, targets)]
 
 
 class MixUp(Trick):
-    """Mixes every training batch. Validation and test batches are untouched. Works on any LightningModule.
+    """Mix every training batch. Works on any LightningModule; evaluation is unchanged.
 
     Args:
-        alpha: shape of the Beta distribution, > 0, or a `Schedule`. Near 0: almost no mixing; 1: `lam` uniform.
+        alpha: parameter of the Beta distribution, > 0, or a `Schedule`. Near 0, images are hardly mixed; with 1, lam is
+            uniform in [0, 1].
 
     Raises:
-        ValueError: unless alpha > 0.
+        ValueError: if alpha is not positive.
     """
 
     def __init__(self, alpha: Rate = 1.0):

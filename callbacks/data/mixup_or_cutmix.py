@@ -1,13 +1,14 @@
-"""Mixup or CutMix, one of them for each batch by lot: the mixing of DeiT, ConvNeXt and most recipes since.
+"""Mixup or CutMix, chosen at random for each batch: the mixing of DeiT, ConvNeXt and most later recipes.
 
 Paper:    Training Data-Efficient Image Transformers & Distillation through Attention (Touvron et al.; ICML 2021)
           https://arxiv.org/abs/2012.12877, table 9 and section 6
 Code:     timm/data/mixup.py, class Mixup, mode "batch" (which DeiT uses); `mixup.py` and `cutmix.py` here
-Equation: with probability p: CutMix(cutmix_alpha) with probability switch, else MixUp(mixup_alpha); else as it is
+Equation: with probability p, the batch is mixed: by CutMix(cutmix_alpha) with probability switch, else by
+          MixUp(mixup_alpha)
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
-Defaults: mixup_alpha .8, cutmix_alpha 1, switch .5, p 1: DeiT's and ConvNeXt's
-Differs:  timm mixes image i with image N - 1 - i and smooths the labels itself; here a random permutation, and
-          `LabelSmoothing`. timm turns mixing off after `mixup_off_epoch`: here p is a schedule,
+Defaults: mixup_alpha = .8, cutmix_alpha = 1, switch = .5, p = 1 (DeiT and ConvNeXt)
+Differs:  timm mixes image i with image N - 1 - i and smooths the labels itself; here the pairs are random, and
+          `LabelSmoothing` is a trick of its own. timm stops mixing after `mixup_off_epoch`; here p takes a schedule,
           p=Steps(1, {"0.9dur": 0}).
 """
 
@@ -22,17 +23,17 @@ from callbacks.frame.trick import Trick, needs_range
 
 
 class MixUpOrCutMix(Trick):
-    """Mixes training batches in one of two ways. Validation and test batches are untouched. Any LightningModule.
+    """Mix training batches by mixup or CutMix. Works on any LightningModule; evaluation is unchanged.
 
     Args:
-        mixup_alpha: shape of mixup's Beta distribution, > 0, or a `Schedule`.
-        cutmix_alpha: shape of CutMix's, likewise.
-        switch: probability of CutMix, in (0, 1), or a `Schedule`; the rest is mixup.
-        p: probability that a batch is mixed at all, in (0, 1], or a `Schedule`: Steps(1, {"0.9dur": 0}) leaves the last
-            tenth of the run unmixed.
+        mixup_alpha: parameter of mixup's Beta distribution, > 0, or a `Schedule`.
+        cutmix_alpha: parameter of CutMix's Beta distribution, > 0, or a `Schedule`.
+        switch: probability of CutMix in a mixed batch, in (0, 1), or a `Schedule`.
+        p: probability that a batch is mixed, in (0, 1], or a `Schedule`. Steps(1, {"0.9dur": 0}) leaves the last tenth
+            of the run unmixed.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     needs_labels = True
@@ -43,7 +44,7 @@ class MixUpOrCutMix(Trick):
                 needs_range(self, name, value, 0, float("inf"), open_low=True)
         if not all(0 <= value <= 1 for value in rate_values(switch)) or switch in (0, 1):
             raise ValueError(
-                f"MixUpOrCutMix: switch must be in (0, 1), got {switch}; for one of them take MixUp or CutMix"
+                f"MixUpOrCutMix: switch must be in (0, 1), got {switch}; to use only one of them, take MixUp or CutMix"
             )
         needs_chance(self, "p", p)
         self.mixup_alpha, self.cutmix_alpha, self.switch, self.p = mixup_alpha, cutmix_alpha, switch, p

@@ -1,15 +1,16 @@
-"""Mosaic: each image becomes a 2 x 2 mosaic with three others, and the labels are mixed by area.
+"""Mosaic: join each image with three others in a 2 x 2 mosaic, and mix the labels by area.
 
 Paper:    YOLOv4: Optimal Speed and Accuracy of Object Detection (Bochkovskiy, Wang, Liao; 2020)
-          https://arxiv.org/abs/2004.10934, section 3.3; the form for classification of its table 2
+          https://arxiv.org/abs/2004.10934, section 3.3; here as for the classifiers of its table 2
 Code:     https://github.com/AlexeyAB/darknet, src/data.c, load_data_augment, mixup = 3 (the authors')
-Equation: x' = x left above a point (r, c), x[perm_1] right above, x[perm_2] left below, x[perm_3] right below, each
-          in its own place; y' = sum_k s_k y_k, s_k the share of the area; r ~ U[.2, .8] H, c ~ U[.2, .8] W, another
-          point for each image
+Equation: a point (r, c) cuts the image in four parts. x' = x in the upper left part, x[perm_1] in the upper right,
+          x[perm_2] in the lower left, x[perm_3] in the lower right; no part is shifted.
+          y' = sum_k s_k y_k,   s_k the fraction of the area of part k.
+          r ~ U[.2, .8] H, c ~ U[.2, .8] W, drawn for each image
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
-Defaults: margin .2, p = .5 of the batches: the authors'
-Differs:  the authors draw the three others from the whole data set, we from the batch. For detection they and YOLOv5
-          shift and rescale the four; their classifier does not.
+Defaults: margin = .2, p = .5 for each batch (the authors')
+Differs:  the authors draw the three other images from the whole data set, we draw them from the batch. For detection,
+          they and YOLOv5 also shift and rescale the four images; their classifier does not.
 """
 
 import lightning as L
@@ -25,33 +26,36 @@ from zoo.frame.checks import classes_of
 
 
 def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: list[Tensor]) -> list[Tensor]:
-    """The equation above, with nothing random in it.
+    """Join each image with three others, and mix the targets by area, as in the equation above.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W); not changed.
         targets: probabilities (N, K).
-        row, column: (N,) int64, the first row below and the first column right of each image's point.
-        perms: three permutations of the batch.
+        row, column: (N,) int64, the point: first row of the lower parts, first column of the right parts.
+        perms: three permutations of the batch, (N,) each.
+
+    Returns:
+        Images (N, C, H, W) and targets (N, K).
     """
     height, width = images.shape[-2:]
     below = torch.arange(height, device=images.device)[:, None] >= row[:, None, None, None]
     right = torch.arange(width, device=images.device) >= column[:, None, None, None]
     patched, mixed = images * (~below & ~right), targets * (row * column / (height * width))[:, None]
-    for place, perm in zip((~below & right, below & ~right, below & right), perms, strict=True):
-        patched += shuffled(images, perm) * place  # `where` takes twice as long
-        mixed += shuffled(targets, perm) * place.float().mean((1, 2, 3))[:, None]
+    for part, perm in zip((~below & right, below & ~right, below & right), perms, strict=True):
+        patched += shuffled(images, perm) * part  # `where` takes twice as long
+        mixed += shuffled(targets, perm) * part.float().mean((1, 2, 3))[:, None]
     return [patched, mixed]
 
 
 class Mosaic(Trick):
-    """Makes mosaics of training batches, each with probability p. Evaluation is untouched. Any LightningModule.
+    """Make mosaics of training batches, with probability p. Works on any LightningModule; evaluation is unchanged.
 
     Args:
-        margin: the point keeps this share of the side from the edges, in [0, .5).
+        margin: least distance between point and border, as a fraction of the side, in [0, 0.5).
         p: probability that a batch is changed, in (0, 1], or a `Schedule`.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     needs_labels = True
@@ -67,6 +71,6 @@ class Mosaic(Trick):
             return
         images, targets = batch
         points = self.margin + (1 - 2 * self.margin) * torch.rand(2, len(images), device=images.device)
-        row, column = ((share * n).round().long() for share, n in zip(points, images.shape[-2:], strict=True))
+        row, column = ((point * side).round().long() for point, side in zip(points, images.shape[-2:], strict=True))
         perms = [torch.randperm(len(images), device=images.device) for _ in range(3)]
         batch[:] = mosaic(images, probabilities(targets, classes_of(model)), row, column, perms)

@@ -1,14 +1,14 @@
-"""Multi-scale training: every few batches the images take another size.
+"""Multi-scale training: resize the images to another size every few batches.
 
 Paper:    YOLO9000: Better, Faster, Stronger (Redmon, Farhadi; CVPR 2017) https://arxiv.org/abs/1612.08242, section 2,
           "multi-scale training"
-Code:     torchvision v2.RandomResize draws for each image by itself, before batches are made
-Equation: side' = multiple of m nearest to u side,   u ~ U(low, high), another after every `every` batches of an epoch
-Shapes:   images (N, C, H, W) -> (N, C, H', W');  targets as they are
-Defaults: every 10 batches, multiples of 32, as the paper; u from .75 to 1.25, ours: the paper's 320 to 608 px are
-          .77 to 1.46 of its 416
-Differs:  the paper draws one of the multiples with equal chance; here their share of the range decides. Images are made
-          larger or smaller from the batch's size, not from the files
+Code:     torchvision v2.RandomResize draws a size for each image, before images are collected to a batch
+Equation: side' = multiple of m nearest to u side,   u ~ U(low, high), drawn for every `every` batches of an epoch
+Shapes:   images (N, C, H, W) -> (N, C, H', W');  targets unchanged
+Defaults: every = 10 batches, multiple = 32 (the paper's); scale = (.75, 1.25), ours: the paper's 320 to 608 px are .77
+          to 1.46 of its 416 px
+Differs:  the paper draws all multiples with the same probability; we round a uniform number, so that the first and
+          the last multiple are less probable. We resize the batch, not the image files.
 """
 
 import lightning as L
@@ -18,23 +18,30 @@ from callbacks.frame.trick import needs_range
 from zoo.frame.exact_resume import global_seed, mix
 
 
-def drawn(seed: int, epoch: int, block: int, low: float, high: float) -> float:
-    """u of an epoch's block of batches with this number: the same on every rank, and after a resume."""
+def draw_scale(seed: int, epoch: int, block: int, low: float, high: float) -> float:
+    """Return u, uniform in [low, high), for the batches of one block: the same on all ranks and after a resume.
+
+    Args:
+        seed: of the run.
+        epoch: number of the epoch.
+        block: number of the block of batches within the epoch.
+        low, high: range of u.
+    """
     return low + (high - low) * mix(seed, epoch, block) / 2**64
 
 
 class MultiScale(Resizing):
-    """Resizes training batches. For networks that take any size: convolutional ones, not those with fixed positions.
+    """Resize training batches. Needs a network that takes images of any size, as convolutional networks do.
 
-    These raise at the first step of another size, and the error's notes name it.
+    Networks with fixed positions raise an error at the first step with another size. A note in the error names it.
 
     Args:
-        scale: the range of u, low and high, > 0.
-        every: batches for which a size holds, >= 1; an epoch begins with another.
-        multiple: m in pixels, >= 1: the whole stride of the network, or images of 32 px keep only one size.
+        scale: low and high of u, > 0.
+        every: number of batches with the same size, >= 1. Each epoch starts with a new size.
+        multiple: m in pixels, >= 1. 32 suits images of 224 px; images of 32 px need a smaller one, or hardly change.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
@@ -48,7 +55,7 @@ class MultiScale(Resizing):
         self._seed = global_seed()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        u = drawn(self._seed, trainer.current_epoch, batch_idx // self.every, *self.scale)
+        u = draw_scale(self._seed, trainer.current_epoch, batch_idx // self.every, *self.scale)
         self.resize(batch, u)
 
     def state_dict(self) -> dict[str, int]:

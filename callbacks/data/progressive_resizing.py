@@ -1,14 +1,14 @@
-"""Progressive resizing: train on small images first, on large ones at the end.
+"""Progressive resizing: train on small images first, and on full-sized images at the end.
 
-Paper:    none; a practice of fast.ai, first told with https://www.fast.ai/posts/2018-04-30-dawnbench-fastai.html.
-          EfficientNetV2 (Tan, Le; ICML 2021) https://arxiv.org/abs/2104.00298, section 4, has it with regularisation
-          that grows along
+Paper:    none; a practice of fast.ai, published in https://www.fast.ai/posts/2018-04-30-dawnbench-fastai.html.
+          EfficientNetV2 (Tan, Le; ICML 2021) https://arxiv.org/abs/2104.00298, section 4, increases regularisation
+          together with the size
 Code:     Composer's `ProgressiveResizing`
-Equation: side' = multiple of m nearest to s(t) side,   s from a half to 1
-Shapes:   images (N, C, H, W) -> (N, C, s H, s W);  targets as they are
-Defaults: s from .5 at the start in a line to 1 at .8 of the run, in multiples of 4 px: Composer's, which waits for half
-          of the run before it grows
-Differs:  grows from the start on; `scale=Steps(0.5, {...})` gives fast.ai's two or three sizes
+Equation: side' = multiple of m nearest to s(t) side,   s grows from 1/2 to 1
+Shapes:   images (N, C, H, W) -> (N, C, s H, s W);  targets unchanged
+Defaults: s = .5 at the start, 1 from .8 of the run on, linear between; multiples of 4 px (Composer's numbers)
+Differs:  Composer keeps s = .5 for the first half of the run; ours grows from the first step.
+          `scale=Steps(0.5, {...})` gives fast.ai's two or three sizes.
 """
 
 import lightning as L
@@ -21,17 +21,18 @@ GROWING = Linear(0.5, 1.0, until="0.8dur")
 
 
 class ProgressiveResizing(Resizing):
-    """Makes training batches smaller, less so as the run goes on: a step takes about s squared of its time.
+    """Shrink training batches, less and less during the run. A step takes about s^2 of its time.
 
-    For networks that take any size: convolutional ones, not those with fixed positions: these raise at the first step,
-    and the error's notes name the size. List it before tricks that mix images: they then have less to do.
+    Needs a network that takes images of any size, as convolutional networks do. Networks with fixed positions raise an
+    error at the first step; a note in the error names the size. List it before tricks that mix images, which then work
+    on fewer pixels.
 
     Args:
-        scale: s, in (0, 1], a `Schedule` or a number.
+        scale: s, in (0, 1], or a `Schedule`.
         multiple: m in pixels, >= 1.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(self, scale: Rate = GROWING, multiple: int = 4):

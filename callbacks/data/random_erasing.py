@@ -1,16 +1,16 @@
-"""Random Erasing: a random rectangle of some images becomes noise.
+"""Random Erasing: replace a random rectangle of some images by noise.
 
 Paper:    Random Erasing Data Augmentation (Zhong, Zheng, Kang, Li, Yang; AAAI 2020)
           https://arxiv.org/abs/1708.04896, algorithm 1
 Code:     https://github.com/zhunzhong07/Random-Erasing (the authors'), timm/data/random_erasing.py
-Equation: x' = noise in a rectangle of h = round(sqrt(a r)) by w = round(sqrt(a / r)) px, x elsewhere; area
-          a ~ U[scale] H W, aspect ratio r ~ U[r1, 1 / r1]; drawn again until h < H and w < W; its place uniform;
-          each image with probability p and draws of its own
-Shapes:   images (N, C, H, W) -> same;  targets as they are
-Defaults: p = .5, scale .02 to .4, r1 = .3, noise: the paper's. DeiT and ConvNeXt:
-          RandomErasing(0.25, (0.02, 1 / 3), reading="timm")
-Differs:  noise is a standard normal draw for each pixel and colour of the normalised image (timm's "pixel"); the paper
-          draws bytes from U[0, 255]. Ten tries as in timm, the authors have 100; where none fits, nothing is erased.
+Equation: with probability p, x' = noise in a rectangle of h = round(sqrt(a r)) by w = round(sqrt(a / r)) px, else x.
+          Area a ~ U[scale] H W and aspect ratio r ~ U[r1, 1 / r1] are drawn until h < H and w < W; the position is
+          uniform. All is drawn for each image
+Shapes:   images (N, C, H, W) -> same;  targets unchanged
+Defaults: p = .5, scale = (.02, .4), r1 = .3, noise (the paper's). DeiT and ConvNeXt:
+          RandomErasing(0.25, (0.02, 1 / 3), formulation="timm")
+Differs:  noise is standard normal for each pixel and channel of the normalised image (timm's "pixel"); the paper draws
+          bytes from U[0, 255]. Ten tries, as in timm; the authors have 100. If no try fits, nothing is erased.
 """
 
 import math
@@ -27,20 +27,23 @@ from callbacks.frame.trick import Trick, needs_range
 TRIES = 10
 
 
-def aspect_ratio(u: Tensor, r1: float, reading: str) -> Tensor:
-    """Uniform draws in [0, 1) -> height over width in [r1, 1 / r1]; "timm": uniform in its logarithm."""
-    if reading == "timm":
+def aspect_ratio(u: Tensor, r1: float, formulation: str) -> Tensor:
+    """Turn uniform draws in [0, 1) into height / width in [r1, 1 / r1], uniform ("paper") or log-uniform ("timm")."""
+    if formulation == "timm":
         return ((2 * u - 1) * -math.log(r1)).exp()
     return r1 + u * (1 / r1 - r1)
 
 
 def first_fit(area: Tensor, ratio: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Heights and widths (N,) of the first of T tries that is smaller than the image both ways; 0 if none is.
+    """Pick the first of T rectangles that is smaller than the image in both directions.
 
     Args:
         area: (N, T) in pixels.
-        ratio: (N, T) height over width.
+        ratio: (N, T) height / width.
         size: H and W.
+
+    Returns:
+        Heights and widths (N,) in pixels; 0 where no try fits.
     """
     height, width = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
     fits = (height < size[0]) & (width < size[1])
@@ -52,30 +55,33 @@ def first_fit(area: Tensor, ratio: Tensor, size: tuple[int, int]) -> tuple[Tenso
 def random_erasing(
     images: Tensor, top: Tensor, left: Tensor, height: Tensor, width: Tensor, noise: Tensor | None
 ) -> Tensor:
-    """The equation above for rectangles (N,) of pixels, with nothing random in it.
+    """Replace one rectangle of each image by noise, as in the equation above.
 
-    `noise` has a number for every value that is erased, one image after the other; without it, 0.
+    Args:
+        images: (N, C, H, W); not changed.
+        top, left, height, width: (N,) the rectangles, in pixels; a height of 0 erases nothing.
+        noise: one number for each erased value, image after image; None: 0.
     """
-    box = boxes(top, left, height, width, images.shape[-2:])
-    erased = images.clone()  # keeps its layout
+    box = boxes(top, left, height, width, (images.shape[2], images.shape[3]))
+    erased = images.clone()  # keeps the memory format
     return erased.masked_fill_(box, 0) if noise is None else erased.masked_scatter_(box, noise)
 
 
 class RandomErasing(Trick):
-    """Erases a rectangle of training images, on the device where the batch is. Works on any LightningModule.
+    """Erase a rectangle of training images, on the batch's device. Works on any LightningModule.
 
     List it before tricks that mix images, as DeiT does.
 
     Args:
-        p: probability that an image is erased, in (0, 1], or a `Schedule`.
-        scale: the rectangle's share of the image, from and to.
-        r1: the smallest aspect ratio, in (0, 1]; the largest is 1 / r1.
-        fill: "random" for noise, or "mean" for the data's mean colour, which is 0.
-        reading: "paper": the aspect ratio is uniform, so that most rectangles are upright; "timm": its logarithm is,
-            so that as many lie as stand (torchvision's, too).
+        p: probability that an image is changed, in (0, 1], or a `Schedule`.
+        scale: least and largest area of the rectangle, as fractions of the image.
+        r1: smallest aspect ratio, in (0, 1]; the largest is 1 / r1.
+        fill: "random" for noise, or "mean" for 0, the mean colour of normalised data.
+        formulation: of the aspect ratio. "paper": uniform, so that most rectangles are taller than wide; "timm":
+            log-uniform, so that tall and wide ones are equally probable (as in torchvision).
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(
@@ -84,29 +90,29 @@ class RandomErasing(Trick):
         scale: tuple[float, float] = (0.02, 0.4),
         r1: float = 0.3,
         fill: str = "random",
-        reading: str = "paper",
+        formulation: str = "paper",
     ):
         needs_chance(self, "p", p)
         needs_range(self, "r1", r1, 0, 1, open_low=True)
         if not 0 <= scale[0] <= scale[1] <= 1 or scale[1] == 0:
-            raise ValueError(f"RandomErasing: scale must be two shares in [0, 1], the smaller first, got {scale}")
+            raise ValueError(f"RandomErasing: scale must be two fractions in [0, 1], the smaller first, got {scale}")
         if fill not in ("random", "mean"):
             raise ValueError(f'RandomErasing: fill must be "random" or "mean", got {fill!r}')
-        if reading not in ("paper", "timm"):
-            raise ValueError(f'RandomErasing: reading must be "paper" or "timm", got {reading!r}')
-        self.p, self.scale, self.r1, self.fill, self.reading = p, tuple(scale), r1, fill, reading
+        if formulation not in ("paper", "timm"):
+            raise ValueError(f'RandomErasing: formulation must be "paper" or "timm", got {formulation!r}')
+        self.p, self.scale, self.r1, self.fill, self.formulation = p, tuple(scale), r1, fill, formulation
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         images = batch[0]
-        n, channels, *size = images.shape
-        # drawn on the processor: how many values are erased is known without asking the device
-        chosen, u, place = torch.rand(n) < rate_now(self.p, trainer), torch.rand(2, n, TRIES), torch.rand(2, n)
+        n, channels, H, W = images.shape
+        # drawn on the CPU, so that the number of erased values is known without waiting for the device
+        chosen, u, position = torch.rand(n) < rate_now(self.p, trainer), torch.rand(2, n, TRIES), torch.rand(2, n)
         low, high = self.scale
-        area = (low + (high - low) * u[0]) * size[0] * size[1]
-        height, width = first_fit(area, aspect_ratio(u[1], self.r1, self.reading), size)
+        area = (low + (high - low) * u[0]) * H * W
+        height, width = first_fit(area, aspect_ratio(u[1], self.r1, self.formulation), (H, W))
         height = height * chosen
-        top, left = (place[0] * (size[0] - height + 1)).long(), (place[1] * (size[1] - width + 1)).long()
+        top, left = (position[0] * (H - height + 1)).long(), (position[1] * (W - width + 1)).long()
         erased = channels * int((height * width).sum())
         noise = torch.randn(erased, dtype=images.dtype, device=images.device) if self.fill == "random" else None
-        rectangle = (v.to(images.device) for v in (top, left, height, width))
-        batch[0] = random_erasing(images, *rectangle, noise)
+        top, left, height, width = (v.to(images.device) for v in (top, left, height, width))
+        batch[0] = random_erasing(images, top, left, height, width, noise)

@@ -1,14 +1,15 @@
-"""RICAP: four random crops of four images, patched together, and their labels mixed by area.
+"""RICAP: join random crops of four images, and mix their labels by area.
 
 Paper:    Data Augmentation using Random Image Cropping and Patching for Deep CNNs (Takahashi, Matsubara, Uehara; 2018)
           https://arxiv.org/abs/1811.09030, section 3 and appendix
 Code:     https://github.com/jackryo/ricap (the authors')
-Equation: h = round(H b1), w = round(W b2), b1 and b2 ~ Beta(beta, beta); the quarters of h by w, h by W - w, H - h by w
-          and H - h by W - w px are random crops of that size of x[perm_k], k = 1 to 4; y' = sum_k W_k y[perm_k], W_k
-          the share of the area. One draw of all a batch, a permutation for each quarter
+Equation: a cut at h = round(H b1) and w = round(W b2),   b1, b2 ~ Beta(beta, beta), gives four parts of h by w,
+          h by W - w, H - h by w and H - h by W - w px. Part k of x' is a random crop of that size of x[perm_k];
+          y' = sum_k W_k y[perm_k],   W_k the fraction of the area of part k.
+          Cut, crop positions and the four permutations are drawn once per batch
 Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
 Defaults: beta = .3, the authors' for CIFAR and ImageNet
-Differs:  the authors mix the four losses; we mix the targets, which is the same number.
+Differs:  the authors mix the four losses; we mix the targets, which gives the same number.
 """
 
 import lightning as L
@@ -24,7 +25,7 @@ from zoo.frame.checks import classes_of
 
 
 def quarters(row: int, column: int, height: int, width: int) -> list[tuple[int, int, int, int]]:
-    """Top, left, height and width of the four parts of an image that is cut at a row and a column."""
+    """Return top, left, height and width in pixels of the four parts of an image cut at `row` and `column`."""
     return [
         (top, left, h, w)
         for top, h in ((0, row), (row, height - row))
@@ -35,14 +36,17 @@ def quarters(row: int, column: int, height: int, width: int) -> list[tuple[int, 
 def ricap(
     images: Tensor, targets: Tensor, cut: tuple[int, int], corners: list[tuple[int, int]], perms: list[Tensor]
 ) -> list[Tensor]:
-    """The equation above, with nothing random in it.
+    """Join four crops, and mix the targets by area, as in the equation above.
 
     Args:
-        images: (N, C, H, W).
+        images: (N, C, H, W); not changed.
         targets: probabilities (N, K).
         cut: h and w, in pixels.
         corners: top and left of the four crops, in pixels.
-        perms: four permutations of the batch.
+        perms: four permutations of the batch, (N,) each.
+
+    Returns:
+        Images (N, C, H, W) and targets (N, K).
     """
     height, width = images.shape[-2:]
     patched, mixed = torch.empty_like(images), torch.zeros_like(targets)
@@ -53,13 +57,14 @@ def ricap(
 
 
 class RICAP(Trick):
-    """Patches every training batch. Validation and test batches are untouched. Works on any LightningModule.
+    """Join crops in every training batch. Works on any LightningModule; evaluation is unchanged.
 
     Args:
-        beta: shape of the Beta distribution, > 0, or a `Schedule`. Near 0: almost whole images; 1: the cut is uniform.
+        beta: parameter of the Beta distribution, > 0, or a `Schedule`. Near 0, images stay almost whole; with 1, the
+            position of the cut is uniform.
 
     Raises:
-        ValueError: unless beta > 0.
+        ValueError: if beta is not positive.
     """
 
     needs_labels = True
@@ -74,7 +79,7 @@ class RICAP(Trick):
         height, width = images.shape[-2:]
         beta = rate_now(self.beta, trainer)
         cut = round(height * beta_share(beta)), round(width * beta_share(beta))
-        rooms = [(height - h + 1, width - w + 1) for _, _, h, w in quarters(*cut, height, width)]
-        corners = [(int(torch.randint(y, ())), int(torch.randint(x, ()))) for y, x in rooms]
-        perms = [torch.randperm(len(images), device=images.device) for _ in rooms]
+        counts = [(height - h + 1, width - w + 1) for _, _, h, w in quarters(*cut, height, width)]  # of positions
+        corners = [(int(torch.randint(y, ())), int(torch.randint(x, ()))) for y, x in counts]
+        perms = [torch.randperm(len(images), device=images.device) for _ in counts]
         batch[:] = ricap(images, probabilities(targets, classes_of(model)), cut, corners, perms)

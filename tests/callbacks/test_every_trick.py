@@ -84,7 +84,7 @@ OTHERS = {
     "PolynomialDecay": {"power": 2, "warmup_epochs": 0.5},
     "RDrop": {"weight": callbacks.Linear(0, 1)},
     "RICAP": {"beta": callbacks.Linear(0.3, 1)},
-    "RandomErasing": {"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "reading": "timm"},
+    "RandomErasing": {"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "formulation": "timm"},
     "ReduceOnPlateau": {"mode": "max", "gamma": 0.5, "patience": 2, "threshold": 0.01, "warmup_epochs": 0.5},
     "SWA": {"start": 1, "every": "2st", "lr_factor": 0.2, "anneal": 0},
     "SpatialPyramidPooling": {"levels": (3, 1), "image_size": 8},

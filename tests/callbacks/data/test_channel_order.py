@@ -1,4 +1,4 @@
-"""ChannelOrder: by hand, and its lots."""
+"""ChannelOrder: by hand, and the distribution of the orders."""
 
 import torch
 
@@ -15,7 +15,7 @@ def test_by_hand():
 
 
 def permuted(p, count=6000):
-    """Which of the six orders each image got: its three channels are constants 0, 1, 2."""
+    """Return the number of the order that each image got: its three channels are the constants 0, 1 and 2."""
     torch.manual_seed(0)
     batch = [torch.arange(3.0).view(1, 3, 1, 1).expand(count, 3, 2, 2).clone(), torch.zeros(count)]
     trainer = type("Trainer", (), {"global_step": 0})()

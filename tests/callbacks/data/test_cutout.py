@@ -1,4 +1,4 @@
-"""Cutout: the hole by hand, against a loop, and where it falls."""
+"""Cutout: the hole by hand, against a loop, and the distribution of its position."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from datamodules.frame.tensor import cutout as cutout_of_bytes
 
 
 def literal(images, rows, columns, side):
-    """One image at a time."""
+    """Erase one image at a time."""
     images = images.clone()
     for image, row, column in zip(images, rows.tolist(), columns.tolist(), strict=True):
         top, left = row - side // 2, column - side // 2
@@ -50,16 +50,25 @@ def trained_on(trick, shape=(2000, 1, 6, 8)):
 
 
 def test_centres_are_uniform_and_each_images_own():
-    holes = sum(trained_on(Cutout(1)) == 0 for _ in range(1))
+    holes = trained_on(Cutout(1)) == 0
     assert (holes.sum((1, 2, 3)) == 1).all()
     counts, expected = holes.sum((0, 1)), 2000 / 48
     assert ((counts - expected) ** 2 / expected).sum() < 82.7  # chi-squared with 47 degrees of freedom, p = 0.001
 
 
 @pytest.mark.parametrize(("side", "pixels"), [(0.5, 4), (0.25, 2), (0.01, 1), (4, 4), (1, 1), (1.0, 8)])
-def test_a_share_is_of_the_shorter_side(side, pixels):
-    largest = (trained_on(Cutout(side), (2000, 1, 8, 40)) == 0).sum((1, 2, 3)).max()
+@pytest.mark.parametrize("size", [(8, 40), (40, 8)])
+def test_a_fraction_is_of_the_shorter_side(side, pixels, size):
+    largest = (trained_on(Cutout(side), (2000, 1, *size)) == 0).sum((1, 2, 3)).max()
     assert largest == pixels**2
+
+
+@pytest.mark.parametrize("size", [(8, 40), (40, 8)])
+def test_a_side_between_the_images_sides_erases_a_band(size):
+    holes = trained_on(Cutout(20), (2000, 1, *size)) == 0
+    assert holes.sum((1, 2, 3)).max() == 8 * 20
+    with pytest.raises(ValueError, match=f"side=41 is larger than images of {size[0]} x {size[1]} pixels"):
+        trained_on(Cutout(41), (4, 3, *size))
 
 
 def test_the_papers_sides():
@@ -69,7 +78,7 @@ def test_the_papers_sides():
 
 @pytest.mark.parametrize("side", [0, 0.0, -1, -0.5, 1.5])
 def test_refuses_a_wrong_side(side):
-    with pytest.raises(ValueError, match="side must be at least 1 pixel, or a share"):
+    with pytest.raises(ValueError, match=r"side must be an int >= 1 \(pixels\) or a float in \(0, 1\]"):
         Cutout(side)
 
 

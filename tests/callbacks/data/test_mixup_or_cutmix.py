@@ -1,4 +1,4 @@
-"""MixUpOrCutMix: each is the trick it names, by lot, as often as timm's; and it can be turned off."""
+"""MixUpOrCutMix: the two tricks it chooses from, how often it chooses each, timm's labels, and a schedule."""
 
 from types import SimpleNamespace
 

@@ -46,7 +46,7 @@ class Given:
 
 @pytest.mark.parametrize("shape", [(400, 3, 32, 32), (400, 1, 16, 40), (400, 2, 8, 8)])
 def test_same_rectangles_as_timm(shape, monkeypatch):
-    ours = erase(RandomErasing(0.6, (0.02, 1 / 3), fill="mean", reading="timm"), shape)
+    ours = erase(RandomErasing(0.6, (0.02, 1 / 3), fill="mean", formulation="timm"), shape)
     theirs = timm.data.random_erasing.RandomErasing(0.6, mode="const", device="cpu")
     for image, given in zip(ours, draws(shape[0]), strict=True):
         monkeypatch.setattr(timm.data.random_erasing, "random", Given(*given))
@@ -105,7 +105,7 @@ def test_statistics_of_the_paper():
 
 
 def test_same_areas_and_ratios_as_torchvision():
-    trick = RandomErasing(1.0, (0.02, 0.33), fill="mean", reading="timm")
+    trick = RandomErasing(1.0, (0.02, 0.33), fill="mean", formulation="timm")
     height, width = sizes(erase(trick, (3000, 1, 64, 64)))
     theirs = v2.RandomErasing(1.0, (0.02, 0.33), (0.3, 1 / 0.3))
     params = [theirs.make_params([torch.zeros(1, 64, 64)]) for _ in range(3000)]
@@ -116,14 +116,16 @@ def test_same_areas_and_ratios_as_torchvision():
         assert ours.std() == pytest.approx(other.std().item(), rel=0.06)
 
 
-def test_readings_of_the_ratio():
+def test_formulations_of_the_ratio():
     u = torch.tensor([0.0, 0.5, 1.0])
     assert aspect_ratio(u, 0.25, "paper").tolist() == pytest.approx([0.25, 2.125, 4])
     assert aspect_ratio(u, 0.25, "timm").tolist() == pytest.approx([0.25, 1, 4])
 
 
 def test_place_is_uniform():
-    hole = erase(RandomErasing(1.0, (0.04, 0.04), 1.0, "mean"), (4000, 1, 10, 10))[:, 0] == 0  # 2 x 2 px, 9 x 9 places
+    hole = (
+        erase(RandomErasing(1.0, (0.04, 0.04), 1.0, "mean"), (4000, 1, 10, 10))[:, 0] == 0
+    )  # 2 px, 81 positions
     top, left = hole.any(2).int().argmax(1), hole.any(1).int().argmax(1)
     counts, expected = (9 * top + left).bincount(minlength=81), 4000 / 81
     assert ((counts - expected) ** 2 / expected).sum() < 124.8  # chi-squared with 80 degrees of freedom, p = 0.001
@@ -158,7 +160,7 @@ def test_follows_a_schedule_of_p(tiny_model, tiny_data, trainer):
         {"scale": (0.0, 0.0)},
         {"scale": (0.1, 1.1)},
         {"fill": "pixel"},
-        {"reading": "authors"},
+        {"formulation": "authors"},
     ],
 )
 def test_refuses_wrong_arguments(arguments):
