@@ -123,9 +123,7 @@ def test_formulations_of_the_ratio():
 
 
 def test_place_is_uniform():
-    hole = (
-        erase(RandomErasing(1.0, (0.04, 0.04), 1.0, "mean"), (4000, 1, 10, 10))[:, 0] == 0
-    )  # 2 px, 81 positions
+    hole = erase(RandomErasing(1.0, (0.04, 0.04), 1.0, "mean"), (4000, 1, 10, 10))[:, 0] == 0  # 2 px, 81 positions
     top, left = hole.any(2).int().argmax(1), hole.any(1).int().argmax(1)
     counts, expected = (9 * top + left).bincount(minlength=81), 4000 / 81
     assert ((counts - expected) ** 2 / expected).sum() < 124.8  # chi-squared with 80 degrees of freedom, p = 0.001
