@@ -71,7 +71,7 @@ from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.league import NONE, best_rate, three_rates, verdict
 from recipes.frame.recipe import Recipe
 from zoo import ResNet
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 NAME = "dropout_league_cifar"
 VALIDATION_IMAGES = 5000
@@ -122,7 +122,7 @@ def recipe(
         folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
         seed: of the weights, the order of the images and every random draw.
     """
-    on = made(known(method, [NONE, *METHODS], NAME), rate)
+    on = made(validate_choice(method, [NONE, *METHODS], NAME), rate)
     L.seed_everything(seed, workers=True, verbose=False)
     return Recipe(
         name=NAME,
@@ -204,7 +204,7 @@ def main(
     """
     budget = {"images": images, "epochs": epochs, "root": root, "folder": folder}
     accuracies = {}
-    for method in [NONE, *(known(method, METHODS, NAME) for method in methods or METHODS)]:
+    for method in [NONE, *(validate_choice(method, METHODS, NAME) for method in methods or METHODS)]:
         rate = chosen(method, record, **budget)
         runs = [run(method, rate, seed, record, **budget) for seed in range(seeds)]
         accuracies[method] = records.summary(metrics["test/acc"] for metrics in runs)

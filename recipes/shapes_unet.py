@@ -41,7 +41,7 @@ from datamodules import Shapes
 from recipes.frame import records
 from recipes.frame.recipe import Recipe
 from zoo import AttentionUNet, UNet
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 COLUMNS = {"test/dice": 4, "test/iou": 4}  # of the table, besides the accuracy: digits behind the point
 Dropout = Literal["none", "heuristic"]
@@ -68,7 +68,7 @@ def recipe(
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    model = NETWORKS[known(network, NETWORKS, "shapes_unet")](
+    model = NETWORKS[validate_choice(network, NETWORKS, "shapes_unet")](
         "8", num_classes=4, image_size=32, optimizer="adamw", lr=2e-3
     )
     between = tuple(f"{stage}.relu1" for stage in model.stages)

@@ -23,7 +23,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import LocalResponseNorm
 
@@ -60,7 +60,7 @@ class AlexNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "AlexNet")
+        variant = validate_choice(str(variant), VARIANTS, "AlexNet")
         (c1, c2, c3, c4, c5), groups, norm, pixels = VARIANTS[variant]
         image_size = image_size or pixels
         side = side_after_pools(image_size) if image_size <= SMALL else 6

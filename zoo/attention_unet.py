@@ -15,7 +15,7 @@ Differs:  images for volumes; the U-Net around the gates is the paper's of `zoo/
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.segmenter import Segmenter, needs_multiple
 from zoo.unet import SHRINKS, VARIANTS, add_levels, init_weights
 
@@ -59,7 +59,7 @@ class AttentionUNet(Segmenter):
         weights: str | None = None,
         **training,
     ):
-        *widths, deepest = VARIANTS[known(str(variant), VARIANTS, "AttentionUNet")]
+        *widths, deepest = VARIANTS[validate_choice(str(variant), VARIANTS, "AttentionUNet")]
         image_size = image_size or 512
         needs_multiple((image_size, image_size), SHRINKS, "AttentionUNet")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

@@ -20,7 +20,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights
 
@@ -106,7 +106,7 @@ class BNInception(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks = VARIANTS[known(variant, VARIANTS, "BNInception")]
+        blocks = VARIANTS[validate_choice(variant, VARIANTS, "BNInception")]
         image_size = image_size or 224
         small = image_size <= SMALL
         step = 8 if small else 32

@@ -16,7 +16,7 @@ Differs:  the paper counts a bottleneck's stride in the 1x1 (3.864 G for 50), th
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, make_shortcut, stem
 
@@ -137,7 +137,7 @@ class CBAMResNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "CBAMResNet")
+        variant = validate_choice(str(variant), VARIANTS, "CBAMResNet")
         block, blocks = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

@@ -21,7 +21,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
 from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
@@ -115,7 +115,7 @@ class ConvNeXt(Classifier):
         drop_path: float | None = None,
         **training,
     ):
-        depths, channels, patch, usual_drop_path, scale = VARIANTS[known(variant, VARIANTS, "ConvNeXt")]
+        depths, channels, patch, usual_drop_path, scale = VARIANTS[validate_choice(variant, VARIANTS, "ConvNeXt")]
         image_size = image_size or 224
         patch, isotropic = patch_for(image_size, patch), len({*channels}) == 1
         smallest = patch if isotropic else 8 * patch

@@ -24,7 +24,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from zoo.convnext import init_weights, patch_for
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
 from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
@@ -147,7 +147,7 @@ class ConvNeXtRoadmap(Classifier):
         drop_path: float | None = None,
         **training,
     ):
-        d = VARIANTS[known(variant, VARIANTS, "ConvNeXtRoadmap")]
+        d = VARIANTS[validate_choice(variant, VARIANTS, "ConvNeXtRoadmap")]
         image_size = image_size or 224
         if image_size < 8:
             raise ValueError(f"ConvNeXtRoadmap needs images of at least 8 px, got image_size={image_size}")

@@ -22,7 +22,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, stem
 
@@ -117,7 +117,7 @@ class DenseNet(Classifier):
         dropout: float = 0.0,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "DenseNet")
+        variant = validate_choice(str(variant), VARIANTS, "DenseNet")
         image_size = image_size or (32 if variant in CIFAR else 224)
         if image_size < 8:
             raise ValueError(f"DenseNet halves its maps three times: image_size must be 8 or more, got {image_size}")

@@ -31,7 +31,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo import vit
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import DropPath, linear_rates
 from zoo.layers.t2t import TokensToToken, sines, soft_grid
@@ -213,7 +213,7 @@ class DVT(Classifier):
         drop_path: float = 0.1,
         **training,
     ):
-        row, image_size = VARIANTS[known(variant, VARIANTS, "DVT")], image_size or 224
+        row, image_size = VARIANTS[validate_choice(variant, VARIANTS, "DVT")], image_size or 224
         t2t = variant.startswith("T2T")
         if t2t and image_size <= SMALL:
             raise ValueError(

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import lvvit
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.vit import Attention, Block, ViT, init_weights
 
 # width D, blocks L, heads H, patch P in pixels: DeiT-S and DeiT-B, the README's DeiT of width 256, LV-ViT-S and -M
@@ -164,7 +164,7 @@ class DynamicViT(ViT):
         drop_path: float = 0.0,
         **training,
     ):
-        trunk = known(variant, self.variants, "DynamicViT").removeprefix("LV-")
+        trunk = validate_choice(variant, self.variants, "DynamicViT").removeprefix("LV-")
         self.lv = lvvit.VARIANTS[trunk] if trunk != variant else None
         super().__init__(variant, num_classes, image_size, None, drop_path, **training)
         width, depth = self.head.in_features, len(self.blocks)

@@ -21,7 +21,7 @@ Differs:  "LRN" is the paper's network. "BN" is what torchvision ships: batch no
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import LocalResponseNorm
 
@@ -116,7 +116,7 @@ class GoogLeNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(variant, VARIANTS, "GoogLeNet")
+        variant = validate_choice(variant, VARIANTS, "GoogLeNet")
         batch_norm, large, last_pool, dropout = VARIANTS[variant]
         image_size = image_size or 224
         small = image_size <= SMALL

@@ -17,7 +17,7 @@ Differs:  not checked against the paper, of which only the abstract and a port's
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.resnet import ResNet
 
 # ResNet that the tree reads, levels of gates h: 2^h experts
@@ -103,7 +103,7 @@ class HierarchicalMixture(ResNet):
         weights: str | None = None,
         **training,
     ):
-        trunk, levels = VARIANTS[known(variant, VARIANTS, "HierarchicalMixture")]
+        trunk, levels = VARIANTS[validate_choice(variant, VARIANTS, "HierarchicalMixture")]
         super().__init__(trunk, num_classes, image_size, None, **training)
         self.fc = SoftTree(self.fc.in_features, num_classes, levels)
         if weights is not None:

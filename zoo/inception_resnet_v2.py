@@ -16,7 +16,7 @@ Differs:  Inside is timm's code, not ours; no auxiliary head, which timm leaves 
 import timm
 from torch import nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.inception_v3 import check_last_maps
 from zoo.inception_v4 import keep_size
@@ -48,7 +48,7 @@ class InceptionResNetV2(Classifier):
         weights: str | None = None,
         **training,
     ):
-        name = VARIANTS[known(variant, VARIANTS, "InceptionResNetV2")]
+        name = VARIANTS[validate_choice(variant, VARIANTS, "InceptionResNetV2")]
         image_size = image_size or 299
         check_last_maps(image_size, "InceptionResNetV2")
         network = timm.create_model(name, num_classes=num_classes, drop_rate=0.2)

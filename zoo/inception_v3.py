@@ -21,7 +21,7 @@ Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.googlenet import Unit
 
@@ -185,7 +185,7 @@ class InceptionV3(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks = VARIANTS[known(variant, VARIANTS, "InceptionV3")]
+        blocks = VARIANTS[validate_choice(variant, VARIANTS, "InceptionV3")]
         image_size = image_size or 299
         check_last_maps(image_size, "InceptionV3")
         small = image_size <= SMALL

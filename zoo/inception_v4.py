@@ -16,7 +16,7 @@ Differs:  Inside is timm's code, not ours; no auxiliary head, which timm leaves 
 import timm
 from torch import nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.inception_v3 import check_last_maps
 
@@ -47,7 +47,7 @@ class InceptionV4(Classifier):
         weights: str | None = None,
         **training,
     ):
-        name = VARIANTS[known(variant, VARIANTS, "InceptionV4")]
+        name = VARIANTS[validate_choice(variant, VARIANTS, "InceptionV4")]
         image_size = image_size or 299
         check_last_maps(image_size, "InceptionV4")
         network = timm.create_model(name, num_classes=num_classes, drop_rate=0.2)

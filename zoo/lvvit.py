@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo import vit
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.layers.basic import DropPath
 from zoo.vit import MLP, Attention, ViT
 
@@ -130,7 +130,7 @@ class LVViT(ViT):
         drop_path: float | None = None,
         **training,
     ):
-        width, _, _, c, _, usual_drop_path = VARIANTS[known(variant, VARIANTS, type(self).__name__)]
+        width, _, _, c, _, usual_drop_path = VARIANTS[validate_choice(variant, VARIANTS, type(self).__name__)]
         drop_path = usual_drop_path if drop_path is None else drop_path
         super().__init__(variant, num_classes, image_size, None, drop_path, **training)
         self.patch_embed = Stem(self.image_size // self.grid, c, width)

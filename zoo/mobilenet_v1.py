@@ -15,7 +15,7 @@ Differs:  ReLU6 as in the authors' code, where the paper writes ReLU. Padding is
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 
 #        width multiplier: Table 6
@@ -65,7 +65,7 @@ class MobileNetV1(Classifier):
         weights: str | None = None,
         **training,
     ):
-        a = VARIANTS[known(str(variant), VARIANTS, "MobileNetV1")]
+        a = VARIANTS[validate_choice(str(variant), VARIANTS, "MobileNetV1")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

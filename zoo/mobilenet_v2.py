@@ -17,7 +17,7 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.mobilenet_v1 import init_weights
 
@@ -75,7 +75,7 @@ class MobileNetV2(Classifier):
         weights: str | None = None,
         **training,
     ):
-        a = VARIANTS[known(str(variant), VARIANTS, "MobileNetV2")]
+        a = VARIANTS[validate_choice(str(variant), VARIANTS, "MobileNetV2")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

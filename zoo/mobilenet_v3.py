@@ -20,7 +20,7 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
 from timm.layers.activations import HardSigmoid
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.mobilenet_v1 import init_weights
 from zoo.mobilenet_v2 import round_to_8
@@ -141,7 +141,7 @@ class MobileNetV3(Classifier):
         weights: str | None = None,
         **training,
     ):
-        rows, a, head, act = VARIANTS[known(variant, VARIANTS, "MobileNetV3")]
+        rows, a, head, act = VARIANTS[validate_choice(variant, VARIANTS, "MobileNetV3")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

@@ -21,7 +21,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 
 #        channels of the layers in the first, second and third mlpconv; the ninth layer is the classes
@@ -53,7 +53,7 @@ class NIN(Classifier):
         weights: str | None = None,
         **training,
     ):
-        first, second, third = VARIANTS[known(variant, VARIANTS, "NIN")]
+        first, second, third = VARIANTS[validate_choice(variant, VARIANTS, "NIN")]
         image_size = image_size or 32
         if image_size > SMALL:
             raise ValueError(f"NIN is for images of up to {SMALL} px, got image_size={image_size}")

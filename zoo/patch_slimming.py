@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.deit import VARIANTS as DEIT
+from zoo.frame.evaluating import evaluating
 from zoo.tools.complexity import total_macs
 from zoo.vit import Attention, Block, ViT, attention, fused_attention
 
@@ -110,7 +111,7 @@ class PatchSlimming(ViT):
         """A model with these weights that keeps these tokens; this one stays as it is."""
         model = type(self)(**{**self.hparams, "kept": [list(tokens) for tokens in kept]})
         model.load_state_dict(self.state_dict())
-        model.fresh = False
+        model.untrained = False
         return model.to(self.device).train(self.training)
 
 
@@ -152,10 +153,8 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
     Returns:
         For `slim`.
     """
-    training = model.training
-    kept = search(model.eval(), *trace(model, images), eps, step)
-    model.train(training)
-    return kept
+    with evaluating(model):
+        return search(model, *trace(model, images), eps, step)
 
 
 @torch.no_grad()
@@ -170,18 +169,19 @@ def within(model: PatchSlimming, images: Tensor, share: float, step: int = 10, r
     Raises:
         ValueError: more is left even at eps = 1.
     """
-    training, (features, maps) = model.training, trace(model.eval(), images)
+    with evaluating(model):
+        features, maps = trace(model, images)
     best, low, high, most = None, -20.0, 0.0, share * multiply_adds(model, None)
     for i in range(rounds + 1):
         exponent = (low + high) / 2 if i else high
-        kept = search(model, features, maps, 2**exponent, step)
+        with evaluating(model):
+            kept = search(model, features, maps, 2**exponent, step)
         if multiply_adds(model, kept) <= most:
             best, high = kept, exponent
         else:
             low = exponent
         if best is None:
             raise ValueError(f"more than {share:g} of the multiply-adds is left, however large the error: ask for more")
-    model.train(training)
     return best
 
 

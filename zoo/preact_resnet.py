@@ -17,7 +17,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
 from zoo.resnet import CONV3, IMAGENET, BasicBlock, init_weights, stem
@@ -106,7 +106,7 @@ class PreActResNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "PreActResNet")
+        variant = validate_choice(str(variant), VARIANTS, "PreActResNet")
         block, blocks, width = VARIANTS[variant]
         image_size = image_size or (224 if width == 64 else 32)
         if width == 16 and image_size > SMALL:

@@ -20,7 +20,7 @@ from math import log
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights as init_conv
 from zoo.senet import SqueezeExcite
@@ -127,7 +127,7 @@ class RegNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        known(variant, VARIANTS, "RegNet")
+        validate_choice(variant, VARIANTS, "RegNet")
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
 
@@ -159,7 +159,7 @@ class RepVGG(Classifier):
         weights: str | None = None,
         **training,
     ):
-        depths, a, b, groups = VARIANTS[known(variant, VARIANTS, "RepVGG")]
+        depths, a, b, groups = VARIANTS[validate_choice(variant, VARIANTS, "RepVGG")]
         se = variant.endswith("se")
         image_size = image_size or (320 if se else 224)
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

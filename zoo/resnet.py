@@ -18,7 +18,7 @@ Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (proje
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 
 CONV3 = {"kernel_size": 3, "padding": 1, "bias": False}
@@ -133,7 +133,7 @@ class ResNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "ResNet")
+        variant = validate_choice(str(variant), VARIANTS, "ResNet")
         block, blocks, width, tweak, shortcut = VARIANTS[variant]
         image_size = image_size or (224 if width == 64 else 32)
         if width == 16 and image_size > SMALL:

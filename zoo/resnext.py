@@ -15,7 +15,7 @@ Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is n
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights, make_shortcut, stem
 
@@ -78,7 +78,7 @@ class ResNeXt(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks, cardinality, path = VARIANTS[known(variant, VARIANTS, "ResNeXt")]
+        blocks, cardinality, path = VARIANTS[validate_choice(variant, VARIANTS, "ResNeXt")]
         cifar = len(blocks) == 3
         image_size = image_size or (32 if cifar else 224)
         if cifar and image_size > SMALL:

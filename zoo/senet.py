@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, init_weights
 
@@ -140,7 +140,7 @@ class SENet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "SENet")
+        variant = validate_choice(str(variant), VARIANTS, "SENet")
         blocks, inner = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

@@ -18,7 +18,7 @@ Differs:  the shuffle is after the depthwise convolution and takes every g-th ch
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 
 #        groups, channels of the stem, channels of stage 2 (doubled in 3 and 4): Table 1; widths: the authors' code
@@ -91,7 +91,7 @@ class ShuffleNetV1(Classifier):
         weights: str | None = None,
         **training,
     ):
-        groups, c_in, width = VARIANTS[known(variant, VARIANTS, "ShuffleNetV1")]
+        groups, c_in, width = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV1")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

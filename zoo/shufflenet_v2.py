@@ -17,7 +17,7 @@ Differs:  implementations of the shuffle differ in the order of the channels: to
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.shufflenet_v1 import channel_shuffle
 
@@ -79,7 +79,7 @@ class ShuffleNetV2(Classifier):
         weights: str | None = None,
         **training,
     ):
-        channels, c_last, dropout = VARIANTS[known(variant, VARIANTS, "ShuffleNetV2")]
+        channels, c_last, dropout = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV2")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

@@ -19,7 +19,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.dilated_conv import DilatedConv2d
 from zoo.resnet import IMAGENET, make_shortcut, stem
@@ -113,7 +113,7 @@ class SKNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "SKNet")
+        variant = validate_choice(str(variant), VARIANTS, "SKNet")
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 

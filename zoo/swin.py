@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import DropPath, linear_rates
 from zoo.vit import MLP, Attention, init_weights
@@ -189,7 +189,7 @@ class Swin(Classifier):
         drop_path: float | None = None,
         **training,
     ):
-        width, depths, heads, usual_drop_path = VARIANTS[known(variant, VARIANTS, "Swin")]
+        width, depths, heads, usual_drop_path = VARIANTS[validate_choice(variant, VARIANTS, "Swin")]
         image_size = image_size or 224
         patch, window = geometry(image_size)
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

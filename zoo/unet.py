@@ -17,7 +17,7 @@ Differs:  the paper's convolutions have no padding, so its output is smaller (57
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.segmenter import Segmenter, needs_multiple
 
 #           channels of the four levels and of the bottleneck: figure 1; those below 64 are ours
@@ -75,7 +75,7 @@ class UNet(Segmenter):
         weights: str | None = None,
         **training,
     ):
-        *widths, deepest = VARIANTS[known(str(variant), VARIANTS, "UNet")]
+        *widths, deepest = VARIANTS[validate_choice(str(variant), VARIANTS, "UNet")]
         image_size = image_size or 512
         needs_multiple((image_size, image_size), SHRINKS, "UNet")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

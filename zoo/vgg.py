@@ -16,7 +16,7 @@ Differs:  The paper starts the deeper networks from a trained A, itself from N(0
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -57,7 +57,7 @@ class VGG(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(str(variant), VARIANTS, "VGG")
+        variant = validate_choice(str(variant), VARIANTS, "VGG")
         depths, batch_norm = VARIANTS[variant]
         image_size = image_size or 224
         side = image_size // 32 if image_size <= SMALL else 7

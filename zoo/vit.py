@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import DropPath, linear_rates
 
@@ -178,7 +178,7 @@ class ViT(Classifier):
         drop_path: float = 0.0,
         **training,
     ):
-        width, depth, heads, patch = self.variants[known(variant, self.variants, type(self).__name__)]
+        width, depth, heads, patch = self.variants[validate_choice(variant, self.variants, type(self).__name__)]
         image_size = image_size or 224
         patch = patch_for(image_size, patch)
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

@@ -18,7 +18,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import CONV3, IMAGENET, init_weights, stage, stem
 
@@ -101,7 +101,7 @@ class WideResNet(Classifier):
         dropout: float = 0.0,
         **training,
     ):
-        variant = known(variant, VARIANTS, "WideResNet")
+        variant = validate_choice(variant, VARIANTS, "WideResNet")
         image_size = image_size or (32 if variant in CIFAR else 224)
         if variant in CIFAR and image_size > SMALL:
             raise ValueError(f"WideResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")

@@ -16,7 +16,7 @@ Differs:  The first two convolutions are not padded, and the pools by 1 on each 
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.resnet import init_weights
 
@@ -85,7 +85,7 @@ class Xception(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks = VARIANTS[known(variant, VARIANTS, "Xception")]
+        blocks = VARIANTS[validate_choice(variant, VARIANTS, "Xception")]
         image_size = image_size or 299
         small = image_size <= SMALL
         super().__init__(num_classes=num_classes, image_size=image_size, **training)

@@ -20,7 +20,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from zoo.alexnet import LRN, hidden_layers, init_weights
-from zoo.frame.checks import SMALL, known
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.layers.basic import LocalResponseNorm
 
@@ -53,7 +53,7 @@ class ZFNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        variant = known(variant, VARIANTS, "ZFNet")
+        variant = validate_choice(variant, VARIANTS, "ZFNet")
         c1, c2, c3, c4, c5 = VARIANTS[variant]
         image_size = image_size or 224
         small = image_size <= SMALL

@@ -51,7 +51,7 @@ class InitialLoss(Look):
         needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._seen, self._untrained = None, getattr(model, "fresh", True)
+        self._seen, self._untrained = None, getattr(model, "untrained", True)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._untrained = self._untrained and trainer.global_step == 0  # not resumed

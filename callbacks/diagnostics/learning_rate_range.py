@@ -82,10 +82,10 @@ class LearningRateRange(Look):
         if len(trainer.optimizers) != 1 or not model.automatic_optimization:
             return self.say(True, "no test of rates: there is one only of a single optimizer that Lightning steps")
         finder = LearningRateFinder(self.low, self.high, self.steps, early_stop_threshold=STOP, update_attr=False)
-        fresh = vars(model).get("fresh")
+        untrained = vars(model).get("untrained")
         finder.lr_find(trainer, model)
-        if fresh is not None:  # not in the checkpoint that the finder goes back to
-            model.fresh = fresh
+        if untrained is not None:  # not in the checkpoint that the finder goes back to
+            model.untrained = untrained
         trainer.ckpt_path = None  # that checkpoint, which is gone: this run is resumed from none
         found, own = finder.optimal_lr.results, trainer.optimizers[0].param_groups[0]["lr"]
         self._judge(found["lr"], whole(found["loss"]), own)

@@ -23,7 +23,7 @@ from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.teacher import Source, Taught, Teacher
 from callbacks.frame.trick import names_of, needs_on_loss, needs_range, needs_stages
 from zoo import Step
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Mapping = Literal["sum", "max"]
 
@@ -79,7 +79,7 @@ class AttentionTransfer(Taught):
         normalization: tuple | None = None,
         image_size: int | None = None,
     ):
-        known(mapping, get_args(Mapping), "AttentionTransfer")
+        validate_choice(mapping, get_args(Mapping), "AttentionTransfer")
         for value in rate_values(beta):
             needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         needs_range(self, "p", p, 1, float("inf"))  # below 1 the slope at 0 has no end

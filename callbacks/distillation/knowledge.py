@@ -24,7 +24,7 @@ from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.teacher import Source, Taught, Teacher
 from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
-from zoo.frame.checks import classes_of, known
+from zoo.frame.checks import classes_of, validate_choice
 
 Kind = Literal["soft", "hard"]
 
@@ -70,7 +70,7 @@ class KnowledgeDistillation(Taught):
         kind: Kind = "soft",
         image_size: int | None = None,
     ):
-        known(kind, get_args(Kind), "KnowledgeDistillation")
+        validate_choice(kind, get_args(Kind), "KnowledgeDistillation")
         for value in rate_values(T):
             needs_range(self, "T", value, 0, float("inf"), open_low=True)
         for value in rate_values(weight):

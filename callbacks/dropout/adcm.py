@@ -22,11 +22,11 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where
 from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.network.stochastic_pooling import draw
+from zoo.frame.evaluating import probe
 from zoo.frame.surgery import operate, operation
 
 
@@ -148,16 +148,9 @@ def channels_of(network: nn.Module, places: Sequence[str], image_size: int) -> d
         )
         for path in places
     ]
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    training = [m for m in network.modules() if m.training]
     try:
-        with torch.no_grad():
-            images = torch.empty(1, 3, image_size, image_size, device="meta")
-            state = {name: tensor.to("meta") for name, tensor in tensors.items()}
-            functional_call(network.eval(), state, images, tie_weights=False)
+        probe(network, image_size)
     finally:
-        for m in training:
-            m.training = True
         for hook in hooks:
             hook.remove()
     for path, shape in shapes.items():

@@ -25,7 +25,7 @@ from callbacks.dropout.patch_dropout import Share, share_now, share_values
 from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick, needs_range
 from zoo.dynamic_vit import take
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.vit import attention
 
 Drop = Literal["high", "low"]
@@ -85,7 +85,7 @@ class AttentionPatchDropout(Trick):
             )
         needs_range(self, "tau", tau, 0, float("inf"))
         self.rate, self.where, self.tau = rate, where, tau
-        self.drop = known(drop, get_args(Drop), "AttentionPatchDropout")
+        self.drop = validate_choice(drop, get_args(Drop), "AttentionPatchDropout")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         vit = shortened(self, model)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, largest_mask
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Metric = Literal["peak", "cosine"]
 
@@ -61,7 +61,7 @@ class ChannelDropBlock(FeatureDropout):
 
     def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.metric = known(metric, get_args(Metric), "ChannelDropBlock")
+        self.metric = validate_choice(metric, get_args(Metric), "ChannelDropBlock")
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]

@@ -24,7 +24,7 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Kind = Literal["spatial", "channel"]
 
@@ -80,7 +80,7 @@ class CorrDrop(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        self.kind = known(kind, get_args(Kind), "CorrDrop")
+        self.kind = validate_choice(kind, get_args(Kind), "CorrDrop")
         needs_range(self, "temperature", temperature, 0, float("inf"), open_low=True)
         if block_size < 1:
             raise ValueError(f"CorrDrop: block_size must be at least 1, got {block_size}")

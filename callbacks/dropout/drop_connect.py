@@ -24,7 +24,7 @@ from callbacks.dropout.guided_dropout import Guided
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import refuse_second
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Per = Literal["sample", "batch"]
 PLAIN = (nn.Linear.forward, nn.Conv2d.forward)
@@ -77,7 +77,7 @@ class DropConnect(FeatureDropout):
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.per = known(per, get_args(Per), "DropConnect")
+        self.per = validate_choice(per, get_args(Per), "DropConnect")
         if where in (None, "input"):
             raise ValueError(f"DropConnect: where={where!r} has no weights: name layers, or leave the classifier")
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, scale_by_rate
 from callbacks.frame.schedule import Rate, rate_values
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Form = Literal["inverted", "2014"]
 
@@ -48,7 +48,7 @@ class Dropout(FeatureDropout):
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.form = known(form, get_args(Form), "Dropout")
+        self.form = validate_choice(form, get_args(Form), "Dropout")
         if form == "2014" and participation != 1:
             raise ValueError(
                 "Dropout: the form of 2014 scales evaluation for a mask at every step: leave out participation"

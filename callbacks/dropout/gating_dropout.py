@@ -18,7 +18,7 @@ import torch
 
 from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.trick import Trick, needs_range
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.moe_vit import MoE
 
 Kind = Literal["gate", "gate-expert"]
@@ -44,7 +44,7 @@ class GatingDropout(Trick):
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
         for value in rate_values(p):
             needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
-        self.p, self.kind = p, known(kind, get_args(Kind), "GatingDropout")
+        self.p, self.kind = p, validate_choice(kind, get_args(Kind), "GatingDropout")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not any(isinstance(module, MoE) for module in model.modules()):

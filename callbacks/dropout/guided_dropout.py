@@ -26,7 +26,7 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, largest_
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range, refuse_second
 from callbacks.loss.auxiliary_heads import NAME
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation
 
 Kind = Literal["top-k", "dr"]
@@ -111,7 +111,7 @@ class GuidedDropout(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        self.kind = known(kind, get_args(Kind), "GuidedDropout")
+        self.kind = validate_choice(kind, get_args(Kind), "GuidedDropout")
         needs_range(self, "active", active, 0, 1)
         self.active = active
         if where in (None, "input"):

@@ -35,6 +35,7 @@ from callbacks.frame.feature_dropout import (
 )
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import classes_of
+from zoo.frame.evaluating import evaluating
 
 
 def class_sums(x: Tensor, y: Tensor, classes: int) -> tuple[Tensor, Tensor]:
@@ -155,20 +156,18 @@ class NeuronSpecificDropout(FeatureDropout):
 
             return hook
 
-        modes, places = [(m, m.training) for m in model.modules()], self.named_modules(model)
+        places = self.named_modules(model)
         before = self.where == "classifier"
         hooks = [(m.register_forward_pre_hook if before else m.register_forward_hook)(look(n)) for n, m in places]
         try:
-            model.eval()
-            for batch in batches:
-                images, targets = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-                labels.append(targets)
-                model.forward(images)
+            with evaluating(model):
+                for batch in batches:
+                    images, targets = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
+                    labels.append(targets)
+                    model.forward(images)
         finally:
             for hook in hooks:
                 hook.remove()
-            for module, training in modes:
-                module.training = training
         return sums
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:

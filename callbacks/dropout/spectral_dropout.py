@@ -20,7 +20,7 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Dims = Literal["spatial", "channel", "all"]
 AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}
@@ -67,7 +67,7 @@ class SpectralDropout(FeatureDropout):
     ):
         super().__init__(p, where, participation)
         needs_range(self, "tau", tau, 0, float("inf"))
-        self.tau, self.dims = tau, known(dims, get_args(Dims), "SpectralDropout")
+        self.tau, self.dims = tau, validate_choice(dims, get_args(Dims), "SpectralDropout")
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         with float32(x):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.layers.basic import DropPath
 
 Per = Literal["sample", "batch"]
@@ -70,8 +70,8 @@ class StochasticDepth(FeatureDropout):
 
     def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", participation: Rate = 1.0):
         super().__init__(p, None, participation)
-        self.rule = known(rule, get_args(Rule), "StochasticDepth")
-        self.per = known(per, get_args(Per), "StochasticDepth")
+        self.rule = validate_choice(rule, get_args(Rule), "StochasticDepth")
+        self.per = validate_choice(per, get_args(Per), "StochasticDepth")
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         found = branch_ends(model)

@@ -19,7 +19,7 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, largest_mask
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 Rescale = Literal["score", "inverse", "none"]
 
@@ -62,7 +62,7 @@ class WeightedChannelDropout(FeatureDropout):
     ):
         super().__init__(p, where, participation)
         needs_range(self, "q", q, 0, 1, open_low=True)
-        self.q, self.rescale = q, known(rescale, get_args(Rescale), "WeightedChannelDropout")
+        self.q, self.rescale = q, validate_choice(rescale, get_args(Rescale), "WeightedChannelDropout")
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]

@@ -9,7 +9,7 @@ from callbacks.frame import schedule
 from callbacks.frame.schedule import Time
 from callbacks.frame.trick import Trick, refuse_second
 from callbacks.frame.warm_up import KINDS, warm_up
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 
 def cosine(t: float, T: float) -> float:
@@ -34,7 +34,7 @@ class Decay(Trick):
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {warmup_epochs}")
         self.warmup_epochs = warmup_epochs
-        self.warmup_kind = known(warmup_kind, KINDS, "a warm-up")
+        self.warmup_kind = validate_choice(warmup_kind, KINDS, "a warm-up")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         refuse_second(self, trainer.callbacks)

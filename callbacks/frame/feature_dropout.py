@@ -5,7 +5,6 @@ at which it acts. A subclass says what features of a place are multiplied by: se
 """
 
 from contextlib import AbstractContextManager, nullcontext
-from difflib import get_close_matches
 from functools import partial
 from math import prod
 from typing import ClassVar
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from callbacks.frame.chance import is_drawn
 from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.trick import Trick, needs_range
-from zoo.frame.checks import classes_of
+from zoo.frame.checks import classes_of, did_you_mean
 from zoo.frame.exact_resume import global_seed, mix
 
 Where = str | tuple[str, ...] | None
@@ -177,10 +176,10 @@ class FeatureDropout(Trick):
         modules = dict(model.named_modules()) | stages
         for name in names:
             if name not in modules:
-                near = " or ".join(map(repr, get_close_matches(name, modules))) or "'classifier'"
                 raise ValueError(
-                    f"{type(self).__name__}: {type(model).__name__} has no {name!r} for where; did you mean {near}? "
-                    f"There are {', '.join([*stages, 'classifier', 'input'])}, and every module's path"
+                    f"{type(self).__name__}: {type(model).__name__} has no {name!r} for where; "
+                    f"{did_you_mean(name, modules)}there are {', '.join([*stages, 'classifier', 'input'])}, "
+                    "and every module's path"
                 )
         return [(name, modules[name]) for name in names]
 

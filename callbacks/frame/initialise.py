@@ -31,7 +31,7 @@ class Initialise(Trick):
                 other.zero_after_drawing(model)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.fresh = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # a Classifier knows by itself, other modules do not
 
     @abstractmethod
     def draw(self, weight: Tensor) -> None:
@@ -44,7 +44,7 @@ class Initialise(Trick):
 
 def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:
     """Whether the network has neither been trained nor been given weights; says so if it has."""
-    fresh = getattr(model, "fresh", True)
-    if not fresh:
+    untrained = getattr(model, "untrained", True)
+    if not untrained:
         rank_zero_info(f"{type(trick).__name__} leaves the network alone: it has been trained, or was given weights")
-    return fresh
+    return untrained

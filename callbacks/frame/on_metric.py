@@ -9,7 +9,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed
 
 from callbacks.frame.trick import Trick
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 MODES = ("min", "max")
 
@@ -30,7 +30,7 @@ class OnMetric(Trick):
 
     def __init__(self, metric: str | None, mode: str):
         self.metric = metric
-        self.mode = known(mode, MODES, "mode")
+        self.mode = validate_choice(mode, MODES, "mode")
 
     @abstractmethod
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
@@ -56,7 +56,7 @@ class OnMetric(Trick):
         if self.metric is None or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         if trainer.is_last_batch or not trainer.should_stop:
-            name = known(self.metric, trainer.callback_metrics, f"{type(self).__name__}: the log of this run")
+            name = validate_choice(self.metric, trainer.callback_metrics, f"{type(self).__name__}: the log of this run")
             self._pass_on(trainer, model, trainer.callback_metrics[name])
 
     # ---- the training loss

@@ -8,7 +8,7 @@ from typing import Any
 import lightning as L
 
 from callbacks.frame.schedule import Schedule
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
 # where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
@@ -108,7 +108,7 @@ def needs_stages(trick: L.Callback, model: L.LightningModule, stages: Sequence[s
             f"{type(trick).__name__} looks at stages, and {type(model).__name__} names none: "
             "zoo.Classifier(network, stages={'stage1': 'path.of.module', ...})"
         )
-    return there if stages is None else [known(stage, there, type(model).__name__) for stage in stages]
+    return there if stages is None else [validate_choice(stage, there, type(model).__name__) for stage in stages]
 
 
 def needs_nothing_added(trick: L.Callback, callbacks: Sequence[L.Callback]) -> None:

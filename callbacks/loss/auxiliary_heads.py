@@ -23,6 +23,7 @@ from callbacks.frame.trick import Trick, names_of, needs_on_loss, needs_range, n
 from zoo import Step
 from zoo.frame.checks import classes_of
 from zoo.frame.classifier import split_outputs
+from zoo.frame.evaluating import evaluating, in_channels
 from zoo.frame.exact_resume import global_seed, mix
 
 NAME = "auxiliary_heads"
@@ -67,19 +68,15 @@ class Heads(nn.Module):
 @torch.no_grad()
 def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -> dict[str, int]:
     """Stage -> C or D, as seen in evaluation on one empty image."""
-    training = [module for module in model.modules() if module.training]
-    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = 3 if first is None else first.in_channels
     taps, p = Taps(model.stages, names), next(model.parameters())
     try:
-        model.eval()
-        model.forward(torch.zeros(1, channels, image_size, image_size, device=p.device, dtype=p.dtype))
+        with evaluating(model):
+            shape = (1, in_channels(model), image_size, image_size)
+            model.forward(torch.zeros(shape, device=p.device, dtype=p.dtype))
         features = taps.take()
         return {name: features[name].shape[1 if features[name].ndim == 4 else 2] for name in names}
     finally:
         taps.remove()
-        for module in training:
-            module.training = True
 
 
 class AuxiliaryHeads(Trick):

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 LEAST = 1e-7
 
@@ -83,7 +83,7 @@ SCORES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 
 def box_loss(boxes: Tensor, others: Tensor, kind: str = "ciou") -> Tensor:
     """1 - score of `kind` "iou", "giou", "diou", "ciou"; "log": -ln IoU. (N, 4), (N, 4) -> (N,), >= 0."""
-    if known(kind, [*SCORES, "log"], "box_loss") == "log":
+    if validate_choice(kind, [*SCORES, "log"], "box_loss") == "log":
         return -iou(boxes, others).clamp(min=LEAST).log()
     return 1 - SCORES[kind](boxes, others)
 

@@ -23,7 +23,7 @@ from callbacks.frame.schedule import Rate
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import needs_range
 from zoo import Step
-from zoo.frame.checks import classes_of, known
+from zoo.frame.checks import classes_of, validate_choice
 
 FORMS = ("class", "pair")
 NONE = -1e9  # the logarithm of nothing, with a slope of 0
@@ -82,7 +82,7 @@ class CircleLoss(Adding):
         needs_range(self, "m", m, 0, 1, open_low=True)
         needs_range(self, "gamma", gamma, 0, float("inf"), open_low=True)
         self.m, self.gamma = m, gamma
-        self.form = known(form, FORMS, "CircleLoss")
+        self.form = validate_choice(form, FORMS, "CircleLoss")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)

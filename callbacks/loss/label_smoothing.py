@@ -19,7 +19,7 @@ from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from zoo import Step
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 READINGS = ("torch", "paper")
 
@@ -53,7 +53,7 @@ class LabelSmoothing(Trick):
         for value in rate_values(eps):
             needs_range(self, "eps", value, 0, 1, open_low=not isinstance(eps, Schedule))
         self.eps = eps
-        self.reading = known(reading, READINGS, "LabelSmoothing")
+        self.reading = validate_choice(reading, READINGS, "LabelSmoothing")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         needs_on_loss(self, model)

@@ -22,7 +22,7 @@ from torch.nn.modules.conv import _ConvNd
 from callbacks.frame.loss import Adding
 from callbacks.frame.schedule import Rate
 from zoo import Step
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 KINDS = ("so", "srip")
 
@@ -68,7 +68,7 @@ class Orthogonality(Adding):
     def __init__(self, weight: Rate = 1e-4, kind: str = "so"):
         self.weight = weight
         self.check_weight()
-        self.kind = known(kind, KINDS, "Orthogonality")
+        self.kind = validate_choice(kind, KINDS, "Orthogonality")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._alike: dict[tuple, list[Tensor]] = {}  # those of one shape go through one product

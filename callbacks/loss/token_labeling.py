@@ -37,7 +37,7 @@ from callbacks.frame.trick import (
     refuse_second,
 )
 from zoo import Step
-from zoo.frame.checks import classes_of, known
+from zoo.frame.checks import classes_of, validate_choice
 
 Reading = Literal["paper", "code"]
 
@@ -175,7 +175,7 @@ class TokenLabeling(Taught):
     ):
         for value in rate_values(weight):
             needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
-        self.reading = known(reading, get_args(Reading), "TokenLabeling")
+        self.reading = validate_choice(reading, get_args(Reading), "TokenLabeling")
         self.teacher, self.weight, self.mix_token, self.normalization = teacher, weight, mix_token, normalization
         self._teacher = None if teacher is None else Teacher(teacher, normalization)
         self._brought: list[Tensor] = []

@@ -23,7 +23,7 @@ import lightning as L
 from torch import nn
 
 from callbacks.frame.trick import Trick, refuse_second
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -74,7 +74,7 @@ class Activation(Trick):
     claims = "choose the activations"
 
     def __init__(self, kind: str = "gelu"):
-        self.kind = known(kind, ACTIVATIONS, "Activation")
+        self.kind = validate_choice(kind, ACTIVATIONS, "Activation")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         refuse_second(self, trainer.callbacks)

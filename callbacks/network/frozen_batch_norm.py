@@ -46,7 +46,7 @@ class FrozenBatchNorm(Trick):
             raise TypeError(f"{type(model).__name__} has no batch norms to freeze: take FrozenBatchNorm out")
         if stage != "fit":
             return
-        if getattr(model, "fresh", False):
+        if getattr(model, "untrained", False):
             rank_zero_info("FrozenBatchNorm: the network is new, its batch norms have seen nothing: mean 0, variance 1")
         learned = [p for norm in norms for p in norm.parameters(recurse=False) if p.requires_grad]
         self._frozen = learned if self.affine else []  # before the optimizer is made: it must not decay them

@@ -11,7 +11,7 @@ Differs:  the last linear layer is drawn like all others; norms stay as they are
 from torch import Tensor, nn
 
 from callbacks.frame.initialise import Initialise
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 MODES = ("fan_in", "fan_out")
 
@@ -27,7 +27,7 @@ class Kaiming(Initialise):
     """
 
     def __init__(self, mode: str = "fan_in"):
-        self.mode = known(mode, MODES, "Kaiming")
+        self.mode = validate_choice(mode, MODES, "Kaiming")
 
     def draw(self, weight: Tensor) -> None:
         nn.init.kaiming_normal_(weight, mode=self.mode, nonlinearity="relu")

@@ -90,8 +90,8 @@ class MagnitudePruning(Trick):
             raise ValueError(f"MagnitudePruning: it ends at {self.end!r}, before it starts at {self.start!r}")
         weights = prunable(model)
         self._weights = [weight.data for weight in weights.values()]
-        fresh = getattr(model, "fresh", True)
-        masks = [torch.ones_like(w) if fresh else (w != 0).to(w) for w in self._weights]
+        untrained = getattr(model, "untrained", True)
+        masks = [torch.ones_like(w) if untrained else (w != 0).to(w) for w in self._weights]
         if self._saved is not None:
             masks = [self._saved[name].to(w) for name, w in weights.items()]
         self._masks = dict(zip(weights, masks, strict=True))

@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
 from callbacks.frame.trick import Trick, refuse_second
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
 GROUPS = 32
@@ -81,7 +81,7 @@ class Norm(Trick):
     claims = "choose the norms"
 
     def __init__(self, kind: str = "group"):
-        self.kind = known(kind, NORMS, "Norm")
+        self.kind = validate_choice(kind, NORMS, "Norm")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         refuse_second(self, trainer.callbacks)

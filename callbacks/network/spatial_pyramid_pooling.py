@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from callbacks.frame.trick import Trick, refuse_second
+from zoo.frame.evaluating import probe
 from zoo.frame.surgery import operate, operation, replace
 
 
@@ -68,16 +68,9 @@ def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
         for path, m in network.named_modules()
         if isinstance(m, kinds)
     ]
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    state = {name: tensor.to("meta") for name, tensor in tensors.items()}
-    training = [m for m in network.modules() if m.training]
     try:
-        with torch.no_grad():
-            images = torch.empty(1, 3, image_size, image_size, device="meta")
-            functional_call(network.eval(), state, images, tie_weights=False)
+        probe(network, image_size)
     finally:
-        for m in training:
-            m.training = True
         for hook in hooks:
             hook.remove()
     pools = [i for i, (path, _) in enumerate(seen) if not isinstance(network.get_submodule(path), nn.Linear)]
@@ -117,5 +110,5 @@ class SpatialPyramidPooling(Trick):
             return
         size = getattr(model, "image_size", None) or self.image_size
         changed = operate(model, "SpatialPyramidPooling", levels=list(self.levels), image_size=size)
-        if changed and not getattr(model, "fresh", True):
+        if changed and not getattr(model, "untrained", True):
             rank_zero_info("SpatialPyramidPooling: the layer after the pooling starts afresh")

@@ -45,7 +45,7 @@ class ZeroGamma(Trick):
                 nn.init.zeros_(model.get_submodule(path).weight)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.fresh = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # a Classifier knows by itself, other modules do not
 
 
 def last_norms(network: nn.Module, image_size: int) -> list[str]:

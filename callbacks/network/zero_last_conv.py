@@ -51,7 +51,7 @@ class ZeroLastConv(Trick):
                 nn.init.zeros_(layer.bias)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.fresh = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # a Classifier knows by itself, other modules do not
 
 
 def last_layers(network: nn.Module, image_size: int) -> list[str]:

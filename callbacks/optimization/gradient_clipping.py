@@ -18,7 +18,7 @@ import torch
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick, needs_range
 from callbacks.frame.unscaled import needs_unscaled
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 KINDS = {"norm": torch.nn.utils.clip_grad_norm_, "value": torch.nn.utils.clip_grad_value_}
 
@@ -39,7 +39,7 @@ class GradientClipping(Trick):
         for value in rate_values(limit):
             needs_range(self, "limit", value, 0, float("inf"), open_low=True)
         self.limit = limit
-        self.kind = known(kind, KINDS, "GradientClipping")
+        self.kind = validate_choice(kind, KINDS, "GradientClipping")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         needs_unscaled(self, trainer)

@@ -26,6 +26,7 @@ from torch.func import functional_call
 from callbacks.frame.average import Mean
 from callbacks.frame.schedule import Time, in_steps, load_data, parse_time, total_steps
 from callbacks.frame.trick import needs_range, refuse_second
+from zoo.frame.evaluating import evaluating
 
 
 def annealed(before: float, after: float, steps: int, length: int) -> float:
@@ -152,15 +153,12 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
 
 @contextmanager
 def _only_training(model: nn.Module, norms: dict[str, nn.Module]) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
     momenta = [norm.momentum for norm in norms.values()]
-    model.eval()
-    for norm in norms.values():
-        norm.train()
     try:
-        yield
+        with evaluating(model):
+            for norm in norms.values():
+                norm.train()
+            yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for norm, momentum in zip(norms.values(), momenta, strict=True):
             norm.momentum = momentum

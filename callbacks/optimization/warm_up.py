@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 from callbacks.frame import schedule
 from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.frame.warm_up import KINDS, warm_up
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 
 
 class WarmUp(Trick):
@@ -48,7 +48,7 @@ class WarmUp(Trick):
     def __init__(self, epochs: float = 5, kind: str = "linear"):
         needs_range(self, "epochs", epochs, 0, float("inf"), open_low=True)
         self.epochs = epochs
-        self.kind = known(kind, KINDS, "WarmUp")
+        self.kind = validate_choice(kind, KINDS, "WarmUp")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         refuse_second(self, trainer.callbacks)

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from zoo.frame.evaluating import evaluating
+
 FRACTIONS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -60,16 +62,15 @@ def co_adaptation(
         masks = channel_masks(u, fractions).to(x.dtype)
         return (x * masks[..., None, None]).flatten(0, 1)  # all fractions as one batch
 
-    training, hits, count = model.training, torch.zeros(len(fractions)), 0
+    hits, count = torch.zeros(len(fractions)), 0
     hook = find_module(model, where).register_forward_hook(mask)
     try:
-        model.eval()
-        for images, targets in batches:
-            answers = model(images).argmax(1).view(len(fractions), len(images))
-            hits, count = hits + (answers == targets).sum(1).cpu(), count + len(images)
+        with evaluating(model):
+            for images, targets in batches:
+                answers = model(images).argmax(1).view(len(fractions), len(images))
+                hits, count = hits + (answers == targets).sum(1).cpu(), count + len(images)
     finally:
         hook.remove()
-        model.train(training)
     if not count:
         raise ValueError("no batches: there is nothing to measure accuracy on")
     return [float(hit) / count for hit in hits]

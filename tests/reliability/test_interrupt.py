@@ -86,7 +86,7 @@ def test_a_notebook():
         kernel.interrupt_kernel()
         assert client.get_shell_msg(timeout=120)["content"]["status"] == "ok"
         wait_for(client, "returned finished")
-        client.execute("print('kept', trained.training, trainer.global_step > 2, trained.fresh)")
+        client.execute("print('kept', trained.training, trainer.global_step > 2, trained.untrained)")
         assert client.get_shell_msg(timeout=60)["content"]["status"] == "ok"
         wait_for(client, "kept")
     finally:

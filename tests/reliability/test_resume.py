@@ -197,7 +197,7 @@ def test_second_fit_in_one_process(trainer):
         ends.append(final(run, trained) | {"seen": watch.seen})
     other, watch = model(), Watch()
     other.load_state_dict({k.removeprefix("/weights/"): v for k, v in ends[0].items() if k.startswith("/weights/")})
-    other.fresh = False
+    other.untrained = False
     run = trainer(**{**QUIET, "callbacks": [*build_tricks("all"), watch]})
     run.fit(other, data())
     assert [s[0] for s in ends[1]["seen"]] == [s[0] for s in watch.seen]

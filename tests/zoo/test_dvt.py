@@ -340,7 +340,7 @@ def test_starts_from_a_vit(tmp_path):
         assert torch.equal(net["blocks.3.norm2.weight"][:192], theirs["blocks.3.norm2.weight"])
         assert net["blocks.3.norm2.weight"][192:].tolist() == [1] * 48
         assert net["blocks.3.mlp.fc1.weight"][:, 192:].std().item() == pytest.approx(0.02, rel=0.2)
-    assert last["head.weight"].shape == (10, 192) and not model.fresh
+    assert last["head.weight"].shape == (10, 192) and not model.untrained
 
 
 def test_patches_of_another_size_say_the_same():

@@ -229,10 +229,10 @@ def test_checkpoint_round_trip(name, trainer, tmp_path):
     expected = model.eval()(images)
     assert torch.load(path, weights_only=True)["model"] == name
     loaded = zoo.load(path)
-    assert type(loaded) is type(model) and not loaded.training and not loaded.fresh
+    assert type(loaded) is type(model) and not loaded.training and not loaded.untrained
     assert torch.equal(loaded(images), expected)
     again = type(model).load_from_checkpoint(path)
-    assert torch.equal(again.eval()(images), expected) and not again.fresh
+    assert torch.equal(again.eval()(images), expected) and not again.untrained
     assert loaded.hparams == again.hparams == model.hparams
 
 

@@ -116,7 +116,7 @@ def test_every_published_checkpoint_of_timm_fits(kind, variant, tag, monkeypatch
     classes, create = timm.get_pretrained_cfg(tag).num_classes, timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained: create(name, num_classes=classes))
     with torch.device("meta"):
-        assert not kind(variant, weights=f"timm:{tag}").fresh
+        assert not kind(variant, weights=f"timm:{tag}").untrained
 
 
 def test_the_published_checkpoints_are_many():

@@ -9,13 +9,27 @@ from torch import Tensor, nn
 SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFAR: 32, Tiny-ImageNet: 64)
 
 
-def known(name: str, table: Iterable[str], what: str) -> str:
-    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
-    if name in table:
+def nearest(name: str, names: Iterable[str]) -> list[str]:
+    """Return at most three of `names` that `name` may have meant, the most likely first; upper case is lower case."""
+    lower = {known.lower(): known for known in names}
+    return [lower[known] for known in get_close_matches(name.lower(), lower)]
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return "did you mean 'x' or 'y'? " with the nearest names, or nothing where none is near."""
+    near = nearest(name, names)
+    return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+
+
+def validate_choice(name: str, choices: Iterable[str], owner: str) -> str:
+    """Return `name` if it is one of the choices.
+
+    Raises:
+        ValueError: it is none; names the nearest ones, then all.
+    """
+    if name in choices:
         return name
-    near = get_close_matches(name, table)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"{what} has no {name!r}; {hint}there are: {', '.join(table)}")
+    raise ValueError(f"{owner} has no {name!r}; {did_you_mean(name, choices)}there are: {', '.join(choices)}")
 
 
 def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:

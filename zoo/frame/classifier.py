@@ -133,7 +133,7 @@ class Classifier(L.LightningModule):
         self.num_classes = classes_of(network) if num_classes is None else num_classes
         self.image_size = image_size
         self.surgery: surgery.Record = []
-        self.fresh = True  # until weights are loaded or trained: only then may a trick initialise
+        self.untrained = True  # until weights are loaded or trained: only then may a trick initialise
         self._window, self._epoch = RunningMean(), RunningMean()
         self._scores: Scores | None = None
 
@@ -253,7 +253,7 @@ class Classifier(L.LightningModule):
         )
 
     def on_train_start(self) -> None:
-        self.fresh = False
+        self.untrained = False
         self._logged_at = self.trainer.global_step
 
     # ---- cost
@@ -276,7 +276,7 @@ class Classifier(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Does to the network what tricks had done to the file's. Raises ValueError if it is another one already."""
         surgery.follow(self, checkpoint.get("surgery", ()))
-        self.fresh = False
+        self.untrained = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the class's name, what tricks did to the network, and every average that a trick keeps.

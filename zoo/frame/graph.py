@@ -5,6 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from zoo.frame.evaluating import evaluating, in_channels
+
 SUFFIXES = (".onnx", ".pt2")
 
 
@@ -14,21 +16,18 @@ def write(network: nn.Module, path: str | Path, image_size: int) -> None:
     Raises:
         ModuleNotFoundError: `.onnx` needs the packages onnx and onnxscript.
     """
-    training = [module for module in network.modules() if module.training]
-    try:
-        graph = _graph(network.eval(), image_size)
+    with evaluating(network):
+        graph = _graph(network, image_size)
         if Path(path).suffix == ".pt2":
             torch.export.save(graph, path)
         else:
             _onnx(graph).save(str(path))
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:
     weight = next(network.parameters())
-    images = weight.new_zeros(2, 3, image_size, image_size)  # two: torch would take a batch of one as always one
+    shape = (2, in_channels(network), image_size, image_size)  # two: torch would take a batch of one as always one
+    images = weight.new_zeros(shape)
     with torch.no_grad():
         return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
 

@@ -26,7 +26,7 @@ def load(path: str | Path, average: str | None = None) -> Classifier:
     model = ({"Classifier": Classifier} | MODELS)[name](**_arguments(checkpoint))
     surgery.follow(model, checkpoint.get("surgery", ()))
     model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))
-    model.fresh = False
+    model.untrained = False
     return model.eval()
 
 

@@ -24,7 +24,7 @@ class Receiver(Protocol):
     timm_names: dict[str, str | tuple[str, ...]]
     torchvision_names: dict[str, str]
     num_classes: int
-    fresh: bool
+    untrained: bool
 
     @property
     def hparams(self) -> Any: ...
@@ -113,7 +113,7 @@ def _put(model: Receiver, state: dict[str, Tensor], source: str) -> None:
         rank_zero_info(f"{source} has {old} classes, the model {model.num_classes}: {_some(head)} start afresh")
     kept = {key: ours[key] if key in head else value for key, value in state.items()}
     getattr(model, "network", model).load_state_dict(kept)
-    model.fresh = False
+    model.untrained = False
 
 
 def _some(names: Any) -> str:

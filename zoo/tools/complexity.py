@@ -8,11 +8,11 @@ biases, norms, activations and pooling, as papers count them.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import torch
 from rich.table import Table
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
+
+from zoo.frame.evaluating import probe
 
 
 @dataclass
@@ -120,16 +120,9 @@ def _flops_within(path: str, module: nn.Module, flops: dict[str, int]) -> int:
 
 def _flops(network: nn.Module, image_size: int) -> dict[str, int]:
     """Floating-point operations by module path; "" is the whole network."""
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    state = {name: tensor.to("meta") for name, tensor in tensors.items()}
-    training = [module for module in network.modules() if module.training]
     counter = FlopCounterMode(display=False, depth=None)
-    with counter, torch.no_grad():
-        functional_call(
-            network.eval(), state, torch.empty(1, 3, image_size, image_size, device="meta"), tie_weights=False
-        )
-    for module in training:
-        module.training = True
+    with counter:
+        probe(network, image_size)
     root = type(network).__name__
     counts = counter.get_flop_counts()
     return {path.removeprefix(root).removeprefix("."): sum(ops.values()) for path, ops in counts.items()}

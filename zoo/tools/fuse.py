@@ -9,14 +9,13 @@ and neighbours in a list of layers prove nothing.
 import copy
 from collections import Counter
 
-import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from zoo.frame.evaluating import meta_images, meta_state, run
 from zoo.frame.surgery import replace
 from zoo.layers.dilated_conv import DilatedConv2d
 
@@ -90,13 +89,10 @@ def _pairs(network: nn.Module, image_size: int) -> list[tuple[str, str]]:
     eligible = {name: m for name, m in modules.items() if _plain(m)}
     hooks = [module.register_forward_hook(after(name)) for name, module in eligible.items()]
     readers = _Readers(kept)
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    state = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    state, images = meta_state(network), meta_images(network, image_size)
     try:
-        with torch.no_grad(), readers:
-            out = functional_call(
-                network, state, torch.empty(1, 3, image_size, image_size, device="meta"), tie_weights=False
-            )
+        with readers:
+            out = run(network, state, images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -15,7 +15,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import known
+from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation
 from zoo.tools.channels import Channels
 
@@ -38,7 +38,7 @@ def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_s
         TypeError: for a network without a channel that can leave by that score, or with layers that only training runs.
         ValueError: for a share out of its range, another score, or a side of the images that is not known.
     """
-    known(by, SCORES, "prune_channels")
+    validate_choice(by, SCORES, "prune_channels")
     if not 0 < share < 1:
         raise ValueError(f"prune_channels: share must be in (0, 1), not {share}")
     if (size := image_size or getattr(model, "image_size", None)) is None:

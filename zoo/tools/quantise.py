@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import check_images, known
+from zoo.frame.checks import check_images, validate_choice
 from zoo.frame.classifier import Classifier
 
 ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")
@@ -33,7 +33,7 @@ class Quantised(Classifier):
 
     def __init__(self, network: nn.Module, num_classes: int, image_size: int | None):
         super().__init__(network, num_classes, stages={}, image_size=image_size)
-        self.fresh = False
+        self.untrained = False
         self.eval()
 
     def configure_optimizers(self) -> NoReturn:
@@ -65,7 +65,8 @@ def quantise(model: nn.Module, batches: Iterable, engine: str = "x86") -> Quanti
         TypeError: for a network that cannot be traced.
         ValueError: without batches, for images that are not float, or for an engine that torch does not have here.
     """
-    known(engine, [name for name in ENGINES if name in torch.backends.quantized.supported_engines], "quantise")
+    supported = torch.backends.quantized.supported_engines
+    validate_choice(engine, [name for name in ENGINES if name in supported], "quantise")
     source = copy.deepcopy(model).cpu().eval()
     with _quiet(), _engine(engine), torch.no_grad():
         prepared = _prepared(source, engine)

@@ -12,7 +12,6 @@ count as the whole image. Windows of attention have the window's size as their s
 """
 
 from collections.abc import Callable
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -21,6 +20,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from zoo.frame.evaluating import evaluating
 
 LENGTHS = (1024, 2048, 4096)  # sides of the images in pixels: the next where one is too short for some stage
 NOWHERE = float("inf")
@@ -55,7 +56,7 @@ def receptive_fields(network: nn.Module, image_size: int | None = None) -> dict[
             f"{type(network).__name__} names no stages: zoo.Classifier(network, stages={{'stage1': 'path'}})"
         )
     side = image_size or getattr(network, "image_size", None) or 224
-    with _evaluating(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+    with evaluating(network), torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
         rows, columns = (_along(network, stages, side, wide) for wide in (False, True))
     return {name: _field(rows[name], columns[name]) for name in stages}
 
@@ -137,17 +138,6 @@ def _nowhere(tensor: Tensor) -> Tensor:
 def _line(out: Tensor, wide: bool) -> Tensor:
     """(2, h): the least over channels and the short side; of tokens (2, L, D), over the width."""
     return out.amin(-1) if out.ndim == 3 else out.amin((1, 2) if wide else (1, 3))
-
-
-@contextmanager
-def _evaluating(network: nn.Module):
-    training = [module for module in network.modules() if module.training]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 class _Places(TorchDispatchMode):

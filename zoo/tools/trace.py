@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from zoo.frame.evaluating import meta_images, meta_state, run
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,11 @@ class Trace:
 
 def trace(network: nn.Module, image_size: int) -> Trace:
     """The operations of one pass of one image, in their order. The network stays as it is, its weights are not read."""
-    tensors = dict(network.named_parameters()) | dict(network.named_buffers())
-    state = {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
-    images = torch.empty(1, 3, image_size, image_size, device="meta")
+    state, images = meta_state(network), meta_images(network, image_size)
     recorder = _Recorder({id(tensor): name for name, tensor in state.items()})
     seen = recorder.value(images)
-    training = [module for module in network.modules() if module.training]
-    try:
-        with torch.no_grad(), recorder:
-            out = functional_call(network.eval(), state, images, tie_weights=False)
-    finally:
-        for module in training:
-            module.training = True
+    with recorder:
+        out = run(network, state, images)
     return Trace(seen, recorder.calls, [recorder.value(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)])
 
 

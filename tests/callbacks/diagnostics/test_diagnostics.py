@@ -86,7 +86,7 @@ def test_the_first_batch_of_a_resume_is_none(make, tiny_data, trainer, tmp_path)
     """Of any module that calls `on_loss`, also of one that does not say that it was trained."""
 
     class Other(Classifier):
-        fresh = property(lambda self: True, lambda self, value: None)
+        untrained = property(lambda self: True, lambda self, value: None)
 
     model = Other(TinyNetwork())
     run = trainer(callbacks=[make()], max_epochs=1)

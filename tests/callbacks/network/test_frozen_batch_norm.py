@@ -20,7 +20,7 @@ def model():
     for norm in batch_norms(model):
         nn.init.normal_(norm.running_mean, std=0.3)
         nn.init.uniform_(norm.running_var, 0.5, 2)
-    model.fresh = False
+    model.untrained = False
     return model
 
 

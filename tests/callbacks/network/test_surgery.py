@@ -43,7 +43,7 @@ def test_a_checkpoint_loads_as_the_changed_network(name, trainer, tmp_path):
     for loaded in (zoo.load(file), ResNet.load_from_checkpoint(file).eval()):
         assert [type(m) for m in loaded.modules()] == [type(m) for m in model.modules()]
         assert torch.equal(loaded(images), expected)
-        assert loaded.surgery == model.surgery and not loaded.fresh
+        assert loaded.surgery == model.surgery and not loaded.untrained
     average = zoo.load(file, average="EMA(0.5)")
     assert average.state_dict().keys() == model.state_dict().keys()
     assert not torch.equal(average(images), expected)

@@ -102,7 +102,7 @@ def test_loaded_weights_stay(trainer, tmp_path):
 
 
 def test_a_message_says_that_it_left_the_network_alone(tiny_model, trainer, caplog):
-    tiny_model.fresh = False
+    tiny_model.untrained = False
     with caplog.at_level("INFO"):
         ZeroGamma().setup(trainer(), tiny_model, "fit")
     assert "ZeroGamma leaves the network alone" in caplog.text

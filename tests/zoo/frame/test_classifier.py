@@ -15,7 +15,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from zoo import Classifier, ResNet, Step
-from zoo.frame.checks import check_targets, classes_of, known
+from zoo.frame.checks import check_targets, classes_of, validate_choice
 from zoo.frame.classifier import split_outputs
 from zoo.frame.exact_resume import ExactResume, reseed
 from zoo.frame.graceful_stop import GracefulStop
@@ -405,9 +405,9 @@ def test_hooks_fire_in_a_compiled_network(late, tiny_model, tiny_data, trainer, 
 
 def test_fresh_until_trained(trainer):
     model = linear()
-    assert model.fresh
+    assert model.untrained
     trainer(max_epochs=1).fit(model, loader(4))
-    assert not model.fresh
+    assert not model.untrained
 
 
 # ---- refusals
@@ -476,10 +476,10 @@ def test_refuses_training_arguments_out_of_range(bad):
 
 def test_an_unknown_name_lists_the_nearest():
     with pytest.raises(ValueError, match="Shop has no 'peer'; did you mean 'pear'.* there are: apple, pear"):
-        known("peer", ["apple", "pear"], "Shop")
+        validate_choice("peer", ["apple", "pear"], "Shop")
     with pytest.raises(ValueError, match="Shop has no 'xyz'; there are: apple, pear"):
-        known("xyz", ["apple", "pear"], "Shop")
-    assert known("pear", ["apple", "pear"], "Shop") == "pear"
+        validate_choice("xyz", ["apple", "pear"], "Shop")
+    assert validate_choice("pear", ["apple", "pear"], "Shop") == "pear"
 
 
 def test_step_starts_without_extras():

@@ -69,7 +69,7 @@ def test_libraries_load_our_export_strictly(variant, make, file, tmp_path):
     torch.save(theirs.state_dict(), tmp_path / "theirs.pth")
     back.load_weights(tmp_path / "theirs.pth")
     assert torch.equal(back.eval()(images), ours(images))
-    assert not back.fresh
+    assert not back.untrained
 
 
 def test_a_wrapped_network_exports_its_own_keys(tmp_path):
@@ -146,7 +146,7 @@ def test_a_refused_file_changes_nothing(model, tmp_path):
     model.export(tmp_path / "model.pth")
     with pytest.raises(ValueError, match="another network"):
         target.load_weights(tmp_path / "model.pth")
-    assert all(torch.equal(before[key], value) for key, value in target.state_dict().items()) and target.fresh
+    assert all(torch.equal(before[key], value) for key, value in target.state_dict().items()) and target.untrained
 
 
 # ---- sources on the net, with the download replaced by a file of the same format
@@ -327,7 +327,7 @@ def test_weights_only_checkpoints_load_too(checkpoint, tiny_data, trainer, tmp_p
 def test_a_checkpoint_gives_weights_to_another_model(checkpoint, messages):
     finer = ResNet("20", num_classes=3, image_size=8, weights=checkpoint)
     assert torch.equal(finer.conv1.weight, zoo.load(checkpoint).conv1.weight)
-    assert len(messages) == 1 and not finer.fresh
+    assert len(messages) == 1 and not finer.untrained
 
 
 def test_reloading_does_not_ask_for_the_first_weights_again(tiny_data, trainer, model, tmp_path):
