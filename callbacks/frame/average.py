@@ -52,9 +52,13 @@ class Average(Trick):
         self._averages, self._weights = [self.average[k] for k in floats], [live[k] for k in floats]
         self._counts = [(self.average[k], v) for k, v in live.items() if not v.is_floating_point()]
 
-    def move(self, share: float) -> None:
-        """So far from the average towards the weights; integer counters are copied."""
-        torch._foreach_lerp_(self._averages, self._weights, share)
+    def move(self, fraction: float) -> None:
+        """Move the average by `fraction` toward the weights: theta' <- theta' + fraction (theta - theta')."""
+        torch._foreach_lerp_(self._averages, self._weights, fraction)
+        self.copy_counts()
+
+    def copy_counts(self) -> None:
+        """Copy the integer counters, which have no average."""
         for average, count in self._counts:
             average.copy_(count)
 

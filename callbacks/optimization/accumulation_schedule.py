@@ -1,15 +1,15 @@
-"""Accumulation schedule: let the batch grow during training, by accumulating the gradients of more and more batches.
+"""Accumulation schedule: grow the batch during training by accumulating the gradients of more and more batches.
 
 Paper:    Don't Decay the Learning Rate, Increase the Batch Size (Smith et al.; ICLR 2018)
           https://arxiv.org/abs/1711.00489, section 5.1
 Code:     lightning.pytorch.callbacks.GradientAccumulationScheduler
-Equation: in epoch e, an optimizer step every k_e batches, of the mean of their gradients
-Shapes:   none; the statistics of batch norm are still of one batch
-Defaults: 5, 25 and 125 times as many from the epochs 60, 120 and 160, where a step decay would divide the rate by 5
-          (from memory of the paper)
-Differs:  Lightning's leaves its last k on the Trainer, resumes in mid-epoch with k = 1, and has the steps of a run
-          counted as if k never changed (`estimated_stepping_batches`), so that no schedule ends when the run does. Here
-          the Trainer gets its own k back, a resume its epoch's, and learning rate schedules the right count
+Equation: in epoch e, one optimizer step every k_e batches, with the mean of their gradients
+Shapes:   none; the statistics of a batch norm are still those of one batch
+Defaults: epochs = (60, 120, 160) and factors = (5, 25, 125): ours, where a step decay of Wide ResNets divides the rate
+          by 5
+Differs:  Lightning's callback leaves its last k on the Trainer, resumes in mid-epoch with k = 1, and lets
+          `estimated_stepping_batches` count as if k never changed, so that a schedule ends too early or too late. Here
+          the Trainer gets its own k back, a resume has the k of its epoch, and learning rate schedules count right
 """
 
 import lightning as L
@@ -19,14 +19,14 @@ from callbacks.frame.trick import Trick, refuse_second
 
 
 class AccumulationSchedule(Trick):
-    """Sets how many batches make an optimizer step, epoch by epoch. Works on any LightningModule.
+    """Set how many batches make an optimizer step, epoch by epoch. Works on any LightningModule.
 
     Args:
-        epochs: those, counted from 0, from which on another number holds.
-        factors: for each of them, the number as a multiple of the Trainer's `accumulate_grad_batches`, >= 1.
+        epochs: first epochs of each new number of batches, counted from 0.
+        factors: that number, as a multiple of the Trainer's `accumulate_grad_batches`, >= 1; one for each of `epochs`.
 
     Raises:
-        ValueError: for epochs and factors that do not match; or beside another schedule of accumulation.
+        ValueError: if epochs and factors do not match, or beside another schedule of accumulation.
         TypeError: for a LightningModule that optimizes manually.
     """
 
@@ -45,12 +45,12 @@ class AccumulationSchedule(Trick):
         self.factors = tuple(factors)
 
     def factor(self, epoch: int) -> int:
-        """The multiple in this epoch; 1 before the first."""
+        """Return the multiple that holds in this epoch: 1 before the first of `epochs`."""
         begun = [(start, k) for start, k in zip(self.epochs, self.factors, strict=True) if start <= epoch]
         return max(begun)[1] if begun else 1
 
     def get_accumulate_grad_batches(self, epoch: int) -> int:
-        """Batches a step in this epoch. Named as Lightning's, so that whoever counts steps finds either."""
+        """Return batches per step in this epoch. The name is Lightning's, so that code that counts steps finds it."""
         return self._own * self.factor(epoch)
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -63,7 +63,7 @@ class AccumulationSchedule(Trick):
             self._own = trainer.accumulate_grad_batches
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Of a resume in mid-epoch, which has no start of its epoch."""
+        """Set the number after a resume in mid-epoch, where no epoch start is called."""
         self._set(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -1,17 +1,18 @@
-"""Adaptive gradient clipping: no unit's gradient grows beyond a share of the unit's weights.
+"""Adaptive gradient clipping: bound each unit's gradient by a fraction of the norm of the unit's weights.
 
 Paper:    High-Performance Large-Scale Image Recognition Without Normalization (Brock, De, Smith, Simonyan; ICML 2021)
           https://arxiv.org/abs/2102.06171, section 4.1, eq. 3
 Code:     timm `adaptive_clip_grad` and `--clip-mode agc`
 Equation: G_i <- lambda max(|W_i|, eps) / |G_i| G_i   where |G_i| / max(|W_i|, eps) > lambda
 Shapes:   i is an output unit: a row of W, (out, ...) -> (out,) norms; the whole of a vector
-Defaults: lambda .01 and eps 1e-3, timm's (from memory the paper's, for batches of 4096; smaller batches take more)
-Differs:  nothing; not checked against the paper. By global norm or by value: `GradientClipping`.
+Defaults: factor = .01 (lambda) and eps = 1e-3, timm's
+Differs:  nothing known. To clip by global norm or by value: `GradientClipping`.
 """
 
 import lightning as L
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.frame.depth import depths
 from callbacks.frame.rows import over_rows
@@ -22,21 +23,29 @@ from callbacks.frame.unscaled import needs_unscaled
 
 @torch.no_grad()
 def clip(weights: list[Tensor], gradients: list[Tensor], factor: float, eps: float) -> None:
-    """Clips gradients in place, unit by unit."""
+    """Clip gradients in place, unit by unit, as in the equation.
 
-    def share(w: Tensor, g: Tensor) -> Tensor:
+    Args:
+        weights: W, each (out, ...) or a vector.
+        gradients: G, of the same shapes; changed in place.
+        factor: lambda.
+        eps: smallest norm with which weights count.
+    """
+
+    def scale(w: Tensor, g: Tensor) -> Tensor:
+        """Return lambda max(|W_i|, eps) / |G_i| where that is below 1, else 1."""
         allowed, norm = w.norm(dim=1).clamp_(min=eps).mul_(factor), g.norm(dim=1)
         return torch.where(norm > allowed, allowed / norm, 1.0)
 
-    torch._foreach_mul_(gradients, over_rows(share, weights, gradients))
+    torch._foreach_mul_(gradients, over_rows(scale, weights, gradients))
 
 
 class AdaptiveGradientClipping(Trick):
-    """Clips what each optimizer step of any LightningModule is about to use; the head is left alone, as in the paper.
+    """Clip the gradients of each optimizer step of any LightningModule. The head is left alone, as in the paper.
 
     Args:
-        factor: lambda, largest norm of a gradient by that of its weights, > 0, or a `Schedule`.
-        eps: smallest norm that weights count with, > 0, so that those that start at zero can move.
+        factor: lambda, largest ratio of a gradient's norm to its weights' norm, > 0, or a `Schedule`.
+        eps: smallest norm with which weights count, > 0, so that weights that start at zero can move.
 
     Raises:
         ValueError: for a factor or an eps out of its range.
@@ -55,8 +64,8 @@ class AdaptiveGradientClipping(Trick):
         layers = depths(model)
         self._head = {p for name, p in model.named_parameters() if layers[name] == max(layers.values())}
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        """After all gradients of the step are summed, and the scale of 16-bit training is taken off."""
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
+        """Clip: all gradients of the step are summed, and the scale of 16-bit training is taken off."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
         clipped = [p for p in held if p.grad is not None and p not in self._head]
         if clipped:

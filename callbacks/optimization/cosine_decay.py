@@ -6,7 +6,8 @@ Code:     GluonCV `LRScheduler`; torch.optim.lr_scheduler.CosineAnnealingLR
 Equation: batch i = 1 .. m of the warm-up:  eta_i = i eta / m
           then, t = 0 .. T - 1:             eta_t = ((1 - e) (1 + cos(pi t / T)) / 2 + e) eta,  T without the warm-up
 Shapes:   none
-Defaults: no warm-up, e = 0; the paper has 5 epochs of 120 and e = 0, ConvNeXt e = 1e-6 / 4e-3
+Defaults: warmup_epochs = 0 and end = 0 (e), a plain cosine: ours. The paper has 5 epochs of warm-up in 120 and e = 0,
+          ConvNeXt e = 1e-6 / 4e-3
 Differs:  nothing. The rate changes with every optimizer step.
 """
 
@@ -15,12 +16,12 @@ from callbacks.frame.trick import needs_range
 
 
 class CosineDecay(Decay):
-    """Sets the learning rate of any LightningModule without a scheduler of its own.
+    """Set the learning rate of any LightningModule without a scheduler of its own.
 
     Args:
         warmup_epochs: length of the warm-up, in epochs, >= 0; a fraction is fine.
-        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
-        end: e, what the rate ends at, as a share of the initial rate, in [0, 1].
+        warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
+        end: e, the last rate divided by the initial rate, in [0, 1].
 
     Raises:
         ValueError: for an argument out of its range, a warm-up that leaves nothing of the training, or if something

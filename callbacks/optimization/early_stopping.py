@@ -1,15 +1,15 @@
-"""Early stopping: end the run when a metric has not become better for a while, and go back to the best weights.
+"""Early stopping: end the run when a metric has stopped improving, and go back to the best weights.
 
 Paper:    Early Stopping - But When? (Prechelt; Neural Networks: Tricks of the Trade, 1998)
           https://doi.org/10.1007/3-540-49430-8_3
-Code:     lightning.pytorch.callbacks.EarlyStopping (without the way back)
+Code:     lightning.pytorch.callbacks.EarlyStopping, which does not go back
 Equation: a value v is better if v < best - min_delta   ("max": v > best + min_delta)
-          after `patience` values in a row that were not, or a value that is not finite: stop
+          stop after `patience` values in a row that were not better, or after a value that is not finite
 Shapes:   none
-Defaults: metric "val/loss", patience 10 validations (ours; Lightning's is 3), min_delta 0
-Differs:  Prechelt compares several rules of when to stop; this is the plain one that all libraries have. His way back
-          to the best weights is kept, which Lightning's lacks. The notes (002) stop when the training loss falls less
-          than a threshold: EarlyStopping(metric=None, patience=1, min_delta=0.01)
+Defaults: metric = "val/loss", mode = "min", patience = 10 validations (ours; Lightning's is 3), min_delta = 0
+Differs:  Prechelt compares several rules for when to stop; this is the plain one that all libraries have. His way back
+          to the best weights is kept. To stop when the training loss falls by less than .01 in an epoch:
+          EarlyStopping(metric=None, patience=1, min_delta=0.01)
 """
 
 import math
@@ -25,16 +25,16 @@ from callbacks.frame.trick import needs_range, refuse_second
 
 
 class EarlyStopping(OnMetric):
-    """Stops `fit`, and leaves the model with the weights of its best value. Works on any LightningModule.
+    """Stop `fit` and give the model the weights of its best value. Works on any LightningModule.
 
-    So does a run that comes to its end by itself; one that a Ctrl-C or another callback stops keeps its last weights.
-    The best weights, on the CPU, and their value are `best` and `best_value`, and in every checkpoint that holds more
-    than weights. The average of an `EMA` and the optimizer stay as they were at the last step.
+    A run that reaches its end goes back to the best weights too. A run that a Ctrl-C or another callback stops keeps
+    its last weights. `best` and `best_value` hold the best weights, on the CPU, and their value; checkpoints that hold
+    more than weights hold both. The average of an `EMA` and the optimizer stay as they were at the last step.
 
     Args:
         metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.
         mode: "min" if less is better, "max" if more is (an accuracy).
-        patience: number of validations (or epochs) without a better value after which it stops, >= 1.
+        patience: number of validations (or epochs) without a better value after which training stops, >= 1.
         min_delta: by how much a value must be better than the best one, >= 0.
 
     Raises:
@@ -78,7 +78,7 @@ class EarlyStopping(OnMetric):
         return gain > self.min_delta
 
     def on_fit_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """After every checkpoint of the run is written: these are to be resumed from."""
+        """Go back to the best weights. By now all checkpoints are written: a resume needs the last weights."""
         if self.best is not None and (self.stopped or not trainer.should_stop):
             model.load_state_dict(self.best)
 

@@ -1,4 +1,4 @@
-"""EMA: an exponential moving average of the weights, evaluated beside them.
+"""EMA: keep an exponential moving average of the weights, and evaluate it beside them.
 
 Paper:    Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky; SIAM J. Control Optim. 1992)
           https://doi.org/10.1137/0330046; in this form in Rethinking the Inception Architecture (Szegedy et al.; CVPR
@@ -6,27 +6,41 @@ Paper:    Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsk
 Code:     timm `ModelEmaV3`; torch.optim.swa_utils.get_ema_multi_avg_fn
 Equation: theta' <- d theta' + (1 - d) theta, after every optimizer step; theta' starts as theta
 Shapes:   every entry of the state dict: parameters and batch-norm statistics averaged, integer counters copied
-Defaults: decay d = .999, for runs of some thousand steps; ImageNet recipes have .9999 (ConvNeXt) to .99996 (DeiT)
+Defaults: decay = .999 (d): ours, for runs of some thousand steps; ImageNet recipes have .9999 (ConvNeXt) to .99996
+          (DeiT)
 Differs:  nothing
 """
 
 import lightning as L
+import torch
+from torch import Tensor
 
 from callbacks.frame.average import Average
 from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
 from callbacks.frame.trick import needs_range
 
 
-class EMA(Average):
-    """Keeps a second set of weights; raw and averaged ones are both evaluated and both in every checkpoint.
-
-    Evaluation logs `val/acc_ema0.999` and so on beside `val/acc`. The model itself always holds the raw weights;
-    `ema.copy_to(model)` takes the average over, and `zoo.load(file, average="EMA(0.999)")` reads it from a checkpoint,
-    one with `save_weights_only=True` too. On a foreign LightningModule weights-only files lack the average.
-    Several decays at once are several `EMA`s. A teacher of another trick is never averaged.
+def ema_update(average: list[Tensor], weights: list[Tensor], decay: float) -> None:
+    """Move the average toward the weights, in place: theta' <- d theta' + (1 - d) theta.
 
     Args:
-        decay: d, share of the old average kept at each optimizer step, in (0, 1), or a `Schedule`.
+        average: theta', floating-point tensors of any shapes.
+        weights: theta, one tensor of the same shape for each of `average`.
+        decay: d, in [0, 1].
+    """
+    torch._foreach_lerp_(average, weights, 1 - decay)
+
+
+class EMA(Average):
+    """Keep a second set of weights. Raw and averaged weights are both evaluated, and both are in every checkpoint.
+
+    Evaluation logs `val/acc_ema0.999` and so on beside `val/acc`. The model itself always holds the raw weights:
+    `ema.copy_to(model)` puts the average in their place, and `zoo.load(file, average="EMA(0.999)")` reads it from a
+    checkpoint, also from one made with `save_weights_only=True`. Weights-only files of a foreign LightningModule lack
+    the average. List several `EMA`s for several decays. The average leaves out the teachers of other tricks.
+
+    Args:
+        decay: d, fraction of the old average kept at each optimizer step, in (0, 1), or a `Schedule`.
 
     Raises:
         ValueError: for a decay out of its range.
@@ -48,8 +62,9 @@ class EMA(Average):
         return f"ema{self.decay}"
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """After a resume has restored both sets of weights."""
+        """Start the average from the weights, or from the checkpoint that a resume has restored by now."""
         self.begin(model, self.average)
 
     def follow(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.move(1 - rate_now(self.decay, trainer))
+        ema_update(self._averages, self._weights, rate_now(self.decay, trainer))
+        self.copy_counts()

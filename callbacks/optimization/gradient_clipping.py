@@ -1,30 +1,37 @@
-"""Gradient clipping: the gradient of a step is at most so long, or none of its numbers is larger than a value.
+"""Gradient clipping: bound the norm of a step's gradient, or each of its numbers.
 
 Paper:    On the Difficulty of Training Recurrent Neural Networks (Pascanu, Mikolov, Bengio; ICML 2013)
           https://arxiv.org/abs/1211.5063, algorithm 1: by norm. By value: none
-Code:     torch.nn.utils.clip_grad_norm_ and clip_grad_value_, which are inside; Lightning's
+Code:     torch.nn.utils.clip_grad_norm_ and clip_grad_value_, which are called here; Lightning's
           `Trainer(gradient_clip_val=1.0, gradient_clip_algorithm="norm")` takes the same steps
 Equation: "norm":  g <- g min(1, c / |g|_2),  g the gradients of all parameters together
           "value": g_i <- min(max(g_i, -c), c)
 Shapes:   any
-Defaults: by norm, c = 1 (ViT on ImageNet, https://arxiv.org/abs/2010.11929, appendix B; from memory)
-Differs:  c / (|g| + 1e-6), as torch has it. What the Trainer does too is here a trick among others: with a place in
-          their order, a schedule, and a line in what a recipe prints. Not checked against the paper.
+Defaults: kind = "norm", limit = 1 (c), ViT's in fine-tuning, https://arxiv.org/abs/2010.11929, table 4
+Differs:  c / (|g| + 1e-6), as in torch. Unlike the Trainer's argument, the trick has a place in the order of tricks, a
+          schedule, and a line in what a recipe prints.
 """
+
+from collections.abc import Callable, Iterable
 
 import lightning as L
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick, needs_range
 from callbacks.frame.unscaled import needs_unscaled
 from zoo.frame.checks import validate_choice
 
-KINDS = {"norm": torch.nn.utils.clip_grad_norm_, "value": torch.nn.utils.clip_grad_value_}
+KINDS: dict[str, Callable[[Iterable[Tensor], float], object]] = {
+    "norm": torch.nn.utils.clip_grad_norm_,
+    "value": torch.nn.utils.clip_grad_value_,
+}
 
 
 class GradientClipping(Trick):
-    """Clips what each optimizer step of any LightningModule is about to use. By unit: `AdaptiveGradientClipping`.
+    """Clip the gradients of each optimizer step of any LightningModule. Unit by unit: `AdaptiveGradientClipping`.
 
     Args:
         limit: c, > 0, or a `Schedule`.
@@ -44,7 +51,7 @@ class GradientClipping(Trick):
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         needs_unscaled(self, trainer)
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        """After all gradients of the step are summed, and the scale of 16-bit training is taken off."""
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
+        """Clip: all gradients of the step are summed, and the scale of 16-bit training is taken off."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
         KINDS[self.kind](held, rate_now(self.limit, trainer))

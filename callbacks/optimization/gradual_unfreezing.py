@@ -1,19 +1,19 @@
-"""Gradual unfreezing: train the head of a pretrained network first, then one stage more every epoch.
+"""Gradual unfreezing: train the head of a pretrained network first, then one more stage every epoch.
 
 Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, Ruder; ACL 2018)
           https://arxiv.org/abs/1801.06146, sections 3.2 (discriminative rates) and 3.3 (gradual unfreezing)
 Code:     fastai `freeze_to`; Lightning `BackboneFinetuning`, which freezes again after a resume
 Equation: at step t the last 1 + floor(t / k) parts learn, part l at the rate eta_l = eta_L / r^(L - l)
 Shapes:   parts: what comes after the last stage (the head), then the stages from last to first, the stem with the first
-Defaults: a part every epoch, rates divided by 2.6 from one part to the one before (from memory of the paper)
+Defaults: every = 1 epoch and ratio = 2.6 (r), the paper's
 Differs:  a part is a stage, where the paper's is a layer of an LSTM. Batch norms of frozen parts keep their statistics.
-          Not checked against the paper.
 """
 
 from collections.abc import Sequence
 
 import lightning as L
 from torch import nn
+from torch.optim import Optimizer
 
 from callbacks.frame.depth import parts
 from callbacks.frame.groups import regroup
@@ -23,20 +23,20 @@ from callbacks.optimization.layer_decay import split
 
 
 def learning(step: int, starts: list[int]) -> int:
-    """How many parts learn at an optimizer step, when these are the steps at which each one after the head starts."""
+    """Return how many parts learn at an optimizer step. `starts`: the step at which each part after the head starts."""
     return 1 + sum(start <= step for start in starts)
 
 
 class GradualUnfreezing(Trick):
-    """Freezes all but the head of any LightningModule, then unfreezes a stage at a time. A resume goes on where it was.
+    """Freeze all but the head of any LightningModule, then unfreeze one stage at a time. A resume goes on where it was.
 
-    What is frozen follows from the optimizer step alone. The optimizer holds every parameter from the start; one that
-    is frozen has no gradient, and is neither moved nor decayed. In one process no gradient is computed for it either;
-    under DDP, which wants all of them, they are dropped before the step.
+    The optimizer step alone decides what is frozen. The optimizer holds every parameter from the start; a frozen one
+    has no gradient, and is neither moved nor decayed. In one process its gradient is not computed either. Under DDP,
+    which needs all gradients, it is dropped before the step.
 
     Args:
-        every: time between two unfreezings: epochs, or "0.1dur", "500st".
-        ratio: learning rate of a part by that of the part before it, >= 1; 1: all the same.
+        every: k, time between two unfreezings: epochs, or "0.1dur", "500st".
+        ratio: r, learning rate of a part divided by that of the part before it, >= 1; 1: all the same.
 
     Raises:
         ValueError: if `every` is no time or shorter than a step, for a ratio below 1, or with LayerDecay.
@@ -45,6 +45,7 @@ class GradualUnfreezing(Trick):
     claims = "scale the learning rate by depth"
     _frozen: Sequence[nn.Parameter] = ()
     _held: Sequence[nn.Module] = ()
+    _learning: int | None = None  # how many parts learn now
 
     def __init__(self, every: Time = 1, ratio: float = 2.6):
         parse_time(every)
@@ -56,7 +57,7 @@ class GradualUnfreezing(Trick):
         refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        names, scale = dict(model.named_parameters()), {}
+        names, scale = dict(model.named_parameters()), dict[nn.Parameter, float]()
         for distance, part in enumerate(reversed(parts(model))):
             scale |= {names[name]: self.ratio**-distance for name in part}
         regroup(trainer, lambda group: split(group, scale))
@@ -77,7 +78,7 @@ class GradualUnfreezing(Trick):
         return starts
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        for norm in self._held:  # whatever a module's own hooks have called `train` on
+        for norm in self._held:  # a module's own hooks may have called `train`
             norm.eval()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
@@ -97,7 +98,7 @@ class GradualUnfreezing(Trick):
         for norm in self._held:
             norm.eval()
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
         if trainer.world_size > 1:
             for p in self._frozen:
                 p.grad = None
@@ -120,6 +121,6 @@ class GradualUnfreezing(Trick):
 
 
 def _batch_norms(model: nn.Module, names: list[str]) -> list[nn.Module]:
-    """Modules that own one of these parameters and keep running statistics."""
+    """Return the modules that own one of these parameters and keep running statistics."""
     owners = dict.fromkeys(model.get_submodule(name.rpartition(".")[0]) for name in names)
     return [module for module in owners if getattr(module, "running_mean", None) is not None]

@@ -1,14 +1,13 @@
-"""Layer decay: the deeper a layer of a pretrained network, the larger its learning rate.
+"""Layer decay: train the deeper layers of a pretrained network with larger learning rates.
 
 Paper:    ELECTRA (Clark, Luong, Le, Manning; ICLR 2020) https://arxiv.org/abs/2003.10555, appendix A; for ViT in BEiT
           (Bao, Dong, Piao, Wei; ICLR 2022) https://arxiv.org/abs/2106.08254; for ConvNeXt https://arxiv.org/abs/2201.03545
 Code:     timm `param_groups_layer_decay`; the authors' `get_num_layer_for_vit` and `get_num_layer_for_convnext`
 Equation: eta_l = eta decay^(n - l),   l = 0 the stem, 1 .. n - 1 the blocks, n the head, which keeps eta
 Shapes:   each layer's parameters -> a group of their own
-Defaults: decay .75, timm's; ConvNeXt is fine-tuned with .7 from ImageNet-1K and .8 from ImageNet-22K (TRAINING.md)
-Differs:  layers are timm's (the last norm belongs to the last block, where BEiT gives it to the head). ConvNeXt has its
-          authors' 12 groups of three blocks; T, which their code leaves out, has 6 by the same rule. Not checked
-          against the papers' text.
+Defaults: decay = .75, timm's; ConvNeXt is fine-tuned with .7 from ImageNet-1K and .8 from ImageNet-22K (TRAINING.md)
+Differs:  layers are timm's: the last norm belongs to the last block, where BEiT gives it to the head. ConvNeXt has its
+          authors' 12 groups of three blocks; T, which their code leaves out, has 6 by the same rule.
 """
 
 import lightning as L
@@ -19,19 +18,24 @@ from callbacks.frame.trick import Trick, needs_range, refuse_second
 
 
 def scales(layers: dict[str, int], decay: float) -> dict[str, float]:
-    """Layer of each parameter -> what its learning rate is multiplied by: 1 for the last layer."""
+    """Return what each parameter's learning rate is multiplied by: 1 in the last layer.
+
+    Args:
+        layers: name of a parameter -> its layer, from 0.
+        decay: rate of a layer divided by the rate of the next one.
+    """
     last = max(layers.values())
     return {name: decay ** (last - layer) for name, layer in layers.items()}
 
 
 class LayerDecay(Trick):
-    """Splits the parameter groups of any LightningModule by depth, before training; schedules follow.
+    """Split the parameter groups of any LightningModule by depth, before training. Schedules keep the ratios.
 
     Args:
-        decay: the rate of a layer by that of the next, in (0, 1).
+        decay: rate of a layer divided by the rate of the next one, in (0, 1).
 
     Raises:
-        ValueError: for a decay out of its range, or with a second trick that does the same.
+        ValueError: for a decay out of its range, or with a second trick that scales rates by depth.
     """
 
     claims = "scale the learning rate by depth"
@@ -52,7 +56,7 @@ class LayerDecay(Trick):
 
 
 def split(group: dict, scale: dict) -> list[dict]:
-    """A parameter group -> one for each scale of its parameters, the smallest first."""
+    """Split a parameter group into one for each scale of its parameters, the smallest scale first."""
     kinds = sorted({scale.get(p, 1.0) for p in group["params"]})
     return [
         {**group, "params": [p for p in group["params"] if scale.get(p, 1.0) == kind], "scale": kind} for kind in kinds

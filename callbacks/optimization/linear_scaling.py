@@ -5,15 +5,15 @@ Paper:    Accurate, Large Minibatch SGD (Goyal et al.; 2017) https://arxiv.org/a
 Code:     GluonCV's training script
 Equation: eta' = eta b / 256,   b = images per optimizer step, over all processes and accumulated batches
 Shapes:   none
-Defaults: base 256, the batch for which He et al. 2015 chose eta = .1
-Differs:  nothing. Under an `AccumulationSchedule`, b is that of the first epoch: the rate is set once
+Defaults: base = 256, the batch for which He et al. 2015 chose eta = .1
+Differs:  nothing. The rate is set once: under an `AccumulationSchedule`, b is that of the first epoch
 """
 
 from callbacks.frame.scaling import Scaling
 
 
 class LinearScaling(Scaling):
-    """Scales the learning rate of every parameter group once, before training. Works on any LightningModule.
+    """Scale the learning rate of every parameter group once, before training. Works on any LightningModule.
 
     Args:
         base: batch size, in images, for which the model's `lr` is meant, > 0.

@@ -12,6 +12,7 @@ Differs:  works without FocusedDropout. It counts optimizer steps, not batches: 
 """
 
 import lightning as L
+from torch.optim import Optimizer
 
 from callbacks.frame.chance import is_drawn
 from callbacks.frame.schedule import Rate, rate_now, rate_values
@@ -31,7 +32,7 @@ class MagnifiedWeightDecay(Trick):
     """
 
     taxonomy = "penalty"
-    _seed: int | None = None
+    _seed: int = 0  # of the run
     _magnified: tuple = ()  # (group, its weight decay) of the step that is being made
     _hooks: tuple = ()
 
@@ -47,11 +48,11 @@ class MagnifiedWeightDecay(Trick):
             self._seed = global_seed()
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._leave()  # the learning-rate finder starts twice in one fit
+        self._leave()  # the learning-rate finder starts training twice in one fit
         self._hooks = tuple(o.register_step_post_hook(lambda *_: self._restore()) for o in trainer.optimizers)
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        self._restore()  # a step that 16-bit scaling left out has not come to its hook
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
+        self._restore()  # a step that 16-bit scaling skipped never reached its hook
         if is_drawn(self._seed, trainer.global_step, rate_now(self.probability, trainer)):
             self._magnified = tuple((group, group["weight_decay"]) for group in optimizer.param_groups)
             for group, decay in self._magnified:

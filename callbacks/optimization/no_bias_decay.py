@@ -1,4 +1,4 @@
-"""No bias decay: weight decay on the weights of convolutions and linear layers only.
+"""No bias decay: decay the weights of convolutions and linear layers only.
 
 Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 3.1
 Code:     GluonCV `--no-wd`; timm `param_groups_weight_decay`
@@ -15,14 +15,14 @@ from callbacks.frame.trick import Trick
 
 
 def split(group: dict) -> list[dict]:
-    """A parameter group -> the part that decays and the part that does not."""
+    """Split a parameter group into the part that decays and the part that does not."""
     weights = [p for p in group["params"] if p.ndim > 1]
     rest = [p for p in group["params"] if p.ndim <= 1]
     return [{**group, "params": weights}, {**group, "params": rest, "weight_decay": 0.0}]
 
 
 class NoBiasDecay(Trick):
-    """Splits the parameter groups of any LightningModule before training."""
+    """Split the parameter groups of any LightningModule before training."""
 
     taxonomy = "penalty"
 

@@ -1,4 +1,4 @@
-"""One cycle: the learning rate rises far and falls to almost nothing, while momentum falls and rises.
+"""One cycle: raise the learning rate far and lower it to almost nothing, while momentum falls and rises.
 
 Paper:    Super-Convergence (Smith, Topin; 2017) https://arxiv.org/abs/1708.07120; momentum: A Disciplined Approach to
           Neural Network Hyper-Parameters (Smith; 2018) https://arxiv.org/abs/1803.09820
@@ -7,9 +7,9 @@ Equation: c(a, b, p) = b + (a - b) (1 + cos(pi p)) / 2,   s = pct_start T - 1
           t <= s: eta_t = c(eta / div, eta, t / s),                              momentum: c(high, low, t / s)
           t > s:  eta_t = c(eta, eta / (div final_div), (t - s) / (T - 1 - s)),  momentum: c(low, high, ...)
 Shapes:   none
-Defaults: pct_start .3, div 25, final_div 1e4, momentum .85 to .95: torch's
-Differs:  the papers' straight lines are cosines, and their third phase is part of the second, as in torch and fastai.
-          A first phase of no length at all, where torch divides by zero, is left out
+Defaults: pct_start = .3, div = 25, final_div = 1e4, momentum = (.85, .95): torch's
+Differs:  cosines take the place of the papers' straight lines, and the papers' third phase is part of the second, as in
+          torch and fastai. A first phase shorter than a step is left out, where torch divides by zero
 """
 
 import math
@@ -21,8 +21,17 @@ from callbacks.frame.decay import Decay
 from callbacks.frame.trick import needs_range
 
 
-def one_cycle(t: int, T: int, pct_start: float, start: float, middle: float, end: float) -> float:
-    """The equation above: from `start` to `middle` to `end`, reached at t = T - 1."""
+def one_cycle(t: float, T: float, pct_start: float, start: float, middle: float, end: float) -> float:
+    """Return the value at step t of a cycle from `start` to `middle` to `end`, which is reached at t = T - 1.
+
+    Args:
+        t: optimizer step, from 0.
+        T: steps of the run.
+        pct_start: fraction of the run in which the value goes from `start` to `middle`.
+        start: value at t = 0.
+        middle: value at the end of the first phase.
+        end: last value.
+    """
     s = pct_start * T - 1
     if t <= s:
         return _cosine(start, middle, t / s if s > 0 else 1)
@@ -30,18 +39,20 @@ def one_cycle(t: int, T: int, pct_start: float, start: float, middle: float, end
 
 
 def _cosine(a: float, b: float, p: float) -> float:
+    """Return c(a, b, p) of the equation: a at p = 0, b at p = 1."""
     return b + (a - b) / 2 * (math.cos(math.pi * p) + 1)
 
 
 class OneCycle(Decay):
-    """Sets the learning rate, and momentum or Adam's beta 1, of any LightningModule without a scheduler of its own.
+    """Set the learning rate, and momentum or Adam's beta 1, of any LightningModule without a scheduler of its own.
 
-    The model's `lr` is the highest rate. A good one is a little below that at which `Tuner(trainer).lr_find` diverges.
+    The model's `lr` is the highest rate. A good one is a little below the rate at which `Tuner(trainer).lr_find`
+    diverges.
 
     Args:
-        pct_start: share of the run in which the rate rises, in [0, 1].
-        div: the first rate is the highest one over this, >= 1.
-        final_div: the last rate is the first one over this, >= 1.
+        pct_start: fraction of the run in which the rate rises, in [0, 1].
+        div: the highest rate divided by the first one, >= 1.
+        final_div: the first rate divided by the last one, >= 1.
         momentum: lowest and highest momentum, or beta 1 of an optimizer with `betas`; None: leave it as it is.
 
     Raises:

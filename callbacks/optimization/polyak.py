@@ -1,4 +1,4 @@
-"""Polyak averaging: the plain mean of the weights at all steps of the tail of a run, evaluated beside the raw ones.
+"""Polyak averaging: take the plain mean of the weights at all steps of a run's tail, and evaluate it beside them.
 
 Paper:    Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky; SIAM J. Control Optim. 1992)
           https://doi.org/10.1137/0330046; of the tail only: Making Gradient Descent Optimal for Strongly Convex
@@ -6,9 +6,9 @@ Paper:    Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsk
 Code:     torch.optim.swa_utils.AveragedModel, called at every step
 Equation: theta' = 1 / (t - s + 1) sum_{i = s .. t} theta_i
 Shapes:   every entry of the state dict: parameters and batch-norm statistics averaged, integer counters copied
-Defaults: the second half of the run
-Differs:  nothing; not checked against the papers. Means of batch-norm statistics are those of steps close to each
-          other, as in EMA; for weights that lie far apart, `SWA` computes them anew.
+Defaults: start = "0.5dur" (s), the second half of the run: ours
+Differs:  nothing known. Batch-norm statistics are averaged too, as in EMA: the weights of neighbouring steps are close.
+          For weights that lie far apart, `SWA` computes the statistics anew.
 """
 
 import lightning as L
@@ -18,9 +18,9 @@ from callbacks.frame.schedule import Time, in_steps, load_data, parse_time
 
 
 class PolyakAveraging(Mean):
-    """Keeps a second set of weights, as `EMA` does; `val/acc_polyak0.5dur` and so on stand beside `val/acc`.
+    """Keep a second set of weights, as `EMA` does, and log `val/acc_polyak0.5dur` and so on beside `val/acc`.
 
-    There is no average, and no score of it, before `start`.
+    Before `start` there is no average, and no score of it.
 
     Args:
         start: s, when averaging begins: epochs, or "0.5dur", "500st". The weights after step s are the first.

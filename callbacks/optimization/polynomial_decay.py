@@ -1,11 +1,11 @@
-"""Polynomial decay: the learning rate falls to zero as a power of what is left of the run.
+"""Polynomial decay: lower the learning rate to zero as a power of what is left of the run.
 
 Paper:    DeepLab: Semantic Image Segmentation with Deep Convolutional Nets (Chen et al.; TPAMI 2018)
           https://arxiv.org/abs/1606.00915, section 4.1, "poly"
 Code:     torch.optim.lr_scheduler.PolynomialLR; timm `PolyLRScheduler`
 Equation: eta_t = eta (1 - t / T)^power,   t = 0 .. T - 1 without the warm-up
 Shapes:   none
-Defaults: power = .9 (DeepLab, from memory of the paper); power 1 is the linear decay of Swin's segmentation runs
+Defaults: power = .9, DeepLab's; power 1 is the linear decay of Swin's segmentation runs. warmup_epochs = 0
 Differs:  nothing
 """
 
@@ -14,17 +14,17 @@ from callbacks.frame.trick import needs_range
 
 
 def polynomial(t: float, T: float, power: float) -> float:
-    """(1 - t / T)^power: from 1 at t = 0 to 0 at t = T."""
+    """Return (1 - t / T)^power: 1 at t = 0, 0 at t = T."""
     return (1 - t / T) ** power
 
 
 class PolynomialDecay(Decay):
-    """Sets the learning rate of any LightningModule without a scheduler of its own.
+    """Set the learning rate of any LightningModule without a scheduler of its own.
 
     Args:
-        power: > 0; below 1 the rate stays high and falls late, above 1 it falls soon.
+        power: > 0; below 1 the rate stays high and falls late, above 1 it falls early.
         warmup_epochs: length of the warm-up, in epochs, >= 0.
-        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
+        warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
         ValueError: unless power > 0, if the warm-up leaves nothing, or something else sets the rate too.

@@ -1,4 +1,4 @@
-"""Snapshot ensemble: the rate falls in cycles, and the networks at their ends vote together.
+"""Snapshot ensemble: lower the rate in cycles, and let the networks at the ends of the cycles vote together.
 
 Paper:    Snapshot Ensembles: Train 1, Get M for Free (Huang et al.; ICLR 2017) https://arxiv.org/abs/1704.00109, eq. 2
           and section 3
@@ -6,9 +6,9 @@ Code:     https://github.com/gaohuang/SnapshotEnsemble (the authors'), `learning
 Equation: alpha(t) = alpha_0 / 2 (cos(pi mod(t - 1, ceil(T / M)) / ceil(T / M)) + 1),   t = 1 .. T optimizer steps
           weights are kept after t = ceil(T / M), 2 ceil(T / M), ..., T;   test: mean softmax of the last m
 Shapes:   m logits (N, K) -> (N, K), the logarithm of their mean softmax
-Defaults: M = 5 cycles, all five in the ensemble (the authors' example, with alpha_0 = .2 and 200 epochs)
-Differs:  the authors' code counts t from 1 within the cosine, so that the last step of a cycle has the rate 0, and
-          gives what does not divide to the last cycle; we follow the paper's equation in both
+Defaults: cycles = 5 (M), all five in the ensemble: the authors' example, with alpha_0 = .2 and 200 epochs
+Differs:  the authors' code has t in the cosine where the paper has t - 1, so that the last step of a cycle has rate 0,
+          and gives the remainder of T / M to the last cycle. This follows the paper's equation in both
 """
 
 import math
@@ -27,17 +27,17 @@ from zoo.frame.scores import Scores
 
 
 def mean_softmax(logits: Sequence[Tensor]) -> Tensor:
-    """The logarithm of the mean of softmaxes: m logits (N, K) -> (N, K), float32."""
+    """Return the logarithm of the mean softmax: m logits (N, K) -> (N, K), float32."""
     votes = torch.stack([z.float().log_softmax(1) for z in logits])
     return votes.logsumexp(0) - math.log(len(votes))
 
 
 class SnapshotEnsemble(Decay):
-    """Sets the learning rate in cycles and keeps the weights at their ends. For any LightningModule.
+    """Set the learning rate in cycles and keep the weights at their ends. Works on any LightningModule.
 
-    A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number is that of the
-    networks that voted. Validation is of the present weights alone. The snapshots, on the CPU, are in `snapshots`, and
-    in every checkpoint that holds more than weights.
+    A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number is how many
+    networks voted. Validation sees the present weights alone. `snapshots` holds the kept weights, on the CPU; so does
+    every checkpoint that holds more than weights.
 
     Args:
         cycles: M, number of cycles of the run, >= 1.
@@ -52,7 +52,7 @@ class SnapshotEnsemble(Decay):
     def __init__(self, cycles: int = 5, last: int | None = None):
         super().__init__()
         if not 1 <= (cycles if last is None else last) <= cycles:
-            raise ValueError(f"SnapshotEnsemble: it must be 1 <= last <= cycles, got last {last} of {cycles} cycles")
+            raise ValueError(f"SnapshotEnsemble: needs 1 <= last <= cycles, got last={last}, cycles={cycles}")
         self.cycles = cycles
         self.last = last
 

@@ -1,13 +1,13 @@
 """Square root scaling: a batch k times as large takes a learning rate sqrt(k) times as large.
 
-Paper:    Train longer, generalize better (Hoffer, Hubara, Soudry; NeurIPS 2017) https://arxiv.org/abs/1705.08741,
-          section 4; before in One weird trick (Krizhevsky; 2014) https://arxiv.org/abs/1404.5997
-Code:     timm's `train.py --lr-base-scale sqrt`, what it takes for Adam and its kin
+Paper:    Train longer, generalize better (Hoffer, Hubara, Soudry; NeurIPS 2017) https://arxiv.org/abs/1705.08741;
+          before in One weird trick (Krizhevsky; 2014) https://arxiv.org/abs/1404.5997
+Code:     timm's `train.py --lr-base-scale sqrt`, its choice for Adam and its kin
 Equation: eta' = eta sqrt(b / 256),   b = images per optimizer step, over all processes and accumulated batches; so the
           covariance of a step, proportional to eta^2 / b, is that of the base batch
 Shapes:   none
-Defaults: base 256, as `LinearScaling`
-Differs:  the paper trains large batches for more epochs, and with ghost batch norm; section from memory of the paper
+Defaults: base = 256, as `LinearScaling`
+Differs:  the paper also trains large batches for more epochs, and with ghost batch norm
 """
 
 import math
@@ -16,9 +16,9 @@ from callbacks.frame.scaling import Scaling
 
 
 class SquareRootScaling(Scaling):
-    """Scales the learning rate of every parameter group once, before training. Works on any LightningModule.
+    """Scale the learning rate of every parameter group once, before training. Works on any LightningModule.
 
-    The rule for adaptive optimizers; `LinearScaling` is that for SGD with warm-up.
+    This is the rule for adaptive optimizers; `LinearScaling` is the one for SGD with warm-up.
 
     Args:
         base: batch size, in images, for which the model's `lr` is meant, > 0.

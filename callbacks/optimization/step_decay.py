@@ -5,7 +5,7 @@ Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) ht
 Code:     torch.optim.lr_scheduler.MultiStepLR
 Equation: eta_t = eta gamma^n,  n = number of milestones <= t;   warm-up, batch i = 1 .. m: eta_i = i eta / m
 Shapes:   none
-Defaults: epochs 30, 60, 90 and gamma = .1 (Bag of Tricks, of 120 epochs); no warm-up
+Defaults: milestones = (30, 60, 90) epochs of 120 and gamma = .1, Bag of Tricks'; warmup_epochs = 0
 Differs:  nothing
 """
 
@@ -16,13 +16,13 @@ from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
 class StepDecay(Decay):
-    """Sets the learning rate of any LightningModule without a scheduler of its own.
+    """Set the learning rate of any LightningModule without a scheduler of its own.
 
     Args:
         milestones: when the rate drops: epochs, or times such as "0.5dur", "10ep", "32000st".
-        gamma: what the rate is multiplied by at each, > 0.
+        gamma: what the rate is multiplied by at each milestone, > 0.
         warmup_epochs: length of the warm-up, in epochs, >= 0.
-        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
+        warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
         ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.

@@ -1,13 +1,14 @@
-"""Step then cosine: divide the learning rate at given times, and in the second half of the run let a cosine end it.
+"""Step then cosine: divide the learning rate at given times, and end the run along a cosine.
 
 Paper:    none; both halves are from Bag of Tricks (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 2.1 and 5.1
 Code:     none
 Equation: t < s:  eta_t = eta gamma^n(t),                                n(t) = number of milestones <= t
           t >= s: eta_t = eta gamma^n(s) (1 + cos(pi (t - s) / (T - s))) / 2
 Shapes:   none
-Defaults: one drop by 10 at a quarter of the run, the cosine from its half: epochs 30 and 60 of 120
-Differs:  ours: an idea of a reader of the paper, "60 epochs of step decay, then 60 of cosine"; the cosine starts from
-          the rate at which the steps have arrived, so that nothing jumps at s (unless s itself is a milestone)
+Defaults: milestones = ("0.25dur",), gamma = .1, cosine_from = "0.5dur" (s), warmup_epochs = 0: ours, one drop at epoch
+          30 and the cosine from epoch 60 of 120
+Differs:  ours, an idea for a reader of that paper: "60 epochs of step decay, then 60 of cosine". The cosine starts from
+          the rate that the steps have reached, so nothing jumps at s (unless s itself is a milestone)
 """
 
 import lightning as L
@@ -17,15 +18,15 @@ from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
 class StepThenCosine(Decay):
-    """Sets the learning rate of any LightningModule without a scheduler of its own.
+    """Set the learning rate of any LightningModule without a scheduler of its own.
 
     Args:
-        milestones: when the rate drops: epochs, or times such as "0.25dur", "10ep", "32000st". Those after the cosine
-            has begun count for nothing.
-        gamma: what the rate is multiplied by at each, > 0.
+        milestones: when the rate drops: epochs, or times such as "0.25dur", "10ep", "32000st". Milestones after the
+            cosine has begun are ignored.
+        gamma: what the rate is multiplied by at each milestone, > 0.
         cosine_from: s, when the cosine begins.
         warmup_epochs: length of the warm-up, in epochs, >= 0.
-        warmup_kind: its form, "linear", "multiplier" or "constant": see `WarmUp`.
+        warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
         ValueError: if a time is none, the cosine would begin after the run, the warm-up leaves nothing, or something

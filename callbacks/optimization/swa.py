@@ -1,50 +1,48 @@
-"""SWA: the mean of the weights after each epoch of a run's tail, which a large learning rate keeps exploring.
+"""SWA: average the weights after each epoch of a run's tail, in which a large learning rate keeps exploring.
 
 Paper:    Averaging Weights Leads to Wider Optima and Better Generalization (Izmailov, Podoprikhin, Garipov, Vetrov,
           Wilson; UAI 2018) https://arxiv.org/abs/1803.05407, algorithm 1
 Code:     https://github.com/timgaripov/swa (the authors'); torch.optim.swa_utils `SWALR`, `update_bn`
-Equation: theta' <- (n theta' + theta) / (n + 1) after each epoch from the start on; there the rate goes in a straight
-          line to f eta_0; in the end, mean and variance of each batch norm are those of the training data under theta'
+Equation: theta' <- (n theta' + theta) / (n + 1) after each epoch from the start on, while the rate goes in a straight
+          line to f eta_0; at the end, statistics of each batch norm are computed on the training data under theta'
 Shapes:   every entry of the state dict: parameters averaged, statistics of batch norms computed anew
-Defaults: start at .75 of the run, f = .5 (from memory of the authors' commands: 161 of 200 epochs; .1 to .05 for
-          PreResNet and WideResNet on CIFAR-100; VGG .05 to .01 takes f = .2)
-Differs:  the authors lower the rate between .5 and .9 of the start, so that it is low there already; here it goes down
-          from the start on, over `anneal`, from wherever another schedule has left it. Until the last step, the
-          average is scored with averaged statistics. Not checked against the paper.
+Defaults: start = "0.75dur", every = 1 epoch, lr_factor = .5 (f), anneal = "0.05dur": ours. The authors' commands for
+          CIFAR-100 start at epoch 161 of 300, with rates from .1 to .05 for WideResNet (f = .5), from .05 to .01 for
+          VGG (f = .2)
+Differs:  the authors lower the rate between .5 and .9 of the start, so that it is low at the start. Here it falls from
+          the start on, over `anneal`, from wherever another schedule has left it. Until the last step the average is
+          scored with averaged statistics.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 
 import lightning as L
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch.optim import Optimizer
 
 from callbacks.frame.average import Mean
+from callbacks.frame.batch_norm_statistics import renew_statistics
 from callbacks.frame.schedule import Time, in_steps, load_data, parse_time, total_steps
 from callbacks.frame.trick import needs_range, refuse_second
-from zoo.frame.evaluating import evaluating
 
 
-def annealed(before: float, after: float, steps: int, length: int) -> float:
-    """A rate so many steps after the start, on a straight line of a length in steps."""
+def straight_line(before: float, after: float, steps: int, length: int) -> float:
+    """Return the rate `steps` after the start, on a straight line from `before` to `after` of `length` steps."""
     return before + (after - before) * min(1.0, steps / length if length else 1.0)
 
 
 class SWA(Mean):
-    """Keeps a second set of weights, as `EMA` does; `val/acc_swa` and so on stand beside `val/acc`.
+    """Keep a second set of weights, as `EMA` does, and log `val/acc_swa` and so on beside `val/acc`.
 
-    There is no average, and no score of it, before `start`. The statistics of batch norms are computed after the last
-    step, before its validation, by one pass over the training data without gradients. From `start` on the learning
+    Before `start` there is no average, and no score of it. After the last step, and before its validation, one pass
+    over the training data without gradients computes the statistics of the batch norms. From `start` on the learning
     rate is SWA's, whatever another schedule says.
 
     Args:
-        start: when averaging begins: epochs, or "0.75dur", "500st". The weights there are the first.
+        start: when averaging begins: epochs, or "0.75dur", "500st". The weights at that time are the first.
         every: time between two weights that are averaged.
-        lr_factor: f, learning rate from there on by the initial one, > 0; None: leave the rate alone.
+        lr_factor: f, the learning rate from there on divided by the initial one, > 0; None: leave the rate alone.
         anneal: time in which the rate gets there.
 
     Raises:
@@ -54,7 +52,7 @@ class SWA(Mean):
     claims = "hold the learning rate at the end"
     label = "swa"
     _rates: list[float] | None = None  # of the groups, at the start
-    _stale = False  # the statistics of the average are not those of its weights
+    _stale = False  # whether the batch norms' statistics are those of other weights than the average
 
     def __init__(
         self, start: Time = "0.75dur", every: Time = 1, lr_factor: float | None = 0.5, anneal: Time = "0.05dur"
@@ -88,15 +86,15 @@ class SWA(Mean):
         if self._every < 1:
             raise ValueError(f"SWA: every={self.every!r} is less than one optimizer step: make it longer")
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        """The last hook before the rate is read: after all schedules, in whatever order they are listed."""
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
+        """Set the rate in the last hook before it is read: after all schedules, in whatever order they are listed."""
         steps = trainer.global_step - self._first
         if self.lr_factor is None or steps < 0:
             return
         groups = [group for optimizer in trainer.optimizers for group in optimizer.param_groups]
         self._rates = self._rates or [group["lr"] for group in groups]
         for group, before in zip(groups, self._rates, strict=True):
-            group["lr"] = annealed(before, self.lr_factor * group["initial_lr"], steps, self._length)
+            group["lr"] = straight_line(before, self.lr_factor * group["initial_lr"], steps, self._length)
 
     def takes(self, step: int) -> bool:
         return step >= self._first and (step - self._first) % self._every == 0
@@ -108,19 +106,20 @@ class SWA(Mean):
             self._renew(trainer, model)
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._renew(trainer, model)  # a run that was stopped
+        self._renew(trainer, model)  # for a run that was stopped early
         super().on_train_end(trainer, model)
 
     def _renew(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if self._stale:
-            self._stale = trainer.global_step < self._total  # a run that was stopped and goes on does it again
-            cuda = [model.device] if model.device.type == "cuda" else []
-            with torch.random.fork_rng(cuda), trainer.precision_plugin.forward_context():
-                count = trainer.num_training_batches
-                loader = islice(trainer.train_dataloader, None if math.isinf(count) else int(count))
-                loader = map(trainer.precision_plugin.convert_input, loader)
-                batches = (trainer.strategy.batch_to_device(batch)[0] for batch in loader)
-                renew_statistics(model, self.average, batches)
+        loader = trainer.train_dataloader
+        if not self._stale or self.average is None or loader is None:
+            return
+        self._stale = trainer.global_step < self._total  # a resume of a stopped run does it again
+        cuda = [model.device] if model.device.type == "cuda" else []
+        with torch.random.fork_rng(cuda), trainer.precision_plugin.forward_context():
+            count = trainer.num_training_batches
+            batches = islice(loader, None if math.isinf(count) else int(count))
+            converted = map(trainer.precision_plugin.convert_input, batches)
+            renew_statistics(model, self.average, (trainer.strategy.batch_to_device(batch)[0] for batch in converted))
 
     def state_dict(self) -> dict:
         return super().state_dict() | {"rates": self._rates, "stale": self._stale}
@@ -128,37 +127,3 @@ class SWA(Mean):
     def load_state_dict(self, state: dict) -> None:
         super().load_state_dict(state)
         self._rates, self._stale = state["rates"], state["stale"]
-
-
-@torch.no_grad()
-def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iterator[Tensor]) -> None:
-    """Mean and variance of each batch norm over these images (N, C, H, W), in place in `weights`.
-
-    Those in eval mode are frozen, and stay as they are. All else is as in evaluation: no dropout.
-    """
-    norms = {
-        name: m for name, m in model.named_modules() if m.training and getattr(m, "running_mean", None) is not None
-    }
-    if not norms:
-        return
-    for name in norms:
-        weights[f"{name}.num_batches_tracked"].zero_()
-    # a compiled network would be compiled once more for each batch's momentum
-    with _only_training(model, norms), torch.compiler.set_stance("force_eager"):
-        for n, images in enumerate(batches, 1):
-            for norm in norms.values():
-                norm.momentum = 1 / n  # a plain mean of all batches
-            functional_call(model, weights, (images,))
-
-
-@contextmanager
-def _only_training(model: nn.Module, norms: dict[str, nn.Module]) -> Iterator[None]:
-    momenta = [norm.momentum for norm in norms.values()]
-    try:
-        with evaluating(model):
-            for norm in norms.values():
-                norm.train()
-            yield
-    finally:
-        for norm, momentum in zip(norms.values(), momenta, strict=True):
-            norm.momentum = momentum

@@ -1,16 +1,17 @@
-"""Warm-up: a lower learning rate in the first steps, while the weights are still random.
+"""Warm-up: train the first steps at a lower learning rate, while the weights are still random.
 
 Paper:    Accurate, Large Minibatch SGD (Goyal et al.; 2017) https://arxiv.org/abs/1706.02677, section 2.2: constant and
           gradual; Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019)
           https://arxiv.org/abs/1812.01187, 3.1; constant from Deep Residual Learning (He et al.; CVPR 2016)
+          https://arxiv.org/abs/1512.03385, section 4.2
 Code:     torch.optim.lr_scheduler.LinearLR(start_factor=f) and detectron2's "linear": our "multiplier"; ConstantLR
 Equation: step x = 0 .. m - 1 of the warm-up has the rate of its schedule times
           "linear":     (x + 1) / m
           "multiplier": f (1 - a) + a,  a = x / m,  f = .001
           "constant":   .1
 Shapes:   none
-Defaults: 5 epochs, "linear" (Bag of Tricks); f = .001 (detectron2); .1: the rate .01 before .1 of ResNet-110 (from
-          memory of the paper)
+Defaults: epochs = 5, kind = "linear" (Bag of Tricks). Of the other kinds, f = .001 is detectron2's, and .1 is the rate
+          .01 before .1 of ResNet-110
 Differs:  the constant form lasts a given time; He et al. wait until the training error is below 80 %
 """
 
@@ -26,11 +27,11 @@ from zoo.frame.checks import validate_choice
 
 
 class WarmUp(Trick):
-    """Warms up a run whose rate is constant or is set by the model's own scheduler. Works on any LightningModule.
+    """Warm up a run whose rate is constant or is set by the model's own scheduler. Works on any LightningModule.
 
-    The rate is lowered around each optimizer step only, so that a scheduler that computes the next rate from the
-    present one (most of torch's do) follows its own curve, from the first step on. The schedules of `callbacks` warm up
-    by themselves: `CosineDecay(warmup_epochs=5)`.
+    The rate is lowered around each optimizer step only. So a scheduler that computes the next rate from the present one
+    (most of torch's do) follows its own curve, from the first step on. The schedules of `callbacks` warm up by
+    themselves: `CosineDecay(warmup_epochs=5)`.
 
     Args:
         epochs: length of the warm-up, in epochs, > 0; a fraction is fine.
@@ -43,7 +44,7 @@ class WarmUp(Trick):
     claims = "set the learning rate"
 
     _hooks: tuple[Any, ...] | list[Any] = ()  # on the optimizers
-    _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with the rates that they go back to
+    _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with their own rates
 
     def __init__(self, epochs: float = 5, kind: str = "linear"):
         needs_range(self, "epochs", epochs, 0, float("inf"), open_low=True)

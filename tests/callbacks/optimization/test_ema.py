@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 import zoo
 from callbacks import EMA, KnowledgeDistillation, Linear
+from callbacks.optimization.ema import ema_update
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.conftest import TinyNetwork, tiny_classifier
 from zoo import Classifier, ResNet
@@ -55,6 +56,14 @@ def assert_close(ours, theirs):
 
 
 # ---- the recursion
+
+
+@pytest.mark.parametrize("d", [0.0, 0.25, 0.999, 1.0])
+def test_the_update_is_the_papers_equation(d):
+    average, theta = [torch.tensor([1.0, -2.0]), torch.zeros(2, 3)], [torch.tensor([3.0, 4.0]), torch.rand(2, 3)]
+    expected = [d * a + (1 - d) * t for a, t in zip(average, theta, strict=True)]
+    ema_update(average, theta, d)
+    torch.testing.assert_close(average, expected)
 
 
 @pytest.mark.parametrize("decay", [0.5, 0.9, 0.999])

@@ -1,4 +1,4 @@
-"""Linear and square root scaling: images per optimizer step over the base, once."""
+"""Linear scaling: images per optimizer step over the base, once; and what all scaling rules share."""
 
 from types import SimpleNamespace
 
@@ -22,13 +22,6 @@ def rates(trainer, model, data, *tricks, **arguments):
 @pytest.mark.parametrize("base, accumulate, k", [(256, 1, 4 / 256), (2, 1, 2), (4, 3, 3)])
 def test_rate_is_scaled_by_the_images_of_a_step(trainer, tiny_data, base, accumulate, k):
     seen = rates(trainer, tiny_classifier(lr=0.1), tiny_data, LinearScaling(base), accumulate_grad_batches=accumulate)
-    assert all(rate == [pytest.approx(0.1 * k)] for rate in seen)
-
-
-@pytest.mark.parametrize("base, accumulate, k", [(256, 1, 1 / 8), (1, 1, 2), (4, 3, 3**0.5)])
-def test_the_square_root_of_it(trainer, tiny_data, base, accumulate, k):
-    trick = SquareRootScaling(base)
-    seen = rates(trainer, tiny_classifier(lr=0.1), tiny_data, trick, accumulate_grad_batches=accumulate)
     assert all(rate == [pytest.approx(0.1 * k)] for rate in seen)
 
 

@@ -8,7 +8,8 @@ from torch.optim.swa_utils import AveragedModel, update_bn
 
 import zoo
 from callbacks import SWA, CosineDecay, LayerDecay
-from callbacks.optimization.swa import annealed, renew_statistics
+from callbacks.frame.batch_norm_statistics import renew_statistics
+from callbacks.optimization.swa import straight_line
 from tests.callbacks.conftest import At, Foreign, SeenRates, assert_equal, weights
 from tests.callbacks.optimization.test_ema import assert_close
 from tests.conftest import tiny_classifier
@@ -153,9 +154,9 @@ def test_a_run_that_was_stopped_is_renewed_too(trainer, tiny_data):
 # ---- its learning rate
 
 
-def test_annealed_by_hand():
-    assert [annealed(1.0, 0.5, step, 4) for step in (0, 1, 4, 9)] == [1, 0.875, 0.5, 0.5]
-    assert annealed(1.0, 0.5, 0, 0) == 0.5
+def test_straight_line_by_hand():
+    assert [straight_line(1.0, 0.5, step, 4) for step in (0, 1, 4, 9)] == [1, 0.875, 0.5, 0.5]
+    assert straight_line(1.0, 0.5, 0, 0) == 0.5
 
 
 @pytest.mark.parametrize("order", [1, -1])

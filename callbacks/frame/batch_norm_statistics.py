@@ -1,0 +1,50 @@
+"""Statistics of batch norms, computed anew over given images for weights that no training pass has seen."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from zoo.frame.evaluating import evaluating
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iterable[Tensor]) -> None:
+    """Compute mean and variance of each batch norm over these images, in place in `weights`.
+
+    Batch norms in eval mode are frozen, and keep their statistics. Other layers run as in evaluation: no dropout.
+
+    Args:
+        model: the network, in training mode.
+        weights: a state dict of the model; the images are passed through the network with these weights.
+        batches: images (N, C, H, W).
+    """
+    norms = {
+        name: m for name, m in model.named_modules() if m.training and getattr(m, "running_mean", None) is not None
+    }
+    if not norms:
+        return
+    for name in norms:
+        weights[f"{name}.num_batches_tracked"].zero_()
+    # a compiled network would be compiled again for each batch's momentum
+    with _only_training(model, norms), torch.compiler.set_stance("force_eager"):
+        for n, images in enumerate(batches, 1):
+            for norm in norms.values():
+                norm.momentum = 1 / n  # a plain mean of all batches
+            functional_call(model, weights, (images,))
+
+
+@contextmanager
+def _only_training(model: nn.Module, norms: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Put the model in eval mode and these batch norms in training mode; restore modes and momenta afterwards."""
+    momenta = [norm.momentum for norm in norms.values()]
+    try:
+        with evaluating(model):
+            for norm in norms.values():
+                norm.train()
+            yield
+    finally:
+        for norm, momentum in zip(norms.values(), momenta, strict=True):
+            norm.momentum = momentum
