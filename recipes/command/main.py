@@ -51,6 +51,13 @@ def main() -> None:
         _fail(error)
     except BrokenPipeError:  # `zoo models | head`: nobody reads on, and Python's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as error:
+        if type(error).__name__ != "SIGTERMException":  # Lightning's, which would end with the code 0
+            raise
+        print(
+            "zoo: stopped by SIGTERM; a run with --save FOLDER goes on with --resume FOLDER/last.ckpt", file=sys.stderr
+        )
+        sys.exit(143)
     except Exception as error:
         message = meant_for_the_user(error)
         if message is None or os.environ.get("ZOO_TRACEBACK"):

@@ -1,6 +1,7 @@
 """`zoo run NAME`: options from a signature, a few seeds, a table, and a line in results/ for each run."""
 
 import logging
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -65,13 +66,20 @@ def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, 
 
 def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:
     """Run the recipe that `build(seed=..., **arguments)` makes, once for each seed; returns the metrics of each run."""
+    if options.resume is not None and options.seeds > 1:
+        raise UsageError("--resume goes on with one run: leave out --seeds, and give --seed of that run")
     console, runs = Console(), []
     for s in range(seed, seed + options.seeds):
         recipe = build(seed=s, **arguments)
         folder = options.save if options.seeds == 1 or options.save is None else options.save / f"seed{s}"
+        folder = folder or (options.resume.parent if options.resume else None)
         metrics = recipe.run(save=folder, record=options.record, resume=options.resume)
         runs.append(metrics)
         console.print(report.table(recipe, metrics))
+        if recipe.stopped:
+            how = f"go on with --resume {folder / 'last.ckpt'}" if folder else "with --save FOLDER it could go on"
+            console.print(f"stopped by Ctrl-C, neither tested nor recorded; {how}", soft_wrap=True)
+            sys.exit(130)
         if folder:
             console.print(f"saved, reloaded and compared: {folder / 'model.ckpt'}; curves: {folder / 'report.png'}")
     if len(runs) > 1:

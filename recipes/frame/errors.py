@@ -49,12 +49,22 @@ def one_line(message: str, known: Iterable[str] = ()) -> str:
 
 
 def meant_for_the_user(error: BaseException) -> BaseException | None:
-    """Return the first error of the chain if a `raise` of ours made it, else None.
+    """Return the error of the chain whose message says what to do, because a `raise` of ours wrote it; else None.
 
-    The message of our own errors says what to do; a traceback would hide it. All others are faults.
+    It is the first of the chain, or one that we raised from another error. All others are faults, and a fault keeps
+    its traceback.
     """
+    chain = [error]
     while earlier := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = earlier
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    ours = any(Path(frame.filename).is_relative_to(ROOT / package) for package in OURS)
-    return error if ours and (frame.line or "").startswith("raise ") else None
+        chain.append(error)
+    first = chain[-1]
+    return next((e for e in reversed(chain) if _is_ours(e) and (e is first or e.__suppress_context__)), None)
+
+
+def _is_ours(error: BaseException) -> bool:
+    frames = traceback.extract_tb(error.__traceback__)
+    if not frames:
+        return False
+    ours = any(Path(frames[-1].filename).is_relative_to(ROOT / package) for package in OURS)
+    return ours and (frames[-1].line or "").startswith("raise ")

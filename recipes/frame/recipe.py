@@ -1,5 +1,6 @@
 """A recipe is a model, data, tricks and Trainer arguments, held together so that they can be taken apart."""
 
+import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -15,6 +16,18 @@ from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
 from zoo.frame.classifier import Classifier, over_views
+from zoo.frame.weight_files import read_checkpoint
+
+
+class Origin(L.Callback):
+    """Writes into every checkpoint which run it is of, so that no other run goes on from it."""
+
+    def __init__(self, origin: dict[str, Any]) -> None:
+        self.origin = origin
+
+    def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the entry "origin"."""
+        checkpoint["origin"] = self.origin
 
 
 @dataclass(repr=False)
@@ -40,6 +53,7 @@ class Recipe:
     arguments: dict[str, Any] = field(default_factory=dict)
     history: History = field(default_factory=History)  # shared with `without` and `plus`, as the model is
     watch: Watch = field(default_factory=Watch)
+    stopped: bool = False  # by Ctrl-C: the weights are kept, and nothing is tested or recorded
 
     def without(self, *tricks: type[L.Callback]) -> Self:
         """Return the same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
@@ -73,33 +87,36 @@ class Recipe:
             save: folder for `model.ckpt`, `report.png` and, after each epoch, `last.ckpt`; None: that of `resume`, or
                 nothing is written.
             record: add this run to `results/`.
-            resume: a `last.ckpt` of this recipe to go on from.
+            resume: a `last.ckpt` of this run to go on from.
 
         Returns:
             Metrics of the last validation and of the test, "seconds" of training and "images/s".
 
         Raises:
             RuntimeError: the model has been trained already; or the saved model is not the trained one.
+            ValueError: `resume` is of another recipe, seed or arguments; says which differ.
         """
         if self.history.rows:
             raise RuntimeError(f"the model of this recipe is trained already; call {self.name}.recipe() for a new one")
+        if resume is not None:
+            self.check_resume(resume)
         L.seed_everything(self.seed, workers=True, verbose=False)
         folder = Path(save) if save else resume and Path(resume).parent
         trainer = self._trainer(folder)
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        stopped = trainer.should_stop  # by Ctrl-C: what was trained is kept, but proves nothing
-        if test and not stopped:
+        self.stopped = any(getattr(callback, "interrupted", False) for callback in trainer.callbacks)
+        if test and not self.stopped:
             metrics |= trainer.test(self.model, self.data, verbose=False)[0]
         metrics |= {"seconds": self.watch.seconds, "images/s": self.watch.images / self.watch.seconds}
         if folder:
             self._save(trainer, folder)
-        if record and not stopped and trainer.is_global_zero:
+        if record and not self.stopped and trainer.is_global_zero:
             self._record(metrics, str(trainer.strategy.root_device))
         return metrics
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
-        own: list[L.Callback] = [self.watch]
+        own: list[L.Callback] = [self.watch, Origin(self.origin)]
         if folder:  # one file, overwritten after each epoch, to resume from
             own.append(ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True))
         return L.Trainer(
@@ -117,6 +134,29 @@ class Recipe:
         if trainer.is_global_zero:
             self.check_reload(folder / "model.ckpt")
             report.draw(self, folder / "report.png")
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Recipe, seed and arguments as plain values: which run a checkpoint is of."""
+        arguments = json.loads(json.dumps(self.arguments, default=str))
+        return {"recipe": self.name, "seed": self.seed, **arguments}
+
+    def check_resume(self, path: Path) -> None:
+        """Refuse a checkpoint of another run, and say what differs.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: the file is damaged, of no recipe, or of another recipe, seed or arguments.
+        """
+        theirs, ours = read_checkpoint(path).get("origin"), self.origin
+        if theirs is None:
+            raise ValueError(f"{path} is no checkpoint of a recipe: resume from the last.ckpt in the folder of --save")
+        differ = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
+        if differ:
+            words = ", ".join(f"{name} {theirs.get(name)!r} there and {ours.get(name)!r} here" for name in differ)
+            raise ValueError(
+                f"{path} is of another run: {words}. Give the same options, or begin anew without --resume"
+            )
 
     def check_reload(self, path: Path) -> float:
         """Measure the largest difference between logits of this model and of the one saved at `path`, on one test batch.

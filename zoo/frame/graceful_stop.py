@@ -16,6 +16,7 @@ class GracefulStop(L.Callback):
     Python's main thread only, and several processes would each stop at another batch: both are left to Lightning.
     """
 
+    interrupted = False  # whether Ctrl-C ended the run
     _old: Any = None
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -25,7 +26,7 @@ class GracefulStop(L.Callback):
         self._old = signal.getsignal(signal.SIGINT)
 
         def stop(*_: Any) -> None:
-            trainer.should_stop = True
+            trainer.should_stop = self.interrupted = True
             self._restore()
             rank_zero_info("Ctrl-C: stopping after this batch and validation; once more to leave at once")
 

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import yaml
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 import callbacks
 import datamodules
@@ -221,3 +222,23 @@ def test_a_reader_may_leave_early():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_an_error_that_we_raise_from_another_is_one_line(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    code, _, err = run("search", "digits_resnet20", "--space", "lr=0.1,0.2")
+    assert code == 2 and "pip install" in err and "Traceback" not in err
+
+
+def test_sigterm_ends_with_a_line_and_a_code(run, monkeypatch):
+    def stopped():
+        raise SIGTERMException
+
+    monkeypatch.setitem(main_module.LISTS, "recipes", stopped)
+    code, _, err = run("recipes")
+    assert code == 143 and err.splitlines()[-1].startswith("zoo: stopped by SIGTERM")
+
+
+def test_several_seeds_do_not_go_on_with_one_run(run, tmp_path):
+    code, _, err = run("run", "digits_resnet20", "--seeds", "2", "--resume", "last.ckpt")
+    assert code == 2 and "leave out --seeds" in err

@@ -2,6 +2,8 @@
 
 import io
 import json
+import os
+import signal
 
 import lightning as L
 import pytest
@@ -9,7 +11,7 @@ import torch
 from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks import MixUp
+from callbacks import EarlyStopping, MixUp
 from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import Watch
@@ -133,7 +135,11 @@ def test_a_file_of_another_model_is_found_out(tmp_path):
 
 
 def test_resume_goes_on_with_clock_and_rates(tmp_path):
-    make(epochs=1).run(save=tmp_path, test=False)
+    class Stop(L.Callback):
+        def on_train_epoch_end(self, trainer, model):
+            trainer.should_stop = True
+
+    make(epochs=3, callbacks=[Stop()]).run(save=tmp_path, test=False)
     recipe = make(epochs=3)
     recipe.run(resume=tmp_path / "last.ckpt", test=False)
     assert recipe.history.curve("train/loss")[0] == [2, 3]
@@ -156,14 +162,45 @@ def test_record_writes_one_line():
     assert (record["seed"], record["arguments"], record["metrics"]) == (5, {"epochs": 1}, metrics)
 
 
-def test_a_stopped_run_is_neither_tested_nor_recorded():
-    class Stop(L.Callback):
+def test_a_run_stopped_by_ctrl_c_is_neither_tested_nor_recorded():
+    class CtrlC(L.Callback):
         def on_train_batch_end(self, trainer, *_):
-            trainer.should_stop = True
+            os.kill(os.getpid(), signal.SIGINT)
 
-    metrics = make(callbacks=[Stop()]).run(record=True)
-    assert "test/acc" not in metrics
+    recipe = make(callbacks=[CtrlC()])
+    metrics = recipe.run(record=True)
+    assert recipe.stopped and "test/acc" not in metrics
     assert not records.RESULTS.exists()
+
+
+def test_a_run_that_stops_early_is_tested_and_recorded():
+    recipe = make(epochs=5, callbacks=[EarlyStopping(None, patience=1, min_delta=100)])
+    metrics = recipe.run(record=True)
+    assert not recipe.stopped and "test/acc" in metrics
+    assert len((records.RESULTS / "tiny.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_finished_run_is_resumed_to_its_end(tmp_path):
+    first = make(epochs=2).run(save=tmp_path)
+    again = make(epochs=2).run(resume=tmp_path / "last.ckpt")
+    assert again["test/acc"] == first["test/acc"] and again["seconds"] == pytest.approx(first["seconds"], rel=0.2)
+
+
+@pytest.mark.parametrize(
+    ("other", "words"), [({"seed": 1}, "seed 0 there and 1 here"), ({"epochs": 3}, "epochs 1 there and 3 here")]
+)
+def test_another_run_is_not_gone_on_with(tmp_path, other, words):
+    make().run(save=tmp_path, test=False)
+    with pytest.raises(ValueError, match=words):
+        make(**other).run(resume=tmp_path / "last.ckpt")
+
+
+def test_a_checkpoint_of_no_recipe_is_not_gone_on_with(tmp_path):
+    torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
+    with pytest.raises(ValueError, match="no checkpoint of a recipe"):
+        make().run(resume=tmp_path / "other.ckpt")
+    with pytest.raises(FileNotFoundError, match="no file"):
+        make().run(resume=tmp_path / "absent.ckpt")
 
 
 def test_table_shows_metrics_time_and_tricks():
