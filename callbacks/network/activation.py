@@ -1,4 +1,4 @@
-"""Activation: another nonlinearity in the place of a network's own, by name.
+"""Activation: replace a network's activations by another nonlinearity, by name.
 
 Paper:    sigmoid, tanh: Efficient BackProp (LeCun et al. 1998) https://doi.org/10.1007/3-540-49430-8_2;
           relu: https://proceedings.mlr.press/v15/glorot11a.html; relu6: https://arxiv.org/abs/1704.04861;
@@ -12,11 +12,11 @@ Equation: sigmoid 1 / (1 + e^-x);  tanh;  relu max(0, x);  relu6 min(relu, 6);  
           prelu max(0, x) + a min(0, x), a learned from 0.25;  elu x or e^x - 1 below 0;  selu 1.0507 x, or
           1.7581 (e^x - 1) below 0;  gelu x Phi(x);  silu = swish x sigmoid(x);  hard_swish x relu6(x + 3) / 6;
           mish x tanh(ln(1 + e^x))
-Shapes:   any, unchanged; prelu adds one number a module
-Defaults: "gelu"; constants as in the papers
-Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which are gates; a function that is called
-          inside a `forward` stays. A module that a block runs more than once keeps one slope for all (prelu: the
-          paper's channel-shared form). selu comes without its initialisation and alpha dropout.
+Shapes:   any, unchanged; prelu adds one number per module
+Defaults: kind = "gelu": ours; the constants are the papers'
+Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which are gates. A function called inside a
+          `forward` stays. A module that a block runs more than once keeps one slope for all calls (prelu: the paper's
+          channel-shared form). selu comes without its initialisation and alpha dropout.
 """
 
 import lightning as L
@@ -46,7 +46,7 @@ CHANGED = tuple(kind for name, kind in ACTIVATIONS.items() if name != "sigmoid")
 
 @operation("Activation")
 def swap_activations(network: nn.Module, kind: str) -> None:
-    """Puts the activation in the place of every other, in place. Raises TypeError for a network without any."""
+    """Replace every activation module by one of this kind, in place. Raises TypeError for a network without any."""
     found = [(path, m) for path, m in network.named_modules(remove_duplicate=False) if isinstance(m, CHANGED)]
     if not found:
         raise TypeError(
@@ -60,7 +60,7 @@ def swap_activations(network: nn.Module, kind: str) -> None:
 
 
 class Activation(Trick):
-    """Swaps the activations before training. Checkpoints remember it: `zoo.load` gives the changed network.
+    """Swap the activations before training. Checkpoints remember it: `zoo.load` gives the changed network.
 
     Args:
         kind: "sigmoid" "tanh" "relu" "relu6" "leaky_relu" "prelu" "elu" "selu" "gelu" "silu" "swish" "hard_swish"

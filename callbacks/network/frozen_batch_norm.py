@@ -1,13 +1,13 @@
-"""Frozen batch norm: fine-tuning on the statistics that the network came with.
+"""Frozen batch norm: fine-tune with the statistics that the network came with.
 
 Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385,
           appendix A: statistics computed once on ImageNet and fixed while a detector is tuned with few images a batch
 Code:     torchvision.ops.FrozenBatchNorm2d, a layer with buffers in the place of gamma and beta
-Equation: y = gamma (x - m) / sqrt(v + eps) + beta with m, v the averages of before: an affine map of each channel
+Equation: y = gamma (x - m) / sqrt(v + eps) + beta with m, v the averages from before: an affine map of each channel
 Shapes:   every batch norm, (N, C, ...) -> (N, C, ...); m, v, gamma, beta (C,)
-Defaults: gamma and beta learn (affine = False); the paper and torchvision fix them too
-Differs:  No other layer takes the batch norm's place: it stays in eval mode while the rest trains, so that the keys and
-          what it can do after the run are as before.
+Defaults: affine = False, gamma and beta learn: ours; the paper and torchvision fix them too
+Differs:  The batch norm is not replaced: it stays in eval mode while the rest trains, so that its keys are as before
+          and it can train again after the run.
 """
 
 import lightning as L
@@ -19,12 +19,14 @@ from callbacks.frame.trick import Trick, refuse_second
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
-    """Those that keep averages."""
+    """Return the batch norms that keep running averages."""
     return [m for m in network.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
 
 
 class FrozenBatchNorm(Trick):
-    """For networks that were trained before: `ResNet("50", weights=...)`. After the run all is as it was without it.
+    """Freeze the batch norms of a network that was trained before: `ResNet("50", weights=...)`.
+
+    After the run they train again.
 
     Args:
         affine: freeze gamma and beta too.
@@ -60,7 +62,7 @@ class FrozenBatchNorm(Trick):
         self._freeze(model)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        """Again where something has put the whole network in training mode since: one look at one norm a step."""
+        """Freeze again where something has put the whole network in training mode since. Looks at one norm a step."""
         if self._norms[0].training:
             self._freeze(model)
 

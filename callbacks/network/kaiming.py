@@ -4,7 +4,7 @@ Paper:    Delving Deep into Rectifiers (He, Zhang, Ren, Sun; ICCV 2015) https://
 Code:     torch.nn.init.kaiming_normal_
 Equation: w ~ N(0, 2 / fan);  fan_in = k^2 C_in (eq. 10),  fan_out = k^2 C_out (eq. 14);  biases 0
 Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in)
-Defaults: mode "fan_in", the paper's choice; fb.resnet.torch and torchvision take "fan_out"
+Defaults: mode = "fan_in", the paper's choice; fb.resnet.torch and torchvision take "fan_out"
 Differs:  the last linear layer is drawn like all others; norms stay as they are.
 """
 
@@ -17,7 +17,7 @@ MODES = ("fan_in", "fan_out")
 
 
 class Kaiming(Initialise):
-    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
+    """Draw the weights of an untrained network. Loaded or trained weights are left alone, with a message.
 
     Args:
         mode: "fan_in" keeps the variance of the signals, "fan_out" that of the gradients.
@@ -30,4 +30,5 @@ class Kaiming(Initialise):
         self.mode = validate_choice(mode, MODES, "Kaiming")
 
     def draw(self, weight: Tensor) -> None:
-        nn.init.kaiming_normal_(weight, mode=self.mode, nonlinearity="relu")
+        """Fill a weight from N(0, 2 / fan), in place."""
+        nn.init.kaiming_normal_(weight, mode="fan_out" if self.mode == "fan_out" else "fan_in", nonlinearity="relu")

@@ -1,4 +1,4 @@
-"""Magnitude pruning: more and more of the smallest weights become 0 and stay so, while the others train on.
+"""Magnitude pruning: set more and more of the smallest weights to 0 for good, while the others train on.
 
 Paper:    To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression (Zhu, Gupta; 2017)
           https://arxiv.org/abs/1710.01878, section 3, eq. 1
@@ -6,12 +6,12 @@ Code:     tensorflow/model-optimization `PolynomialDecay(power=3)`; torch.nn.uti
 Equation: s_t = s_f - s_f (1 - (t - t_0) / (t_1 - t_0))^3,  t_0 <= t <= t_1;  every `every` steps the round(s_t n)
           smallest |w| of the n weights of each layer become 0
 Shapes:   every weight of a convolution or linear layer, (C_out, C_in, k, k) or (D_out, D_in)
-Defaults: s_f = .9 by 70 % of the run from 10 % on, every 100 steps: the paper has 100 to 1000 steps (from memory of the
-          paper); the rest of the run recovers
-Differs:  Weights are set to 0 after each optimizer step, where the paper multiplies by a mask in the forward pass: no
-          masks are left over, and what is 0 never comes back. Depthwise convolutions stay whole (from memory, as in
-          the paper's MobileNets). Zeros save memory only in files that are compressed, and no time on common devices:
-          `zoo.prune_channels` does. An average of the weights (EMA) forgets what was before slowly.
+Defaults: final = .9 (s_f), start = "0.1dur" (t_0), end = "0.7dur" (t_1), every = 100 steps: ours; after t_1 the network
+          recovers
+Differs:  Weights are set to 0 after each optimizer step, where the paper multiplies by a mask in the forward pass. So
+          no masks are left over, and what is 0 never comes back. Depthwise convolutions stay whole: ours. Zeros save
+          memory only in compressed files, and no time on common devices: `zoo.prune_channels` does. An average of the
+          weights (EMA) forgets the pruned weights slowly.
 """
 
 from collections.abc import Iterable
@@ -27,22 +27,29 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 def sparsity_at(step: int, final: float, start: int, end: int) -> float:
-    """s_t: 0 before `start`, the final sparsity from `end` on."""
+    """Return s_t: 0 before `start`, the final sparsity from `end` on.
+
+    Args:
+        step: t, in optimizer steps.
+        final: s_f, in [0, 1].
+        start: t_0, in optimizer steps.
+        end: t_1, likewise.
+    """
     if step < start:
         return 0.0
     done = 1.0 if step >= end else (step - start) / (end - start)
     return final - final * (1 - done) ** 3
 
 
-def largest(weight: Tensor, sparsity: float) -> Tensor:
-    """A mask of the weight's shape and type: 0 for the round(sparsity n) smallest |w|, else 1."""
+def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
+    """Return a mask of the weight's shape and type: 0 for the round(sparsity n) smallest |w|, else 1."""
     mask = weight.new_ones(weight.numel())
     mask[weight.abs().flatten().topk(round(sparsity * weight.numel()), largest=False).indices] = 0
     return mask.view(weight.shape)
 
 
-def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The weights of convolutions and linear layers, by name, without depthwise ones."""
+def prunable(network: nn.Module) -> dict[str, Tensor]:
+    """Return the weights of convolutions and linear layers, by name; those of depthwise convolutions are left out."""
     return {
         f"{path}.weight": layer.weight
         for path, layer in network.named_modules()
@@ -51,23 +58,23 @@ def prunable(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def sparsity(weights: Iterable[Tensor]) -> float:
-    """Share of zeros: `sparsity(model.parameters())`."""
+    """Return the fraction of zeros: `sparsity(model.parameters())`."""
     weights = list(weights)
     return sum((w == 0).sum().item() for w in weights) / sum(w.numel() for w in weights)
 
 
 class MagnitudePruning(Trick):
-    """Logs `train/sparsity` once an epoch. The zeros of a network that was trained before stay zeros.
+    """Prune while training, and log `train/sparsity` once an epoch. Zeros from an earlier training stay zeros.
 
     Args:
-        final: s_f, share of the weights of each layer that are 0 in the end, in (0, 1).
+        final: s_f, fraction of the weights of each layer that are 0 in the end, in (0, 1).
         start: t_0, a time such as "0.1dur", "5ep", "1000st".
         end: t_1, likewise.
         every: optimizer steps from one choice of weights to the next.
 
     Raises:
         TypeError: for a network without convolutions and linear layers.
-        ValueError: for a share or a number of steps out of its range, or an end before the start.
+        ValueError: for a fraction or a number of steps out of its range, or an end before the start.
     """
 
     def __init__(self, final: float = 0.9, start: Time = "0.1dur", end: Time = "0.7dur", every: int = 100):
@@ -84,10 +91,10 @@ class MagnitudePruning(Trick):
             self._saved = None
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """After a resume has restored weights and masks."""
+        """Make the masks, after a resume has restored weights and masks."""
         self._window = in_steps(self.start, trainer), in_steps(self.end, trainer)
         if self._window[0] > self._window[1]:
-            raise ValueError(f"MagnitudePruning: it ends at {self.end!r}, before it starts at {self.start!r}")
+            raise ValueError(f"MagnitudePruning: end={self.end!r} is before start={self.start!r}: swap them")
         weights = prunable(model)
         self._weights = [weight.data for weight in weights.values()]
         untrained = getattr(model, "untrained", True)
@@ -109,9 +116,9 @@ class MagnitudePruning(Trick):
         (start, end), step = self._window, trainer.global_step
         if not start <= step <= end or ((step - start) % self.every and step != end):
             return
-        share = sparsity_at(step, self.final, start, end)
+        now = sparsity_at(step, self.final, start, end)
         for mask, weight in zip(self._masks.values(), self._weights, strict=True):
-            mask.mul_(largest(weight, share))
+            mask.mul_(magnitude_mask(weight, now))
         self._apply()
 
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:

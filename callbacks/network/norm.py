@@ -1,4 +1,4 @@
-"""Norm: layer, instance, group or batch renormalisation in the place of batch norm, or batch norm in theirs.
+"""Norm: replace batch norm by layer, instance, group norm or batch renormalisation, or one of these by batch norm.
 
 Paper:    group: Group Normalization (Wu, He; ECCV 2018) https://arxiv.org/abs/1803.08494;
           batch: https://arxiv.org/abs/1502.03167; layer: https://arxiv.org/abs/1607.06450;
@@ -8,16 +8,18 @@ Equation: y = gamma (x - mean) / sqrt(var + eps) + beta, gamma and beta of each 
           batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), drawn
           towards the averages over all batches
 Shapes:   (N, C, H, W), unchanged
-Defaults: "group" with G = 32, as in the paper; eps 1e-5; batch_renorm: the paper's limits, averages and 5000 steps
-Differs:  Where 32 groups do not divide C, or leave one channel a group, G is the largest divisor of C up to 32 that
-          leaves two (C = 16: 8). "layer" is the Group Normalization paper's, over whole maps: a ConvNeXt's, over the
-          channels of each pixel, is another, and such networks are refused. Batch renorm averages the variance, not
-          sigma, so that its keys and its evaluation are a batch norm's; its steps are training passes.
+Defaults: kind = "group" with G = 32, as in the paper; eps 1e-5; batch_renorm: the paper's limits, averages, 5000 steps
+Differs:  Where 32 groups do not divide C, or leave one channel in a group, G is the largest divisor of C up to 32 that
+          leaves two (C = 16: 8). "layer" is that of the Group Normalization paper, over whole maps. ConvNeXt's is
+          another, over the channels of each pixel: such networks are refused. Batch renorm averages the variance, not
+          sigma, so that its keys and its evaluation are those of a batch norm; its steps are training passes.
 """
+
+from collections.abc import Callable
 
 import lightning as L
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
@@ -26,7 +28,7 @@ from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
 GROUPS = 32
-NORMS = {
+NORMS: dict[str, Callable[..., nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d]] = {
     "batch": lambda c, **options: nn.BatchNorm2d(c, **options),
     "layer": lambda c, **options: nn.GroupNorm(1, c, **options),
     "instance": lambda c, **options: nn.InstanceNorm2d(c, **options),
@@ -37,14 +39,18 @@ CHANGED = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, BatchRenorm2d)
 
 
 def groups_of(c: int) -> int:
-    """The largest number of groups, up to 32, that divides C and leaves two channels or more in each."""
+    """Return the largest number of groups, up to 32, that divides C and leaves two channels or more in each."""
     return max(g for g in range(1, max(min(GROUPS, c // 2), 1) + 1) if c % g == 0)
 
 
 @operation("Norm")
 def swap_norms(network: nn.Module, kind: str) -> None:
-    """Puts the norm in the place of every other, in place; gamma and beta are kept. Raises TypeError if it cannot."""
-    found = [(path, m) for path, m in network.named_modules(remove_duplicate=False) if type(m) in CHANGED]
+    """Replace every norm by one of this kind, in place, with its gamma and beta. Raises TypeError if it cannot."""
+    found = [
+        (path, m)
+        for path, m in network.named_modules(remove_duplicate=False)
+        if isinstance(m, CHANGED) and type(m) in CHANGED
+    ]
     others = {type(m).__name__ for m in network.modules() if isinstance(m, _BatchNorm) and type(m) not in CHANGED}
     if not found or others:
         have = f"norms of another kind ({', '.join(sorted(others))})" if others else "no batch, group or instance norms"
@@ -55,20 +61,21 @@ def swap_norms(network: nn.Module, kind: str) -> None:
 
 
 @torch.no_grad()
-def like(old: nn.Module, kind: str) -> nn.Module:
-    """A norm of that kind with the channels, eps, gamma and beta of another, on its device."""
-    gamma = old.weight
+def like(old: nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d, kind: str) -> nn.Module:
+    """Return a norm of this kind with the channels, eps, gamma and beta of another, on its device."""
+    gamma: Tensor | None = old.weight
     channels = old.num_channels if isinstance(old, nn.GroupNorm) else old.num_features
     new = NORMS[kind](channels, eps=old.eps, affine=gamma is not None).train(old.training)
-    if gamma is not None:
-        new = new.to(gamma)
-        new.weight.copy_(gamma)
-        new.bias.copy_(old.bias)
+    if gamma is None:
+        return new
+    new = new.to(gamma)
+    new.weight.copy_(gamma)
+    new.bias.copy_(old.bias)
     return new
 
 
 class Norm(Trick):
-    """Swaps the norms before training. Checkpoints remember it: `zoo.load` gives the changed network.
+    """Swap the norms before training. Checkpoints remember it: `zoo.load` gives the changed network.
 
     Args:
         kind: "batch" "layer" "instance" "group" "batch_renorm".

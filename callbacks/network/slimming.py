@@ -1,14 +1,16 @@
-"""Network slimming: an L1 penalty on the gammas of the norms, which says what channels can leave.
+"""Network slimming: penalise the gammas of the norms by their L1 norm, to see which channels can be removed.
 
 Paper:    Learning Efficient Convolutional Networks through Network Slimming (Liu, Li, Shen, Huang, Yan, Zhang; ICCV
           2017) https://arxiv.org/abs/1708.06519, section 3, eq. 1
 Code:     https://github.com/Eric-mingjie/network-slimming, main.py `updateBN` (the authors' PyTorch version)
 Equation: L' = L + lambda sum |gamma|, by its subgradient: dL'/dgamma = dL/dgamma + lambda sign(gamma), sign(0) = 0
 Shapes:   gamma (C,) of every norm
-Defaults: lambda 1e-4, the paper's for VGG on CIFAR; 1e-5 for ResNet-164 and DenseNet-40 (from memory of the paper)
-Differs:  Channels leave afterwards, by `zoo.prune_channels(model, 0.5, by="gamma")`. The paper starts gammas at .5
-          (from memory), here they start as the network has them. The losses that are logged are without the penalty.
+Defaults: weight = 1e-4 (lambda), the authors' for VGG on CIFAR; theirs for ResNet-164 and DenseNet-40 is 1e-5
+Differs:  Channels are removed afterwards, by `zoo.prune_channels(model, 0.5, by="gamma")`. Gammas start as the network
+          has them. The logged losses are without the penalty.
 """
+
+from collections.abc import Sequence
 
 import lightning as L
 import torch
@@ -20,18 +22,18 @@ from callbacks.frame.trick import Trick, needs_range
 
 
 @torch.no_grad()
-def add_penalty(gammas: list[Tensor], gradients: list[Tensor], weight: float) -> None:
-    """Adds weight * sign(gamma) to the gradients, in place."""
-    torch._foreach_add_(gradients, torch._foreach_sign(gammas), alpha=weight)
+def add_penalty(gammas: Sequence[Tensor], gradients: Sequence[Tensor], weight: float) -> None:
+    """Add the subgradient weight * sign(gamma) to the gradients, in place."""
+    torch._foreach_add_([*gradients], torch._foreach_sign([*gammas]), alpha=weight)
 
 
-def gammas_of(network: nn.Module) -> list[nn.Parameter]:
-    """Of every norm that has one."""
+def gammas_of(network: nn.Module) -> list[Tensor]:
+    """Return gamma of every norm that has one."""
     return [m.weight for m in network.modules() if isinstance(m, _NormBase | nn.GroupNorm) and m.weight is not None]
 
 
 class Slimming(Trick):
-    """Works at each optimizer step, before the gradient is clipped.
+    """Add the penalty's gradient at each optimizer step, before the gradient is clipped.
 
     Args:
         weight: lambda, > 0, or a `Schedule` from 0 on.
@@ -58,9 +60,10 @@ class Slimming(Trick):
     def on_before_optimizer_step(
         self, trainer: L.Trainer, model: L.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        used = [gamma for gamma in self._gammas if gamma.grad is not None]  # others are frozen now
+        used = [(gamma, gamma.grad) for gamma in self._gammas if gamma.grad is not None]  # the others are frozen
         if used:
-            add_penalty(used, [gamma.grad for gamma in used], rate_now(self.weight, trainer))
+            gammas, gradients = zip(*used, strict=True)
+            add_penalty(gammas, gradients, rate_now(self.weight, trainer))
 
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self.__dict__.pop("_gammas", None)

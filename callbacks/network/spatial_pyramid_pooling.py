@@ -1,13 +1,13 @@
-"""Spatial pyramid pooling: the head reads the largest activations of 4 x 4, 2 x 2 and 1 x 1 parts of the last map.
+"""Spatial pyramid pooling: let the head read the maxima of 4 x 4, 2 x 2 and 1 x 1 parts of the last map.
 
 Paper:    Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition (He, Zhang, Ren, Sun; ECCV 2014)
           https://arxiv.org/abs/1406.4729, sections 2.2 and 3.1
 Code:     https://github.com/ShaoqingRen/SPP_net (the authors', Caffe)
 Equation: bin (i, j) of level n is the maximum over rows floor(iH/n) to ceil((i+1)H/n) and columns likewise;
-          the bins of all levels, one after the other, are what the linear layer reads
+          the linear layer reads the bins of all levels, one level after the other
 Shapes:   (N, C, H, W) -> (N, C sum n^2); the linear layer that follows from (N, C) or (N, C s^2) to that width
-Defaults: levels 4, 2, 1, the paper's 21 bins for CIFAR-sized last maps; its ImageNet pyramids are 6, 3, 2, 1 (50 bins)
-          and 4, 3, 2, 1 (30 bins)
+Defaults: levels = (4, 2, 1), 21 bins for CIFAR-sized last maps; the paper's pyramids for ImageNet are 6, 3, 2, 1
+          (50 bins) and 4, 3, 2, 1 (30 bins)
 Differs:  The paper swaps the last max pooling before hidden layers; here the head's adaptive pooling is swapped,
           whatever follows. The widened layer is drawn anew, as torch draws linear layers. A level that is larger than
           the map repeats its activations.
@@ -27,7 +27,7 @@ from zoo.frame.surgery import operate, operation, replace
 
 
 def pyramid(x: Tensor, levels: Sequence[int]) -> Tensor:
-    """Maps (N, C, H, W) -> (N, C sum n^2), level after level."""
+    """Return the bins of all levels: maps (N, C, H, W) -> (N, C sum n^2), level after level."""
     return torch.cat([F.adaptive_max_pool2d(x, n).flatten(1) for n in levels], 1)
 
 
@@ -47,20 +47,21 @@ class PyramidPool2d(nn.Module):
 
 @operation("SpatialPyramidPooling")
 def widen_head(network: nn.Module, levels: Sequence[int], image_size: int) -> None:
-    """Swaps the head's pooling and the linear layer that reads it, in place.
+    """Swap the head's pooling and the linear layer that reads it, in place.
 
     Raises:
-        TypeError: for a network whose last adaptive pooling is no module, or is not read by a linear layer.
+        TypeError: for a network whose last adaptive pooling is not a module, or is not read by a linear layer.
     """
     pool, linear, channels = _head(network, image_size)
     old, width = network.get_submodule(linear), channels * sum(n * n for n in levels)
+    assert isinstance(old, nn.Linear), "_head looks for linear layers"
     new = nn.Linear(width, old.out_features, old.bias is not None, old.weight.device, old.weight.dtype)
     replace(network, pool, PyramidPool2d(levels).train(old.training))
     replace(network, linear, new.train(old.training))
 
 
 def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
-    """Paths of the last adaptive pooling and of the one linear layer that reads it, and the channels between."""
+    """Return the paths of the last adaptive pooling and of the linear layer that reads it, and the channels between."""
     seen: list[tuple[str, Tensor]] = []
     kinds = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear)
     hooks = [
@@ -75,7 +76,7 @@ def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
             hook.remove()
     pools = [i for i, (path, _) in enumerate(seen) if not isinstance(network.get_submodule(path), nn.Linear)]
     after = seen[pools[-1] + 1 :] if pools else []
-    pooled = seen[pools[-1]][1] if pools else None
+    pooled = seen[pools[-1]][1] if pools else torch.empty(0)
     reads = [path for path, x in after if x is after[0][1]]
     if len(reads) != 1 or pooled.ndim != 4 or after[0][1].shape[-1] % pooled.shape[1]:
         raise TypeError(
@@ -86,7 +87,7 @@ def _head(network: nn.Module, image_size: int) -> tuple[str, str, int]:
 
 
 class SpatialPyramidPooling(Trick):
-    """Swaps the head before training. Checkpoints remember it: `zoo.load` gives the changed network.
+    """Swap the head before training. Checkpoints remember it: `zoo.load` gives the changed network.
 
     Args:
         levels: n of each level of n x n bins.

@@ -1,4 +1,4 @@
-"""Test-time augmentation: the mean of the predictions for an image, its mirror image and its shifts.
+"""Test-time augmentation: average the predictions for an image, its mirror image and its shifts.
 
 Paper:    ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky, Sutskever, Hinton; NIPS 2012)
           https://doi.org/10.1145/3065386, section 4.1: the four corners, the centre, and their reflections
@@ -6,9 +6,9 @@ Code:     torchvision.transforms.v2.TenCrop, which crops images that are larger 
 Equation: p(x) = 1/V sum_v softmax(f(x_v));  x_v the crops, at shifts (0, 0), (-s, -s), (-s, s), (s, -s), (s, s), of
           the image with s reflected pixels around it; with `flip` each one's mirror image too
 Shapes:   (N, C, H, W) -> (N, V, C, H, W) -> (N, K); V = 2, with shifts 10
-Defaults: flip, no shifts (s = 0)
-Differs:  The paper's crops are of 224 px from images of 256: data sets of files do that (`views=` of a data module).
-          Images that come at the network's own size, as CIFAR's, have nothing around them: reflected pixels stand in.
+Defaults: flip = True, shift = 0 (s): ours
+Differs:  The paper crops 224 px from images of 256: data sets of files do that (`views=` of a data module). Images that
+          come at the network's own size, as CIFAR's, have nothing around them: reflected pixels stand in.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from zoo.frame.scores import Scores
 
 
 def views_of(images: Tensor, flip: bool, shift: int) -> Tensor:
-    """Images (N, C, H, W) -> the views of each, (N, V, C, H, W), the image itself first."""
+    """Return the views of each image, the image itself first: (N, C, H, W) -> (N, V, C, H, W)."""
     h, w = images.shape[-2:]
     padded = F.pad(images, (shift,) * 4, mode="reflect") if shift else images
     corners = [(0, 0), (0, 2 * shift), (2 * shift, 0), (2 * shift, 2 * shift)] if shift else []
@@ -35,15 +35,15 @@ def views_of(images: Tensor, flip: bool, shift: int) -> Tensor:
 
 
 class TestTimeAugmentation(Trick):
-    """`test/acc_tta`, `test/loss_tta` beside `test/acc`, `test/loss`; `Trainer.predict` gives the views' mean.
+    """Log `test/acc_tta`, `test/loss_tta` beside `test/acc`, `test/loss`; `Trainer.predict` gives the views' mean.
 
-    Names say what differs from the default: `test/acc_tta_shift1`, `test/acc_tta_shift1_unflipped`. One view at a time
-    is run: no more memory than without. Training and validation are untouched. `Trainer.predict` is so of a
-    `Classifier`, and where batches are lists; of several in a run, the views of views.
+    Names say what differs from the default: `test/acc_tta_shift1`, `test/acc_tta_shift1_unflipped`. Views are run one
+    at a time, which takes no more memory than one. Training and validation are untouched. `Trainer.predict` changes for
+    a `Classifier` whose batches are lists. Several in one run give the views of views.
 
     Args:
         flip: the mirror images too. Not where left and right have a meaning, as in digits.
-        shift: pixels, below the images' side; 0: none.
+        shift: s in pixels, below the images' side; 0: none.
 
     Raises:
         ValueError: for neither flip nor shift, or a shift that is negative or as large as the images.
@@ -51,7 +51,7 @@ class TestTimeAugmentation(Trick):
 
     taxonomy = "data"
     needs_labels = True  # the mirror image of a mask is another mask
-    __test__ = False  # no test of pytest's, although its name begins so
+    __test__ = False  # its name starts as pytest's test classes do
 
     def __init__(self, flip: bool = True, shift: int = 0):
         if shift < 0 or not (flip or shift):
@@ -60,11 +60,11 @@ class TestTimeAugmentation(Trick):
 
     @property
     def suffix(self) -> str:
-        """What its scores are called by."""
+        """Ending of its scores' names."""
         return "tta" + (f"_shift{self.shift}" if self.shift else "") + ("" if self.flip else "_unflipped")
 
     def _views(self, images: Tensor) -> Tensor:
-        """Of images, or of views that the data gives already: (N, C, H, W) or (N, V, C, H, W) -> (N, V', C, H, W)."""
+        """Return the views: (N, C, H, W), or views from the data (N, V, C, H, W) -> (N, V', C, H, W)."""
         if self.shift >= min(images.shape[-2:]):
             raise ValueError(f"TestTimeAugmentation: a shift of {self.shift} px needs larger images")
         views = views_of(images.flatten(0, -4), self.flip, self.shift)
@@ -97,6 +97,6 @@ class TestTimeAugmentation(Trick):
     def on_predict_batch_start(
         self, trainer: L.Trainer, model: L.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """A Classifier predicts the mean over the views that a batch holds."""
+        """Put the views into the batch: a Classifier predicts the mean over the views that a batch holds."""
         if isinstance(batch, list) and getattr(model, "calls_on_loss", False):
             batch[0] = self._views(batch[0])

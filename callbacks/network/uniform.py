@@ -1,4 +1,4 @@
-"""Uniform initialisation: weights and biases between plus and minus one over the root of the inputs.
+"""Uniform initialisation: draw weights and biases between plus and minus one over the root of the inputs.
 
 Paper:    the "commonly used heuristic" of Understanding the Difficulty of Training Deep Feedforward Neural Networks
           (Glorot, Bengio; AISTATS 2010) https://proceedings.mlr.press/v9/glorot10a.html, eq. 1
@@ -7,8 +7,8 @@ Equation: w, b ~ U[-1 / sqrt(d), 1 / sqrt(d)],  d = fan_in = k^2 C_in;  so w has
           inputs of variance 1 has variance 1/3
 Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in), and its bias
 Defaults: none to choose
-Differs:  the paper starts biases at 0 (not checked against the paper); here they are drawn as the weights are, as
-          torch does. Signals shrink by 3 at each layer: what Xavier and Kaiming set right.
+Differs:  the paper starts biases at 0; here they are drawn as the weights are, as torch does. The variance of signals
+          shrinks by 3 at each layer: Xavier and Kaiming correct that.
 """
 
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ from callbacks.frame.initialise import Initialise
 
 
 class Uniform(Initialise):
-    """Draws weights and biases of a fresh network. What was loaded or trained is left alone, with a message.
+    """Draw weights and biases of an untrained network. Loaded or trained ones are left alone, with a message.
 
     Raises:
         ValueError: for a second trick that draws the weights.
@@ -27,14 +27,16 @@ class Uniform(Initialise):
         pass
 
     def draw(self, weight: Tensor) -> None:
+        """Fill a weight from U[-1 / sqrt(d), 1 / sqrt(d)], in place."""
         bound = fan_in(weight) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
 
     def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+        """Fill the bias beside a weight from the same distribution, in place."""
         bound = fan_in(weight) ** -0.5
         nn.init.uniform_(bias, -bound, bound)
 
 
 def fan_in(weight: Tensor) -> int:
-    """Inputs that one unit sums: k^2 C_in / groups."""
+    """Return the number of inputs that one unit sums: k^2 C_in / groups."""
     return weight[0].numel()

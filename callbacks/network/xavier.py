@@ -1,4 +1,4 @@
-"""Xavier (Glorot) initialisation: the same variance forwards and backwards, for linear units.
+"""Xavier (Glorot) initialisation: keep the variance forwards and backwards, for linear units.
 
 Paper:    Understanding the Difficulty of Training Deep Feedforward Neural Networks (Glorot, Bengio; AISTATS 2010)
           https://proceedings.mlr.press/v9/glorot10a.html, eq. 16; the baseline of the Bag of Tricks,
@@ -16,7 +16,7 @@ from callbacks.frame.initialise import Initialise
 
 
 class Xavier(Initialise):
-    """Draws the weights of a fresh network. Weights that were loaded or trained are left alone, with a message.
+    """Draw the weights of an untrained network. Loaded or trained weights are left alone, with a message.
 
     Raises:
         ValueError: for a second trick that draws the weights.
@@ -26,4 +26,5 @@ class Xavier(Initialise):
         pass
 
     def draw(self, weight: Tensor) -> None:
+        """Fill a weight from U[-a, a], in place."""
         nn.init.xavier_uniform_(weight)

@@ -1,4 +1,4 @@
-"""Zero gamma: every residual block starts as the identity.
+"""Zero gamma: start every residual block as the identity.
 
 Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 3.1;
           first in Accurate, Large Minibatch SGD (Goyal et al.; 2017) https://arxiv.org/abs/1706.02677, section 5.1
@@ -6,11 +6,11 @@ Code:     torchvision `resnet50(zero_init_residual=True)`; GluonCV `--last-gamma
 Equation: y = x + BN(F(x)),  BN(z) = gamma z^ + beta,  gamma = 0 at the start
 Shapes:   gamma (C,) of the last norm of each residual block
 Defaults: none to choose
-Differs:  a block whose shortcut pads with zeros (option A of CIFAR's ResNets, which the paper has not) keeps its gamma:
-          with it at 0 the new channels are 0 for every image, where the ReLU behind the sum has no slope, and stay 0
-          for ever: half of stage 2 and three quarters of stage 3. So does a block with a ReLU between its last norm and
-          the sum (timm's SE-ResNet-18 and 34), for the same reason. Blocks are seen in one pass of the network: any sum
-          of a branch and of what it branched from, gates and scales between the norm and the sum or not.
+Differs:  two kinds of blocks keep their gamma. (1) A shortcut that pads with zeros (option A of CIFAR's ResNets, which
+          the paper does not have): with gamma 0 the new channels are 0 for every image, where the ReLU behind the sum
+          has no slope, and so stay 0 for ever: half of stage 2 and three quarters of stage 3. (2) A ReLU between the
+          last norm and the sum (timm's SE-ResNet-18 and 34), for the same reason. Blocks are found in one pass of the
+          network: any sum of a branch and of what it branched from, with gates and scales before the sum or without.
 """
 
 import lightning as L
@@ -22,7 +22,7 @@ from callbacks.frame.trick import Trick
 
 
 class ZeroGamma(Trick):
-    """Sets gamma to 0 in a fresh network. Weights that were loaded or trained are left alone, with a message.
+    """Set gamma to 0 in an untrained network. Loaded or trained weights are left alone, with a message.
 
     Args:
         image_size: side of the images in pixels, where the model does not know it.
@@ -42,14 +42,19 @@ class ZeroGamma(Trick):
         norms = last_norms(model, getattr(model, "image_size", None) or self.image_size)
         if is_fresh(self, model):
             for path in norms:
-                nn.init.zeros_(model.get_submodule(path).weight)
+                nn.init.zeros_(model.get_parameter(f"{path}.weight"))
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.untrained = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # type: ignore[assignment]  # a plain flag; a Classifier sets it by itself
 
 
 def last_norms(network: nn.Module, image_size: int) -> list[str]:
-    """Paths of the norms that end a residual branch, seen in one pass. Raises TypeError where there are none."""
+    """Return the paths of the norms that end a residual branch. Raises TypeError where there are none.
+
+    Args:
+        network: run once on shapes alone.
+        image_size: side of the images in pixels.
+    """
     found = ends_of_branches(network, image_size, NORMS)
     if not found:
         raise TypeError(f"{type(network).__name__} has no residual block that ends in a norm: take ZeroGamma out")

@@ -1,20 +1,20 @@
-"""Zero last conv: residual blocks that end in a convolution or linear layer start as the identity.
+"""Zero last conv: start residual blocks that end in a convolution or linear layer as the identity.
 
 Paper:    Fixup Initialization: Residual Learning Without Normalization (Zhang, Dauphin, Ma; ICLR 2019)
           https://arxiv.org/abs/1901.09321, section 3, first of its three rules
 Code:     https://github.com/hongyi-zhang/Fixup (the authors'): `nn.init.constant_(m.conv2.weight, 0)`
 Equation: y = s(x) + F(x),  F = W_L f_{L-1}(...) + b_L,  W_L = 0 and b_L = 0 at the start: F(x) = 0, so that the
-          variance of y is that of s(x), where with He's draw it doubles at each block
+          variance of y is that of s(x); with He's draw it doubles at each block
 Shapes:   W_L (C_out, C_in, k, k) or (D_out, D_in), the last layer of each residual branch
 Defaults: none to choose
-Differs:  The paper has no norms and zeroes the last linear layer of the network too; its second rule (scale the other
+Differs:  The paper has no norms and zeroes the last linear layer of the network too. Its second rule (scale the other
           layers of a branch by L^(-1/(2m-2))) and third (learned scalars) are not here. A branch that ends in a norm
-          stays as it is: behind a zero convolution a batch norm divides by sqrt(eps), its gradient is 1 / sqrt(eps) =
-          316 times too large, and after one step the branch is back at full size. There it is ZeroGamma that helps.
+          stays as it is: behind a zero convolution a batch norm divides by sqrt(eps), so that its gradient is
+          1 / sqrt(eps) = 316 times too large, and after one step the branch is back at full size. Take ZeroGamma there.
 """
 
 import lightning as L
-from torch import nn
+from torch import Tensor, nn
 
 from callbacks.frame.initialise import is_fresh
 from callbacks.frame.residual import LAYERS, ends_of_branches
@@ -22,7 +22,7 @@ from callbacks.frame.trick import Trick
 
 
 class ZeroLastConv(Trick):
-    """Zeroes the last layers in a fresh network. Weights that were loaded or trained are left alone, with a message.
+    """Zero the last layers in an untrained network. Loaded or trained weights are left alone, with a message.
 
     Works in any order beside a trick that draws the weights.
 
@@ -43,19 +43,23 @@ class ZeroLastConv(Trick):
             self.zero_after_drawing(model)
 
     def zero_after_drawing(self, model: L.LightningModule) -> None:
-        """Zeroes them; a trick that draws the weights calls this after its own work."""
+        """Zero the last layers. A trick that draws the weights calls this after its own work."""
         for path in last_layers(model, getattr(model, "image_size", None) or self.image_size):
-            layer = model.get_submodule(path)
-            nn.init.zeros_(layer.weight)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+            nn.init.zeros_(model.get_parameter(f"{path}.weight"))
+            if isinstance(bias := model.get_submodule(path).bias, Tensor):
+                nn.init.zeros_(bias)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.untrained = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # type: ignore[assignment]  # a plain flag; a Classifier sets it by itself
 
 
 def last_layers(network: nn.Module, image_size: int) -> list[str]:
-    """Paths of the layers that end a residual branch, seen in one pass. Raises TypeError where there are none."""
+    """Return the paths of the layers that end a residual branch. Raises TypeError where there are none.
+
+    Args:
+        network: run once on shapes alone.
+        image_size: side of the images in pixels.
+    """
     found = ends_of_branches(network, image_size, LAYERS)
     if not found:
         raise TypeError(

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from callbacks import EMA, MagnitudePruning
-from callbacks.network.magnitude_pruning import largest, prunable, sparsity, sparsity_at
+from callbacks.network.magnitude_pruning import magnitude_mask, prunable, sparsity, sparsity_at
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.conftest import tiny_classifier
 from zoo import Classifier, MobileNetV1
@@ -27,12 +27,12 @@ def test_the_curve_never_falls():
 def test_masks_are_those_of_torch(share):
     torch.manual_seed(0)
     layer = nn.Conv2d(4, 8, 3)
-    mask = largest(layer.weight.detach(), share)
+    mask = magnitude_mask(layer.weight.detach(), share)
     assert torch.equal(mask, prune.l1_unstructured(layer, "weight", round(share * 288)).weight_mask)
 
 
 def test_equal_weights_leave_in_the_number_asked_for():
-    assert largest(torch.ones(10), 0.4).sum() == 6
+    assert magnitude_mask(torch.ones(10), 0.4).sum() == 6
 
 
 def test_layers(trainer):
@@ -138,5 +138,5 @@ def test_refusals(tiny_data, trainer):
             MagnitudePruning(**wrong)
     with pytest.raises(TypeError, match="take MagnitudePruning out"):
         MagnitudePruning().setup(trainer(), Classifier(nn.Sequential(nn.Flatten()), num_classes=2), "fit")
-    with pytest.raises(ValueError, match="before it starts"):
+    with pytest.raises(ValueError, match="is before start='5st'"):
         trainer(callbacks=[MagnitudePruning(start="5st", end="2st")]).fit(tiny_classifier(), tiny_data)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from callbacks import Uniform
-from tests.callbacks.network.test_initialise import FANS, wide
+from tests.callbacks.network.conftest import FANS, wide
 from zoo import Classifier
 
 
