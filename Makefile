@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread a process: two pytest processes that each start a thread per core slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test slow lint house format notebooks wheel tables clean
+.PHONY: demo test slow lint house format notebooks wheel tables evidence clean
 
 # Train, test, save, reload and judge ResNet-20 on handwritten digits.
 demo: .venv/.demo
@@ -56,6 +56,10 @@ tables: .venv/.test
 .venv/.test .venv/.notebooks: .venv/.%: .venv/bin/python pyproject.toml
 	$(BIN)/pip install -q -e ".[$*]"
 	@touch $@
+
+# Run what is missing of the programme behind the cards (days); FOLDER: images as files in place of CIFAR-10.
+evidence: .venv/.demo
+	$(BIN)/python -m recipes.command.evidence $(if $(FOLDER),--folder $(FOLDER))
 
 clean:
 	rm -rf .venv build dist *.egg-info runs report.png

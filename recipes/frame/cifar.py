@@ -1,9 +1,16 @@
-"""CIFAR-10 for recipes: the official files, or the same images as files of their own, held in memory alike."""
+"""CIFAR-10 for recipes: the official files, or the same images as files of their own, at 32 or 16 pixels."""
 
+import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from torch import Tensor
+
 from datamodules import CIFAR10, ImageData, ImageFolder
+from datamodules.frame.download import locked
+from datamodules.frame.memory import MemoryData, MemorySet
 from zoo import ResNet
 
 TRAINING_IMAGES = 50_000
@@ -24,14 +31,90 @@ def cifar10(root: Path, folder: Path | None, **options: Any) -> ImageData:
 
 
 def images_named(folder: Path | None) -> str:
-    """Name the images as a record does."""
+    """Return the name of the images in a record."""
     return "CIFAR-10" if folder is None else folder.name
 
 
 def published_resnet56(weights: Path) -> ResNet:
-    """Return a teacher that others trained on CIFAR-10: it wants images normalised by `IMAGENET`.
+    """Build a ResNet-56 that others trained on CIFAR-10. It wants images normalised by `IMAGENET`.
 
     Args:
         weights: a file such as resnet56-4bfd9763.th of github.com/akamaster/pytorch_resnet_cifar10 (BSD 2-clause).
     """
     return ResNet("56", num_classes=10, image_size=32, weights=str(weights))
+
+
+class SmallCIFAR10(MemoryData):
+    """CIFAR-10 at 16 x 16 pixels: each pixel is the mean of 2 x 2 pixels of the original.
+
+    The small images are made once and kept as `cifar10-16px.npz` beside the originals (46 MB); where that folder cannot
+    be written, they are made anew in each process.
+
+    Args:
+        root, folder: as in `cifar10`.
+        options: `batch_size`, `val_split`, `fraction`, `padding`, ... as in `MemoryData`.
+    """
+
+    classes = CIFAR10.classes
+    image_size = 16
+
+    def __init__(self, root: Path = Path("data"), folder: Path | None = None, batch_size: int = 64, **options: Any):
+        super().__init__(batch_size, **options)
+        self.root, self.folder = Path(root), folder and Path(folder)
+        self._arrays: dict[str, np.ndarray] | None = None
+
+    @property
+    def path(self) -> Path:
+        """The file of small images."""
+        return (self.folder or self.root) / "cifar10-16px.npz"
+
+    def prepare_data(self) -> None:
+        """Make the small images unless they are there; one process does it for all."""
+        if self._arrays is not None or self.path.exists():
+            return
+        try:
+            with locked(self.path):
+                if not self.path.exists():
+                    _write(self.path, self._make())
+        except OSError:  # a folder that can only be read
+            self._arrays = self._make()
+
+    def _make(self) -> dict[str, np.ndarray]:
+        source = cifar10(self.root, self.folder, val_split=0, padding=0, flip=False)
+        source.prepare_data()
+        source.setup()
+        found = {}
+        for part, images in (("train", source.train_set), ("test", source.test_set)):
+            assert isinstance(images, MemorySet)
+            found[part] = halve(images.images)
+            found[f"{part}_targets"] = images.targets.numpy().astype(np.uint8)
+        return found
+
+    def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
+        """Return the images, uint8 (n, 16, 16, 3), and classes, int64 (n,), of "train" or "test"; None for "val"."""
+        if part == "val":
+            return None
+        if self._arrays is None:
+            self.prepare_data()
+        if self._arrays is None:
+            with np.load(self.path) as file:
+                self._arrays = dict(file)
+        return self._arrays[part], torch.from_numpy(self._arrays[f"{part}_targets"]).long()
+
+
+def halve(images: np.ndarray) -> np.ndarray:
+    """Average blocks of 2 x 2 pixels, rounding half up: uint8 (n, 2S, 2S, 3) -> uint8 (n, S, S, 3)."""
+    n, side = images.shape[0], images.shape[1] // 2
+    blocks = images.reshape(n, side, 2, side, 2, 3)
+    mean: np.ndarray = ((blocks.sum((2, 4), dtype=np.uint16) + 2) // 4).astype(np.uint8)
+    return mean
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Write the arrays under another name, then rename: nobody ever reads half a file."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    part.replace(path)

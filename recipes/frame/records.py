@@ -6,6 +6,7 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Iterable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,8 +96,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{p: version(p) for p in ("torch", "lightning", "timm")}}
 
 
+@cache
 def commit() -> str | None:
-    """Return the short commit of the checkout, with "+" if files differ from it; None outside of a checkout."""
+    """Return the short commit of the checkout, with "+" if files differ from it; None outside of a checkout.
+
+    It is read once a process: a long one goes on with the code that it began with.
+    """
     if CHECKOUT is None:
         return None
     # results/ grows with every run: that is no change to the code that was run.

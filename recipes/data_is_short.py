@@ -1,0 +1,58 @@
+"""Where data is short: WRN-16-2 on 4,000 small CIFAR-10 images for 60 epochs, with one trick or none.
+
+Paper:    one a trick: see its file in callbacks/. The network is WRN-16-2 of Wide Residual Networks (Zagoruyko,
+          Komodakis; BMVC 2016) https://arxiv.org/abs/1605.07146. Nobody published this comparison
+Command:  zoo run data_is_short --arm MixUp --folder CIFAR-10-JPEG --seeds 3 --record
+Data:     CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, the same for all seeds, every class in
+          proportion; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75), to be compared with each other
+          only
+Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, 3 epochs of warm-up, cosine, crop
+          from 4 pixels of padding, flip. The base reaches 98 % of its training images: here regularisers,
+          augmentation, losses, teachers, averages and dropout can show what they do. A trick that sets the learning
+          rate takes the cosine's place. A teacher is a WRN-40-2, trained once in the same way on the same images.
+          Learning rate (of three, for the base) and the one argument of some tricks (of three) were chosen on 5,000
+          validation images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
+Result:
+Nothing is recorded yet.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recipes.frame.arms import DATA_IS_SHORT
+from recipes.frame.evidence import chosen, teacher_path
+from recipes.frame.recipe import Recipe
+from recipes.frame.regime import NONE, build_trial
+
+
+def recipe(
+    arm: str = NONE,
+    value: float | None = None,
+    lr: float | None = None,
+    images: int = DATA_IS_SHORT.images,
+    epochs: int = DATA_IS_SHORT.epochs,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "32-true",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test one arm.
+
+    Args:
+        arm: a trick of recipes/frame/arms.py, "none", or "teacher".
+        value: of the trick's one argument; None: the chosen one, else the usual one.
+        lr: learning rate; None: the chosen one, else .1.
+        images: how many to train on, at most 45,000.
+        epochs: passes over them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    regime = replace(DATA_IS_SHORT, images=images, epochs=epochs)
+    lr = lr or chosen(DATA_IS_SHORT, NONE) or 0.1
+    value = lr if arm == NONE else value or chosen(DATA_IS_SHORT, arm)
+    teacher = teacher_path(DATA_IS_SHORT)
+    return build_trial(
+        regime, arm, value, lr, root=root, folder=folder, precision=precision, teacher=teacher, seed=seed
+    )

@@ -1,0 +1,140 @@
+"""The programme of runs behind the cards: which arms, how many seeds, in which order, and the rule of verdict.
+
+All of this was written before the first run.
+
+Runs:     The base has 10 seeds in each regime, the dozen that matter most 5, all others 3: seeds 0, 1, 2, ... Where an
+          arm has three values, each is run once with seed 1000 and measured on 5,000 validation images; the best one
+          (the first of equals) is taken. The base has the same budget: three learning rates. All arms then have its
+          learning rate. Nothing is chosen on the test images.
+Noise:    The standard deviation of a run is the regime's: pooled over all its arms, each around its own mean. An arm
+          whose own standard deviation is larger than that of equal arms in 95 % of cases leaves the pool (`pool` in
+          recipes/frame/statistics.py).
+Card:     Mean of the arm less mean of the arm that it is compared with, over all their seeds, and a 95 % interval from
+          the pooled noise: +- t(nu) s sqrt(1/n + 1/n0). It answers for one card alone.
+Verdict:  "better" or "worse" where the interval that holds for all arms of the regime at once (Dunnett's bound) leaves
+          out zero, else "undecided". Never "no effect".
+Precision: bfloat16 where the processor has it, else float32; that of the first run holds for all others of its regime.
+Diverged: A run at the accuracy of guessing, or with a loss that is no number, is counted ("4 of 5 trained") and no
+          interval is given.
+"""
+
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from recipes.frame import records
+from recipes.frame.arms import (
+    DATA_IS_SHORT,
+    DOZEN_OF_DATA,
+    DOZEN_OF_TIME,
+    OTHERS_OF_DATA,
+    OTHERS_OF_TIME,
+    REGIMES,
+    TIME_IS_SHORT,
+    dropouts,
+)
+from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, fast_precision
+
+SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
+
+
+class Job(NamedTuple):
+    """One run. `value` is of a choice; a reported run takes the chosen one."""
+
+    regime: Regime
+    arm: str
+    seed: int
+    value: float | None = None
+    choosing: bool = False
+
+    def __str__(self) -> str:
+        what = f" with {self.value}, chosen on validation images" if self.choosing else f", seed {self.seed}"
+        return f"{self.regime.name}: {self.arm}{what}"
+
+
+def programme() -> list[Job]:
+    """All runs, in an order in which every stop leaves something whole."""
+    base = chain.from_iterable(_choices(regime, NONE) for regime in REGIMES[::-1])
+    seeds = [Job(regime, NONE, seed) for seed in range(SEEDS_OF_BASE) for regime in REGIMES[::-1]]
+    dozen = _alternate(DOZEN_OF_DATA, DOZEN_OF_TIME, SEEDS_OF_DOZEN)
+    others = _alternate(OTHERS_OF_DATA, OTHERS_OF_TIME, SEEDS_OF_OTHERS)
+    rest = _alternate([name for name in dropouts() if name not in DOZEN_OF_DATA], [], SEEDS_OF_OTHERS)
+    return [*base, *seeds, *dozen, *others, *rest]
+
+
+def _alternate(of_data: Iterable[str], of_time: Iterable[str], seeds: int) -> Iterator[Job]:
+    """One arm of each regime in turn, each whole: the teacher that it needs, the choice, the seeds."""
+    teacher = [Job(DATA_IS_SHORT, TEACHER, CHOICE_SEED)]
+    for names in zip_longest(of_data, of_time):
+        for regime, name in zip((DATA_IS_SHORT, TIME_IS_SHORT), names, strict=True):
+            if name is not None:
+                yield from teacher if regime.arms[name].taught else []
+                yield from _choices(regime, name)
+                yield from (Job(regime, name, seed) for seed in range(seeds))
+
+
+def _choices(regime: Regime, arm: str) -> list[Job]:
+    return [Job(regime, arm, CHOICE_SEED, value, True) for value in regime.arms[arm].values]
+
+
+# ---- what has been run
+
+
+def runs(regime: Regime, choosing: bool = False) -> list[dict[str, Any]]:
+    """Return the recorded runs at the regime's budget."""
+    name = f"{regime.name}_choices" if choosing else regime.name
+    path = records.RESULTS / f"{name}.jsonl"
+    found = _read(name, path, path.stat().st_size if path.exists() else 0)
+    budget = {"images": regime.images, "epochs": regime.epochs}
+    return [run for run in found if budget.items() <= run["arguments"].items()]
+
+
+@lru_cache(maxsize=8)
+def _read(name: str, path: Path, size: int) -> list[dict[str, Any]]:
+    """Read a file of results, which only ever grows, once for each of its sizes."""
+    return records.read(name)
+
+
+def chosen(regime: Regime, arm: str) -> float | None:
+    """Return the value of the best validation accuracy; None while a run of the choice is missing."""
+    found = {
+        run["arguments"]["value"]: run["metrics"]["val/acc"]
+        for run in runs(regime, choosing=True)
+        if run["arguments"]["arm"] == arm
+    }
+    values = regime.arms[arm].values
+    return max(values, key=lambda value: found[value]) if found.keys() >= {*values} and values else None
+
+
+def precision(regime: Regime) -> str:
+    """Return the precision of the runs so far, so that all arms share it; of the first one, what is fast here."""
+    earlier = [*runs(regime, choosing=True), *runs(regime)]
+    return earlier[0]["arguments"]["precision"] if earlier else fast_precision()
+
+
+def is_done(job: Job) -> bool:
+    """Tell whether results/ has this run; of a reported one, with the value that was chosen."""
+    if job.arm == TEACHER and not teacher_path(job.regime).exists():
+        return False
+    value = job.value if job.choosing or not job.regime.arms[job.arm].values else chosen(job.regime, job.arm)
+    return any(
+        (run["arguments"]["arm"], run["arguments"]["value"], run["seed"]) == (job.arm, value, job.seed)
+        for run in runs(job.regime, job.choosing)
+    )
+
+
+def is_ready(job: Job) -> bool:
+    """Tell whether all that the run needs has been run: the learning rate, the choice, the teacher."""
+    if job.choosing and job.arm == NONE:
+        return True
+    needed = [NONE] if job.choosing or not job.regime.arms[job.arm].values else [NONE, job.arm]
+    if any(chosen(job.regime, arm) is None for arm in needed):
+        return False
+    return not job.regime.arms[job.arm].taught or teacher_path(job.regime).exists()
+
+
+def teacher_path(regime: Regime) -> Path:
+    """Return where the regime's teacher is kept."""
+    return Path("runs") / regime.name / TEACHER / "model.ckpt"

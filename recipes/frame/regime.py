@@ -1,0 +1,200 @@
+"""A regime: a budget at which tricks can show what they do, and the recipe of one arm in it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning as L
+import torch
+
+import callbacks as c
+from callbacks.frame.pairs import refusal
+from callbacks.frame.trick import Trick
+from recipes.frame import records
+from recipes.frame.answers import Answers
+from recipes.frame.cifar import SmallCIFAR10, images_named
+from recipes.frame.co_adaptation import SHARES, co_adaptation
+from recipes.frame.recipe import Recipe
+from zoo import Classifier, load
+
+NONE = "none"  # the arm without a trick, with which the others are compared
+TEACHER = "teacher"  # the arm that trains the teacher of others
+BATCH = 64
+VALIDATION_IMAGES = 5000  # arguments are chosen on these; nobody trains on them
+TRAINING_IMAGES = 50_000 - VALIDATION_IMAGES
+CHOICE_SEED = 1000  # of the runs on which an argument is chosen, and of the teacher: no reported run has it
+
+
+class Arm(NamedTuple):
+    """One line of a comparison.
+
+    Attributes:
+        build: makes the tricks. Its arguments are the teacher's network if `taught`, then the value if there are
+            `values`.
+        values: three values of the one argument that is chosen on validation images, the usual one in the middle.
+        taught: it needs a teacher.
+        against: the arm with which it is compared.
+        batch: images a step.
+        masked: measure co-adaptation too: test accuracy with a part of the channels masked.
+    """
+
+    build: Callable[..., Sequence[Trick]]
+    values: Sequence[float] = ()
+    taught: bool = False
+    against: str = NONE
+    batch: int = BATCH
+    masked: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Regime:
+    """What all arms of a comparison share.
+
+    Attributes:
+        name: of the recipe, and of its file in results/.
+        network: learning rate -> the network, not yet trained.
+        images: how many of the 45,000 to train on; the same for all seeds.
+        epochs: passes over them.
+        arms: by name.
+        teacher: learning rate -> the teacher's network.
+    """
+
+    name: str
+    network: Callable[[float], Classifier]
+    images: int
+    epochs: int
+    arms: dict[str, Arm] = field(default_factory=dict)
+    teacher: Callable[[float], Classifier] | None = None
+
+
+@dataclass(repr=False)
+class Trial(Recipe):
+    """A recipe that records right or wrong for every test image.
+
+    Attributes:
+        choosing: measure on validation images instead of the test images; recorded in a file of its own.
+        masked: see `Arm`.
+    """
+
+    choosing: bool = False
+    masked: bool = False
+    answers: Answers = field(default_factory=Answers)
+
+    def run(
+        self, test: bool = True, save: Path | None = None, record: bool = False, resume: Path | None = None
+    ) -> dict[str, float]:
+        """Train, then measure. Arguments and errors are those of `Recipe.run`."""
+        metrics = super().run(test and not self.choosing, save, record=False, resume=resume)
+        if self.answers.stopped:
+            return metrics
+        if self.masked and "test/acc" in metrics:
+            left = co_adaptation(self.model.cpu(), self._test_batches())
+            metrics |= {f"masked {fraction:.1f}": value for fraction, value in zip(SHARES, left, strict=True)}
+        if record and (self.choosing or "test/acc" in metrics):
+            self._append(metrics)
+        return metrics
+
+    def _trainer(self, folder: Path | None) -> L.Trainer:
+        trainer = super()._trainer(folder)
+        trainer.callbacks.append(self.answers)  # type: ignore[attr-defined]  # Lightning sets it; behind all that score
+        return trainer
+
+    def _test_batches(self) -> Any:
+        return (self.data.on_after_batch_transfer(list(batch), 0) for batch in self.data.test_dataloader())
+
+    def _append(self, metrics: dict[str, float]) -> None:
+        line: dict[str, Any] = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
+        if not self.choosing:
+            line["right"] = self.answers.text(accuracy(metrics))
+        records.append(self.name, {**line, "metrics": metrics})
+
+
+def accuracy(metrics: dict[str, float]) -> float:
+    """Return the test accuracy; of averages, ensembles and views, which are scored beside the network, theirs."""
+    beside = [value for name, value in metrics.items() if name.startswith("test/acc_")]
+    return beside[0] if beside else metrics["test/acc"]
+
+
+def with_schedule(epochs: float, tricks: Sequence[Trick]) -> list[L.Callback]:
+    """Put the cosine with its warm-up before the tricks, unless one of them sets the learning rate itself."""
+    base = c.CosineDecay(warmup_epochs=epochs / 20)
+    own = any(refusal(type(base), type(trick)) == refusal(type(base), type(base)) for trick in tricks)
+    return [*([] if own else [base]), *tricks]
+
+
+def build_trial(
+    regime: Regime,
+    arm: str = NONE,
+    value: float | None = None,
+    lr: float = 0.1,
+    *,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    choosing: bool = False,
+    teacher: Path | None = None,
+    precision: str = "32-true",
+    seed: int = 0,
+) -> Trial:
+    """Build the recipe of one arm.
+
+    Args:
+        regime: the budget; `dataclasses.replace(regime, epochs=1)` for another one.
+        arm: a key of `regime.arms`.
+        value: of the arm's one argument; None: the middle one of its `values`.
+        lr: learning rate.
+        root, folder: as in `cifar10`.
+        choosing: measure on validation images.
+        teacher: its checkpoint.
+        precision: of `Trainer`.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    one = regime.arms[arm]
+    if one.values and value is None:
+        value = one.values[1]
+    network = [load_teacher(teacher)] if one.taught else []
+    own = one.build(*network, *([value] if one.values and arm != NONE else []))
+    L.seed_everything(seed, workers=True, verbose=False)
+    fraction = regime.images / TRAINING_IMAGES
+    data = SmallCIFAR10(root, folder, one.batch, val_split=VALIDATION_IMAGES, fraction=fraction)
+    evaluation = {"check_val_every_n_epoch": regime.epochs} if choosing else {"limit_val_batches": 0}
+    return Trial(
+        name=f"{regime.name}_choices" if choosing else regime.name,
+        model=(regime.teacher if arm == TEACHER and regime.teacher else regime.network)(lr),
+        data=data,
+        callbacks=with_schedule(regime.epochs, own),
+        trainer={"max_epochs": regime.epochs, "precision": precision, **evaluation},
+        seed=seed,
+        arguments={
+            "arm": arm,
+            "as": ", ".join(map(repr, own)),
+            "value": value,
+            "lr": lr,
+            "images": regime.images,
+            "epochs": regime.epochs,
+            "data": images_named(folder),
+            "precision": precision,
+        },
+        choosing=choosing,
+        masked=one.masked,
+    )
+
+
+def fast_precision() -> str:
+    """Return "bf16-mixed" where this machine computes in bfloat16 by itself, else "32-true".
+
+    A processor that has to imitate bfloat16 takes ten times as long in it as in float32.
+    """
+    native = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return "bf16-mixed" if native else "32-true"
+
+
+def load_teacher(teacher: Path | None) -> Classifier:
+    """Load a teacher from its checkpoint.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if teacher is None:
+        raise ValueError("this arm needs a teacher: train it with the arm 'teacher', and give its checkpoint")
+    return load(teacher)

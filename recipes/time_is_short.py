@@ -1,0 +1,54 @@
+"""Where time is short: ResNet-20 on 45,000 small CIFAR-10 images for 5 epochs, with one trick or none.
+
+Paper:    one a trick: see its file in callbacks/. The network is ResNet-20 of Deep Residual Learning (He et al.; CVPR
+          2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
+Command:  zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3 --record
+Data:     CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
+          copies (quality 75), to be compared with each other only
+Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, a quarter of an epoch of warm-up,
+          cosine, crop from 4 pixels of padding, flip. The base is under-fitted: here schedules, initialisations,
+          norms, optimizers and averages can show what they do, and what regularises costs. A trick that sets the
+          learning rate takes the cosine's place. Learning rate (of three, for the base) and the one argument of some
+          tricks (of three) were chosen on 5,000 validation images. `make evidence` does all runs;
+          recipes/frame/evidence.py has the programme and the rules
+Result:
+Nothing is recorded yet.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from recipes.frame.arms import TIME_IS_SHORT
+from recipes.frame.evidence import chosen
+from recipes.frame.recipe import Recipe
+from recipes.frame.regime import NONE, build_trial
+
+
+def recipe(
+    arm: str = NONE,
+    value: float | None = None,
+    lr: float | None = None,
+    images: int = TIME_IS_SHORT.images,
+    epochs: int = TIME_IS_SHORT.epochs,
+    root: Path = Path("data"),
+    folder: Path | None = None,
+    precision: str = "32-true",
+    seed: int = 0,
+) -> Recipe:
+    """Train and test one arm.
+
+    Args:
+        arm: a trick of recipes/frame/arms.py, or "none".
+        value: of the trick's one argument; None: the chosen one, else the usual one.
+        lr: learning rate; None: the chosen one, else .1.
+        images: how many to train on, at most 45,000.
+        epochs: passes over them.
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        seed: of the weights, the order of the images and every random draw.
+    """
+    regime = replace(TIME_IS_SHORT, images=images, epochs=epochs)
+    lr = lr or chosen(TIME_IS_SHORT, NONE) or 0.1
+    value = lr if arm == NONE else value or chosen(TIME_IS_SHORT, arm)
+    return build_trial(regime, arm, value, lr, root=root, folder=folder, precision=precision, seed=seed)

@@ -1,0 +1,150 @@
+"""The programme: its order, what is skipped, choices before seeds, one run recorded and committed."""
+
+import subprocess
+from dataclasses import replace
+
+import pytest
+from filelock import FileLock
+
+from recipes.command import evidence as command
+from recipes.frame import evidence, records, regime
+from recipes.frame.arms import DATA_IS_SHORT, DOZEN_OF_DATA, REGIMES, TIME_IS_SHORT
+from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme
+from recipes.frame.regime import CHOICE_SEED, NONE, Trial
+from tests.recipes.conftest import write_shades
+
+STAMP = {"hardware": {"device": "A chip", "threads": 1}, "versions": {}, "commit": "abc", "seconds": 1.0}
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.chdir(tmp_path)
+
+
+def record(one, arm, seed, value=None, accuracy=0.5, choosing=False, **other):
+    arguments = {"arm": arm, "value": value, "images": one.images, "epochs": one.epochs, "precision": "32-true"}
+    metrics = {"val/acc" if choosing else "test/acc": accuracy}
+    line = {"arguments": arguments | other, "seed": seed, "metrics": metrics, **STAMP}
+    records.append(one.name + "_choices" * choosing, line)
+
+
+def choose_rates():
+    for one in REGIMES:
+        for value, accuracy in zip((0.05, 0.1, 0.2), (0.6, 0.7, 0.7), strict=True):
+            record(one, NONE, CHOICE_SEED, value, accuracy, choosing=True)
+
+
+def test_the_programme_begins_with_the_base_and_the_dozen():
+    jobs = programme()
+    assert (
+        all(job.arm == NONE for job in jobs[:26]) and [job.choosing for job in jobs[:26]] == [True] * 6 + [False] * 20
+    )
+    count = {one: sum(job[:2] == (one, NONE) and not job.choosing for job in jobs) for one in REGIMES}
+    assert [*count.values()] == [10, 10]
+    for name in DOZEN_OF_DATA:
+        mine = [job for job in jobs if job[:2] == (DATA_IS_SHORT, name)]
+        assert [job.choosing for job in mine] == [True] * 3 + [False] * 5
+        assert [job.seed for job in mine] == [CHOICE_SEED] * 3 + [0, 1, 2, 3, 4]
+    assert {job.arm for job in jobs if job.regime is DATA_IS_SHORT} == {*DATA_IS_SHORT.arms}
+    assert {job.arm for job in jobs if job.regime is TIME_IS_SHORT} == {*TIME_IS_SHORT.arms}
+
+
+def test_a_choice_takes_the_first_of_the_best():
+    assert chosen(DATA_IS_SHORT, NONE) is None
+    choose_rates()
+    assert chosen(DATA_IS_SHORT, NONE) == 0.1
+    assert chosen(DATA_IS_SHORT, "SWA") is None  # nothing to choose
+
+
+def test_a_run_waits_for_what_it_needs(tmp_path):
+    mixup, rate = Job(DATA_IS_SHORT, "MixUp", 0), Job(DATA_IS_SHORT, "MixUp", CHOICE_SEED, 0.2, True)
+    plain, taught = Job(DATA_IS_SHORT, "SWA", 0), Job(DATA_IS_SHORT, "Hints", 0)
+    assert is_ready(Job(DATA_IS_SHORT, NONE, CHOICE_SEED, 0.05, True))
+    assert not any(map(is_ready, (mixup, rate, plain, taught)))
+    choose_rates()
+    assert [*map(is_ready, (mixup, rate, plain, taught))] == [False, True, True, False]
+    for value in (0.2, 0.5, 1.0):
+        record(DATA_IS_SHORT, "MixUp", CHOICE_SEED, value, value / 2, choosing=True)
+    assert is_ready(mixup) and chosen(DATA_IS_SHORT, "MixUp") == 1.0
+    evidence.teacher_path(DATA_IS_SHORT).parent.mkdir(parents=True)
+    evidence.teacher_path(DATA_IS_SHORT).touch()
+    assert is_ready(taught)
+
+
+def test_what_is_recorded_at_this_budget_with_this_value_is_done():
+    choose_rates()
+    job = Job(DATA_IS_SHORT, NONE, 3)
+    record(DATA_IS_SHORT, NONE, 3, 0.05)  # another learning rate
+    record(DATA_IS_SHORT, NONE, 3, 0.1, epochs=2)  # another budget
+    record(DATA_IS_SHORT, NONE, 2, 0.1)
+    record(TIME_IS_SHORT, NONE, 3, 0.1)
+    assert not is_done(job) and is_done(job._replace(seed=2))
+    record(DATA_IS_SHORT, NONE, 3, 0.1)
+    assert is_done(job)
+
+
+def test_all_runs_of_a_regime_have_the_precision_of_its_first(monkeypatch):
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "bf16-mixed")
+    assert precision(DATA_IS_SHORT) == "bf16-mixed"
+    record(DATA_IS_SHORT, NONE, 0)
+    assert precision(DATA_IS_SHORT) == "32-true"
+
+
+def test_a_run_that_another_process_is_at_is_left_to_it():
+    job, lock = command._take(set())
+    assert job == programme()[0] and lock.is_locked
+    other = FileLock(lock.lock_file, is_singleton=False)
+    assert command._take(set())[0] != job and not other.is_locked
+    lock.release()
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch):
+    """One arm in one regime, on a few images."""
+    monkeypatch.setattr(regime, "VALIDATION_IMAGES", 130)
+    monkeypatch.setattr(regime, "TRAINING_IMAGES", 130)
+    one = replace(TIME_IS_SHORT, images=130, epochs=1)
+    jobs = [Job(one, NONE, CHOICE_SEED, value, True) for value in one.arms[NONE].values]
+    jobs += [Job(one, NONE, seed) for seed in range(2)]
+    monkeypatch.setattr(command, "programme", lambda: jobs)
+    return ["--folder", str(write_shades(tmp_path / "tiny", train=26, test=2))]
+
+
+def test_it_goes_on_where_it_stopped_and_commits_the_results_alone(tiny, tmp_path, monkeypatch, capsys):
+    for arguments in (["init", "-q"], ["config", "user.email", "a@b"], ["config", "user.name", "A"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    ran, whole = [], Trial.run
+    monkeypatch.setattr(Trial, "run", lambda self, **k: (ran.append(self.seed), whole(self, **k))[1])
+    assert command.main([*tiny, "--commit", "--most", "2"]) == 0
+    assert ran == [1000] * 2 and len(records.read("time_is_short_choices")) == 2
+    assert command.main([*tiny, "--commit"]) == 0
+    assert ran == [1000] * 3 + [0, 1] and command.main(tiny) == 0 and len(ran) == 5
+    log = subprocess.run(["git", "log", "--name-only", "--format=%s"], cwd=tmp_path, capture_output=True, text=True)
+    assert log.stdout.count("results/time_is_short_choices.jsonl") == 3
+    assert log.stdout.count("results/time_is_short.jsonl") == 2 and "none, seed 1: 0." in log.stdout
+    command.main(["--list"])
+    assert capsys.readouterr().out.count("done ") == 5
+
+
+def test_a_run_that_fails_stops_none_of_the_others(tiny, monkeypatch, capsys):
+    whole = Trial.run
+
+    def run(self, **options):
+        if self.seed == 0:
+            raise RuntimeError("out of luck")
+        return whole(self, **options)
+
+    monkeypatch.setattr(Trial, "run", run)
+    assert command.main(tiny) == 1
+    assert "out of luck" in capsys.readouterr().err
+    assert [line["seed"] for line in records.read("time_is_short")] == [1]
+
+
+def test_a_run_that_is_stopped_is_not_recorded(tiny, monkeypatch):
+    def stop(self, **options):
+        self.answers.stopped = True
+        return {}
+
+    monkeypatch.setattr(Trial, "run", stop)
+    assert command.main(tiny) == 0 and not (records.RESULTS / "time_is_short_choices.jsonl").exists()
