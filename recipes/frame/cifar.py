@@ -83,7 +83,7 @@ class SmallCIFAR10(MemoryData):
         source = cifar10(self.root, self.folder, val_split=0, padding=0, flip=False)
         source.prepare_data()
         source.setup()
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for part, images in (("train", source.train_set), ("test", source.test_set)):
             assert isinstance(images, MemorySet)
             found[part] = halve(images.images)

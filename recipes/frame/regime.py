@@ -14,7 +14,7 @@ from callbacks.frame.trick import Trick
 from recipes.frame import records
 from recipes.frame.answers import Answers
 from recipes.frame.cifar import SmallCIFAR10, images_named
-from recipes.frame.co_adaptation import SHARES, co_adaptation
+from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.recipe import Recipe
 from zoo import Classifier, load
 
@@ -90,7 +90,7 @@ class Trial(Recipe):
             return metrics
         if self.masked and "test/acc" in metrics:
             left = co_adaptation(self.model.cpu(), self._test_batches())
-            metrics |= {f"masked {fraction:.1f}": value for fraction, value in zip(SHARES, left, strict=True)}
+            metrics |= {f"masked {fraction:.1f}": value for fraction, value in zip(FRACTIONS, left, strict=True)}
         if record and (self.choosing or "test/acc" in metrics):
             self._append(metrics)
         return metrics
