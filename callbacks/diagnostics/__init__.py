@@ -1,1 +1,1 @@
-"""Callbacks that look and change nothing."""
+"""Watch a run and report what is wrong; change nothing."""

@@ -1,11 +1,11 @@
-"""Calibration: is a network right as often as it says, and which classes does it take for which.
+"""Calibration: compare a network's confidence with its accuracy, and find the classes that it confuses.
 
 Paper:    On Calibration of Modern Neural Networks (Guo, Pleiss, Sun, Weinberger; ICML 2017)
           https://arxiv.org/abs/1706.04599, eq. 3 and 5
-Code:     torchmetrics `MulticlassCalibrationError`, `MulticlassConfusionMatrix`, which are inside
+Code:     torchmetrics `MulticlassCalibrationError` and `MulticlassConfusionMatrix`, used here
 Equation: ECE = sum_m |B_m| / n |acc(B_m) - conf(B_m)| over M bins of equal width of the confidence max_k p_k
 Shapes:   probabilities (N, K), targets (N,) -> ECE (); confusion (K, K), rows the truth
-Defaults: M = 15, the paper's
+Defaults: M = 15 (the paper's)
 Differs:  nothing
 """
 
@@ -16,26 +16,27 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from callbacks.frame.diagnostic import Look
+from callbacks.frame.run import datamodule_of
 from callbacks.frame.trick import needs_range
 from zoo.frame.checks import classes_of
 from zoo.frame.classifier import over_views
 
-PAIRS = 3  # the most frequent confusions that are named
+PAIRS = 3  # how many of the most frequent confusions are named
 
 
 class Calibration(Look):
-    """Measures the test set once more than the model does: logs `test/ece`, keeps `confusion`, draws it.
+    """Log the calibration error of the test set as `test/ece`, and keep and draw its confusion matrix.
 
-    It runs the network again on every test batch. Nothing happens in training.
+    Costs a second forward pass for every test batch. Does nothing in training.
 
     Args:
         bins: M, >= 1.
 
     Attributes:
-        confusion: (K, K) counts of the last test, rows the truth, columns the prediction; None before.
+        confusion: (K, K) counts of the last test, rows the truth, columns the prediction; None before a test.
 
     Raises:
-        ValueError: for bins below 1.
+        ValueError: if bins is below 1.
     """
 
     confusion: Tensor | None = None
@@ -61,26 +62,33 @@ class Calibration(Look):
         ece, self.confusion = self._ece.compute(), self._counts.compute().cpu()
         model.log("test/ece", ece)
         worst = [f"{self._name(trainer, t)} as {self._name(trainer, p)} ({n})" for t, p, n in self._worst()]
-        self.say(True, f"expected calibration error {ece:.4f}; most often taken: {', '.join(worst) or 'none'}")
+        self.say(True, f"expected calibration error {ece:.4f}; most frequent confusions: {', '.join(worst) or 'none'}")
 
     def _worst(self) -> list[tuple[int, int, int]]:
-        """Truth, prediction and count of the most frequent mistakes."""
+        """Return truth, prediction and count of the most frequent confusions."""
+        assert self.confusion is not None
         wrong = self.confusion.clone().fill_diagonal_(0)
-        counts, places = wrong.flatten().topk(min(PAIRS, wrong.numel()))
+        counts, indices = wrong.flatten().topk(min(PAIRS, wrong.numel()))
         k = len(wrong)
-        return [(i // k, i % k, n) for i, n in zip(places.tolist(), counts.tolist(), strict=True) if n]
+        return [(i // k, i % k, n) for i, n in zip(indices.tolist(), counts.tolist(), strict=True) if n]
 
     def _name(self, trainer: L.Trainer, k: int) -> str:
-        names = getattr(trainer.datamodule, "classes", None)
+        names = getattr(datamodule_of(trainer), "classes", None)
         return str(names[k] if names else k)
 
     def draw(self) -> Figure:
-        """The confusion matrix of the last test, each row by its sum. Raises ValueError before a test."""
+        """Draw the confusion matrix of the last test, each row divided by its sum.
+
+        Raises:
+            ValueError: before a test.
+        """
         if self.confusion is None:
-            raise ValueError("Calibration has seen no test yet: trainer.test(model, data) first")
+            raise ValueError(
+                "Calibration: no test yet, nothing to draw: call trainer.test(model, data) first"
+            )
         figure = Figure(figsize=(6, 5), layout="constrained")
         axes = figure.subplots()
-        shares = self.confusion / self.confusion.sum(1, keepdim=True).clamp_min(1)
-        figure.colorbar(axes.imshow(shares.numpy(), vmin=0, vmax=1, cmap="Blues"), label="share of the true class")
+        rates = self.confusion / self.confusion.sum(1, keepdim=True).clamp_min(1)
+        figure.colorbar(axes.imshow(rates.numpy(), vmin=0, vmax=1, cmap="Blues"), label="fraction of the true class")
         axes.set(xlabel="predicted class", ylabel="true class")
         return figure

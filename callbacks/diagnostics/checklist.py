@@ -1,15 +1,14 @@
-"""Checklist: the notes' list of checks at the start of a run, on one page.
+"""Checklist: run all checks of the start of a training, and print their results on one page.
 
-Paper:    none. The list is of the notes (001, network check list; 003, choosing a rate); most of it also in Practical
-          Recommendations for Gradient-Based Training of Deep Architectures (Bengio; 2012)
-          https://arxiv.org/abs/1206.5533 and A Recipe for Training Neural Networks (Karpathy; 2019)
-          https://karpathy.github.io/2019/04/25/recipe/
+Paper:    none; the selection is ours. Most checks are in Practical Recommendations for Gradient-Based Training of Deep
+          Architectures (Bengio; 2012) https://arxiv.org/abs/1206.5533 and A Recipe for Training Neural Networks
+          (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/
 Code:     none
 Equation: those of LearningRateRange, InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard
 Shapes:   none
-Defaults: the page is printed after 50 optimizer steps, or at the end of a shorter run; the test of rates before them
-          has 50 too, at least 20
-Differs:  nothing to differ from
+Defaults: the page is printed after 50 optimizer steps, or at the end of a shorter run. The learning-rate range test
+          takes as many steps, but at least 20
+Differs:  no reference
 """
 
 import re
@@ -26,54 +25,62 @@ from callbacks.diagnostics.nan_guard import NaNGuard
 from callbacks.diagnostics.overfit_samples import OverfitSamples
 from callbacks.diagnostics.update_ratio import UpdateRatio
 from callbacks.frame.diagnostic import Finding, Look
+from callbacks.frame.run import callbacks_of
 from callbacks.frame.trick import needs_range
 
-CHECKS = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)  # and the test of rates
+CHECKS: tuple[type[Look], ...] = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
 
 
-def in_short(findings: Sequence[Finding]) -> list[Finding]:
-    """The last of those that say the same of other steps or epochs, and how often it was said."""
-    found: dict[tuple, list[Finding]] = {}
+def summarise(findings: Sequence[Finding]) -> list[Finding]:
+    """Keep the last of the findings that differ only in their step or epoch, and append how many there were."""
+    groups: dict[tuple[bool | str, ...], list[Finding]] = {}
     for finding in findings:
-        alike = re.sub(r"^(in epoch|at step) \d+ ", "", finding.text).split()[:3]
-        found.setdefault((finding.well, *alike), []).append(finding)
-    said = [(same[-1], f" ({len(same)} times)" if len(same) > 1 else "") for same in found.values()]
-    return [Finding(finding.well, finding.text + often) for finding, often in said]
+        start = re.sub(r"^(in epoch|at step) \d+ ", "", finding.text).split()[:3]
+        groups.setdefault((finding.well, *start), []).append(finding)
+    last = [(same[-1], f" ({len(same)} times)" if len(same) > 1 else "") for same in groups.values()]
+    return [Finding(finding.well, finding.text + times) for finding, times in last]
 
 
 class Checklist(Look):
-    """Runs all these checks in the first minutes of a fit and prints what they found, what is wrong first.
+    """Run all checks in the first steps of a fit, and print their findings, problems first.
 
-    The checks stand in the trainer's list until the page is printed; the test of rates comes before all tricks, and so
-    does this one. Those that the user listed stay the user's own. On a LightningModule that does not call `on_loss`,
-    InitialLoss is left out.
+    The checks join the trainer's callbacks until the page is printed. The learning-rate range test, and so this trick,
+    comes before all others. A check that is in the user's own list is not run twice. Without `on_loss` in the
+    LightningModule, InitialLoss is left out.
 
     Args:
-        steps: optimizer steps after which the page is printed and the checks stop, >= 1; of the test of rates too.
+        steps: optimizer steps after which the page is printed and the checks stop, >= 1; also the number of steps of
+            the learning-rate range test.
 
     Raises:
-        ValueError: for steps below 1.
+        ValueError: if steps is below 1.
     """
 
     def __init__(self, steps: int = 50):
         needs_range(self, "steps", steps, 1, float("inf"))
-        self.steps, self._checks, self._rates = steps, [], None
+        self.steps = steps
+        self._checks: list[Look] = []
+        self._rates: LearningRateRange | None = None
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)
         if stage != "fit":
             return
-        left_out = {type(callback) for callback in trainer.callbacks}
+        left_out = {type(callback) for callback in callbacks_of(trainer)}
         if not getattr(model, "calls_on_loss", False):
             left_out.add(InitialLoss)
-        given = {UpdateRatio: {"every": max(1, self.steps // 2)}}
-        self._checks = [check(**given.get(check, {})) for check in CHECKS if check not in left_out]
+        self._checks = [
+            UpdateRatio(every=max(1, self.steps // 2)) if check is UpdateRatio else check()
+            for check in CHECKS
+            if check not in left_out
+        ]
         self._rates = None if LearningRateRange in left_out else LearningRateRange(steps=max(20, self.steps))
         for check in self._all():
             check.quiet = True
-        at = trainer.callbacks.index(self)
-        trainer.callbacks.insert(0, trainer.callbacks.pop(at))
-        trainer.callbacks[at + 1 : at + 1] = self._checks  # Lightning, going through the list, sets them up next
+        callbacks = callbacks_of(trainer)
+        at = callbacks.index(self)
+        callbacks.insert(0, callbacks.pop(at))
+        callbacks[at + 1 : at + 1] = self._checks  # Lightning iterates over this list: it sets them up next
 
     def _all(self) -> list[Look]:
         return [*([] if self._rates is None else [self._rates]), *self._checks]
@@ -93,10 +100,10 @@ class Checklist(Look):
             self._print(trainer)
 
     def _print(self, trainer: L.Trainer) -> None:
-        """The page, what is wrong first; then the checks leave the list."""
-        said = [(type(check).__name__, finding) for check in self._all() for finding in in_short(check.findings)]
-        self.findings = tuple(finding for _, finding in said)
-        rows = sorted(said, key=lambda row: row[1].well)
+        """Print the page, problems first, and remove the checks."""
+        found = [(type(check).__name__, finding) for check in self._all() for finding in summarise(check.findings)]
+        self.findings = tuple(finding for _, finding in found)
+        rows = sorted(found, key=lambda row: row[1].well)
         lines = [f"  {'ok  ' if finding.well else 'LOOK'}  {name:<19}{finding.text}" for name, finding in rows]
         rank_zero_info("\n".join([f"Checklist after {trainer.global_step} steps:", *lines]))
         self._leave(trainer, None)
@@ -105,7 +112,8 @@ class Checklist(Look):
         for check in self._checks:
             if isinstance(check, DeadUnits):
                 check._remove()
-        trainer.callbacks[:] = [callback for callback in trainer.callbacks if callback not in self._checks]
+        callbacks = callbacks_of(trainer)
+        callbacks[:] = [callback for callback in callbacks if callback not in self._checks]
         self._checks, self._rates = [], None
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:

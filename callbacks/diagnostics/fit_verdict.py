@@ -1,15 +1,13 @@
-"""Fit verdict: over- or underfitting, read off the curves at the end, with the notes' causes and cures.
+"""Fit verdict: judge at the end of a fit from the loss curves whether it overfits or underfits, and suggest a cure.
 
-Paper:    none. The table is of the notes (001, training does not converge): what falls, what stays and what rises; the
-          four cases that they leave out are ours. The gap between the accuracies of a run at rest is of the notes too
-          (003, curves). On reading curves: A Disciplined Approach to Neural Network Hyper-Parameters (Smith; 2018)
-          https://arxiv.org/abs/1803.09820
+Paper:    none; the table of verdicts is ours. On reading curves: A Disciplined Approach to Neural Network
+          Hyper-Parameters (Smith; 2018) https://arxiv.org/abs/1803.09820
 Code:     none
-Equation: slope of the last half of a curve's epochs by least squares, over the curve's range: falls below -tau, rises
-          above tau, else stays
-Shapes:   the curves of train/loss and val/loss, one number an epoch
-Defaults: tau .1 over that half; 4 epochs are needed; a gap is above .05: ours
-Differs:  nothing to differ from
+Equation: change = (least-squares slope over the second half of a curve's epochs) x (number of its epochs - 1) /
+          (range of the whole curve);   the curve falls if change < -tau, rises if change > tau, else is flat
+Shapes:   the curves of train/loss and val/loss, one number per epoch
+Defaults: tau = .1, at least 4 epochs, overfitting from an accuracy gap of .05 on: ours
+Differs:  no reference
 """
 
 import math
@@ -19,25 +17,30 @@ import lightning as L
 from callbacks.frame.diagnostic import Look
 from callbacks.frame.trick import needs_range
 
-# (train, val): falls -1, stays 0, rises 1 -> well?, the notes' verdict and cure
+# (train, val), where -1 falls, 0 is flat, 1 rises -> whether the run is fine, verdict and cure
 OVERFIT = "overfitting: more data or augmentation, weight decay, dropout, a smaller network, or stop earlier"
 VERDICTS = {
     (-1, -1): (True, "still learning: train longer"),
     (-1, 0): (False, OVERFIT),
     (-1, 1): (False, OVERFIT),
-    (0, -1): (False, "only validation falls: look at the data, and at regularisation that acts in training alone"),
-    (0, 0): (True, "at rest: lower the rate or the batch size to go on"),
-    (0, 1): (False, "validation rises while training rests: stopped too late, or too much noise in the labels"),
-    (1, -1): (False, "training rises and validation falls: look at the data"),
-    (1, 0): (False, "training rises: the rate is too high for it"),
-    (1, 1): (False, "both rise: the network, its rate or the data are unsuited"),
+    (0, -1): (False, "only val/loss falls: check the data, and regularisation that acts in training only"),
+    (0, 0): (True, "converged: lower the learning rate or the batch size to go on"),
+    (0, 1): (False, "val/loss rises while train/loss is flat: stop earlier, or look for wrong labels"),
+    (1, -1): (False, "train/loss rises and val/loss falls: check the data"),
+    (1, 0): (False, "train/loss rises: lower the learning rate"),
+    (1, 1): (False, "both losses rise: lower the learning rate, and check the network and the data"),
 }
-UNDERFIT = "if that is too seldom, underfitting: a larger network, longer training, less regularisation"
+UNDERFIT = "if that is too low, underfitting: a larger network, longer training, less regularisation"
 EPOCHS, GAP = 4, 0.05
 
 
 def trend(curve: list[float], tau: float = 0.1) -> int:
-    """-1 falls, 0 stays, 1 rises: the line through the last half of a curve, by the range of the whole."""
+    """Return -1 if the second half of a curve falls, 1 if it rises, 0 if it is flat, as in the equation above.
+
+    Args:
+        curve: one number per epoch, at least two.
+        tau: least change that counts, as a fraction of the range of the whole curve.
+    """
     tail = curve[len(curve) // 2 :]
     span, n = max(curve) - min(curve), len(tail)
     if span == 0:
@@ -49,20 +52,22 @@ def trend(curve: list[float], tau: float = 0.1) -> int:
 
 
 class FitVerdict(Look):
-    """Reads `train/loss` and `val/loss`, as every model of the zoo logs them, and judges at the end of the fit.
+    """Judge a fit at its end from `train/loss` and `val/loss`, which every model of the zoo logs.
 
-    After a resume the curves begin anew. Mixed or smoothed targets keep train/loss high: the trends count, not the gap.
+    Mixed or smoothed targets raise train/loss. So the trends of the two losses are compared, not their values. After a
+    resume, the curves start again.
 
     Args:
-        tau: how much of the whole range a curve must move over its last half to count as moving, in (0, 1].
+        tau: least change of a curve over its second half that counts, as a fraction of its range, in (0, 1].
 
     Raises:
-        ValueError: for a tau out of its range.
+        ValueError: if tau is out of its range.
     """
 
     def __init__(self, tau: float = 0.1):
         needs_range(self, "tau", tau, 0, 1, open_low=True)
-        self.tau, self._curves = tau, {"train/loss": [], "val/loss": []}
+        self.tau = tau
+        self._curves: dict[str, list[float]] = {"train/loss": [], "val/loss": []}
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)
@@ -70,7 +75,7 @@ class FitVerdict(Look):
             self._curves = {name: [] for name in self._curves}
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._read(trainer)  # of the epoch before: a model logs train/loss after the callbacks' on_train_epoch_end
+        self._read(trainer)  # the previous epoch: a model logs train/loss after the callbacks' on_train_epoch_end
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._read(trainer)
@@ -78,24 +83,23 @@ class FitVerdict(Look):
         if len(train) < EPOCHS or len(val) < EPOCHS:
             return self.say(True, f"fewer than {EPOCHS} epochs with validation: no verdict")
         if not all(map(math.isfinite, (*train, *val))):
-            return self.say(False, "a loss was no finite number: no verdict; NaNGuard stops there and says where from")
+            return self.say(False, "a loss was NaN or Inf: no verdict; NaNGuard stops there and names the cause")
         at = trend(train, self.tau), trend(val, self.tau)
         well, text = VERDICTS[at]
         if at == (0, 0):
             well, gap = self._gap(trainer)
             text += gap
-        low = val.index(min(val))
-        self.say(well, f"{text}. val/loss was lowest, {val[low]:.3f}, after epoch {low}; it ended at {val[-1]:.3f}")
+        best = val.index(min(val))
+        self.say(well, f"{text}. The lowest val/loss was {val[best]:.3f}, in epoch {best}; the last was {val[-1]:.3f}")
 
     @staticmethod
     def _gap(trainer: L.Trainer) -> tuple[bool, str]:
-        """Over- or underfitting of a run at rest. Nothing of mixed targets, whose accuracy is another."""
-        accuracies = [trainer.callback_metrics.get(name) for name in ("train/acc", "val/acc")]
-        if None in accuracies:
+        """Judge a converged run by its accuracies; with mixed targets, which have no such accuracy, say nothing."""
+        train, val = (trainer.callback_metrics.get(name) for name in ("train/acc", "val/acc"))
+        if train is None or val is None:
             return True, ""
-        train, val = (accuracy.item() for accuracy in accuracies)
-        seen = f"; {train:.3f} of the training images are right and {val:.3f} of the others: "
-        return (False, seen + OVERFIT) if train - val > GAP else (True, seen + UNDERFIT)
+        accuracies = f"; the accuracy is {train:.3f} in training and {val:.3f} in validation: "
+        return (False, accuracies + OVERFIT) if train - val > GAP else (True, accuracies + UNDERFIT)
 
     def _read(self, trainer: L.Trainer) -> None:
         for name, curve in self._curves.items():

@@ -1,13 +1,13 @@
-"""Gradient flow: which parameters get no gradient, and where it vanishes or explodes.
+"""Gradient flow: find parameters without a gradient, and gradients that vanish or explode.
 
 Paper:    Understanding the Difficulty of Training Deep Feedforward Neural Networks (Glorot, Bengio; AISTATS 2010)
           https://proceedings.mlr.press/v9/glorot10a.html, section 4.2, looks at gradients layer by layer
-Code:     lightning.pytorch.utilities.grad_norm logs the norms at every step; it says nothing of those that are missing
+Code:     lightning.pytorch.utilities.grad_norm logs the norms at every step, but not which gradients are missing
 Equation: g_i = ||dL / dw_i||_2 for every parameter w_i; should be in [low, high]
-Shapes:   one number a parameter
-Defaults: [1e-6, 1e3], the notes' range; at the first optimizer step, the 21st and the first of each epoch. Too small is
-          none at the very first, where blocks that start at 0 (zero gamma, layer scale) have let nothing through yet
-Differs:  nothing to differ from
+Shapes:   one number per parameter
+Defaults: low = 1e-6, high = 1e3, ours; measured at the first and the 21st optimizer step and at the first of each epoch.
+          At the first step low is not checked: blocks that start at 0 (zero gamma, layer scale) pass no gradient yet
+Differs:  no reference
 """
 
 import lightning as L
@@ -17,33 +17,36 @@ from torch import Tensor
 from callbacks.frame.diagnostic import Look
 from callbacks.frame.trick import needs_range
 
-NAMED = 5  # names in a sentence; the rest are counted
-LATER = 20  # steps after which what starts at 0 has left it
+NAMED = 5  # most names in a sentence; the others are counted
+LATER = 20  # steps after which weights that start at 0 have moved
 
 
-def listed(names: list[str]) -> str:
-    """`a, b, c, d, e and 7 more`."""
+def join_names(names: list[str]) -> str:
+    """Join names to "a, b, c, d, e and 7 more"."""
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
 
 
 def gradient_norms(model: torch.nn.Module) -> tuple[list[str], dict[str, Tensor]]:
-    """Names of trained parameters without a gradient, and the norms () of the others' gradients, on their device."""
+    """Return the names of trained parameters without a gradient, and the gradient norms of the others.
+
+    The norms are scalars on the parameters' device.
+    """
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     without = [name for name, p in trained.items() if p.grad is None]
-    those = {name: p.grad for name, p in trained.items() if p.grad is not None}
-    return without, dict(zip(those, torch._foreach_norm([g.float() for g in those.values()]), strict=True))
+    gradients = {name: p.grad for name, p in trained.items() if p.grad is not None}
+    return without, dict(zip(gradients, torch._foreach_norm([g.float() for g in gradients.values()]), strict=True))
 
 
 class GradientFlow(Look):
-    """Names the parameters that a step leaves without a gradient, or with one that is too small or too large.
+    """Name the parameters whose gradient is missing, too small or too large.
 
     Args:
-        low: a parameter's gradient norm that is still large enough, 0 <= low < high.
-        high: one that is still small enough.
+        low: least gradient norm of a parameter, 0 <= low < high.
+        high: largest gradient norm of a parameter.
 
     Raises:
-        ValueError: for a range that is none.
+        ValueError: if low is not below high.
     """
 
     def __init__(self, low: float = 1e-6, high: float = 1e3):
@@ -51,7 +54,7 @@ class GradientFlow(Look):
         self.low, self.high = low, high
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._epoch = None
+        self._epoch: int | None = None
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
         step = trainer.global_step
@@ -67,10 +70,12 @@ class GradientFlow(Look):
         small = [name for name, norm in norms.items() if norm < self.low and step > 0]
         large = [name for name, norm in norms.items() if norm > self.high]
         if without:
-            self.say(False, f"{at} no gradient reaches {listed(without)}: not on the way to the loss, or detached")
+            self.say(False, f"{at} no gradient reaches {join_names(without)}: unused in the loss, or detached")
         if small:
-            self.say(False, f"{at} gradients below {self.low:g} in {listed(small)}: they vanish, or units are dead")
+            cause = "they vanish, or units are dead"
+            self.say(False, f"{at} gradients are below {self.low:g} in {join_names(small)}: {cause}")
         if large:
-            self.say(False, f"{at} gradients above {self.high:g} in {listed(large)}: lower the rate, or clip them")
+            cure = "lower the learning rate, or clip gradients"
+            self.say(False, f"{at} gradients are above {self.high:g} in {join_names(large)}: {cure}")
         if len(self.findings) == before:
             self.say(True, f"{at} gradient norms are from {min(norms.values()):.1e} to {max(norms.values()):.1e}")

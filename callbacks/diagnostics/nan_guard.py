@@ -1,13 +1,13 @@
-"""NaN guard: stops before a loss that is no number ruins the weights, keeps the batch, and names the layer.
+"""NaN guard: stop at a loss of NaN or Inf before it reaches the weights, save the batch, and name the layer.
 
-Paper:    none. The notes' causes of Inf and NaN: values or initial weights too large, the rate too high, division by
-          0; in fp16 also values beyond 65,504: Mixed Precision Training (Micikevicius et al.; ICLR 2018)
+Paper:    none. Usual causes: images or initial weights too large, a learning rate too high, a division by 0; in fp16
+          also values beyond 65,504: Mixed Precision Training (Micikevicius et al.; ICLR 2018)
           https://arxiv.org/abs/1710.03740
-Code:     torch.autograd.detect_anomaly names the operation of a NaN gradient, at several times the price of a step
+Code:     torch.autograd.detect_anomaly names the operation of a NaN gradient, and makes steps several times slower
 Equation: none
 Shapes:   none
-Defaults: the batch goes to `nan_batch.pt` in the trainer's `default_root_dir`
-Differs:  nothing to differ from
+Defaults: the batch is saved as `nan_batch.pt` in the trainer's `default_root_dir`
+Differs:  no reference
 """
 
 from pathlib import Path
@@ -22,7 +22,12 @@ FILE = "nan_batch.pt"
 
 
 def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
-    """Name of the innermost module that is the first to put out a NaN or Inf for these images; None: all are finite."""
+    """Return the name of the first innermost module whose output has a NaN or Inf; None if all are finite.
+
+    Args:
+        network: takes images (N, C, H, W); not changed.
+        images: the batch to run through it, without gradients.
+    """
     found: list[str] = []
 
     def look(name: str):
@@ -43,11 +48,10 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
 
 
 class NaNGuard(Look):
-    """Raises at the first loss that is NaN or Inf, before the optimizer takes its step; so the weights are still whole.
+    """Raise an error at the first loss that is NaN or Inf, before the optimizer step, so that the weights stay finite.
 
-    It has to know the loss before the step, so on a GPU each step waits for it: a guard for a run that breaks, not for
-    every run. The error says which layer was the first to put out a value that is not finite. The saved batch is
-    `torch.load(file)`: images and targets, as the network saw them.
+    On a GPU, every step waits for the loss: use it for a run that breaks, not for every run. The error names the first
+    layer whose output is not finite. `torch.load` of the saved file gives images and targets as the network saw them.
 
     Raises:
         FloatingPointError: in training, at such a loss.
@@ -64,17 +68,17 @@ class NaNGuard(Look):
         file = Path(trainer.default_root_dir) / FILE
         file.parent.mkdir(parents=True, exist_ok=True)
         torch.save([x.cpu() for x in self._batch], file)
-        text = f"NaNGuard: the loss is {loss} in {self._at}; the batch is kept in {file}. "
+        text = f"NaNGuard: the loss is {loss} in {self._at}; the batch is saved in {file}. "
         if not self._batch[0].isfinite().all():
-            return text + "Its images are not finite: look at the files and the transforms"
+            return text + "Its images are not finite: check the files and the transforms"
         broken = [name for name, p in model.named_parameters() if not p.isfinite().all()]
         if broken:
-            return text + f"The weights of {broken[0]} are not finite: an earlier step was too long; lower the rate"
+            return text + f"Parameter {broken[0]} is not finite: an earlier step was too large; lower the learning rate"
         with trainer.precision_plugin.forward_context():
             layer = first_not_finite(model, self._batch[0])
         if layer is None:
-            return text + "All layers put out finite values: look at the loss, and at the tricks that change it"
-        return text + f"The first layer whose output is not finite is {layer}: lower the rate, or bf16 for fp16"
+            return text + "The outputs of all layers are finite: check the loss and the tricks that change it"
+        return text + f"The first layer whose output is not finite is {layer}: lower the rate, or use bf16 for fp16"
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.say(True, "every loss was a finite number")
+        self.say(True, "every loss was finite")

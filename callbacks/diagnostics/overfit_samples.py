@@ -1,13 +1,13 @@
-"""Overfitting a few samples: a network that cannot learn eight images by heart will not learn eight thousand.
+"""Overfitting a few samples: check that a network can memorise eight images.
 
 Paper:    "controlled overfitting" in Practical Recommendations for Gradient-Based Training of Deep Architectures
           (Bengio; 2012) https://arxiv.org/abs/1206.5533; "overfit one batch" in A Recipe for Training Neural Networks
-          (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/; the first of the notes' checks
-Code:     Lightning's `overfit_batches` trains the model itself on them; here a copy does, and the run goes on
-Equation: accuracy of the copy on `samples` images after `steps` steps of Adam on them; should be 1
-Shapes:   the first images of the first batch; mixed targets count as their largest class
-Defaults: 8 samples, the notes' ("7 or 8"); 100 steps of Adam, rate 1e-3, without weight decay: ours
-Differs:  nothing to differ from
+          (Karpathy; 2019) https://karpathy.github.io/2019/04/25/recipe/
+Code:     Lightning's `overfit_batches` trains the model itself on a few batches; here a copy is trained
+Equation: accuracy of a copy of the network on `samples` images after `steps` steps of Adam on these images; should be 1
+Shapes:   images (samples, C, H, W), the first of the first batch; of mixed targets, the largest class counts
+Defaults: 8 samples, 100 steps of Adam, learning rate 1e-3, no weight decay: ours
+Differs:  no reference
 """
 
 import copy
@@ -23,13 +23,18 @@ from callbacks.frame.trick import needs_range
 from zoo.frame.classifier import split_outputs
 
 
-def learn_by_heart(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: int, lr: float) -> list[float]:
-    """Trains the network on these images alone -> its accuracy in each step, in training mode.
+def memorise(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: int, lr: float) -> list[float]:
+    """Train a network on these images only.
 
     Args:
-        network: changed in place.
+        network: images -> logits; changed in place.
         images: (N, C, H, W).
         targets: (N,) class indices.
+        steps: of Adam.
+        lr: learning rate.
+
+    Returns:
+        The accuracy in each step, in training mode.
     """
     optimizer, hits = torch.optim.Adam(network.parameters(), lr), []
     for _ in range(steps):
@@ -42,17 +47,17 @@ def learn_by_heart(network: torch.nn.Module, images: Tensor, targets: Tensor, st
 
 
 class OverfitSamples(Look):
-    """Trains a copy of the network on a few images of the first batch. The network itself, and the run's draws, stay.
+    """Train a copy of the network on a few images of the first batch, once a fit.
 
-    A copy is made and trained once a fit, which takes `steps` steps of so few images.
+    The network itself and the random numbers of the run do not change. Resumed runs are skipped.
 
     Args:
         samples: number of images, >= 2.
-        steps: of Adam, >= 1.
-        lr: its rate, > 0.
+        steps: steps of Adam, >= 1.
+        lr: learning rate of Adam, > 0.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: if an argument is out of its range.
     """
 
     def __init__(self, samples: int = 8, steps: int = 100, lr: float = 1e-3):
@@ -71,27 +76,27 @@ class OverfitSamples(Look):
         images, targets = (x[: self.samples] for x in batch[:2])
         targets = targets.argmax(1) if targets.is_floating_point() else targets
         with isolate_rng(), trainer.precision_plugin.forward_context():
-            accuracy = learn_by_heart(plain_copy(model), images, targets, self.steps, self.lr)
+            accuracy = memorise(plain_copy(model), images, targets, self.steps, self.lr)
         self._judge(accuracy, len(images))
 
     def _judge(self, accuracy: list[float], count: int) -> None:
         if max(accuracy) == 1:
-            self.say(True, f"{count} images were learned by heart in {accuracy.index(1) + 1} steps")
+            self.say(True, f"the network memorised {count} images in {accuracy.index(1) + 1} steps")
         else:
             self.say(
                 False,
-                f"{count} images could not be learned by heart in {self.steps} steps (accuracy {accuracy[-1]:.2f}): "
-                "look at labels, at the way from images to loss, for dropout that is too strong, or for a bad start",
+                f"the network could not memorise {count} images in {self.steps} steps (accuracy {accuracy[-1]:.2f}): "
+                "check the labels, the path from images to loss, the strength of dropout and the initial weights",
             )
 
 
 def plain_copy(model: L.LightningModule) -> L.LightningModule:
-    """A deep copy that can be trained alone: no trainer, no hooks of other tricks, not compiled."""
-    twin = copy.deepcopy(model)
-    for module in twin.modules():
+    """Return a deep copy that can be trained alone: without hooks of other tricks, gradients or compiled code."""
+    plain = copy.deepcopy(model)
+    for module in plain.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
             hooks.clear()
         module._compiled_call_impl = None
-    for p in twin.parameters():
+    for p in plain.parameters():
         p.grad = None
-    return twin
+    return plain

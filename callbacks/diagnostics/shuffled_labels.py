@@ -1,15 +1,16 @@
-"""Shuffled labels: training learns, validation stays at chance, and somebody says so.
+"""Shuffled labels: warn when training learns while validation stays at chance.
 
-Paper:    none has this check. On wrong labels of test sets: Pervasive Label Errors in Test Sets Destabilize Machine
-          Learning Benchmarks (Northcutt, Athalye, Mueller; 2021) https://arxiv.org/abs/2103.14749. The case meant here
-          is that of Tiny-ImageNet and ImageNet, whose validation labels lie apart from the images:
+Paper:    none. On wrong labels in test sets: Pervasive Label Errors in Test Sets Destabilize Machine Learning
+          Benchmarks (Northcutt, Athalye, Mueller; 2021) https://arxiv.org/abs/2103.14749. The case checked here happens
+          with Tiny-ImageNet and ImageNet, whose validation labels are in a file of their own:
           https://github.com/tjmoon0104/pytorch-tiny-imagenet/issues/4
 Code:     none
-Equation: chance p = share of the largest class; bound(z) = p + z sqrt(p (1 - p) / n) of n images
-          warns if acc_train > max(2 p, bound(5)) and acc_val < bound(3), `patience` validations in a row
+Equation: chance p = fraction of the largest class;   bound(z) = p + z sqrt(p (1 - p) / n) for n images;
+          warns if acc_train > max(2 p, bound(5)) and acc_val < bound(3) in `patience` validations in a row
 Shapes:   none
-Defaults: patience 2: after an epoch at a high rate, batch norm's averages alone can put validation at chance
-Differs:  nothing to differ from
+Defaults: patience = 2, ours: after an epoch with a high learning rate, stale batch-norm averages alone can put
+          validation at chance
+Differs:  no reference
 """
 
 from math import sqrt
@@ -21,26 +22,26 @@ from torch import Tensor
 
 from callbacks.frame.trick import Trick, needs_range
 
-LEARNED, CHANCE = 5, 3  # standard deviations: at chance, training is beyond once in 3 million, validation once in 740
+LEARNED, CHANCE = 5, 3  # standard deviations: guessing exceeds them once in 3 million and once in 740 times
 
 
-def chance_bound(chance: float, count: int, deviations: float) -> float:
-    """Accuracy that guessing exceeds only by so many standard deviations of the binomial distribution.
+def chance_bound(chance: float, count: float, deviations: float) -> float:
+    """Return the accuracy that lies some standard deviations of the binomial distribution above chance.
 
     Args:
         chance: probability that a guess is right, in [0, 1].
         count: number of guesses, >= 1.
-        deviations: how many.
+        deviations: number of standard deviations.
     """
     return chance + deviations * sqrt(chance * (1 - chance) / count)
 
 
 def looks_shuffled(train_acc: float, train_classes: Tensor, val_acc: float, val_classes: Tensor) -> bool:
-    """Whether training has clearly left chance while validation has not.
+    """Return whether training is clearly above chance while validation is not.
 
     Args:
         train_acc, val_acc: accuracies in [0, 1].
-        train_classes, val_classes: (K,) images of each class; who always guesses the largest is right that often.
+        train_classes, val_classes: (K,) number of images of each class. Chance is the fraction of the largest.
     """
     trained, validated = train_classes.sum().item(), val_classes.sum().item()
     train_chance, val_chance = train_classes.max().item() / trained, val_classes.max().item() / validated
@@ -48,17 +49,18 @@ def looks_shuffled(train_acc: float, train_classes: Tensor, val_acc: float, val_
     return learned and val_acc < chance_bound(val_chance, validated, CHANCE)
 
 
-class Classes:
-    """Counts targets, classes (N,) or probabilities (N, K), without a wait for the device before `counts`."""
+class ClassCounts:
+    """Counts the classes of targets. Waits for the device in `counts` only."""
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
 
     def add(self, targets: Tensor) -> None:
+        """Add class indices (N,) or probabilities (N, K)."""
         self.seen.append(targets.sum(0) if targets.is_floating_point() else targets)
 
     def counts(self) -> Tensor:
-        """(K,) float; K is the largest class that was seen, plus one."""
+        """Return the counts (K,), float; K is the largest class so far plus one."""
         counts = [t if t.is_floating_point() else t.bincount().float() for t in self.seen]
         total = torch.zeros(max(map(len, counts), default=1), device=counts[0].device if counts else None)
         for count in counts:
@@ -67,16 +69,16 @@ class Classes:
 
 
 class ShuffledLabels(Trick):
-    """Warns, once a fit, if training learns and validation stays at chance; changes nothing.
+    """Warn, once a fit, if training learns and validation stays at chance.
 
-    It reads what the model logs as `train/acc` (`train/acc_mixed` if all targets are mixed) and `val/acc`, as every
-    model of the zoo does. A module that logs neither is not looked after.
+    Reads `train/acc` (`train/acc_mixed` if all targets are mixed) and `val/acc`, which every model of the zoo logs.
+    Does nothing for a module that does not log them.
 
     Args:
-        patience: validations in a row that must look so, >= 1.
+        patience: number of such validations in a row before the warning, >= 1.
 
     Raises:
-        ValueError: if patience < 1.
+        ValueError: if patience is below 1.
     """
 
     needs_labels = True
@@ -86,38 +88,39 @@ class ShuffledLabels(Trick):
         self.patience = patience
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._in_a_row, self._told = 0, False
-        self._train, self._val = Classes(), None
+        self._in_a_row, self._warned = 0, False
+        self._train = ClassCounts()
+        self._val: ClassCounts | None = None
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch, batch_idx: int) -> None:
         self._train.add(batch[1])
 
     def on_validation_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._val = Classes()
+        self._val = ClassCounts()
 
     def on_validation_batch_start(self, trainer, model, batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        if dataloader_idx == 0:
+        if dataloader_idx == 0 and self._val is not None:
             self._val.add(batch[1])
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._look(trainer)  # at the epoch before: a model logs train/acc after the callbacks' on_train_epoch_end
+        self._look(trainer)  # at the previous epoch: a model logs train/acc after the callbacks' on_train_epoch_end
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._look(trainer)
 
     def _look(self, trainer: L.Trainer) -> None:
-        train, val, self._train, self._val = self._train, self._val, Classes(), None
+        train, val, self._train, self._val = self._train, self._val, ClassCounts(), None
         metrics = trainer.callback_metrics
         train_acc, val_acc = metrics.get("train/acc", metrics.get("train/acc_mixed")), metrics.get("val/acc")
         if val is None or train_acc is None or val_acc is None or not train.seen or not val.seen:
             return
         shuffled = looks_shuffled(train_acc.item(), train.counts(), val_acc.item(), val.counts())
         self._in_a_row = self._in_a_row + 1 if shuffled else 0
-        if self._in_a_row >= self.patience and not self._told:
-            self._told = True
+        if self._in_a_row >= self.patience and not self._warned:
+            self._warned = True
             rank_zero_warn(
                 f"training accuracy is {train_acc:.3f} and validation accuracy {val_acc:.3f}, which is chance: the "
-                "labels look shuffled. Do both sets count the classes in one order (sorted folders, or wnids.txt)? Are "
-                "annotations matched by the names of the files? Are both normalised alike? data.show_batch() and "
-                "data.show_batch(batch=next(iter(data.val_dataloader()))) draw both with their labels"
+                "labels look shuffled. Do both sets number the classes in the same order (sorted folders, or "
+                "wnids.txt)? Are annotations matched by file name? Are both sets normalised the same way? "
+                "data.show_batch() and data.show_batch(batch=next(iter(data.val_dataloader()))) draw both with labels"
             )

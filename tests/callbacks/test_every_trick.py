@@ -28,7 +28,7 @@ OTHERS = {
     "ProgressiveResizing": {"scale": 0.5},
     "Calibration": {"bins": 5},
     "Checklist": {"steps": 2},
-    "DeadUnits": {"share": 0.9},
+    "DeadUnits": {"fraction": 0.9},
     "FitVerdict": {"tau": 0.5},
     "GradientFlow": {"low": 0.0, "high": 10.0},
     "InitialLoss": {"tolerance": 2.0},

@@ -8,7 +8,7 @@ from torch.utils.data import DataLoader
 
 from callbacks import MixUp, ShuffledLabels
 from callbacks.diagnostics import shuffled_labels
-from callbacks.diagnostics.shuffled_labels import Classes, chance_bound, looks_shuffled
+from callbacks.diagnostics.shuffled_labels import ClassCounts, chance_bound, looks_shuffled
 from tests.conftest import collate, tiny_classifier
 from zoo import Classifier
 
@@ -143,7 +143,7 @@ def test_few_images_prove_nothing():
 
 
 def test_counts():
-    classes = Classes()
+    classes = ClassCounts()
     classes.add(torch.tensor([0, 2, 2]))
     classes.add(torch.tensor([[0.5, 0.5, 0, 0], [0, 0, 0, 1]]))
     assert classes.counts().tolist() == [1.5, 0.5, 2, 1]

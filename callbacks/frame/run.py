@@ -1,0 +1,16 @@
+"""Attributes of a Trainer that Lightning creates at run time, where type checkers do not see them."""
+
+from typing import Any
+
+import lightning as L
+
+
+def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
+    """Return the list of the run's callbacks itself: what is changed in it, changes in the run."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+    return callbacks
+
+
+def datamodule_of(trainer: L.Trainer) -> Any:
+    """Return the run's data module, or None. Data modules have attributes of their own, so that its type is open."""
+    return trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector

@@ -1,0 +1,15 @@
+"""Findings: kept in order, with a warning unless quiet."""
+
+import pytest
+
+from callbacks import GradientFlow
+from callbacks.frame.diagnostic import Look
+
+
+def test_a_warning_unless_quiet(monkeypatch):
+    trick = GradientFlow()
+    trick.say(False, "unheard")
+    monkeypatch.setattr(Look, "quiet", False)
+    with pytest.warns(UserWarning, match="GradientFlow: heard"):
+        trick.say(False, "heard")
+    assert [finding.text for finding in trick.findings] == ["unheard", "heard"]
