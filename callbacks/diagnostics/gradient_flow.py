@@ -5,7 +5,7 @@ Paper:    Understanding the Difficulty of Training Deep Feedforward Neural Netwo
 Code:     lightning.pytorch.utilities.grad_norm logs the norms at every step, but not which gradients are missing
 Equation: g_i = ||dL / dw_i||_2 for every parameter w_i; should be in [low, high]
 Shapes:   one number per parameter
-Defaults: low = 1e-6, high = 1e3, ours; measured at the first and the 21st optimizer step and at the first of each epoch.
+Defaults: low = 1e-6, high = 1e3, ours; measured at optimizer steps 1 and 21 and at the first step of each epoch.
           At the first step low is not checked: blocks that start at 0 (zero gamma, layer scale) pass no gradient yet
 Differs:  no reference
 """

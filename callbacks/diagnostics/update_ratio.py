@@ -55,7 +55,8 @@ class UpdateRatio(Look):
         if self._before is None:
             return
         sizes = torch.stack(torch._foreach_norm(self._before)).float()
-        moved = torch.stack(torch._foreach_norm([p - w for p, w in zip(self._weights, self._before, strict=True)])).float()
+        steps = [p - before for p, before in zip(self._weights, self._before, strict=True)]
+        moved = torch.stack(torch._foreach_norm(steps)).float()
         self._before, self._weights = None, []
         self._judge(statistics.median((moved / sizes.clamp_min(1e-12)).tolist()), trainer.global_step)
 
