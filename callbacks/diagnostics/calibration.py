@@ -83,9 +83,7 @@ class Calibration(Look):
             ValueError: before a test.
         """
         if self.confusion is None:
-            raise ValueError(
-                "Calibration: no test yet, nothing to draw: call trainer.test(model, data) first"
-            )
+            raise ValueError("Calibration: no test yet, nothing to draw: call trainer.test(model, data) first")
         figure = Figure(figsize=(6, 5), layout="constrained")
         axes = figure.subplots()
         rates = self.confusion / self.confusion.sum(1, keepdim=True).clamp_min(1)
