@@ -23,7 +23,7 @@ from PIL import Image
 from torchvision import transforms
 
 from datamodules.frame.files import FileSet, Paths
-from datamodules.frame.order import seeded
+from datamodules.frame.order import lend_generator
 from datamodules.frame.packed import Packed, write
 from datamodules.frame.tensor import normalise
 from datamodules.transforms import evaluation_transform, train_transform
@@ -51,7 +51,7 @@ def torchvisions(paths: list[Path], last: list) -> Way:
 
     def run(key: int, first: int, end: int):
         images = []
-        with seeded() as seed:  # the crops that ours draws
+        with lend_generator() as seed:  # the crops that ours draws
             for i in (i % len(paths) for i in range(first, end)):
                 seed(key, i)
                 with Image.open(paths[i]) as image:

@@ -6,14 +6,17 @@ Download, checksums and the pickles are torchvision's business; augmentation and
 """
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 import torchvision
+from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.frame.download import locked
+from datamodules.frame.download import lock
 from datamodules.frame.memory import MemoryData
+from datamodules.frame.options import MemoryOptions
 
 CIFAR100_CLASSES = """
 apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
@@ -27,29 +30,30 @@ wolf woman worm
 
 
 class _CIFAR(MemoryData):
-    """What both have in common. A subclass names torchvision's reader."""
+    """CIFAR-10 and CIFAR-100. A subclass names torchvision's reader."""
 
     image_size = 32
     reader: type[torchvision.datasets.CIFAR10]
 
-    def __init__(self, root: str | Path = "data", batch_size: int = 128, **options):
+    def __init__(self, root: str | Path = "data", batch_size: int = 128, **options: Unpack[MemoryOptions]):
         super().__init__(batch_size, **options)
         self.root = Path(root)
 
     def prepare_data(self) -> None:
-        """Downloads what is missing or damaged; one process does it for all, others wait."""
+        """Download what is missing or damaged; one process does it for all, others wait."""
         try:
             self.reader(self.root)
             return
         except Exception:  # missing or damaged, which the checksums of its files tell
             pass
         try:
-            with locked(self.root / self.reader.base_folder):
+            with lock(self.root / self.reader.base_folder):
                 self.reader(self.root, download=True)
         except Exception as error:  # no network, a proxy's page, a full disk: whatever it was, the cure is the same
             raise RuntimeError(self._advice(f"could not be downloaded ({error})")) from error
 
-    def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
+    def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
+        """Return the images of "train" or "test", uint8 (n, 32, 32, 3), and their classes."""
         if part == "val":
             return None
         try:
@@ -74,8 +78,9 @@ class CIFAR10(_CIFAR):
     Args:
         root: folder of the data; downloaded into it if absent (170 MB).
         batch_size: images a batch and process.
-        options: `padding` (4), `flip` (True), `cutout` (None; 16 in the paper on Cutout), `mean`, `std`, `val_split`
-            (0.1, He's 45,000 + 5,000), `split_seed`, `num_workers`, as in `MemoryData` and `ImageData`.
+        options: `padding` (4), `flip` (True), `cutout` (None; 16 in the paper on Cutout), `channels` (3), `mean`,
+            `std`, `val_split` (0.1, He's 45,000 + 5,000), `split_seed`, `num_workers`, as in `MemoryData` and
+            `ImageData`.
     """
 
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

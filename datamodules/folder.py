@@ -1,29 +1,33 @@
 """Images of one's own: a folder a class."""
 
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from datamodules.frame.decode import SUFFIXES, decode_all
+from datamodules.frame.decode import decode_all
 from datamodules.frame.decode import image_size as size_of
 from datamodules.frame.files import FileData
-from datamodules.frame.memory import MemoryData, measure
+from datamodules.frame.image_set import ImageSet
+from datamodules.frame.memory import MemoryData, MemorySet, check_memory, convert_channels, measure
+from datamodules.frame.options import Colours, Flip, SplitOptions
 from datamodules.frame.source import Paths
-
-MEMORY_ONLY = ("padding", "flip", "cutout")
-FILES_ONLY = ("evaluation",)
+from datamodules.frame.tree import find_images, find_parts, flat_images
+from datamodules.transforms import Spec
 
 
 class ImageFolder(FileData):
     """Images of one's own, in a folder a class: `root/train/<class>/*.jpg`, or only `root/<class>/*.jpg`.
 
-    `root/test/<class>/` and `root/val/<class>/` may stand beside `root/train/`: without `val/`, `val_split` takes
-    validation images from the training images; without `test/` there is no test. Classes are the names of the folders
-    in alphabetical order; images may lie deeper, and files that are no images are passed over. JPEG, PNG, BMP, GIF,
-    WebP and TIFF are read, as RGB; EXIF's orientation is ignored.
+    `root/test/<class>/` and `root/val/<class>/` may stand beside `root/train/`, also as `training`, `valid`,
+    `validation`, `testing`, in large or small letters. Without `val/`, `val_split` takes validation images from the
+    training images; without `test/` there is no test. Images of `test/` that lie in no folder have no class: they are
+    what `Trainer.predict` gets. Classes are the names of the folders in alphabetical order; images may lie deeper, and
+    links are followed. JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, PGM, PBM and AVIF are read, as RGB; EXIF's orientation is
+    ignored; images of other formats are passed over with a warning.
 
     Args:
         root: the folder.
@@ -36,10 +40,14 @@ class ImageFolder(FileData):
             must have the size of the first.
         skip_unreadable: leave out images that cannot be read, with a warning that counts and names them; otherwise one
             is an error.
-        options: from files `transform`, `evaluation`, `mean` and `std` (ImageNet's), `num_workers`, as in `FileData`;
-            in memory `padding` (4), `flip` (True; not for letters and digits), `cutout`, `transform`, `mean` and `std`
-            (measured), `num_workers` (0), as in `MemoryData`; `val_split` (0.1, or `val/` where it exists) and more as
-            in `ImageData`.
+        transform: of training images: "inception" by default from files, none in memory (after crop and flip).
+        evaluation: from files only, "center" by default.
+        padding, flip, cutout: in memory only, 4, True (not for letters and digits) and none by default.
+        channels: 3, or 1 for grey images.
+        white: the grey value that is white in images of more than 8 bits, as in `FileData`.
+        mean, std: ImageNet's by default from files, measured in memory.
+        num_workers: a worker a core by default from files, none in memory.
+        options: `val_split` (0.1, or `val/` where it exists) and more, as in `ImageData`.
 
     Raises:
         ValueError: no classes, a class without images, classes of `test/` or `val/` that `train/` has not; an option
@@ -54,35 +62,47 @@ class ImageFolder(FileData):
         cache: str | None = None,
         image_size: int | None = None,
         skip_unreadable: bool = False,
-        **options,
+        transform: Spec | None = None,
+        evaluation: Spec | None = None,
+        padding: int | None = None,
+        flip: Flip | None = None,
+        cutout: int | None = None,
+        channels: int = 3,
+        white: float | None = None,
+        mean: Colours | None = None,
+        std: Colours | None = None,
+        num_workers: int | None = None,
+        **options: Unpack[SplitOptions],
     ):
-        check_options(options, cache)
-        self.memory = None
-        augmentation = {}
-        if cache == "memory":
-            names = (*MEMORY_ONLY, "transform")
-            augmentation = {name: options.pop(name) for name in names if name in options}
-            options = {"num_workers": 0, **options}
+        check_cache(cache, evaluation, {"padding": padding, "flip": flip, "cutout": cutout})
         super().__init__(
             batch_size,
             image_size=224 if image_size is None else image_size,
+            transform="inception" if transform is None or cache else transform,
+            evaluation="center" if evaluation is None else evaluation,
             skip_unreadable=skip_unreadable,
+            channels=channels,
+            white=white,
+            mean=mean,
+            std=std,
+            num_workers=0 if num_workers is None and cache else num_workers,
             **options,
         )
         self.root, self.cache, self.resized = Path(root), cache, image_size is not None
+        self.memory: _FolderInMemory | None = None
         self._find()
-        if cache == "memory":
-            self.image_size = image_size if self.resized else self._size_of_the_first()
-            self.mean, self.std = (self.mean, self.std) if options.get("mean") is not None else (None, None)
-            self.memory = _Decoded(self, **augmentation)
+        if cache is not None:
+            self.image_size = self._size_of_the_first() if image_size is None else image_size
+            self.mean, self.std = (None, None) if mean is None else (self.mean, self.std)
+            augmentation = 4 if padding is None else padding, True if flip is None else flip, cutout, transform
+            self.memory = _FolderInMemory(self, *augmentation)
 
     def _find(self) -> None:
-        parts = {part: self.root / part for part in ("train", "val", "test") if (self.root / part).is_dir()}
-        if "train" not in parts:
-            parts = {"train": self.root}
+        parts = find_parts(self.root)
         if "val" in parts and (self.val_split is not None or self.folds is not None):
             raise ValueError(f"{parts['val']} is the validation set: leave out val_split and folds, or the folder")
-        self.files = {part: find_images(folder) for part, folder in parts.items()}
+        self.unlabelled = flat_images(parts["test"]) if "test" in parts else []
+        self.files = {part: find_images(p) for part, p in parts.items() if part != "test" or not self.unlabelled}
         self.classes = tuple(self.files["train"])
         for part, found in self.files.items():
             if unknown := sorted(set(found) - set(self.classes)):
@@ -95,8 +115,8 @@ class ImageFolder(FileData):
             raise ValueError(f"{first} has {height} x {width} pixels, which is not square: give image_size")
         return height
 
-    def listed(self, part: str) -> tuple[list[Path], Tensor] | None:
-        """Files and targets int64 (n,) of "train", "val" or "test"; None if there is no such part."""
+    def list_images(self, part: str) -> tuple[list[Path], Tensor] | None:
+        """Return files and targets int64 (n,) of "train", "val" or "test"; None if there is no such part."""
         if part not in self.files:
             return None
         found = self.files[part]
@@ -105,81 +125,89 @@ class ImageFolder(FileData):
         return paths, torch.arange(len(counts)).repeat_interleave(counts)
 
     def source(self, part: str) -> tuple[Paths, Tensor] | None:
-        found = self.listed(part)
+        """Return files and targets of a part."""
+        found = self.list_images(part)
         return None if found is None else (Paths(found[0]), found[1])
 
     def prepare_data(self) -> None:
-        """Checks the files if unreadable ones are to be left out; in memory they are found on the way."""
+        """Check the files if unreadable ones are to be left out; in memory they are found on the way."""
         if self.memory is None:
             super().prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
+        """Make the sets that a stage needs, and measure mean and standard deviation of images in memory."""
         super().setup(stage)
         if self.mean is None:
-            self._load_training()
-            self.mean, self.std = measure(self.train_set.images)
+            train_set = self._load_training()
+            assert isinstance(train_set, MemorySet)
+            self.mean, self.std = measure(train_set.images)
 
-    def image_set(self, part: str) -> Dataset | None:
+    def image_set(self, part: str) -> ImageSet | None:
+        """Return the set of a part; that of "train" is augmented."""
         return super().image_set(part) if self.memory is None else self.memory.image_set(part)
 
+    def prediction_set(self) -> tuple[ImageSet, Tensor]:
+        """Return the images of `test/` without classes, of targets -1, and their indices; else as in `ImageData`."""
+        if not self.unlabelled:
+            return super().prediction_set()
+        targets = torch.full((len(self.unlabelled),), -1)
+        images: ImageSet
+        if self.memory is None:
+            images = self.file_set(Paths(self.unlabelled), targets)
+        else:
+            pixels, good = self.memory.decode(self.unlabelled)
+            images = MemorySet(convert_channels(pixels, self.channels), targets[good])
+        return images, torch.arange(len(images))
 
-class _Decoded(MemoryData):
+    def _no_test_images(self) -> str:
+        if self.unlabelled:
+            return f"the {len(self.unlabelled):,} images of {self.unlabelled[0].parent} have no class: predict them"
+        return super()._no_test_images()
+
+
+class _FolderInMemory(MemoryData):
     """The images of a folder in memory, all of one size."""
 
-    def __init__(self, folder: ImageFolder, **augmentation):
-        super().__init__(folder.batch_size, num_workers=folder.num_workers, **augmentation)
+    def __init__(self, folder: ImageFolder, padding: int, flip: Flip, cutout: int | None, transform: Spec | None):
+        super().__init__(
+            folder.batch_size,
+            padding=padding,
+            flip=flip,
+            cutout=cutout,
+            transform=transform,
+            channels=folder.channels,
+            num_workers=folder.num_workers,
+        )
         self.folder, self.classes, self.image_size = folder, folder.classes, folder.image_size
 
-    def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
-        found = self.folder.listed(part)
+    def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
+        """Return the decoded images of a part, and their classes."""
+        found = self.folder.list_images(part)
         if found is None:
             return None
-        (paths, targets), side = found, self.image_size
-        check_memory(len(paths), side, 1 if part != "train" else 3 if self.flip else 2)  # while they are put in order
+        paths, targets = found
+        images, good = self.decode(paths, 1 if part != "train" else 3 if self.flip else 2)
+        return images, targets[good]
+
+    def decode(self, paths: list[Path], copies: int = 1) -> tuple[NDArray[np.uint8], Tensor]:
+        """Decode files to uint8 (n, S, S, 3). Return them and the numbers of the files that could be read.
+
+        Args:
+            paths: the files.
+            copies: of the images, that memory must hold while they are put in order.
+        """
+        side = self.image_size
+        check_memory(len(paths), side, copies)
         images = np.empty((len(paths), side, side, 3), np.uint8)
-        good = decode_all(paths, images, self.folder.resized, self.folder.skip_unreadable)
-        return (images, targets) if len(good) == len(paths) else (images[good.numpy()], targets[good])
+        good = decode_all(paths, images, self.folder.resized, self.folder.skip_unreadable, self.folder.white)
+        return (images, good) if len(good) == len(paths) else (images[good.numpy()], good)
 
 
-def check_options(options: dict, cache: str | None) -> None:
-    """Raises a ValueError for an unknown `cache`, and for options that belong to the other one."""
+def check_cache(cache: str | None, evaluation: Spec | None, memory_only: dict[str, Flip | int | None]) -> None:
+    """Raise a ValueError for an unknown `cache`, and for options that belong to the other one."""
     if cache not in (None, "memory"):
         raise ValueError(f'cache must be None (files, decoded each epoch) or "memory", got {cache!r}')
-    for name in MEMORY_ONLY if cache is None else FILES_ONLY:
-        if name in options and cache is None:
-            raise ValueError(f'{name} is an option of cache="memory": choose that, or augment files by transform=')
-        if name in options:
-            raise ValueError(f"{name} is an option of cache=None: images in memory are evaluated as they are")
-
-
-def find_images(folder: Path) -> dict[str, list[Path]]:
-    """Class name -> its image files, both sorted. Hidden files and folders are passed over."""
-    if not folder.is_dir():
-        raise ValueError(f"there is no folder {folder}: it should hold one folder of images a class")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if not names:
-        raise ValueError(f"{folder} has no folders in it: it should hold one folder of images a class")
-    found = {name: sorted(p for p in (folder / name).rglob("[!.]*") if p.suffix.lower() in SUFFIXES) for name in names}
-    if empty := [name for name in names if not found[name]]:
-        raise ValueError(f"no images in {', '.join(str(folder / name) for name in empty)}: fill or delete it")
-    return found
-
-
-def check_memory(count: int, side: int, copies: int) -> None:
-    """Raises a MemoryError if `copies` of `count` images of side `side` take more than 4/5 of the free memory."""
-    needed, free = copies * count * side * side * 3, free_memory()
-    if free is not None and needed > 0.8 * free:
-        raise MemoryError(
-            f"{count:,} images of {side} x {side} pixels take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-            "are free: choose cache=None, which reads the files anew each epoch, a smaller image_size (half the side "
-            "takes a quarter) or fewer images"
-        )
-
-
-def free_memory() -> int | None:
-    """Bytes that can still be taken; None where that cannot be told (not Linux)."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    if cache is not None and evaluation is not None:
+        raise ValueError("evaluation is an option of cache=None: images in memory are evaluated as they are")
+    if cache is None and (given := [name for name, value in memory_only.items() if value is not None]):
+        raise ValueError(f'{given[0]} is an option of cache="memory": choose that, or augment files by transform=')

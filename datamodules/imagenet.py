@@ -10,14 +10,16 @@ from contextlib import suppress
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.frame.decode import SUFFIXES
-from datamodules.frame.download import locked, matches
+from datamodules.frame.download import lock, matches
 from datamodules.frame.files import FileData, Paths
+from datamodules.frame.options import FileOptions
 from datamodules.frame.synsets import WNID, check_owners, first_names
 from datamodules.frame.unpack import members, unpack
 
@@ -46,37 +48,38 @@ class ImageNet(FileData):
     Args:
         root: the folder.
         batch_size: images a batch and process.
-        options: `image_size` (224), `transform`, `evaluation`, `skip_unreadable`, `mean`, `std`, `num_workers`,
-            `val_split` (0.01: 12,812 of the training images), `split_seed` and more, as in `FileData` and `ImageData`.
+        options: `image_size` (224), `transform`, `evaluation`, `skip_unreadable`, `channels`, `mean`, `std`,
+            `num_workers`, `val_split` (0.01: 12,812 of the training images), `split_seed` and more, as in `FileData`
+            and `ImageData`.
 
     Raises:
         RuntimeError: nothing is there.
         ValueError: an archive with a wrong checksum; images, labels and classes that do not belong together.
     """
 
-    def __init__(self, root: str | Path = "data", batch_size: int = 64, **options):
+    def __init__(self, root: str | Path = "data", batch_size: int = 64, **options: Unpack[FileOptions]):
         if options.get("folds") is None:
             options.setdefault("val_split", VAL_SPLIT)
         super().__init__(batch_size, **options)
         self.root = Path(root)
 
     def prepare_data(self) -> None:
-        """Unpacks the archives that are not unpacked yet; one process does it for all, others wait."""
+        """Unpack the archives that are not unpacked yet; one process does it for all, others wait."""
         if not any((self.root / name).exists() for name in ("train", "val", TRAIN[0], VAL[0])):
-            raise RuntimeError(absent(self.root))
-        self._unpacked("train", TRAIN)
-        self._unpacked("val", VAL)
+            raise RuntimeError(advise(self.root))
+        self._unpack("train", TRAIN)
+        self._unpack("val", VAL)
         super().prepare_data()
 
-    def _unpacked(self, part: str, archive: tuple[str, str]) -> None:
+    def _unpack(self, part: str, archive: tuple[str, str]) -> None:
         folder, path = self.root / part, self.root / archive[0]
         if folder.exists() or not path.exists():
             return
-        with locked(path):
+        with lock(path):
             if not folder.exists():
                 check_archive(path, archive[1])
                 labels = {} if part == "train" else validation_labels(self.root)
-                unpack(path, folder, lambda name: name if part == "train" else sorted_in(name, labels))
+                unpack(path, folder, lambda name: name if part == "train" else class_path(name, labels))
 
     @cached_property
     def wnids(self) -> tuple[str, ...]:
@@ -86,10 +89,11 @@ class ImageNet(FileData):
                 return found
         if (self.root / "val").is_dir():
             return tuple(sorted(set(validation_labels(self.root).values())))
-        raise RuntimeError(absent(self.root))
+        raise RuntimeError(advise(self.root))
 
     @cached_property
-    def classes(self) -> tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # read at first use, not an attribute
+        """The first of each class's names."""
         from timm.data import ImageNetInfo  # here because the other data sets do not need it
 
         info, names = ImageNetInfo("imagenet-1k"), {}
@@ -99,26 +103,27 @@ class ImageNet(FileData):
         return first_names(self.wnids, names)
 
     def source(self, part: str) -> tuple[Paths, Tensor] | None:
+        """Return files and targets of "train" or "test" (the official validation images)."""
         if part == "val":
             return None
         folder = self.root / ("train" if part == "train" else "val")
         if not folder.is_dir():
             if part == "test":
                 return None
-            raise RuntimeError(absent(self.root))
+            raise RuntimeError(advise(self.root))
         found = self._by_class(folder)
         self._check(found, folder)
         files = [(f"{folder}/{name}", i) for i, wnid in enumerate(self.wnids) for name in sorted(found[wnid])]
         return Paths([path for path, _ in files]), torch.tensor([target for _, target in files])
 
     def _by_class(self, folder: Path) -> dict[str, list[str]]:
-        """wnid -> its images, as paths below `folder`."""
+        """Return {wnid: its images, as paths below `folder`}."""
         if folder.name == "train" or folders(folder):
             return {wnid: [f"{wnid}/{name}" for name in images(folder / wnid)] for wnid in folders(folder)}
         labels = validation_labels(self.root)
-        found = {wnid: [] for wnid in sorted(set(labels.values()))}
+        found: dict[str, list[str]] = {wnid: [] for wnid in sorted(set(labels.values()))}
         for name in images(folder):
-            found[sorted_in(name, labels).split("/")[0]].append(name)
+            found[class_path(name, labels).split("/")[0]].append(name)
         return found
 
     def _check(self, found: dict[str, list[str]], folder: Path) -> None:
@@ -138,8 +143,8 @@ class ImageNet(FileData):
             check_labels(found, validation_labels(self.root), folder)
 
 
-def absent(root: Path) -> str:
-    """What to do where there is nothing."""
+def advise(root: Path) -> str:
+    """Say what to do where there is nothing."""
     return (
         f"ImageNet is not in {root}: log in at https://image-net.org/download-images, fetch {TRAIN[0]} (138 GB), "
         f"{VAL[0]} (6 GB) and {DEVKIT[0]} (2 MB) and put them there, or the folders train/<wnid> and "
@@ -148,24 +153,24 @@ def absent(root: Path) -> str:
 
 
 def base(name: str) -> str:
-    """Name of a file without its folders."""
+    """Return the name of a file without its folders."""
     return name.rpartition("/")[2]
 
 
-def sorted_in(name: str, labels: dict[str, str]) -> str:
-    """A validation image in the folder of its class. Raises a ValueError if nothing tells that."""
+def class_path(name: str, labels: dict[str, str]) -> str:
+    """Return a validation image's path in the folder of its class. Raise a ValueError if nothing tells that."""
     if base(name) not in labels:
         raise ValueError(f"{name} is none of the official validation images, {DEVKIT[0]} does not know it: delete it")
     return f"{labels[base(name)]}/{base(name)}"
 
 
 def some(names: list[str]) -> str:
-    """The first three."""
+    """Name the first three."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def folders(folder: Path) -> tuple[str, ...]:
-    """Names of the classes, sorted. Raises a ValueError for folders of other names."""
+    """Return the names of the classes, sorted. Raise a ValueError for folders of other names."""
     if not folder.is_dir():
         return ()
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
@@ -178,13 +183,13 @@ def folders(folder: Path) -> tuple[str, ...]:
 
 
 def images(folder: Path) -> list[str]:
-    """Names of the images in a folder; hidden ones are passed over."""
+    """Return the names of the images in a folder; hidden ones are passed over."""
     names = (entry.name for entry in os.scandir(folder) if not entry.name.startswith("."))
     return [name for name in names if os.path.splitext(name)[1].lower() in SUFFIXES]
 
 
 def check_archive(path: Path, checksum: str) -> None:
-    """Raises a ValueError unless the file has this checksum. It is not deleted: it took days to fetch."""
+    """Raise a ValueError unless the file has this checksum. It is not deleted: it took days to fetch."""
     if not matches(path, checksum):
         raise ValueError(
             f"{path} is damaged or incomplete (its checksum is another): fetch it again from image-net.org"
@@ -192,7 +197,7 @@ def check_archive(path: Path, checksum: str) -> None:
 
 
 def validation_labels(root: Path) -> dict[str, str]:
-    """Name of each validation image -> its wnid, from the devkit.
+    """Return {name of a validation image: its wnid}, from the devkit.
 
     The devkit's `ILSVRC2012_validation_ground_truth.txt` has a number of its own for each class, 1 to 1,000 in another
     order than the wnids'; its `meta.mat` tells which wnid that is. To take the one for the other is the classic way to
@@ -213,7 +218,7 @@ def validation_labels(root: Path) -> dict[str, str]:
 
 
 def wnids_by_number(meta: bytes) -> dict[int, str]:
-    """ILSVRC2012_ID -> wnid, from the content of meta.mat. It lists synsets above the classes as well."""
+    """Return {ILSVRC2012_ID: wnid} of the content of meta.mat, which lists synsets above the classes as well."""
     from scipy.io import loadmat  # scikit-learn brings it
 
     synsets = np.atleast_1d(loadmat(BytesIO(meta), squeeze_me=True)["synsets"])
@@ -221,7 +226,7 @@ def wnids_by_number(meta: bytes) -> dict[int, str]:
 
 
 def check_labels(found: dict[str, list[str]], labels: dict[str, str], folder: Path) -> None:
-    """Raises a ValueError if images are in folders of other classes than the devkit says."""
+    """Raise a ValueError if images are in folders of other classes than the devkit says."""
     wrong = [name for wnid, names in found.items() for name in names if labels.get(base(name), wnid) != wnid]
     if wrong:
         raise ValueError(

@@ -1,15 +1,17 @@
 """Images made small once, by `zoo prepare`: some three times as many a second as from the original files."""
 
 from pathlib import Path
+from typing import Unpack
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from datamodules.frame.chunks import ByChunk, Chunks, Store, is_remote
-from datamodules.frame.files import FileData, Source
+from datamodules.frame.files import FileData, FileSet, Source
+from datamodules.frame.header import parse_header
+from datamodules.frame.options import FileOptions
 from datamodules.frame.order import Order
-from datamodules.frame.packed import Packed, parse_header, read_header
+from datamodules.frame.packed import Packed, part_of_targets, read_header, verify, verify_once
 
 
 class Prepared(FileData):
@@ -22,7 +24,9 @@ class Prepared(FileData):
     say beside a result that it was trained on prepared images.
 
     Chunks may be at an address, such as "s3://bucket/imagenet-256"; then an epoch is in another order, in which only 8
-    of them are read at a time, and each process has its own, so that a machine fetches only its share of the data.
+    of them are read at a time, and each process has its own, so that a machine fetches only its part of the data.
+
+    Before its first use on a machine a folder is verified, byte by byte; copies of chunks are verified when they come.
 
     Args:
         root: the folder, or an address that litdata knows ("s3://", "gs://", "azure://", "r2://").
@@ -43,9 +47,9 @@ class Prepared(FileData):
         *,
         cache: str | Path | None = None,
         cache_size: float = 100e9,
-        **options,
+        **options: Unpack[FileOptions],
     ):
-        self.root, self.store = root if is_remote(root) else Path(root), None
+        self.store: Store | None = None
         if is_remote(root):
             self.store = Store(root, cache, cache_size)
             self.header = parse_header(self.store.path("header.json").read_text(), root)
@@ -54,30 +58,53 @@ class Prepared(FileData):
                     "skip_unreadable would fetch all images first: say it to `zoo prepare`, and leave it out"
                 )
         else:
-            self.header = read_header(self.root)
+            self.header = read_header(Path(root))
             if self.header["storage"] == "litdata":
-                self.store = Store(self.root)
+                self.store = Store(root)
         if options.get("folds") is None and "val" not in self.header["parts"]:
             options.setdefault("val_split", self.header.get("val_split"))
-        if self.header.get("mean") is not None and options.get("mean") is None and options.get("std") is None:
-            options |= {"mean": self.header["mean"], "std": self.header["std"]}
+        mean, std, own = self.header.get("mean"), self.header.get("std"), options.get("mean") or options.get("std")
+        if mean is not None and std is not None and own is None and len(mean) == options.get("channels", 3):
+            options["mean"], options["std"] = tuple(mean), tuple(std)
         super().__init__(batch_size, **options)
+        self.root = Path(root)
         self.classes = tuple(self.header["classes"])
 
+    def verify(self) -> None:
+        """Read the whole folder. Raise a ValueError that names the file in which a byte has changed."""
+        if self.store is not None and self.store.remote:
+            raise ValueError(f"{self.store.root} is no folder: copies of its chunks are verified when they come")
+        verify(self.root)
+
+    def prepare_data(self) -> None:
+        """Verify the folder before its first use on this machine."""
+        if self.store is None or not self.store.remote:
+            verify_once(self.root)
+        super().prepare_data()
+
     def source(self, part: str) -> tuple[Source, Tensor] | None:
+        """Return images and targets of a part."""
         if part not in self.header["parts"]:
             return None
         if self.store is None:
             packed = Packed(self.root, part)
             return packed, packed.targets
         first, end = self.header["parts"][part]
-        targets = np.load(self.store.path("targets.npy"))[first:end]
+        targets = part_of_targets(self.store.path("targets.npy"), self.header, first, end)
         return Chunks(self.store, part), torch.from_numpy(targets)
 
     def _training_order(self) -> Order:
         order = super()._training_order()
         if self.store is None or not self.store.remote:
             return order
-        how = {"repeats": order.repeats, "sampling": order.sampling, "targets": order.targets}
-        chunk_of = self.train_set.source.chunk_of
-        return ByChunk(order.indices, shuffle=True, seed=order.seed, chunk_of=chunk_of, **how)
+        images = self._training_set()
+        assert isinstance(images, FileSet) and isinstance(images.source, Chunks)
+        return ByChunk(
+            order.indices,
+            chunk_of=images.source.chunk_of,
+            shuffle=True,
+            seed=order.seed,
+            repeats=order.repeats,
+            sampling=order.sampling,
+            targets=order.targets,
+        )

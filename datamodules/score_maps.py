@@ -7,21 +7,23 @@ Files: as in the authors' archive and of their `generate_label.py` (https://gith
        float16 (2, 5, h, w): the 5 best scores of each cell, and their classes. The name ends at its first dot.
        `callbacks.loss.token_labeling.best` makes such tensors of a teacher's maps.
 
-Crops are shares of the whole image, as in the authors' loader. Their archive's maps are of the middle square of each
+Crops are fractions of the whole image, as in the authors' loader. Their archive's maps are of the middle square of each
 image, though (its short side resized to 576 px): of oblong images labels are some cells off, here as there.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from datamodules.folder import ImageFolder
 from datamodules.frame.files import FileData, FileSet
+from datamodules.frame.image_set import ImageSet, Items
+from datamodules.frame.options import FileOptions
 from datamodules.imagenet import ImageNet
-from datamodules.transforms import RandomResizedCrop, train_transform
+from datamodules.transforms import Operation, RandomResizedCrop, Spec, train_transform
 
 
 class MappedSet(FileSet):
@@ -35,14 +37,16 @@ class MappedSet(FileSet):
         after: what else is done to the image, uint8 (3, S, S) -> the same; nothing that moves pixels.
     """
 
-    def __init__(self, images: FileSet, folder: Path, crop: RandomResizedCrop, flip: float, after: Callable):
-        super().__init__(images.source, images.targets, images.train, images.evaluate)
+    def __init__(self, images: FileSet, folder: Path, crop: RandomResizedCrop, flip: float, after: Operation):
+        super().__init__(images.source, images.targets, images.train, images.evaluate, images.channels, images.white)
         self.folder, self.crop, self.flip, self.after = folder, crop, flip, after
+        self._maps: list[Tensor] = []
+        self._crops: list[list[float]] = []
 
-    def __getitems__(self, items: list) -> list[Tensor]:
-        """As `FileSet`'s, then maps float16 (N, 2, 5, h, w) and crops float32 (N, 4): top, left, height, width.
+    def __getitems__(self, items: Items) -> list[Tensor]:
+        """Return `FileSet`'s batch, maps float16 (N, 2, 5, h, w) and crops float32 (N, 4): top, left, height, width.
 
-        Both are told as whole numbers of as many bits, which no precision of the trainer rounds.
+        Maps and crops are viewed as whole numbers of as many bits, which no precision of the trainer rounds.
         """
         self._maps, self._crops = [], []
         batch = super().__getitems__(items)
@@ -50,7 +54,7 @@ class MappedSet(FileSet):
         self._maps, self._crops = [], []
         return [*batch, maps.view(torch.int16), crops.view(torch.int32)]
 
-    def _transformed(self, picture: Tensor, index: int) -> Tensor:
+    def _transform(self, picture: Tensor, index: int) -> Tensor:
         at, (height, width) = self.crop.make_params([picture]), picture.shape[-2:]
         image, scores = self.crop.transform(picture, at), self.map(index)
         left = at["left"] / width
@@ -61,15 +65,22 @@ class MappedSet(FileSet):
         return self.after(image)
 
     def map(self, index: int) -> Tensor:
-        """That of an image. Raises ValueError if there is none, or none of this kind."""
+        """Return the map of an image. Raise a ValueError if there is none, or none of this kind."""
         name = Path(self.source.name(index))
         path = self.folder / name.parent.name / (name.name.split(".")[0] + ".pt")
         if not path.exists():
             raise ValueError(f"there is no score map {path} of {name}: make it, or take the image out")
-        scores = torch.load(path, weights_only=True)
+        scores: Tensor = torch.load(path, weights_only=True)
         if scores.ndim != 4 or len(scores) != 2 or scores.dtype != torch.float16:
             raise ValueError(f"{path} is {scores.dtype} {tuple(scores.shape)}, not float16 (2, k, h, w): make it anew")
         return scores
+
+
+class MapOptions(FileOptions, total=False):
+    """Options of the data module without maps."""
+
+    batch_size: int
+    cache: str | None
 
 
 class ScoreMaps(FileData):
@@ -89,22 +100,29 @@ class ScoreMaps(FileData):
     """
 
     def __init__(
-        self, root: str | Path, maps: str | Path, *, flip: float = 0.5, after: str | Callable | list = (), **options
+        self,
+        root: str | Path,
+        maps: str | Path,
+        *,
+        flip: float = 0.5,
+        after: Spec = (),
+        **options: Unpack[MapOptions],
     ):
         if "transform" in options or options.get("cache"):
             raise ValueError(f"{type(self).__name__} crops images from files, and maps with them: after= has the rest")
-        super().__init__(root, **options)
+        super().__init__(root, **options)  # type: ignore[arg-type, misc]  # of the data module
         self.maps, self.flip, self.after = Path(maps), flip, after
 
-    def image_set(self, part: str) -> Dataset | None:
+    def image_set(self, part: str) -> ImageSet | None:
+        """Return the set of a part; that of "train" has maps."""
         images = super().image_set(part)
-        if part != "train":
+        if part != "train" or not isinstance(images, FileSet):
             return images
         crop, after = RandomResizedCrop(self.image_size), train_transform(list_of(self.after), self.image_size)
         return MappedSet(images, self.maps, crop, self.flip, after)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """As ever; maps and crops become what they are."""
+        """Make images float, normalised; maps float16 and crops float32 again."""
         images, targets, *more = batch
         batch = super().on_after_batch_transfer([images, targets], dataloader_idx)
         if not more:
@@ -113,14 +131,14 @@ class ScoreMaps(FileData):
         return [*batch, maps.view(torch.float16), crops.view(torch.float32)]
 
 
-def list_of(spec: str | Callable | list | tuple) -> list:
-    """A transform, or several -> a list."""
-    return list(spec) if isinstance(spec, (list, tuple)) else [spec]
+def list_of(spec: Spec) -> Sequence[str | Operation]:
+    """Return a transform, or several, as a list."""
+    return [spec] if isinstance(spec, str) or callable(spec) else spec
 
 
 class MappedImageFolder(ScoreMaps, ImageFolder):
-    """`MappedImageFolder("photos", "maps", batch_size=64)`: an `ImageFolder` with maps, see `ScoreMaps`."""
+    """An `ImageFolder` with maps, `MappedImageFolder("photos", "maps", batch_size=64)`: see `ScoreMaps`."""
 
 
 class MappedImageNet(ScoreMaps, ImageNet):
-    """`MappedImageNet("data", "label_top5_train_nfnet", batch_size=128)`: `ImageNet` with maps, see `ScoreMaps`."""
+    """`ImageNet` with maps, `MappedImageNet("data", "label_top5_train_nfnet", batch_size=128)`: see `ScoreMaps`."""

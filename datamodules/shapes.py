@@ -2,13 +2,16 @@
 
 import math
 import warnings
+from typing import Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.frame.image_data import ImageData
 from datamodules.frame.memory import MemorySet
+from datamodules.frame.options import ImageOptions
 from datamodules.frame.order import GOLD, draws, mix
 
 SLOTS = 3  # shapes an image, at most
@@ -19,9 +22,10 @@ SQUARE, TRIANGLE = math.sqrt(math.pi) / 2, math.sqrt(4 * math.pi / (3 * math.sqr
 
 
 def inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Whether points are in a shape of area pi around 0: kind (...), 1 circle, 2 square, 3 triangle; u, v (..., H, W).
+    """Return which points (u, v), (..., H, W), are in a shape of area pi around 0.
 
-    The square's sides are parallel to the axes; the triangle points to positive v.
+    Kinds (...) are 1 circle, 2 square, 3 triangle. The square's sides are parallel to the axes; the triangle
+    points to positive v.
     """
     circle = u**2 + v**2 <= 1
     square = torch.maximum(u.abs(), v.abs()) <= SQUARE
@@ -31,18 +35,18 @@ def inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
 
 
 def gratings(u: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Two waves of colour: draws u (N, 2, 7) in [0, 1), pixels y, x (H, W) in units of the image -> (N, H, W, 3)."""
+    """Sum two waves of colour (N, H, W, 3): draws u (N, 2, 7) in [0, 1), pixels y, x (H, W) in units of the image."""
     angle, frequency, phase = 2 * math.pi * u[..., 0], 2 + 6 * u[..., 1], 2 * math.pi * u[..., 2]
     along = angle.cos()[..., None, None] * x + angle.sin()[..., None, None] * y
     wave = (2 * math.pi * frequency[..., None, None] * along + phase[..., None, None]).sin()  # (N, 2, H, W)
     return torch.einsum("nghw,ngc->nhwc", wave, 0.2 * u[..., 3:6] - 0.1)
 
 
-def shapes(index: Tensor, size: int, key: int) -> tuple[np.ndarray, Tensor, Tensor]:
-    """Images, their masks, and what is in front; of each image what (key, index) say, whatever the others are.
+def shapes(index: Tensor, size: int, key: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
+    """Draw images, their masks, and the kind of the front shape, each a function of (key, index) alone.
 
-    One to three shapes of random kind, place, size (a circle's radius is .12 to .3 of the side), tilt and colour, the
-    later ones in front; two waves of colour behind; noise over all.
+    One to three shapes of random kind, position, size (a circle's radius is .12 to .3 of the side), tilt and colour,
+    the later ones in front; two waves of colour behind; noise over all.
 
     Args:
         index: (N,) int64, which images.
@@ -59,7 +63,7 @@ def shapes(index: Tensor, size: int, key: int) -> tuple[np.ndarray, Tensor, Tens
     y, x = torch.meshgrid(*2 * [(torch.arange(size) + 0.5) / size], indexing="ij")
 
     kind = (3 * each[..., 0]).long() + 1  # (N, 3)
-    there = placed(kind, each, y, x) & (torch.arange(SLOTS) < count[:, None])[..., None, None]
+    there = draw_shapes(kind, each, y, x) & (torch.arange(SLOTS) < count[:, None])[..., None, None]
     rank = (there * torch.arange(1, SLOTS + 1).view(-1, 1, 1)).amax(1)  # (N, S, S): 0 nothing, else the front one
     front = rank.flatten(1)
     masks = torch.cat([torch.zeros_like(count)[:, None], kind], 1).gather(1, front).view_as(rank)
@@ -71,12 +75,12 @@ def shapes(index: Tensor, size: int, key: int) -> tuple[np.ndarray, Tensor, Tens
 
 
 def key_of(seed: int, part: str) -> int:
-    """Of "train" or "test"."""
+    """Return the key of "train" or "test"."""
     return int(mix(mix(torch.tensor(seed) + GOLD) + (part == "test")))
 
 
-def placed(kind: Tensor, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Kinds (N, 3), their draws (N, 3, 9), pixels (S, S) -> which pixels are in which shape, bool (N, 3, S, S)."""
+def draw_shapes(kind: Tensor, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Return which pixels are in which shape, bool (N, 3, S, S), of kinds (N, 3), draws (N, 3, 9), pixels (S, S)."""
     row, column, radius, angle = u[..., 1:5].unflatten(-1, (4, 1)).unsqueeze(-1).unbind(2)
     radius, angle = 0.12 + 0.18 * radius, math.pi / 6 * (angle - 0.5)  # 15 degrees either way
     y, x = (y - 0.15 - 0.7 * row) / radius, (x - 0.15 - 0.7 * column) / radius
@@ -113,7 +117,7 @@ class Shapes(ImageData):
         test_images: int = 200,
         image_size: int = 64,
         shapes_seed: int = 0,
-        **options,
+        **options: Unpack[ImageOptions],
     ):
         super().__init__(batch_size, **options)
         if min(images, test_images) < 1 or image_size < 8:
@@ -124,11 +128,13 @@ class Shapes(ImageData):
         self.image_size, self.shapes_seed = image_size, shapes_seed
 
     def setup(self, stage: str | None = None) -> None:
+        """Draw the images that a stage needs."""
         # Lightning advises many workers wherever it sees less than two: wrong for images in memory.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         super().setup(stage)
 
     def image_set(self, part: str) -> MemorySet | None:
+        """Return the images and masks of "train" or "test"."""
         if part == "val":
             return None
         count = self.images if part == "train" else self.test_images

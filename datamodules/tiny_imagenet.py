@@ -9,15 +9,18 @@ import warnings
 from functools import cached_property
 from glob import escape
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.folder import check_memory
-from datamodules.frame.decode import decode, in_threads, named, square
-from datamodules.frame.download import fetch, is_full, locked, no_space
-from datamodules.frame.memory import MemoryData
+from datamodules.frame import atomic
+from datamodules.frame.decode import decode, in_threads, name_some, square
+from datamodules.frame.download import fetch, is_full, lock, no_space
+from datamodules.frame.memory import MemoryData, check_memory
+from datamodules.frame.options import FlipOptions
 from datamodules.frame.tiny_layout import FINGERPRINT, NAME, Layout, find
 
 URL = f"http://cs231n.stanford.edu/{NAME}.zip"
@@ -41,8 +44,8 @@ class TinyImageNet(MemoryData):
             may stand there instead, or `root` may be that folder, or any zip of its layout.
         batch_size: images a batch and process.
         padding: pixels of black for the random crop. Default: an eighth of the side, as for CIFAR; papers have 4 or 8.
-        options: `flip` (True), `cutout`, `transform`, `mean`, `std`, `val_split` (0.1), `split_seed`, `num_workers`, as
-            in `MemoryData` and `ImageData`.
+        options: `flip` (True), `cutout`, `transform`, `channels`, `mean`, `std`, `val_split` (0.1), `split_seed`,
+            `num_workers`, as in `MemoryData` and `ImageData`.
 
     Raises:
         RuntimeError: the data is not there, or cannot be downloaded.
@@ -50,15 +53,17 @@ class TinyImageNet(MemoryData):
     """
 
     image_size = 64
-    mean = (0.4802, 0.4481, 0.3975)  # over all pixels of the training images; the usual figures
+    mean = (0.4802, 0.4481, 0.3975)  # over all pixels of the training images
     std = (0.2770, 0.2691, 0.2821)
 
-    def __init__(self, root: str | Path = "data", batch_size: int = 128, *, padding: int = 8, **options):
+    def __init__(
+        self, root: str | Path = "data", batch_size: int = 128, *, padding: int = 8, **options: Unpack[FlipOptions]
+    ):
         super().__init__(batch_size, padding=padding, **options)
         self.root = Path(root)
 
     def prepare_data(self) -> None:
-        """Downloads what is missing or damaged, and decodes what is not decoded yet; one process does it for all."""
+        """Download what is missing or damaged, and decode what is not decoded yet; one process does it for all."""
         archive = self.root / f"{NAME}.zip"
         decoded = any(self.root.glob(f"{NAME}-train-*.npy"))  # then the archive has been checked
         if (place := find(self.root)) is None or (place == archive and not decoded):
@@ -66,9 +71,9 @@ class TinyImageNet(MemoryData):
         for part in ("train", "test"):
             cache = self._cache(part)
             if not cache.exists() and writable(cache.parent):
-                with locked(self._layout.place.with_name(f"{self._layout.place.stem}-{part}")):
+                with lock(self._layout.place.with_name(f"{self._layout.place.stem}-{part}")):
                     if not cache.exists():
-                        keep(self._decoded(part), cache)
+                        keep(self._decode(part), cache)
 
     @cached_property
     def _layout(self) -> Layout:
@@ -86,10 +91,12 @@ class TinyImageNet(MemoryData):
         return self._layout.wnids
 
     @property
-    def classes(self) -> tuple[str, ...]:
+    def classes(self) -> tuple[str, ...]:  # type: ignore[override]  # read at first use, not an attribute
+        """The first of each class's names."""
         return self._layout.classes
 
-    def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
+    def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
+        """Return the images of "train" or "test" (the official validation images), uint8 (n, 64, 64, 3)."""
         if part == "val":
             return None
         targets = torch.tensor([target for _, target in self._layout.images(part)])
@@ -102,11 +109,11 @@ class TinyImageNet(MemoryData):
             except (ValueError, EOFError):
                 pass
             warnings.warn(f"{cache} is damaged: decoding the images again; delete it", stacklevel=2)
-        return self._decoded(part), targets
+        return self._decode(part), targets
 
     # ---- decoding
 
-    def _decoded(self, part: str) -> np.ndarray:
+    def _decode(self, part: str) -> NDArray[np.uint8]:
         files = [name for name, _ in self._layout.images(part)]
         check_memory(len(files), 64, 3 if self.flip else 2)
         images = np.empty((len(files), 64, 64, 3), np.uint8)
@@ -117,33 +124,31 @@ class TinyImageNet(MemoryData):
         if problems := in_threads(one, len(files), f"decoding {part}"):
             reasons = {files[i]: str(error.__cause__ or error) for i, error in problems.items()}
             raise ValueError(
-                f"{len(problems)} of {len(files)} images of {self._layout.place} cannot be used: {named(reasons)}: "
+                f"{len(problems)} of {len(files)} images of {self._layout.place} cannot be used: {name_some(reasons)}: "
                 "delete it and fetch it again"
             )
         return images
 
     def _cache(self, part: str) -> Path:
-        """Where the decoded images are kept; its name tells what they were made of."""
+        """Return where the decoded images are kept; the name tells what they were made of."""
         place = self._layout.place
         return place.with_name(f"{place.stem}-{part}-{self._layout.fingerprint(part)}.npy")
 
 
-def keep(images: np.ndarray, path: Path) -> None:
-    """Writes a .npy under its final name when it is complete, and deletes older ones, with another fingerprint."""
-    new = path.with_suffix(".npy.part")
+def keep(images: NDArray[np.uint8], path: Path) -> None:
+    """Write a .npy under its final name when it is complete, and delete older ones, with another fingerprint."""
     try:
-        with open(new, "wb") as file:
+        with atomic.replace(path) as file:
             np.save(file, images)
     except BaseException as error:
-        new.unlink(missing_ok=True)
         if is_full(error):
             raise no_space(path) from error
         raise
     for old in path.parent.glob(f"{escape(path.stem[:-FINGERPRINT])}{'?' * FINGERPRINT}.npy"):
-        old.unlink()
-    new.replace(path)
+        if old != path:
+            old.unlink()
 
 
 def writable(folder: Path) -> bool:
-    """Whether files may be made there; not where nobody may write, which does not stop root."""
+    """Return whether files may be made there; not where nobody may write, which does not stop root."""
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

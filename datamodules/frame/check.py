@@ -1,18 +1,20 @@
 """Which images cannot be read: found out once, remembered beside the data."""
 
 import json
-import os
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
+from datamodules.frame.atomic import write_text
 from datamodules.frame.decode import decode, in_threads, leave_out
 from datamodules.frame.source import Source
 
 
-def readable(source: Source, notes: Path) -> Tensor:
-    """The numbers of the images that can be read, int64 (n,) or fewer, ascending; a warning names the others.
+def readable(source: Source, notes: Path, white: float | None = None) -> Tensor:
+    """Return the numbers of the images that can be read, int64 (n,) or fewer, ascending; a warning names the others.
 
     All are decoded (about 1,000 ImageNet images a second and core), strictly: a damaged JPEG is not readable.
     As that takes its time, the result is kept and holds as long as names and sizes of the files are the same.
@@ -20,37 +22,38 @@ def readable(source: Source, notes: Path) -> Tensor:
     Args:
         source: the images.
         notes: a json file for the result; where it cannot be written, each process checks for itself.
+        white: as in `decode`.
 
     Raises:
         ValueError: not one can be read.
     """
-    key = fingerprint(source)
-    found = _remembered(notes, key)
+    key = fingerprint(source, white)
+    found = _recall(notes, key)
     if found is None:
-        found = find_unreadable(source)
+        found = find_unreadable(source, white)
         _remember(notes, {"key": key, "unreadable": [[i, source.name(i), why] for i, why in found.items()]})
     return leave_out(found.keys(), {source.name(i): why for i, why in found.items()}, len(source))
 
 
-def find_unreadable(source: Source) -> dict[int, str]:
-    """Number of an image -> what is wrong with it."""
+def find_unreadable(source: Source, white: float | None = None) -> dict[int, str]:
+    """Return {number of an image: what is wrong with it}."""
 
     def work(i: int) -> None:
-        decode(source.read(i), source.name(i), strict=True)
+        decode(source.read(i), source.name(i), strict=True, white=white)
 
     problems = in_threads(work, len(source), "checking")
     return {i: str(error.__cause__ or error) for i, error in problems.items()}
 
 
-def fingerprint(source: Source) -> str:
-    """Changes with the name or the size of any image."""
-    digest = sha256()
+def fingerprint(source: Source, white: float | None = None) -> str:
+    """Return a hash that changes with the name or the size of any image, and with `white`."""
+    digest = sha256(b"" if white is None else str(white).encode())
     for i in range(len(source)):
         digest.update(f"{source.name(i)}\0{source.size(i)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def _remembered(notes: Path, key: str) -> dict[int, str] | None:
+def _recall(notes: Path, key: str) -> dict[int, str] | None:
     try:
         saved = json.loads(notes.read_text())
         return {i: why for i, _, why in saved["unreadable"]} if saved["key"] == key else None
@@ -58,10 +61,6 @@ def _remembered(notes: Path, key: str) -> dict[int, str] | None:
         return None
 
 
-def _remember(notes: Path, content: dict) -> None:
-    part = notes.with_name(f"{notes.name}.{os.getpid()}")
-    try:
-        part.write_text(json.dumps(content, indent=1))
-        part.replace(notes)  # whole or not at all, whoever else writes it now
-    except OSError:  # a folder that is only for reading
-        part.unlink(missing_ok=True)
+def _remember(notes: Path, content: dict[str, Any]) -> None:
+    with suppress(OSError):  # a folder that is only for reading
+        write_text(notes, json.dumps(content, indent=1))

@@ -1,6 +1,6 @@
 """Prepared images in litdata's chunks: for an object store, and data sets larger than a machine's disk.
 
-    header.json, targets.npy       as in `_packed`
+    header.json, targets.npy       as in `packed`
     train/index.json               litdata's: names and lengths of the chunks
     train/chunk-0-0.bin ...        litdata's: {"image": bytes of a JPEG, "target": int}, some 64 MB each
 
@@ -11,17 +11,21 @@ lengths of its two fields.
 """
 
 import json
-import mmap
 import os
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.frame.download import locked
+from datamodules.frame.atomic import publish
+from datamodules.frame.byte_file import ByteFile
+from datamodules.frame.download import lock, matches
+from datamodules.frame.header import is_count, parse_header, safe_name
 from datamodules.frame.order import Order, draws, mix
 
 OPEN = 128  # chunks that a process has open
@@ -38,16 +42,13 @@ class Chunks:
         part: "train", "val" or "test".
 
     Raises:
-        ValueError: chunks of something else.
+        ValueError: chunks of something else, or an index that names files outside of its folder.
     """
 
     def __init__(self, store: "Store", part: str):
-        index = json.loads(store.path(f"{part}/index.json").read_text())
-        if index["config"]["data_format"] != FIELDS or index["config"].get("compression"):
-            raise ValueError(f"{store.root}/{part} has chunks of something else: prepare them with `zoo prepare`")
         self.store, self.part = store, part
-        self.files = [chunk["filename"] for chunk in index["chunks"]]
-        self.ends = np.cumsum([chunk["chunk_size"] for chunk in index["chunks"]])
+        self.files, sizes = read_index(store.path(f"{part}/index.json"), f"{store.root}/{part}")
+        self.ends = np.cumsum(sizes)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
@@ -58,26 +59,60 @@ class Chunks:
         return torch.from_numpy(np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0)))
 
     def read(self, i: int) -> bytes:
+        """Return the JPEG of an image. Raise a ValueError if its chunk is damaged."""
         item = self._item(i)
-        start = 4 * len(FIELDS)
-        return item[start : start + int.from_bytes(item[:4], "little")]
+        start, size = 4 * len(FIELDS), int.from_bytes(item[:4], "little")
+        if size == 0 or start + size > len(item):
+            raise ValueError(f"{self.name(i)} is damaged: its chunk has no such image; prepare or copy it again")
+        return item[start : start + size]
 
     def target(self, i: int) -> int:
-        """As it stands in the chunk; training has targets.npy."""
+        """Return the class as it stands in the chunk; training has targets.npy."""
         return int.from_bytes(self._item(i)[-8:], "little")
 
     def _item(self, i: int) -> bytes:
         k = int(np.searchsorted(self.ends, i, side="right"))
-        data, places = opened(self.store, f"{self.part}/{self.files[k]}")
-        number = i - (int(self.ends[k - 1]) if k else 0)
-        return data[places[number] : places[number + 1]]
+        chunk, starts = open_chunk(self.store, f"{self.part}/{self.files[k]}")
+        first = int(self.ends[k - 1]) if k else 0
+        if len(starts) != int(self.ends[k]) - first + 1:
+            raise ValueError(f"{chunk.path} has other images than its index.json: prepare or copy it again")
+        return chunk.read(int(starts[i - first]), int(starts[i - first + 1]))
 
     def name(self, i: int) -> str:
+        """Return chunk and number, for messages."""
         k = int(np.searchsorted(self.ends, i, side="right"))
         return f"{self.store.root}/{self.part}/{self.files[k]}, image {i} of {self.part}"
 
     def size(self, i: int) -> int:
+        """Return the bytes of an image."""
         return len(self.read(i))
+
+
+def read_index(path: Path, name: str) -> tuple[list[str], list[int]]:
+    """Read litdata's index.json: names of the chunks and how many images each has.
+
+    Args:
+        path: of the file.
+        name: of the folder that it describes, for messages.
+
+    Raises:
+        ValueError: it is damaged, describes something else than `FIELDS`, or names files outside of its folder.
+    """
+    try:
+        index = json.loads(path.read_text())
+        config, chunks = index["config"], index["chunks"]
+        files, sizes = [chunk["filename"] for chunk in chunks], [chunk["chunk_size"] for chunk in chunks]
+        kind = config["data_format"], config.get("compression") or None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{name}/index.json is damaged ({error!r}): prepare it again") from error
+    if kind != (FIELDS, None):
+        raise ValueError(f"{name} has chunks of something else: prepare them with `zoo prepare`")
+    if not files or not all(is_count(size) and size > 0 for size in sizes):
+        raise ValueError(f"{name}/index.json is damaged (a chunk without images): prepare it again")
+    for file in files:
+        if len(safe_name(file, f"{name}/index.json").parts) > 1:
+            raise ValueError(f"{name}/index.json names a chunk {file!r} in another folder: prepare it again")
+    return files, sizes
 
 
 class Store:
@@ -100,14 +135,17 @@ class Store:
         self.root, self.limit = str(root).rstrip("/"), limit
         self.remote = is_remote(root)
         self.folder = Path(root)
+        self.files: dict[str, list[Any]] = {}
         if self.remote:
             self.folder = (CACHE if cache is None else Path(cache)).expanduser()
             self.folder.mkdir(parents=True, exist_ok=True)
             header = self.folder / f".header.{os.getpid()}"
             self._fetch("header.json", header)
+            text = header.read_text(errors="replace")
+            self.files = parse_header(text, self.root)["files"]
             self.folder /= sha256(self.root.encode() + header.read_bytes()).hexdigest()[:16]
             self.folder.mkdir(exist_ok=True)
-            header.replace(self.folder / "header.json")
+            publish(header, self.folder / "header.json")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Store) and (self.root, self.folder) == (other.root, other.folder)
@@ -116,10 +154,10 @@ class Store:
         return hash((self.root, self.folder))
 
     def path(self, name: str) -> Path:
-        """Of a file here, copied if need be. Raises a RuntimeError if that cannot be done."""
-        path = self.folder / name
+        """Return the path of a file here, copied if need be. Raise a RuntimeError if that cannot be done."""
+        path = self.folder / safe_name(name, self.root)
         if self.remote and not path.exists():
-            with locked(path):
+            with lock(path):
                 if not path.exists():
                     self._make_room()
                     self._fetch(name, path)
@@ -133,7 +171,8 @@ class Store:
         part = path.with_name(f"{path.name}.part")
         try:
             get_downloader(self.root, str(path.parent), []).download_file(f"{self.root}/{name}", str(part))
-            part.replace(path)
+            self._check(name, part)
+            publish(part, path)
         except Exception as error:  # each store has its own kinds
             part.unlink(missing_ok=True)
             raise RuntimeError(
@@ -141,8 +180,18 @@ class Store:
                 f"of {self.folder}"
             ) from error
 
+    def _check(self, name: str, path: Path) -> None:
+        """Raise a ValueError unless a copy has the size and the checksum that the header tells."""
+        if name not in self.files:
+            return
+        size, checksum = self.files[name]
+        if path.stat().st_size != size:
+            raise ValueError(f"{path.stat().st_size:,} bytes came of {size:,}")
+        if not matches(path, checksum):
+            raise ValueError("its checksum is another")
+
     def _make_room(self) -> None:
-        """Deletes copies of chunks beyond the limit; who has one open keeps it."""
+        """Delete copies of chunks beyond the limit; who has one open keeps it."""
         copies = []
         for path in self.folder.glob("*/*.bin"):
             try:
@@ -158,24 +207,35 @@ class Store:
 
 
 def is_remote(root: str | Path) -> bool:
-    """Whether it is an address and not a folder."""
+    """Return whether it is an address and not a folder."""
     return "://" in str(root) or str(root).startswith("local:")  # the second is litdata's, for tests
 
 
 @lru_cache(OPEN)
-def opened(store: Store, name: str) -> tuple[mmap.mmap, np.ndarray]:
-    """A chunk, and the places of its items: uint32 (n + 1,). Open in this process until others push it out."""
+def open_chunk(store: Store, name: str) -> tuple[ByteFile, NDArray[np.int64]]:
+    """Return a chunk and where its items start, int64 (n + 1,). It stays open until others push it out.
+
+    Raises:
+        ValueError: it is cut short, or of another kind: with pyarrow installed litdata writes such.
+    """
     path = store.path(name)
     try:
-        file = open(path, "rb")  # noqa: SIM115
+        chunk = ByteFile(path)
     except FileNotFoundError:  # another process needed the room
-        file = open(store.path(name), "rb")  # noqa: SIM115
-    with file:
-        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        chunk = ByteFile(store.path(name))
     if store.remote:
         os.utime(path)
-    count = int.from_bytes(data[:4], "little")
-    return data, np.frombuffer(data[4 : 8 + 4 * count], np.uint32).astype(np.int64)
+    size = chunk.size
+    count = int.from_bytes(chunk.read(0, min(4, size)), "little")
+    starts = np.zeros(1, np.int64)
+    if 8 + 4 * count <= size:
+        starts = np.frombuffer(chunk.read(4, 8 + 4 * count), np.uint32).astype(np.int64)
+    if starts[0] != 8 + 4 * count or starts[-1] != size or (np.diff(starts) <= 0).any():
+        raise ValueError(
+            f"{path} is cut short, or its images are in another format (litdata writes one where pyarrow is "
+            "installed): prepare it again with `zoo prepare`, or copy it again"
+        )
+    return chunk, starts
 
 
 class ByChunk(Order):
@@ -190,8 +250,8 @@ class ByChunk(Order):
         others: of `Order`.
     """
 
-    def __init__(self, *indices: Tensor, chunk_of: Tensor, **others):
-        super().__init__(*indices, **others)
+    def __init__(self, indices: Tensor, *, chunk_of: Tensor, **others: Any):
+        super().__init__(indices, **others)
         self.chunk_of = chunk_of
 
     def _shuffled(self, key: int) -> tuple[Tensor, Tensor]:

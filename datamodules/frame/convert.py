@@ -8,19 +8,22 @@ import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datamodules.frame.atomic import publish
 from datamodules.frame.chunks import Chunks, Store
-from datamodules.frame.download import is_full, locked
-from datamodules.frame.packed import Packed, too_small, write, write_header
+from datamodules.frame.download import is_full, lock
+from datamodules.frame.header import Header
+from datamodules.frame.packed import Packed, Parts, existing, too_small, write, write_header
 
 CHUNK = "64MB"
 OPTIMIZE = "import sys; from datamodules.frame.convert import optimize; optimize(*sys.argv[1:])"
 
 
-def write_chunks(folder: str | Path, parts: dict[str, tuple], classes: tuple[str, ...], **options) -> dict:
-    """Makes a folder for an object store; arguments, result and errors as of `_packed.write`.
+def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **options: Any) -> Header:
+    """Make a folder for an object store; arguments, result and errors as of `packed.write`.
 
     A packed folder is made first, so the disk must hold the data twice for a while.
 
@@ -31,9 +34,10 @@ def write_chunks(folder: str | Path, parts: dict[str, tuple], classes: tuple[str
         raise ImportError("chunks are written by litdata: pip install 'lightning-zoo[stream]'")
     folder = Path(folder)
     packed, new = folder.with_name(f".{folder.name}.packed"), folder.with_name(f".{folder.name}.chunks")
-    with locked(folder):
+    with lock(folder) as waited:
         if folder.exists():
-            raise ValueError(f"{folder} is there already: use it, delete it, or choose another place")
+            source = {part: len(targets) for part, (_, targets) in parts.items()}
+            return existing(folder, {"classes": list(classes), "source": source}, "litdata", waited)
         for left in (packed, new):  # by a killed process
             shutil.rmtree(left, ignore_errors=True)
         try:
@@ -41,7 +45,7 @@ def write_chunks(folder: str | Path, parts: dict[str, tuple], classes: tuple[str
             new.mkdir()
             _convert(packed, new, header)
             header = _finish(packed, new, header)
-            new.replace(folder)
+            publish(new, folder)
         except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
             if is_full(error) and packed.exists():
@@ -53,8 +57,8 @@ def write_chunks(folder: str | Path, parts: dict[str, tuple], classes: tuple[str
     return header
 
 
-def _convert(packed: Path, new: Path, header: dict) -> None:
-    """In a process of its own: `litdata.optimize` sets the start method of later processes to spawn, for good."""
+def _convert(packed: Path, new: Path, header: Header) -> None:
+    """Write the chunks in a process of its own: `litdata.optimize` makes all later processes spawned ones."""
     needed = int(1.01 * (packed / "images.bin").stat().st_size)
     if shutil.disk_usage(new).free < needed:
         raise too_small(new.parent / new.name[1:-7], needed)
@@ -72,7 +76,7 @@ def _convert(packed: Path, new: Path, header: dict) -> None:
 
 
 def optimize(packed: str, new: str, *parts: str) -> None:
-    """What the process does. One worker: with more, images would be in another order."""
+    """Write the chunks, with one worker: with more, images would be in another order."""
     import litdata
 
     for part in parts:
@@ -82,17 +86,17 @@ def optimize(packed: str, new: str, *parts: str) -> None:
 
 
 class Item:
-    """Number of an image -> what is stored of it."""
+    """What is stored of an image, by its number."""
 
     def __init__(self, images: Packed):
         self.images, self.targets = images, images.targets.tolist()
 
-    def __call__(self, i: int) -> dict:
+    def __call__(self, i: int) -> dict[str, Any]:
         return {"image": self.images.read(i), "target": self.targets[i]}
 
 
-def _finish(packed: Path, new: Path, header: dict) -> dict:
-    """Compares each image with the packed one, and writes the header."""
+def _finish(packed: Path, new: Path, header: Header) -> Header:
+    """Compare each image with the packed one, and write the header."""
     shutil.copy(packed / "targets.npy", new)
     targets = np.load(new / "targets.npy")
     for part, (first, end) in header["parts"].items():

@@ -6,8 +6,9 @@ bit for bit; Pillow reads all other formats, and what simplejpeg does not know. 
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -15,55 +16,70 @@ import numpy as np
 import simplejpeg
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
-from PIL import Image
+from numpy.typing import NDArray
+from PIL import Image, TiffImagePlugin
 from torch import Tensor
 from tqdm import tqdm
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+from datamodules.frame.tensor import Bytes
+
+# Suffixes of the formats below. Other formats of Pillow's are not opened: an EPS would start a program (gs).
+SUFFIXES = {
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
+}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
 MAX_PIXELS = 2**28 // 3  # Pillow's own limit: a quarter of a gigabyte, from a header that anybody can write
 CHUNK = 128  # images a task of the thread pool
 HARMLESS = "extraneous bytes before marker 0xd9"  # rubbish behind the last pixel
+TWELVE_BITS = 4096
+PNG, PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where it says how many bits a sample has
+BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
 class Unreadable(ValueError):
     """An image cannot be read; the message begins with its name, the cause is what the decoder said."""
 
 
-def decode(data: bytes, name: str, strict: bool = False) -> Tensor:
-    """An encoded image as uint8 (3, H, W), its memory in the order of (H, W, 3).
+def decode(data: bytes, name: str, strict: bool = False, white: float | None = None) -> Tensor:
+    """Decode an image to uint8 (3, H, W), its memory in the order of (H, W, 3).
 
-    Grey, palettes and CMYK become RGB, 16 bits the upper 8; transparency is dropped, EXIF's orientation ignored, and of
-    several pictures the first is taken.
+    Grey, palettes and CMYK become RGB; transparency is dropped, EXIF's orientation ignored, and of several pictures the
+    first is taken. Of 16 bits the upper 8 count; grey floats are in [0, 1].
 
     Args:
         data: the whole file. Its content tells the format, not its name.
         name: of the file, for messages.
         strict: refuse also a JPEG that is damaged but gives a picture, perhaps a wrong one; otherwise that is a
             warning.
+        white: the grey value that is white, where a grey image has 16 or 32 bits or floats: 4095 for 12 bits in a file
+            of 16. None for 65,535 of 16 bits and 1 of floats; grey integers of 32 bits need it.
 
     Raises:
-        Unreadable: no image, a truncated one, or one of more than `MAX_PIXELS`.
+        Unreadable: no image of `FORMATS`, a truncated one, one of more than `MAX_PIXELS`, or one whose white is not
+            known (it would be black, or nearly).
     """
     try:
-        picture = _jpeg(data, name, strict) if data[:2] == b"\xff\xd8" else _pillow(data)
+        picture = _jpeg(data, name, strict, white) if data[:2] == b"\xff\xd8" else _pillow(data, white)
     except Exception as error:  # every format has its own kinds
         raise Unreadable(f"{name} cannot be read ({error}): repair or delete it") from error
     return torch.from_numpy(picture).permute(2, 0, 1)
 
 
-def _jpeg(data: bytes, name: str, strict: bool) -> np.ndarray:
+def _jpeg(data: bytes, name: str, strict: bool, white: float | None) -> Bytes:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:  # no JPEG, or one of a rare kind
-        return _pillow(data)
+        return _pillow(data, white)
     _check_pixels(height, width)
     if colours not in ("YCbCr", "RGB", "Gray"):
-        return _pillow(data)
+        return _pillow(data, white)
     try:
-        return simplejpeg.decode_jpeg(data)
+        pixels: Bytes = simplejpeg.decode_jpeg(data)
+        return pixels
     except ValueError as error:
         problem = str(error)
-    picture = _pillow(data)  # raises where pixels are missing
+    picture = _pillow(data, white)  # raises where pixels are missing
     if HARMLESS not in problem:
         if strict:
             raise ValueError(problem)
@@ -71,14 +87,64 @@ def _jpeg(data: bytes, name: str, strict: bool) -> np.ndarray:
     return picture
 
 
-def _pillow(data: bytes) -> np.ndarray:
-    with Image.open(BytesIO(data)) as image:
+def _pillow(data: bytes, white: float | None) -> Bytes:
+    with Image.open(BytesIO(data), formats=readable_formats()) as image:
         _check_pixels(image.height, image.width)
-        if image.mode.startswith("I"):  # 16-bit grey, which convert("RGB") would clip to white
-            image = Image.fromarray((np.asarray(image) >> 8).clip(0, 255).astype(np.uint8))
-        if "transparency" in image.info:  # Pillow warns if it is to drop a palette's without this step
-            image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
+        if image.mode == "F" or image.mode.startswith("I"):
+            return _deep_grey(image, white)
+        # Pillow warns if it is to drop a palette's transparency without this step
+        plain = image.convert("RGBA") if "transparency" in image.info else image
+        pixels = np.array(plain.convert("RGB"))
+        if _sample_bits(image, data) == 16 and pixels.max(initial=0) < TWELVE_BITS >> 8:
+            raise ValueError(f"its colours have 16 bits, and none is above {pixels.max(initial=0)}/255: scale it")
+    return pixels
+
+
+def _deep_grey(image: Image.Image, white: float | None) -> Bytes:
+    """Return grey of more than 8 bits as uint8 (H, W, 3)."""
+    grey = np.asarray(image)
+    if white is None and (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):
+        _check_sixteen_bits(grey)
+        pixels = (grey >> 8).clip(0, 255).astype(np.uint8)
+    else:
+        pixels = _scale_to_white(grey, white)
+    return pixels[:, :, None].repeat(3, axis=2)
+
+
+def _check_sixteen_bits(grey: NDArray[np.integer]) -> None:
+    brightest = int(grey.max(initial=0))
+    if 0 < brightest < TWELVE_BITS:
+        raise ValueError(
+            f"it has 16 bits, and no grey value above {brightest:,} of 65,535, so it would be nearly black: if it has "
+            f"12 bits, say white={TWELVE_BITS - 1}, if it is dark, white=65535"
+        )
+
+
+def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None) -> Bytes:
+    """Return 0 as 0 and `white` as 255. Raise a ValueError for numbers that are not in [0, white]."""
+    if white is None and not np.issubdtype(grey.dtype, np.floating):
+        raise ValueError("it has grey integers of 32 bits, and nothing tells which one is white: say white=")
+    white, values = 1.0 if white is None else white, grey.astype(np.float64)
+    if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) > white:
+        low, high = values.min(initial=0), values.max(initial=0)
+        raise ValueError(f"its grey values go from {low:.6g} to {high:.6g}, not from 0 to {white:.6g}: say white=")
+    return np.rint(values * (255 / white)).astype(np.uint8)
+
+
+def _sample_bits(image: Image.Image, data: bytes) -> int:
+    """Return the bits of a colour in a PNG or TIFF; 8 in all other formats."""
+    if data.startswith(PNG):
+        return data[PNG_DEPTH]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return int(max(image.tag_v2.get(BITS_PER_SAMPLE, (8,))))
+    return 8
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return those of `FORMATS` that this Pillow reads: AVIF came with 11.3."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_pixels(height: int, width: int) -> None:
@@ -87,16 +153,16 @@ def _check_pixels(height: int, width: int) -> None:
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width in pixels, from the file's header."""
+    """Return height and width in pixels, from the file's header."""
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=readable_formats()) as image:
             return image.height, image.width
     except Exception as error:  # every format has its own kinds
         raise Unreadable(f"{path} cannot be read ({error}): repair or delete it") from error
 
 
-def square(picture: Tensor, side: int, resized: bool) -> np.ndarray:
-    """uint8 (3, H, W) -> (side, side, 3).
+def square(picture: Tensor, side: int, resized: bool) -> Bytes:
+    """Return uint8 (3, H, W) as (side, side, 3).
 
     Args:
         picture: from `decode`.
@@ -104,7 +170,7 @@ def square(picture: Tensor, side: int, resized: bool) -> np.ndarray:
         resized: cut the middle square out of a picture of another size and resize that (bilinear, antialiased);
             otherwise another size is a ValueError.
     """
-    pixels = picture.permute(1, 2, 0).numpy()
+    pixels: Bytes = picture.permute(1, 2, 0).numpy()
     height, width = pixels.shape[:2]
     if height == width == side:
         return pixels
@@ -117,12 +183,12 @@ def square(picture: Tensor, side: int, resized: bool) -> np.ndarray:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[int], None], count: int, doing: str) -> dict[int, Exception]:
-    """Calls work(i) for each i in [0, count), on all cores -> what went wrong where, in order of i.
+    """Call work(i) for each i in [0, count), on all cores. Return what went wrong where, in order of i.
 
     With a progress bar from 5,000 on; `doing` is its title.
     """
@@ -146,8 +212,14 @@ def in_threads(work: Callable[[int], None], count: int, doing: str) -> dict[int,
     return dict(sorted(problems.items()))
 
 
-def decode_all(paths: list[Path], images: np.ndarray, resized: bool, skip_unreadable: bool | None = None) -> Tensor:
-    """Decodes n files into `images`, uint8 (n, S, S, 3); with a progress bar from 5,000 files on.
+def decode_all(
+    paths: list[Path],
+    images: Bytes,
+    resized: bool,
+    skip_unreadable: bool | None = None,
+    white: float | None = None,
+) -> Tensor:
+    """Decode n files into `images`, uint8 (n, S, S, 3); with a progress bar from 5,000 files on.
 
     Args:
         paths: the files.
@@ -155,18 +227,18 @@ def decode_all(paths: list[Path], images: np.ndarray, resized: bool, skip_unread
         resized: as in `square`.
         skip_unreadable: leave out, with a warning, what cannot be read or is damaged; None if the caller has no such
             option, so that messages do not speak of it.
+        white: as in `decode`.
 
     Returns:
-        The places that were filled, int64 (n,) or fewer, ascending.
+        The numbers of the images that were filled, int64 (n,) or fewer, ascending.
 
     Raises:
         ValueError: some cannot be read, or have another size. All are tried first, so that it can count and name them.
     """
 
     def one(i: int) -> None:
-        images[i] = square(
-            decode(paths[i].read_bytes(), str(paths[i]), bool(skip_unreadable)), images.shape[1], resized
-        )
+        picture = decode(paths[i].read_bytes(), str(paths[i]), bool(skip_unreadable), white)
+        images[i] = square(picture, images.shape[1], resized)
 
     problems = in_threads(one, len(paths), "decoding")
     reasons = {str(paths[i]): str(error.__cause__ or error) for i, error in problems.items()}
@@ -175,22 +247,22 @@ def decode_all(paths: list[Path], images: np.ndarray, resized: bool, skip_unread
     if problems:
         hint = "" if skip_unreadable is None else ", or leave out what cannot be read with skip_unreadable=True"
         raise ValueError(
-            f"{len(problems)} of {len(paths)} images cannot be used: {named(reasons)}: repair or delete them{hint}"
+            f"{len(problems)} of {len(paths)} images cannot be used: {name_some(reasons)}: repair or delete them{hint}"
         )
     return torch.arange(len(paths))
 
 
-def leave_out(bad: set[int], reasons: dict[str, str], count: int) -> Tensor:
-    """All numbers in [0, `count`) but the bad ones, int64, with a warning about these; an error if none is left."""
+def leave_out(bad: Collection[int], reasons: dict[str, str], count: int) -> Tensor:
+    """Return all numbers in [0, `count`) but the bad ones, int64. Warn of these; raise a ValueError if none is left."""
     if len(bad) == count:
-        raise ValueError(f"none of {count} images can be read: {named(reasons)}: check the folder and its format")
+        raise ValueError(f"none of {count} images can be read: {name_some(reasons)}: check the folder and its format")
     if bad:  # told by one process of many
         rank_zero_warn(
-            f"{len(bad)} of {count} images cannot be read and are left out: {named(reasons)}: repair or delete them"
+            f"{len(bad)} of {count} images cannot be read and are left out: {name_some(reasons)}: repair or delete them"
         )
     return torch.tensor([i for i in range(count) if i not in bad])
 
 
-def named(reasons: dict[str, str]) -> str:
-    """The first three of {file: what is wrong with it}."""
+def name_some(reasons: dict[str, str]) -> str:
+    """Name the first three of {file: what is wrong with it}."""
     return "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:3])

@@ -6,7 +6,7 @@ import http.client
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
@@ -15,37 +15,41 @@ from urllib.request import Request, urlopen
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from datamodules.frame.atomic import publish
+
 CHUNK = 1 << 20  # bytes
 WAIT = 60  # seconds without a byte after which a connection counts as lost
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """For one process at a time. The lock is the system's, on the file `.<name>.lock` beside: it ends with the process.
+def lock(path: Path) -> Iterator[bool]:
+    """Let one process at a time into the block; tell it whether it had to wait for another.
 
-    So a lock file that a killed process left behind locks nothing.
+    The lock is the system's, on the file `.<name>.lock` beside, and ends with the process: a file that a killed process
+    left behind locks nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    held, waited = FileLock(path.with_name(f".{path.name}.lock")), False
     try:
-        lock.acquire(timeout=0)
+        held.acquire(timeout=0)
     except Timeout:
         print(f"{path}: another process is at work on it; waiting", file=sys.stderr)
-        lock.acquire()
+        waited = True
+        held.acquire()
     try:
-        yield
+        yield waited
     finally:
-        lock.release()
+        held.release()
 
 
 # ---- fetching
 
 
-def fetch(url: str, path: Path, checksum: str) -> None:
-    """Downloads a file, unless it is there; goes on where an earlier download stopped.
+def fetch(url: str | Sequence[str], path: Path, checksum: str) -> None:
+    """Download a file, unless it is there; goes on where an earlier download stopped.
 
     Args:
-        url: http or https.
+        url: http or https; several are tried in turn.
         path: where it goes. While it is incomplete it is called `<path>.part`.
         checksum: kind and hexadecimal digest, such as "md5:900150983cd24fb0d6963f7d28e17f72". A file that is there but
             has another one is fetched again, and replaced by a good one.
@@ -56,24 +60,35 @@ def fetch(url: str, path: Path, checksum: str) -> None:
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
-    with locked(path):
+    with lock(path):
         if path.exists():
             if matches(path, checksum):
                 return
             print(f"{path} is damaged (its {checksum.split(':')[0]} is another): fetching it again", file=sys.stderr)
-        try:
-            _continue(url, part)
-        except (OSError, http.client.HTTPException) as error:
-            if is_full(error):
-                part.unlink(missing_ok=True)
-                raise no_space(path) from error
-            raise RuntimeError(f"{url} could not be fetched ({error}): {_by_hand(url, path)}") from error
-        if not matches(part, checksum):
-            part.unlink()
-            raise RuntimeError(
-                f"{url} gave a file with a wrong checksum, now deleted: try again, or {_by_hand(url, path)}"
-            )
-        part.replace(path)
+        urls = [url] if isinstance(url, str) else list(url)
+        for number, address in enumerate(urls, 1):
+            try:
+                _fetch_checked(address, path, part, checksum)
+                break
+            except RuntimeError as error:
+                if number == len(urls):
+                    raise
+                print(f"{error}; trying {urls[number]}", file=sys.stderr)
+                part.unlink(missing_ok=True)  # another server's file may have other bytes so far
+        publish(part, path)
+
+
+def _fetch_checked(url: str, path: Path, part: Path, checksum: str) -> None:
+    try:
+        _continue(url, part)
+    except (OSError, http.client.HTTPException) as error:
+        if is_full(error):
+            part.unlink(missing_ok=True)
+            raise no_space(path) from error
+        raise RuntimeError(f"{url} could not be fetched ({error}): {_by_hand(url, path)}") from error
+    if not matches(part, checksum):
+        part.unlink()
+        raise RuntimeError(f"{url} gave a file with a wrong checksum, now deleted: try again, or {_by_hand(url, path)}")
 
 
 def _by_hand(url: str, path: Path) -> str:
@@ -81,7 +96,7 @@ def _by_hand(url: str, path: Path) -> str:
 
 
 def _continue(url: str, part: Path) -> None:
-    """Appends to `part` until it is complete. As long as each attempt brings something, there is another."""
+    """Append to `part` until it is complete. As long as each attempt brings something, there is another."""
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
@@ -118,7 +133,7 @@ def _attempt(url: str, part: Path, start: int) -> None:
 
 
 def matches(path: Path, checksum: str) -> bool:
-    """Whether the file has this checksum ("md5:..." or any other kind of `hashlib`); with a progress bar."""
+    """Return whether the file has this checksum ("md5:..." or any other kind of `hashlib`); with a progress bar."""
     kind, wanted = checksum.split(":")
     digest, size = hashlib.new(kind, usedforsecurity=False), path.stat().st_size
     with (
@@ -135,16 +150,18 @@ def matches(path: Path, checksum: str) -> bool:
 
 
 def needs_space(folder: Path, size: int) -> None:
-    """Raises an OSError of a full disk if fewer than `size` bytes are free, before anything is written."""
+    """Raise an OSError of a full disk if fewer than `size` bytes are free, before anything is written."""
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def is_full(error: BaseException) -> bool:
+    """Return whether this is the error of a full disk."""
     return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
 def no_space(path: Path) -> OSError:
+    """Return the error of a disk that is too small for a file."""
     free = shutil.disk_usage(path.parent).free
     return OSError(
         errno.ENOSPC,

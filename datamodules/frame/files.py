@@ -1,24 +1,27 @@
 """Data sets of encoded files: decoded anew each epoch, and bytes until they are where the network is."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
+from typing import Unpack
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from datamodules.frame.check import readable
 from datamodules.frame.decode import Unreadable, decode, usable_cores
 from datamodules.frame.image_data import ImageData
-from datamodules.frame.order import seeded
+from datamodules.frame.image_set import ImageSet, Items, split_items
+from datamodules.frame.memory import check_channels
+from datamodules.frame.options import Colours, SplitOptions, check_colours
+from datamodules.frame.order import lend_generator
 from datamodules.frame.source import Chosen
 from datamodules.frame.source import Paths as Paths
 from datamodules.frame.source import Source as Source
-from datamodules.transforms import evaluation_transform, train_transform
+from datamodules.transforms import Operation, Spec, evaluation_transform, train_transform
+from datamodules.transforms.grey import grey
 
 
-class FileSet(Dataset):
+class FileSet(ImageSet):
     """Encoded images and their targets; gives whole batches.
 
     Args:
@@ -27,42 +30,47 @@ class FileSet(Dataset):
         train: uint8 (3, H, W) -> uint8 (3, S, S), any H, W. What it draws from torch's CPU generator depends on the key
             of the epoch and the index of the image alone; the generator is afterwards what it was.
         evaluate: the same without augmentation, for `plain()`; or one that gives V views (V, 3, S, S).
+        channels: 1 makes the result grey.
+        white: as in `decode`.
     """
 
-    def __init__(self, source: Source, targets: Tensor, train: Callable, evaluate: Callable):
-        self.source, self.targets, self.train, self.evaluate = source, targets, train, evaluate
+    def __init__(
+        self,
+        source: Source,
+        targets: Tensor,
+        train: Operation,
+        evaluate: Operation,
+        channels: int = 3,
+        white: float | None = None,
+    ):
+        super().__init__(targets)
+        self.source, self.train, self.evaluate = source, train, evaluate
+        self.channels, self.white = channels, white
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitems__(self, items: list[tuple[int, int]] | list[int]) -> list[Tensor]:
-        """(key, index) pairs, as `Order` gives them -> [uint8 (N, 3, S, S) or (N, V, 3, S, S), int64 (N,)].
-
-        Plain indices get key 0: `Trainer(overfit_batches=...)` puts in a sampler that gives nothing else.
-        """
-        pairs = [(0, item) if isinstance(item, int) else item for item in items]
-        batch = None
-        with seeded() as seed:
-            for n, (key, index) in enumerate(pairs):
+    def __getitems__(self, items: Items) -> list[Tensor]:
+        """Return [uint8 (N, C, S, S) or (N, V, C, S, S), int64 (N,)] for (key, index) pairs, or for plain indices."""
+        keys, indices = (numbers.tolist() for numbers in split_items(items))
+        batch: Tensor | None = None
+        with lend_generator() as seed:
+            for n, (key, index) in enumerate(zip(keys, indices, strict=True)):
                 picture = self.picture(index)
                 seed(key, index)
-                image = self._transformed(picture, index)
+                image = self._transform(picture, index)
                 del picture  # so that the next one is decoded into memory that the processor's cache still holds
-                if batch is None:  # one block that each image is written into, in channels_last order
-                    *views, channels, height, width = image.shape
-                    block = torch.empty(len(pairs), *views, height, width, channels, dtype=torch.uint8)
-                    batch = block.movedim(-1, -3)
+                if batch is None:
+                    batch = _block(len(keys), image)
                 batch[n] = image
-        return [batch, self.targets[[index for _, index in pairs]]]
+        assert batch is not None  # a sampler gives no empty batch
+        return [batch if self.channels == 3 else grey(batch), self.targets[indices]]
 
     def picture(self, index: int) -> Tensor:
-        """One image as it is in its file, uint8 (3, H, W)."""
+        """Return one image as it is in its file, uint8 (3, H, W)."""
         try:
-            return decode(self.source.read(index), self.source.name(index))
+            return decode(self.source.read(index), self.source.name(index), white=self.white)
         except Unreadable as error:
             raise Unreadable(f"{error}, or leave out all such images with skip_unreadable=True") from error
 
-    def _transformed(self, picture: Tensor, index: int) -> Tensor:
+    def _transform(self, picture: Tensor, index: int) -> Tensor:
         try:
             return self.train(picture)
         except Exception as error:
@@ -70,8 +78,14 @@ class FileSet(Dataset):
             raise
 
     def plain(self) -> "FileSet":
-        """The same images, not augmented."""
-        return FileSet(self.source, self.targets, self.evaluate, self.evaluate)
+        """Return the same images, not augmented."""
+        return FileSet(self.source, self.targets, self.evaluate, self.evaluate, self.channels, self.white)
+
+
+def _block(count: int, image: Tensor) -> Tensor:
+    """Return memory for `count` images such as this one, in channels_last order."""
+    *views, channels, height, width = image.shape
+    return torch.empty(count, *views, height, width, channels, dtype=torch.uint8).movedim(-1, -3)
 
 
 class FileData(ImageData):
@@ -89,13 +103,16 @@ class FileData(ImageData):
         skip_unreadable: leave out images that cannot be read or are damaged, with a warning that counts and names them.
             For that, all are decoded once, before the first training; the result is kept in `root`, in a file
             `.unreadable-<part>.json`. Otherwise the first such image ends the run with an error that names it.
-        mean, std: of the three colours, in units of the range [0, 1]; ImageNet's by default.
-        num_workers: processes that decode; None for a worker a core that this process may use (under DDP its share).
+        channels: 3, or 1 for grey images (luma, after the transform).
+        white: the grey value that is white, where grey images have 16 or 32 bits or floats: 4095 for 12 bits in a file
+            of 16. None for 65,535 of 16 bits and 1 of floats; an image that would be nearly black is refused.
+        mean, std: of each channel, in units of the range [0, 1]; ImageNet's by default (of grey, its colours' average).
+        num_workers: processes that decode; None for a worker a core that this process may use (under DDP its part).
         options: `val_split`, `split_seed` and more, as in `ImageData`.
     """
 
-    mean = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision has them
-    std = (0.229, 0.224, 0.225)
+    mean: Colours | None = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision has them
+    std: Colours | None = (0.229, 0.224, 0.225)
     root: Path
 
     def __init__(
@@ -103,52 +120,66 @@ class FileData(ImageData):
         batch_size: int = 64,
         *,
         image_size: int = 224,
-        transform: str | Callable | list = "inception",
-        evaluation: str | Callable | list = "center",
+        transform: Spec = "inception",
+        evaluation: Spec = "center",
         skip_unreadable: bool = False,
-        mean: tuple[float, float, float] | None = None,
-        std: tuple[float, float, float] | None = None,
+        channels: int = 3,
+        white: float | None = None,
+        mean: Colours | None = None,
+        std: Colours | None = None,
         num_workers: int | None = None,
-        **options,
+        **options: Unpack[SplitOptions],
     ):
         super().__init__(batch_size, num_workers=usable_cores() if num_workers is None else num_workers, **options)
         if image_size < 1:
             raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
-        if (mean is None) != (std is None):
-            raise ValueError("mean and std belong together: give both, or neither for ImageNet's")
-        if mean is not None:
-            self.mean, self.std = tuple(mean), tuple(std)
-        self.image_size, self.skip_unreadable = image_size, skip_unreadable
+        if white is not None and white <= 0:
+            raise ValueError(f"white must be a grey value above 0, got {white}")
+        self.image_size, self.skip_unreadable, self.white = image_size, skip_unreadable, white
+        self._set_colours(channels, mean, std)
         self.transform, self.evaluation = transform, evaluation
         train_transform(transform, image_size), evaluation_transform(evaluation, image_size)  # a wrong name is told now
         self._share_cores = num_workers is None
         self._checked: dict[str, tuple[Source, Tensor]] = {}
 
+    def _set_colours(self, channels: int, mean: Colours | None, std: Colours | None) -> None:
+        check_channels(channels)
+        check_colours(mean, std, channels, "ImageNet's")
+        self.channels = channels
+        if mean is not None and std is not None:
+            self.mean, self.std = tuple(mean), tuple(std)
+        elif channels == 1 and self.mean is not None and self.std is not None:
+            self.mean, self.std = (sum(self.mean) / 3,), (sum(self.std) / 3,)
+
     def source(self, part: str) -> tuple[Source, Tensor] | None:
-        """Encoded images and int64 (n,) of "train", "val" or "test"; None if the data set has no such part."""
+        """Return encoded images and int64 (n,) of "train", "val" or "test"; None if there is no such part."""
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """Checks the images, once a machine, if unreadable ones are to be left out. A subclass calls this last."""
+        """Check the images, once a machine, if unreadable ones are to be left out. A subclass calls this last."""
         if self.skip_unreadable:
-            testing = self.trainer is not None and self.trainer.state.fn == "test"
+            testing = self.trainer is not None and self.trainer.state.fn in ("test", "predict")
             for part in ("test",) if testing else ("train", "val"):
                 self._readable(part)
 
     def setup(self, stage: str | None = None) -> None:
+        """Make the sets that a stage needs."""
         # Lightning advises workers wherever it sees few: here it is a worker a core, or somebody's own choice.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         if self._share_cores and self.trainer is not None:
             self.num_workers = max(1, usable_cores() // self.trainer.num_devices)
         super().setup(stage)
 
-    def image_set(self, part: str) -> FileSet | None:
+    def image_set(self, part: str) -> ImageSet | None:
+        """Return the set of a part; that of "train" is augmented."""
         found = self._readable(part)
-        if found is None:
-            return None
+        return None if found is None else self.file_set(*found, augmented=part == "train")
+
+    def file_set(self, source: Source, targets: Tensor, augmented: bool = False) -> FileSet:
+        """Return images and targets with this module's transforms."""
         evaluate = evaluation_transform(self.evaluation, self.image_size)
-        train = train_transform(self.transform, self.image_size) if part == "train" else evaluate
-        return FileSet(*found, train, evaluate)
+        train = train_transform(self.transform, self.image_size) if augmented else evaluate
+        return FileSet(source, targets, train, evaluate, self.channels, self.white)
 
     def _readable(self, part: str) -> tuple[Source, Tensor] | None:
         if part in self._checked:
@@ -156,6 +187,6 @@ class FileData(ImageData):
         found = self.source(part)
         if found is not None and self.skip_unreadable:
             source, targets = found
-            good = readable(source, self.root / f".unreadable-{part}.json")
+            good = readable(source, self.root / f".unreadable-{part}.json", self.white)
             found = self._checked[part] = Chosen(source, good), targets[good]
         return found

@@ -1,12 +1,15 @@
 """A DataLoader that goes on in the middle of an epoch, at exactly the next batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler
+
+from datamodules.frame.order import Order
 
 
-class ResumableLoader(DataLoader):
-    """Needs `sampler=Order(...)`. Lightning stores and restores its state with the training loop's.
+class ResumableLoader(DataLoader[list[Tensor]]):
+    """A loader of `sampler=Order(...)` whose state Lightning stores and restores with the training loop's.
 
     The state is a position, modulo the epoch's length, so that "all of epoch 3" is "none of epoch 4"; a position of
     6 of 6 would give the resumed run an empty epoch. `finished` tells how many batches of this epoch are done: set by
@@ -24,28 +27,41 @@ class ResumableLoader(DataLoader):
 
     @property
     def _shape(self) -> dict[str, int]:
-        """What must not change in the middle of an epoch."""
+        """What must not change in the middle of an epoch: batch size, processes, images, their choice."""
         world = getattr(self.sampler, "num_replicas", 1)
         choice = getattr(self.sampler, "fingerprint", 0)
-        return {"batch_size": self.batch_size, "processes": world, "images": len(self.sampler), "choice": choice}
+        return {"batch_size": self._size, "processes": world, "images": len(self._indices), "choice": choice}
 
-    def __iter__(self) -> Iterator:
+    @property
+    def _indices(self) -> Sized:
+        """The sampler, which has a length as all that Lightning puts in its place."""
+        assert isinstance(self.sampler, Sized)
+        return self.sampler
+
+    @property
+    def _size(self) -> int:
+        """Images a batch."""
+        assert self.batch_size is not None  # it is where whole batches come from the data set
+        return self.batch_size
+
+    def __iter__(self) -> Iterator[list[Tensor]]:  # type: ignore[override]  # a plain loader has an iterator class
         # A generator on purpose: Lightning calls iter() before set_epoch(), and workers start to read at iter().
         epoch, batch = self._resume_at
         self._handed_out, self._resume_at = batch if epoch == self._epoch else 0, (0, 0)
-        self.sampler.start = self._handed_out * self.batch_size
+        if isinstance(self.sampler, Order):
+            self.sampler.start = self._handed_out * self._size
         for images_and_targets in super().__iter__():
             self._handed_out += 1
             yield images_and_targets
 
     def state_dict(self) -> dict[str, int]:
-        """The next batch, and what it depends on."""
+        """Return the next batch, and what it depends on."""
         done = self._handed_out if self.finished is None else self.finished()
         epochs, batch = divmod(done, len(self))
         return {"epoch": self._epoch + epochs, "batch": batch, **self._shape}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Makes the next `iter()` start there.
+        """Make the next `iter()` start there.
 
         Raises:
             ValueError: in the middle of an epoch, with another batch size, number of processes, or other images.
@@ -60,5 +76,5 @@ class ResumableLoader(DataLoader):
                     "with the same, or from a checkpoint of an epoch's end"
                 )
         self._resume_at, self._handed_out = (state["epoch"], state["batch"]), state["batch"]
-        if hasattr(self.sampler, "set_epoch"):
+        if isinstance(self.sampler, DistributedSampler):
             self.sampler.set_epoch(state["epoch"])

@@ -2,16 +2,21 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from datamodules.frame.image_set import ImageSet
 from datamodules.frame.memory import measure
+from datamodules.frame.options import Colours
 
 BATCH = 64
 
 
-def measure_files(images, indices: Tensor, limit: int | None = 2000, seed: int = 0) -> tuple[tuple, tuple, int]:
-    """Mean and standard deviation of each colour over all pixels, as evaluation sees them; with a progress bar.
+def measure_files(
+    images: ImageSet, indices: Tensor, limit: int | None = 2000, seed: int = 0
+) -> tuple[Colours, Colours, int]:
+    """Measure mean and standard deviation of each channel, as evaluation sees the pixels; with a progress bar.
 
     Args:
         images: a `FileSet`.
@@ -24,14 +29,15 @@ def measure_files(images, indices: Tensor, limit: int | None = 2000, seed: int =
     """
     if limit is not None and limit < len(indices):
         indices = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:limit]]
-    plain, sums, weight = images.plain(), np.zeros((2, 3)), 0
+    plain, weight = images.plain(), 0
+    sums: NDArray[np.float64] = np.zeros((2, 1))
     with tqdm(total=len(indices), desc="mean and std", unit=" images", disable=None) as bar:
         for chunk in indices.split(BATCH):
-            batch = plain.__getitems__(chunk.tolist())[0].movedim(-3, -1)  # (N, S, S, 3), or with views (N, V, S, S, 3)
+            batch = plain.__getitems__(chunk.tolist())[0].movedim(-3, -1)  # (N, S, S, C), or with views (N, V, S, S, C)
             pixels = batch.reshape(-1, *batch.shape[-3:]).numpy()
             mean, std = (np.array(x) for x in measure(pixels))
-            sums += len(pixels) * np.stack([mean, std**2 + mean**2])
+            sums = sums + len(pixels) * np.stack([mean, std**2 + mean**2])
             weight += len(pixels)
             bar.update(len(chunk))
-    mean, square = sums / weight
-    return tuple(mean.tolist()), tuple(np.sqrt(square - mean**2).tolist()), len(indices)
+    mean_, square = sums[0] / weight, sums[1] / weight
+    return tuple(mean_.tolist()), tuple(np.sqrt(square - mean_**2).tolist()), len(indices)

@@ -1,45 +1,43 @@
 """Data sets that fit in memory: the images as bytes, augmented a batch at a time."""
 
 import warnings
-from collections.abc import Callable
-from typing import Literal
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from datamodules.frame.image_data import ImageData
-from datamodules.frame.order import draws, mix, seeded
-from datamodules.frame.tensor import Store, crop, cutout
-from datamodules.transforms import train_transform
-
-Flip = bool | Literal["alternating"]
+from datamodules.frame.image_set import ImageSet, Items, split_items
+from datamodules.frame.options import Colours, Flip, ImageOptions, check_colours
+from datamodules.frame.order import draws, lend_generator, mix
+from datamodules.frame.tensor import Bytes, Store, crop, cutout
+from datamodules.transforms import Operation, Spec, train_transform
+from datamodules.transforms.grey import grey, rgb
 
 
 class Augment:
     """Random crop, flip, whatever else an image at a time, and hole, in this order.
 
     Args:
-        images: uint8 (n, S, S, 3).
+        images: uint8 (n, S, S, C).
         padding, flip, cutout: as in `MemoryData`.
-        transform: uint8 (3, S, S) -> uint8 (3, S, S), or None.
+        transform: uint8 (3, S, S) -> uint8 (3, S, S), or None. Grey images are shown to it with three equal colours.
     """
 
-    def __init__(
-        self, images: np.ndarray, padding: int, flip: Flip, cutout: int | None, transform: Callable | None = None
-    ):
+    def __init__(self, images: Bytes, padding: int, flip: Flip, cutout: int | None, transform: Operation | None = None):
         self.store, self.flip, self.cutout = Store(images, padding, mirrored=bool(flip)), flip, cutout
         self.transform = transform
 
-    def __call__(self, index: Tensor, key: int | Tensor) -> np.ndarray:
-        """Images (N,), with a key each or one for all -> augmented (N, S, S, 3).
+    def __call__(self, index: Tensor, key: int | Tensor) -> Bytes:
+        """Return images (N,), with a key each or one for all, augmented: (N, S, S, C).
 
         The draws have fixed numbers: no option changes another's.
         """
         u = draws(index, 5, key)
         top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().numpy().T
-        flipped = alternating(index, key) if self.flip == "alternating" else (u[:, 2] < 0.5) & self.flip
+        flipped = alternate(index, key) if self.flip == "alternating" else (u[:, 2] < 0.5) & bool(self.flip)
         images = crop(self.store, index.numpy(), top, left, flipped.numpy())
         if self.transform is not None:
             transform_each(self.transform, images, index, key)
@@ -49,60 +47,53 @@ class Augment:
         return images
 
 
-def alternating(index: Tensor, key: int | Tensor) -> Tensor:
-    """Which images are mirrored: half of them in even epochs, the others in odd ones. (N,) int64 -> (N,) bool."""
+def alternate(index: Tensor, key: int | Tensor) -> Tensor:
+    """Return which images are mirrored: half in even epochs, the others in odd ones. (N,) int64 -> (N,) bool."""
     return ((mix(index) ^ key) & 1).bool()
 
 
-def transform_each(transform: Callable, images: np.ndarray, index: Tensor, key: int | Tensor) -> None:
-    """Transforms images (N, S, S, 3) in place, one at a time, each with the draws of its own (key, index)."""
-    keys = torch.as_tensor(key).expand(len(index))
-    with seeded() as seed:
+def transform_each(transform: Operation, images: Bytes, index: Tensor, key: int | Tensor) -> None:
+    """Transform images (N, S, S, C) in place, one at a time, each with the draws of its own (key, index)."""
+    keys, channels = torch.as_tensor(key).expand(len(index)), images.shape[3]
+    with lend_generator() as seed:
         for i, its_key in enumerate(keys.tolist()):
             seed(its_key, int(index[i]))
-            image = transform(torch.from_numpy(images[i]).permute(2, 0, 1))
-            check_transformed(image, images.shape[1])
+            picture = torch.from_numpy(images[i]).permute(2, 0, 1)
+            image = transform(rgb(picture) if channels == 1 else picture)
+            check_transformed(image, images.shape[1], 3 if channels == 1 else channels)
+            image = grey(image) if channels == 1 else image
             images[i] = image.permute(1, 2, 0).numpy()  # it may be a view of images[i]: numpy sees to that
 
 
-def check_transformed(image: Tensor, side: int) -> None:
-    """Raises a ValueError unless this is an image of bytes, of the side that it had."""
-    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape == (3, side, side):
+def check_transformed(image: Tensor, side: int, channels: int = 3) -> None:
+    """Raise a ValueError unless this is an image of bytes, of the side that it had."""
+    if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape == (channels, side, side):
         return
     got = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
     raise ValueError(
-        f"transform must give a torch.uint8 (3, {side}, {side}) image back, got {got}: conversion to float and "
-        "normalisation are the data module's, and all images keep their size"
+        f"transform must give a torch.uint8 ({channels}, {side}, {side}) image back, got {got}: conversion to float "
+        "and normalisation are the data module's, and all images keep their size"
     )
 
 
-class MemorySet(Dataset):
-    """Images uint8 (n, S, S, 3) and targets int64 in memory; gives whole batches.
+class MemorySet(ImageSet):
+    """Images uint8 (n, S, S, C) and targets int64 in memory; gives whole batches.
 
     Targets are (n,), or masks (n, S, S), which come with labels (n,) to split them by and without `augment`.
     """
 
-    def __init__(
-        self, images: np.ndarray, targets: Tensor, augment: Augment | None = None, labels: Tensor | None = None
-    ):
-        self.images, self.targets, self.augment = images, targets, augment
-        self.labels = targets if labels is None else labels
+    def __init__(self, images: Bytes, targets: Tensor, augment: Augment | None = None, labels: Tensor | None = None):
+        super().__init__(targets, labels)
+        self.images, self.augment = images, augment
 
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def __getitems__(self, items: list[tuple[int, int]] | list[int]) -> list[Tensor]:
-        """(key, index) pairs, as `Order` gives them -> [uint8 (N, 3, S, S), int64 (N,)].
-
-        Plain indices get key 0: `Trainer(overfit_batches=...)` puts in a sampler that gives nothing else.
-        """
-        pairs = [(0, item) if isinstance(item, int) else item for item in items]
-        keys, index = (torch.from_numpy(np.array(column, np.int64)) for column in zip(*pairs, strict=True))
+    def __getitems__(self, items: Items) -> list[Tensor]:
+        """Return [uint8 (N, C, S, S), int64 (N,)] for (key, index) pairs of `Order`, or for plain indices."""
+        keys, index = split_items(items)
         images = self.images[index.numpy()] if self.augment is None else self.augment(index, keys)
         return [torch.from_numpy(images).permute(0, 3, 1, 2), self.targets[index]]
 
     def plain(self) -> "MemorySet":
-        """The same images in the same memory, not augmented."""
+        """Return the same images in the same memory, not augmented."""
         return MemorySet(self.images, self.targets, labels=self.labels)
 
 
@@ -121,8 +112,10 @@ class MemoryData(ImageData):
             ("randaugment"), a callable of uint8 (3, S, S) to the same (any transform of torchvision's v2), or a list of
             these. It runs an image at a time, and costs accordingly: RandAugment 0.3 ms an image of 32 x 32 pixels,
             where crop and flip cost a microsecond. The draws are each image's own, from torch's CPU generator only.
-        mean, std: of the three colours, in units of the range [0, 1]; None for the data set's own (where it has none,
-            they are measured on all training images, the validation part included as in the literature).
+        channels: 1 makes grey images of colour ones, and leaves grey ones as they are; 3 gives a grey image three equal
+            colours. By default the data set's own, see there.
+        mean, std: of each channel, in units of the range [0, 1]; None for the data set's own (where it has none, they
+            are measured on all training images, the validation part included as in the literature).
         options: `val_split`, `split_seed`, `num_workers`, as in `ImageData`. Leave `num_workers` at 0: a batch is made
             sooner than a worker can send it.
     """
@@ -134,10 +127,11 @@ class MemoryData(ImageData):
         padding: int = 4,
         flip: Flip = True,
         cutout: int | None = None,
-        transform: str | Callable | list | None = None,
-        mean: tuple[float, float, float] | None = None,
-        std: tuple[float, float, float] | None = None,
-        **options,
+        transform: Spec | None = None,
+        channels: int = 3,
+        mean: Colours | None = None,
+        std: Colours | None = None,
+        **options: Unpack[ImageOptions],
     ):
         super().__init__(batch_size, **options)
         self.padding, self.flip, self.cutout, self.transform = padding, flip, cutout, transform
@@ -145,49 +139,81 @@ class MemoryData(ImageData):
             raise ValueError(f"flip must be True, False or 'alternating', got {flip!r}")
         if cutout is not None and cutout < 1:
             raise ValueError(f"cutout must be a side of at least 1 pixel, got {cutout}; None for no cutout")
-        if (mean is None) != (std is None):
-            raise ValueError("mean and std belong together: give both, or neither for the data set's own")
-        if mean is not None:
-            self.mean, self.std = tuple(mean), tuple(std)
+        self._set_colours(channels, mean, std)
         if self.num_workers > 0:
             warnings.warn(
                 f"num_workers={self.num_workers}: workers make images in memory several times slower; use 0",
                 stacklevel=3,
             )
 
-    def read(self, part: str) -> tuple[np.ndarray, Tensor] | None:
-        """uint8 (n, S, S, 3) and int64 (n,) of "train", "val" or "test"; None if the data set has no such part."""
+    def _set_colours(self, channels: int, mean: Colours | None, std: Colours | None) -> None:
+        check_channels(channels)
+        check_colours(mean, std, channels, "the data set's own")
+        if mean is not None and std is not None:
+            self.mean, self.std = tuple(mean), tuple(std)
+        elif self.mean is not None and len(self.mean) != channels:
+            self.mean = self.std = None  # of another number of channels: measured
+        self.channels = channels
+
+    def read(self, part: str) -> tuple[Bytes, Tensor] | None:
+        """Return uint8 (n, S, S, C) and int64 (n,) of "train", "val" or "test"; None if there is no such part."""
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
+        """Read the images that a stage needs, and measure mean and standard deviation where there are none."""
         # Lightning advises many workers wherever it sees less than two: wrong for images in memory.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         super().setup(stage)
         if self.mean is None:
-            self._load_training()
-            self.mean, self.std = measure(self.train_set.images)
+            train_set = self._load_training()
+            assert isinstance(train_set, MemorySet)
+            self.mean, self.std = measure(train_set.images)
 
     def image_set(self, part: str) -> MemorySet | None:
+        """Return the set of a part; that of "train" is augmented."""
         found = self.read(part)
         if found is None:
             return None
         images, targets = np.ascontiguousarray(found[0]), found[1]  # torchvision's CIFAR is planes, turned by strides
         check(images, targets, self.num_classes, part)
+        images = convert_channels(images, self.channels)
         if part != "train":
             return MemorySet(images, targets)
         augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform())
         return MemorySet(augment.store.images, targets, augment)
 
-    def _image_transform(self) -> Callable | None:
+    def _image_transform(self) -> Operation | None:
         if self.transform is None or callable(self.transform):
             return self.transform
         return train_transform(self.transform, self.image_size)
 
 
-def check(images: np.ndarray, targets: Tensor, num_classes: int, part: str) -> None:
-    """Raises a ValueError unless these are square RGB images of bytes, and one class in [0, K) for each."""
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2] or images.shape[3] != 3:
-        raise ValueError(f"{part}: images must be uint8 (n, S, S, 3), got {images.dtype} {images.shape}")
+def check_channels(channels: int) -> None:
+    """Raise a ValueError unless images are to be grey or coloured."""
+    if channels not in (1, 3):
+        raise ValueError(f"channels must be 1 (grey) or 3 (colours), got {channels}")
+
+
+def convert_channels(images: Bytes, channels: int) -> Bytes:
+    """Return uint8 (n, S, S, 1 or 3) with `channels` channels: grey becomes three equal colours, colours luma."""
+    if images.shape[3] == channels:
+        return images
+    if channels == 3:
+        return np.repeat(images, 3, axis=3)
+    pieces = [grey(torch.from_numpy(piece).movedim(3, 1)).movedim(1, 3).numpy() for piece in chunks(images)]
+    return np.ascontiguousarray(np.concatenate(pieces))
+
+
+def chunks(images: Bytes) -> list[Bytes]:
+    """Return the images in pieces of about a thousand."""
+    return np.array_split(images, max(1, len(images) // 1000))
+
+
+def check(images: Bytes, targets: Tensor, num_classes: int, part: str) -> None:
+    """Raise a ValueError unless these are square images of bytes, grey or RGB, and one class in [0, K) for each."""
+    square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3)
+    if images.dtype != np.uint8 or not square:
+        raise ValueError(f"{part}: images must be uint8 (n, S, S, 1 or 3), got {images.dtype} {images.shape}")
     if len(images) == 0 or targets.dtype != torch.int64 or targets.shape != (len(images),):
         raise ValueError(
             f"{part}: {len(images)} images, and {targets.dtype} {tuple(targets.shape)} targets, not int64 (n,)"
@@ -197,12 +223,33 @@ def check(images: np.ndarray, targets: Tensor, num_classes: int, part: str) -> N
         raise ValueError(f"{part}: targets must be in [0, {num_classes}), got {low} to {high}: check the labels")
 
 
-def measure(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each colour over all pixels, of uint8 (n, S, S, 3), in units of [0, 1]."""
-    counts = np.zeros((3, 256), np.int64)
-    for chunk in np.array_split(images, max(1, len(images) // 1000)):  # bincount makes int64 of its input
-        counts += [np.bincount(chunk[..., channel].reshape(-1), minlength=256) for channel in range(3)]
+def measure(images: Bytes) -> tuple[Colours, Colours]:
+    """Return mean and standard deviation of each channel over all pixels of uint8 (n, S, S, C), in units of [0, 1]."""
+    channels = images.shape[3]
+    counts = np.zeros((channels, 256), np.int64)
+    for piece in chunks(images):  # bincount makes int64 of its input
+        counts += [np.bincount(piece[..., channel].reshape(-1), minlength=256) for channel in range(channels)]
     weights, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
     mean = weights @ values
     variance = weights @ values**2 - mean**2
     return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())
+
+
+def check_memory(count: int, side: int, copies: int, channels: int = 3) -> None:
+    """Raise a MemoryError if `copies` of `count` images of side `side` take more than 4/5 of the free memory."""
+    needed, free = copies * count * side * side * channels, free_memory()
+    if free is not None and needed > 0.8 * free:
+        raise MemoryError(
+            f"{count:,} images of {side} x {side} pixels take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
+            "are free: choose cache=None, which reads the files anew each epoch, a smaller image_size (half the side "
+            "takes a quarter) or fewer images"
+        )
+
+
+def free_memory() -> int | None:
+    """Return the bytes that can still be taken; None where that cannot be told (not Linux)."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")), None)

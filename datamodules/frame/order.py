@@ -22,19 +22,19 @@ ALL = (1 << 64) - 1
 
 
 def mix(x: Tensor) -> Tensor:
-    """splitmix64's finaliser: int64 of any shape -> int64 of that shape. `>>` keeps the sign, hence the masks."""
+    """Apply splitmix64's finaliser to int64 of any shape. `>>` keeps the sign, hence the masks."""
     x = (x ^ (x >> 30 & (1 << 34) - 1)) * MUL1
     x = (x ^ (x >> 27 & (1 << 37) - 1)) * MUL2
     return x ^ (x >> 31 & (1 << 33) - 1)
 
 
 def epoch_key(seed: int, epoch: int) -> int:
-    """A 64-bit hash, on which everything random in an epoch depends; it is odd in odd epochs."""
-    return mix(mix(torch.tensor(seed) + GOLD) + GOLD + epoch).item() & ~1 | epoch & 1
+    """Return a 64-bit hash on which everything random in an epoch depends; it is odd in odd epochs."""
+    return int(mix(mix(torch.tensor(seed) + GOLD) + GOLD + epoch)) & ~1 | epoch & 1
 
 
 def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:
-    """Uniform numbers that depend on (key, image, number of the draw) only, not on the batch around the image.
+    """Draw uniform numbers that depend on (key, image, number of the draw) only, not on the batch around the image.
 
     Args:
         index: (N,) int64, which images.
@@ -49,11 +49,12 @@ def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:
 
 
 @contextmanager
-def seeded() -> Iterator[Callable[[int, int], None]]:
-    """Lends torch's CPU generator to transforms that know no other, and puts it back as it was.
+def lend_generator() -> Iterator[Callable[[int, int], None]]:
+    """Lend torch's CPU generator to transforms that know no other, and put it back as it was.
 
-    `with seeded() as seed:`, then `seed(key, index)` before each image: what is drawn from then on depends on these two
-    only. The generators of other devices are not touched, as `torch.manual_seed` would. 5 us an image, 3 us a batch.
+    `with lend_generator() as seed:`, then `seed(key, index)` before each image: what is drawn from then on depends
+    on these two only. The generators of other devices are not touched, as
+    `torch.manual_seed` would. 5 us an image, 3 us a batch.
     """
     before = torch.default_generator.get_state()
     try:
@@ -63,12 +64,12 @@ def seeded() -> Iterator[Callable[[int, int], None]]:
 
 
 def _seed(key: int, index: int) -> None:
-    """Of draw number 0, which `draws` does not use."""
+    """Seed the generator with draw number 0, which `draws` does not use."""
     torch.default_generator.manual_seed(_mix(_mix(key + index)))
 
 
 def _mix(x: int) -> int:
-    """`mix` for a single number, twenty times faster than with tensors: any int -> int in [0, 2^64)."""
+    """Return `mix` of a single number, twenty times faster than with tensors: any int -> int in [0, 2^64)."""
     x &= ALL
     x = (x ^ x >> 30) * MUL1 & ALL
     x = (x ^ x >> 27) * MUL2 & ALL
@@ -76,12 +77,12 @@ def _mix(x: int) -> int:
 
 
 def permutation(count: int, number: int) -> Tensor:
-    """Random order of `count` things, (count,) int64, always the same for the same `number`."""
+    """Return a random order of `count` things, (count,) int64, always the same for the same `number`."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(number))
 
 
-class Order(DistributedSampler):
-    """Yields (key of the epoch and copy, index of an image): the share of this process, from `start` on.
+class Order(DistributedSampler[tuple[int, int]]):
+    """The images of this process as (key of the epoch and copy, index of an image), from number `start` on.
 
     A `DistributedSampler` so that Lightning leaves it alone, which otherwise would replace it by one that pads with
     duplicates. Shuffled (training), the tail that cannot be shared equally is dropped, another one each epoch. In order
@@ -92,9 +93,9 @@ class Order(DistributedSampler):
         indices: (n,) int64, the images to take from the data set.
         shuffle: a new random order each epoch, or always that of `indices`.
         seed: of the random orders.
-        repeats: take a part of the images each epoch, so many times each, one copy after the other: they are shared
-            out over the processes, and each has a key, so draws, of its own. The epoch stays as long as it is.
-        sampling: as many images of each class, "over" or "under" as in `balance`, by other lots each epoch; or None.
+        repeats: take a part of the images each epoch, so many times each, one copy after the other. Copies go to
+            different processes, and each has draws of its own. The epoch keeps its length.
+        sampling: as many images of each class, "over" or "under" as in `balance`, other ones each epoch; or None.
         targets: (n,) int64, the classes of `indices`; needed for `sampling`.
     """
 
@@ -110,25 +111,37 @@ class Order(DistributedSampler):
     ):
         distributed = dist.is_available() and dist.is_initialized()
         rank, world = (dist.get_rank(), dist.get_world_size()) if distributed else (0, 1)
-        super().__init__(indices, num_replicas=world, rank=rank, shuffle=shuffle, seed=seed, drop_last=shuffle)
+        super().__init__(
+            indices,  # type: ignore[arg-type]  # only its length is used
+            num_replicas=world,
+            rank=rank,
+            shuffle=shuffle,
+            seed=seed,
+            drop_last=shuffle,
+        )
         self.indices, self.targets = indices, targets
         self.repeats, self.sampling = repeats, sampling
-        self.total = len(indices) if sampling is None else balanced_length(targets, sampling)
-        self.start = 0  # images of this process's share to leave out, once
+        self.total = len(indices) if sampling is None else balanced_length(self._targets(), sampling)
+        self.start = 0  # images of this process to leave out, once
+
+    def _targets(self) -> Tensor:
+        if self.targets is None:
+            raise ValueError(f"sampling={self.sampling!r} needs targets, the classes of the images")
+        return self.targets
 
     @cached_property
     def fingerprint(self) -> int:
-        """Of which images come how often: two orders of one seed are the same if this is."""
-        places = mix(self.indices + mix(torch.arange(len(self.indices))))
-        return int(places.sum()) ^ self.repeats ^ {None: 0, "over": 1 << 32, "under": 1 << 33}[self.sampling]
+        """A hash of which images come how often: two orders of one seed are the same if this is."""
+        positions = mix(self.indices + mix(torch.arange(len(self.indices))))
+        return int(positions.sum()) ^ self.repeats ^ {None: 0, "over": 1 << 32, "under": 1 << 33}[self.sampling]
 
     def __len__(self) -> int:
-        """Images of this process in a whole epoch, wherever it starts."""
+        """Return the images of this process in a whole epoch, wherever it starts."""
         if self.shuffle:
             return self.total // self.num_replicas
         return len(range(self.rank, self.total, self.num_replicas))
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[int, int]]:
         key = epoch_key(self.seed, self.epoch)
         index, copy = self._shuffled(key) if self.shuffle else (self.indices, torch.zeros_like(self.indices))
         mine = slice(self.rank + self.start * self.num_replicas, None, self.num_replicas)
@@ -136,17 +149,17 @@ class Order(DistributedSampler):
         return iter(list(zip((key + GOLD * copy[mine]).tolist(), index[mine].tolist(), strict=True)))
 
     def _shuffled(self, key: int) -> tuple[Tensor, Tensor]:
-        """The epoch of all processes together: indices and numbers of copies, a whole number for each process."""
+        """Return the epoch of all processes together: indices and numbers of copies, equally many for each process."""
         index, copy = self.indices, torch.zeros_like(self.indices)
         if self.sampling is not None:
-            position, copy = balance(self.targets, self.sampling, key)
+            position, copy = balance(self._targets(), self.sampling, key)
             index = self.indices[position]
         order = permutation(self.total, key)
         if self.repeats > 1:
             order = order.repeat_interleave(self.repeats)[: self.total]
             copy = torch.arange(self.total) % self.repeats
-            return self._shareable(index[order]), self._shareable(copy)
-        return self._shareable(index[order]), self._shareable(copy[order])
+            return self._divisible(index[order]), self._divisible(copy)
+        return self._divisible(index[order]), self._divisible(copy[order])
 
-    def _shareable(self, whole: Tensor) -> Tensor:
+    def _divisible(self, whole: Tensor) -> Tensor:
         return whole[: len(self) * self.num_replicas]

@@ -11,24 +11,29 @@ One open file serves any order of reading at the speed of the page cache, and a 
 import errno
 import hashlib
 import json
-import mmap
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.frame.decode import leave_out, named
-from datamodules.frame.download import is_full, locked, matches
+from datamodules.frame.atomic import publish, write_text
+from datamodules.frame.byte_file import ByteFile
+from datamodules.frame.decode import leave_out, name_some
+from datamodules.frame.download import is_full, lock, matches
+from datamodules.frame.header import AGAIN, FORMAT, VERSION, Header, parse_header
 from datamodules.frame.shrink import attempt, shrink_all
+from datamodules.frame.source import Source
 
-FORMAT = "lightning-zoo prepared images"
-VERSION = 1
 FILES = ("images.bin", "offsets.npy", "targets.npy")
 SAMPLE = 16  # images a part from which the size of all is estimated
-AGAIN = "delete the folder and prepare it again"
+VERIFIED = ".verified.json"
+Parts = dict[str, tuple[Source, Tensor]]  # "train", "val", "test" -> images and int64 targets
 
 
 class Packed:
@@ -44,50 +49,83 @@ class Packed:
 
     def __init__(self, folder: str | Path, part: str):
         self.folder = Path(folder)
-        self.first, self.end = read_header(self.folder)["parts"][part]
-        self._open = None
+        self.header = read_header(self.folder)
+        self.first, self.end = self.header["parts"][part]
+        self._open: tuple[ByteFile, NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
         return self.end - self.first
 
-    def __getstate__(self) -> dict:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": None}
 
-    def _files(self) -> tuple[mmap.mmap, np.ndarray]:
+    def _files(self) -> tuple[ByteFile, NDArray[np.int64]]:
         if self._open is None:
-            with open(self.folder / "images.bin", "rb") as file:
-                images = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._open = images, np.load(self.folder / "offsets.npy", mmap_mode="r").view(np.ndarray)
+            self._open = ByteFile(self.folder / "images.bin"), self._offsets()
         return self._open
 
+    def _offsets(self) -> NDArray[np.int64]:
+        offsets = load_numbers(self.folder / "offsets.npy")
+        rising = len(offsets) > self.end and offsets[0] == 0 and (np.diff(offsets) >= 0).all()
+        if not rising or offsets[-1] != self.header["files"]["images.bin"][0]:
+            raise ValueError(f"{self.folder / 'offsets.npy'} does not belong to images.bin: {AGAIN}, or copy it again")
+        return offsets
+
     def read(self, i: int) -> bytes:
-        images, offsets = self._files()
-        return images[offsets[self.first + i] : offsets[self.first + i + 1]]
+        """Return the JPEG of an image. Raise a ValueError if the file has become shorter."""
+        file, offsets = self._files()
+        return file.read(int(offsets[self.first + i]), int(offsets[self.first + i + 1]))
 
     def name(self, i: int) -> str:
+        """Return file and number, for messages."""
         return f"{self.folder / 'images.bin'}, image {self.first + i}"
 
     def size(self, i: int) -> int:
+        """Return the bytes of an image."""
         offsets = self._files()[1]
         return int(offsets[self.first + i + 1] - offsets[self.first + i])
 
     @property
     def targets(self) -> Tensor:
         """(n,) int64."""
-        return torch.from_numpy(np.load(self.folder / "targets.npy")[self.first : self.end])
+        return torch.from_numpy(part_of_targets(self.folder / "targets.npy", self.header, self.first, self.end))
 
 
-def read_header(folder: Path) -> dict:
-    """What was said of the images when they were written, once it is sure that the files are as long as then.
+def load_numbers(path: Path) -> NDArray[np.int64]:
+    """Return a .npy of int64 (n,). Raise a ValueError for anything else."""
+    try:
+        numbers = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:  # numpy evaluates the header's text
+        raise ValueError(f"{path} is damaged ({error}): {AGAIN}, or copy it again") from error
+    if not isinstance(numbers, np.ndarray) or numbers.dtype != np.int64 or numbers.ndim != 1:
+        raise ValueError(f"{path} has no int64 (n,) in it: {AGAIN}, or copy it again")
+    return numbers
+
+
+def part_of_targets(path: Path, header: Header, first: int, end: int) -> NDArray[np.int64]:
+    """Return the targets of images `first` to `end`. Raise a ValueError unless each is a class."""
+    targets = load_numbers(path)[first:end]
+    classes = len(header["classes"])
+    if len(targets) != end - first or not ((targets >= 0) & (targets < classes)).all():
+        raise ValueError(f"{path} has not {end - first} targets in [0, {classes}): {AGAIN}, or copy it again")
+    return targets
+
+
+def read_header(folder: Path) -> Header:
+    """Read header.json, once it is sure that the other files are as long as when they were written.
 
     Raises:
         ValueError: the folder was not written here, or is damaged.
     """
     try:
-        text = (folder / "header.json").read_text()
+        text = (folder / "header.json").read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no prepared data set, it has no header.json: `zoo prepare` makes one") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{folder}/header.json cannot be read ({error}): {AGAIN}, or copy it again") from error
     header = parse_header(text, folder)
+    if header["storage"] == "packed" and not set(FILES) <= set(header["files"]):
+        raise ValueError(f"{folder}/header.json is damaged (a file is not named): {AGAIN}, or copy it again")
     for name, (size, _) in header["files"].items():
         there = (folder / name).stat().st_size if (folder / name).exists() else 0
         if there != size:
@@ -95,25 +133,32 @@ def read_header(folder: Path) -> dict:
     return header
 
 
-def parse_header(text: str, folder: str | Path) -> dict:
-    """header.json of either storage, of this version. Raises a ValueError for anything else."""
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{folder}/header.json is damaged ({error}): {AGAIN}") from error
-    if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{folder}/header.json is of something else: `zoo prepare` makes another folder")
-    if header["version"] != VERSION:
-        raise ValueError(f"{folder} has version {header['version']}, this is for {VERSION}: prepare it again")
-    return header
-
-
 def verify(folder: str | Path) -> None:
-    """Reads all of it, with a progress bar, and raises a ValueError if a byte has changed."""
+    """Read all of it, with a progress bar. Raise a ValueError if a byte has changed since it was written."""
     folder = Path(folder)
     for name, (_, checksum) in read_header(folder)["files"].items():
         if not matches(folder / name, checksum):
             raise ValueError(f"{folder / name} has changed since it was written: {AGAIN}, or copy it again")
+
+
+def verify_once(folder: str | Path) -> None:
+    """Verify a folder before its first use on this machine, and remember that beside it, in `.verified.json`.
+
+    What is remembered holds as long as header, sizes and times of the files do. Where it cannot be written, each call
+    verifies.
+
+    Raises:
+        ValueError: a byte has changed since the folder was written.
+    """
+    folder = Path(folder)
+    stamps = {name: (folder / name).stat().st_mtime_ns for name in ("header.json", *read_header(folder)["files"])}
+    note = json.dumps({"header": hashlib.sha256((folder / "header.json").read_bytes()).hexdigest(), "times": stamps})
+    with suppress(OSError, ValueError):
+        if (folder / VERIFIED).read_text() == note:
+            return
+    verify(folder)
+    with suppress(OSError):  # a folder that is only for reading
+        write_text(folder / VERIFIED, note)
 
 
 # ---- writing
@@ -121,18 +166,19 @@ def verify(folder: str | Path) -> None:
 
 def write(
     folder: str | Path,
-    parts: dict[str, tuple],
+    parts: Parts,
     classes: tuple[str, ...],
     *,
     side: int = 256,
     quality: int = 90,
     skip_unreadable: bool = False,
     threads: int | None = None,
-    **about,
-) -> dict:
-    """Makes a folder of images whose short side is at most `side`. It appears when it is complete.
+    **about: Any,
+) -> Header:
+    """Make a folder of images whose short side is at most `side`. It appears when it is complete.
 
-    Meanwhile it is called `.<name>.preparing`, beside; one that was left by a killed process is deleted.
+    Meanwhile it is called `.<name>.preparing`, beside; one that was left by a killed process is deleted. Of two
+    processes that write the same, the second waits for the first and takes its folder.
 
     Args:
         folder: must not be there.
@@ -154,31 +200,44 @@ def write(
     if side < 1 or not 1 <= quality <= 100:
         raise ValueError(f"size must be at least 1 pixel and quality in 1 to 100, got {side} and {quality}")
     folder = Path(folder)
-    new = folder.with_name(f".{folder.name}.preparing")
-    with locked(folder):
+    source = {part: len(targets) for part, (_, targets) in parts.items()}
+    about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
+    with lock(folder) as waited:
         if folder.exists():
-            raise ValueError(f"{folder} is there already: use it, delete it, or choose another place")
-        shutil.rmtree(new, ignore_errors=True)
+            return existing(folder, about, "packed", waited)
         needed = estimate(parts, side, quality)
         if shutil.disk_usage(folder.parent).free < needed:
             raise too_small(folder, needed)
-        source = {part: len(targets) for part, (_, targets) in parts.items()}
-        about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
-        try:
-            new.mkdir()
-            header = _Writer(new, side, quality, skip_unreadable, threads).write(parts, about)
-            new.replace(folder)
-        except BaseException as error:
-            shutil.rmtree(new, ignore_errors=True)
-            if is_full(error):
-                raise too_small(folder, needed) from error
-            raise
+        return _write_new(folder, _Writer(side, quality, skip_unreadable, threads), parts, about, needed)
+
+
+def existing(folder: Path, about: dict[str, Any], storage: str, waited: bool) -> Header:
+    """Return the header of a folder that another process has just made. Raise a ValueError if it is another one."""
+    if waited:
+        header = read_header(folder)
+        if json.loads(json.dumps({**about, "storage": storage})).items() <= dict(header).items():
+            return header
+    raise ValueError(f"{folder} is there already: use it, delete it, or choose another place")
+
+
+def _write_new(folder: Path, writer: "_Writer", parts: Parts, about: dict[str, Any], needed: int) -> Header:
+    new = folder.with_name(f".{folder.name}.preparing")
+    shutil.rmtree(new, ignore_errors=True)
+    try:
+        new.mkdir()
+        header = writer.write(new, parts, about)
+        publish(new, folder)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if is_full(error):
+            raise too_small(folder, needed) from error
+        raise
     return header
 
 
-def estimate(parts: dict[str, tuple], side: int, quality: int) -> int:
-    """Bytes of the whole, from a few images; 5 % more, because they differ."""
-    total = 0
+def estimate(parts: Parts, side: int, quality: int) -> int:
+    """Return the bytes of the whole, estimated from a few images; 5 % more, because they differ."""
+    total = 0.0
     for source, targets in parts.values():
         some = range(0, len(source), max(1, len(source) // SAMPLE))
         sizes = [len(data) for i in some if isinstance(data := attempt(source, i, side, quality), bytes)]
@@ -187,6 +246,7 @@ def estimate(parts: dict[str, tuple], side: int, quality: int) -> int:
 
 
 def too_small(folder: Path, needed: int) -> OSError:
+    """Return the error of a disk that is too small for a folder."""
     free = shutil.disk_usage(folder.parent).free
     return OSError(
         errno.ENOSPC,
@@ -198,18 +258,21 @@ def too_small(folder: Path, needed: int) -> OSError:
 class _Writer:
     """Appends images to images.bin, and remembers where they are."""
 
-    def __init__(self, folder: Path, side: int, quality: int, skip_unreadable: bool, threads: int | None):
-        self.folder, self.side, self.quality, self.threads = folder, side, quality, threads
+    def __init__(self, side: int, quality: int, skip_unreadable: bool, threads: int | None):
+        self.side, self.quality, self.threads = side, quality, threads
         self.skip_unreadable = skip_unreadable
-        self.sizes, self.targets, self.digest = [], [], hashlib.sha256()
+        self.sizes: list[int] = []
+        self.targets: list[NDArray[np.int64]] = []
+        self.digest = hashlib.sha256()
 
-    def write(self, parts: dict[str, tuple], about: dict) -> dict:
-        """All parts, the index and the header, which it returns."""
+    def write(self, folder: Path, parts: Parts, about: dict[str, Any]) -> Header:
+        """Write all parts, the index and the header, and return that."""
+        self.folder = folder
         spans = {part: self.add(part, *found) for part, found in parts.items()}
         return self.finish({"format": FORMAT, "version": VERSION, **about, "parts": spans})
 
-    def add(self, part: str, source, targets: Tensor) -> list[int]:
-        """Writes a part; the numbers of its first image and of the one after its last."""
+    def add(self, part: str, source: Source, targets: Tensor) -> list[int]:
+        """Write a part. Return the numbers of its first image and of the one after its last."""
         first, problems = len(self.sizes), {}
         with open(self.folder / "images.bin", "ab") as file:
             for i, data in shrink_all(source, self.side, self.quality, f"preparing {part}", self.threads):
@@ -223,17 +286,17 @@ class _Writer:
         self.targets.append(targets[good].numpy())
         return [first, len(self.sizes)]
 
-    def _good(self, part: str, source, problems: dict[int, Exception]) -> Tensor:
+    def _good(self, part: str, source: Source, problems: dict[int, Exception]) -> Tensor:
         reasons = {source.name(i): str(error.__cause__ or error) for i, error in problems.items()}
         if problems and not self.skip_unreadable:
             raise ValueError(
-                f"{len(problems)} of {len(source)} images of {part} cannot be used: {named(reasons)}: repair or delete "
-                "them, or leave them out with skip_unreadable (--skip-unreadable)"
+                f"{len(problems)} of {len(source)} images of {part} cannot be used: {name_some(reasons)}: repair or "
+                "delete them, or leave them out with skip_unreadable (--skip-unreadable)"
             )
         return leave_out(problems.keys(), reasons, len(source))
 
-    def finish(self, header: dict) -> dict:
-        """Writes the index and, last, the header."""
+    def finish(self, header: dict[str, Any]) -> Header:
+        """Write the index and, last, the header."""
         np.save(self.folder / "offsets.npy", np.cumsum([0, *self.sizes], dtype=np.int64))
         np.save(self.folder / "targets.npy", np.concatenate(self.targets).astype(np.int64))
         digests = {name: hashlib.sha256((self.folder / name).read_bytes()) for name in FILES[1:]}
@@ -242,8 +305,8 @@ class _Writer:
         return write_header(self.folder, {**header, "storage": "packed", "files": files})
 
 
-def write_header(folder: Path, header: dict) -> dict:
-    """Last of all: without it the folder is not one."""
+def write_header(folder: Path, header: dict[str, Any]) -> Header:
+    """Write header.json, last of all: without it the folder is not one. Return it as it will be read."""
     text = json.dumps(header, indent=1)
-    (folder / "header.json").write_text(text)
-    return json.loads(text)  # as it will be read
+    write_text(folder / "header.json", text)
+    return parse_header(text, folder)

@@ -3,29 +3,29 @@
 import torch
 from torch import Tensor
 
-from datamodules.frame.split import places
+from datamodules.frame.split import order_by_class
 
 
 def balanced_length(targets: Tensor, sampling: str) -> int:
-    """Images an epoch of `balance`: as many of each class as the largest ("over") or the smallest ("under") has."""
+    """Return the images an epoch of `balance`: of each class as many as the largest or the smallest has."""
     sizes = targets.bincount()
     sizes = sizes[sizes > 0]
     return len(sizes) * int(sizes.max() if sampling == "over" else sizes.min())
 
 
 def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
-    """As many images of each class, sorted by class; classes without images stay without.
+    """Choose as many images of each class, sorted by class; classes without images stay without.
 
     Args:
         targets: (n,) int64, the classes.
-        sampling: "over": as many as the largest class has: each image the same number of times or once more, by lot.
-            "under": as many as the smallest has, by lot, each once.
-        seed: of the lots.
+        sampling: "over": as many as the largest class has: each image the same number of times, or once more at
+            random. "under": as many as the smallest has, at random, each once.
+        seed: of the choice.
 
     Returns:
         Positions in `targets`, and the number of the copy, from 0. Both (balanced_length,) int64.
     """
-    by_class, place, size = places(targets, seed)
+    by_class, place, size = order_by_class(targets, seed)
     if sampling == "under":
         chosen = by_class[place < size.min()]
         return chosen, torch.zeros_like(chosen)
@@ -35,7 +35,7 @@ def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ...]) -> Tensor:
-    """Weights (K,) float32 of classes with `counts` (K,) images; arguments and errors as in `ImageData`."""
+    """Return weights (K,) float32 of classes with `counts` (K,) images; arguments and errors as in `ImageData`."""
     if kind not in ("balanced", "effective"):
         raise ValueError(f'class_weights: kind must be "balanced" or "effective", not {kind!r}')
     if not 0 <= beta < 1:
@@ -46,12 +46,12 @@ def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ..
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """n / (K n_k): all images of a class weigh as much as those of any other, and the mean over images is 1."""
+    """Return n / (K n_k): the images of each class weigh the same together, and the mean over images is 1."""
     return counts.sum() / (len(counts) * counts.double())
 
 
 def effective_weights(counts: Tensor, beta: float) -> Tensor:
-    """(1 - beta) / (1 - beta^n_k), scaled to a sum of K.
+    """Return (1 - beta) / (1 - beta^n_k), scaled to a sum of K.
 
     Paper: Class-Balanced Loss Based on Effective Number of Samples (Cui et al.; CVPR 2019),
     https://arxiv.org/abs/1901.05555, equation 4; the scale is that of the authors' code,
@@ -59,7 +59,7 @@ def effective_weights(counts: Tensor, beta: float) -> Tensor:
 
     Args:
         counts: (K,) images of each class, none zero.
-        beta: in [0, 1): 0 weighs all classes alike, towards 1 the weights become those of `balanced_weights`, up to
+        beta: in [0, 1): 0 weighs all classes alike; towards 1 the weights become those of `balanced_weights`, up to
             the scale.
     """
     weights = (1 - beta) / (1 - beta ** counts.double())

@@ -1,27 +1,32 @@
 """A grid of images with their classes above, as a matplotlib figure."""
 
 import math
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def title(target: Tensor, classes: tuple[str, ...]) -> str:
-    """A class (), or probabilities (K,): the classes of more than half a percent, the three most probable at most.
+    """Name a class (), or of probabilities (K,) the three most probable classes of more than half a percent.
 
-    Of a mask (H, W): the classes that it has, the first one, the background, left out if there are others.
+    A class of -1 is not known. Of a mask (H, W): the classes that it has, without the first one, the background, if
+    there are others.
     """
     if target.ndim == 2:
         there = target.unique().tolist()
         return ", ".join(classes[k] for k in there[(there[0] == 0 and len(there) > 1) :])
     if not target.is_floating_point():
-        return classes[target]
-    shares, order = target.float().sort(descending=True, stable=True)
-    parts = [(classes[k], p) for p, k in zip(shares[:3].tolist(), order[:3].tolist(), strict=True) if p > 0.005]
+        return classes[int(target)] if target >= 0 else "?"
+    probabilities, order = target.float().sort(descending=True, stable=True)
+    parts = [(classes[k], p) for p, k in zip(probabilities[:3].tolist(), order[:3].tolist(), strict=True) if p > 0.005]
     return parts[0][0] if len(parts) == 1 else ", ".join(f"{name} {p:.0%}" for name, p in parts)
 
 
-def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]):
-    """uint8 (N, 3, H, W) and targets (N,) or (N, K) -> `matplotlib.figure.Figure`, about as wide as high.
+def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
+    """Draw uint8 (N, C, H, W) with targets (N,) or (N, K) above, as a figure about as wide as high.
 
     Masks (N, H, W), or probabilities (N, K, H, W), are laid over the images, but for class 0.
     """
@@ -35,7 +40,7 @@ def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]):
     for axis in axes:
         axis.set_axis_off()
     for axis, image, target in zip(axes, images, targets, strict=False):  # fewer images than places in the grid
-        axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest")
+        axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         if target.ndim == 2:
             veil = 0.5 * (target > 0).float().numpy()
             axis.imshow(target.numpy(), alpha=veil, cmap="tab10", vmin=0, vmax=9, interpolation="nearest")

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import simplejpeg
@@ -10,13 +10,15 @@ import torch
 from tqdm import tqdm
 
 from datamodules.frame.decode import decode, usable_cores
+from datamodules.frame.source import Source
 from datamodules.transforms.resizing import resize, short_side
 
+Result = tuple[int, bytes | Exception]
 TASK = 16  # images a task of the thread pool: some 20 ms
 
 
 def shrink(data: bytes, name: str, side: int, quality: int) -> bytes:
-    """An encoded image -> JPEG of short side `side` at most, colours subsampled (4:2:0).
+    """Encode an image as a JPEG of short side `side` at most, colours subsampled (4:2:0).
 
     A JPEG that is small enough stays as it is, byte for byte: encoding it again would only lose.
 
@@ -32,17 +34,16 @@ def shrink(data: bytes, name: str, side: int, quality: int) -> bytes:
     picture = decode(data, name, strict=True)
     height, width = picture.shape[1:]
     if min(height, width) > side:
-        picture = resize(picture, *short_side(height, width, side))
+        picture = resize(picture, *short_side((height, width), side))
     elif data[:2] == b"\xff\xd8":
         return data
     pixels = picture.permute(1, 2, 0).contiguous().numpy()
-    return simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="420")
+    jpeg: bytes = simplejpeg.encode_jpeg(pixels, quality=quality, colorspace="RGB", colorsubsampling="420")
+    return jpeg
 
 
-def shrink_all(
-    source, side: int, quality: int, title: str, threads: int | None = None
-) -> Iterator[tuple[int, bytes | Exception]]:
-    """Number and JPEG, or what went wrong, of each image of a `Source`, in order; with a progress bar.
+def shrink_all(source: Source, side: int, quality: int, title: str, threads: int | None = None) -> Iterator[Result]:
+    """Give number and JPEG, or what went wrong, of each image of a `Source`, in order; with a progress bar.
 
     Args:
         source: n encoded images.
@@ -51,39 +52,40 @@ def shrink_all(
         threads: None for one a core.
     """
 
-    def task(start: int) -> list[tuple[int, bytes | Exception]]:
+    def task(start: int) -> list[Result]:
         return [(i, attempt(source, i, side, quality)) for i in range(start, min(start + TASK, len(source)))]
 
     threads = usable_cores() if threads is None else threads
     with single_threaded_torch(), tqdm(total=len(source), desc=title, unit=" images", disable=None) as bar:
-        pool, running = ThreadPoolExecutor(threads), deque()
+        pool = ThreadPoolExecutor(threads)
+        running: deque[Future[list[Result]]] = deque()
         try:
             for start in range(0, len(source), TASK):
                 running.append(pool.submit(task, start))
                 if len(running) > 4 * threads:  # not all at once: finished images wait in memory for the disk
-                    yield from _counted(running.popleft().result(), bar)
+                    yield from _advance(running.popleft().result(), bar)
             while running:
-                yield from _counted(running.popleft().result(), bar)
+                yield from _advance(running.popleft().result(), bar)
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def attempt(source, i: int, side: int, quality: int) -> bytes | Exception:
-    """One JPEG, or why there is none."""
+def attempt(source: Source, i: int, side: int, quality: int) -> bytes | Exception:
+    """Return one JPEG, or why there is none."""
     try:
         return shrink(source.read(i), source.name(i), side, quality)
     except Exception as error:  # whatever it is, the others go on and this one is named at the end
         return error
 
 
-def _counted(results: list, bar: tqdm) -> list:
+def _advance(results: list[Result], bar: tqdm) -> list[Result]:
     bar.update(len(results))
     return results
 
 
 @contextmanager
 def single_threaded_torch() -> Iterator[None]:
-    """Each thread of ours would start a team of torch's own."""
+    """Keep torch from starting a team of threads in each thread of ours."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

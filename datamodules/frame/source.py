@@ -1,4 +1,4 @@
-"""Where encoded images come from: what a data set of files asks of them, and the plainest answer."""
+"""Where encoded images come from: the protocol that a data set of files asks for, and files on a disk."""
 
 import os
 from array import array
@@ -11,18 +11,18 @@ from torch import Tensor
 
 
 class Source(Protocol):
-    """n encoded images. It is sent to each worker: small, and opened there at the first read."""
+    """n encoded images. It is sent to each worker, so it is small, and opened there at the first read."""
 
     def __len__(self) -> int: ...
 
     def read(self, i: int) -> bytes:
-        """The file's content."""
+        """Return the file's content."""
 
     def name(self, i: int) -> str:
-        """Path or member of an archive, for messages."""
+        """Return the path, or the member of an archive, for messages."""
 
     def size(self, i: int) -> int:
-        """Bytes of the file's content; it tells a changed image."""
+        """Return the bytes of the file's content; they tell a changed image."""
 
 
 class Paths:
@@ -31,7 +31,7 @@ class Paths:
     def __init__(self, paths: Sequence[str | Path]):
         names = [os.fsencode(path) for path in paths]
         self._names = b"".join(names)
-        self._ends = array("q", accumulate(map(len, names), initial=0))  # its numbers are had sooner than numpy's
+        self._ends = array("q", accumulate(map(len, names), initial=0))  # reads a number sooner than numpy
 
     def __len__(self) -> int:
         return len(self._ends) - 1

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-VAL_SPLIT = 0.1  # of the training images, where nothing else is said
+VAL_SPLIT = 0.1  # of the training images, by default
 
 
 def validation_count(val_split: float | int, total: int) -> int:
-    """`val_split` as a number of images: a fraction of `total` in [0, 1), or the count itself.
+    """Return `val_split` as a number of images: a fraction of `total` in [0, 1), or the count itself.
 
     Raises:
         ValueError: nothing would be left to train on, or nothing to validate on though that was asked for.
@@ -21,8 +21,8 @@ def validation_count(val_split: float | int, total: int) -> int:
     return count
 
 
-def places(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A random order within each class.
+def order_by_class(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort images by class, in a random order within each class.
 
     Args:
         targets: (n,) int64, the classes.
@@ -40,7 +40,7 @@ def places(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Two disjoint sets of indices, each in ascending order: the rest, and `count` images of all classes in proportion.
+    """Split off `count` images, every class in proportion: indices of the rest and of these, each ascending.
 
     The image of place j in its class's random order gets the number (j + 1/2) / (size of the class), and the `count`
     smallest are taken, ties at random. So each class gives count / n of its images, rounded so that the sum is right
@@ -51,7 +51,7 @@ def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Te
         count: in [0, n].
         seed: of the random order.
     """
-    by_class, place, size = places(targets, seed)
+    by_class, place, size = order_by_class(targets, seed)
     number = torch.empty(len(targets), dtype=torch.float64)
     number[by_class] = (place + 0.5).double() / size
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
@@ -60,7 +60,7 @@ def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Te
 
 
 def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor, Tensor]:
-    """One of K folds: the indices of all others, and its own, each in ascending order.
+    """Return the images outside of one of K folds and those in it: indices, each ascending.
 
     The images, sorted by class, are dealt out like cards: the folds are disjoint and have every image, and their sizes
     differ by one at most, in all and in each class.
@@ -77,12 +77,12 @@ def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tenso
     if folds > len(targets):
         raise ValueError(f"folds={folds}, of {len(targets)} training images: some would be empty; choose fewer")
     mine = torch.arange(len(targets)) % folds == fold
-    by_class = places(targets, seed)[0]
+    by_class = order_by_class(targets, seed)[0]
     return by_class[~mine].sort().values, by_class[mine].sort().values
 
 
-def share_of(targets: Tensor, fraction: float, seed: int, classes: tuple[str, ...]) -> Tensor:
-    """`fraction` of the images, every class in proportion: ascending indices. A larger one contains a smaller one.
+def stratified_fraction(targets: Tensor, fraction: float, seed: int, classes: tuple[str, ...]) -> Tensor:
+    """Return `fraction` of the images, every class in proportion: ascending indices; a larger one has a smaller one.
 
     Raises:
         ValueError: a class would be left without an image.
@@ -94,7 +94,7 @@ def share_of(targets: Tensor, fraction: float, seed: int, classes: tuple[str, ..
     return chosen
 
 
-def check_choice(
+def check_split(
     val_split: float | int | None,
     fold: int | None,
     folds: int | None,
@@ -102,12 +102,12 @@ def check_choice(
     sampling: str | None,
     repeats: int,
 ) -> None:
-    """Raises a ValueError for an argument of `ImageData` out of its range, or two that contradict each other."""
+    """Raise a ValueError for an argument of `ImageData` out of its range, or two that contradict each other."""
     if val_split is not None and (val_split < 0 or (isinstance(val_split, float) and val_split >= 1)):
         raise ValueError(f"val_split must be a fraction in [0, 1) or a count of images, got {val_split}")
     if (fold is None) != (folds is None):
         raise ValueError(f"fold={fold}, folds={folds}: give both, as in fold=0, folds=5 for the first of five")
-    if folds is not None and not (folds >= 2 and 0 <= fold < folds):
+    if fold is not None and folds is not None and not (folds >= 2 and 0 <= fold < folds):
         raise ValueError(f"fold must be in [0, folds) and folds at least 2, got fold={fold}, folds={folds}")
     if folds is not None and val_split is not None:
         raise ValueError(f"fold={fold} is the validation set: leave out val_split={val_split}, or fold and folds")

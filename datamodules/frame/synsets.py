@@ -8,7 +8,7 @@ WNID = re.compile(r"n\d{8}")
 
 
 def first_names(wnids: Iterable[str], words: dict[str, str]) -> tuple[str, ...]:
-    """A name a class: the first of "tench, Tinca tinca". Where two have the same (two cranes), the wnid goes with it.
+    """Return a name a class: the first of "tench, Tinca tinca"; where two share it (two cranes), with the wnid.
 
     Args:
         wnids: the classes.
@@ -20,7 +20,7 @@ def first_names(wnids: Iterable[str], words: dict[str, str]) -> tuple[str, ...]:
 
 
 def check_owners(files: dict[str, list[str]]) -> None:
-    """Raises a ValueError if a training image is in another class's folder.
+    """Raise a ValueError if a training image is in another class's folder.
 
     Both data sets name their training images after the class: n01440764_10026.JPEG. Other names say nothing.
 

@@ -4,7 +4,7 @@ In a flat array of images in (H, W, C) order, an image shifted by whole pixels *
 apart from what wraps around its edges, and a mask sets that to zero. So a random crop costs one memcpy and one AND. The
 slow, literal forms are in tests/datamodules/frame/test_tensor.py, and give the same bits.
 
-Shapes: images are numpy uint8 (N, S, S, 3), S the side in pixels; draws are int64 or bool (N,).
+Shapes: images are numpy uint8 (N, S, S, C), S the side in pixels, C channels; draws are int64 or bool (N,).
 """
 
 from functools import lru_cache
@@ -12,14 +12,18 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
 from torch import Tensor
+
+Bytes = NDArray[np.uint8]
+Integers = NDArray[np.int64]
 
 
 class Store:
-    """n square RGB images in one block of memory, with zeros before and after so that a shift never leaves it.
+    """n square images in one block of memory, with zeros before and after so that a shift never leaves it.
 
     Args:
-        images: uint8 (n, S, S, 3); copied.
+        images: uint8 (n, S, S, C); copied.
         padding: the largest shift, in pixels.
         mirrored: keep a second copy, turned left to right, so that a flip costs no more than another address.
 
@@ -27,35 +31,35 @@ class Store:
         ValueError: the padding is not in [0, S).
     """
 
-    def __init__(self, images: np.ndarray, padding: int = 0, mirrored: bool = False):
-        count, side = images.shape[:2]
+    def __init__(self, images: Bytes, padding: int = 0, mirrored: bool = False):
+        count, side, _, channels = images.shape
         if not 0 <= padding < side:
             raise ValueError(f"padding must be in [0, {side}) pixels for images of side {side}, got {padding}")
-        self.side, self.padding, self.mirrored = side, padding, mirrored
-        self.guard = padding * (side + 1) * 3
-        size = side * side * 3
+        self.side, self.channels, self.padding, self.mirrored = side, channels, padding, mirrored
+        self.guard = padding * (side + 1) * channels
+        size = side * side * channels
         flat = np.zeros(2 * self.guard + count * (1 + mirrored) * size, np.uint8)
-        blocks = flat[self.guard : len(flat) - self.guard].reshape(-1, side, side, 3)
+        blocks = flat[self.guard : len(flat) - self.guard].reshape(-1, side, side, channels)
         self.images = blocks[:count]
         self.images[:] = images
         if mirrored:
-            for channel in range(3):  # numpy is three times faster at turning single bytes than triples
+            for channel in range(channels):  # numpy is three times faster at turning single bytes than triples
                 blocks[count:, :, :, channel] = images[:, :, ::-1, channel]
         self.stretches = as_strided(flat, (len(flat) - size + 1, size), (1, 1), writeable=False)  # from every byte on
 
 
 @lru_cache(maxsize=8)
-def crop_masks(side: int, padding: int) -> np.ndarray:
-    """What of a shifted image is image: uint8 ((2p + 1)^2, S * S * 3), 255 inside and 0 in the padding."""
+def crop_masks(side: int, padding: int, channels: int = 3) -> Bytes:
+    """Return 255 where a shifted image is image and 0 where it is padding: uint8 ((2p + 1)^2, S * S * C)."""
     shift = np.arange(-padding, padding + 1)[:, None]
     source = np.arange(side) + shift
     inside = np.where((source >= 0) & (source < side), 255, 0).astype(np.uint8)  # (2p + 1, S)
-    masks = inside[:, None, :, None] & inside.repeat(3, axis=1)[None, :, None, :]
-    return masks.reshape(-1, side * side * 3)
+    masks = inside[:, None, :, None] & inside.repeat(channels, axis=1)[None, :, None, :]
+    return masks.reshape(-1, side * side * channels)
 
 
-def crop(store: Store, index: np.ndarray, top: np.ndarray, left: np.ndarray, flip: np.ndarray) -> np.ndarray:
-    """Crops of the images' own size from the images padded with zeros: black in raw pixels, not the mean colour.
+def crop(store: Store, index: Integers, top: Integers, left: Integers, flip: NDArray[np.bool_]) -> Bytes:
+    """Crop parts of the images' own size from the images padded with zeros: black in raw pixels, not the mean colour.
 
     That is what `torchvision.transforms.RandomCrop(S, padding=p)` does before normalisation.
 
@@ -67,39 +71,39 @@ def crop(store: Store, index: np.ndarray, top: np.ndarray, left: np.ndarray, fli
         flip: (N,) bool, which crops to turn left to right.
 
     Returns:
-        New images (N, S, S, 3).
+        New images (N, S, S, C).
     """
-    side, padding, count = store.side, store.padding, len(store.images)
+    side, channels, padding, count = store.side, store.channels, store.padding, len(store.images)
     left = np.where(flip, 2 * padding - left, left)  # a flipped crop is the opposite crop of the mirrored image
-    start = store.guard + (((index + count * flip) * side + top - padding) * side + left - padding) * 3
-    images = store.stretches[start]
-    images &= crop_masks(side, padding)[top * (2 * padding + 1) + left]
-    return images.reshape(-1, side, side, 3)
+    start = store.guard + (((index + count * flip) * side + top - padding) * side + left - padding) * channels
+    images: Bytes = store.stretches[start]
+    images &= crop_masks(side, padding, channels)[top * (2 * padding + 1) + left]
+    return images.reshape(-1, side, side, channels)
 
 
 @lru_cache(maxsize=8)
-def hole_masks(size: int, side: int) -> np.ndarray:
-    """Along one axis: uint8 (S, S), row c is 0 in the hole of `side` pixels around c, 255 outside."""
+def hole_masks(size: int, side: int) -> Bytes:
+    """Return the holes along one axis: uint8 (S, S), row c is 0 in the hole of `side` pixels around c, 255 outside."""
     first = np.arange(size)[:, None] - side // 2
     pixel = np.arange(size)
     return np.where((first <= pixel) & (pixel < first + side), 0, 255).astype(np.uint8)
 
 
-def cutout(images: np.ndarray, y: np.ndarray, x: np.ndarray, side: int) -> np.ndarray:
-    """Sets a square of `side` pixels around (y, x) to zero (black), cut off at the image's edges. In place.
+def cutout(images: Bytes, y: Integers, x: Integers, side: int) -> Bytes:
+    """Set a square of `side` pixels around (y, x) to zero (black), cut off at the image's edges. In place.
 
     Paper: Improved Regularization of Convolutional Neural Networks with Cutout (DeVries, Taylor; 2017),
     https://arxiv.org/abs/1708.04552. Differs: the authors fill after normalisation, with the mean colour.
 
     Args:
-        images: (N, S, S, 3).
+        images: (N, S, S, C).
         y, x: (N,) the centre, in [0, S): anywhere in the image, as in the paper.
         side: of the square, in pixels.
     """
-    size = images.shape[1]
+    size, channels = images.shape[1], images.shape[3]
     holes = hole_masks(size, side)
-    rows = images.reshape(len(images), size, size * 3)
-    rows &= holes[y][:, :, None] | holes[x].repeat(3, axis=1)[:, None, :]
+    rows = images.reshape(len(images), size, size * channels)
+    rows &= holes[y][:, :, None] | holes[x].repeat(channels, axis=1)[:, None, :]
     return images
 
 
@@ -107,18 +111,20 @@ CACHED = 1 << 18  # floats: 1 MB, the second-level cache of one core
 
 
 @lru_cache(maxsize=32)
-def _scale_and_bias(mean: tuple, std: tuple, pixels: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """255 std x' = x - 255 mean, as x' = scale x + bias: constants of a whole image, (pixels * 3,) float32."""
+def _scale_and_bias(
+    mean: tuple[float, ...], std: tuple[float, ...], pixels: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return scale and bias of a whole image, (pixels * C,) float32: scale x + bias = (x / 255 - mean) / std."""
     mean_, std_ = torch.tensor(mean, dtype=torch.float64), torch.tensor(std, dtype=torch.float64)
     scale, bias = 1 / (255 * std_), -mean_ / std_
     return scale.float().repeat(pixels).to(device), bias.float().repeat(pixels).to(device)
 
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """uint8 (N, 3, H, W) of any strides -> float32 (N, 3, H, W), channels_last: (images / 255 - mean) / std.
+    """Normalise uint8 (N, C, H, W) of any strides to float32, channels_last: (images / 255 - mean) / std.
 
-    The constants are tiled to a whole image because torch on a CPU is nine times slower at broadcasting three values;
-    there it goes by blocks of a size that stays in the processor's cache for all three operations.
+    The constants are tiled to a whole image because torch on a CPU is nine times slower at broadcasting three values.
+    There it takes blocks that stay in the processor's cache for all three operations.
     """
     count, channels, height, width = images.shape
     scale, bias = _scale_and_bias(tuple(mean), tuple(std), height * width, images.device)

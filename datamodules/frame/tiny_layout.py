@@ -13,15 +13,16 @@ from datamodules.frame.synsets import check_owners, first_names
 NAME = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
 FINGERPRINT = 16  # characters
+MAX_BYTES = 1 << 26  # of a file in the zip: what it says of itself; 64 MB, where an image has 2 kB and a list 2 MB
 AGAIN = "unpack the official archive again, or mend the file"
 
 
 def find(root: Path) -> Path | None:
-    """The folder with `wnids.txt`, or the zip; None if there is neither."""
+    """Return the folder with `wnids.txt`, or the zip; None if there is neither."""
     for folder in (root, root / NAME):
         if (folder / "wnids.txt").is_file():
             return folder
-    return next((zip for zip in (root, root / f"{NAME}.zip") if zip.suffix == ".zip" and zip.is_file()), None)
+    return next((file for file in (root, root / f"{NAME}.zip") if file.suffix == ".zip" and file.is_file()), None)
 
 
 class Folder:
@@ -31,11 +32,13 @@ class Folder:
         self.place = place
 
     @cached_property
-    def stamps(self) -> dict[str, tuple]:
+    def stamps(self) -> dict[str, tuple[int, int]]:
+        """Name -> size and time of a file."""
         found = ((path, path.stat()) for path in self.place.rglob("*") if path.is_file())
         return {path.relative_to(self.place).as_posix(): (s.st_size, s.st_mtime_ns) for path, s in found}
 
     def read(self, name: str) -> bytes:
+        """Return the content of a file."""
         return (self.place / name).read_bytes()
 
 
@@ -54,10 +57,13 @@ class Zip:
         self.place, self.top, self.lock = place, top, Lock()
         self.stamps = {i.filename.removeprefix(top): (i.file_size, i.CRC) for i in infos if i.filename.startswith(top)}
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type["Zip"], tuple[Path]]:
         return Zip, (self.place,)  # a process that gets this opens the file itself
 
     def read(self, name: str) -> bytes:
+        """Return the content of a member. Raise a ValueError if it says to inflate to more than an image can be."""
+        if self.stamps[name][0] > MAX_BYTES:
+            raise ValueError(f"{self.place} holds {name} of {self.stamps[name][0]:,} bytes, which is no small image")
         with self.lock:  # ZipFile counts its open members without one
             return self.archive.read(self.top + name)
 
@@ -73,8 +79,9 @@ class Layout:
     """
 
     def __init__(self, place: Path):
-        self.place, self._images = place, {}
-        self.files = Zip(place) if place.is_file() else Folder(place)
+        self.place = place
+        self._images: dict[str, list[tuple[str, int]]] = {}
+        self.files: Zip | Folder = Zip(place) if place.is_file() else Folder(place)
         wnids = self._text("wnids.txt").split()
         self.wnids = tuple(sorted(set(wnids)))
         if not wnids or len(self.wnids) < len(wnids):
@@ -83,19 +90,19 @@ class Layout:
         self.classes = first_names(self.wnids, dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line))
 
     def read(self, name: str) -> bytes:
-        """The content of an image, or any other file."""
+        """Return the content of an image, or any other file."""
         return self.files.read(name)
 
     def _text(self, name: str) -> str:
         return self.files.read(name).decode("utf-8")
 
     def images(self, part: str) -> list[tuple[str, int]]:
-        """(name, class) of each image of "train" or "test" (the official `val`), by class and name."""
+        """Return (name, class) of each image of "train" or "test" (the official `val`), by class and name."""
         if part not in self._images:
-            self._images[part] = self._checked(part)
+            self._images[part] = self._check(part)
         return self._images[part]
 
-    def _checked(self, part: str) -> list[tuple[str, int]]:
+    def _check(self, part: str) -> list[tuple[str, int]]:
         found = self._train() if part == "train" else self._val()
         if empty := [wnid for wnid in self.wnids if not found.get(wnid)]:
             where = "train" if part == "train" else "val"
@@ -106,12 +113,12 @@ class Layout:
         return [(name, i) for i, wnid in enumerate(self.wnids) for name in sorted(found[wnid])]
 
     def fingerprint(self, part: str) -> str:
-        """Of the list of files of that part, with their sizes and their checksums or times."""
+        """Return a hash of the list of files of that part, with their sizes and their checksums or times."""
         files = [(name, *self.files.stamps[name]) for name, _ in self.images(part)]
         return hashlib.sha256(repr(files).encode()).hexdigest()[:FINGERPRINT]
 
     def _below(self, folder: str) -> list[tuple[str, ...]]:
-        """Paths of the images below, as their parts; hidden files passed over."""
+        """Return the paths of the images below, as their parts; hidden files are passed over."""
         paths = (PurePosixPath(name) for name in self.files.stamps if name.startswith(f"{folder}/"))
         return [path.parts for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
@@ -131,7 +138,7 @@ class Layout:
         return found
 
     def _val(self) -> dict[str, list[str]]:
-        """By the annotations. Images that somebody sorted into folders of classes: by these, and the two must agree."""
+        """Return the images by annotated class. Folders of classes, if somebody made them, must agree with that."""
         paths = self._below("val")
         sorted_by_class = all(parts[1] != "images" for parts in paths)
         if ANNOTATIONS not in self.files.stamps:
@@ -155,8 +162,8 @@ class Layout:
         return found
 
     def _annotations(self) -> dict[str, str]:
-        """Name of an image -> its wnid: the first two columns of each line."""
-        labels = {}
+        """Return {name of an image: its wnid}, the first two columns of each line."""
+        labels: dict[str, str] = {}
         for number, line in enumerate(self._text(ANNOTATIONS).splitlines(), 1):
             name, _, rest = line.partition("\t")
             wnid = rest.split("\t")[0].strip()

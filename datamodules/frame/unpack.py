@@ -6,19 +6,21 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
 
-from datamodules.frame.download import CHUNK, is_full, locked, needs_space, no_space
+from datamodules.frame.atomic import publish
+from datamodules.frame.download import CHUNK, is_full, lock, needs_space, no_space
+from datamodules.frame.header import safe_name
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, FileExistsError)
 Place = Callable[[str], str | None]  # name of a member -> where it goes, or None to leave it out
 
 
 def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> None:
-    """Unpacks a zip, tar or compressed tar into a new folder, which appears when it is complete; then does nothing.
+    """Unpack a zip, tar or compressed tar into a new folder, which appears when it is complete; then does nothing.
 
     Tars in the archive are unpacked too, into a folder of their own name. Only files and folders are taken: a link or
     a device has no business among images, and with no links no path can lead out of the folder.
@@ -35,14 +37,14 @@ def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> Non
     """
     archive, folder = Path(archive), Path(folder)
     new = folder.with_name(f".{folder.name}.unpacking")
-    with locked(folder):
+    with lock(folder):
         if folder.exists():
             return
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:
             _unpack_into(new, archive, place)
-            new.replace(folder)
+            publish(new, folder)
         except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
             if is_full(error):
@@ -62,12 +64,12 @@ def _unpack_into(folder: Path, archive: Path, place: Place) -> None:
         needs_space(folder, unpacked_size(file))
         for name, data in members(file, archive.name):
             if (goes := place(name)) is not None:
-                _write(data, folder / inside(goes, archive))
+                _write(data, folder / safe_name(goes, archive))
             bar.update(file.tell() - bar.n)
 
 
 def members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Name and content of each file in an archive, in its order; of a tar in it, those inside.
+    """Give name and content of each file in an archive, in its order; of a tar in it, those inside.
 
     Raises:
         ValueError: a link or a device.
@@ -76,7 +78,7 @@ def members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def is_zip(file: IO[bytes]) -> bool:
-    """By the first bytes: `zipfile.is_zipfile` looks at the last 64 kB, which in a tar are an image's."""
+    """Return whether its first bytes are a zip's: `is_zipfile` looks at the last 64 kB, in a tar those of an image."""
     start = file.read(2)
     file.seek(0)
     return start == b"PK"
@@ -101,19 +103,12 @@ def _tar_members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
             if info.isdir():
                 continue
             data = archive.extractfile(info)
+            assert data is not None  # it is a file
             if info.name.endswith(".tar"):
                 for inner, content in _tar_members(data, f"{name}/{info.name}"):
                     yield f"{info.name.removesuffix('.tar')}/{inner}", content
             else:
                 yield info.name, data
-
-
-def inside(name: str, archive: Path) -> PurePosixPath:
-    """The name as a path that stays in its folder, on every system. Raises ValueError if it does not."""
-    path = PurePosixPath(name)
-    if not path.parts or path.is_absolute() or ".." in path.parts or any(c in name for c in "\\:\0"):
-        raise ValueError(f"{archive} holds {name!r}, which leads out of its folder: not unpacked")
-    return path
 
 
 def _write(data: IO[bytes], path: Path) -> None:
@@ -123,7 +118,7 @@ def _write(data: IO[bytes], path: Path) -> None:
 
 
 def unpacked_size(file: IO[bytes]) -> int:
-    """Bytes of a zip's content; of a tar, its own size, which is less than its content if it is compressed."""
+    """Return the bytes of a zip's content; of a tar, its own size, which is less than its content if compressed."""
     if not is_zip(file):
         return os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:

@@ -1,12 +1,12 @@
-"""The names: operations, presets and evaluation protocols, and what a specification becomes."""
+"""The names of operations, presets and evaluation protocols, and the transforms that they stand for."""
 
-from collections.abc import Callable, Iterable
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
+from datamodules.frame.choices import validate_choice
 from datamodules.transforms.cutout import Cutout
 from datamodules.transforms.evaluation import Center, MultiScale, TenCrop
 from datamodules.transforms.gridmask import GridMask
@@ -19,6 +19,7 @@ from datamodules.transforms.random_resized_crop import RandomResizedCrop
 from datamodules.transforms.resize import ResizeShort, ScaleJitter
 
 Operation = Callable[[Tensor], Tensor]
+Spec = str | Operation | Sequence[str | Operation]
 
 
 def random_crop(size: int) -> Operation:
@@ -27,92 +28,92 @@ def random_crop(size: int) -> Operation:
 
 
 def resized_crop(size: int) -> Operation:
-    """Part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), resized bilinearly."""
+    """Crop a part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), and resize it bilinearly."""
     return RandomResizedCrop(size)
 
 
 def resized_crop_bicubic(size: int) -> Operation:
-    """Part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), resized bicubically."""
+    """Crop a part of random area (8 to 100 %) and aspect ratio (3/4 to 4/3), and resize it bicubically."""
     return RandomResizedCrop(size, interpolation="bicubic")
 
 
 def scale_jitter(size: int) -> Operation:
-    """Short side to a random length (256 to 480 for 224), then a random crop (VGG, ResNet)."""
+    """Resize the short side to a random length (256 to 480 for 224), then crop at random (VGG, ResNet)."""
     return ScaleJitter(size)
 
 
 def resize_short(size: int) -> Operation:
-    """Short side to 256/224 of the size, aspect ratio kept: to go before a crop."""
+    """Resize the short side to 256/224 of the size, aspect ratio kept: to go before a crop."""
     return ResizeShort(Center(size).resized)
 
 
 def center_crop(size: int) -> Operation:
-    """The middle of the image; black around where the image is smaller."""
+    """Crop the middle of the image; black around where the image is smaller."""
     return v2.CenterCrop(size)
 
 
 def flip(size: int) -> Operation:
-    """Left to right, with probability 1/2."""
+    """Mirror left to right, with probability 1/2."""
     return RandomHorizontalFlip()
 
 
 def rotation(size: int) -> Operation:
-    """Turned by -10 to 10 degrees, bilinear, black around (SENet)."""
+    """Turn by -10 to 10 degrees, bilinearly, black around (SENet)."""
     return v2.RandomRotation(10, interpolation=InterpolationMode.BILINEAR)
 
 
 def color_jitter(size: int) -> Operation:
-    """Brightness, contrast and saturation, each by .6 to 1.4, in random order (GluonCV, fb.resnet.torch)."""
+    """Scale brightness, contrast and saturation, each by .6 to 1.4, in random order (GluonCV, fb.resnet.torch)."""
     return v2.ColorJitter(0.4, 0.4, 0.4)
 
 
 def hsv_scaling(size: int) -> Operation:
-    """Hue, saturation and brightness, each by .6 to 1.4 (Bag of Tricks, section 2.1)."""
+    """Scale hue, saturation and brightness, each by .6 to 1.4 (Bag of Tricks, section 2.1)."""
     return HSVScaling()
 
 
 def lighting(size: int) -> Operation:
-    """PCA noise: all pixels moved along the principal directions of ImageNet's colours (AlexNet)."""
+    """Move all pixels along the principal directions of ImageNet's colours: PCA noise (AlexNet)."""
     return Lighting()
 
 
 def cutout(size: int) -> Operation:
-    """Square of half the side at a random place erased (DeVries & Taylor 2017: 16 at 32)."""
+    """Erase a square of half the side at a random place (DeVries & Taylor 2017: 16 at 32)."""
     return Cutout(max(1, size // 2))
 
 
 def random_erasing(size: int) -> Operation:
-    """Rectangle of 2 to 33 % of the area filled with noise, with probability 1/2 (Zhong et al. 2020)."""
+    """Fill a rectangle of 2 to 33 % of the area with noise, with probability 1/2 (Zhong et al. 2020)."""
     return RandomErasing()
 
 
 def random_erasing_quarter(size: int) -> Operation:
-    """Rectangle of 2 to 33 % of the area filled with noise, with probability 1/4 (DeiT, ConvNeXt)."""
+    """Fill a rectangle of 2 to 33 % of the area with noise, with probability 1/4 (DeiT, ConvNeXt)."""
     return RandomErasing(0.25)
 
 
 def gridmask(size: int) -> Operation:
-    """Grid of squares, turned at random, erased with probability .8 (Chen et al. 2020)."""
+    """Erase a grid of squares, turned at random, with probability .8 (Chen et al. 2020)."""
     return GridMask(max(1, size * 96 // 224), max(2, size))
 
 
 def autoaugment(size: int) -> Operation:
-    """One of 25 learned pairs of operations, ImageNet's policy (Cubuk et al. 2019)."""
+    """Apply one of 25 learned pairs of operations, ImageNet's policy (Cubuk et al. 2019)."""
     return v2.AutoAugment()
 
 
 def randaugment(size: int) -> Operation:
-    """Two random operations of 14 at magnitude 9 of 30 (Cubuk et al. 2020)."""
+    """Apply two random operations of 14 at magnitude 9 of 30 (Cubuk et al. 2020)."""
     return v2.RandAugment()
 
 
 def randaugment_timm(size: int) -> Operation:
-    """Two random operations of 15, each with probability 1/2, at magnitude N(9, .5) of 10 (timm, DeiT, ConvNeXt)."""
+    """Apply two random operations of 15, each with probability 1/2, at magnitude N(9, .5) of 10 (DeiT, ConvNeXt)."""
     return RandAugment()
 
 
 def trivialaugment(size: int) -> Operation:
-    """One random operation of 14 at a random magnitude (Mueller & Hutter 2021, wide)."""
+    """Apply one random operation of 14 at a random magnitude (Mueller & Hutter 2021, wide)."""
     return v2.TrivialAugmentWide()
 
 
@@ -152,7 +153,7 @@ PRESETS: dict[str, tuple[str, ...]] = {
 }
 
 # Name -> class that takes the images' side in pixels: evaluation protocols.
-PROTOCOLS: dict[str, type] = {"center": Center, "10-crop": TenCrop, "multi-scale": MultiScale}
+PROTOCOLS: dict[str, Callable[[int], Operation]] = {"center": Center, "10-crop": TenCrop, "multi-scale": MultiScale}
 
 ELSEWHERE = {
     **dict.fromkeys(
@@ -172,11 +173,11 @@ class Pipeline:
         views: whether a result (V, 3, S, S) is also right.
     """
 
-    def __init__(self, operations: list[Operation], size: int, views: bool = False):
+    def __init__(self, operations: Sequence[Operation], size: int, views: bool = False):
         self.operations, self.size, self.views = operations, size, views
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) -> uint8 (3, S, S). Raises ValueError if the operations give something else."""
+        """Return uint8 (3, S, S) of uint8 (3, H, W). Raise a ValueError if the operations give something else."""
         for operation in self.operations:
             image = operation(image)
         wanted = (3, self.size, self.size)
@@ -193,11 +194,8 @@ class Pipeline:
         return f"[{', '.join(repr(operation) for operation in self.operations)}]"
 
 
-Spec = str | Operation | Iterable[str | Operation]
-
-
 def train_transform(spec: Spec, size: int) -> Pipeline:
-    """Training's transform: uint8 (3, H, W) -> uint8 (3, size, size).
+    """Make a transform for training: uint8 (3, H, W) -> uint8 (3, size, size).
 
     Args:
         spec: a name of PRESETS or OPERATIONS, a callable, or a list of names and callables, applied in order.
@@ -210,7 +208,7 @@ def train_transform(spec: Spec, size: int) -> Pipeline:
 
 
 def evaluation_transform(spec: Spec, size: int) -> Pipeline:
-    """Evaluation's transform: uint8 (3, H, W) -> uint8 (3, size, size), or (V, 3, size, size) for V views.
+    """Make a transform for evaluation: uint8 (3, H, W) -> uint8 (3, size, size), or (V, 3, size, size) for V views.
 
     Args:
         spec: a name of PROTOCOLS, a callable such as `Center(224, 248, "bicubic")`, or a list of names of OPERATIONS
@@ -221,20 +219,20 @@ def evaluation_transform(spec: Spec, size: int) -> Pipeline:
         ValueError: unknown name.
     """
     if isinstance(spec, str):
-        spec = PROTOCOLS[_known(spec, PROTOCOLS, "evaluation protocols")](size)
+        spec = PROTOCOLS[_validate(spec, PROTOCOLS, "evaluation protocols")](size)
     return Pipeline(_operations(spec, size), size, views=True)
 
 
 def operation(name: str, size: int) -> Operation:
-    """The operation of that name, for images that are to be `size` pixels wide. Raises ValueError: unknown name."""
-    return OPERATIONS[_known(name, OPERATIONS, "transforms")](size)
+    """Make the operation of that name, for images that are to be `size` pixels wide. Raise a ValueError if unknown."""
+    return OPERATIONS[_validate(name, OPERATIONS, "transforms")](size)
 
 
 def _operations(spec: Spec, size: int) -> list[Operation]:
     if isinstance(spec, str):
         if spec in PRESETS:
             return [operation(name, size) for name in PRESETS[spec]]
-        return [OPERATIONS[_known(spec, [*PRESETS, *OPERATIONS], "transforms")](size)]
+        return [OPERATIONS[_validate(spec, [*PRESETS, *OPERATIONS], "transforms")](size)]
     if callable(spec) and not isinstance(spec, type):
         return [spec]
     if not isinstance(spec, Iterable):
@@ -242,12 +240,8 @@ def _operations(spec: Spec, size: int) -> list[Operation]:
     return [operation for part in spec for operation in _operations(part, size)]
 
 
-def _known(name: str, table: Iterable[str], what: str) -> str:
-    """The name, if the table has it. Raises ValueError that lists the nearest ones, then all."""
-    if name in table:
-        return name
-    if name.lower() in ELSEWHERE:
+def _validate(name: str, table: Iterable[str], what: str) -> str:
+    """Return the name if the table has it, or an error that says where the data module does the same."""
+    if name not in table and name.lower() in ELSEWHERE:
         raise ValueError(f"{name!r} is not one of the {what}: {ELSEWHERE[name.lower()]}")
-    near = get_close_matches(name.lower(), table)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    raise ValueError(f"there is no {name!r} among the {what}; {hint}there are: {', '.join(table)}")
+    return validate_choice(name, table, what)

@@ -19,7 +19,10 @@ MEAN_COLOUR = (124, 116, 104)  # of ImageNet, in bytes: 0 after normalisation
 
 
 def cutout(image: Tensor, y: int, x: int, side: int, fill: tuple[int, int, int] = MEAN_COLOUR) -> Tensor:
-    """The equation above: uint8 (3, H, W) with a hole of `side` pixels around row y and column x; a new image."""
+    """Erase a square of `side` pixels around row y and column x of uint8 (3, H, W); a new image.
+
+    The hole's rows are y - side//2 to y - side//2 + side, its columns likewise, cut off at the edges.
+    """
     top, left = y - side // 2, x - side // 2
     image = image.clone()
     hole = image[:, max(top, 0) : top + side, max(left, 0) : left + side]
@@ -28,7 +31,7 @@ def cutout(image: Tensor, y: int, x: int, side: int, fill: tuple[int, int, int] 
 
 
 class Cutout(v2.Transform):
-    """A square at a random place erased.
+    """Erase a square at a random place.
 
     Args:
         side: of the square, in pixels, at least 1.
@@ -39,7 +42,7 @@ class Cutout(v2.Transform):
         super().__init__()
         if side < 1:
             raise ValueError(f"side must be at least 1 pixel, got {side}")
-        self.side, self.fill = side, tuple(fill)
+        self.side, self.fill = side, fill
 
     def make_params(self, flat_inputs: list[Tensor]) -> dict[str, int]:
         height, width = flat_inputs[0].shape[-2:]

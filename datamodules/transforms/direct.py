@@ -1,15 +1,25 @@
-"""What v2 spends on finding the images among its inputs, saved: here the input is always one tensor."""
+"""Transforms of v2 without their search for images among the inputs: here the input is always one tensor."""
+
+from typing import Any
 
 from torch import Tensor
 
 
 class Direct:
-    """Put before a class of v2: the same draws and the same result for a tensor, and nothing but a tensor.
+    """A mixin before a class of v2: the same draws and the same result for a tensor, and nothing but a tensor.
 
     v2's own `forward` looks through nested inputs of many types. After a decoder has emptied the processor's caches
     that takes 50 us, as long as copying the crop.
     """
 
+    def make_params(self, flat_inputs: list[Tensor]) -> dict[str, Any]:
+        """Draw the numbers that `transform` takes."""
+        return super().make_params(flat_inputs)  # type: ignore[misc]  # of the class of v2
+
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        """Apply the transform with these numbers."""
+        raise NotImplementedError
+
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) -> uint8 (3, S, S)."""
+        """Transform uint8 (3, H, W) to uint8 (3, S, S)."""
         return self.transform(image, self.make_params([image]))

@@ -1,11 +1,14 @@
-"""Evaluation protocols: what is shown of an image to be classified, and how often.
+"""Evaluation protocols: which views of an image are classified.
 
 One view is (3, S, S); several are (V, 3, S, S), and the prediction is the mean of their softmaxes. `zoo.Classifier`
 does that in validation, test and prediction. Another LightningModule gets batches with images (N, V, 3, S, S) and has
 to do it itself: `p = torch.stack([self(x).softmax(1) for x in images.unbind(1)]).mean(0)`.
 
-Sides are given for S = 224; for another S they are in proportion. Smaller images are made larger by the resizing.
+Sides are given for S = 224; for another S they are in proportion. Smaller images are made larger by the resizing, but
+`Center` keeps the borders of images that are small as a whole.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,13 +16,16 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from datamodules.transforms.direct import Direct
-from datamodules.transforms.resizing import checked_mode, resize, short_side
+from datamodules.transforms.resizing import resize_short, validate_mode
 
 SCALES = (224, 256, 384, 480, 640)  # short sides of He et al. 2015, section 3.4, for S = 224
 
 
 class Center(Direct, v2.Transform):
-    """Short side 256, the 224 pixels in the middle: one view.
+    """Resize the short side to 256, crop the 224 pixels in the middle: one view.
+
+    Of an image that is no larger than the resized one, in both sides, nothing is lost to the crop: unless `resized` is
+    given, its short side becomes the crop's. So CIFAR's images at S = 32 stay as they are.
 
     Args:
         size: S, of the crop, in pixels.
@@ -32,32 +38,37 @@ class Center(Direct, v2.Transform):
 
     def __init__(self, size: int, resized: int | None = None, interpolation: str = "bilinear"):
         super().__init__()
-        self.size, self.interpolation = size, checked_mode(interpolation)
+        self.size, self.interpolation = size, validate_mode(interpolation)
         self.resized = -(-size * 256 // 224) if resized is None else resized
+        self.keeps_small = resized is None
         if self.resized < size:
             raise ValueError(f"the short side must be at least the crop's {size} pixels, got {resized}")
 
-    def transform(self, image: Tensor, params: dict) -> Tensor:
-        image = resize(image, *short_side(*image.shape[-2:], self.resized), self.interpolation)
-        return F.center_crop(image, [self.size, self.size])
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        small = self.keeps_small and max(image.shape[-2:]) <= self.resized
+        short = self.size if small else self.resized
+        if min(image.shape[-2:]) != short:
+            image = resize_short(image, short, self.interpolation)
+        view: Tensor = F.center_crop(image, [self.size, self.size])
+        return view
 
 
 class TenCrop(Center):
-    """Short side 256; four corners and the middle of 224 pixels, and the same of the mirrored image: 10 views.
+    """Resize the short side to 256; crop four corners and the middle of 224 pixels, the mirrored image too: 10 views.
 
     Krizhevsky et al. 2012, section 4.1. torchvision's order: upper left, upper right, lower left, lower right, middle.
     """
 
-    def transform(self, image: Tensor, params: dict) -> Tensor:
-        image = resize(image, *short_side(*image.shape[-2:], self.resized), self.interpolation)
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        image = resize_short(image, self.resized, self.interpolation)
         return torch.stack(F.ten_crop(image, [self.size, self.size])).contiguous(memory_format=torch.channels_last)
 
 
 class MultiScale(v2.Transform):
-    """Short sides 224, 256, 384, 480 and 640, ten crops of 224 pixels of each: 50 views.
+    """Resize the short side to 224, 256, 384, 480 and 640, and take ten crops of 224 pixels of each: 50 views.
 
     He et al. 2015 (https://arxiv.org/abs/1512.03385) apply the network to the whole of each resized image instead and
-    average over its places.
+    average over its positions.
 
     Args:
         size: S, of the crops, in pixels.
@@ -72,5 +83,5 @@ class MultiScale(v2.Transform):
         self.interpolation = interpolation
         self._crops = [TenCrop(size, scale, interpolation) for scale in self.scales]
 
-    def transform(self, image: Tensor, params: dict) -> Tensor:
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
         return torch.cat([crops(image) for crops in self._crops])

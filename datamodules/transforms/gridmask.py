@@ -10,11 +10,12 @@ Shapes:   uint8 (3, H, W) -> same
 Defaults: d1 96, d2 224, ratio .6, rotate 360, mode 1: the authors' for ImageNet. By name: d1 and d2 in proportion to
           the image's side. p .8, which their training reaches after 240 of 300 epochs.
 Differs:  the authors raise p linearly, here it is fixed (the trick `GridMask` for batches takes a schedule). They draw
-          a mask and turn that, here each pixel's place in the grid is computed. They erase after normalisation: see
+          a mask and turn that, here each pixel's position in the grid is computed. They erase after normalisation: see
           `fill`.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -23,16 +24,17 @@ from torchvision.transforms import v2
 from datamodules.transforms.cutout import MEAN_COLOUR
 
 
-def stripes(height: int, width: int, period: int, thickness: int, phases: tuple[int, int], degrees: float) -> Tensor:
-    """Where the grid's stripes are: bool (H, W).
+def stripes(size: Sequence[int], period: int, thickness: int, phases: tuple[int, int], degrees: float) -> Tensor:
+    """Draw the grid's stripes: bool (H, W).
 
     Args:
-        height, width: of the image, in pixels.
+        size: height and width of the image, in pixels.
         period, thickness: of the stripes, in pixels.
         phases: where the first horizontal and the first vertical stripe begin, from the upper left corner of a square
             that has the image in its middle and the image's diagonal, rounded up, as its side.
         degrees: counter-clockwise around the middle.
     """
+    height, width = size
     side = math.ceil(math.hypot(height, width))
     y = torch.arange(height) + (side - height) // 2 + 0.5 - side / 2  # pixel centres, from the square's middle
     x = torch.arange(width) + (side - width) // 2 + 0.5 - side / 2
@@ -43,11 +45,11 @@ def stripes(height: int, width: int, period: int, thickness: int, phases: tuple[
 
 
 class GridMask(v2.Transform):
-    """A regular grid of squares erased, turned by a random angle.
+    """Erase a regular grid of squares, turned by a random angle.
 
     Args:
         d1, d2: the period in pixels is at least d1 and less than d2.
-        ratio: thickness of the stripes, as a share of the period, in (0, 1).
+        ratio: thickness of the stripes, as a fraction of the period, in (0, 1).
         rotate: the angle in degrees is less than this; 1 for none.
         mode: 1 erases the squares, 0 the stripes.
         p: probability of an image to be masked.
@@ -82,8 +84,8 @@ class GridMask(v2.Transform):
         period = int(torch.randint(self.d1, self.d2, ()))
         phases = tuple(torch.randint(period, (2,)).tolist())
         degrees = int(torch.randint(self.rotate, ()))
-        kept = stripes(*flat_inputs[0].shape[-2:], period, math.ceil(period * self.ratio), phases, degrees)
-        return {"erased": ~kept if self.mode else kept}
+        stripe = stripes(flat_inputs[0].shape[-2:], period, math.ceil(period * self.ratio), phases, degrees)
+        return {"erased": ~stripe if self.mode else stripe}
 
     def transform(self, image: Tensor, params: dict[str, Tensor | None]) -> Tensor:
         if params["erased"] is None:

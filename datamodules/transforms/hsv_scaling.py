@@ -15,32 +15,32 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-PLACES = torch.tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue; a sixth of the circle is 1
+OFFSETS = torch.tensor([5.0, 3.0, 1.0])[:, None, None]  # red, green, blue; a sixth of the circle is 1
 
 
 def hsv_scaling(image: Tensor, scales: Tensor) -> Tensor:
-    """The equation above: uint8 (3, H, W) and coefficients (3,) of hue, saturation and value -> uint8 (3, H, W)."""
+    """Scale hue, saturation and value of uint8 (3, H, W) by coefficients (3,); saturation and value stop at 1."""
     red, green, blue = image.contiguous().float()
     value = torch.maximum(torch.maximum(red, green), blue)
     chroma = value - torch.minimum(torch.minimum(red, green), blue)
     hue = _hue(red, green, blue, value, chroma.clamp(min=1)).mul_(scales[0])
     saturation = chroma.div_(value.clamp(min=1)).mul_(scales[1]).clamp_(max=1)
     value = value.mul_(scales[2]).clamp_(max=255)
-    place = hue + PLACES  # of each colour's sector around the circle
-    place -= (place / 6).floor_().mul_(6)  # `% 6` takes ten times as long
-    missing = torch.minimum(place, 4 - place).clamp_(0, 1)
+    sector = hue + OFFSETS  # where each colour is on the circle, from its complement on
+    sector -= (sector / 6).floor_().mul_(6)  # `% 6` takes ten times as long
+    missing = torch.minimum(sector, 4 - sector).clamp_(0, 1)
     return missing.mul_(saturation).neg_().add_(1).mul_(value).round_().byte()
 
 
 def _hue(red: Tensor, green: Tensor, blue: Tensor, value: Tensor, chroma: Tensor) -> Tensor:
-    """In [0, 6): 0 is red, 2 green, 4 blue. Grey has 0, which changes nothing."""
+    """Return the hue in [0, 6): 0 is red, 2 green, 4 blue. Grey has 0, which changes nothing."""
     from_green, from_blue = (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4)
     hue = torch.where(value == red, green - blue, torch.where(value == green, from_green, from_blue)).div_(chroma)
     return torch.where(hue < 0, hue + 6, hue)
 
 
 class HSVScaling(v2.Transform):
-    """Hue, saturation and brightness, each multiplied by a number from [1 - strength, 1 + strength].
+    """Multiply hue, saturation and brightness, each by a number from [1 - strength, 1 + strength].
 
     Args:
         strength: in [0, 1].

@@ -18,13 +18,13 @@ EIGENVECTORS = torch.tensor([[-0.5675, 0.7192, 0.4009], [-0.5808, -0.0045, -0.81
 
 
 def lighting(image: Tensor, alpha: Tensor) -> Tensor:
-    """The equation above: uint8 (3, H, W) and draws (3,) -> uint8 (3, H, W)."""
+    """Add 255 P (alpha * l) to each pixel of uint8 (3, H, W): draws alpha (3,), eigenvalues l, eigenvectors P."""
     shift = (255 * EIGENVECTORS @ (alpha * EIGENVALUES)).round().short()  # bytes: rounding the shift rounds the sum
     return (image.short() + shift[:, None, None]).clamp_(0, 255).byte()
 
 
 class Lighting(v2.Transform):
-    """PCA noise: all pixels moved along the principal directions of ImageNet's colours.
+    """Move all pixels along the principal directions of ImageNet's colours: PCA noise.
 
     Args:
         std: of the three draws, >= 0.

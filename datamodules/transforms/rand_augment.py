@@ -26,26 +26,35 @@ from torchvision.transforms.v2 import functional as F
 
 from datamodules.transforms.cutout import MEAN_COLOUR
 
+Pair = tuple[float, float]
 SIGNED = ("Rotate", "Color", "Contrast", "Brightness", "Sharpness", "ShearX", "ShearY", "TranslateX", "TranslateY")
 
 
 def posterize(image: Tensor, bits: int) -> Tensor:
-    """Keeps the upper `bits`, 0 to 8, of each byte."""
+    """Keep the upper `bits`, 0 to 8, of each byte."""
     return image & (0xFF00 >> bits & 0xFF)
 
 
 def solarize(image: Tensor, threshold: int) -> Tensor:
-    """Inverts the bytes from `threshold`, 0 to 256, on."""
+    """Invert the bytes from `threshold`, 0 to 256, on."""
     return torch.where(image.short() >= threshold, 255 - image, image)  # a byte compares wrongly with 256
 
 
 def solarize_add(image: Tensor, add: int) -> Tensor:
-    """Adds to the bytes below 128, as far as 255."""
+    """Add to the bytes below 128, as far as 255."""
     return torch.where(image < 128, (image.short() + add).clamp_(max=255).byte(), image)
 
 
-def _affine(image: Tensor, fill: list[float], angle=0.0, translate=(0.0, 0.0), shear=(0.0, 0.0), center=None) -> Tensor:
-    return F.affine(image, angle, list(translate), 1.0, list(shear), InterpolationMode.BILINEAR, fill, center)
+def _affine(
+    image: Tensor,
+    fill: list[float],
+    angle: float = 0.0,
+    translate: Pair = (0.0, 0.0),
+    shear: Pair = (0.0, 0.0),
+    center: list[float] | None = None,
+) -> Tensor:
+    moved: Tensor = F.affine(image, angle, list(translate), 1.0, list(shear), InterpolationMode.BILINEAR, fill, center)
+    return moved
 
 
 def _degrees(slope: float) -> float:
@@ -73,7 +82,7 @@ ACTIONS: dict[str, Callable[[Tensor, float, list[float]], Tensor]] = {
 
 
 class RandAugment(v2.Transform):
-    """Two random operations of 15, each applied with probability 1/2: timm's `rand-m9-mstd0.5-inc1`.
+    """Apply two random operations of 15, each with probability 1/2: timm's `rand-m9-mstd0.5-inc1`.
 
     Args:
         magnitude: the mean of an operation's magnitude, in [0, 10].

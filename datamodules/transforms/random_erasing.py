@@ -23,16 +23,16 @@ STD = 255 * torch.tensor([0.229, 0.224, 0.225])[:, None, None]
 
 
 def as_bytes(noise: Tensor) -> Tensor:
-    """Pixels of a normalised image, float (3, H, W) -> uint8 (3, H, W)."""
+    """Return pixels of a normalised image, float (3, H, W), as uint8 (3, H, W)."""
     return (noise * STD + MEAN).round().clamp(0, 255).byte()
 
 
 class RandomErasing(v2.RandomErasing):
-    """A random rectangle erased, with noise or a colour.
+    """Fill a random rectangle with noise or a colour.
 
     Args:
         p: probability of an image to be erased.
-        scale: of the area, from and to, as shares of the image's.
+        scale: of the area, from and to, as fractions of the image's.
         ratio: height over width, from and to.
         value: "random", or one byte or three.
     """

@@ -6,12 +6,12 @@ from torchvision.transforms import v2
 
 
 class RandomHorizontalFlip(v2.RandomHorizontalFlip):
-    """Left to right, with probability p: the same draw as torchvision's.
+    """Mirror left to right, with probability p: the same draw as torchvision's.
 
     Args:
         p: probability.
     """
 
     def forward(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) -> the same shape."""
+        """Return uint8 (3, H, W), mirrored or not."""
         return image.flip(-1) if torch.rand(1).item() < self.p else image

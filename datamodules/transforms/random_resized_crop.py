@@ -18,15 +18,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from datamodules.transforms.direct import Direct
-from datamodules.transforms.resizing import checked_mode, resize
+from datamodules.transforms.resizing import resize, validate_mode
 
 
 class RandomResizedCrop(Direct, v2.RandomResizedCrop):
-    """A part of random area and aspect ratio, resized to a square.
+    """Crop a part of random area and aspect ratio, and resize it to a square.
 
     Args:
         size: side of the result in pixels.
-        scale: of the area, from and to, as shares of the image's.
+        scale: of the area, from and to, as fractions of the image's.
         ratio: width over height, from and to.
         interpolation: "bilinear" or "bicubic".
     """
@@ -38,18 +38,19 @@ class RandomResizedCrop(Direct, v2.RandomResizedCrop):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = "bilinear",
     ):
-        super().__init__(size, scale, ratio, checked_mode(interpolation))
-        self._log_ratio = self._log_ratio.tolist()
+        super().__init__(size, scale, ratio, validate_mode(interpolation))
+        low, high = torch.tensor(ratio).log().tolist()
+        self._log_low, self._log_high = low, high
 
     def make_params(self, flat_inputs: list[Tensor]) -> dict[str, int]:
-        """torchvision's draws, number by number, at a third of its time: after a decoder, 60 us less an image."""
+        """Draw torchvision's numbers one by one, in a third of its time: saves 60 us an image after a decoder."""
         height, width = flat_inputs[0].shape[-2:]
         for _ in range(10):
             area = height * width * torch.empty(1).uniform_(*self.scale).item()
-            ratio = torch.empty(1).uniform_(*self._log_ratio).exp_().item()  # in float32, as torchvision
+            ratio = torch.empty(1).uniform_(self._log_low, self._log_high).exp_().item()  # in float32, as torchvision
             h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
             if 0 < h <= height and 0 < w <= width:
-                top, left = torch.randint(height - h + 1, (1,)).item(), torch.randint(width - w + 1, (1,)).item()
+                top, left = int(torch.randint(height - h + 1, (1,))), int(torch.randint(width - w + 1, (1,)))
                 return {"top": top, "left": left, "height": h, "width": w}
         h, w = min(height, round(width / self.ratio[0])), min(width, round(height * self.ratio[1]))
         return {"top": (height - h) // 2, "left": (width - w) // 2, "height": h, "width": w}
@@ -57,4 +58,5 @@ class RandomResizedCrop(Direct, v2.RandomResizedCrop):
     def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
         top, left = params["top"], params["left"]
         part = image[:, top : top + params["height"], left : left + params["width"]]
-        return resize(part, *self.size, self.interpolation)
+        height, width = self.size
+        return resize(part, height, width, self.interpolation)

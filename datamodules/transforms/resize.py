@@ -1,14 +1,16 @@
 """Resizing of the whole image, its short side to so many pixels: before a centre crop, and at random in training."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from datamodules.transforms.resizing import checked_mode, resize, short_side
+from datamodules.transforms.resizing import resize, resize_short, short_side, trim, validate_mode
 
 
 class ResizeShort(v2.Transform):
-    """The short side to so many pixels, the aspect ratio kept; within one level of Pillow.
+    """Resize the short side to so many pixels, the aspect ratio kept; within one level of Pillow.
 
     Args:
         size: of the short side, in pixels.
@@ -17,15 +19,14 @@ class ResizeShort(v2.Transform):
 
     def __init__(self, size: int, interpolation: str = "bilinear"):
         super().__init__()
-        self.size, self.interpolation = size, checked_mode(interpolation)
+        self.size, self.interpolation = size, validate_mode(interpolation)
 
-    def transform(self, image: Tensor, params: dict) -> Tensor:
-        height, width = short_side(*image.shape[-2:], self.size)
-        return resize(image, height, width, self.interpolation)
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        return resize_short(image, self.size, self.interpolation)
 
 
 class ScaleJitter(v2.Transform):
-    """Scale jitter of VGG and ResNet: the short side to a random length, then a random crop.
+    """Resize the short side to a random length, then crop at random: scale jitter of VGG and ResNet.
 
     Simonyan & Zisserman 2014 (https://arxiv.org/abs/1409.1556), section 3.1; He et al. 2015
     (https://arxiv.org/abs/1512.03385), section 3.4: short side from [256, 480], crop of 224. Only the crop is kept of
@@ -42,23 +43,24 @@ class ScaleJitter(v2.Transform):
 
     def __init__(self, size: int, low: int | None = None, high: int | None = None, interpolation: str = "bilinear"):
         super().__init__()
-        self.size, self.interpolation = size, checked_mode(interpolation)
+        self.size, self.interpolation = size, validate_mode(interpolation)
         self.low = round(size * 256 / 224) if low is None else low
         self.high = round(size * 480 / 224) if high is None else high
         if not size <= self.low <= self.high:
             raise ValueError(f"scale jitter needs size <= low <= high, got {size}, {self.low} and {self.high}")
 
     def make_params(self, flat_inputs: list[Tensor]) -> dict[str, int]:
-        height, width = short_side(*flat_inputs[0].shape[-2:], _integer(self.low, self.high + 1))
+        short = _integer(self.low, self.high + 1)
+        height, width = short_side(trim(flat_inputs[0], short).shape[-2:], short)
         top, left = _integer(0, height - self.size + 1), _integer(0, width - self.size + 1)
         return {"height": height, "width": width, "top": top, "left": left}
 
-    def transform(self, image: Tensor, params: dict[str, int]) -> Tensor:
-        image = resize(image, params["height"], params["width"], self.interpolation)
-        top, left = params["top"], params["left"]
+    def transform(self, image: Tensor, params: dict[str, Any]) -> Tensor:
+        height, width, top, left = (params[name] for name in ("height", "width", "top", "left"))
+        image = resize(trim(image, min(height, width)), height, width, self.interpolation)
         return image[:, top : top + self.size, left : left + self.size]
 
 
 def _integer(low: int, high: int) -> int:
-    """Uniform in [low, high)."""
+    """Draw uniformly from [low, high)."""
     return int(torch.randint(low, high, ()))

@@ -6,7 +6,7 @@ Code:     the course notes of CS231n, https://cs231n.github.io/neural-networks-2
 Equation: x in [0, 1]^D, D = 3 H W;  covariance of the training images C = U diag(s) U^T
           PCA: y = diag(s + epsilon)^(-1/2) U^T (x - mean);  ZCA: U y, of all whitened images the nearest to the image
 Shapes:   uint8 (N, 3, H, W) -> float32 (N, 3, H, W)
-Defaults: ZCA, because a convolution needs an image; epsilon 1e-5, the notes'
+Defaults: ZCA, because a convolution needs an image; epsilon 1e-5, the course's
 Differs:  nothing
 """
 
@@ -36,7 +36,7 @@ class Whitening:
 
     @classmethod
     def fit(cls, data, epsilon: float = 1e-5, zca: bool = True) -> "Whitening":
-        """Fits to the training images of a data module.
+        """Fit to the training images of a data module.
 
         Args:
             data: an `ImageData` of images of up to 64 pixels.
@@ -62,14 +62,14 @@ class Whitening:
         return cls(mean.float(), matrix.float(), inverse.float())
 
     def __call__(self, images: Tensor) -> Tensor:
-        """uint8 (N, 3, H, W) -> float32 (N, 3, H, W), on the images' device."""
+        """Whiten uint8 (N, 3, H, W) to float32 (N, 3, H, W), on the images' device."""
         if self.mean.device != images.device:
             self.mean, self.matrix = self.mean.to(images.device), self.matrix.to(images.device)
         whitened = (images.flatten(1).float() / 255 - self.mean) @ self.matrix.T
         return whitened.view(images.shape).contiguous(memory_format=torch.channels_last)
 
     def undo(self, images: Tensor) -> Tensor:
-        """float (N, 3, H, W), whitened -> uint8 (N, 3, H, W)."""
+        """Return whitened float (N, 3, H, W) as uint8 (N, 3, H, W)."""
         pixels = images.flatten(1).float() @ self.inverse.to(images.device).T + self.mean.to(images.device)
         return (pixels * 255).round().clamp(0, 255).byte().view(images.shape)
 
@@ -78,8 +78,8 @@ class Whitening:
 
 
 def moments(images, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (D,) and covariance (D, D), float64, of the pixels in [0, 1] of a set's images `indices`."""
-    count, total, squares = 0, 0, 0
+    """Return mean (D,) and covariance (D, D), float64, of the pixels in [0, 1] of a set's images `indices`."""
+    count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for chunk in indices.split(CHUNK):
         pixels, _ = images.__getitems__([(0, index) for index in chunk.tolist()])
         pixels = pixels.flatten(0, -4).flatten(1).double() / 255  # several views count as so many images

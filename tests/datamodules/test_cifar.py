@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from datamodules import CIFAR10, CIFAR100, ImageFolder
-from datamodules.frame.download import locked
+from datamodules.frame.download import lock
 
 JPEGS = Path(__file__).parents[3] / "shared" / "data" / "cifar10-jpeg.tar.xz"
 
@@ -77,7 +77,7 @@ def test_a_second_process_waits_for_the_first(tmp_path, no_network, capsys):
             CIFAR10(tmp_path).prepare_data()
         refused.append(caught.value)
 
-    with locked(tmp_path / "cifar-10-batches-py"):
+    with lock(tmp_path / "cifar-10-batches-py"):
         thread = threading.Thread(target=prepare)
         thread.start()
         thread.join(0.2)

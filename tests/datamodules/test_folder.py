@@ -9,6 +9,7 @@ from PIL import Image
 
 from datamodules import ImageFolder
 from datamodules import folder as module
+from datamodules.frame import memory as memory_module
 from datamodules.frame.decode import usable_cores
 from datamodules.frame.files import FileData, FileSet
 from datamodules.frame.memory import MemorySet, measure
@@ -132,17 +133,17 @@ def test_broken_first_image(folder):
 
 
 def test_more_images_than_memory(folder, monkeypatch):
-    monkeypatch.setattr(module, "free_memory", lambda: 3 * 100 * 192)
+    monkeypatch.setattr(memory_module, "free_memory", lambda: 3 * 100 * 192)
     with pytest.raises(
         MemoryError, match="100 images of 8 x 8 pixels take 0.0 GB of memory.* choose cache=None, which"
     ):
         loaded(folder, "fit")
-    monkeypatch.setattr(module, "free_memory", lambda: 4 * 100 * 192)
+    monkeypatch.setattr(memory_module, "free_memory", lambda: 4 * 100 * 192)
     loaded(folder, "fit")
 
 
 def test_free_memory_is_told_in_bytes():
-    free = module.free_memory()
+    free = memory_module.free_memory()
     assert free is None or 2**24 < free < 2**50
 
 

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from datamodules import imagenet as module
-from datamodules.frame.download import locked
+from datamodules.frame.download import lock
 from datamodules.imagenet import ImageNet, validation_labels
 from tests.datamodules.conftest import IMAGENET
 
@@ -130,14 +130,14 @@ def test_folders_are_enough(unpacked):
 
 def test_folders_on_a_disk_that_is_read_only(unpacked):
     locks = list(unpacked.rglob(".*.lock"))
-    for lock in locks:
-        lock.unlink()
+    for path in locks:
+        path.unlink()
     loaded(unpacked)
     assert not list(unpacked.rglob(".*.lock"))
 
 
 def test_a_second_process_waits_for_the_first(imagenet, capsys):
-    with locked(imagenet / "ILSVRC2012_img_train.tar"):
+    with lock(imagenet / "ILSVRC2012_img_train.tar"):
         thread = threading.Thread(target=ImageNet(imagenet, num_workers=0).prepare_data)
         thread.start()
         thread.join(0.2)

@@ -128,7 +128,7 @@ def test_few_chunks_are_open(prepared, monkeypatch):
     assert all(chunks.read(i) == packed.read(i) and chunks.size(i) == packed.size(i) for i in range(100))
     assert chunks.name(16).endswith("train/chunk-0-1.bin, image 16 of train")
     assert (
-        chunks_module.opened.cache_info().maxsize == chunks_module.OPEN < 256
+        chunks_module.open_chunk.cache_info().maxsize == chunks_module.OPEN < 256
     )  # of 1,024 files that a process may have open
 
 
@@ -152,7 +152,7 @@ def test_a_chunk_is_fetched_once(address, prepared, tmp_path):
     copies = {p.name: p.stat().st_mtime_ns for p in tmp_path.rglob("copies/*/train/*.bin")}
     assert len(copies) == 7
     shutil.rmtree(prepared("chunks") / "train")
-    chunks_module.opened.cache_clear()
+    chunks_module.open_chunk.cache_clear()
     batches(ready(small(address, cache=tmp_path / "copies")))
 
 
@@ -162,7 +162,7 @@ def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
     chunks = Chunks(Store(address, tmp_path / "copies", limit), "train")
     packed = packed_module.Packed(prepared("packed"), "train")
     for i in [*range(0, 100, 7), *range(99, 0, -5)]:
-        chunks_module.opened.cache_clear()
+        chunks_module.open_chunk.cache_clear()
         assert chunks.read(i) == packed.read(i)
         assert sum(p.stat().st_size for p in tmp_path.glob("copies/*/train/*.bin")) <= limit + largest
 

@@ -15,8 +15,8 @@ from datamodules.frame import check as check_module
 from datamodules.frame.check import fingerprint, readable
 from datamodules.frame.decode import Unreadable, usable_cores
 from datamodules.frame.files import FileData, FileSet
-from datamodules.frame.image_data import _as_it_is
-from datamodules.frame.order import seeded
+from datamodules.frame.image_data import _identity
+from datamodules.frame.order import lend_generator
 from datamodules.frame.source import Chosen, Paths
 
 SIDE = 16
@@ -46,7 +46,7 @@ def images(paths):
 
 def by_hand(path, transform, key, index):
     image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)
-    with seeded() as seed:
+    with lend_generator() as seed:
         seed(key, index)
         return transform(image)
 
@@ -130,7 +130,7 @@ def test_chosen(paths):
 def test_an_unreadable_image_is_named(images, paths, workers):
     data = paths[4].read_bytes()
     paths[4].write_bytes(data[: len(data) * 3 // 4])
-    loader = DataLoader(images, batch_size=5, collate_fn=_as_it_is, num_workers=workers)
+    loader = DataLoader(images, batch_size=5, collate_fn=_identity, num_workers=workers)
     message = r"image 04\.jpg cannot be read \(.*\): repair or delete it, or leave out .* with skip_unreadable=True"
     with pytest.raises(Unreadable, match=message):
         list(loader)
@@ -139,7 +139,7 @@ def test_an_unreadable_image_is_named(images, paths, workers):
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_error_of_a_transform_names_the_image(images, workers):
     images.train = v2.RandomCrop(20)  # the first three are 18, 19, 20 pixels high
-    loader = DataLoader(images, batch_size=5, collate_fn=_as_it_is, num_workers=workers)
+    loader = DataLoader(images, batch_size=5, collate_fn=_identity, num_workers=workers)
     with pytest.raises(ValueError, match="larger than") as caught:
         list(loader)
     told = str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
@@ -153,7 +153,7 @@ def spoil(path):
     path.write_bytes(path.read_bytes()[:100])
 
 
-def never(source):
+def never(source, white=None):
     raise AssertionError("checked again")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.frame.image_data import _as_it_is
+from datamodules.frame.image_data import _identity
 from datamodules.frame.loader import ResumableLoader
 from datamodules.frame.memory import Augment, MemorySet
 from datamodules.frame.order import Order
@@ -17,7 +17,7 @@ def loader(workers=0, batch_size=4, images=22):
     data = MemorySet(pixels, torch.arange(images), Augment(pixels, 1, True, None))
     order = Order(torch.arange(images), shuffle=True, seed=1)
     return ResumableLoader(
-        data, batch_size=batch_size, sampler=order, drop_last=True, collate_fn=_as_it_is, num_workers=workers
+        data, batch_size=batch_size, sampler=order, drop_last=True, collate_fn=_identity, num_workers=workers
     )
 
 

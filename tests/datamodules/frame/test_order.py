@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from datamodules.frame.order import GOLD, Order, _mix, draws, epoch_key, mix, permutation, seeded
+from datamodules.frame.order import GOLD, Order, _mix, draws, epoch_key, lend_generator, mix, permutation
 
 
 def share(order, rank, world, epoch=0, start=0):
@@ -48,7 +48,7 @@ def test_seeded_draws_are_of_the_image_and_the_generator_is_put_back():
 
     def drawn(*pairs):
         out = []
-        with seeded() as seed:
+        with lend_generator() as seed:
             for key, index in pairs:
                 seed(key, index)
                 out.append(torch.rand(3).tolist())
@@ -57,14 +57,14 @@ def test_seeded_draws_are_of_the_image_and_the_generator_is_put_back():
     a, b, c, d = drawn((1, 2), (1, 3), (4, 2), (1, 2))
     assert a == d and a != b != c != a
     assert drawn((1, 3)) == [b]
-    with pytest.raises(RuntimeError, match="in the middle"), seeded() as seed:
+    with pytest.raises(RuntimeError, match="in the middle"), lend_generator() as seed:
         seed(1, 2)
         raise RuntimeError("in the middle")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_seeded_draws_are_uniform_and_are_not_those_of_draws():
-    with seeded() as seed:
+    with lend_generator() as seed:
         first = torch.tensor([seed(9, i) or torch.rand(()).item() for i in range(20_000)])
     assert first.mean() == pytest.approx(0.5, abs=4 * (1 / 12 / 20_000) ** 0.5)
     assert torch.corrcoef(torch.stack([first[:-1], first[1:]]))[0, 1].abs() < 4.5 / 20_000**0.5
@@ -74,7 +74,7 @@ def test_seeded_draws_are_uniform_and_are_not_those_of_draws():
 
 def test_seeding_leaves_other_devices_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("touched the GPU"))
-    with seeded() as seed:
+    with lend_generator() as seed:
         seed(1, 2)
 
 

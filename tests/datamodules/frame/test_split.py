@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from datamodules import Digits
-from datamodules.frame.split import fold_split, share_of, stratified_split, validation_count
+from datamodules.frame.split import fold_split, stratified_fraction, stratified_split, validation_count
 
 
 @pytest.mark.parametrize("count", [0, 1, 7, 50, 99, 100])
@@ -130,13 +130,13 @@ def test_a_fraction_is_stratified_and_in_every_larger_one():
     classes = ("a", "b", "c", "d")
     smaller = torch.tensor([])
     for fraction in (0.2, 0.5, 0.9, 1.0):
-        chosen = share_of(UNEQUAL, fraction, 0, classes)
+        chosen = stratified_fraction(UNEQUAL, fraction, 0, classes)
         assert len(chosen) == round(111 * fraction)
         counts = UNEQUAL[chosen].bincount(minlength=4)
         assert (counts - fraction * UNEQUAL.bincount()).abs().max() < 1
         assert set(smaller.tolist()) <= set(chosen.tolist())
         smaller = chosen
-    assert not torch.equal(share_of(UNEQUAL, 0.5, 0, classes), share_of(UNEQUAL, 0.5, 1, classes))
+    assert not torch.equal(stratified_fraction(UNEQUAL, 0.5, 0, classes), stratified_fraction(UNEQUAL, 0.5, 1, classes))
 
 
 def test_a_fraction_is_of_the_training_images_and_leaves_validation_alone():

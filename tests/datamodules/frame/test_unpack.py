@@ -107,7 +107,7 @@ def test_what_is_there_is_not_unpacked_again(tmp_path):
 def test_no_path_leaves_the_folder(tmp_path, name, suffix):
     (tmp_path / "in").mkdir()
     archive = write(tmp_path / "in" / f"x.{suffix}", {"a": b"one", name: b"two"})
-    with pytest.raises(ValueError, match="which leads out of its folder: not unpacked"):
+    with pytest.raises(ValueError, match="which leads out of its folder"):
         unpack(archive, tmp_path / "in" / "out")
     assert names(tmp_path) == ["in"] and names(tmp_path / "in") == [archive.name]
 

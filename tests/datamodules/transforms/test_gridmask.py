@@ -29,14 +29,14 @@ def painted(height, width, period, thickness, phases, degrees):
 @pytest.mark.parametrize("sides", [(32, 32), (63, 64), (224, 224), (60, 101)])
 def test_is_the_authors_mask(sides, degrees):
     for period, thickness, phases in [(13, 8, (0, 0)), (31, 19, (30, 4)), (9, 5, (2, 7))]:
-        mask = stripes(*sides, period, thickness, phases, degrees)
+        mask = stripes(sides, period, thickness, phases, degrees)
         differs = (mask != painted(*sides, period, thickness, phases, degrees)).double().mean()
         assert differs == 0 if degrees % 90 == 0 else differs < 2e-3
 
 
 def test_worked_by_hand():
     """A 4 x 4 image is in the middle of a 6 x 6 square: rows 1 to 4. Period 3, two thick, from row 1 and column 0."""
-    mask = stripes(4, 4, 3, 2, (1, 0), 0)
+    mask = stripes((4, 4), 3, 2, (1, 0), 0)
     assert mask.int().tolist() == [[1, 1, 1, 1], [1, 1, 1, 1], [1, 0, 1, 1], [1, 1, 1, 1]]
     image = torch.full((3, 4, 4), 9, dtype=torch.uint8)
     kept = GridMask(3, 4, mode=1, fill=(0, 0, 0)).transform(image, {"erased": ~mask})
@@ -56,12 +56,12 @@ def test_share_that_is_kept(ratio):
 
 
 def test_draws(monkeypatch):
-    """Period, phases and angle are uniform, and the thickness is the period's share, rounded up."""
+    """Period, phases and angle are uniform, and the thickness is the period's fraction, rounded up."""
     seen = []
 
-    def record(height, width, period, thickness, phases, degrees):
+    def record(size, period, thickness, phases, degrees):
         seen.append((period, thickness, *phases, degrees))
-        return torch.zeros(height, width, dtype=torch.bool)
+        return torch.zeros(size, dtype=torch.bool)
 
     monkeypatch.setattr("datamodules.transforms.gridmask.stripes", record)
     torch.manual_seed(0)

@@ -13,7 +13,7 @@ from datamodules.transforms.resizing import short_side
 def test_sides_are_torchvisions(height, width):
     for short in (32, 73, 224, 256):
         expected = F.resize(torch.zeros(1, height, width), [short]).shape[-2:]
-        assert short_side(height, width, short) == tuple(expected)
+        assert short_side((height, width), short) == tuple(expected)
 
 
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])

@@ -1,0 +1,44 @@
+"""What the parts of a data module are: images by number, a whole batch at a time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+Items = Sequence[tuple[int, int]] | Sequence[int]
+
+
+class ImageSet(Dataset[list[Tensor]]):
+    """n images and their targets. A subclass gives batches in `__getitems__`, and itself without augmentation.
+
+    Args:
+        targets: int64 (n,), or masks (n, S, S).
+        labels: int64 (n,), one class an image, to split masks by; None for `targets`.
+    """
+
+    def __init__(self, targets: Tensor, labels: Tensor | None = None):
+        self.targets = targets
+        self.labels = targets if labels is None else labels
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitems__(self, items: Items) -> list[Tensor]:
+        """Return [uint8 (N, C, S, S) or (N, V, C, S, S) for V views, targets (N, ...)] for items of `Order`."""
+        raise NotImplementedError
+
+    def plain(self) -> "ImageSet":
+        """Return the same images, not augmented."""
+        raise NotImplementedError
+
+
+def split_items(items: Items) -> tuple[Tensor, Tensor]:
+    """Return keys and indices, int64 (N,) each, of (key, index) pairs as `Order` gives them.
+
+    Plain indices get key 0: `Trainer(overfit_batches=...)` puts in a sampler that gives nothing else.
+    """
+    pairs = [(0, item) if isinstance(item, int) else item for item in items]
+    keys, index = (torch.from_numpy(np.array(column, np.int64)) for column in zip(*pairs, strict=True))
+    return keys, index
