@@ -1,4 +1,4 @@
-"""ADCM: attention weighs channels, then pixels, and what it holds for little is the first to be dropped.
+"""ADCM: let attention weigh channels, then pixels, and drop what it weighs low first.
 
 Paper:    Attention dropout convolutional module, ADCM (Neurocomputing, 2020), known to us from a summary alone: neither
           its authors nor its address were found. The attention is much that of CBAM (Woo, Park, Lee, Kweon; ECCV
@@ -9,7 +9,7 @@ Equation: channels: s = sigmoid(F(avg) + F(max) + F(stoch)), poolings over the m
           n, drawn in proportion to s without replacement, else 0;  evaluation: m = 1
 Shapes:   maps (N, C, H, W) -> same, behind a module of the network; m for each example
 Defaults: p = .1, hidden layer of C / 16, after the last two stages: ours
-Differs:  the order of the two, how masks are drawn from attention, the sum over the poolings, p and the places are
+Differs:  the order of the two, how masks are drawn from attention, the sum over the poolings, p and the stages are
           ours: the summary has none of them. No scale. Stochastic pooling is that of `StochasticPooling`, over the
           whole map. Attention starts near 1/2 for all, so that features start at about a quarter of what they were.
 """
@@ -17,27 +17,39 @@ Differs:  the order of the two, how masks are drawn from attention, the sum over
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where
+from callbacks.frame.feature_dropout import Where, modules_at
+from callbacks.frame.shapes import output_shapes
 from callbacks.frame.trick import Trick, needs_range, refuse_second
 from callbacks.network.stochastic_pooling import draw
-from zoo.frame.evaluating import probe
 from zoo.frame.surgery import operate, operation
 
 
-def kept(s: Tensor, r: Tensor, count: int) -> Tensor:
-    """1 for so many of s > 0 (N, n), drawn in proportion to it without replacement, else 0. `r`: draws in [0, 1)."""
+def mask(s: Tensor, r: Tensor, count: int) -> Tensor:
+    """Return 1 for `count` entries of s, drawn in proportion to s without replacement, else 0.
+
+    Args:
+        s: attention > 0, (N, n).
+        r: uniform draws in [0, 1), (N, n).
+        count: how many stay in each row.
+    """
     drawn = (-r.log() / s).topk(count, dim=1, largest=False).indices
     return torch.zeros_like(s).scatter(1, drawn, 1.0)
 
 
 class AttentionDropout(nn.Module):
-    """Weighs and drops channels, then pixels. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+    """Weigh and drop channels, then pixels. Shapes: (N, C, H, W) -> (N, C, H, W).
+
+    Args:
+        c: C.
+        p: fraction of channels, and of pixels, to be dropped, in (0, 1).
+    """
 
     def __init__(self, c: int, p: float):
         super().__init__()
@@ -46,86 +58,88 @@ class AttentionDropout(nn.Module):
         self.reduce, self.spread = nn.Conv2d(c, 3, 1), nn.Conv2d(3, 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x * self.dropped(self.channels(x)).to(x.dtype)[:, :, None, None]
+        x = x * self.drop(self.channels(x)).to(x.dtype)[:, :, None, None]
         s = self.spread(self.reduce(x)).sigmoid().flatten(1)
-        return x * self.dropped(s).to(x.dtype).unflatten(1, x.shape[2:])[:, None]
+        return x * self.drop(s).to(x.dtype).unflatten(1, x.shape[2:])[:, None]
 
     def channels(self, x: Tensor) -> Tensor:
-        """How much each counts, (N, C)."""
+        """Return the attention of each channel, (N, C)."""
         flat = x.flatten(2)
         pooled = flat.mean(2), flat.amax(2), self.stochastic(flat.relu())
-        return sum(self.excite(F.relu(self.squeeze(v))) for v in pooled).sigmoid()
+        return torch.stack([self.excite(F.relu(self.squeeze(v))) for v in pooled]).sum(0).sigmoid()
 
     def stochastic(self, a: Tensor) -> Tensor:
-        """One of each channel's activations (N, C, H W), >= 0, in proportion to them; evaluation: their mean so."""
+        """Draw one of each channel's activations (N, C, H W), >= 0, in proportion to them. In evaluation: the mean."""
         if self.training:
             return draw(a, torch.empty_like(a, dtype=torch.float32).exponential_().clamp_min_(1e-30))
         a = a.float()
         return ((a * a).sum(2) / a.sum(2).clamp_min(1e-30)).to(self.squeeze.weight.dtype)
 
-    def dropped(self, s: Tensor) -> Tensor:
-        """Attention (N, n), with zeros in training."""
+    def drop(self, s: Tensor) -> Tensor:
+        """Return the attention (N, n), with zeros in training."""
         if not self.training:
             return s
         with torch.no_grad():
             count = math.ceil((1 - self.p) * s.shape[1] - 1e-9)
-            mask = kept(s.float().clamp_min(1e-12), torch.rand(s.shape, device=s.device), count)
-        return s * mask.to(s.dtype)
+            m = mask(s.float().clamp_min(1e-12), torch.rand(s.shape, device=s.device), count)
+        return s * m.to(s.dtype)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"
 
 
-class Attended(nn.Module):
+class WithADCM(nn.Module):
     """A module whose output goes through its `adcm`."""
 
-    def forward(self, *args, **kwargs):
+    adcm: nn.Module
+
+    def forward(self, *args: Any, **kwargs: Any) -> Tensor:
         return self.adcm(super().forward(*args, **kwargs))
 
 
 @functools.cache
-def attended(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of such a module."""
-    return type(f"Attended{kind.__name__}", (Attended, kind), {})
+def with_adcm(kind: type) -> type:
+    """Return a subclass of a module's class whose output goes through `adcm`."""
+    return type(f"{kind.__name__}WithADCM", (WithADCM, kind), {})
 
 
 @operation("ADCM")
-def attend(network: nn.Module, places: Sequence[tuple[str, int]], p: float) -> None:
-    """Puts attention behind the modules at these paths, which give so many channels, in place: their names stay."""
-    for path, channels in places:
+def add_attention(network: nn.Module, where: Sequence[tuple[str, int]], p: float) -> None:
+    """Put attention behind modules, in place: their names stay. `where`: path and number of channels of each."""
+    for path, channels in where:
         module = network.get_submodule(path)
         weight = next(iter(network.parameters()))
         new = AttentionDropout(channels, p).to(weight.device, weight.dtype).train(module.training)
-        if type(module).forward is not nn.Sequential.forward and not isinstance(module, Attended):
-            module.__class__ = attended(type(module))  # a plain Sequential runs what is put into it anyway
+        if type(module).forward is not nn.Sequential.forward and not isinstance(module, WithADCM):
+            kind: type = type(module)
+            module.__class__ = with_adcm(kind)  # a plain Sequential runs what is put into it anyway
         module.adcm = new
 
 
 class ADCM(Trick):
-    """Adds attention with dropout before training, after the last two stages or where you say.
+    """Add attention with dropout before training, after the last two stages or the modules of `where`.
 
-    Changes the network. Checkpoints remember it, `zoo.load` gives the changed network; its masks, as an `nn.Dropout`'s,
-    act whenever it trains.
+    Changes the network. Checkpoints remember it, and `zoo.load` gives the changed network. Its masks act whenever the
+    network trains, as those of an `nn.Dropout`.
 
     Args:
-        p: share of channels, and of pixels, to be dropped, in (0, 1).
+        p: fraction of channels, and of pixels, to be dropped, in (0, 1).
         where: names of stages or paths of modules that give maps; None: the last two stages.
         image_size: side of the images in pixels, where the model does not know it.
 
     Raises:
         ValueError: for p out of its range, a name that the model does not have, or a second ADCM.
-        TypeError: for a place that gives no maps; without `where`, for a model without stages.
+        TypeError: for a module that gives no maps; without `where`, for a model without stages.
     """
 
     claims = "add attention with dropout"
     taxonomy = "architecture"
     default_stages = slice(-2, None)
-    named_modules = FeatureDropout.named_modules
 
     def __init__(self, p: float = 0.1, where: Where = None, image_size: int = 224):
         needs_range(self, "p", p, 0, 1, open_low=True)
         if p == 1 or where in ("input", "classifier"):
-            raise ValueError(f"ADCM: needs p < 1 and a place that gives maps, got {p} and {where!r}")
+            raise ValueError(f"ADCM: needs p < 1 and a module that gives maps, got {p} and {where!r}")
         self.p, self.image_size = p, image_size
         self.where = where if isinstance(where, str | None) else tuple(where)
 
@@ -134,26 +148,11 @@ class ADCM(Trick):
         if stage != "fit":
             return
         paths = {module: path for path, module in model.named_modules()}
-        places = [paths[module] for _, module in self.named_modules(model)]
-        size = getattr(model, "image_size", None) or self.image_size
-        operate(model, "ADCM", places=[[path, c] for path, c in channels_of(model, places, size).items()], p=self.p)
-
-
-def channels_of(network: nn.Module, places: Sequence[str], image_size: int) -> dict[str, int]:
-    """How many channels the maps have that these modules give. Raises TypeError for what is no map."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    hooks = [
-        network.get_submodule(path).register_forward_hook(
-            lambda m, inputs, out, path=path: shapes.update({path: tuple(out.shape)})
-        )
-        for path in places
-    ]
-    try:
-        probe(network, image_size)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for path, shape in shapes.items():
-        if len(shape) != 4:
-            raise TypeError(f"ADCM acts on maps (N, C, H, W), and {path!r} gives {shape}: choose others with where=")
-    return {path: shape[1] for path, shape in shapes.items()}
+        where = [paths[module] for _, module in modules_at(self, model, self.where, self.default_stages)]
+        shapes = output_shapes(model, where, getattr(model, "image_size", None) or self.image_size)
+        for path, shape in shapes.items():
+            if len(shape) != 4:
+                raise TypeError(
+                    f"ADCM acts on maps (N, C, H, W), and {path!r} gives {shape}: choose others with where="
+                )
+        operate(model, "ADCM", where=[[path, shape[1]] for path, shape in shapes.items()], p=self.p)

@@ -1,4 +1,4 @@
-"""ADL: now the part of the map that answers most is hidden, now it is stressed.
+"""ADL: hide the part of the map that answers most, or stress it.
 
 Paper:    Attention-based Dropout Layer for Weakly Supervised Object Localization (Choe, Shim; CVPR 2019)
           https://arxiv.org/abs/1908.10028, section 3
@@ -6,9 +6,9 @@ Code:     https://github.com/junsukchoe/ADL at dab2e78 (the authors')
 Equation: a = mean of x over channels;  with probability p, one draw for a batch, y = x [a < theta max a],
           else y = x sigmoid(a)
 Shapes:   maps (N, C, H, W) -> same
-Defaults: p = .75, theta = .8 (the authors' later code; their first scripts have .9); in the last two stages
-Differs:  the places, which are three layers of each of the paper's networks. Where no mean is above 0, nothing is
-          hidden. No scale, as in the paper.
+Defaults: p = .75, theta = .8 (the authors' later code; their first scripts have .9); in the last two stages: ours
+Differs:  the layers: the paper acts after three layers that it chose for each of its networks. Where no mean is above
+          0, nothing is hidden. No scale, as in the paper.
 """
 
 import torch
@@ -19,18 +19,18 @@ from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
 
 
-def hidden(a: Tensor, theta: float) -> Tensor:
-    """0 where the means over channels (N, 1, H, W) are at least theta of their peak, else 1."""
+def hiding_mask(a: Tensor, theta: float) -> Tensor:
+    """Return 0 where the means over channels (N, 1, H, W) are at least theta of their peak, else 1."""
     peak = a.amax((2, 3), keepdim=True)
     return ((a < theta * peak) | (peak <= 0)).float()
 
 
 class ADL(FeatureDropout):
-    """Hides or stresses the strongest part, in the last two stages or where you say.
+    """Hide or stress the strongest part, in the last two stages or in the modules of `where`.
 
     Args:
         p: probability that it is hidden, in (0, 1), or a `Schedule`.
-        theta: share of the peak from which on a pixel is hidden, in (0, 1].
+        theta: fraction of the peak from which on a pixel is hidden, in (0, 1].
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
@@ -48,4 +48,4 @@ class ADL(FeatureDropout):
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         a = x.float().mean(1, keepdim=True)
-        return torch.where(self.shared_draws(x) < p, hidden(a, self.theta), a.sigmoid())
+        return torch.where(self.shared_draws(x) < p, hiding_mask(a, self.theta), a.sigmoid())

@@ -1,27 +1,28 @@
-"""AttentionPatchDropout: each patch has an attention coefficient, which decides whether it is dropped.
+"""AttentionPatchDropout: drop the patches that attention looks at most, or least.
 
-Paper:    none: an idea from this project's notes, between PatchDropout https://arxiv.org/abs/2208.07220, which drops at
-          random, and EViT https://arxiv.org/abs/2202.07800, which drops what the class token does not look at
+Paper:    none: ours, between PatchDropout https://arxiv.org/abs/2208.07220, which drops at random, and EViT
+          https://arxiv.org/abs/2202.07800, which drops the patches that the class token does not look at
 Code:     none
 Equation: a_i = 1/H sum_h softmax_i(q_class K^T / sqrt(d)), of one block, without gradient;  g_i Gumbel noise
           the K = L - floor(rate L) patches with the largest +-log a_i / tau + g_i stay:  + drops "low", - drops "high";
           tau -> infinity is PatchDropout; tau = 0 takes +-a_i alone
 Shapes:   tokens (N, P + L, D) -> (N, P + K, D) after that block, P the class and teacher's tokens
-Defaults: ours: rate .25; after the third block, where DynamicViT and EViT begin; drop "high": the network learns from
-          what it would have overlooked (as ADL and FocusedDropout do in CNNs); tau 1: in proportion to 1 / a
-Differs:  nothing to differ from. Training only, in all four modes (two drops, drawn or not); for a network that is
-          smaller in evaluation too, `EViT` is drop="low", tau=0 with the others fused. Drawing those that go in
-          proportion to a, instead of those that stay in proportion to 1 / a, would be another reading of "high".
+Defaults: rate = .25, where = 3 (DynamicViT and EViT begin after the third block), drop = "high" (the network learns
+          from what it would have overlooked, as with ADL and FocusedDropout), tau = 1 (in proportion to 1 / a): all
+          ours
+Differs:  no paper to differ from. It acts in training only, in all four modes (two drops, drawn or not). For a network
+          that is smaller in evaluation too, take `EViT`: drop="low", tau=0, with the dropped patches fused. "high"
+          could also draw the dropped patches in proportion to a; here the kept ones are drawn in proportion to 1 / a.
           Nothing is scaled: attention's weights sum to 1 again.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.dropout.patch_dropout import Share, share_now, share_values
+from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_values
 from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick, needs_range
 from zoo.dynamic_vit import take
@@ -32,7 +33,7 @@ Drop = Literal["high", "low"]
 
 
 def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Tensor:
-    """Which patches stay.
+    """Choose which patches stay.
 
     Args:
         scores: a (N, L), > 0.
@@ -50,7 +51,16 @@ def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Ten
 
 
 def class_attention(qkv: Tensor, attn: nn.Module, prefix: int) -> Tensor:
-    """a: what the class token's query sees of the patches. qkv (N, P + L, 3 D) -> (N, L), float32, without gradient."""
+    """Return a, the attention of the class token to the patches, in float32 and without gradient.
+
+    Args:
+        qkv: queries, keys and values (N, P + L, 3 D).
+        attn: the attention that computed them, ours or timm's.
+        prefix: P, the tokens before the patches.
+
+    Returns:
+        The mean over heads, (N, L).
+    """
     heads = getattr(attn, "heads", getattr(attn, "num_heads", None))
     q, k, _ = qkv.detach().float().unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
     norm_q, norm_k = getattr(attn, "q_norm", nn.Identity()), getattr(attn, "k_norm", nn.Identity())
@@ -59,13 +69,11 @@ def class_attention(qkv: Tensor, attn: nn.Module, prefix: int) -> Tensor:
 
 
 class AttentionPatchDropout(Trick):
-    """Takes patches out of each training image after one block, as its class token looks at them.
-
-    In evaluation all stay.
+    """Drop patches of each training image after one block, by its class token's attention. In evaluation all stay.
 
     Args:
-        rate: share of the patches that goes, in [0, 1), or a `Schedule`; a pair: uniform between them, drawn for each
-            batch.
+        rate: fraction of the patches to be dropped, in [0, 1), or a `Schedule`; a pair: uniform between them, drawn for
+            each batch.
         where: after which block, from 1 on.
         drop: "high" or "low": the patches that are looked at most, or least.
         tau: temperature of the draw, >= 0; 0: no draw; `float("inf")`: attention does not matter.
@@ -78,8 +86,8 @@ class AttentionPatchDropout(Trick):
 
     drops_patches = True
 
-    def __init__(self, rate: Share = 0.25, where: int = 3, drop: Drop = "high", tau: float = 1.0):
-        if not all(0 <= value < 1 for value in share_values(rate)) or rate == 0:
+    def __init__(self, rate: Fraction = 0.25, where: int = 3, drop: Drop = "high", tau: float = 1.0):
+        if not all(0 <= value < 1 for value in fraction_values(rate)) or rate == 0:
             raise ValueError(
                 f"AttentionPatchDropout: rate must be in (0, 1), a schedule or a pair in [0, 1), got {rate}"
             )
@@ -88,7 +96,7 @@ class AttentionPatchDropout(Trick):
         self.drop = validate_choice(drop, get_args(Drop), "AttentionPatchDropout")
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        vit = shortened(self, model)
+        vit: Any = shortened(self, model)  # ours or timm's
         if hasattr(vit, "keep"):
             raise TypeError(
                 f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it, AttentionPatchDropout not"
@@ -99,14 +107,16 @@ class AttentionPatchDropout(Trick):
             raise ValueError(f"AttentionPatchDropout: where={self.where}, but there are blocks 1 to {len(vit.blocks)}")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        vit = shortened(self, model)
-        block, prefix, seen = vit.blocks[self.where - 1], prefix_of(vit), {}
+        vit: Any = shortened(self, model)  # ours or timm's
+        block: Any = vit.blocks[self.where - 1]
+        prefix = prefix_of(vit) or 0
+        seen: dict[str, Tensor] = {}
 
         def look(layer: nn.Module, inputs: tuple, qkv: Tensor) -> None:
             if layer.training:
                 seen["qkv"] = qkv
 
-        def leave(block: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
+        def leave(block: Any, inputs: tuple, tokens: Tensor) -> Tensor:
             if not block.training:
                 return tokens
             scores = class_attention(seen.pop("qkv"), block.attn, prefix)
@@ -116,7 +126,7 @@ class AttentionPatchDropout(Trick):
         self._hooks = [block.attn.qkv.register_forward_hook(look), block.register_forward_hook(leave)]
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        self._now = share_now(self.rate, trainer)
+        self._now = fraction_now(self.rate, trainer)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception

@@ -1,4 +1,4 @@
-"""Biased dropout: the weaker half of the features goes more often than the stronger one.
+"""Biased dropout: drop the weaker half of the features more often than the stronger half.
 
 Paper:    Biased Dropout and Crossmap Dropout: Learning towards effective Dropout regularization in convolutional neural
           network (Poernomo, Kang; Neural Networks 104, 2018) https://doi.org/10.1016/j.neunet.2018.03.016
@@ -6,9 +6,9 @@ Code:     none by the authors known to us
 Equation: y_i = m_i x_i / (1 - p_i),  m_i ~ Bernoulli(1 - p_i);  p_i = p - d for the half of largest |x_i| of an
           example, p + d for the other
 Shapes:   any -> same
-Defaults: p = .5, d = .2, before the classifier: ours
-Differs:  written after the abstract: the paper's rates and groups are unknown to us. Of an example of 8,192 or more
-          features, as maps have, the halves are told apart by the median of 4,096 or more of them, evenly spaced
+Defaults: p = .5, d = .2, where = "classifier": ours
+Differs:  written from the abstract; rates and the split into halves are ours. In an example of 8,192 or more features,
+          as maps have, the halves are split at the median of at least 4,096 of them, evenly spaced
 """
 
 import torch
@@ -18,31 +18,38 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
 from callbacks.frame.schedule import Rate, rate_values
 
 
-def stronger(x: Tensor, looked_at: int = 4096) -> Tensor:
-    """Whether each is of the larger half of its row's magnitudes (N, D), of an odd number the middle too.
+def stronger(x: Tensor, sample: int = 4096) -> Tensor:
+    """Return whether each number is in the larger half of its row's magnitudes, median included.
 
-    Of equal ones the first. In rows of at least twice `looked_at` numbers the halves are equal but for the error of a
-    median of so many: to sort them all would take longer than what the network does with them.
+    Of equal numbers the first are taken. In rows of at least twice `sample` numbers, the median of at least `sample` of
+    them splits the halves: sorting all would take longer than the network.
+
+    Args:
+        x: (N, D).
+        sample: how many numbers of a row are looked at, at least.
+
+    Returns:
+        Booleans (N, D).
     """
     size = x.abs()
-    some = size[:, :: max(1, x.shape[1] // looked_at)]
+    some = size[:, :: max(1, x.shape[1] // sample)]
     middle = some.topk((some.shape[1] + 1) // 2, dim=1, sorted=False).values.amin(1, keepdim=True)
     above, there = size > middle, size == middle
     room = (x.shape[1] + 1) // 2 - above.sum(1, keepdim=True)
     return above | (there & (there.cumsum(1, dtype=torch.int32) <= room))
 
 
-def rates(x: Tensor, p: float, d: float) -> Tensor:
-    """p - d for the `stronger` half of each row (N, D), p + d for the other."""
+def rates(x: Tensor, p: float, d: Tensor | float) -> Tensor:
+    """Return each number's probability to be dropped: p - d for the `stronger` half of each row (N, D), else p + d."""
     return p + d * (1 - 2 * stronger(x).to(x.dtype))
 
 
 class BiasedDropout(FeatureDropout):
-    """Drops single features, weak ones more often, before the classifier or where you say.
+    """Drop single features, weak ones more often, before the classifier or in the modules of `where`.
 
     Args:
         p: mean probability to be dropped, in (0, 1), or a `Schedule`.
-        d: by how much the halves differ from it; p - d and p + d must be in [0, 1).
+        d: half the difference between the halves; p - d and p + d must be in [0, 1).
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
@@ -60,5 +67,5 @@ class BiasedDropout(FeatureDropout):
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         d = torch.zeros((), device=x.device) + p  # a schedule may begin below d
-        p = rates(x.float().flatten(1), p, d.clamp_max(self.d)).view(x.shape)
-        return (draws(x, *x.shape) < 1 - p) / (1 - p)
+        keep = 1 - rates(x.float().flatten(1), p, d.clamp_max(self.d)).view(x.shape)
+        return (draws(x, *x.shape) < keep) / keep

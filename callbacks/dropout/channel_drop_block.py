@@ -1,15 +1,15 @@
-"""Channel DropBlock: a channel and those most like it are zero together.
+"""Channel DropBlock: drop a channel together with the channels most like it.
 
 Paper:    Channel DropBlock: An Improved Regularization Method for Fine-Grained Visual Classification (Ding, Dong, Tong,
           Ma, Xiao, Wang; BMVC 2021) https://arxiv.org/abs/2106.03432, algorithm 1, equations 1 to 3
 Code:     https://github.com/PRIS-CV/DropChannelBlock_Pytorch_master at 2ffe7ff (the authors')
-Equation: y_c = 0 for the p C channels most like a channel drawn evenly, itself included; x_c / (1 - p) elsewhere.
+Equation: y_c = 0 for the p C channels most like a channel drawn at random, itself included; x_c / (1 - p) elsewhere.
           "peak": the nearest maxima of the maps after a 3 x 3 mean;  "cosine": the largest cosines of the maps
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
-Defaults: p = .2 by peaks (.05 by cosines), after the second stage (all the authors' code)
-Differs:  exactly p C channels go, at least one, of equal likeness the first; the code drops all that tie with the last
-          one too, which with peaks on few pixels are many. Only the row of the channel drawn is computed. A map of
-          zeros has cosine 0 with all.
+Defaults: p = .2 with metric = "peak" (.05 with "cosine"), after the second stage: all the authors' code
+Differs:  exactly p C channels go, at least one; of equally similar ones the first. The code also drops all that tie
+          with the last one, which with peaks on few pixels are many. Only the row of the channel drawn is computed. A
+          map of zeros has cosine 0 with all.
 """
 
 from typing import Literal, get_args
@@ -26,29 +26,38 @@ Metric = Literal["peak", "cosine"]
 
 
 def nearness(x: Tensor, row: Tensor, metric: Metric) -> Tensor:
-    """How like the channel `row` (N,) each channel of x (N, C, H, W) is: (N, C), the larger the more."""
+    """Return how similar each channel is to a chosen one; larger is more similar.
+
+    Args:
+        x: maps (N, C, H, W).
+        row: the chosen channel of each example, (N,).
+        metric: "peak": minus the squared distance of the peaks; "cosine": the cosine of the maps.
+
+    Returns:
+        (N, C).
+    """
     pick = row[:, None, None]
     if metric == "cosine":
         unit = F.normalize(x.flatten(2), dim=2, eps=1e-8)
         return (unit @ unit.take_along_dim(pick, 1).mT).squeeze(2)
     peak = F.avg_pool2d(x, 3, 1, 1).flatten(2).argmax(2)
-    place = torch.stack([peak // x.shape[3], peak % x.shape[3]], 2)
-    return -(place - place.take_along_dim(pick, 1)).square().sum(2)
+    position = torch.stack([peak // x.shape[3], peak % x.shape[3]], 2)
+    return -(position - position.take_along_dim(pick, 1)).square().sum(2)
 
 
-def kept_channels(like: Tensor, count: float) -> Tensor:
-    """0 for the `count` of largest likeness (N, C), as many as are whole, of equal ones the first; 1 for the others.
+def channel_mask(like: Tensor, count: float) -> Tensor:
+    """Return 0 for the floor(count) channels of largest similarity (N, C), of equal ones the first; 1 for the others.
 
-    One goes always.
+    At least one channel goes.
     """
     return (~largest_mask(like, count, 1)).float()
 
 
 class ChannelDropBlock(FeatureDropout):
-    """Drops channels that are alike, after the second stage or where you say.
+    """Drop channels that are alike, after the second stage or in the modules of `where`.
 
     Args:
-        p: share of the channels, in (0, 1), or a `Schedule`.
+        p: fraction of the channels, in (0, 1), or a `Schedule`.
         metric: what makes channels alike: "peak" or "cosine".
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
@@ -66,5 +75,5 @@ class ChannelDropBlock(FeatureDropout):
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]
         row = torch.randint(c, (n,), device=x.device)
-        kept = kept_channels(nearness(x.float(), row, self.metric), p * c)
+        kept = channel_mask(nearness(x.float(), row, self.metric), p * c)
         return kept[:, :, None, None] / (1 - p)

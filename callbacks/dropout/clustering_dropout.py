@@ -1,4 +1,4 @@
-"""Clustering dropout: units are put into groups by how much they answer; the less a group does, the more of it goes.
+"""Clustering dropout: group units by how much they answer, and drop more of the groups that answer less.
 
 Paper:    Clustering-Based Adaptive Dropout for CNN-Based Classification (Wen, Ke, Xie, Shen; ACPR 2019, Pattern
           Recognition, LNCS 12046, pp. 46-58) https://doi.org/10.1007/978-3-030-41404-7_4
@@ -7,12 +7,11 @@ Equation: r_i = mean |x_i|, averaged over batches;  K groups of units by k-means
           p_k = low + (high - low) (max g - g_k) / (max g - min g);
           y_i = m_i x_i / (1 - p_k(i)),  m_i ~ Bernoulli(1 - p_k(i)) for each example
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) -> same
-Defaults: K = 3 (three levels are pictured in the paper), before the classifier (its fully connected layer); p from
-          .1 to .7, groups anew every 100 batches, an average of .9: ours
-Differs:  the paper's equations were not at hand: all of this is a reading of what is told of them, that units are
-          clustered and that a group's probability falls with its mean response. It also clusters weights and
-          derivatives, which is not here. Until the first groups, after one batch, and where all groups are alike, p is
-          the mean of low and high.
+Defaults: clusters = 3 (K: three levels are pictured in the paper), where = "classifier" (its fully connected layer);
+          low = .1, high = .7, every = 100 batches, decay = .9: ours
+Differs:  the equations are ours. Of the paper we know that units are clustered, and that a group's probability falls
+          with its mean response. The paper also clusters weights and derivatives, which is not here. Until the first
+          grouping, after one batch, and where all groups are equal, p is the mean of low and high.
 """
 
 import lightning as L
@@ -23,18 +22,26 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, p
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import needs_range
 
-LLOYD = 20  # rounds; in one dimension and from quantiles a few are enough
+ROUNDS = 20  # of k-means; in one dimension and from quantiles a few are enough
 
 
 def responses(x: Tensor) -> Tensor:
-    """Mean |x| of each unit, (D,), float32."""
+    """Return the mean |x| of each unit, (D,), float32."""
     return x.float().abs().movedim(2 if x.ndim == 3 else 1, -1).flatten(0, -2).mean(0)
 
 
 def clusters(r: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """k-means of numbers (D,) -> the group of each, (D,), and the groups' means (k,). Starts from quantiles."""
+    """Group numbers by k-means, which starts from quantiles.
+
+    Args:
+        r: (D,).
+        k: number of groups.
+
+    Returns:
+        The group of each number, (D,), and the means of the groups, (k,).
+    """
     centres = r.quantile((torch.arange(k, device=r.device) + 0.5) / k)
-    for _ in range(LLOYD):
+    for _ in range(ROUNDS):
         member = ((r[:, None] - centres).abs().argmin(1, keepdim=True) == torch.arange(k, device=r.device)).to(r.dtype)
         count = member.sum(0)
         centres = torch.where(count > 0, (member * r[:, None]).sum(0) / count.clamp_min(1), centres)
@@ -42,7 +49,17 @@ def clusters(r: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def unit_rates(r: Tensor, k: int, low: float, high: float) -> Tensor:
-    """Responses (D,) -> each unit's probability to be dropped, (D,)."""
+    """Return each unit's probability to be dropped, p of the equation.
+
+    Args:
+        r: responses (D,).
+        k: number of groups.
+        low: probability in the group that answers most.
+        high: probability in the group that answers least.
+
+    Returns:
+        (D,).
+    """
     label, centres = clusters(r, k)
     g = centres[label]
     span = g.max() - g.min()
@@ -51,14 +68,14 @@ def unit_rates(r: Tensor, k: int, low: float, high: float) -> Tensor:
 
 
 class ClusteringDropout(FeatureDropout):
-    """Drops units by their group, before the classifier or where you say.
+    """Drop units by their group, before the classifier or in the modules of `where`.
 
     Args:
         low: probability to be dropped in the group that answers most, in [0, 1).
-        high: in the one that answers least, in (0, 1).
+        high: probability in the group that answers least, in (0, 1).
         clusters: number of groups, at least 2.
         every: batches between two groupings.
-        decay: share of the old average of responses that a batch leaves, in [0, 1).
+        decay: fraction of the old average of responses that stays at each batch, in [0, 1).
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
@@ -78,7 +95,7 @@ class ClusteringDropout(FeatureDropout):
         where: Where = "classifier",
         participation: Rate = 1.0,
     ):
-        super().__init__(0.5, where, participation)  # acts at its steps as it does: there is no one rate
+        super().__init__(0.5, where, participation)  # each group has its own rate: this one is not used
         needs_range(self, "low", low, 0, 1)
         needs_range(self, "high", high, 0, 1, open_low=True)
         needs_range(self, "decay", decay, 0, 1)
@@ -90,7 +107,8 @@ class ClusteringDropout(FeatureDropout):
         self._reset()
 
     def _reset(self) -> None:
-        self._seen: dict[str, Tensor] = {}  # by place: responses of this batch, their average, probabilities; (D,)
+        # by module: responses of this batch, their average, and probabilities, each (D,)
+        self._seen: dict[str, Tensor] = {}
         self._average: dict[str, Tensor] = {}
         self._rates: dict[str, Tensor] = {}
         self._batches = 0
@@ -108,7 +126,7 @@ class ClusteringDropout(FeatureDropout):
             self._reset()
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
-        """The same average on all ranks, so that a file has that of each."""
+        """Update the averages, equal on all ranks, and group the units every `every` batches."""
         seen, self._seen = self._seen, {}
         if not seen:  # a step at which it does not act
             return

@@ -1,4 +1,4 @@
-"""CorrDrop: units that differ from the others are more likely to go than those that agree with them.
+"""CorrDrop: drop units that differ from the others more often than units that agree with them.
 
 Paper:    Correlation-based structural dropout for convolutional neural networks (Zeng, Dai, Lu, Zhang, Xia; Pattern
           Recognition 120, 2021), https://doi.org/10.1016/j.patcog.2021.108117, equations 1 to 14
@@ -7,12 +7,13 @@ Equation: F_i = mean_j |cos(a_i, a_j) - [i = j]|,  M_i ~ Bernoulli(softmax(F / T
           p^ = p n / (n - sum M);  unit i of n goes where M_i = B_i = 0;  the others times n / (number that stays).
           "spatial": units are cells of k x k pixels, by their mean;  "channel": units are channels
 Shapes:   maps (N, C, H, W) -> same;  for each example its own units
-Defaults: p = .2, cells of 5 x 5 (the authors' README); the last two stages; T = 1 (the paper's)
-Differs:  at T = 1 softmax over n units is almost flat: of 64 the most and the least correlated differ by 1 % in their
-          chance to go. T is ours: below .1 correlation matters. p^ and the scale are those of each example, in the
-          code of the batch. Cells at an edge are cut there (the code pads both sides), and a map of one cell stays. In
-          the code p rises over 200 calls: `Linear(0, .2, until="200st")`. Its channel form does not train: it gives a
-          pair to a batch norm.
+Defaults: p = .2, kind = "spatial", block_size = 5 (the authors' README); in the last two stages: ours; temperature = 1
+          (T, the paper's)
+Differs:  at T = 1 the softmax over n units is almost flat: of 64 units the most and the least correlated differ by 1 %
+          in their chance to go. T is ours: below .1 correlation matters. p^ and the scale are those of each example;
+          the code takes those of the batch. Cells at an edge are cut there (the code pads both sides), and a map of one
+          cell stays. In the code p rises over 200 calls: `Linear(0, .2, until="200st")`. Its channel form does not
+          train: it passes a pair to a batch norm.
 """
 
 from typing import Literal, get_args
@@ -30,34 +31,38 @@ Kind = Literal["spatial", "channel"]
 
 
 def correlation(a: Tensor) -> Tensor:
-    """F of units (N, n, D): (N, n), the mean of |cosine| with the others, over n."""
+    """Return F of units (N, n, D): the sum of |cosine| with the other units, divided by n, (N, n)."""
     unit = F.normalize(a, dim=2, eps=1e-8)
     cosines = unit @ unit.mT
-    return (torch.linalg.vector_norm(cosines, 1, 2) - cosines.diagonal(dim1=1, dim2=2) + _off(cosines)) / a.shape[1]
+    own = cosines.diagonal(dim1=1, dim2=2)  # 1, and 0 for a unit of zeros
+    return (torch.linalg.vector_norm(cosines, 1, 2) - own + (own - 1).abs()) / a.shape[1]
 
 
-def _off(cosines: Tensor) -> Tensor:
-    """|cos(a_i, a_i) - 1|: 0, and 1 for a unit of zeros."""
-    return (cosines.diagonal(dim1=1, dim2=2) - 1).abs()
+def unit_mask(f: Tensor, u_m: Tensor, u_b: Tensor, p: float, temperature: float = 1.0) -> Tensor:
+    """Return S of the equation: 0 for units that go, else 1.
 
-
-def kept_units(f: Tensor, u_m: Tensor, u_b: Tensor, p: float, temperature: float = 1.0) -> Tensor:
-    """S of the equation, 0 or 1. `f`: (N, n), F; `u_m`, `u_b`: (N, n), uniform draws in [0, 1)."""
+    Args:
+        f: F, (N, n).
+        u_m: uniform draws in [0, 1) for M, (N, n).
+        u_b: uniform draws in [0, 1) for B, (N, n).
+        p: fraction of the units to be dropped.
+        temperature: T.
+    """
     m = u_m < (f / temperature).softmax(1)
     rate = p * f.shape[1] / (f.shape[1] - m.sum(1, keepdim=True)).clamp_min(1)
     return (m | (u_b < 1 - rate)).float()
 
 
 def spread(small: Tensor, k: tuple[int, int], size: tuple[int, int]) -> Tensor:
-    """Cells (N, 1, H', W') -> pixels (N, 1, H, W)."""
+    """Repeat each cell's number over its pixels: (N, 1, H', W') -> (N, 1, H, W)."""
     return small.repeat_interleave(k[0], 2).repeat_interleave(k[1], 3)[:, :, : size[0], : size[1]]
 
 
 class CorrDrop(FeatureDropout):
-    """Drops cells or channels by their correlation, in the last two stages or where you say.
+    """Drop cells or channels by their correlation, in the last two stages or in the modules of `where`.
 
     Args:
-        p: share of the units, in (0, 1), or a `Schedule`.
+        p: fraction of the units, in (0, 1), or a `Schedule`.
         kind: what goes: "spatial" or "channel".
         block_size: side of a cell in pixels; at most that of the map.
         temperature: T of the equation, > 0; the smaller, the more correlation matters.
@@ -92,7 +97,7 @@ class CorrDrop(FeatureDropout):
         return kept / kept.mean((1, 2, 3), keepdim=True).clamp_min(1e-12)
 
     def _cells(self, x: Tensor, p: float) -> Tensor:
-        h, w = size = x.shape[2:]
+        h, w = size = x.shape[2], x.shape[3]
         kh, kw = k = min(self.block_size, h), min(self.block_size, w)
         cells = F.avg_pool2d(x, k, ceil_mode=True, count_include_pad=False)
         rows, columns = cells.shape[2:]
@@ -102,4 +107,4 @@ class CorrDrop(FeatureDropout):
 
     def _units(self, a: Tensor, p: float) -> Tensor:
         u_m, u_b = draws(a, *a.shape[:2]), draws(a, *a.shape[:2])
-        return kept_units(correlation(a), u_m, u_b, p, self.temperature)
+        return unit_mask(correlation(a), u_m, u_b, p, self.temperature)

@@ -1,4 +1,4 @@
-"""Crossmap dropout: at a pixel, all channels go or none.
+"""Crossmap dropout: drop all channels of a pixel together.
 
 Paper:    Biased Dropout and Crossmap Dropout: Learning towards effective Dropout regularization in convolutional neural
           network (Poernomo, Kang; Neural Networks 104, 2018) https://doi.org/10.1016/j.neunet.2018.03.016
@@ -6,7 +6,7 @@ Code:     none by the authors known to us
 Equation: y_cij = m_ij x_cij / (1 - p),  m_ij ~ Bernoulli(1 - p)
 Shapes:   maps (N, C, H, W), or tokens (N, L, D): whole tokens -> same
 Defaults: p = .1, at every stage: ours
-Differs:  written after the abstract: the paper's rates and places are unknown to us. A class token counts as a token
+Differs:  written from the abstract; the stages are ours. A class token counts as a token
 """
 
 from torch import Tensor
@@ -16,7 +16,7 @@ from callbacks.frame.schedule import Rate
 
 
 class CrossmapDropout(FeatureDropout):
-    """Drops pixels at every stage, or where you say.
+    """Drop pixels at every stage, or in the modules of `where`.
 
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
@@ -38,5 +38,5 @@ class CrossmapDropout(FeatureDropout):
 
 
 def pixels(u: Tensor, p: float) -> Tensor:
-    """Zero where u >= 1 - p, elsewhere 1 / (1 - p)."""
+    """Return the multipliers of pixels: 0 where u >= 1 - p, elsewhere 1 / (1 - p)."""
     return scale_by_rate(u < 1 - p, p)

@@ -1,14 +1,15 @@
-"""DropBlock: squares of a map are zero, since single pixels are told by their neighbours.
+"""DropBlock: drop squares of a map, since the neighbours of a single pixel reveal it.
 
 Paper:    DropBlock: A regularization method for convolutional networks (Ghiasi, Lin, Le; NeurIPS 2018)
           https://arxiv.org/abs/1810.12890, algorithm 1
-Code:     torchvision `ops.DropBlock2d` does the same; timm 1.0 draws blocks over the whole map with the rate that is
-          right for those that fit, and keeps .07 of a 7 x 7 map at p = .1 with blocks of 7, where .9 are meant
+Code:     torchvision `ops.DropBlock2d` does the same; https://github.com/tensorflow/tpu (the authors'). timm 1.0 draws
+          blocks over the whole map at the rate for those that fit: of a 7 x 7 map at p = .1 with blocks of 7 it keeps
+          .07 where .9 are meant
 Equation: y = x M numel(M) / sum(M),  M zero in every b x b square whose corner is drawn, of those that fit, with
           probability gamma = p / b^2  H W / ((H - b + 1) (W - b + 1))
 Shapes:   maps (N, C, H, W) -> same
-Defaults: blocks of 7, p from 0 to .1 in a straight line over the run, in the last two stages, a quarter of p in the
-          first of them; masks of their own for each channel (all the paper's, the stages and the quarter from memory)
+Defaults: block_size = 7, p = Linear(0, .1), in the last two stages, a quarter of p in the first of them, shared =
+          False, a mask for each channel: all the authors' code
 Differs:  blocks overlap, so that a little less than p is dropped, as in the paper. On a map smaller than the block,
           the block is the map. The paper drops after each convolution and shortcut, this after each stage.
           On the input, `where="input"`, squares are many and stay inside; `Cutout` is one, cut at the edges, unscaled.
@@ -24,21 +25,32 @@ DEFAULT = Linear(0, 0.1)
 
 
 def gamma(p: float, size: tuple[int, int], block: tuple[int, int]) -> float:
-    """Probability that a corner is drawn, on maps of H x W."""
+    """Return the probability that a corner is drawn, on maps of H x W.
+
+    Args:
+        p: fraction of a map to be dropped.
+        size: H and W.
+        block: height and width of the blocks.
+    """
     (h, w), (bh, bw) = size, block
     return min(1.0, p / (bh * bw) * h * w / ((h - bh + 1) * (w - bw + 1)))
 
 
 def block_mask(corners: Tensor, block: tuple[int, int]) -> Tensor:
-    """Top left corners (N, C, H - b + 1, W - b + 1), 1 or 0 -> (N, C, H, W), 0 in the blocks and 1 elsewhere."""
+    """Return 0 in the blocks and 1 elsewhere, (N, C, H, W).
+
+    Args:
+        corners: top left corners of the blocks, 1 or 0, (N, C, H - b + 1, W - b + 1).
+        block: height and width of the blocks.
+    """
     bh, bw = block
     holes = F.pad(corners.bool(), (0, bw - 1, 0, bh - 1))  # every block fits: none runs into the next row or map
-    flat = _grown(_grown(holes.flatten(), bw, 1), bh, holes.shape[3])
+    flat = _grow(_grow(holes.flatten(), bw, 1), bh, holes.shape[3])
     return (~flat.view(holes.shape)).float()
 
 
-def _grown(x: Tensor, n: int, stride: int) -> Tensor:
-    """Bytes (L,): with each that is true, the n - 1 after it at this stride. Doubles: log2(n) passes, not n."""
+def _grow(x: Tensor, n: int, stride: int) -> Tensor:
+    """Return y_i = any of x_i, x_(i - stride), ..., x_(i - (n - 1) stride), (L,). Doubles: log2(n) passes, not n."""
     have = 1
     while have < n:
         step = min(have, n - have)
@@ -48,12 +60,12 @@ def _grown(x: Tensor, n: int, stride: int) -> Tensor:
 
 
 class DropBlock(FeatureDropout):
-    """Drops squares in the last two stages, or where you say.
+    """Drop squares in the last two stages, or in the modules of `where`.
 
     Args:
-        p: share of a map to be dropped, in (0, 1), or a `Schedule`.
+        p: fraction of a map to be dropped, in (0, 1), or a `Schedule`.
         block_size: side of the squares, in cells of the map.
-        shared: one mask for all channels of an example: faster, and a little weaker in the paper.
+        shared: one mask for all channels of an example: faster, and a little weaker.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 

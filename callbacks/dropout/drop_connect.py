@@ -1,15 +1,15 @@
-"""DropConnect: weights are zero with probability p, not what they read.
+"""DropConnect: drop weights with probability p, instead of features.
 
 Paper:    Regularization of Neural Networks using DropConnect (Wan, Zeiler, Zhang, LeCun, Fergus; ICML 2013)
           https://proceedings.mlr.press/v28/wan13.html
-Code:     none looked at
+Code:     https://cs.nyu.edu/~wanli/dropc (the authors' page, whose formulas these are)
 Equation: y = ((M W) x) / (1 - p) + b,  M ~ Bernoulli(1 - p) for each weight, and each example or batch
 Shapes:   linear layers: (N, D) -> (N, K), (N, L, D) -> (N, L, K);  convolutions: (N, C, H, W) -> (N, K, H', W')
-Defaults: p = .5 on the classifier, masks for each example: the paper's rate and draw, from memory; the place is ours
-Differs:  evaluation is the plain layer, which has the mean of the training passes. The paper keeps the scale for
-          evaluation and draws the layer's inputs there from a Gaussian of the same mean and variance: not here, its
-          formulas were not at hand. Biases stay. Masks for each example take N times the layer's weights in memory:
-          `per="batch"` for large layers.
+Defaults: p = .5, where = "classifier": ours; per = "sample", the paper's
+Differs:  evaluation is the plain layer, which is the mean of the training passes. The paper keeps the scale for
+          evaluation, and draws the layer's outputs there from a Gaussian of the same mean and variance. Biases are
+          never dropped. Masks for each example take N times the layer's weights in memory: `per="batch"` for large
+          layers.
 """
 
 from functools import partial
@@ -31,44 +31,63 @@ PLAIN = (nn.Linear.forward, nn.Conv2d.forward)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """(N, D) or (N, L, D) by weights of each example, (N, K, D) -> (N, K) or (N, L, K)."""
+    """Apply weights of each example to features: (N, D) or (N, L, D) by (N, K, D) -> (N, K) or (N, L, K)."""
     y = x.flatten(1, -2) @ weight.mT if x.ndim > 2 else (x[:, None] @ weight.mT)
     y = y.view(*x.shape[:-1], weight.shape[1])
     return y if bias is None else y + bias.to(y.dtype)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
-    """(N, C, H, W) by weights of each example, (N, K, C / groups, h, w) -> (N, K, H', W'), as one in groups."""
+    """Apply kernels of each example to maps, as one convolution in groups.
+
+    Args:
+        x: (N, C, H, W).
+        weight: (N, K, C / groups, h, w).
+        bias: (K,), or None.
+        layer: has stride, padding, dilation and groups.
+
+    Returns:
+        (N, K, H', W').
+    """
     n, k = weight.shape[:2]
-    options = (layer.stride, layer.padding, layer.dilation, n * layer.groups)
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), None, *options)
+    joined, kernels, groups = x.reshape(1, -1, *x.shape[2:]), weight.flatten(0, 1), n * layer.groups
+    y = F.conv2d(joined, kernels, None, layer.stride, layer.padding, layer.dilation, groups)
     y = y.view(n, k, *y.shape[2:])
     return y if bias is None else y + bias.to(y.dtype)[:, None, None]
 
 
-def connected(layer: nn.Linear | nn.Conv2d, x: Tensor, scale: Tensor) -> Tensor:
-    """What a layer gives when its weights are multiplied. `scale`: of their shape, or with an N before it."""
+def masked_layer(layer: nn.Module, x: Tensor, scale: Tensor) -> Tensor:
+    """Return a layer's output with its weights multiplied.
+
+    Args:
+        layer: linear or convolution; one with `GuidedDropout`'s strengths applies them.
+        x: the layer's input.
+        scale: of the weight's shape, or with the batch before it: (N, K, ...).
+    """
     x = layer.guided(x) if isinstance(layer, Guided) else x
+    assert isinstance(layer, nn.Linear | nn.Conv2d), "named_modules has refused all others"
     weight = layer.weight * scale.to(layer.weight.dtype)
-    if weight.ndim == layer.weight.ndim:
-        return layer._conv_forward(x, weight, layer.bias) if x.ndim == 4 else F.linear(x, weight, layer.bias)
-    return convolution(x, weight, layer.bias, layer) if x.ndim == 4 else linear(x, weight, layer.bias)
+    per_example = weight.ndim > layer.weight.ndim
+    if isinstance(layer, nn.Conv2d):
+        conv = convolution(x, weight, layer.bias, layer) if per_example else layer._conv_forward(x, weight, layer.bias)
+        return conv
+    return (linear if per_example else F.linear)(x, weight, layer.bias)
 
 
 class DropConnect(FeatureDropout):
-    """Drops weights of the classifier, or of the linear layers and convolutions that you name.
+    """Drop weights of the classifier, or of the linear layers and convolutions of `where`.
 
-    The layer's own weights are never touched: in training its output is computed anew from masked ones.
+    The layer's own weights are never touched: in training its output is computed again from masked ones.
 
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
         where: "classifier", or paths of layers.
-        per: "sample" or "batch": for whom there is one mask.
+        per: "sample" or "batch": one mask for each example, or one for all.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a second DropConnect.
-        TypeError: for a place that is no linear layer or convolution, or one that computes in its own way.
+        TypeError: for a module that is no linear layer or convolution, or one that computes in its own way.
     """
 
     claims = "drop weights"
@@ -100,12 +119,12 @@ class DropConnect(FeatureDropout):
         super().setup(trainer, model, stage)
 
     def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
-        """Before the hooks of other tricks, which act on what it gives."""
+        """Register the hook before those of other tricks, which act on its output."""
         return module.register_forward_hook(partial(self._connect, name, factor), prepend=True)
 
     def _connect(self, name: str, factor: float, layer: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
         if not self.is_active(layer):
             return y
-        self._place, p, shape = name, self._now * factor, layer.weight.shape
+        self._place, p, shape = name, self._now * factor, layer.get_parameter("weight").shape
         u = draws(y, len(y), *shape) if self.per == "sample" else self.shared_draws(y, *shape)
-        return connected(layer, inputs[0], scale_by_rate(u >= p, p))
+        return masked_layer(layer, inputs[0], scale_by_rate(u >= p, p))

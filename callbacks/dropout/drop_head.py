@@ -1,4 +1,4 @@
-"""DropHead: whole heads of attention are dropped, at a rate that falls and rises again.
+"""DropHead: drop whole heads of attention, at a rate that falls and rises again.
 
 Paper:    Scheduled DropHead: A Regularization Method for Transformer Models (Zhou, Ge, Xu, Wei, Zhou; Findings of EMNLP
           2020) https://arxiv.org/abs/2004.13342
@@ -6,9 +6,9 @@ Code:     https://github.com/Kirill-Kravtsov/drophead-pytorch at 70dcd74 (a port
 Equation: o_h' = xi_h o_h H / sum_h xi_h,  xi_h ~ Bernoulli(1 - p), for each example and layer;  o_h a head's output
           before the output projection.  p falls from its start to 0 over the warm-up, then rises to its end
 Shapes:   heads (N, H, L, d) -> same
-Defaults: p = .2 at both ends, 0 after a fifth of the run: ours, the paper's values for images are unknown
-Differs:  at least one head stays, drawn evenly; the port gives 0 / 0 where all go, which for DeiT-Ti's three heads at
-          p = .2 is one example in 125. In Swin each window has draws of its own: the paper has text alone.
+Defaults: p = VShape(.2, .2), which is 0 after a fifth of the run: ours; the paper has text alone
+Differs:  at least one head stays, drawn at random. The port gives 0 / 0 where all go, which for DeiT-Ti's three heads
+          at p = .2 is one example in 125. In Swin each window has its own draws.
 """
 
 import lightning as L
@@ -25,10 +25,10 @@ ATTENTION = (Attention, timm.layers.Attention)
 
 
 def head_scales(u: Tensor, p: float) -> Tensor:
-    """What each head's output is multiplied by: 0 or H / sum xi.
+    """Return what each head's output is multiplied by: 0, or H / sum xi.
 
     Args:
-        u: (N, H), uniform draws in [0, 1). A head stays where u >= p; the one of the largest u always.
+        u: (N, H), uniform draws in [0, 1). A head stays where u >= p; the one of the largest u always stays.
         p: the probability to be dropped, in [0, 1].
     """
     kept = (u >= p) | (u == u.amax(1, keepdim=True))
@@ -36,10 +36,10 @@ def head_scales(u: Tensor, p: float) -> Tensor:
 
 
 class DropHead(Trick):
-    """Drops heads in every layer of attention, in training: of ViT, DeiT, Swin and what builds on them; of timm's ViTs.
+    """Drop heads in every layer of attention, in training: of ViT, DeiT, Swin and what builds on them; of timm's ViTs.
 
     Args:
-        p: probability that a head is dropped, in [0, 1], or a `Schedule`; the paper's is `VShape`.
+        p: probability that a head is dropped, in [0, 1], or a `Schedule`; the paper's is a `VShape`.
 
     Raises:
         ValueError: for a probability out of its range.
@@ -69,13 +69,13 @@ class DropHead(Trick):
         return head_scales(torch.rand(n, heads, device=device), self._now)
 
     def _drop(self, heads_out: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
-        """Ours, (N, H, L, d)."""
+        """Drop heads of our attention: y (N, H, L, d)."""
         if not heads_out.training:
             return y
         return y * self._scales(y.shape[0], y.shape[1], y.device)[:, :, None, None].to(y.dtype)
 
     def _drop_joined(self, heads: int):
-        """timm's, before the output projection: (N, L, H d)."""
+        """Return a hook that drops heads of timm's attention before the output projection: (N, L, H d)."""
 
         def drop(proj: nn.Module, inputs: tuple) -> tuple:
             if not proj.training:

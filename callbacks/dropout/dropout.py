@@ -1,4 +1,4 @@
-"""Dropout: each feature is zero with probability p.
+"""Dropout: set each feature to zero with probability p.
 
 Paper:    Improving neural networks by preventing co-adaptation of feature detectors (Hinton, Srivastava, Krizhevsky,
           Sutskever, Salakhutdinov; 2012) https://arxiv.org/abs/1207.0580; the 2014 form is section 4 of Dropout: A
@@ -8,9 +8,10 @@ Code:     torch `nn.Dropout` is the inverted form
 Equation: inverted: y = m x / (1 - p),  evaluation y = x;  2014: y = m x,  evaluation y = (1 - p) x;
           m ~ Bernoulli(1 - p)
 Shapes:   any -> same
-Defaults: p = .5 before the classifier (the papers' rate of hidden units); on the input, `Dropout(0.2, "input")`, theirs
-          is .2, and .3 that of Dropout Regularization for Automatic Segmented Dental Images (ACIIDS 2021)
-Differs:  The 2014 papers scale the weights that read y, this scales y, for as long as the trick is there: the network
+Defaults: p = .5 (the papers' rate of hidden units), where = "classifier", form = "inverted". On the input the papers
+          have .2, `Dropout(0.2, "input")`, and Dropout Regularization for Automatic Segmented Dental Images (ACIIDS
+          2021) .3
+Differs:  The 2014 papers scale the weights that read y. This scales y, for as long as the trick is there: the network
           after the fit is the plain one. A model's own `nn.Dropout` layers stay.
 """
 
@@ -27,12 +28,12 @@ Form = Literal["inverted", "2014"]
 
 
 def mask(u: Tensor, p: float, form: Form = "inverted") -> Tensor:
-    """Zero where u < p, elsewhere 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
+    """Return 0 where u < p, elsewhere 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
     return scale_by_rate(u >= p, p) if form == "inverted" else (u >= p).float()
 
 
 class Dropout(FeatureDropout):
-    """Drops single features, before the classifier or where you say.
+    """Drop single features, before the classifier or in the modules of `where`.
 
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.
@@ -64,20 +65,21 @@ class Dropout(FeatureDropout):
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().setup(trainer, model, stage)
         if self.form == "2014":
-            self._now = rate_values(self.p)[0 if stage == "fit" else -1]  # evaluated before training, or after it
+            self._now = rate_values(self.p)[0 if stage == "fit" else -1]  # before training, or after it
             if stage != "fit":
                 self.on_fit_start(trainer, model)
 
     def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
-        return self._rest(x) if self._rests(module) else super()._after(name, factor, module, inputs, x)
+        return self._expect(x) if self._expects(module) else super()._after(name, factor, module, inputs, x)
 
     def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
-        if self._rests(module):
-            return (self._rest(inputs[0]), *inputs[1:])
+        if self._expects(module):
+            return (self._expect(inputs[0]), *inputs[1:])
         return super()._before(name, factor, module, inputs)
 
-    def _rests(self, module: nn.Module) -> bool:
+    def _expects(self, module: nn.Module) -> bool:
         return self.form == "2014" and not module.training
 
-    def _rest(self, x: Tensor) -> Tensor:
+    def _expect(self, x: Tensor) -> Tensor:
+        """Return the expectation of y: (1 - p) x."""
         return x * (1 - self._now)

@@ -1,15 +1,15 @@
-"""FocusedDropout: only the pixels at which the strongest channel is strong stay.
+"""FocusedDropout: keep only the pixels at which the strongest channel is strong.
 
 Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
           https://arxiv.org/abs/2103.15425, equations 1 to 5
 Code:     https://github.com/yuranusduke/FocusedDropoutCNN at 0cee077 (unofficial)
 Equation: y = x m,  m_ij = 1 where c_ij > gamma max c, else 0;  c the channel of the largest mean,  gamma ~ U(low, high)
-          for each image;  at a share of the batches, with a larger weight decay there
+          for each image;  at a fraction of the batches, with a larger weight decay there
 Shapes:   maps (N, C, H, W) -> same;  one mask for all channels of an image
-Defaults: gamma from U(.3, .6) (the text and experiments; algorithm 1 has .6 to .9), a tenth of the batches, after the
-          penultimate stage; no scale (all the paper's)
+Defaults: low = .3, high = .6 (the text and experiments; algorithm 1 has .6 to .9), participation = .1, after the
+          penultimate stage; no scale: all the paper's
 Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(probability=.1)` beside it, which acts at the
-          same steps. Where no pixel is above 0 all stay.
+          same steps. Where no pixel is above 0, all stay.
 """
 
 from torch import Tensor
@@ -20,7 +20,7 @@ from callbacks.frame.trick import needs_range
 
 
 def focus(x: Tensor, gamma: Tensor) -> Tensor:
-    """The mask (N, 1, H, W) of maps (N, C, H, W). `gamma`: (N,), the share of the peak that stays."""
+    """Return the mask (N, 1, H, W) of maps (N, C, H, W). `gamma` (N,): pixels above this fraction of the peak stay."""
     strongest = x.mean((2, 3)).argmax(1)
     c = x.take_along_dim(strongest[:, None, None, None], 1)
     peak = c.amax((2, 3), keepdim=True)
@@ -28,11 +28,11 @@ def focus(x: Tensor, gamma: Tensor) -> Tensor:
 
 
 class FocusedDropout(FeatureDropout):
-    """Keeps the pixels in focus, after the penultimate stage or where you say.
+    """Keep the pixels in focus, after the penultimate stage or in the modules of `where`.
 
     Args:
-        low: from where on gamma is drawn for each image, in (0, 1).
-        high: up to where, in (0, 1).
+        low: lower end of the interval from which gamma is drawn for each image, in (0, 1).
+        high: upper end, in (0, 1).
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
@@ -43,7 +43,7 @@ class FocusedDropout(FeatureDropout):
     default_stages = slice(-2, -1)
 
     def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):
-        super().__init__(0.5, where, participation)  # acts at its steps as it does: there is no rate
+        super().__init__(0.5, where, participation)  # gamma decides what goes: this rate is not used
         for name, value in (("low", low), ("high", high)):
             needs_range(self, name, value, 0, 1, open_low=True)
         if low > high or high == 1:

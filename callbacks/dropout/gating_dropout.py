@@ -1,4 +1,4 @@
-"""Gating dropout: now and then experts are not chosen, and each image goes to the nearest one, or to none.
+"""Gating dropout: now and then skip the routing, and send each image to the nearest expert or to none.
 
 Paper:    Gating Dropout: Communication-efficient Regularization for Sparsely Activated Transformers (Liu, Kim, Muzio,
           Awadalla; ICML 2022) https://arxiv.org/abs/2205.14336, section 3
@@ -6,9 +6,9 @@ Code:     none by the authors
 Equation: with probability p, one draw for each layer and step, the same on every machine:  "gate": y = g_r E_r(x), r
           the machine's own expert;  "gate-expert": y = 0, the residual is left.  Else y = g_e E_e(x), e = argmax g
 Shapes:   tokens (N, L, D) -> same; on one machine, image b of N has r = floor(b E / N)
-Defaults: p = .3: ours, the paper's rates were not at hand; kind "gate" (Gate-Drop)
+Defaults: p = .3: ours; kind = "gate" (the paper's Gate-Drop)
 Differs:  on one machine nothing is sent, so this saves time only as "gate-expert". The own expert's output is weighted
-          by its gate, so that the gate learns from it: the paper's weight is unknown to us. Evaluation always routes.
+          by its gate, so that the gate learns from it: ours. Evaluation always routes.
 """
 
 from typing import Literal, get_args
@@ -24,16 +24,16 @@ from zoo.moe_vit import MoE
 Kind = Literal["gate", "gate-expert"]
 
 
-def drops(u: torch.Tensor, p: float) -> list[bool]:
-    """Which layers do without routing: uniform draws (layers,) in [0, 1) -> u < p."""
+def skips(u: torch.Tensor, p: float) -> list[bool]:
+    """Return which layers skip the routing: u < p. `u`: uniform draws (layers,) in [0, 1)."""
     return (u < p).tolist()
 
 
 class GatingDropout(Trick):
-    """Switches routing off, layer by layer and step by step, in the training of a `MoEViT`.
+    """Switch routing off in the training of a `MoEViT`, at random for each layer and step.
 
     Args:
-        p: probability that a layer does without, in [0, 1], or a `Schedule`.
+        p: probability that a layer does not route, in [0, 1], or a `Schedule`.
         kind: "gate" or "gate-expert", see the equation.
 
     Raises:
@@ -56,7 +56,7 @@ class GatingDropout(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         layers = [module for module in model.modules() if isinstance(module, MoE)]
         u = trainer.strategy.broadcast(torch.rand(len(layers)))  # rank 0's: all machines must do the same
-        for layer, dropped in zip(layers, drops(u, rate_now(self.p, trainer)), strict=True):
+        for layer, dropped in zip(layers, skips(u, rate_now(self.p, trainer)), strict=True):
             layer.drop = self.kind if dropped else None
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:

@@ -1,4 +1,4 @@
-"""Gaussian dropout: each feature is multiplied by normal noise of mean 1.
+"""Gaussian dropout: multiply each feature by normal noise of mean 1.
 
 Paper:    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Srivastava, Hinton, Krizhevsky, Sutskever,
           Salakhutdinov; JMLR 15, 2014), section 10, https://jmlr.org/papers/v15/srivastava14a.html, and
@@ -6,7 +6,7 @@ Paper:    Dropout: A Simple Way to Prevent Neural Networks from Overfitting (Sri
 Code:     Keras `GaussianDropout` has the same variance
 Equation: y = x (1 + sigma n),  n ~ N(0, 1),  sigma^2 = p / (1 - p): the variance of inverted dropout at p
 Shapes:   any -> same
-Defaults: p = .5, sigma = 1, before the classifier
+Defaults: p = .5, which is sigma = 1, where = "classifier": ours, as `Dropout`
 Differs:  nothing known
 """
 
@@ -20,15 +20,15 @@ from callbacks.frame.schedule import Rate
 
 
 def noise(normal: Tensor, p: float) -> Tensor:
-    """1 + sigma n of standard normal draws n."""
+    """Return 1 + sigma n. `normal`: standard normal draws n; `p`: rate of the dropout of equal variance."""
     return 1 + sqrt(p / (1 - p)) * normal
 
 
 class GaussianDropout(FeatureDropout):
-    """Multiplies single features by noise, before the classifier or where you say.
+    """Multiply single features by noise, before the classifier or in the modules of `where`.
 
     Args:
-        p: of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
+        p: rate of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 

@@ -1,17 +1,17 @@
-"""Guided dropout: units learn how strong they are, and strong ones go, so that weak ones learn.
+"""Guided dropout: learn how strong each unit is, and drop strong units, so that weak ones learn.
 
 Paper:    Guided Dropout (Keshari, Singh, Vatsa; AAAI 2019) https://arxiv.org/abs/1812.03965
 Code:     https://github.com/lingjivoo/guided-dropout-pytorch at d9ca6c8 (unofficial)
 Equation: z = t m x,  t a learned number for each unit;  evaluation z = t x.
           "top-k": m = 0 for the int(p D) units of largest |t|;
           "dr": m ~ Bernoulli(1 - p) for the active units, those of |t| >= active max |t|, and 1 for the others
-Shapes:   what a linear layer reads, (N, D) or (N, L, D), or a convolution, (N, C, H, W) -> same;  one mask for a batch
-Defaults: p = .2, t drawn from U(0, 1), no scale (the unofficial code's); "dr", the better one in the paper's tables;
-          before the classifier: ours, the paper has it in all hidden layers
-Differs:  how the paper tells active units from others was not seen: `active` is ours (the unofficial code's inactive
-          units are the fullest of 100 bins of |t|, and its p falls at two epochs: `Steps(.2, {2: .15, 150: .1})`). The
-          strengths are weights of the layer that reads the units: they stay with the network, and weight decay and the
-          average act on them too.
+Shapes:   the input of a linear layer, (N, D) or (N, L, D), or of a convolution, (N, C, H, W) -> same;  one mask for a
+          batch
+Defaults: p = .2, t drawn from U(0, 1), no scale (the unofficial code's); kind = "dr", the better one in the paper's
+          tables; active = .2, where = "classifier": ours, the paper has it in all hidden layers
+Differs:  `active`, which tells active units from others, is ours. The unofficial code's inactive units are the fullest
+          of 100 bins of |t|, and its p falls at two epochs: `Steps(.2, {2: .15, 150: .1})`. The strengths are weights
+          of the layer that reads the units: they stay with the network, and weight decay and averages act on them too.
 """
 
 from functools import partial
@@ -33,19 +33,19 @@ Kind = Literal["top-k", "dr"]
 NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another layer in the classifier's place
 
 
-def kept_strongest(t: Tensor, count: float) -> Tensor:
-    """0 for the `count` units of largest |t| (D,), as many as are whole, 1 for the others."""
+def mask_of_strongest(t: Tensor, count: float) -> Tensor:
+    """Return 0 for the floor(count) units of largest |t| (D,), 1 for the others."""
     return (~largest_mask(t.abs()[None], count)[0]).float()
 
 
-def kept_active(t: Tensor, u: Tensor, p: float, active: float) -> Tensor:
-    """0 for active units where u < p, else 1. `t`, `u`: (D,), strengths and uniform draws in [0, 1)."""
+def mask_of_active(t: Tensor, u: Tensor, p: float, active: float) -> Tensor:
+    """Return 0 for active units where u < p, else 1. `t`, `u`: (D,), strengths and uniform draws in [0, 1)."""
     strength = t.abs()
     return ((strength < active * strength.amax()) | (u >= p)).float()
 
 
 class Guided(nn.Module):
-    """A layer that multiplies what it reads by the strength of each unit."""
+    """Multiply each unit of a layer's input by its strength."""
 
     strength: Tensor
 
@@ -58,11 +58,11 @@ class Guided(nn.Module):
 
 
 class GuidedLinear(Guided, nn.Linear):
-    """Weights of an nn.Linear, and strength (in_features,)."""
+    """An nn.Linear with a strength for each input, (in_features,)."""
 
 
 class GuidedConv2d(Guided, nn.Conv2d):
-    """Weights of an nn.Conv2d, and strength (in_channels,)."""
+    """An nn.Conv2d with a strength for each input channel, (in_channels,)."""
 
 
 KINDS = {nn.Linear: (GuidedLinear, "in_features"), nn.Conv2d: (GuidedConv2d, "in_channels")}
@@ -70,31 +70,32 @@ KINDS = {nn.Linear: (GuidedLinear, "in_features"), nn.Conv2d: (GuidedConv2d, "in
 
 @operation("GuidedDropout")
 def add_strengths(network: nn.Module, where: list[str]) -> None:
-    """Gives the layers at these paths a strength for each unit that they read, in place."""
+    """Give the layers at these paths a strength for each unit of their input, in place."""
     for layer in map(network.get_submodule, where):
         if isinstance(layer, Guided):
             continue
         kind, units = KINDS[type(layer)]
         layer.__class__ = kind  # its weights, hooks and name stay
-        layer.strength = nn.Parameter(torch.rand(getattr(layer, units), device=layer.weight.device))
+        device = layer.get_parameter("weight").device
+        layer.strength = nn.Parameter(torch.rand(getattr(layer, units), device=device))
 
 
 class GuidedDropout(FeatureDropout):
-    """Drops units by their strength, before the classifier or before the layers that you name.
+    """Drop units by their strength, before the classifier or before the layers of `where`.
 
     Changes the network: the layers have strengths from then on. Checkpoints remember it, `zoo.load` gives the changed
-    network, and the masks alone are gone after training.
+    network, and only the masks are gone after training.
 
     Args:
-        p: share ("top-k") or probability ("dr") to be dropped, in (0, 1), or a `Schedule`.
+        p: fraction ("top-k") or probability ("dr") to be dropped, in (0, 1), or a `Schedule`.
         kind: "top-k" or "dr".
-        active: share of the largest strength from which on a unit is active, in [0, 1]; of "dr".
-        where: "classifier", or paths of linear layers and convolutions: what they read is dropped.
+        active: fraction of the largest strength from which on a unit is active, in [0, 1]; for "dr".
+        where: "classifier", or paths of linear layers and convolutions: their input is dropped.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
         ValueError: as `FeatureDropout`; for a second GuidedDropout.
-        TypeError: for a place that is no linear layer or convolution.
+        TypeError: for a module that is no linear layer or convolution.
     """
 
     claims = "give units a strength"
@@ -119,9 +120,8 @@ class GuidedDropout(FeatureDropout):
         self._layers: dict[str, nn.Module] = {}
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        found = [
-            (name, layer) for name, layer in super().named_modules(model) if not name.startswith(NAME)
-        ]  # they go again
+        # auxiliary heads are removed after training
+        found = [(name, layer) for name, layer in super().named_modules(model) if not name.startswith(NAME)]
         for name, layer in found:
             if type(layer) not in KINDS and not isinstance(layer, Guided):
                 raise TypeError(
@@ -149,11 +149,11 @@ class GuidedDropout(FeatureDropout):
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         layer = self._layers[self._place]
-        t = layer.strength.detach().float()
+        t = layer.get_parameter("strength").detach().float()
         if self.kind == "dr":
-            kept = kept_active(t, self.shared_draws(x, len(t)), p, self.active)
+            kept = mask_of_active(t, self.shared_draws(x, len(t)), p, self.active)
         else:
-            kept = kept_strongest(t, p * len(t))
+            kept = mask_of_strongest(t, p * len(t))
         return kept[:, None, None] if isinstance(layer, nn.Conv2d) else kept
 
     def _leave(self) -> None:

@@ -1,4 +1,4 @@
-"""HeuristicDropout: channels that vary in value but not in space are replaced by their edges.
+"""HeuristicDropout: replace channels that vary in value but not in space by their edges.
 
 Paper:    Heuristic Dropout: An Efficient Regularization Method for Medical Image Segmentation Models (Shi, Liu, Tao,
           Yuan; ICASSP 2022) https://doi.org/10.1109/ICASSP43922.2022.9747409
@@ -7,9 +7,10 @@ Equation: m_c = e_c + k / (v_c + 1e-7);  v the variance of x_c over the map;  e 
           its values from 0 to 10;  the round(p C) channels of the largest m are replaced by L x_c, or by 0;  L the
           3 x 3 Laplace filter, 8 in the middle and -1 around, on a map padded by 0
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
-Defaults: p = .1, k = 2, the Laplace filter (the authors' code); at every stage
-Differs:  nothing is random, as in the paper. A channel without values from 0 on has entropy 0 (the code: NaN), a map of
-          one pixel variance 0. The paper acts between the two convolutions of every U-Net stage, this after a stage.
+Defaults: p = .1, k = 2, laplace = True (the authors' code); at every stage: ours
+Differs:  nothing is random, as in the paper. A channel without values from 0 on has entropy 0 (the code: NaN), and a
+          map of one pixel variance 0. The paper acts between the two convolutions of every U-Net stage, this after a
+          stage.
 """
 
 import torch
@@ -24,33 +25,34 @@ BINS = 10
 
 
 def entropy(x: Tensor) -> Tensor:
-    """In nats, of the quantised values of each map: (N, C, ...) -> (N, C)."""
+    """Return the entropy of each map's quantised values, in nats: (N, C, ...) -> (N, C)."""
     index = (BINS * x.flatten(2).tanh()).round_().clamp_min_(-1).add_(1).long()
     count = x.new_zeros(*x.shape[:2], BINS + 2).scatter_add_(2, index, x.new_ones(()).expand(index.shape))
-    share = count[:, :, 1:]  # without those below 0
-    share = share / share.sum(2, keepdim=True).clamp_min(1)
-    return -torch.xlogy(share, share).sum(2)
+    from_zero = count[:, :, 1:]
+    p = from_zero / from_zero.sum(2, keepdim=True).clamp_min(1)
+    return -torch.xlogy(p, p).sum(2)
 
 
 def metric(x: Tensor, k: float) -> Tensor:
-    """m of the equation: (N, C, H, W) -> (N, C)."""
+    """Return m of the equation: (N, C, H, W) -> (N, C)."""
     x = x.flatten(2)
-    variance = (x - x.mean(2, keepdim=True)).square().sum(2) / max(1, x.shape[2] - 1)  # torch's `var` takes ten times
+    # `torch.var` takes ten times as long
+    variance = (x - x.mean(2, keepdim=True)).square().sum(2) / max(1, x.shape[2] - 1)
     return entropy(x) + k / (variance + 1e-7)
 
 
 def edges(x: Tensor) -> Tensor:
-    """The Laplace filter: nine times each pixel less nine times the mean around it."""
+    """Apply the Laplace filter, (N, C, H, W) -> same: nine times each pixel minus nine times the mean around it."""
     return 9 * (x - F.avg_pool2d(x, 3, 1, 1))
 
 
 class HeuristicDropout(FeatureDropout):
-    """Replaces channels at every stage, or where you say.
+    """Replace channels at every stage, or in the modules of `where`.
 
     Args:
-        p: share of the channels, in (0, 1), or a `Schedule`.
+        p: fraction of the channels, in (0, 1), or a `Schedule`.
         k: weight of one over the variance, >= 0.
-        laplace: put the channel's edges in its place, else zeros.
+        laplace: replace a channel by its edges, else by zeros.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
@@ -67,7 +69,7 @@ class HeuristicDropout(FeatureDropout):
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         count = p * x.shape[1]
-        # compiled, all are looked at: a graph for each number of channels would be compiled otherwise
+        # compiled networks look at all channels: otherwise each number of channels would compile another graph
         most = x.shape[1] if torch.compiler.is_compiling() else max(1, round(count))
         with torch.no_grad(), float32(x):
             order = metric(x.float(), self.k).sort(dim=1, descending=True, stable=True).indices[:, :most]

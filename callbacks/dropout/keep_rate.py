@@ -1,4 +1,4 @@
-"""Keep rate: a transformer that goes on with some of its patches starts with all, and loses them little by little.
+"""Keep rate: start a token-reducing transformer with all patches, and lower their number little by little.
 
 Paper:    Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations (Liang, Ge, Tong,
           Song, Wang, Xie; ICLR 2022) https://arxiv.org/abs/2202.07800
@@ -6,12 +6,14 @@ Code:     https://github.com/youweiliang/evit at 5ca95a7 (the authors'; `helpers
 Equation: keep_t = keep + (1 - keep) (1 + cos(pi (t - start) / (until - start))) / 2 from `start` to `until`; before, 1;
           afterwards the model's own keep
 Shapes:   none: a number for each optimizer step
-Defaults: from a thirtieth of the run to 11 thirtieths: 10 and 110 of 300 epochs, the authors' training from scratch
-Differs:  times are shares of the run, where the authors have epochs; the number moves with optimizer steps, which are
-          fewer than batches where gradients accumulate. Works for `DynamicViT` too, whose targets are powers of keep.
+Defaults: start = "0.0333dur", until = "0.3667dur": epochs 10 and 110 of 300, the authors' training from scratch
+Differs:  times are fractions of the run, where the authors have epochs. The number changes with optimizer steps, which
+          are fewer than batches where gradients accumulate. Works for `DynamicViT` too, whose targets are powers of
+          keep.
 """
 
 import math
+from typing import Any
 
 import lightning as L
 from torch import nn
@@ -21,7 +23,14 @@ from callbacks.frame.trick import Trick, refuse_second
 
 
 def keep_at(step: int, start: int, until: int, keep: float) -> float:
-    """The equation above, in optimizer steps."""
+    """Return keep_t of the equation.
+
+    Args:
+        step: t, in optimizer steps.
+        start: likewise.
+        until: likewise.
+        keep: the model's own number, in (0, 1].
+    """
     if step < start:
         return 1.0
     if step >= until:
@@ -30,18 +39,18 @@ def keep_at(step: int, start: int, until: int, keep: float) -> float:
 
 
 class KeepRate(Trick):
-    """Lowers `keep` of an `EViT` or a `DynamicViT` from 1 to what it was made with.
+    """Lower `keep` of an `EViT` or a `DynamicViT` from 1 to the number that it was made with.
 
-    Validation in the middle takes the rate of the moment. The model ends with its own, also if training is stopped.
-    Each new number of patches is another graph to `torch.compile`: leave `compile` off.
+    Validation during training takes the present number. The model ends with its own, also if training is stopped. Each
+    new number of patches is another graph to `torch.compile`: leave `compile` off.
 
     Args:
         start: until when all patches stay: a number of epochs, or a time such as "0.1dur".
-        until: when the model's own rate is reached, not before `start` and not after the run's end.
+        until: when the model's own number is reached, not before `start` and not after the run's end.
 
     Raises:
         ValueError: for what is no time, or times in the wrong order.
-        TypeError: for a network without a rate.
+        TypeError: for a network without such a number.
     """
 
     claims = "set the share of patches"
@@ -50,7 +59,7 @@ class KeepRate(Trick):
         for time in (start, until):
             parse_time(time)
         self.start, self.until = start, until
-        self._network: nn.Module | None = None
+        self._network: Any = None  # EViT, DynamicViT, or any module with a `keep`
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._restore()  # a run that ended without teardown, such as the learning rate finder's
@@ -88,5 +97,5 @@ class KeepRate(Trick):
 
 
 def has_rate(module: nn.Module) -> bool:
-    """Whether it has a number `keep`, as EViT and DynamicViT have."""
+    """Return whether the module has a number `keep`, as EViT and DynamicViT have."""
     return isinstance(getattr(module, "keep", None), (int, float))

@@ -1,17 +1,19 @@
-"""Maxout: a unit is the largest of k linear functions of its inputs, instead of a ReLU of one.
+"""Maxout: take the largest of k linear functions of a unit's inputs, instead of a ReLU of one.
 
 Paper:    Maxout Networks (Goodfellow, Warde-Farley, Mirza, Courville, Bengio; ICML 2013)
           https://arxiv.org/abs/1302.4389, section 3
-Code:     none looked at
+Code:     none
 Equation: h_i = max_j z_ij,  z_ij = x^T W_ij + b_ij,  j of k pieces
 Shapes:   linear layers (..., D) -> (..., D'), convolutions (N, C, H, W) -> (N, C', H', W'), as before;  weights and
           biases have k D' rows, the pieces of a unit one after the other
-Defaults: k = 2 (the paper's and others' networks have 2 to 5)
+Defaults: k = 2: ours, as few pieces as there can be
 Differs:  the paper trains maxout with dropout and a bound on the norm of weights: list `Dropout` beside it; the bound
           is not here. The first piece has the weights that the layer had, the others are drawn normally with the same
-          mean square. Where a norm stands between layer and activation, it norms the maximum. A layer that
-          is named and whose activation cannot be found, as in residual blocks, keeps it: a ReLU is one more piece, 0.
+          mean square. Where a norm stands between layer and activation, it norms the maximum. A named layer whose
+          activation cannot be found, as in residual blocks, keeps it: a ReLU is one more piece, 0.
 """
+
+from typing import Any
 
 import lightning as L
 import torch
@@ -25,12 +27,21 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
 
 def maxout(z: Tensor, pieces: int, dim: int) -> Tensor:
-    """The largest of each so many numbers in a row along a dimension, which counts from 0."""
+    """Return the largest of every `pieces` neighbours along a dimension, which counts from 0.
+
+    Args:
+        z: (..., D' pieces, ...).
+        pieces: k.
+        dim: the dimension.
+
+    Returns:
+        (..., D', ...).
+    """
     return z.unflatten(dim, (-1, pieces)).amax(dim + 1)
 
 
 class MaxoutLinear(nn.Linear):
-    """Weight (k D', D), bias (k D',)."""
+    """A linear layer of k pieces a unit: weight (k D', D), bias (k D',); (..., D) -> (..., D')."""
 
     pieces: int
 
@@ -39,7 +50,7 @@ class MaxoutLinear(nn.Linear):
 
 
 class MaxoutConv2d(nn.Conv2d):
-    """Weight (k C', C / groups, h, w), bias (k C',)."""
+    """A convolution of k pieces a unit: weight (k C', C / groups, h, w), bias (k C',)."""
 
     pieces: int
 
@@ -51,13 +62,13 @@ KINDS = {nn.Linear: MaxoutLinear, nn.Conv2d: MaxoutConv2d}
 
 
 def sequences(network: nn.Module) -> list[str]:
-    """Paths of the layers that an activation follows in an `nn.Sequential`, at once or after a norm."""
+    """Return the paths of layers that an activation follows in an `nn.Sequential`, at once or after a norm."""
     found = [(path, m) for path, m in network.named_modules() if type(m) in KINDS]
     return [path for path, _ in found if activation_after(network, path) is not None]
 
 
 def activation_after(network: nn.Module, path: str) -> tuple[nn.Sequential, str] | None:
-    """The sequence that a layer is in, and the name there of the activation that it feeds."""
+    """Return the sequence that holds a layer, and the name in it of the activation that the layer feeds; else None."""
     parent, _, name = path.rpartition(".")
     sequence = network.get_submodule(parent)
     if not isinstance(sequence, nn.Sequential):
@@ -73,10 +84,10 @@ def activation_after(network: nn.Module, path: str) -> tuple[nn.Sequential, str]
 @operation("Maxout")
 @torch.no_grad()
 def to_maxout(network: nn.Module, pieces: int, where: list[str]) -> None:
-    """Gives the layers at these paths so many pieces a unit, in place, and takes the activations after them out."""
+    """Give the layers at these paths `pieces` pieces a unit, in place, and remove the activations after them."""
     for path in where:
-        layer = network.get_submodule(path)
-        w = layer.weight
+        layer: Any = network.get_submodule(path)  # nn.Linear or nn.Conv2d
+        w: Tensor = layer.weight
         drawn = torch.randn(pieces - 1, *w.shape, device=w.device, dtype=w.dtype) * w.square().mean().sqrt()
         layer.__class__ = KINDS[type(layer)]  # its hooks and its name stay
         layer.pieces = pieces
@@ -88,10 +99,10 @@ def to_maxout(network: nn.Module, pieces: int, where: list[str]) -> None:
 
 
 class Maxout(Trick):
-    """Makes layers maxout layers before training. Checkpoints remember it: `zoo.load` gives the changed network.
+    """Make layers maxout layers before training. Checkpoints remember it: `zoo.load` gives the changed network.
 
     Args:
-        k: pieces of each unit, at least 2; the layer has so many times the weights and multiply-adds.
+        k: pieces of each unit, at least 2; the layer has k times the weights and multiply-adds.
         where: paths of linear layers and convolutions; None: those that an activation follows in an `nn.Sequential`, as
             in AlexNet and VGG.
 

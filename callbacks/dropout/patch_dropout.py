@@ -1,14 +1,14 @@
-"""PatchDropout: a transformer trains on a random part of each image's patches.
+"""PatchDropout: train a transformer on a random part of each image's patches.
 
 Paper:    PatchDropout: Economizing Vision Transformers Using Patch Dropout (Liu, Matsoukas, Strand, Azizpour, Smith;
           WACV 2023) https://arxiv.org/abs/2208.07220
 Code:     https://github.com/yueliukth/PatchDropout at 3fef419 (the authors'); timm 1.0 `PatchDropout`
 Equation: after the positions are added, floor(keep L) of an image's L patches stay, drawn without replacement; in order
 Shapes:   tokens (N, P + L, D) -> (N, P + floor(keep L), D), P the class and teacher's tokens
-Defaults: keep = .5: half of the patches, less than half of the work; (.5, 1) is the paper's regulariser, a share drawn
-          uniformly for each batch
+Defaults: keep = .5: ours, half of the patches for less than half of the work; (.5, 1) is the paper's regulariser, a
+          fraction drawn uniformly for each batch
 Differs:  the authors' code draws 1 - randint(0, 10) / 20 in half of the batches and keeps all in the others, a mean of
-          .875; the paper's is uniform, mean .75. A teacher's token stays too, and at least one patch. Plain
+          .875; the paper's draw is uniform, mean .75. A teacher's token stays too, and at least one patch. Plain
           transformers only: the authors' variant for Swin is left out.
 """
 
@@ -21,16 +21,16 @@ from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick, needs_range
 from zoo.dynamic_vit import take
 
-Share = Rate | tuple[float, float]
+Fraction = Rate | tuple[float, float]
 
 
 def drop_patches(tokens: Tensor, noise: Tensor, keep: float, prefix: int) -> Tensor:
-    """The equation above: the patches with the least noise stay.
+    """Keep the patches with the least noise, in order, as in the equation.
 
     Args:
         tokens: (N, prefix + L, D).
         noise: (N, L), one draw for each patch.
-        keep: share that stays, in (0, 1].
+        keep: fraction that stays, in (0, 1].
         prefix: tokens before the patches, which stay.
 
     Returns:
@@ -40,38 +40,38 @@ def drop_patches(tokens: Tensor, noise: Tensor, keep: float, prefix: int) -> Ten
     return take(tokens, noise.topk(count, largest=False).indices.sort(1).values, prefix)
 
 
-def share_values(share: Share) -> list[float]:
-    """The values between which a share moves: a number's, a schedule's, a range's."""
-    return list(share) if isinstance(share, tuple) else rate_values(share)
+def fraction_values(fraction: Fraction) -> list[float]:
+    """Return the values between which a fraction moves, of a number, a schedule or an interval."""
+    return list(fraction) if isinstance(fraction, tuple) else rate_values(fraction)
 
 
-def share_now(share: Share, trainer: L.Trainer) -> float:
-    """A number, a schedule's value, or one drawn uniformly from a range: for the next batch."""
-    if not isinstance(share, tuple):
-        return rate_now(share, trainer)
-    low, high = share
+def fraction_now(fraction: Fraction, trainer: L.Trainer) -> float:
+    """Return the fraction for the next batch: a number, a schedule's value, or a draw from an interval."""
+    if not isinstance(fraction, tuple):
+        return rate_now(fraction, trainer)
+    low, high = fraction
     return low + (high - low) * torch.rand(()).item()
 
 
 class PatchDropout(Trick):
-    """Takes patches out of each training image, before the first block. In evaluation all stay.
+    """Drop patches of each training image before the first block. In evaluation all stay.
 
     Works on ViT, DeiT and what builds on them, and on timm's plain transformers. Training takes the time of the patches
     that are left.
 
     Args:
-        keep: share of the patches that stays, in (0, 1], or a `Schedule`; a pair: uniform between them, drawn for each
-            batch.
+        keep: fraction of the patches that stays, in (0, 1], or a `Schedule`; a pair: uniform between them, drawn for
+            each batch.
 
     Raises:
-        ValueError: for a share out of its range.
+        ValueError: for a fraction out of its range.
         TypeError: for a network whose maps or windows are of a fixed size, or that is slim.
     """
 
     drops_patches = True
 
-    def __init__(self, keep: Share = 0.5):
-        for value in share_values(keep):
+    def __init__(self, keep: Fraction = 0.5):
+        for value in fraction_values(keep):
             needs_range(self, "keep", value, 0, 1, open_low=True)
         self.keep = keep
 
@@ -80,7 +80,7 @@ class PatchDropout(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         vit = shortened(self, model)
-        prefix = prefix_of(vit)
+        prefix = prefix_of(vit) or 0
 
         def drop(layer: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
             if not layer.training or self._now == 1:
@@ -88,10 +88,10 @@ class PatchDropout(Trick):
             noise = torch.rand(tokens.shape[0], tokens.shape[1] - prefix, device=tokens.device)
             return drop_patches(tokens, noise, self._now, prefix)
 
-        self._hook = vit.patch_drop.register_forward_hook(drop)
+        self._hook = vit.get_submodule("patch_drop").register_forward_hook(drop)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        self._now = share_now(self.keep, trainer)
+        self._now = fraction_now(self.keep, trainer)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception

@@ -1,13 +1,12 @@
-"""Spatial dropout: whole channels are zero, since a pixel's neighbours would tell what it was.
+"""Spatial dropout: drop whole channels, since a pixel's neighbours would reveal it.
 
 Paper:    Efficient Object Localization Using Convolutional Networks (Tompson, Goroshin, Jain, LeCun, Bregler; CVPR
           2015) https://arxiv.org/abs/1411.4280, section 3.2
 Code:     torch `nn.Dropout2d`
 Equation: y_c = m_c x_c / (1 - p),  m_c ~ Bernoulli(1 - p), for each example and channel
 Shapes:   maps (N, C, H, W), tokens (N, L, D): a channel of all tokens, or vectors -> same
-Defaults: p = .1 at every stage: the rate at which DropBlock's authors compare it, from memory; the paper drops before
-          1x1 convolutions of a pose network
-Differs:  the places; p not checked against the paper
+Defaults: p = .1, at every stage: ours; the paper drops before 1x1 convolutions of a pose network
+Differs:  the layers, as said
 """
 
 from torch import Tensor
@@ -17,7 +16,7 @@ from callbacks.frame.schedule import Rate
 
 
 class SpatialDropout(FeatureDropout):
-    """Drops channels at every stage, or where you say.
+    """Drop channels at every stage, or in the modules of `where`.
 
     Args:
         p: probability to be dropped, in (0, 1), or a `Schedule`.

@@ -1,4 +1,4 @@
-"""Spectral dropout: of a cosine transform, weak coefficients go with probability p; then it is transformed back.
+"""Spectral dropout: drop weak coefficients of a cosine transform with probability p, and transform back.
 
 Paper:    Regularization of Deep Neural Networks with Spectral Dropout (Khan, Hayat, Porikli; Neural Networks 110, 2019)
           https://arxiv.org/abs/1711.08591
@@ -6,9 +6,9 @@ Code:     none by the authors known to us
 Equation: c = D x,  c'_k = c_k where |c_k| > tau, else m_k c_k, m_k ~ Bernoulli(1 - p);  y = D^T c';  D the orthonormal
           DCT-II, of the map's rows and columns ("spatial"), of the channels ("channel") or of all three ("all")
 Shapes:   maps (N, C, H, W) -> same
-Defaults: p = .2, tau = .1 (a port's), spatial, at every stage
-Differs:  one reading of the paper of two: in the other strong coefficients go too. No scale. Evaluation is plain,
-          though the paper may threshold there.
+Defaults: p = .2, tau = .1 (a port's); dims = "spatial", at every stage: ours
+Differs:  the paper can be read in two ways; in the other one strong coefficients are dropped too. No scale. Evaluation
+          is plain: ours.
 """
 
 from math import pi
@@ -27,14 +27,14 @@ AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}
 
 
 def basis(n: int, device: torch.device | None = None) -> Tensor:
-    """The orthonormal DCT-II, (n, n), a frequency a row."""
+    """Return the orthonormal DCT-II, (n, n), one frequency a row."""
     k, i = torch.arange(n, device=device)[:, None], torch.arange(n, device=device)
     rows = (pi / n * (i + 0.5) * k).cos() * (2 / n) ** 0.5
     return torch.where(k == 0, n**-0.5, rows)
 
 
-def turned(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
-    """x in the basis of cosines, or from there back."""
+def transform(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
+    """Return x in the basis of cosines along the axes of `dims`, or from there back: (N, C, H, W) -> same."""
     for axis in AXES[dims]:
         d = basis(x.shape[axis], x.device)
         d = d.mT if back else d
@@ -42,18 +42,26 @@ def turned(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
     return x
 
 
-def lost(x: Tensor, u: Tensor, p: float, tau: float, dims: Dims) -> Tensor:
-    """What is taken from x: its coefficients up to tau where u < p. `u`: uniform draws in [0, 1), one a coefficient."""
-    c = turned(x, dims)
-    return turned(c * ((c.detach().abs() <= tau) & (u < p)), dims, back=True)
+def dropped_part(x: Tensor, u: Tensor, p: float, tau: float, dims: Dims) -> Tensor:
+    """Return what is taken from x: its coefficients up to tau where u < p.
+
+    Args:
+        x: (N, C, H, W).
+        u: uniform draws in [0, 1), one for each coefficient.
+        p: probability to be dropped.
+        tau: magnitude up to which a coefficient is weak.
+        dims: axes of the transform.
+    """
+    c = transform(x, dims)
+    return transform(c * ((c.detach().abs() <= tau) & (u < p)), dims, back=True)
 
 
 class SpectralDropout(FeatureDropout):
-    """Drops coefficients at every stage, or where you say.
+    """Drop coefficients at every stage, or in the modules of `where`.
 
     Args:
         p: probability that a weak coefficient is dropped, in (0, 1), or a `Schedule`.
-        tau: magnitude up to which one is weak, >= 0.
+        tau: magnitude up to which a coefficient is weak, >= 0.
         dims: what is transformed: "spatial", "channel" or "all".
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
@@ -71,5 +79,5 @@ class SpectralDropout(FeatureDropout):
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         with float32(x):
-            gone = lost(x.float(), draws(x, *x.shape), p, self.tau, self.dims)
+            gone = dropped_part(x.float(), draws(x, *x.shape), p, self.tau, self.dims)
         return x - gone.to(x.dtype)  # what stays is not rounded

@@ -1,13 +1,14 @@
-"""Stochastic depth: a residual branch is left out, the deeper the more often.
+"""Stochastic depth: leave residual branches out at random, deeper ones more often.
 
 Paper:    Deep Networks with Stochastic Depth (Huang, Sun, Liu, Sedra, Weinberger; ECCV 2016)
           https://arxiv.org/abs/1603.09382, equations 2 to 4
 Code:     timm `DropPath` and torchvision `ops.StochasticDepth` are one block of it
 Equation: y = x + b_l F_l(x) / (1 - p_l),  b_l ~ Bernoulli(1 - p_l),  p_l = p l / L at block l of L ("linear"), or p
 Shapes:   a branch's output, any -> same
-Defaults: p = .5 at the last block, linear (the paper's); one draw for each example, as the libraries
+Defaults: p = .5 at the last block, rule = "linear" (the paper's); per = "sample", one draw for each example, as the
+          libraries
 Differs:  the paper has one draw for a batch, `per="batch"`, and multiplies by 1 - p_l in evaluation. Libraries begin at
-          p = 0 for the first block, the paper at p / L. A branch that is dropped is computed all the same.
+          p = 0 for the first block, the paper at p / L. A dropped branch is computed all the same.
 """
 
 from typing import Literal, get_args
@@ -26,7 +27,7 @@ QUIET = ("relu", "act", "drop", "Identity", "Pool")  # in the names of layers th
 
 
 def branch_ends(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers that residual branches end in, in order: DropPath where there is one, else a block's last layer."""
+    """Return the last layers of residual branches, in order: DropPath where there is one, else a block's last layer."""
     modules = dict(network.named_modules())
     paths = [(n, m) for n, m in modules.items() if "drop_path" in n.rpartition(".")[2] and m is not None]
     if paths:
@@ -36,7 +37,7 @@ def branch_ends(network: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _end(block: nn.Module) -> str | None:
-    """The last layer of a block's branch; None for a block without a shortcut."""
+    """Return the name of the last layer of a block's branch; None for a block without a shortcut."""
     if any(getattr(block, name, None) is False for name in SHORTCUTS):
         return None
     names = [n for n, m in block.named_children() if n not in SHORTCUTS and not _quiet(m)]
@@ -44,19 +45,19 @@ def _end(block: nn.Module) -> str | None:
 
 
 def _quiet(layer: nn.Module) -> bool:
-    """Whether it has nothing to learn and is an activation, a pool or a dropout."""
+    """Return whether a layer has nothing to learn and is an activation, a pool or a dropout."""
     kind = type(layer).__name__
     learns = any(True for _ in layer.parameters())
     return not learns and (isinstance(layer, nn.modules.activation.Module) or any(word in kind for word in QUIET))
 
 
 class StochasticDepth(FeatureDropout):
-    """Drops residual branches: of ResNets and what builds on them, of networks with DropPath, and of many of timm's.
+    """Drop residual branches: of ResNets and what builds on them, of networks with DropPath, and of many of timm's.
 
     Args:
         p: probability at the last block, in (0, 1), or a `Schedule`.
         rule: "linear" in the block's number, or "constant".
-        per: "sample" or "batch": for whom there is one draw.
+        per: "sample" or "batch": one draw for each example, or one for all.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:

@@ -1,14 +1,14 @@
-"""Structural dropout: all features from a random one on are zero, so that the first ones carry the most.
+"""Structural dropout: set all features from a random one on to zero, so that the first ones carry the most.
 
 Paper:    Structural Dropout for Model Width Compression (Knodt; 2022) https://arxiv.org/abs/2205.06906
 Code:     https://github.com/JulianKnodt/structural_dropout at f16c8a7 (the author's); its later versions always cut
 Equation: with probability p a width c is drawn evenly from low, low + step, ... below D, else c = D;
           y_i = x_i D / c for i < c, else 0;  one draw for a batch
 Shapes:   vectors (N, D), tokens (N, L, D), or maps (N, C, H, W) by channel -> same
-Defaults: p = .5, low = 1, step = 1, before the classifier: ours
+Defaults: p = .5, low = 1, step = 1, where = "classifier": ours
 Differs:  zeros instead of shorter tensors, so that every weight has a gradient on every rank. The scale does not keep a
-          feature's expectation: the first ones grow. `cut` takes out what the classifier, or another place, no longer
-          reads, and of the layers before it what nobody else reads; the paper cuts layers between two linear ones.
+          feature's expectation: the first ones grow. `cut` removes what the classifier, or another module, no longer
+          reads, and of the layers before it what nothing else reads; the paper cuts layers between two linear ones.
 """
 
 from collections.abc import Iterable, Iterator
@@ -24,7 +24,16 @@ from zoo.tools.cut import cut as cut_network
 
 
 def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int = 1) -> Tensor:
-    """What each of `width` features is multiplied by, (width,). `u`, `v`: draws in [0, 1), whether and where to cut."""
+    """Return what each feature is multiplied by, D / c for the first c and else 0, (width,).
+
+    Args:
+        u: a draw in [0, 1), whether to cut.
+        v: a draw in [0, 1), where to cut.
+        p: probability to cut.
+        width: D.
+        low: the narrowest width.
+        step: between two widths.
+    """
     choices = len(range(low, width, step))
     cut = low + step * (v * choices).long().clamp_max(choices - 1)
     c = torch.where(u < p, cut, width) if choices else torch.full_like(u, width)
@@ -32,7 +41,7 @@ def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int =
 
 
 class StructuralDropout(FeatureDropout):
-    """Cuts features off behind a random one, before the classifier or where you say.
+    """Cut features off behind a random one, before the classifier or in the modules of `where`.
 
     After training, `curve` has the accuracy of each width, and `cut` gives the network of the width that you choose.
 
@@ -59,14 +68,15 @@ class StructuralDropout(FeatureDropout):
         self.low, self.step = low, step
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        scale = prefix(*self.shared_draws(x, 2), p, _width(x), self.low, self.step)
+        u, v = self.shared_draws(x, 2)
+        scale = prefix(u, v, p, _width(x), self.low, self.step)
         return scale if x.ndim < 4 else scale[:, None, None]
 
     # ---- after training
 
     @contextmanager
     def at_width(self, model: nn.Module, width: int) -> Iterator[None]:
-        """While it lasts, the whole network with zeros behind the first `width` features of each place."""
+        """Keep the first `width` features of each module of `where`, zeros behind them, inside the `with` block."""
 
         def first(x: Tensor) -> Tensor:
             d = _width(x)
@@ -86,7 +96,7 @@ class StructuralDropout(FeatureDropout):
                 hook.remove()
 
     def curve(self, model: L.LightningModule, data, widths: Iterable[int], **trainer) -> dict[int, float]:
-        """Width -> `val/acc` of the network with so many features at each place; the model stays as it is.
+        """Return width -> `val/acc` of the network with so many features in each module; the model stays as it is.
 
         Args:
             model: a `Classifier`.
@@ -102,10 +112,16 @@ class StructuralDropout(FeatureDropout):
         return accuracies
 
     def cut(self, model: nn.Module, width: int, image_size: int | None = None) -> nn.Module:
-        """A smaller copy that gives what the whole network gives `at_width`. Errors: see `zoo.tools.cut.cut`."""
+        """Return a smaller copy with the logits that the network has `at_width`. Errors: see `zoo.tools.cut.cut`.
+
+        Args:
+            model: stays as it is.
+            width: features that are kept in each module.
+            image_size: side of the images in pixels, where the model does not know it.
+        """
         paths = {module: name for name, module in model.named_modules()}
-        places = [paths[module] for _, module in self._cuttable(model)]
-        return cut_network(model, places, width, self.where == "classifier", image_size)
+        where = [paths[module] for _, module in self._cuttable(model)]
+        return cut_network(model, where, width, self.where == "classifier", image_size)
 
     def _cuttable(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         if self.where == "input":

@@ -1,4 +1,4 @@
-"""Subtree dropout: at random nodes of a soft tree the left subtree is cut off, and the right one takes all.
+"""Subtree dropout: cut the left subtree off at random nodes of a soft tree, so that the right one takes all.
 
 Paper:    Dropout Regularization in Hierarchical Mixture of Experts (Irsoy, Alpaydin; Neurocomputing 2021)
           https://arxiv.org/abs/1812.10158
@@ -6,10 +6,10 @@ Code:     none by the authors was found
 Equation: y_m = delta_m g_m y_left + (1 - delta_m g_m) y_right,  delta_m ~ Bernoulli(1 - p) for each example and node;
           evaluation: delta_m = 1 - p, which is the mean over all draws, since y is linear in each delta_m
 Shapes:   gates (N, 2^h - 1) -> same
-Defaults: p = .1: ours, the paper's rates were not at hand
-Differs:  not checked against the paper, of which only the abstract and a port's equations were at hand. That port draws
-          once for a batch, and halves p from level to level towards the root; here examples draw on their own, at one
-          p. The rule for evaluation is derived: 1 - p stays with the weights, and counts where they train without this.
+Defaults: p = .1: ours
+Differs:  written from the abstract and a port's equations. The port draws once for a batch, and halves p from level to
+          level towards the root; here each example draws, at one p. The rule for evaluation is derived, not the
+          paper's: 1 - p is a buffer of the network, and still counts where the network trains without this trick.
 """
 
 import lightning as L
@@ -22,7 +22,7 @@ from zoo.hierarchical_mixture import GateScale
 
 
 def cut(gates: Tensor, u: Tensor, kept: Tensor | float) -> Tensor:
-    """delta_m g_m: gates whose left subtree stays, and 0 for the others.
+    """Return delta_m g_m: gates whose left subtree stays, and 0 for the others.
 
     Args:
         gates: g (N, 2^h - 1).
@@ -33,7 +33,7 @@ def cut(gates: Tensor, u: Tensor, kept: Tensor | float) -> Tensor:
 
 
 class SubtreeDropout(Trick):
-    """Cuts subtrees of a `HierarchicalMixture` in training: each example goes through a smaller tree of its own.
+    """Cut subtrees of a `HierarchicalMixture` in training: each example goes through a smaller tree of its own.
 
     The rightmost leaf always stays. Evaluation takes the whole tree with its gates multiplied by 1 - p, the mean of all
     those trees; that number is a buffer of the network.
@@ -70,12 +70,12 @@ class SubtreeDropout(Trick):
 
     def _set(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for scale in scales(model):
-            scale.scale.fill_(1 - rate_now(self.p, trainer))
+            scale.get_buffer("scale").fill_(1 - rate_now(self.p, trainer))
 
     def _draw(self, module: GateScale, inputs: tuple[Tensor], scaled: Tensor) -> Tensor:
         if not module.training:
             return scaled
-        return cut(inputs[0], torch.rand_like(inputs[0]), module.scale)
+        return cut(inputs[0], torch.rand_like(inputs[0]), module.get_buffer("scale"))
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
@@ -86,5 +86,5 @@ class SubtreeDropout(Trick):
 
 
 def scales(model: nn.Module) -> list[GateScale]:
-    """Where the trees in a model multiply their gates."""
+    """Return the modules of a model at which its trees multiply their gates."""
     return [module for module in model.modules() if isinstance(module, GateScale)]

@@ -1,12 +1,11 @@
-"""Uniform dropout: each feature is multiplied by a number drawn evenly around 1.
+"""Uniform dropout: multiply each feature by a number drawn evenly around 1.
 
 Paper:    Continuous Dropout (Shen, Tian, Liu, Xu, Tao; IEEE TNNLS 2018) https://arxiv.org/abs/1911.12675
-Code:     https://github.com/jasonustc/caffe-multigpu, branch dropout (the authors', not read)
+Code:     https://github.com/jasonustc/caffe-multigpu, branch dropout (the authors')
 Equation: y = x (1 + b (2 u - 1)),  u ~ U(0, 1),  b = sqrt(3 p / (1 - p)): the variance of inverted dropout at p
 Shapes:   any -> same
-Defaults: p = .25, before the classifier: b = 1, a factor from U(0, 2)
-Differs:  not checked against the paper, whose factor is u in [0, 1), from memory, with evaluation halved: at p = .25
-          that is this one. Above it the factor may be negative.
+Defaults: p = .25, which is b = 1, a factor from U(0, 2), where = "classifier": ours
+Differs:  the parametrisation by p is ours; above p = .25 the factor may be negative.
 """
 
 from math import sqrt
@@ -18,15 +17,15 @@ from callbacks.frame.schedule import Rate
 
 
 def noise(u: Tensor, p: float) -> Tensor:
-    """1 + b (2 u - 1) of uniform draws u in [0, 1)."""
+    """Return 1 + b (2 u - 1). `u`: uniform draws in [0, 1); `p`: rate of the dropout of equal variance."""
     return 1 + sqrt(3 * p / (1 - p)) * (2 * u - 1)
 
 
 class UniformDropout(FeatureDropout):
-    """Multiplies single features by noise, before the classifier or where you say.
+    """Multiply single features by noise, before the classifier or in the modules of `where`.
 
     Args:
-        p: of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
+        p: rate of the dropout whose variance the noise has, in (0, 1), or a `Schedule`.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 

@@ -1,4 +1,4 @@
-"""Weighted channel dropout: the channels that answer more are more likely to stay.
+"""Weighted channel dropout: keep channels at random, those that answer more with higher probability.
 
 Paper:    Weighted Channel Dropout for Regularization of Deep Convolutional Neural Network (Hou, Wang; AAAI 2019)
           https://doi.org/10.1609/aaai.v33i01.33018425
@@ -7,9 +7,9 @@ Equation: s_c = mean of x_c over the map;  the (1 - p) C channels of the largest
           drawn, of which each stays with probability q;  y_c = alpha x_c where it stays, else 0;
           alpha = sum s / sum s drawn
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
-Defaults: p = .2, q = .9, in the last two stages: from memory of the paper
-Differs:  not checked against the paper; alpha is that of a port, another has none. A channel of mean 0 or below counts
-          as 1e-12: the method is for maps after a ReLU.
+Defaults: p = .2, q = .9, in the last two stages: ours; rescale = "score", a port's
+Differs:  alpha is that of one port; another port has none, `rescale="none"`. A channel of mean 0 or below counts as
+          1e-12: the method is for maps after a ReLU.
 """
 
 from typing import Literal, get_args
@@ -25,13 +25,14 @@ Rescale = Literal["score", "inverse", "none"]
 
 
 def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: float, q: float, rescale: Rescale = "score") -> Tensor:
-    """What each channel is multiplied by.
+    """Return what each channel is multiplied by, (N, C).
 
     Args:
         scores: (N, C), > 0.
-        r, u: (N, C), uniform draws in [0, 1): for the drawing by weight, and for q.
-        m: how many channels are drawn, as many as are whole, at least one.
-        q: the share of them that stays.
+        r: (N, C), uniform draws in [0, 1) for the weighted drawing.
+        u: (N, C), uniform draws in [0, 1) for q.
+        m: how many channels are drawn, rounded down, at least one.
+        q: probability that a drawn channel stays.
         rescale: "score": the alpha of the equation; "inverse": 1 / q; "none".
     """
     drawn = largest_mask(r.log() / scores, m, 1).float()  # the order of r^(1/s), without its underflow
@@ -42,11 +43,11 @@ def channel_scales(scores: Tensor, r: Tensor, u: Tensor, m: float, q: float, res
 
 
 class WeightedChannelDropout(FeatureDropout):
-    """Drops channels in the last two stages, or where you say.
+    """Drop channels in the last two stages, or in the modules of `where`.
 
     Args:
-        p: share of the channels that is not drawn, in (0, 1), or a `Schedule`; at least one is.
-        q: probability that a channel that was drawn stays, in (0, 1].
+        p: fraction of the channels that is not drawn, in (0, 1), or a `Schedule`; at least one is drawn.
+        q: probability that a drawn channel stays, in (0, 1].
         rescale: "score", "inverse" or "none", see `channel_scales`.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.

@@ -159,29 +159,8 @@ class FeatureDropout(Trick):
     # ---- places
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        """The modules and their names; none for the input. Raises as the class says."""
-        if self.where == "input":
-            return []
-        if self.where == "classifier":
-            return classifiers(self, model)
-        stages = dict(getattr(model, "stages", {}).items())
-        if self.where is None:
-            if not stages:
-                raise TypeError(
-                    f"{type(self).__name__} acts on stages, and {type(model).__name__} names none: name modules, "
-                    "where=('path.of.module', ...), or zoo.Classifier(network, stages={'stage1': 'path.of.module'})"
-                )
-            return [*stages.items()][self.default_stages] or [*stages.items()]
-        names = (self.where,) if isinstance(self.where, str) else self.where
-        modules = dict(model.named_modules()) | stages
-        for name in names:
-            if name not in modules:
-                raise ValueError(
-                    f"{type(self).__name__}: {type(model).__name__} has no {name!r} for where; "
-                    f"{did_you_mean(name, modules)}there are {', '.join([*stages, 'classifier', 'input'])}, "
-                    "and every module's path"
-                )
-        return [(name, modules[name]) for name in names]
+        """Return the modules that are dropped behind, with their names; none for the input. Raises as the class."""
+        return modules_at(self, model, self.where, self.default_stages)
 
     def register_hook(self, name: str, module: nn.Module, factor: float):
         """Puts the hook on one place."""
@@ -209,7 +188,7 @@ class FeatureDropout(Trick):
             given = KINDS.get(ndim, type(x).__name__ if ndim is None else f"{ndim} dimensions")
             raise ValueError(
                 f"{type(self).__name__} acts on {kinds}, and {name!r} gives {given}: "
-                "choose other places with where=, or another method"
+                "choose other modules with where=, or another method"
             )
         self._place = name
         return self.drop(x, self._now * factor)
@@ -254,6 +233,39 @@ class FeatureDropout(Trick):
 
     def load_state_dict(self, state: dict) -> None:
         self._seed = state["seed"]
+
+
+def modules_at(trick: Trick, model: nn.Module, where: Where, default_stages: slice) -> list[tuple[str, nn.Module]]:
+    """Return the modules that `where` names, with their names; none for the input. Raises as `FeatureDropout`.
+
+    Args:
+        trick: is named in errors.
+        model: any network, with stages or without.
+        where: see `FeatureDropout`.
+        default_stages: the stages that None means.
+    """
+    if where == "input":
+        return []
+    if where == "classifier":
+        return classifiers(trick, model)
+    stages = dict(getattr(model, "stages", {}).items())
+    if where is None:
+        if not stages:
+            raise TypeError(
+                f"{type(trick).__name__} acts on stages, and {type(model).__name__} names none: name modules, "
+                "where=('path.of.module', ...), or zoo.Classifier(network, stages={'stage1': 'path.of.module'})"
+            )
+        return [*stages.items()][default_stages] or [*stages.items()]
+    names = (where,) if isinstance(where, str) else where
+    modules = dict(model.named_modules()) | stages
+    for name in names:
+        if name not in modules:
+            raise ValueError(
+                f"{type(trick).__name__}: {type(model).__name__} has no {name!r} for where; "
+                f"{did_you_mean(name, modules)}there are {', '.join([*stages, 'classifier', 'input'])}, "
+                "and every module's path"
+            )
+    return [(name, modules[name]) for name in names]
 
 
 def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:

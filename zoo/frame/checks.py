@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
+Name = TypeVar("Name", bound=str)  # a Literal stays one
 SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFAR: 32, Tiny-ImageNet: 64)
 
 
@@ -21,7 +23,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
 
-def validate_choice(name: str, choices: Iterable[str], owner: str) -> str:
+def validate_choice(name: Name, choices: Iterable[str], owner: str) -> Name:
     """Return `name` if it is one of the choices.
 
     Raises:

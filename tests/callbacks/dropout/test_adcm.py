@@ -6,7 +6,7 @@ from torch import nn
 
 import zoo
 from callbacks import ADCM
-from callbacks.dropout.adcm import AttentionDropout, kept
+from callbacks.dropout.adcm import AttentionDropout, mask
 from tests.conftest import tiny_classifier
 
 
@@ -22,7 +22,7 @@ def test_those_of_more_attention_stay_more_often():
     """Weights 1, 2, 3, 4, two of them drawn: exact chances .2345, .4413, .6083, .7159."""
     torch.manual_seed(0)
     s = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(20000, 4)
-    masks = kept(s, torch.rand(20000, 4), 2)
+    masks = mask(s, torch.rand(20000, 4), 2)
     assert torch.equal(masks.sum(1), torch.full((20000,), 2.0))
     expected = torch.tensor([0.2345, 0.4413, 0.6083, 0.7159])
     torch.testing.assert_close(masks.mean(0), expected, rtol=0, atol=0.015)

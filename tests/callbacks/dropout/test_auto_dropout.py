@@ -10,7 +10,8 @@ import torch
 import callbacks
 import zoo
 from callbacks import AutoDropout, Pattern
-from callbacks.dropout.auto_dropout import kept, multiplier, offsets, propose, scaled
+from callbacks.dropout.auto_dropout import multiplier, propose, scale
+from callbacks.frame.pattern import offsets, tile_mask
 from tests.callbacks.conftest import At
 from tests.conftest import tiny_classifier
 
@@ -18,7 +19,7 @@ ORACLE = json.loads((Path(__file__).parents[2] / "data" / "dropout" / "autodropo
 
 
 def drawn(pattern, shape, at=(0, 0)):
-    return kept(torch.tensor(at), pattern, shape)
+    return tile_mask(torch.tensor(at), pattern, shape)
 
 
 def picture(text):
@@ -28,11 +29,11 @@ def picture(text):
 def test_figure_2_of_the_paper():
     pattern = Pattern(**{name: tuple(pair) for name, pair in ORACLE["params"].items()})
     expected, offset = ORACLE["expected"], torch.tensor(ORACLE["random"]["offset"])
-    mask = kept(offset, pattern, (14, 20))
+    mask = tile_mask(offset, pattern, (14, 20))
     assert torch.equal(mask, torch.tensor(expected["mask"], dtype=torch.float))
-    scale = scaled(mask[None, None])
-    assert (scale == 0).sum() == expected["dropped"]
-    assert scale.max().item() == pytest.approx(expected["scale"], abs=1e-6)
+    factors = scale(mask[None, None])
+    assert (factors == 0).sum() == expected["dropped"]
+    assert factors.max().item() == pytest.approx(expected["scale"], abs=1e-6)
 
 
 def test_a_quarter_turn_of_an_odd_pattern_by_hand():
@@ -124,7 +125,7 @@ def test_acts_behind_the_norm_of_each_branch_and_on_the_shortcut_if_asked():
     assert all(isinstance(module, torch.nn.BatchNorm2d) for _, module in AutoDropout().named_modules(model))
     policy = (Pattern(residual=True), *[Pattern(1)] * 8)
     assert [n for n, _ in AutoDropout(policy).named_modules(model)] == [ends[0].removesuffix(".bn2"), *ends[1:]]
-    with pytest.raises(ValueError, match="2 patterns for 9 places"):
+    with pytest.raises(ValueError, match="2 patterns for 9 modules"):
         AutoDropout((Pattern(), Pattern())).named_modules(model)
     with pytest.raises(TypeError, match="no residual block"):
         AutoDropout().named_modules(zoo.VGG("11", 10, 32))
@@ -165,6 +166,6 @@ def fixed(**values):
 def test_what_a_trial_proposes():
     assert propose(fixed(size=3, rotate=15.0)) == Pattern(3, 0, 1, 15.0, 0.0, 0.0, False)
     assert propose(fixed(residual=True), shortcuts=True).residual and not propose(fixed(residual=True)).residual
-    policy = propose(fixed(**{"1.size": 2, "1.shared": True}), places=2)
+    policy = propose(fixed(**{"1.size": 2, "1.shared": True}), modules=2)
     assert policy == (Pattern(0, 0, 1, shared=False), Pattern(2, 0, 1, shared=True))
     assert callbacks.AutoDropout(policy).policy == policy

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import callbacks
-from callbacks.dropout.drop_connect import connected
+from callbacks.dropout.drop_connect import masked_layer
 from callbacks.dropout.guided_dropout import add_strengths
 from tests.callbacks.conftest import At, hooks
 from tests.conftest import tiny_classifier
@@ -43,21 +43,21 @@ def test_by_hand():
         layer.weight.copy_(torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
         layer.bias.copy_(torch.tensor([0.5, -0.5]))
     scale = torch.tensor([[[2.0, 0.0], [0.0, 2.0]], [[2.0, 2.0], [0.0, 0.0]]])
-    y = connected(layer, torch.tensor([[1.0, 10.0], [1.0, 10.0]]), scale)
+    y = masked_layer(layer, torch.tensor([[1.0, 10.0], [1.0, 10.0]]), scale)
     assert y.tolist() == [[2.5, 79.5], [42.5, -0.5]]
-    assert connected(layer, torch.tensor([[1.0, 10.0]]), scale[1]).tolist() == [[42.5, -0.5]]
+    assert masked_layer(layer, torch.tensor([[1.0, 10.0]]), scale[1]).tolist() == [[42.5, -0.5]]
 
 
 @each
 def test_each_example_by_a_layer_of_its_own(kind):
     layer, x = layer_and_input(kind)
     scale = (torch.rand(3, *layer.weight.shape) >= 0.5) / 0.5
-    y = connected(layer, x, scale)
+    y = masked_layer(layer, x, scale)
     for i, s in enumerate(scale):
         torch.testing.assert_close(
             y[i], torch.func.functional_call(layer, {"weight": layer.weight * s}, x[i : i + 1])[0]
         )
-        torch.testing.assert_close(connected(layer, x[i : i + 1], s)[0], y[i])
+        torch.testing.assert_close(masked_layer(layer, x[i : i + 1], s)[0], y[i])
 
 
 @pytest.mark.parametrize("per", ["sample", "batch"])
@@ -119,7 +119,7 @@ def test_weights_are_never_touched_and_validation_is_plain(trainer, tiny_data):
 def test_a_layer_whose_units_have_strengths():
     layer, x = layer_and_input("linear")
     add_strengths(nn.Sequential(layer), ["0"])
-    torch.testing.assert_close(connected(layer, x, torch.ones(3, 4, 6)), layer(x))
+    torch.testing.assert_close(masked_layer(layer, x, torch.ones(3, 4, 6)), layer(x))
 
 
 def test_what_it_refuses(trainer, tiny_data):

@@ -111,7 +111,7 @@ def refusal(name, family, where):
     if where == "branches" and family == "DenseNet":
         return TypeError, f"{name}: DenseNet has no residual block that it knows: (take it out|name modules)"
     if family == "ViT" and where != "classifier" and 3 not in getattr(callbacks, name).acts_on:
-        return ValueError, rf"{name} acts on maps \(N, C, H, W\), and .* gives tokens \(N, L, D\): choose other places"
+        return ValueError, rf"{name} acts on maps \(N, C, H, W\), and .* gives tokens \(N, L, D\): choose other modules"
     return None
 
 

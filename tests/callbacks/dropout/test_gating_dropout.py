@@ -6,7 +6,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from callbacks import ExpertBalance, GatingDropout, Linear
-from callbacks.dropout.gating_dropout import drops
+from callbacks.dropout.gating_dropout import skips
 from tests.callbacks.conftest import At
 from zoo import MoEViT, ViT
 from zoo.moe_vit import MoE
@@ -32,8 +32,8 @@ def layers(model) -> list[MoE]:
 
 
 def test_a_layer_is_dropped_below_its_rate():
-    assert drops(torch.tensor([0.1, 0.29, 0.3, 0.9]), 0.3) == [True, True, False, False]
-    assert not any(drops(torch.rand(50), 0.0)) and all(drops(torch.rand(50), 1.0))
+    assert skips(torch.tensor([0.1, 0.29, 0.3, 0.9]), 0.3) == [True, True, False, False]
+    assert not any(skips(torch.rand(50), 0.0)) and all(skips(torch.rand(50), 1.0))
 
 
 @pytest.mark.parametrize("kind", ["gate", "gate-expert"])

@@ -9,7 +9,7 @@ from torch import nn
 
 import callbacks
 import zoo
-from callbacks.dropout.guided_dropout import Guided, add_strengths, kept_active, kept_strongest
+from callbacks.dropout.guided_dropout import Guided, add_strengths, mask_of_active, mask_of_strongest
 from tests.callbacks.conftest import At, hooks, weights
 from tests.conftest import tiny_classifier
 from zoo import ResNet
@@ -36,12 +36,12 @@ def acting(layer, p=0.5, kind="dr", active=0.2):
 
 def test_by_hand():
     expected, u = SHEET["expected"], torch.tensor(SHEET["random"]["u"])
-    top, dr = kept_strongest(T, SHEET["params"]["K"]), kept_active(T, u, SHEET["params"]["drop_rate"], 0.2)
+    top, dr = mask_of_strongest(T, SHEET["params"]["K"]), mask_of_active(T, u, SHEET["params"]["drop_rate"], 0.2)
     assert top.tolist() == expected["mask_topk"]
     # the sheet drops where u >= 1 - p, as Bernoulli(1 - p) by u < 1 - p; here where u < p: the same of 1 - u
-    dr = kept_active(T, 1 - u, SHEET["params"]["drop_rate"], 0.2)
+    dr = mask_of_active(T, 1 - u, SHEET["params"]["drop_rate"], 0.2)
     assert dr.tolist() == expected["mask_dr"]
-    assert kept_active(T, u * 0, 0.2, 0.2).tolist() == expected["inactive"]
+    assert mask_of_active(T, u * 0, 0.2, 0.2).tolist() == expected["inactive"]
     for mask, name in ((top, "output_topk"), (dr, "output_dr")):
         torch.testing.assert_close(X * T * mask, torch.tensor(expected[name]), rtol=1e-6, atol=1e-6)
 

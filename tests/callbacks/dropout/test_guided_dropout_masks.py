@@ -68,9 +68,9 @@ def test_channels_that_are_alike(metric):
         like = channel_drop_block.nearness(x, torch.tensor([row["row"]]), metric)
         table = expected["distance" if metric == "peak" else "cosine"][row["row"]]
         close((-like).sqrt() if metric == "peak" else like, table)
-        close(channel_drop_block.kept_channels(like, params["topk"]), row["mask_exactly_topk"])
+        close(channel_drop_block.channel_mask(like, params["topk"]), row["mask_exactly_topk"])
     like = channel_drop_block.nearness(x, torch.tensor([sheet["random"]["selected_row"]]), metric)
-    y = x * channel_drop_block.kept_channels(like, 2)[:, :, None, None] / (1 - params["gamma"])
+    y = x * channel_drop_block.channel_mask(like, 2)[:, :, None, None] / (1 - params["gamma"])
     close(y, expected["output_max_activation" if metric == "peak" else "output_bilinear"])
 
 
@@ -122,7 +122,7 @@ def test_correlated_cells_by_hand():
     f = corr_drop.correlation(cells.flatten(2).mT)
     close(f, expected["F"])
     u_m, u_b = (torch.tensor(sheet["random"][name])[None] for name in ("u_M", "u_B"))
-    small = corr_drop.kept_units(f, u_m, u_b, params["p_prime"])
+    small = corr_drop.unit_mask(f, u_m, u_b, params["p_prime"])
     close(small, expected["S_small"])
     full = corr_drop.spread(small.view(1, 1, 3, 3), (2, 2), (6, 6))
     close(full, expected["S_full"])
@@ -177,7 +177,7 @@ def test_hidden_part_by_hand():
     x = torch.tensor(sheet["input"])[None]
     a = x.mean(1, keepdim=True)
     close(a, expected["attention"])
-    mask = adl.hidden(a, params["threshold"])
+    mask = adl.hiding_mask(a, params["threshold"])
     close(mask, expected["drop_mask"])
     close(x * mask, expected["output_if_drop_mask"])
     close(x * a.sigmoid(), expected["output_if_importance"])

@@ -6,7 +6,7 @@ import timm
 import torch
 
 from callbacks import AttentionPatchDropout, Linear, PatchDropout
-from callbacks.dropout.patch_dropout import drop_patches, share_now
+from callbacks.dropout.patch_dropout import drop_patches, fraction_now
 from tests.callbacks.conftest import hooks
 from zoo import Classifier, DeiT, PatchSlimming, ResNet, ViT
 
@@ -82,7 +82,7 @@ def test_a_share_for_each_batch(trainer, tiny_data):
 
 def test_shares_are_uniform():
     torch.manual_seed(0)
-    shares = torch.tensor([share_now((0.5, 1.0), None) for _ in range(5000)])
+    shares = torch.tensor([fraction_now((0.5, 1.0), None) for _ in range(5000)])
     assert shares.min() >= 0.5 and shares.max() <= 1
     assert shares.mean().item() == pytest.approx(0.75, abs=0.01)  # the paper's; the authors' code .875
     assert shares.var().item() == pytest.approx(0.25 / 12, rel=0.1)

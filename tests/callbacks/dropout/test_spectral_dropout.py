@@ -5,7 +5,7 @@ import torch
 from scipy.fft import dctn
 
 import callbacks
-from callbacks.dropout.spectral_dropout import AXES, basis, lost, turned
+from callbacks.dropout.spectral_dropout import AXES, basis, dropped_part, transform
 
 
 @pytest.mark.parametrize("dims", AXES)
@@ -13,8 +13,8 @@ def test_the_basis_is_scipys_and_goes_back(dims):
     torch.manual_seed(0)
     x = torch.randn(2, 3, 4, 5)
     theirs = dctn(x.numpy(), axes=AXES[dims], norm="ortho")
-    torch.testing.assert_close(turned(x, dims), torch.tensor(theirs), rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(turned(turned(x, dims), dims, back=True), x, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(transform(x, dims), torch.tensor(theirs), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(transform(transform(x, dims), dims, back=True), x, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(basis(7) @ basis(7).T, torch.eye(7), rtol=0, atol=1e-6)
 
 
@@ -22,8 +22,8 @@ def test_the_basis_is_scipys_and_goes_back(dims):
 def test_weak_coefficients_go_at_their_rate_and_strong_ones_stay(dims):
     torch.manual_seed(0)
     x = torch.randn(20, 4, 10, 10)
-    before = turned(x, dims)
-    after = turned(callbacks.SpectralDropout(0.3, tau=0.5, dims=dims).drop(x, 0.3), dims)
+    before = transform(x, dims)
+    after = transform(callbacks.SpectralDropout(0.3, tau=0.5, dims=dims).drop(x, 0.3), dims)
     strong, gone = before.abs() > 0.5001, (after.abs() < 1e-5) & (before.abs() > 1e-4)
     torch.testing.assert_close(after[strong], before[strong], rtol=1e-4, atol=1e-5)
     weak = before.abs() < 0.4999
@@ -37,7 +37,7 @@ def test_by_hand():
     x = torch.tensor([[[[2.0, 0.0]]]])  # coefficients 2 / sqrt(2) each
     at, over = 2**0.5 + 1e-3, 2**0.5 - 1e-3
     for u, tau, gone in (([0.1, 0.9], at, [1, 1]), ([0.9, 0.1], at, [1, -1]), ([0.1, 0.1], over, [0, 0])):
-        got = lost(x, torch.tensor(u).view(1, 1, 1, 2), 0.5, tau, "spatial")
+        got = dropped_part(x, torch.tensor(u).view(1, 1, 1, 2), 0.5, tau, "spatial")
         assert got.flatten().tolist() == pytest.approx(gone, abs=1e-6)
 
 
@@ -47,8 +47,8 @@ def test_gradient_goes_through_what_is_kept():
     y = callbacks.SpectralDropout(0.5, tau=1.0).drop(x, 0.5)
     probe = torch.randn_like(y)
     y.backward(probe)
-    kept = turned(y.detach(), "spatial").abs() > 1e-5
-    torch.testing.assert_close(turned(x.grad, "spatial"), turned(probe, "spatial") * kept, rtol=1e-4, atol=1e-5)
+    kept = transform(y.detach(), "spatial").abs() > 1e-5
+    torch.testing.assert_close(transform(x.grad, "spatial"), transform(probe, "spatial") * kept, rtol=1e-4, atol=1e-5)
 
 
 def test_tau_of_zero_is_dropout_of_nothing():

@@ -108,7 +108,7 @@ def test_refuses_features_of_another_kind(name):
 
 @every
 def test_refuses_what_is_no_tensor(name):
-    with pytest.raises(ValueError, match=f"{name} acts on .*'spot' gives tuple: choose other places"):
+    with pytest.raises(ValueError, match=f"{name} acts on .*'spot' gives tuple: choose other modules"):
         method(name)._at("spot", (torch.ones(2, 2),), 1.0)
 
 
