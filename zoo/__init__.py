@@ -4,6 +4,7 @@ from zoo.alexnet import AlexNet
 from zoo.attention_unet import AttentionUNet
 from zoo.bn_inception import BNInception
 from zoo.cbam import CBAMResNet
+from zoo.conv_net import ConvNet
 from zoo.convnext import ConvNeXt
 from zoo.convnext_roadmap import ConvNeXtRoadmap
 from zoo.deit import DeiT
@@ -20,6 +21,7 @@ from zoo.inception_resnet_v2 import InceptionResNetV2
 from zoo.inception_v3 import InceptionV3
 from zoo.inception_v4 import InceptionV4
 from zoo.lvvit import LVViT
+from zoo.mlp import MLP
 from zoo.mobilenet_v1 import MobileNetV1
 from zoo.mobilenet_v2 import MobileNetV2
 from zoo.mobilenet_v3 import MobileNetV3
@@ -53,6 +55,7 @@ __all__ = [
     "CBAMResNet",
     "ConvNeXt",
     "ConvNeXtRoadmap",
+    "ConvNet",
     "DVT",
     "DeiT",
     "DenseNet",
@@ -64,6 +67,7 @@ __all__ = [
     "InceptionV3",
     "InceptionV4",
     "LVViT",
+    "MLP",
     "MobileNetV1",
     "MobileNetV2",
     "MobileNetV3",

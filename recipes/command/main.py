@@ -29,6 +29,8 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
   zoo data                         the data modules, one line each
   zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
   zoo prepare NAME [options]       photographs made small, once: three times as many a second from then on
+  zoo reproduce [NAME] [options]   rows of papers run again: inside, outside or undecided
+  zoo verify FILE [options]        a checkpoint that others published, evaluated in our network
 
   zoo fit|validate|test|predict    any model, trick and data module by name (LightningCLI), for example
       zoo fit --model ResNet --model.variant 20 --model.num_classes 10 --data Digits \\
@@ -87,13 +89,17 @@ def _dispatch(arguments: list[str]) -> None:
         import_module("recipes.command.show").main(rest)
     elif command == "search":
         import_module("recipes.command.search").main(rest)
+    elif command in ("reproduce", "verify"):
+        import_module(f"recipes.command.{command}").main(rest)
     elif command == "card":
         import_module("recipes.command.card").main(rest)
     elif command in LIGHTNING:
         _check_names(rest)
         import_module("recipes.command.lightning").main()
     else:
-        raise unknown("command", command, [*LISTS, "run", "search", "show", "card", "prepare", *LIGHTNING])
+        raise unknown(
+            "command", command, [*LISTS, "run", "search", "show", "card", "prepare", "reproduce", "verify", *LIGHTNING]
+        )
 
 
 LISTS: dict[str, Callable[[], list[catalogue.Entry]]] = {

@@ -19,7 +19,10 @@ from zoo.frame.classifier import split_outputs
 # Rows that are light enough to be trained, copied and compiled at each change, on images of 8 px. Other models take
 # their row with the fewest parameters and images of 32 px; where they train, their tests are slow ones.
 LIGHT = {"PreActResNet": "18", "ResNet": "20", "WideResNet": "16-1"}
-ROWS = {"VGG": "11-BN"}  # plain VGG learns from the weights of a shallower one only, as in the paper
+ROWS = {
+    "MLP": "128-128-128",
+    "VGG": "11-BN",
+}  # three stages; plain VGG learns from a shallower one only
 NAMES = sorted(zoo.__all__)
 every_model = pytest.mark.parametrize("name", NAMES)
 every_model_trained = pytest.mark.parametrize(

@@ -1,0 +1,177 @@
+"""`zoo reproduce`: published rows run again, with a verdict: inside, outside or undecided.
+
+Every run of an arm is a line of results/papers.jsonl, written as soon as it ends: a command that was stopped goes on
+where it stopped, and does what is missing.
+"""
+
+import argparse
+import ast
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from rich.console import Console
+
+from recipes.frame import records
+from recipes.frame.errors import UsageError, unknown
+from recipes.papers.frame.results import RECORDS, count_seeds, judge, read_runs, sentence
+from recipes.papers.frame.row import Row
+
+ROWS = Path(__file__).resolve().parents[1] / "papers"
+FIRST = 3  # seeds that every row gets before any row gets more
+MINUTES = 10  # between two commits
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors as those of all commands."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the message."""
+        raise UsageError(message)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run `zoo reproduce ...`."""
+    options = parse(arguments)
+    console = Console(highlight=False, soft_wrap=True)
+    if options.all:
+        fill(options, console)
+    elif options.name is None:
+        show_all(console)
+    else:
+        row = load_row(options.name)
+        if not options.show:
+            for seed in range(options.seeds or row.seeds):
+                run_missing(row, seed, options, console)
+        show(row, console)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the options. Raises UsageError."""
+    parser = Parser(
+        prog="zoo reproduce", description=__doc__.split("\n", 1)[0], epilog="Without NAME: the rows and their status."
+    )
+    parser.add_argument("name", nargs="?", metavar="NAME", help="a file of recipes/papers")
+    parser.add_argument("--seeds", type=int, help="runs of each arm; default: as many as the row plans")
+    parser.add_argument("--show", action="store_true", help="run nothing, print the verdicts")
+    parser.add_argument("--all", action="store_true", help="run what is missing of every row, the cheapest first")
+    parser.add_argument(
+        "--device", choices=("cpu", "gpu"), default="cpu", help="gpu: --all runs the rows that need one too"
+    )
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets")
+    parser.add_argument(
+        "--commit", action="store_true", help="commit results/papers.jsonl now and then, and nothing else"
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="of the epochs: a trial, which is not recorded")
+    options = parser.parse_args(list(arguments))
+    if (options.seeds or 1) < 1 or options.scale <= 0:
+        raise UsageError("--seeds and --scale must be positive")
+    return options
+
+
+def names() -> list[str]:
+    """Return the rows' names."""
+    return sorted(path.stem for path in ROWS.glob("[!_]*.py"))
+
+
+def load_row(name: str) -> Row:
+    """Import a row. Raises UsageError for another name."""
+    if name not in names():
+        raise unknown("row", name, names())
+    return import_module(f"recipes.papers.{name}").ROW
+
+
+# ---- running
+
+
+def run_missing(row: Row, seed: int, options: argparse.Namespace, console: Console) -> bool:
+    """Train the arms of a row that have no record for a seed; return whether there were any."""
+    trial = options.scale != 1
+    recorded = {} if trial else read_runs(row)
+    missing = [arm for arm in row.arms if seed not in recorded.get(arm, {})]
+    if not missing:
+        return False
+    run = row.run(options.data_dir, seed, options.device, options.scale)
+    for arm in missing:
+        line = run.record(arm)
+        if not trial:
+            device = "cuda" if options.device == "gpu" else "cpu"
+            records.append(RECORDS, {"hardware": records.hardware(device), **line})
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in line["metrics"].items())
+        console.print(f"{row.name}, {arm}, seed {seed}: {scores} ({line['seconds']:.0f} s)")
+    return True
+
+
+def queue(rows: Sequence[Row], seeds: int | None = None) -> Iterator[tuple[Row, int]]:
+    """Give (row, seed) in the order that leaves most rows with a verdict wherever it stops.
+
+    A few seeds of every row first, the cheapest row first; then the other seeds that are planned, likewise.
+    """
+    ordered = sorted(rows, key=lambda row: (row.gpu, row.minutes))
+    for begin, end in ((0, FIRST), (FIRST, max((row.seeds for row in ordered), default=0))):
+        for row in ordered:
+            for seed in range(begin, min(end, row.seeds if seeds is None else seeds)):
+                yield row, seed
+
+
+def fill(options: argparse.Namespace, console: Console) -> None:
+    """Run what is missing of every row, on one thread; Ctrl-C and crashes lose the run they stop, no other."""
+    if options.device == "cpu":
+        torch.set_num_threads(1)
+    rows = [row for row in map(load_row, names()) if options.device == "gpu" or not row.gpu]
+    committed = time.monotonic()
+    for row, seed in queue(rows, options.seeds):
+        ran = run_missing(row, seed, options, console)
+        if ran and options.commit and time.monotonic() - committed > 60 * MINUTES:
+            commit_results()
+            committed = time.monotonic()
+    if options.commit:
+        commit_results()
+
+
+def commit_results() -> None:
+    """Commit the file of results alone, if it has changed."""
+    git, file = ["git", "-C", str(records.RESULTS)], f"{RECORDS}.jsonl"
+    subprocess.run([*git, "add", file], check=True)
+    if subprocess.run([*git, "diff", "--cached", "--quiet", "--", file]).returncode:
+        subprocess.run([*git, "commit", "-q", "-m", "Measured: rows of papers", "--", file], check=True)
+
+
+# ---- showing
+
+
+def show(row: Row, console: Console) -> None:
+    """Print every claim of a row, our numbers, and the verdict."""
+    for claim, found in judge(row, read_runs(row)):
+        console.print(sentence(claim, found), markup=False)
+
+
+def first_line(path: Path) -> str:
+    """Return the first line of a file's docstring."""
+    return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
+
+
+def show_all(console: Console) -> None:
+    """Print the rows, one line each: name, seeds done and planned, verdicts, what it is."""
+    lines = []
+    recorded = records.read(RECORDS)
+    for name in names():
+        row, line = load_row(name), first_line(ROWS / f"{name}.py")
+        runs = read_runs(row, recorded)
+        words = Counter(found.word for _, found in judge(row, runs) if found)
+        verdicts = ", ".join(f"{words[word]} {word}" for word in ("inside", "outside", "undecided") if words[word])
+        lines.append((name, f"{count_seeds(runs)}/{row.seeds}{' gpu' if row.gpu else ''}", verdicts or "-", line))
+    widths = [max(len(line[i]) for line in lines) for i in range(3)]
+    for *cells, last in lines:
+        console.print("  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)) + "  " + last, markup=False)
+
+
+if __name__ == "__main__":
+    import sys
+
+    main(sys.argv[1:])

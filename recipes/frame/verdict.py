@@ -1,0 +1,119 @@
+"""Whether our runs agree with a published number: inside, outside or undecided, by a rule that is chosen before.
+
+Three kinds of published numbers, three intervals of 95 %, all of Student's t, with m, s and n of our runs:
+
+- one run, or the mean of k runs without a deviation (`one_run`): m +- t(n - 1) s sqrt(1/k + 1/n), in which the mean of
+  k more runs of ours would lie;
+- mean M and deviation S of k runs (`mean_of_runs`): Welch's interval of m - M, of which 0 must be inside;
+- an effect, arm minus base (`effect`): of our differences d of runs with one seed, m_d +- t(n - 1) s_d sqrt(1/k + 1/n).
+
+Inside: the published number lies in the interval. Outside: it does not. Undecided: it does, and the interval cannot
+tell it from something else: for a number, an interval wider than the effect that the source reports; for an effect, an
+interval that holds 0 too. Two runs at least; a run that did not train (NaN) leaves the arm undecided, and is counted.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from recipes.frame.records import Summary, summary
+
+Unclear = Callable[[float, float], bool]  # of an interval: low and high
+Word = Literal["inside", "outside", "undecided"]
+LEVEL = 0.95
+
+
+class Verdict(NamedTuple):
+    """A published number beside ours.
+
+    Attributes:
+        word: "inside", "outside" or "undecided".
+        published: the number, in the unit of our runs.
+        ours: mean, deviation and number of our runs, or of their paired differences.
+        low: of the interval; NaN where there is none.
+        high: likewise.
+    """
+
+    word: Word
+    published: float
+    ours: Summary
+    low: float = math.nan
+    high: float = math.nan
+
+
+def quantile(degrees: float) -> float:
+    """Return Student's t with `degrees` of freedom, > 0, that 2.5 % of the distribution exceed."""
+    from scipy.stats import t  # scikit-learn brings it; a second to import
+
+    return float(t.ppf(0.5 + LEVEL / 2, degrees))
+
+
+def one_run(ours: Sequence[float], published: Sequence[float], effect: float | None = None) -> Verdict:
+    """Judge the mean of published runs by our prediction interval.
+
+    Args:
+        ours: results of our runs.
+        published: one published run or more, at least one.
+        effect: what the source reports to have gained by this arm or over it; None: it reports no effect.
+    """
+    return _judge(ours, published, None if effect is None else lambda low, high: high - low > abs(effect))
+
+
+def effect(ours: Sequence[float], published: Sequence[float]) -> Verdict:
+    """Judge the mean of published differences, arm minus base, by ours, which are of runs with one seed."""
+    return _judge(ours, published, lambda low, high: low <= 0 <= high)
+
+
+def mean_of_runs(ours: Sequence[float], mean: float, std: float, k: int, effect: float | None = None) -> Verdict:
+    """Judge a published mean by Welch's interval; the one returned is of what the mean could be by our runs.
+
+    Args:
+        ours: results of our runs.
+        mean: M.
+        std: S, standard deviation of single runs, > 0.
+        k: number of published runs, >= 2.
+        effect: see `one_run`.
+    """
+    m, s, n = summarise(ours)
+    if n < 2 or not math.isfinite(m):
+        return Verdict("undecided", mean, Summary(m, s, n))
+    half = welch(s, n, std, k)
+    wide = effect is not None and 2 * half > abs(effect)
+    return Verdict(_word(m - half <= mean <= m + half, wide), mean, Summary(m, s, n), m - half, m + half)
+
+
+def welch(s: float, n: int, std: float, k: int) -> float:
+    """Return half the width of Welch's interval for the difference of two means, of n and of k runs."""
+    a, b = s**2 / n, std**2 / k
+    degrees = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (k - 1))  # Welch and Satterthwaite
+    return quantile(degrees) * math.sqrt(a + b)
+
+
+def deviation_of(half_width: float, k: int) -> float:
+    """Return the standard deviation of single runs whose mean of k has this half of a 95 % interval."""
+    return half_width * math.sqrt(k) / quantile(k - 1)
+
+
+def summarise(runs: Sequence[float]) -> Summary:
+    """Return mean, deviation and number of runs: NaN for the first two where a run did not train."""
+    if not all(map(math.isfinite, runs)):
+        return Summary(math.nan, math.nan, len(runs))
+    return summary(runs)
+
+
+def _judge(ours: Sequence[float], published: Sequence[float], unclear: Unclear | None) -> Verdict:
+    m, s, n = summarise(ours)
+    number = summary(published).mean
+    if n < 2 or not math.isfinite(m):
+        return Verdict("undecided", number, Summary(m, s, n))
+    half = quantile(n - 1) * s * math.sqrt(1 / len(published) + 1 / n)
+    low, high = m - half, m + half
+    return Verdict(
+        _word(low <= number <= high, unclear is not None and unclear(low, high)), number, Summary(m, s, n), low, high
+    )
+
+
+def _word(lies_within: bool, unclear: bool) -> Word:
+    if not lies_within:
+        return "outside"
+    return "undecided" if unclear else "inside"

@@ -1,0 +1,40 @@
+"""Optimizers as their framework's defaults have them, and learning rates as functions of the step."""
+
+from collections.abc import Callable
+from typing import Any
+
+from callbacks.frame.decay import Decay
+
+
+def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> dict[str, Any]:
+    """Return training arguments of a `Classifier` for torch's SGD."""
+    options = {"momentum": momentum}
+    kind = "sgd" if nesterov else "momentum"
+    return {"optimizer": kind, "lr": lr, "weight_decay": weight_decay, "optimizer_options": options}
+
+
+def adam(lr: float = 1e-3, eps: float = 1e-8, **options: Any) -> dict[str, Any]:
+    """Return training arguments of a `Classifier` for Adam without weight decay. Keras has eps 1e-7."""
+    return {"optimizer": "adam", "lr": lr, "weight_decay": 0.0, "optimizer_options": {"eps": eps, **options}}
+
+
+def adamw(lr: float, weight_decay: float = 0.01) -> dict[str, Any]:
+    """Return training arguments of a `Classifier` for torch's AdamW, with its defaults."""
+    return {"optimizer": "adamw", "lr": lr, "weight_decay": weight_decay}
+
+
+class Rate(Decay):
+    """Set the learning rate to the model's times `curve(t, T)` at optimizer step t of T.
+
+    Args:
+        name: tells two of a kind apart.
+        curve: the factor, >= 0.
+    """
+
+    def __init__(self, name: str, curve: Callable[[int, float], float]):
+        super().__init__()
+        self.name, self.curve = name, curve
+
+    def factor(self, step: int) -> float:
+        """Return the factor at a step."""
+        return self.curve(step, self.total)

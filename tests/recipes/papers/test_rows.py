@@ -1,0 +1,67 @@
+"""Every row of a paper: its arms train, and give every number that its claims are judged by."""
+
+import ast
+import dataclasses
+
+import pytest
+import torch
+
+from recipes.command.reproduce import ROWS, load_row, names
+from recipes.papers.frame.data import Images
+from recipes.papers.frame.results import judge, sentence
+from recipes.papers.frame.row import Effect
+
+FIELDS = ["Paper", "Source", "Settings", "Trap", "Rule"]
+
+
+def few_images(row):
+    """As many as the largest batch needs, of the shape that the row's data have."""
+    torch.manual_seed(0)
+    shape = SHAPES.get(row.name, (1, 28, 28))
+    return Images(torch.rand(600, *shape), torch.arange(600) % 10, torch.rand(50, *shape), torch.arange(50) % 10)
+
+
+SHAPES: dict[str, tuple[int, ...]] = {}
+# rows whose networks are wide or deep: half a minute each
+HEAVY: set[str] = set()
+
+
+@pytest.fixture
+def row(request):
+    row = load_row(request.param)
+    return dataclasses.replace(row, data=lambda root: few_images(row))
+
+
+every_row = pytest.mark.parametrize("row", names(), indirect=True)
+every_row_trained = pytest.mark.parametrize(
+    "row", [pytest.param(n, marks=[pytest.mark.slow] * (n in HEAVY)) for n in names()], indirect=True
+)
+
+
+@every_row_trained
+def test_arms_give_what_claims_are_judged_by(row, tmp_path, monkeypatch):
+    monkeypatch.setattr("recipes.papers.frame.row.EPOCHS", 2)
+    run = row.run(tmp_path, seed=0)
+    lines = {arm: run.record(arm) for arm in row.arms}
+    runs = {arm: {0: line["metrics"]} for arm, line in lines.items()}
+    for claim, found in judge(row, runs):
+        assert found.word == "undecided" and found.ours.n == 1 or isinstance(claim, Effect)
+        assert "undecided" in sentence(claim, found)
+    assert all(line["arguments"]["row"] == row.name and line["curve"] for line in lines.values())
+
+
+@every_row
+def test_file_says_source_settings_trap_and_rule(row):
+    tree = ast.parse((ROWS / f"{row.name}.py").read_text())
+    doc = ast.get_docstring(tree)
+    heads = [line.split(":")[0] for line in doc.splitlines() if line[:1].isupper() and ":" in line]
+    assert [head for head in heads if head in FIELDS] == FIELDS
+    assert not doc.splitlines()[0].endswith(".")
+    assert row.seeds >= 3 and row.claims
+
+
+@every_row
+def test_claims_name_arms(row):
+    for claim in row.claims:
+        assert claim.arm in row.arms
+        assert not isinstance(claim, Effect) or claim.base in row.arms
