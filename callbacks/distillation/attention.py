@@ -30,6 +30,10 @@ Mapping = Literal["sum", "max"]
 
 def attention(A: Tensor, p: float = 2, mapping: Mapping = "sum") -> Tensor:
     """Where the network looks: (N, C, H, W) -> (N, H, W); tokens (N, L, D) -> (N, L)."""
+    if A.ndim not in (3, 4):
+        raise ValueError(
+            f"AttentionTransfer compares maps or tokens, and features are {tuple(A.shape)}: take other stages"
+        )
     A = A.float() if p == 2 else A.float().abs()  # a square needs no |A|: half the time
     powers, channels = A.pow(p), 1 if A.ndim == 4 else 2
     return powers.sum(channels) if mapping == "sum" else powers.amax(channels)

@@ -40,8 +40,8 @@ def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
     """
     if len(v) != len(u):
         raise ValueError(f"Hints: the student's features are {tuple(v)}, the teacher's {tuple(u)}: take other stages")
-    if len(v) == 3:
-        return nn.Linear(v[2], u[2])
+    if len(v) < 4:
+        return nn.Linear(v[-1], u[-1])
     return nn.Conv2d(v[1], u[1], [max(1, mine - theirs + 1) for mine, theirs in zip(v[2:], u[2:], strict=True)])
 
 

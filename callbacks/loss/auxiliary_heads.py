@@ -30,7 +30,9 @@ NAME = "auxiliary_heads"
 
 
 def pooled(features: Tensor) -> Tensor:
-    """The mean over positions: maps (N, C, H, W) -> (N, C), tokens (N, L, D) -> (N, D)."""
+    """Take the mean over positions: maps (N, C, H, W) -> (N, C), tokens (N, L, D) -> (N, D), vectors (N, D) -> same."""
+    if features.ndim == 2:
+        return features
     return features.mean((2, 3) if features.ndim == 4 else 1)
 
 
@@ -74,7 +76,7 @@ def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -
             shape = (1, in_channels(model), image_size, image_size)
             model.forward(torch.zeros(shape, device=p.device, dtype=p.dtype))
         features = taps.take()
-        return {name: features[name].shape[1 if features[name].ndim == 4 else 2] for name in names}
+        return {name: features[name].shape[2 if features[name].ndim == 3 else 1] for name in names}
     finally:
         taps.remove()
 

@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--scale", type=float, default=1.0, help="of the epochs: a trial, which is not recorded")
     options = parser.parse_args(list(arguments))
-    if (options.seeds or 1) < 1 or options.scale <= 0:
+    if (options.seeds is not None and options.seeds < 1) or options.scale <= 0:
         raise UsageError("--seeds and --scale must be positive")
     return options
 

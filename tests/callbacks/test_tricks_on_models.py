@@ -35,36 +35,37 @@ def but(*names: str) -> set[str]:
 
 PLAIN_VITS = {"DVT", "DeiT", "DynamicViT", "EViT", "MoEViT", "PatchSlimming", "ViT"}
 WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of which some may go
-NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "Swin", "ZFNet"} | PLAIN_VITS
+NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "ConvNet", "MLP", "Swin", "ZFNet"} | PLAIN_VITS
 DROP_PATHS_THEMSELVES = {
     "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DeiT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "Swin",
 }  # fmt: skip
 NO_KNOWN_BRANCHES = {  # of the last three the branches are no modules that end where the sum begins
     "AlexNet", "BNInception", "DenseNet", "GoogLeNet", "InceptionV3", "InceptionV4", "MobileNetV1", "NIN", "RepVGG",
-    "ShuffleNetV2", "VGG", "ZFNet", "InceptionResNetV2", "ShuffleNetV1", "Xception",
+    "ShuffleNetV2", "VGG", "ZFNet", "ConvNet", "MLP", "InceptionResNetV2", "ShuffleNetV1", "Xception",
 }  # fmt: skip
 CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no one layer gives the classes
 
 # trick -> the models that cannot have it
 REFUSED = {
-    "ADCM": PLAIN_VITS | {"LVViT"},
+    "CrossmapDropout": {"MLP"},
+    "ADCM": PLAIN_VITS | {"LVViT", "MLP"},
     "AttentionPatchDropout": but(*WITH_A_SEQUENCE - {"DynamicViT", "EViT"}),
     "Hints": {"DynamicViT"},
-    "AttentionTransfer": {"DynamicViT"},  # as a teacher it takes patches out, as a student it masks them
+    "AttentionTransfer": {"DynamicViT", "MLP"},  # as a teacher it takes patches out, as a student it masks them
     "AutoDropout": NO_KNOWN_BRANCHES,
-    "CircleLoss": CLASSIFIERS_IN_EXPERTS | {"NIN", "PreActResNet"},  # whose classifiers are convolutions
+    "CircleLoss": CLASSIFIERS_IN_EXPERTS | {"ConvNet", "NIN", "PreActResNet"},  # whose classifiers are convolutions
     "DropHead": but(*PLAIN_VITS, "LVViT", "Swin"),
     "ExpertBalance": but("MoEViT"),
     "FrozenBatchNorm": NO_BATCH_NORM,
     "GatingDropout": but("MoEViT"),
     "KeepRate": but("DynamicViT", "EViT"),
     "Maxout": but(
-        "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DynamicViT", "MobileNetV2",
-        "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG", "ZFNet",
+        "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "ConvNet", "DVT", "DynamicViT", "MLP",
+        "MobileNetV2", "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG", "ZFNet",
     ),
     "Norm": NO_BATCH_NORM | {"InceptionResNetV2", "InceptionV4"},  # timm's, with their activation inside
     "PatchDropout": but(*WITH_A_SEQUENCE),
-    "ProgressiveResizing": {"LVViT", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
+    "ProgressiveResizing": {"LVViT", "MLP", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
     "Slimming": NO_BATCH_NORM,
     "SpatialPyramidPooling": but(
         "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4",
@@ -95,7 +96,7 @@ REFUSED = {
         "ADL", "ChannelDropBlock", "CorrDrop", "FocusedDropout", "HeuristicDropout", "SpectralDropout",
         "WeightedChannelDropout",
     ),
-    PLAIN_VITS | {"LVViT"},
+    PLAIN_VITS | {"LVViT", "MLP"},
 )  # fmt: skip
 
 
