@@ -1,7 +1,7 @@
 """Images of one's own: a folder a class."""
 
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -96,6 +96,11 @@ class ImageFolder(FileData):
             self.mean, self.std = (None, None) if mean is None else (self.mean, self.std)
             augmentation = 4 if padding is None else padding, True if flip is None else flip, cutout, transform
             self.memory = _FolderInMemory(self, *augmentation)
+
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """See `FileData`; in memory the middle square, resized to `image_size`."""
+        return super().preprocessing if self.memory is None else self.middle_square
 
     def _find(self) -> None:
         parts = find_parts(self.root)

@@ -14,6 +14,8 @@ from zoo.dynamic_vit import DynamicViT
 from zoo.evit import EViT
 from zoo.frame.classifier import Classifier, Step
 from zoo.frame.load import load
+from zoo.frame.prediction import Prediction, predict
+from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.segmenter import Segmenter
 from zoo.googlenet import GoogLeNet
 from zoo.hierarchical_mixture import HierarchicalMixture

@@ -2,7 +2,7 @@
 
 import warnings
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from datamodules.frame.order import lend_generator
 from datamodules.frame.source import Chosen
 from datamodules.frame.source import Paths as Paths
 from datamodules.frame.source import Source as Source
-from datamodules.transforms import Operation, Spec, evaluation_transform, train_transform
+from datamodules.transforms import Center, Operation, Spec, TenCrop, evaluation_transform, train_transform
 from datamodules.transforms.grey import grey
 
 
@@ -150,6 +150,16 @@ class FileData(ImageData):
             self.mean, self.std = tuple(mean), tuple(std)
         elif channels == 1 and self.mean is not None and self.std is not None:
             self.mean, self.std = (sum(self.mean) / 3,), (sum(self.std) / 3,)
+
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """How a picture is prepared for evaluation, as plain values; None for an `evaluation` of one's own."""
+        found = self.middle_square
+        first, *rest = evaluation_transform(self.evaluation, self.image_size).operations
+        if found is None or rest or not isinstance(first, Center) or first.size != self.image_size:
+            return None
+        views = "10-crop" if isinstance(first, TenCrop) else "center"
+        return {**found, "short_side": first.resized, "interpolation": first.interpolation, "views": views}
 
     def source(self, part: str) -> tuple[Source, Tensor] | None:
         """Return encoded images and int64 (n,) of "train", "val" or "test"; None if there is no such part."""

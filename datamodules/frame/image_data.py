@@ -125,6 +125,22 @@ class ImageData(L.LightningDataModule):
         """K."""
         return len(self.classes)
 
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """How a picture of any size is prepared for evaluation, as plain values; None where that cannot be said so.
+
+        Known once mean and std are: after `setup`.
+        """
+        return self.middle_square
+
+    @property
+    def middle_square(self) -> dict[str, Any] | None:
+        """The preprocessing that cuts the middle square and resizes it to `image_size`."""
+        if self.mean is None or self.std is None or self.whitening is not None:
+            return None
+        sides = {"size": self.image_size, "short_side": self.image_size, "interpolation": "bilinear", "views": "center"}
+        return {**sides, "mean": list(self.mean), "std": list(self.std)}
+
     def image_set(self, part: str) -> ImageSet | None:
         """Return the set of "train" (augmented), "val" or "test"; None if the data has no such part."""
         raise NotImplementedError

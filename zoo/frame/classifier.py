@@ -22,9 +22,12 @@ from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from zoo.frame import graph, optimizers, surgery
+from zoo.frame.about import ABOUT, about, check_classes, learn_from_data, restore
 from zoo.frame.checks import check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
+from zoo.frame.prediction import Prediction, predict
+from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.scores import RunningMean, Scores
 from zoo.frame.stages import timm_stages
 from zoo.frame.weight_files import explained, write
@@ -90,6 +93,7 @@ class Classifier(L.LightningModule):
         ValueError: if K is not given and cannot be read, or a training argument is out of range.
     """
 
+    replace_classes = False  # True: a checkpoint may be resumed on data of other class names
     calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
     masks = False  # whether targets have a class for each pixel: see `Segmenter`
     aliases: dict[str, str] = {}  # prefixes of keys in others' files -> ours
@@ -133,6 +137,10 @@ class Classifier(L.LightningModule):
         self.num_classes = classes_of(network) if num_classes is None else num_classes
         self.image_size = image_size
         self.surgery: surgery.Record = []
+        self.classes: tuple[str, ...] | None = None  # names, from the data or a checkpoint
+        self.preprocessing: Preprocessing | None = None  # of pictures, from the data or a checkpoint: see `predict`
+        if network is not None:
+            self.preprocessing = Preprocessing.of_timm(network)
         self.untrained = True  # until weights are loaded or trained: only then may a trick initialise
         self._window, self._epoch = RunningMean(), RunningMean()
         self._scores: Scores | None = None
@@ -184,6 +192,29 @@ class Classifier(L.LightningModule):
         if self.hparams.channels_last and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return [images, targets]
+
+    def predict(
+        self,
+        pictures: Any,
+        top: int = 5,
+        batch_size: int = 64,
+        skip_unreadable: bool = False,
+        preprocessing: Preprocessing | None = None,
+    ) -> list[Prediction]:
+        """Classify pictures: rows with file, class, probability and the `top` most probable classes.
+
+        Args:
+            pictures: a path, a folder (flat or nested), a PIL image, a uint8 array (H, W, C) or tensor (C, H, W), or
+                batches or lists of these; or a float tensor (N, C, S, S) that is prepared already.
+            top: how many classes to name.
+            batch_size: pictures at a time.
+            skip_unreadable: leave out files that cannot be read, with a warning; else they are an error.
+            preprocessing: in place of what the checkpoint or the pretrained weights say.
+
+        Raises:
+            ValueError: a file cannot be read, or the model does not know how its images are prepared.
+        """
+        return predict([self], pictures, top, batch_size, skip_unreadable, preprocessing)
 
     # ---- scores
 
@@ -237,6 +268,8 @@ class Classifier(L.LightningModule):
                 f"the data has {data.num_classes} classes, the model {self.num_classes}: "
                 f"{type(self).__name__}(..., num_classes={data.num_classes})"
             )
+        if stage == "fit":
+            learn_from_data(self, data)
         if self.hparams.channels_last:
             self.to(memory_format=torch.channels_last)
         if self.hparams.compile and self._compiled_call_impl is None:
@@ -275,15 +308,22 @@ class Classifier(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Does to the network what tricks had done to the file's. Raises ValueError if it is another one already."""
+        found = checkpoint.get(ABOUT, {})
+        data = getattr(self._trainer, "datamodule", None)
+        if not self.replace_classes:
+            check_classes(found.get("classes"), data)
         surgery.follow(self, checkpoint.get("surgery", ()))
+        if data is None:
+            restore(self, found)
         self.untrained = False
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the class's name, what tricks did to the network, and every average that a trick keeps.
+        """Add the class's name, classes, preprocessing, tricks, versions, surgery and every average that a trick keeps.
 
         Runs for weights-only files too.
         """
         checkpoint["model"] = type(self).__name__
+        checkpoint[ABOUT] = about(self, self._trainer)
         if self.surgery:
             checkpoint["surgery"] = self.surgery
         tricks = self.trainer.callbacks if self._trainer else []

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo.frame import surgery
+from zoo.frame.about import ABOUT, restore
 from zoo.frame.classifier import MODELS, Classifier
 from zoo.frame.weight_files import pick_average, read_checkpoint
 
@@ -26,6 +27,7 @@ def load(path: str | Path, average: str | None = None) -> Classifier:
     model = ({"Classifier": Classifier} | MODELS)[name](**_arguments(checkpoint))
     surgery.follow(model, checkpoint.get("surgery", ()))
     model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))
+    restore(model, checkpoint.get(ABOUT))
     model.untrained = False
     return model.eval()
 

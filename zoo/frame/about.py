@@ -1,0 +1,62 @@
+"""What a checkpoint says of itself: classes, how images are prepared, the tricks of the run, versions."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import lightning as L
+import torch
+
+from zoo.frame.preprocessing import Preprocessing
+
+ABOUT = "about"  # its key in checkpoints, and in the metadata of exported files
+
+
+def about(model: Any, trainer: Any = None) -> dict[str, Any]:
+    """Describe a model as plain values: all that a stranger needs to use it."""
+    found: dict[str, Any] = {
+        "classes": list(model.classes) if model.classes else None,
+        "preprocessing": model.preprocessing.plain() if model.preprocessing else None,
+        "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": L.__version__},
+    }
+    found["versions"]["lightning-zoo"] = version("lightning-zoo")
+    if trainer is not None:
+        calls = [callback for callback in trainer.callbacks if type(callback).__repr__ is not object.__repr__]
+        found["tricks"] = [repr(callback) for callback in calls]
+    return found
+
+
+def learn_from_data(model: Any, data: Any) -> None:
+    """Take over class names and preprocessing from a data module, where it has them."""
+    classes = getattr(data, "classes", None)
+    if classes is not None:
+        model.classes = tuple(map(str, classes))
+    plain = getattr(data, "preprocessing", None)
+    if plain is not None:
+        model.preprocessing = Preprocessing.of(plain)
+
+
+def restore(model: Any, found: dict[str, Any] | None) -> None:
+    """Take over class names and preprocessing from a checkpoint's entry; older files have none."""
+    found = found or {}
+    if found.get("classes"):
+        model.classes = tuple(found["classes"])
+    if found.get("preprocessing"):
+        model.preprocessing = Preprocessing.of(found["preprocessing"])
+
+
+def check_classes(theirs: list[str] | None, data: Any) -> None:
+    """Refuse data whose classes are not those that a checkpoint was trained on: labels would change their meaning.
+
+    Raises:
+        ValueError: names the first label whose class differs.
+    """
+    ours = getattr(data, "classes", None)
+    if theirs is None or ours is None or list(map(str, ours)) == list(theirs):
+        return
+    pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a != str(b)]
+    what = f"label of {pairs[0][0]!r} would mean {pairs[0][1]!r}" if pairs else f"{len(theirs)} and {len(ours)} classes"
+    raise ValueError(
+        f"the checkpoint was trained on other classes than the data has: the {what}. To train these classes from its "
+        "weights, begin a new run with weights=FILE; to go on all the same, set model.replace_classes = True"
+    )

@@ -1,0 +1,101 @@
+"""From pictures of any size to what a network was trained on. A checkpoint keeps it, so that a file stands alone."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2 import functional as pictures_of
+
+Views = Literal["center", "10-crop"]
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize the short side, cut the middle (or ten crops), and normalise. Equal to the data modules' evaluation.
+
+    Args:
+        size: S, side in pixels of what the network sees.
+        short_side: pixels that the picture's short side is resized to before the crop, >= S.
+        mean, std: of each channel, in units of [0, 1]; their number is the number of channels.
+        interpolation: "bilinear" or "bicubic", both antialiased.
+        views: "center", or "10-crop": four corners and the middle, and the same of the mirrored picture.
+
+    Raises:
+        ValueError: short_side < size, or mean and std of different lengths.
+    """
+
+    size: int
+    short_side: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    views: Views = "center"
+
+    def __post_init__(self) -> None:
+        if self.short_side < self.size:
+            raise ValueError(f"the short side must be at least the crop's {self.size} pixels, got {self.short_side}")
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}: give one number a channel")
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """Build from the plain values of `plain()`."""
+        return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
+
+    @classmethod
+    def of_timm(cls, network: nn.Module) -> Self | None:
+        """Read what timm says of a network's pretrained weights; None for a network that is not timm's."""
+        cfg = getattr(network, "pretrained_cfg", None)
+        if not cfg or not {"mean", "std", "input_size"} <= set(cfg):
+            return None
+        size = cfg["input_size"][-1]
+        mode: Literal["bilinear", "bicubic"] = "bicubic" if cfg.get("interpolation") == "bicubic" else "bilinear"
+        return cls(size, int(size / cfg.get("crop_pct", 0.875)), tuple(cfg["mean"]), tuple(cfg["std"]), mode)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the arguments as plain values, for checkpoints and JSON."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @property
+    def channels(self) -> int:
+        """C, the number of channels."""
+        return len(self.mean)
+
+    def __call__(self, pictures: Sequence[Tensor]) -> Tensor:
+        """Prepare a batch: uint8 (C, H, W) each -> float32 (N, C, S, S); of ten crops (N, 10, C, S, S)."""
+        return self.normalise(torch.stack([self.crop(picture) for picture in pictures]))
+
+    def crop(self, picture: Tensor) -> Tensor:
+        """Resize and cut: uint8 (C, H, W) -> uint8 (C, S, S); of ten crops (10, C, S, S)."""
+        resized = self.resize(picture)
+        if self.views == "10-crop":
+            return torch.stack(pictures_of.ten_crop(resized, [self.size, self.size]))
+        middle: Tensor = pictures_of.center_crop(resized, [self.size, self.size])
+        return middle
+
+    def resize(self, picture: Tensor) -> Tensor:
+        """Resize the short side, antialiased, bytes to bytes; the longer side is cut to whole pixels as in torchvision.
+
+        A picture far longer than wide is cut to its middle first: what lies beyond no crop can see.
+        """
+        height, width = picture.shape[-2:]
+        short = min(height, width)
+        reach = 4 * short  # no crop but the corners' sees further, and corners of such a picture are no views of it
+        if max(height, width) > 100 * short:
+            picture = pictures_of.center_crop(picture, [min(height, reach), min(width, reach)])
+            height, width = picture.shape[-2:]
+        scale = self.short_side / short
+        sides = [self.short_side if side == short else int(self.short_side * side / short) for side in (height, width)]
+        if scale == 1:
+            return picture
+        pixels = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)  # the order in which it is fast
+        resized: Tensor = F.interpolate(pixels, size=sides, mode=self.interpolation, antialias=True)[0]
+        return resized
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Normalise uint8 (..., C, S, S): (x / 255 - mean) / std, float32."""
+        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
+        return (images.float() / 255 - mean) / std
