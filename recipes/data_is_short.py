@@ -7,7 +7,7 @@ Data:     CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, the s
           proportion; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75), to be compared with each other
           only
 Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, 3 epochs of warm-up, cosine, crop
-          from 4 pixels of padding, flip. The base reaches 98 % of its training images: here regularisers,
+          from 2 pixels of padding, flip. The base reaches 98 % of its training images: here regularisers,
           augmentation, losses, teachers, averages and dropout can show what they do. A trick that sets the learning
           rate takes the cosine's place. A teacher is a WRN-40-2, trained once in the same way on the same images.
           Learning rate (of three, for the base) and the one argument of some tricks (of three) were chosen on 5,000

@@ -6,7 +6,7 @@ Command:  zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3
 Data:     CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
           copies (quality 75), to be compared with each other only
 Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, a quarter of an epoch of warm-up,
-          cosine, crop from 4 pixels of padding, flip. The base is under-fitted: here schedules, initialisations,
+          cosine, crop from 2 pixels of padding, flip. The base is under-fitted: here schedules, initialisations,
           norms, optimizers and averages can show what they do, and what regularises costs. A trick that sets the
           learning rate takes the cosine's place. Learning rate (of three, for the base) and the one argument of some
           tricks (of three) were chosen on 5,000 validation images. `make evidence` does all runs;

@@ -88,7 +88,7 @@ def run(job: Job, options: argparse.Namespace) -> bool:
     start = time.perf_counter()
     folder = teacher_path(job.regime).parent if job.arm == TEACHER else None
     metrics = trial.run(save=folder, record=True)
-    if trial.answers.stopped:
+    if trial.stopped:
         return False
     result = metrics["val/acc"] if job.choosing else accuracy(metrics)
     print(f"{job}: {result:.4f}, {time.perf_counter() - start:.0f} s", flush=True)

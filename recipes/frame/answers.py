@@ -19,15 +19,10 @@ class Answers(L.Callback):
 
     Attributes:
         right: bool (n,), after a test.
-        stopped: the run was ended before its time.
     """
 
     def __init__(self) -> None:
         self.right = np.zeros(0, bool)
-        self.stopped = False
-
-    def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self.stopped = trainer.should_stop
 
     def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._outputs: list[Tensor] = []

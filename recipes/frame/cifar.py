@@ -52,14 +52,14 @@ class SmallCIFAR10(MemoryData):
 
     Args:
         root, folder: as in `cifar10`.
-        options: `batch_size`, `val_split`, `fraction`, `padding`, ... as in `MemoryData`.
+        options: `val_split`, `fraction`, `padding` (2: half of that of 32 pixels), ... as in `MemoryData`.
     """
 
     classes = CIFAR10.classes
     image_size = 16
 
     def __init__(self, root: Path = Path("data"), folder: Path | None = None, batch_size: int = 64, **options: Any):
-        super().__init__(batch_size, **options)
+        super().__init__(batch_size, **{"padding": 2, **options})
         self.root, self.folder = Path(root), folder and Path(folder)
         self._arrays: dict[str, np.ndarray] | None = None
 

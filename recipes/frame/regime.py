@@ -86,7 +86,7 @@ class Trial(Recipe):
     ) -> dict[str, float]:
         """Train, then measure. Arguments and errors are those of `Recipe.run`."""
         metrics = super().run(test and not self.choosing, save, record=False, resume=resume)
-        if self.answers.stopped:
+        if self.stopped:
             return metrics
         if self.masked and "test/acc" in metrics:
             left = co_adaptation(self.model.cpu(), self._test_batches())

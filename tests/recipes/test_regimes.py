@@ -87,6 +87,7 @@ def test_the_budgets_are_as_written(monkeypatch):
     assert (time.trainer["max_epochs"], time.arguments["images"]) == (5, 45_000)
     assert data.callbacks[0].warmup_epochs == 3 and time.callbacks[0].warmup_epochs == 0.25
     for one in (data, time):
+        assert one.data.padding == 2
         assert one.trainer["precision"] == "32-true" and one.data.batch_size == 64
         assert one.model.hparams.weight_decay == 5e-4 and one.model.hparams.lr == 0.1
 

@@ -143,7 +143,7 @@ def test_a_run_that_fails_stops_none_of_the_others(tiny, monkeypatch, capsys):
 
 def test_a_run_that_is_stopped_is_not_recorded(tiny, monkeypatch):
     def stop(self, **options):
-        self.answers.stopped = True
+        self.stopped = True
         return {}
 
     monkeypatch.setattr(Trial, "run", stop)
