@@ -3,11 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 from torch.utils.data import DataLoader
 
 from callbacks import ExpertBalance, GatingDropout, Linear
 from callbacks.dropout.gating_dropout import skips
 from tests.callbacks.conftest import At
+from tests.callbacks.dropout.sheets import close, read
 from zoo import MoEViT, ViT
 from zoo.moe_vit import MoE
 
@@ -111,3 +113,37 @@ def test_refuses_a_network_without_experts(trick, data, trainer):
 def test_refusals(call):
     with pytest.raises(ValueError, match="p must be in|GatingDropout has no 'x'"):
         call()
+
+
+@pytest.fixture
+def experts() -> MoE:
+    """One number a token; E_0(v) = 2 v + 1, E_1(v) = -v; the gate says what the sheet's says."""
+    layer = MoE(1, 1, 2, 2.0).double()
+    layer.act, layer.gate = nn.Identity(), Fixed(read("gating_dropout")["input"]["gate_logits"])
+    with torch.no_grad():
+        layer.w1.fill_(1)
+        layer.w2.copy_(torch.tensor([2.0, -1.0]).view(2, 1, 1))
+        layer.b2.copy_(torch.tensor([1.0, 0.0]).view(2, 1, 1))
+    return layer
+
+
+class Fixed(nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.logits = torch.tensor(logits, dtype=torch.float64)
+
+    def forward(self, x):
+        return self.logits[:, None]
+
+
+@pytest.mark.parametrize(
+    ("drop", "name"),
+    [(None, "output_not_dropped"), ("gate", "output_gate_drop"), ("gate-expert", "output_gate_expert_drop")],
+)
+def test_the_slow_loops_numbers(experts, drop, name):
+    """Its four tokens are four images of one token: two on each of two machines."""
+    experts.drop = drop
+    tokens = torch.tensor(read("gating_dropout")["input"]["tokens"], dtype=torch.float64).view(4, 1, 1)
+    close(experts.train()(tokens).flatten(), read("gating_dropout")["expected"][name])
+    close(experts.eval()(tokens).flatten(), read("gating_dropout")["expected"]["output_not_dropped"])
+    assert experts.gate(tokens).argmax(-1).flatten().tolist() == read("gating_dropout")["expected"]["top1"]

@@ -8,6 +8,7 @@ import callbacks
 import zoo
 from callbacks.dropout.maxout import MaxoutConv2d, MaxoutLinear, maxout, sequences, to_maxout
 from tests.callbacks.conftest import hooks
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
 from zoo import VGG
 
@@ -126,3 +127,8 @@ def test_what_it_refuses(trainer, tiny_data):
             trainer(callbacks=[callbacks.Maxout(where=where)]).fit(tiny_classifier(), tiny_data)
     with pytest.raises(ValueError, match="both choose the activations"):
         trainer(callbacks=[callbacks.Maxout(), callbacks.Activation()]).fit(tiny_classifier(), tiny_data)
+
+
+def test_the_slow_loops_numbers():
+    z = torch.tensor(CLASSICS["maxout"]["z"])
+    close(maxout(z.flatten(), z.shape[1], 0), CLASSICS["maxout"]["output"])

@@ -9,7 +9,9 @@ import callbacks
 import zoo
 from callbacks.dropout.stochastic_depth import branch_ends
 from tests.callbacks.conftest import At
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
+from zoo.layers.basic import linear_rates
 
 # network -> its residual blocks: the layers that stand for one, and whether an activation follows the sum
 NETWORKS = {
@@ -92,3 +94,10 @@ def test_statistics_that_swa_renews_are_those_of_whole_branches(swa_first, train
     after = [y for both in zip(*ends.values(), strict=True) for y in both]
     assert len(after) == len(seen) > 0
     assert all(torch.equal(a, b) for a, b in zip(after, seen, strict=True))
+
+
+def test_the_slow_loops_numbers():
+    sheet = CLASSICS["stochastic_depth"]
+    factors = callbacks.StochasticDepth(1 - sheet["p_L"]).factors(sheet["L"])
+    close([1 - (1 - sheet["p_L"]) * factor for factor in factors], sheet["survival"])
+    close(sum(linear_rates(1 - sheet["p_L"], (4, 6)), []), sheet["timm_linspace_drop"])

@@ -6,6 +6,7 @@ import torch
 from callbacks import Linear, SubtreeDropout
 from callbacks.dropout.subtree_dropout import cut
 from tests.callbacks.conftest import At
+from tests.callbacks.dropout.sheets import close, oracle
 from tests.conftest import TinyTransformer, tiny_classifier
 from zoo import ResNet
 from zoo.hierarchical_mixture import SoftTree, leaf_weights
@@ -101,3 +102,20 @@ def test_refuses_a_network_without_a_tree(trainer, tiny_data):
 def test_refusals(p):
     with pytest.raises(ValueError, match="SubtreeDropout: p must be in"):
         SubtreeDropout(p)
+
+
+def test_the_slow_loops_numbers():
+    _, expected, params = oracle("hme_dropout")
+    gates, leaves = (torch.tensor([*params[name].values()]).double() for name in ("gate_left", "leaves"))
+    p = params["p"]
+
+    def says(gates):
+        return (leaf_weights(gates) * leaves).sum(1)
+
+    stay = torch.tensor([row["delta_root_l_r"] for row in expected["all_combinations"]])
+    outputs = says(cut(gates.expand(8, 3), torch.where(stay == 1, 0.0, 1.0), 1 - p))
+    close(outputs, [row["output"] for row in expected["all_combinations"]])
+    chance = torch.tensor([row["probability"] for row in expected["all_combinations"]]).double()
+    close((outputs * chance).sum(), expected["exact_expectation"])
+    close(says(gates[None] * (1 - p))[0], expected["output_with_scaled_gates"])
+    close(says(gates[None])[0], expected["no_dropout"])

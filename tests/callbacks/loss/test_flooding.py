@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from callbacks import Flooding
 from callbacks.loss.flooding import flood
 from tests.callbacks.conftest import SeenSteps, assert_equal, weights
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
 
 
@@ -57,3 +58,12 @@ def test_a_level_that_is_never_reached_changes_nothing(tiny_data, trainer):
 def test_refuses_a_level_out_of_range(b):
     with pytest.raises(ValueError, match="b must be in"):
         Flooding(b)
+
+
+def test_the_slow_loops_numbers():
+    for row in CLASSICS["flooding"]["values"]:
+        loss = torch.tensor(row["loss"], requires_grad=True)
+        flooded = flood(loss, CLASSICS["flooding"]["b"])
+        flooded.backward()
+        close(flooded.item(), row["flooded"])
+        assert loss.grad == row["gradient_sign"]

@@ -9,6 +9,7 @@ from callbacks.frame.penalty import weights_of
 from callbacks.loss.l1 import l1
 from callbacks.loss.l2 import l2
 from tests.callbacks.conftest import SeenSteps, weights
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
 
 
@@ -73,3 +74,9 @@ def test_with_sgd_it_is_weight_decay_and_with_adamw_it_is_not(tiny_data, trainer
 def test_refuses_a_wrong_weight(kind):
     with pytest.raises(ValueError, match="weight must be"):
         kind(0)
+
+
+def test_the_slow_loops_numbers():
+    w = [torch.tensor(CLASSICS["l1_l2"]["w"])]
+    close(l1(w), CLASSICS["l1_l2"]["l1"])
+    close(l2(w), CLASSICS["l1_l2"]["half_l2"])

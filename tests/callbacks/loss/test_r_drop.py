@@ -10,6 +10,7 @@ from torch import nn
 from callbacks import LabelSmoothing, MixUp, RDrop
 from callbacks.loss.r_drop import disagreement
 from tests.callbacks.conftest import SeenSteps, weights
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
 
 
@@ -82,3 +83,13 @@ def test_must_stand_after_what_changes_images(tiny_model, tiny_data, trainer):
 def test_refuses_a_wrong_weight():
     with pytest.raises(ValueError, match="weight must be"):
         RDrop(0)
+
+
+def test_the_slow_loops_numbers():
+    """The sheet sums the two losses, ours is their mean: see the file."""
+    sheet = CLASSICS["r_drop"]
+    p = torch.tensor([sheet["P1"], sheet["P2"]], dtype=torch.float64)
+    close(-p[:, sheet["label"]].log().sum(), sheet["nll_sum"])
+    term = disagreement(p.log())
+    close(term, sheet["symmetric_kl"])  # half of both
+    close(sheet["nll_sum"] + sheet["alpha"] * term, sheet["total"])

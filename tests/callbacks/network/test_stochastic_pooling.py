@@ -1,10 +1,13 @@
 """Stochastic pooling: values and frequencies by hand, the shapes of torch's max pooling, refusals."""
 
+from math import sqrt
+
 import pytest
 import torch
 from torch import nn
 
 from callbacks.network.stochastic_pooling import StochasticPool2d, draw, swap_max_pools
+from tests.callbacks.dropout.sheets import CLASSICS, close
 from zoo import ConvNeXt, GoogLeNet
 
 
@@ -102,3 +105,15 @@ def test_refusals():
         swap_max_pools(ConvNeXt("T", num_classes=10, image_size=32))
     with pytest.raises(TypeError, match="dilated"):
         swap_max_pools(nn.Sequential(nn.MaxPool2d(2, dilation=2)))
+
+
+def test_the_slow_loops_numbers():
+    sheet = CLASSICS["stochastic_pooling"]
+    pool, x = StochasticPool2d((2, 2), (2, 2), (0, 0), False), torch.tensor(sheet["region"]).view(1, 1, 2, 2)
+    close(pool.eval()(x).item(), sheet["test_output"])
+    torch.manual_seed(0)
+    drawn = pool.train()(x.expand(80, 100, 2, 2)).flatten()
+    close(drawn.unique(), sheet["train_support"])
+    for value, chance in zip(sheet["region"], sheet["probability"], strict=True):
+        assert (drawn == value).float().mean().item() == pytest.approx(chance, abs=4 * sqrt(0.24 / 8000))
+    assert pool(x * 0).item() == pool.eval()(x * 0).item() == 0
