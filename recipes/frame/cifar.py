@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules import CIFAR10, ImageData, ImageFolder
-from datamodules.frame.download import locked
+from datamodules.frame.download import lock
 from datamodules.frame.memory import MemoryData, MemorySet
 from zoo import ResNet
 
@@ -73,7 +73,7 @@ class SmallCIFAR10(MemoryData):
         if self._arrays is not None or self.path.exists():
             return
         try:
-            with locked(self.path):
+            with lock(self.path):
                 if not self.path.exists():
                     _write(self.path, self._make())
         except OSError:  # a folder that can only be read
