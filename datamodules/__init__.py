@@ -1,12 +1,23 @@
-"""Image data as LightningDataModules: `from datamodules import CIFAR10`."""
+"""Image data as LightningDataModules: `from datamodules import CIFAR10`.
 
-from datamodules.cifar import CIFAR10, CIFAR100
-from datamodules.digits import Digits
-from datamodules.folder import ImageFolder
+A data module is its file and its line here: `__all__` and the lists of the command line are made from these lines.
+"""
+
+from datamodules.arrays import Arrays as Arrays
+from datamodules.cifar import CIFAR10 as CIFAR10
+from datamodules.cifar import CIFAR100 as CIFAR100
+from datamodules.digits import Digits as Digits
+from datamodules.fashion_mnist import FashionMNIST as FashionMNIST
+from datamodules.folder import ImageFolder as ImageFolder
 from datamodules.frame.image_data import ImageData as ImageData
-from datamodules.imagenet import ImageNet
-from datamodules.prepared import Prepared
-from datamodules.shapes import Shapes
-from datamodules.tiny_imagenet import TinyImageNet
+from datamodules.imagenet import ImageNet as ImageNet
+from datamodules.mnist import MNIST as MNIST
+from datamodules.prepared import Prepared as Prepared
+from datamodules.shapes import Shapes as Shapes
+from datamodules.tiny_imagenet import TinyImageNet as TinyImageNet
 
-__all__ = ["CIFAR10", "CIFAR100", "Digits", "ImageFolder", "ImageNet", "Prepared", "Shapes", "TinyImageNet"]
+__all__ = sorted(
+    name
+    for name, member in globals().items()
+    if isinstance(member, type) and issubclass(member, ImageData) and member is not ImageData
+)

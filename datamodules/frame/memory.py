@@ -2,10 +2,11 @@
 
 import warnings
 from pathlib import Path
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.frame.image_data import ImageData
@@ -15,6 +16,8 @@ from datamodules.frame.order import draws, lend_generator, mix
 from datamodules.frame.tensor import Bytes, Store, crop, cutout
 from datamodules.transforms import Operation, Spec, train_transform
 from datamodules.transforms.grey import grey, rgb
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 class Augment:
@@ -151,8 +154,9 @@ class MemoryData(ImageData):
         check_colours(mean, std, channels, "the data set's own")
         if mean is not None and std is not None:
             self.mean, self.std = tuple(mean), tuple(std)
-        elif self.mean is not None and len(self.mean) != channels:
-            self.mean = self.std = None  # of another number of channels: measured
+        elif self.mean is not None and self.std is not None and len(self.mean) != channels:
+            grey = len(self.mean) == 1  # of colours made grey they are measured
+            self.mean, self.std = (3 * self.mean, 3 * self.std) if grey else (None, None)
         self.channels = channels
 
     def read(self, part: str) -> tuple[Bytes, Tensor] | None:
@@ -177,7 +181,7 @@ class MemoryData(ImageData):
         images, targets = np.ascontiguousarray(found[0]), found[1]  # torchvision's CIFAR is planes, turned by strides
         check(images, targets, self.num_classes, part)
         images = convert_channels(images, self.channels)
-        if part != "train":
+        if part != "train" or not (self.padding or self.flip or self.cutout or self.transform):
             return MemorySet(images, targets)
         augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform())
         return MemorySet(augment.store.images, targets, augment)
@@ -204,7 +208,7 @@ def convert_channels(images: Bytes, channels: int) -> Bytes:
     return np.ascontiguousarray(np.concatenate(pieces))
 
 
-def chunks(images: Bytes) -> list[Bytes]:
+def chunks(images: NDArray[Number]) -> list[NDArray[Number]]:
     """Return the images in pieces of about a thousand."""
     return np.array_split(images, max(1, len(images) // 1000))
 

@@ -94,7 +94,16 @@ def field(doc: str, name: str) -> str:
 @cache
 def _entries(package: str, names: str = "__all__") -> list[Entry]:
     init = _parse(ROOT / package / "__init__.py")
-    return [_entry(package, name) for name in _literal(init, names)]
+    return [_entry(package, name) for name in _names(init, package, names)]
+
+
+def _names(init: ast.Module, package: str, names: str) -> list[str]:
+    """Return a list that is written out; of one that is made at import, what comes from the members' own files."""
+    with suppress(ValueError):
+        return list(_literal(init, names))
+    imports = [node for node in init.body if isinstance(node, ast.ImportFrom)]
+    members = [node for node in imports if not f"{node.module}.".startswith(f"{package}.frame.")]
+    return sorted(alias.asname or alias.name for node in members for alias in node.names)
 
 
 def _entry(package: str, name: str) -> Entry:

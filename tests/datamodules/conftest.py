@@ -1,5 +1,6 @@
 """Small data sets in the real formats, so that the real reading code runs without a download."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -17,7 +18,9 @@ from torch import nn
 
 import datamodules
 import datamodules.imagenet
+from datamodules import MNIST, FashionMNIST
 from datamodules.frame import packed as packed_module
+from datamodules.frame.idx import FILES
 
 
 def write_cifar(root, reader, monkeypatch):
@@ -205,6 +208,42 @@ def prepared(folder):
     return make
 
 
+def idx_bytes(array):
+    """An idx file of bytes."""
+    return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
+
+
+def write_idx(root, kind, monkeypatch, train=100, test=30, compress=True):
+    """MNIST's four files with few images, compressed or not, and their checksums in place of the official ones."""
+    root.mkdir(parents=True, exist_ok=True)
+    rng, checksums = np.random.default_rng(0), {}
+    for part, count in (("train", train), ("test", test)):
+        arrays = rng.integers(0, 256, (count, 28, 28), np.uint8), np.arange(count).astype(np.uint8) % 10
+        for name, array in zip(FILES[part], arrays, strict=True):
+            data = idx_bytes(array)
+            checksums[name] = hashlib.sha256(data).hexdigest()
+            (root / f"{name}{'.gz' * compress}").write_bytes(gzip.compress(data, 1) if compress else data)
+    monkeypatch.setattr(kind, "checksums", checksums)
+    return root
+
+
+@pytest.fixture
+def idx(tmp_path, monkeypatch):
+    """A folder with small files of MNIST, and one of Fashion-MNIST in it."""
+    write_idx(tmp_path / "idx" / "FashionMNIST" / "raw", FashionMNIST, monkeypatch)
+    return write_idx(tmp_path / "idx" / "MNIST" / "raw", MNIST, monkeypatch).parents[1]
+
+
+def write_arrays():
+    """Images of 8 pixels: as bytes to train on, as floats in other order for the test."""
+    rng = np.random.default_rng(0)
+    return {
+        "images": rng.integers(0, 256, (100, 8, 8, 3), np.uint8),
+        "targets": np.arange(100) % 10,
+        "test": (torch.from_numpy(rng.random((30, 3, 8, 8))), torch.arange(30) % 10),
+    }
+
+
 @pytest.fixture
 def build(request):
     """`build(name, **options)`: a data module of that name, on small data where the real ones are large.
@@ -232,6 +271,10 @@ def build(request):
             name, options = "Prepared", {"root": root, "image_size": 8, "num_workers": 0, **options}
         elif name == "Shapes":
             options = {"images": 100, "test_images": 30, "image_size": 8, **options}
+        elif name in ("MNIST", "FashionMNIST"):
+            options.setdefault("root", request.getfixturevalue("idx"))
+        elif name == "Arrays":
+            options = {**write_arrays(), **options}
         elif name != "Digits":
             raise ValueError(f"datamodules.{name}: say here how to build it for the tests")
         return getattr(datamodules, name)(**options)
