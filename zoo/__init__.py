@@ -12,7 +12,7 @@ from zoo.densenet import DenseNet
 from zoo.dvt import DVT
 from zoo.dynamic_vit import DynamicViT
 from zoo.evit import EViT
-from zoo.frame.classifier import Classifier, Step
+from zoo.frame.classifier import Classifier, LossTrick, Step
 from zoo.frame.load import load
 from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing

@@ -13,7 +13,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.chance import chosen, needs_chance
+from callbacks.frame.chance import chosen
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import Trick
 
@@ -33,8 +34,10 @@ class ChannelOrder(Trick):
         ValueError: if p is out of its range.
     """
 
+    changes_batch = True
+    needs = (Range("p", 0, 1, off_at_low=True),)
+
     def __init__(self, p: Rate = 0.5):
-        needs_chance(self, "p", p)
         self.p = p
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

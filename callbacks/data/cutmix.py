@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.beta import beta_share
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
@@ -73,13 +74,11 @@ class CutMix(Trick):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (Range("alpha", 0, open_low=True), Range("p", 0, 1, off_at_low=True))
     needs_labels = True
 
     def __init__(self, alpha: Rate = 1.0, p: Rate = 1.0):
-        for value in rate_values(alpha):
-            needs_range(self, "alpha", value, 0, float("inf"), open_low=True)
-        if not all(0 <= value <= 1 for value in rate_values(p)) or p == 0:
-            raise ValueError(f"CutMix: p must be in (0, 1], got {p}; to train without it, leave CutMix out")
         self.alpha = alpha
         self.p = p
 

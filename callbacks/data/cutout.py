@@ -44,6 +44,8 @@ class Cutout(Trick):
         ValueError: if the side is out of its range, or larger than the images (at the first batch).
     """
 
+    changes_batch = True
+
     def __init__(self, side: int | float = 0.5):
         if not (0 < side <= 1 if isinstance(side, float) else side >= 1):
             raise ValueError(f"Cutout: side must be an int >= 1 (pixels) or a float in (0, 1] (fraction), got {side}")

@@ -20,9 +20,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.chance import chosen, needs_chance
+from callbacks.frame.chance import chosen
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 
 RAMP = Linear(0.0, 0.8, until="0.8dur")
 
@@ -69,6 +70,9 @@ class GridMask(Trick):
         ValueError: if an argument is out of its range, or (at the first batch) if d1 and d2 are the same in pixels.
     """
 
+    changes_batch = True
+    needs = (Range("p", 0, 1, off_at_low=True), Range("ratio", 0, 1, open_low=True))
+
     def __init__(
         self,
         d1: int | float = 96 / 224,
@@ -78,8 +82,6 @@ class GridMask(Trick):
         mode: int = 1,
         p: Rate = RAMP,
     ):
-        needs_chance(self, "p", p)
-        needs_range(self, "ratio", ratio, 0, 1, open_low=True)
         if type(d1) is not type(d2) or not 0 < d1 < d2:
             raise ValueError(
                 f"GridMask: d1 and d2 must be two int (pixels) or two float (fractions), 0 < d1 < d2, got {d1} and {d2}"

@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.beta import beta_share
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 
 
@@ -50,9 +51,10 @@ class MixUp(Trick):
         ValueError: if alpha is not positive.
     """
 
+    changes_batch = True
+    needs = (Range("alpha", 0, open_low=True),)
+
     def __init__(self, alpha: Rate = 1.0):
-        for value in rate_values(alpha):
-            needs_range(self, "alpha", value, 0, float("inf"), open_low=True)
         self.alpha = alpha
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -17,9 +17,9 @@ import torch
 
 from callbacks.data.cutmix import CutMix
 from callbacks.data.mixup import MixUp
-from callbacks.frame.chance import needs_chance
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 
 
 class MixUpOrCutMix(Trick):
@@ -36,17 +36,19 @@ class MixUpOrCutMix(Trick):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (
+        Range("mixup_alpha", 0, open_low=True),
+        Range("cutmix_alpha", 0, open_low=True),
+        Range("p", 0, 1, off_at_low=True),
+    )
     needs_labels = True
 
     def __init__(self, mixup_alpha: Rate = 0.8, cutmix_alpha: Rate = 1.0, switch: Rate = 0.5, p: Rate = 1.0):
-        for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
-            for value in rate_values(alpha):
-                needs_range(self, name, value, 0, float("inf"), open_low=True)
         if not all(0 <= value <= 1 for value in rate_values(switch)) or switch in (0, 1):
             raise ValueError(
                 f"MixUpOrCutMix: switch must be in (0, 1), got {switch}; to use only one of them, take MixUp or CutMix"
             )
-        needs_chance(self, "p", p)
         self.mixup_alpha, self.cutmix_alpha, self.switch, self.p = mixup_alpha, cutmix_alpha, switch, p
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

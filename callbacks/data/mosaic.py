@@ -17,7 +17,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.chance import needs_chance
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
@@ -58,12 +58,14 @@ class Mosaic(Trick):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (
+        Range("margin", 0, 0.5, open_high=True),
+        Range("p", 0, 1, off_at_low=True),
+    )
     needs_labels = True
 
     def __init__(self, margin: float = 0.2, p: Rate = 0.5):
-        if not 0 <= margin < 0.5:
-            raise ValueError(f"Mosaic: margin must be in [0, 0.5), got {margin}")
-        needs_chance(self, "p", p)
         self.margin, self.p = margin, p
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -13,8 +13,8 @@ Differs:  the paper draws all multiples with the same probability; we round a un
 
 import lightning as L
 
+from callbacks.frame.needs import Range
 from callbacks.frame.resizing import Resizing
-from callbacks.frame.trick import needs_range
 from zoo.frame.exact_resume import global_seed, mix
 
 
@@ -44,14 +44,16 @@ class MultiScale(Resizing):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (Range("scale", 0, open_low=True), Range("every", 1), Range("multiple", 1))
+
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
-        needs_range(self, "the lower scale", scale[0], 0, scale[1], open_low=True)
-        needs_range(self, "every", every, 1, float("inf"))
-        needs_range(self, "multiple", multiple, 1, float("inf"))
+        if scale[0] > scale[1]:
+            raise ValueError(f"MultiScale: scale is the lower and the higher one, not {scale}")
         self.scale, self.every, self.multiple = tuple(scale), every, multiple
         self._seed = global_seed()
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._seed = global_seed()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -13,9 +13,9 @@ Differs:  Composer keeps s = .5 for the first half of the run; ours grows from t
 
 import lightning as L
 
+from callbacks.frame.needs import Range
 from callbacks.frame.resizing import Resizing
-from callbacks.frame.schedule import Linear, Rate, rate_now, rate_values
-from callbacks.frame.trick import needs_range
+from callbacks.frame.schedule import Linear, Rate, rate_now
 
 GROWING = Linear(0.5, 1.0, until="0.8dur")
 
@@ -35,10 +35,10 @@ class ProgressiveResizing(Resizing):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (Range("scale", 0, 1, open_low=True), Range("multiple", 1))
+
     def __init__(self, scale: Rate = GROWING, multiple: int = 4):
-        for value in rate_values(scale):
-            needs_range(self, "scale", value, 0, 1, open_low=True)
-        needs_range(self, "multiple", multiple, 1, float("inf"))
         self.scale, self.multiple = scale, multiple
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.boxes import boxes
-from callbacks.frame.chance import needs_chance
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 
 TRIES = 10
 
@@ -84,6 +84,9 @@ class RandomErasing(Trick):
         ValueError: if an argument is out of its range.
     """
 
+    changes_batch = True
+    needs = (Range("p", 0, 1, off_at_low=True), Range("r1", 0, 1, open_low=True))
+
     def __init__(
         self,
         p: Rate = 0.5,
@@ -92,8 +95,6 @@ class RandomErasing(Trick):
         fill: str = "random",
         formulation: str = "paper",
     ):
-        needs_chance(self, "p", p)
-        needs_range(self, "r1", r1, 0, 1, open_low=True)
         if not 0 <= scale[0] <= scale[1] <= 1 or scale[1] == 0:
             raise ValueError(f"RandomErasing: scale must be two fractions in [0, 1], the smaller first, got {scale}")
         if fill not in ("random", "mean"):

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.beta import beta_share
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 
 
@@ -67,11 +68,11 @@ class RICAP(Trick):
         ValueError: if beta is not positive.
     """
 
+    changes_batch = True
+    needs = (Range("beta", 0, open_low=True),)
     needs_labels = True
 
     def __init__(self, beta: Rate = 0.3):
-        for value in rate_values(beta):
-            needs_range(self, "beta", value, 0, float("inf"), open_low=True)
         self.beta = beta
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from callbacks.frame.diagnostic import Look
+from callbacks.frame.needs import Range
 from callbacks.frame.run import datamodule_of
-from callbacks.frame.trick import needs_range
 from zoo.frame.checks import classes_of
 from zoo.frame.classifier import over_views
 
@@ -39,10 +39,11 @@ class Calibration(Look):
         ValueError: if bins is below 1.
     """
 
+    needs = (Range("bins", 1),)
+
     confusion: Tensor | None = None
 
     def __init__(self, bins: int = 15):
-        needs_range(self, "bins", bins, 1, float("inf"))
         self.bins = bins
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

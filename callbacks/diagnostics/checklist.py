@@ -25,8 +25,8 @@ from callbacks.diagnostics.nan_guard import NaNGuard
 from callbacks.diagnostics.overfit_samples import OverfitSamples
 from callbacks.diagnostics.update_ratio import UpdateRatio
 from callbacks.frame.diagnostic import Finding, Look
+from callbacks.frame.needs import Range
 from callbacks.frame.run import callbacks_of
-from callbacks.frame.trick import needs_range
 
 CHECKS: tuple[type[Look], ...] = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
 
@@ -56,14 +56,15 @@ class Checklist(Look):
         ValueError: if steps is below 1.
     """
 
+    needs = (Range("steps", 1),)
+
     def __init__(self, steps: int = 50):
-        needs_range(self, "steps", steps, 1, float("inf"))
         self.steps = steps
         self._checks: list[Look] = []
         self._rates: LearningRateRange | None = None
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage != "fit":
             return
         left_out = {type(callback) for callback in callbacks_of(trainer)}
@@ -93,31 +94,24 @@ class Checklist(Look):
         if self._checks and trainer.global_step >= self.steps:
             for check in self._checks:
                 check.on_train_end(trainer, model)
-            self._print(trainer)
+            self._print(trainer, model)
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self._checks:
-            self._print(trainer)
+            self._print(trainer, model)
 
-    def _print(self, trainer: L.Trainer) -> None:
+    def _print(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Print the page, problems first, and remove the checks."""
         found = [(type(check).__name__, finding) for check in self._all() for finding in summarise(check.findings)]
         self.findings = tuple(finding for _, finding in found)
         rows = sorted(found, key=lambda row: row[1].well)
         lines = [f"  {'ok  ' if finding.well else 'LOOK'}  {name:<19}{finding.text}" for name, finding in rows]
         rank_zero_info("\n".join([f"Checklist after {trainer.global_step} steps:", *lines]))
-        self._leave(trainer, None)
+        self.leave(trainer, model)
 
-    def _leave(self, trainer: L.Trainer, model: L.LightningModule | None) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for check in self._checks:
-            if isinstance(check, DeadUnits):
-                check._remove()
+            check.remove_hooks()
         callbacks = callbacks_of(trainer)
         callbacks[:] = [callback for callback in callbacks if callback not in self._checks]
         self._checks, self._rates = [], None
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._leave(trainer, model)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._leave(trainer, model)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from callbacks.diagnostics.gradient_flow import join_names
 from callbacks.frame.diagnostic import Look
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 
 def dead_fraction(a: Tensor) -> Tensor:
@@ -42,15 +42,17 @@ class DeadUnits(Look):
         ValueError: if the fraction is out of its range.
     """
 
+    needs = (Range("fraction", 0, 1, open_low=True),)
+
     def __init__(self, fraction: float = 0.4):
-        needs_range(self, "fraction", fraction, 0, 1, open_low=True)
         self.fraction = fraction
+        self._seen: dict[str, Tensor] = {}
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if batch_idx == 0:
-            self._seen: dict[str, Tensor] = {}
+            self._seen = {}
             rectifiers = [(name, m) for name, m in model.named_modules() if isinstance(m, (nn.ReLU, nn.ReLU6))]
-            self._hooks = [m.register_forward_hook(self._see(name)) for name, m in rectifiers]
+            self.keep_hooks(*(m.register_forward_hook(self._see(name)) for name, m in rectifiers))
 
     def _see(self, name: str):
         def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
@@ -59,8 +61,10 @@ class DeadUnits(Look):
         return hook
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
-        if self._remove() and self._seen:
+        self.remove_hooks()
+        if self._seen:
             dead = dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))
+            self._seen = {}
             self._judge({name: d for name, d in dead.items() if d > self.fraction}, len(dead), trainer.current_epoch)
 
     def _judge(self, dead: dict[str, float], count: int, epoch: int) -> None:
@@ -70,12 +74,3 @@ class DeadUnits(Look):
             self.say(False, f"in epoch {epoch} channels are dead in {names}: {cure}")
         else:
             self.say(True, f"in epoch {epoch} none of {count} ReLUs has more than {self.fraction:.0%} dead channels")
-
-    def _remove(self) -> bool:
-        hooks, self._hooks = getattr(self, "_hooks", []), []
-        for hook in hooks:
-            hook.remove()
-        return bool(hooks)
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._remove()

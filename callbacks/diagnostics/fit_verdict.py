@@ -15,7 +15,7 @@ import math
 import lightning as L
 
 from callbacks.frame.diagnostic import Look
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 # (train, val), where -1 falls, 0 is flat, 1 rises -> whether the run is fine, verdict and cure
 OVERFIT = "overfitting: more data or augmentation, weight decay, dropout, a smaller network, or stop earlier"
@@ -64,13 +64,14 @@ class FitVerdict(Look):
         ValueError: if tau is out of its range.
     """
 
+    needs = (Range("tau", 0, 1, open_low=True),)
+
     def __init__(self, tau: float = 0.1):
-        needs_range(self, "tau", tau, 0, 1, open_low=True)
         self.tau = tau
         self._curves: dict[str, list[float]] = {"train/loss": [], "val/loss": []}
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self._curves = {name: [] for name in self._curves}
 

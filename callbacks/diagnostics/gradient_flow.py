@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Look
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 NAMED = 5  # most names in a sentence; the others are counted
 LATER = 20  # steps after which weights that start at 0 have moved
@@ -49,8 +49,9 @@ class GradientFlow(Look):
         ValueError: if low is not below high.
     """
 
+    needs = (Range("low", 0, "high"),)
+
     def __init__(self, low: float = 1e-6, high: float = 1e3):
-        needs_range(self, "low", low, 0, high)
         self.low, self.high = low, high
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

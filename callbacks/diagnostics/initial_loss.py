@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Look
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -41,15 +41,12 @@ class InitialLoss(Look):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    needs = (Range("tolerance", 0, open_low=True),)
+
     _seen: Tensor | None = None
 
     def __init__(self, tolerance: float = 0.5):
-        needs_range(self, "tolerance", tolerance, 0, float("inf"), open_low=True)
         self.tolerance = tolerance
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
-        needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._seen, self._untrained = None, getattr(model, "untrained", True)

@@ -23,8 +23,8 @@ from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.figure import Figure
 
 from callbacks.frame.diagnostic import Look
+from callbacks.frame.needs import Range
 from callbacks.frame.run import callbacks_of
-from callbacks.frame.trick import needs_range
 
 BETA, SKIPPED = 0.98, 10
 STOP = 8.0  # times the least smoothed loss; Lightning's first one is half the first loss
@@ -69,15 +69,15 @@ class LearningRateRange(Look):
         ValueError: if an argument is out of its range.
     """
 
+    needs = (Range("low", 0, "high", open_low=True), Range("steps", 20))
+
     suggestion: float | None = None
 
     def __init__(self, low: float = 1e-8, high: float = 1.0, steps: int = 100, plot: str | Path | None = None):
-        needs_range(self, "low", low, 0, high, open_low=True)
-        needs_range(self, "steps", steps, 20, float("inf"))  # the first ten do not count
         self.low, self.high, self.steps, self.plot = low, high, steps, plot
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         callbacks = callbacks_of(trainer)
         callbacks.remove(self)
         callbacks.insert(0, self)

@@ -19,7 +19,7 @@ from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Look
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 from zoo.frame.classifier import split_outputs
 
 
@@ -60,10 +60,9 @@ class OverfitSamples(Look):
         ValueError: if an argument is out of its range.
     """
 
+    needs = (Range("samples", 2), Range("steps", 1), Range("lr", 0, open_low=True))
+
     def __init__(self, samples: int = 8, steps: int = 100, lr: float = 1e-3):
-        needs_range(self, "samples", samples, 2, float("inf"))
-        needs_range(self, "steps", steps, 1, float("inf"))
-        needs_range(self, "lr", lr, 0, float("inf"), open_low=True)
         self.samples, self.steps, self.lr = samples, steps, lr
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -20,7 +20,8 @@ import torch
 from lightning.pytorch.utilities import rank_zero_warn
 from torch import Tensor
 
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.trick import Trick
 
 LEARNED, CHANCE = 5, 3  # standard deviations: guessing exceeds them once in 3 million and once in 740 times
 
@@ -81,10 +82,10 @@ class ShuffledLabels(Trick):
         ValueError: if patience is below 1.
     """
 
+    needs = (Range("patience", 1),)
     needs_labels = True
 
     def __init__(self, patience: int = 2):
-        needs_range(self, "patience", patience, 1, float("inf"))
         self.patience = patience
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

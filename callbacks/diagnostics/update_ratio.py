@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Look
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 
 class UpdateRatio(Look):
@@ -35,11 +35,11 @@ class UpdateRatio(Look):
         ValueError: if an argument is out of its range.
     """
 
+    needs = (Range("every", 1), Range("low", 0, "high"))
+
     _before: list[Tensor] | None = None
 
     def __init__(self, every: int = 100, low: float = 1e-5, high: float = 1e-1):
-        needs_range(self, "every", every, 1, float("inf"))
-        needs_range(self, "low", low, 0, high)
         self.every, self.low, self.high = every, low, high
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -19,9 +19,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_hooks import Taps
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.needs import Range, stage_names
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
-from callbacks.frame.trick import names_of, needs_on_loss, needs_range, needs_stages
+from callbacks.frame.trick import names_of
 from zoo import Step
 from zoo.frame.checks import validate_choice
 
@@ -73,6 +74,8 @@ class AttentionTransfer(Taught):
         TypeError: for a LightningModule without stages or `on_loss`; says what to add.
     """
 
+    needs = (Range("beta", 0, off_at_low=True), Range("p", 1))
+
     def __init__(
         self,
         teacher: Source,
@@ -84,18 +87,14 @@ class AttentionTransfer(Taught):
         image_size: int | None = None,
     ):
         validate_choice(mapping, get_args(Mapping), "AttentionTransfer")
-        for value in rate_values(beta):
-            needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
-        needs_range(self, "p", p, 1, float("inf"))  # below 1 the slope at 0 has no end
         self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, names_of(stages), beta, p, mapping
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
-        theirs = needs_stages(self, self._teacher.network, self.stages)
-        names = self.stages or [name for name in needs_stages(self, model, None) if name in theirs]
-        self._names = needs_stages(self, model, names)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        theirs = stage_names(self, self._teacher.network, self.stages)
+        names = self.stages or [name for name in stage_names(self, model, None) if name in theirs]
+        self._names = stage_names(self, model, names)
         if not self._names:
             raise ValueError(f"{type(self).__name__}: student and teacher have no stage in common: name them alike")
 
@@ -103,15 +102,10 @@ class AttentionTransfer(Taught):
         self._teacher.join(trainer, model, None)  # attention needs no common classes
         self._student_taps = Taps(model.stages, self._names)
         self._teacher_taps = Taps(self._teacher.network.stages, self._names)
+        self.keep_hooks(self._student_taps, self._teacher_taps)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         self._teacher.logits(step)
         A_S, A_T = self._student_taps.take(), self._teacher_taps.take()
         terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p, self.mapping) for name in self._names])
         step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
-        if hasattr(self, "_student_taps"):
-            self._student_taps.remove()
-            self._teacher_taps.remove()

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
-from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -38,6 +38,8 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("beta", 0, off_at_low=True),)
+
     def __init__(
         self,
         teacher: Source,
@@ -45,14 +47,9 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
         normalization: tuple | None = None,
         image_size: int | None = None,
     ):
-        for value in rate_values(beta):
-            needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         self.teacher, self.beta = teacher, beta
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().on_fit_start(trainer, model)

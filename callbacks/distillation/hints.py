@@ -23,9 +23,10 @@ from torch import Tensor, nn
 
 from callbacks.frame.apart import Apart, unheard
 from callbacks.frame.feature_hooks import Taps
-from callbacks.frame.schedule import Rate, Schedule, Time, in_steps, parse_time, rate_now, rate_values
+from callbacks.frame.needs import Range, stage_names
+from callbacks.frame.schedule import Rate, Time, in_steps, parse_time, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
-from callbacks.frame.trick import names_of, needs_on_loss, needs_range, needs_stages
+from callbacks.frame.trick import names_of
 from zoo import Step
 from zoo.frame.exact_resume import global_seed, mix
 
@@ -79,6 +80,8 @@ class Hints(Taught):
         TypeError: for a LightningModule without stages or `on_loss`; says what to add.
     """
 
+    needs = (Range("weight", 0, off_at_low=True),)
+
     def __init__(
         self,
         teacher: Source,
@@ -88,8 +91,6 @@ class Hints(Taught):
         normalization: tuple | None = None,
         image_size: int | None = None,
     ):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         if pretrain is not None:
             parse_time(pretrain)
         self.teacher, self.stages, self.weight, self.pretrain = teacher, names_of(stages), weight, pretrain
@@ -98,8 +99,7 @@ class Hints(Taught):
 
     # ---- the regressors
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         names = self._stages(model)
         if stage != "fit":
             return
@@ -124,8 +124,8 @@ class Hints(Taught):
         return side or SIDE
 
     def _stages(self, model: L.LightningModule) -> list[str]:
-        theirs = needs_stages(self, self._teacher.network, self.stages)
-        common = [name for name in needs_stages(self, model, self.stages) if name in theirs]
+        theirs = stage_names(self, self._teacher.network, self.stages)
+        common = [name for name in stage_names(self, model, self.stages) if name in theirs]
         if not common:
             raise ValueError("Hints: student and teacher have no stage in common: name them alike")
         return common if self.stages else [common[(len(common) - 1) // 2]]
@@ -158,6 +158,7 @@ class Hints(Taught):
         self._teacher.join(trainer, model, None)
         self._student_taps = Taps(model.stages, list(self._apart.parts))
         self._teacher_taps = Taps(self._teacher.network.stages, list(self._apart.parts))
+        self.keep_hooks(self._student_taps, self._teacher_taps)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._until = 0 if self.pretrain is None else in_steps(self.pretrain, trainer)
@@ -179,13 +180,10 @@ class Hints(Taught):
             for parameter in self._rest:
                 parameter.grad = None
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         if self._apart is not None and getattr(model, self._name, None) is self._apart:
             delattr(model, self._name)
-        if hasattr(self, "_student_taps"):
-            self._student_taps.remove()
-            self._teacher_taps.remove()
 
 
 def _device(network: nn.Module) -> torch.device:

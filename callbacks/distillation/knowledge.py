@@ -20,9 +20,9 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
-from callbacks.frame.trick import needs_on_loss, needs_range
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
@@ -59,6 +59,7 @@ class KnowledgeDistillation(Taught):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True))
     needs_labels = True
 
     def __init__(
@@ -71,16 +72,9 @@ class KnowledgeDistillation(Taught):
         image_size: int | None = None,
     ):
         validate_choice(kind, get_args(Kind), "KnowledgeDistillation")
-        for value in rate_values(T):
-            needs_range(self, "T", value, 0, float("inf"), open_low=True)
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, 1, open_low=not isinstance(weight, Schedule))
         self.teacher, self.T, self.weight, self.kind = teacher, T, weight, kind
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.func import functional_call
 
 from callbacks.frame.apart import unheard
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from callbacks.optimization.ema import EMA
 from zoo import Step
 from zoo.frame.classifier import split_outputs
@@ -45,17 +46,14 @@ class SelfDistillation(Trick):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
     _ema: EMA | None = None
     _own = False
 
     def __init__(self, decay: Rate = 0.999, weight: Rate = 10.0):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
-        EMA(decay)  # refuses a decay out of its range
         self.decay, self.weight = decay, weight
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         listed = [c for c in trainer.callbacks if isinstance(c, EMA) and c.decay == self.decay]
@@ -70,10 +68,7 @@ class SelfDistillation(Trick):
         term = consistency_loss(step.logits, split_outputs(outputs)[0])
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self._own and self._ema in trainer.callbacks:
             trainer.callbacks.remove(self._ema)
             self._own = False

@@ -25,10 +25,10 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Source, Taught, Teacher
-from callbacks.frame.trick import needs_nothing_added, needs_on_loss, needs_range, refuse_second
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -95,8 +95,12 @@ class Specialist(Taught):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
-    claims = "replace the cross-entropy"
-    replaces_loss = True
+    needs = (
+        Claims("replace the cross-entropy"),
+        NothingAddedBefore(),
+        Range("weight", 0),
+        Range("T", 0, open_low=True),
+    )
     needs_labels = True
 
     def __init__(
@@ -107,19 +111,12 @@ class Specialist(Taught):
         T: Rate = 4.0,
         share: float = 0.5,
     ):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"))
-        for value in rate_values(T):
-            needs_range(self, "T", value, 0, float("inf"), open_low=True)
         if not 0 < share < 1:
             raise ValueError(f"Specialist: share must be in (0, 1), not {share}")
         self.teacher, self.classes, self.weight, self.T, self.share = teacher, tuple(classes), weight, T, share
         self._teacher = Teacher(teacher)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
-        needs_nothing_added(self, trainer.callbacks)
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._special, self._rest = split(self.classes, classes_of(model))
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -15,8 +15,8 @@ import lightning as L
 
 from callbacks.frame.apart import unheard
 from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import needs_on_loss, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 from zoo import Step
 from zoo.frame.classifier import split_outputs
 
@@ -32,15 +32,11 @@ class SymmetryAttention(DoubleBackward):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("beta", 0, off_at_low=True),)
     taxonomy = "penalty"
 
     def __init__(self, beta: Rate = 1.0):
-        for value in rate_values(beta):
-            needs_range(self, "beta", value, 0, float("inf"), open_low=not isinstance(beta, Schedule))
         self.beta = beta
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         J = input_gradient(step.logits, step.targets, step.images)

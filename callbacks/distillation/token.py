@@ -17,10 +17,10 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.needs import EveryPatch, Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import Taught, Teacher
 from callbacks.frame.tokens import prefix_of, vit_in
-from callbacks.frame.trick import needs_every_patch, needs_on_loss, needs_range
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -50,7 +50,7 @@ class TokenDistillation(Taught):
             teacher that is no ViT; says what to add.
     """
 
-    needs_patches = True
+    needs = (EveryPatch(), Range("logits", 0), Range("tokens", 0))
 
     def __init__(
         self,
@@ -59,22 +59,17 @@ class TokenDistillation(Taught):
         tokens: Rate = 0.5,
         normalization: tuple | None = None,
     ):
-        for name, weight in (("logits", logits), ("tokens", tokens)):
-            for value in rate_values(weight):
-                needs_range(self, name, value, 0, float("inf"))
         self.teacher, self.logits, self.tokens, self.normalization = teacher, logits, tokens, normalization
         self._teacher = Teacher(teacher, normalization)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         vit_in(self, self._teacher.network, "compares a ViT's patches")
-        needs_every_patch(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))
         vit, self._seen = vit_in(self, self._teacher.network, "compares a ViT's patches"), {}
         self._prefix = prefix_of(vit)
-        self._hook = vit.norm.register_forward_hook(lambda m, inputs, output: self._seen.update(tokens=output))
+        self.keep_hooks(vit.norm.register_forward_hook(lambda m, inputs, output: self._seen.update(tokens=output)))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if "tokens" not in step.extras:
@@ -92,8 +87,3 @@ class TokenDistillation(Taught):
         kept = step.extras["kept"][-1].detach() if "kept" in step.extras else None
         a, b = rate_now(self.logits, model.trainer), rate_now(self.tokens, model.trainer)
         step.loss = step.loss + a * soft_loss(step.logits, v, 1.0) + b * token_loss(t, theirs, kept)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
-        if hasattr(self, "_hook"):
-            self._hook.remove()

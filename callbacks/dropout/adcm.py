@@ -25,8 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import Where, modules_at
+from callbacks.frame.needs import Claims, Range
 from callbacks.frame.shapes import output_shapes
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.trick import Trick
 from callbacks.network.stochastic_pooling import draw
 from zoo.frame.surgery import operate, operation
 
@@ -132,19 +133,17 @@ class ADCM(Trick):
         TypeError: for a module that gives no maps; without `where`, for a model without stages.
     """
 
-    claims = "add attention with dropout"
+    needs = (Claims("add attention with dropout"), Range("p", 0, 1, open_low=True))
     taxonomy = "architecture"
     default_stages = slice(-2, None)
 
     def __init__(self, p: float = 0.1, where: Where = None, image_size: int = 224):
-        needs_range(self, "p", p, 0, 1, open_low=True)
         if p == 1 or where in ("input", "classifier"):
             raise ValueError(f"ADCM: needs p < 1 and a module that gives maps, got {p} and {where!r}")
         self.p, self.image_size = p, image_size
         self.where = where if isinstance(where, str | None) else tuple(where)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         paths = {module: path for path, module in model.named_modules()}

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 
 
 def hiding_mask(a: Tensor, theta: float) -> Tensor:
@@ -38,12 +38,12 @@ class ADL(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Range("theta", 0, 1, open_low=True),)
     default_stages = slice(-2, None)
     draws_once = True
 
     def __init__(self, p: Rate = 0.75, theta: float = 0.8, where: Where = None, participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        needs_range(self, "theta", theta, 0, 1, open_low=True)
         self.theta = theta
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

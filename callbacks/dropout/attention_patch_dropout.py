@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_values
+from callbacks.frame.needs import Range
 from callbacks.frame.tokens import prefix_of, shortened
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 from zoo.dynamic_vit import take
 from zoo.frame.checks import validate_choice
 from zoo.vit import attention
@@ -84,6 +85,8 @@ class AttentionPatchDropout(Trick):
             drops patches by attention itself.
     """
 
+    needs = (Range("tau", 0),)
+
     drops_patches = True
 
     def __init__(self, rate: Fraction = 0.25, where: int = 3, drop: Drop = "high", tau: float = 1.0):
@@ -91,11 +94,10 @@ class AttentionPatchDropout(Trick):
             raise ValueError(
                 f"AttentionPatchDropout: rate must be in (0, 1), a schedule or a pair in [0, 1), got {rate}"
             )
-        needs_range(self, "tau", tau, 0, float("inf"))
         self.rate, self.where, self.tau = rate, where, tau
         self.drop = validate_choice(drop, get_args(Drop), "AttentionPatchDropout")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         vit: Any = shortened(self, model)  # ours or timm's
         if hasattr(vit, "keep"):
             raise TypeError(
@@ -123,14 +125,7 @@ class AttentionPatchDropout(Trick):
             count = max(1, scores.shape[1] - int(scores.shape[1] * self._now))
             return take(tokens, choose(scores, torch.rand_like(scores), count, self.drop, self.tau), prefix)
 
-        self._hooks = [block.attn.qkv.register_forward_hook(look), block.register_forward_hook(leave)]
+        self.keep_hooks(block.attn.qkv.register_forward_hook(look), block.register_forward_hook(leave))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = fraction_now(self.rate, trainer)
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        for hook in getattr(self, "_hooks", ()):
-            hook.remove()

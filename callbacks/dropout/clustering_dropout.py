@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 
 ROUNDS = 20  # of k-means; in one dimension and from quantiles a few are enough
 
@@ -83,6 +83,14 @@ class ClusteringDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for low > high.
     """
 
+    needs = (
+        Range("low", 0, 1),
+        Range("high", 0, 1, open_low=True),
+        Range("decay", 0, 1),
+        Range("clusters", 2),
+        Range("every", 1),
+    )
+
     acts_on = ANY
 
     def __init__(
@@ -96,11 +104,6 @@ class ClusteringDropout(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(0.5, where, participation)  # each group has its own rate: this one is not used
-        needs_range(self, "low", low, 0, 1)
-        needs_range(self, "high", high, 0, 1, open_low=True)
-        needs_range(self, "decay", decay, 0, 1)
-        needs_range(self, "clusters", clusters, 2, float("inf"))
-        needs_range(self, "every", every, 1, float("inf"))
         if low > high or high == 1 or decay == 1:
             raise ValueError(f"ClusteringDropout: needs low <= high < 1 and decay < 1, got {low}, {high} and {decay}")
         self.low, self.high, self.clusters, self.every, self.decay = low, high, clusters, every, decay
@@ -120,8 +123,8 @@ class ClusteringDropout(FeatureDropout):
         rates = rates[:, None, None] if x.ndim == 4 else rates
         return (draws(x, *per_channel(x)) >= rates) / (1 - rates)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self._reset()
 
@@ -139,8 +142,8 @@ class ClusteringDropout(FeatureDropout):
                 self._rates[place] = unit_rates(r, self.clusters, self.low, self.high)
         self._batches += 1
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         self._seen = {}
 
     def state_dict(self) -> dict:

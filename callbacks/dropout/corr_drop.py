@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 from zoo.frame.checks import validate_choice
 
 Kind = Literal["spatial", "channel"]
@@ -73,6 +73,7 @@ class CorrDrop(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
+    needs = (Range("temperature", 0, open_low=True),)
     default_stages = slice(-2, None)
 
     def __init__(
@@ -86,7 +87,6 @@ class CorrDrop(FeatureDropout):
     ):
         super().__init__(p, where, participation)
         self.kind = validate_choice(kind, get_args(Kind), "CorrDrop")
-        needs_range(self, "temperature", temperature, 0, float("inf"), open_low=True)
         if block_size < 1:
             raise ValueError(f"CorrDrop: block_size must be at least 1, got {block_size}")
         self.block_size, self.temperature = block_size, temperature

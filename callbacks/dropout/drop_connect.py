@@ -15,15 +15,14 @@ Differs:  evaluation is the plain layer, which is the mean of the training passe
 from functools import partial
 from typing import Literal, get_args
 
-import lightning as L
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.dropout.guided_dropout import Guided
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
+from callbacks.frame.needs import Claims
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import refuse_second
 from zoo.frame.checks import validate_choice
 
 Per = Literal["sample", "batch"]
@@ -90,7 +89,7 @@ class DropConnect(FeatureDropout):
         TypeError: for a module that is no linear layer or convolution, or one that computes in its own way.
     """
 
-    claims = "drop weights"
+    needs = (Claims("drop weights"),)
     taxonomy = "architecture"
     draws_once = True
 
@@ -113,10 +112,6 @@ class DropConnect(FeatureDropout):
                     f"{type(layer).__name__}: name other layers, where='path.of.layer'"
                 )
         return found
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
-        super().setup(trainer, model, stage)
 
     def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         """Register the hook before those of other tricks, which act on its output."""

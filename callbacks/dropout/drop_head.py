@@ -16,8 +16,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.schedule import Rate, Schedule, VShape, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, VShape, rate_now
+from callbacks.frame.trick import Trick
 from zoo.vit import Attention
 
 DEFAULT = VShape(0.2, 0.2)
@@ -46,12 +47,12 @@ class DropHead(Trick):
         TypeError: for a network without such attention.
     """
 
+    needs = (Range("p", 0, 1, off_at_low=True),)
+
     def __init__(self, p: Rate = DEFAULT):
-        for value in rate_values(p):
-            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
         self.p = p
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not any(isinstance(module, ATTENTION) for module in model.modules()):
             network = getattr(model, "network", model)
             raise TypeError(
@@ -62,8 +63,8 @@ class DropHead(Trick):
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         ours = [module.heads_out for module in model.modules() if isinstance(module, Attention)]
         timms = [module for module in model.modules() if isinstance(module, timm.layers.Attention)]
-        self._hooks = [heads_out.register_forward_hook(self._drop) for heads_out in ours]
-        self._hooks += [attn.proj.register_forward_pre_hook(self._drop_joined(attn.num_heads)) for attn in timms]
+        self.keep_hooks(*(heads_out.register_forward_hook(self._drop) for heads_out in ours))
+        self.keep_hooks(*(a.proj.register_forward_pre_hook(self._drop_joined(a.num_heads)) for a in timms))
 
     def _scales(self, n: int, heads: int, device: torch.device) -> Tensor:
         return head_scales(torch.rand(n, heads, device=device), self._now)
@@ -88,10 +89,3 @@ class DropHead(Trick):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = rate_now(self.p, trainer)
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        for hook in getattr(self, "_hooks", ()):
-            hook.remove()

@@ -62,8 +62,8 @@ class Dropout(FeatureDropout):
 
     # ---- the form of 2014 in evaluation
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if self.form == "2014":
             self._now = rate_values(self.p)[0 if stage == "fit" else -1]  # before training, or after it
             if stage != "fit":

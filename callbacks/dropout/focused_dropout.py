@@ -15,8 +15,8 @@ Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(probabi
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 
 
 def focus(x: Tensor, gamma: Tensor) -> Tensor:
@@ -40,13 +40,12 @@ class FocusedDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for low > high.
     """
 
+    needs = (Range("low", 0, 1, open_low=True), Range("high", 0, 1, open_low=True, open_high=True))
     default_stages = slice(-2, -1)
 
     def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):
         super().__init__(0.5, where, participation)  # gamma decides what goes: this rate is not used
-        for name, value in (("low", low), ("high", high)):
-            needs_range(self, name, value, 0, 1, open_low=True)
-        if low > high or high == 1:
+        if low > high:
             raise ValueError(f"FocusedDropout: needs low <= high < 1, got {low} and {high}")
         self.low, self.high = low, high
 

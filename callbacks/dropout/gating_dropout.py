@@ -16,8 +16,9 @@ from typing import Literal, get_args
 import lightning as L
 import torch
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
 from zoo.moe_vit import MoE
 
@@ -41,12 +42,12 @@ class GatingDropout(Trick):
         TypeError: for a network without experts.
     """
 
+    needs = (Range("p", 0, 1, off_at_low=True),)
+
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
-        for value in rate_values(p):
-            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
         self.p, self.kind = p, validate_choice(kind, get_args(Kind), "GatingDropout")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not any(isinstance(module, MoE) for module in model.modules()):
             raise TypeError(
                 f"GatingDropout acts on experts, and {type(model).__name__} has none: take MoEViT, or build with "
@@ -62,10 +63,7 @@ class GatingDropout(Trick):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         self.teardown(trainer, model, "fit")
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for module in model.modules():
             if isinstance(module, MoE):
                 module.drop = None

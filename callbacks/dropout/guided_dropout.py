@@ -23,14 +23,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, largest_mask
+from callbacks.frame.needs import Claims, NoHeadMadeAfter, Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range, refuse_second
 from callbacks.loss.auxiliary_heads import NAME
 from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation
 
 Kind = Literal["top-k", "dr"]
-NEW_HEAD = "choose the head's pooling"  # what a trick claims that puts another layer in the classifier's place
 
 
 def mask_of_strongest(t: Tensor, count: float) -> Tensor:
@@ -98,8 +97,7 @@ class GuidedDropout(FeatureDropout):
         TypeError: for a module that is no linear layer or convolution.
     """
 
-    claims = "give units a strength"
-    keeps_the_head = True
+    needs = (Claims("give units a strength"), NoHeadMadeAfter(), Range("active", 0, 1))
     acts_on = ANY
     draws_once = True
 
@@ -113,7 +111,6 @@ class GuidedDropout(FeatureDropout):
     ):
         super().__init__(p, where, participation)
         self.kind = validate_choice(kind, get_args(Kind), "GuidedDropout")
-        needs_range(self, "active", active, 0, 1)
         self.active = active
         if where in (None, "input"):
             raise ValueError(f"GuidedDropout: where={where!r} is no layer: name layers, or leave the classifier")
@@ -130,12 +127,8 @@ class GuidedDropout(FeatureDropout):
                 )
         return found
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
-        for other in trainer.callbacks[trainer.callbacks.index(self) :]:
-            if getattr(other, "claims", None) == NEW_HEAD:
-                raise ValueError(f"{type(other).__name__} makes a new head: list GuidedDropout after it")
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             paths = {id(m): path for path, m in model.named_modules()}
             operate(model, "GuidedDropout", where=[paths[id(layer)] for _, layer in self.named_modules(model)])
@@ -156,6 +149,6 @@ class GuidedDropout(FeatureDropout):
             kept = mask_of_strongest(t, p * len(t))
         return kept[:, None, None] if isinstance(layer, nn.Conv2d) else kept
 
-    def _leave(self) -> None:
-        super()._leave()
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         self._layers = {}

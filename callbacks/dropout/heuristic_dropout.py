@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, float32, round_half_even
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 
 BINS = 10
 
@@ -60,11 +60,12 @@ class HeuristicDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Range("k", 0),)
+
     def __init__(
         self, p: Rate = 0.1, k: float = 2.0, laplace: bool = True, where: Where = None, participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        needs_range(self, "k", k, 0, float("inf"))
         self.k, self.laplace = k, laplace
 
     def drop(self, x: Tensor, p: float) -> Tensor:

@@ -18,8 +18,9 @@ from typing import Any
 import lightning as L
 from torch import nn
 
+from callbacks.frame.needs import Claims
 from callbacks.frame.schedule import Time, in_steps, parse_time, total_steps
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.trick import Trick
 
 
 def keep_at(step: int, start: int, until: int, keep: float) -> float:
@@ -53,7 +54,7 @@ class KeepRate(Trick):
         TypeError: for a network without such a number.
     """
 
-    claims = "set the share of patches"
+    needs = (Claims("set the share of patches"),)
 
     def __init__(self, start: Time = "0.0333dur", until: Time = "0.3667dur"):
         for time in (start, until):
@@ -61,7 +62,7 @@ class KeepRate(Trick):
         self.start, self.until = start, until
         self._network: Any = None  # EViT, DynamicViT, or any module with a `keep`
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._restore()  # a run that ended without teardown, such as the learning rate finder's
         self._network = next((module for module in model.modules() if has_rate(module)), None)
         if self._network is None:
@@ -70,7 +71,6 @@ class KeepRate(Trick):
                 "number: take EViT or DynamicViT, or give the network an attribute `keep` that its forward reads"
             )
         self._own = self._network.keep
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._steps = in_steps(self.start, trainer), in_steps(self.until, trainer)
@@ -89,10 +89,7 @@ class KeepRate(Trick):
             self._network.keep = self._own
         self._network = None
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._restore()  # Lightning leaves teardown out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._restore()
 
 

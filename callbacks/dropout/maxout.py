@@ -19,7 +19,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.needs import Claims, Range
+from callbacks.frame.trick import Trick
 from callbacks.network.activation import CHANGED as ACTIVATIONS
 from zoo.frame.surgery import operate, operation
 
@@ -111,16 +112,14 @@ class Maxout(Trick):
         ValueError: for fewer pieces, a name that is not there, or another trick that chooses the activations.
     """
 
-    claims = "choose the activations"
+    needs = (Claims("choose the activations"), Range("k", 2))
     taxonomy = "architecture"
 
     def __init__(self, k: int = 2, where: str | tuple[str, ...] | None = None):
-        needs_range(self, "k", k, 2, float("inf"))
         self.k = k
         self.where = where if isinstance(where, str | None) else tuple(where)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             operate(model, "Maxout", pieces=self.k, where=self._paths(model))
 

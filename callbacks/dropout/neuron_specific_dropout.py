@@ -116,8 +116,8 @@ class NeuronSpecificDropout(FeatureDropout):
 
     # ---- the images held out
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self._held, self._data = {}, None
             data = getattr(trainer, "datamodule", None)
@@ -142,8 +142,8 @@ class NeuronSpecificDropout(FeatureDropout):
             total, count = (trainer.strategy.reduce(value, reduce_op="sum") for value in (total, count))
             self._held[name] = total / count  # 0 / 0 is NaN
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         if self._data is not None:
             self._data.hold_out(0)
         self._batch = self._data = None

@@ -16,9 +16,10 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.tokens import prefix_of, shortened
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 from zoo.dynamic_vit import take
 
 Fraction = Rate | tuple[float, float]
@@ -70,12 +71,12 @@ class PatchDropout(Trick):
 
     drops_patches = True
 
+    needs = (Range("keep", 0, 1, open_low=True),)
+
     def __init__(self, keep: Fraction = 0.5):
-        for value in fraction_values(keep):
-            needs_range(self, "keep", value, 0, 1, open_low=True)
         self.keep = keep
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         shortened(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -88,14 +89,7 @@ class PatchDropout(Trick):
             noise = torch.rand(tokens.shape[0], tokens.shape[1] - prefix, device=tokens.device)
             return drop_patches(tokens, noise, self._now, prefix)
 
-        self._hook = vit.get_submodule("patch_drop").register_forward_hook(drop)
+        self.keep_hooks(vit.get_submodule("patch_drop").register_forward_hook(drop))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = fraction_now(self.keep, trainer)
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if hasattr(self, "_hook"):
-            self._hook.remove()

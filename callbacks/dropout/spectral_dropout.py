@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 from zoo.frame.checks import validate_choice
 
 Dims = Literal["spatial", "channel", "all"]
@@ -70,11 +70,12 @@ class SpectralDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Range("tau", 0),)
+
     def __init__(
         self, p: Rate = 0.2, tau: float = 0.1, dims: Dims = "spatial", where: Where = None, participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        needs_range(self, "tau", tau, 0, float("inf"))
         self.tau, self.dims = tau, validate_choice(dims, get_args(Dims), "SpectralDropout")
 
     def drop(self, x: Tensor, p: float) -> Tensor:

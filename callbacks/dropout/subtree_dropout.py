@@ -16,8 +16,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.needs import Claims, Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo.hierarchical_mixture import GateScale
 
 
@@ -46,23 +47,20 @@ class SubtreeDropout(Trick):
         TypeError: for a network without a soft tree.
     """
 
-    claims = "scale a tree's gates"
+    needs = (Claims("scale a tree's gates"), Range("p", 0, 1, off_at_low=True))
 
     def __init__(self, p: Rate = 0.1):
-        for value in rate_values(p):
-            needs_range(self, "p", value, 0, 1, open_low=not isinstance(p, Schedule))
         self.p = p
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not scales(model):
             raise TypeError(
                 f"SubtreeDropout cuts a tree of experts, and {type(model).__name__} has none: take "
                 "HierarchicalMixture, or build with `zoo.hierarchical_mixture.SoftTree`"
             )
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._hooks = [scale.register_forward_hook(self._draw) for scale in scales(model)]
+        self.keep_hooks(*(scale.register_forward_hook(self._draw) for scale in scales(model)))
         self._set(trainer, model)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
@@ -76,13 +74,6 @@ class SubtreeDropout(Trick):
         if not module.training:
             return scaled
         return cut(inputs[0], torch.rand_like(inputs[0]), module.get_buffer("scale"))
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        for hook in getattr(self, "_hooks", ()):
-            hook.remove()
 
 
 def scales(model: nn.Module) -> list[GateScale]:

@@ -17,8 +17,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, largest_mask
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import needs_range
 from zoo.frame.checks import validate_choice
 
 Rescale = Literal["score", "inverse", "none"]
@@ -56,13 +56,13 @@ class WeightedChannelDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Range("q", 0, 1, open_low=True),)
     default_stages = slice(-2, None)
 
     def __init__(
         self, p: Rate = 0.2, q: float = 0.9, rescale: Rescale = "score", where: Where = None, participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        needs_range(self, "q", q, 0, 1, open_low=True)
         self.q, self.rescale = q, validate_choice(rescale, get_args(Rescale), "WeightedChannelDropout")
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

@@ -35,7 +35,7 @@ class Average(Trick):
 
     # ---- the average
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.average = None
 
@@ -147,8 +147,8 @@ class Mean(Average):
     def takes(self, step: int) -> bool:
         """Whether the weights after so many optimizer steps go into the mean."""
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self.taken = 0
 

@@ -6,8 +6,9 @@ from abc import abstractmethod
 import lightning as L
 
 from callbacks.frame import schedule
+from callbacks.frame.needs import Claims
 from callbacks.frame.schedule import Time
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
 from zoo.frame.checks import validate_choice
 
@@ -28,16 +29,13 @@ class Decay(Trick):
         warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
     """
 
-    claims = "set the learning rate"
+    needs = (Claims("set the learning rate"),)
 
     def __init__(self, warmup_epochs: float = 0, warmup_kind: str = "linear"):
         if warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {warmup_epochs}")
         self.warmup_epochs = warmup_epochs
         self.warmup_kind = validate_choice(warmup_kind, KINDS, "a warm-up")
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if trainer.lr_scheduler_configs:

@@ -26,7 +26,7 @@ class Look(Trick):
     quiet = False
     findings: tuple[Finding, ...] = ()
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             self.findings = ()
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.chance import is_drawn
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of, did_you_mean
 from zoo.frame.exact_resume import global_seed, mix
 
@@ -103,11 +104,11 @@ class FeatureDropout(Trick):
         TypeError: without `where`, for a model without stages.
     """
 
+    needs = (Range("p", 0, 1, off_at_low=True), Range("participation", 0, 1, off_at_low=True))
     acts_on: ClassVar[tuple[int, ...]] = MAPS
     default_stages: ClassVar[slice] = slice(None)
     draws_once: ClassVar[bool] = False
 
-    _hooks: tuple = ()
     _model: nn.Module | None = None
     _acts, _now = False, 0.0
     _seed: int | None = None
@@ -117,9 +118,6 @@ class FeatureDropout(Trick):
     _numbers: dict[str, int] = {}  # by place
 
     def __init__(self, p: Rate, where: Where = None, participation: Rate = 1.0):
-        for name, rate in (("p", p), ("participation", participation)):
-            for value in rate_values(rate):
-                needs_range(self, name, value, 0, 1, open_low=not isinstance(rate, Schedule))
         if max(rate_values(p)) == 1:
             raise ValueError(f"{type(self).__name__}: p must be below 1, where nothing would be left")
         self.p, self.participation = p, participation
@@ -195,18 +193,18 @@ class FeatureDropout(Trick):
 
     # ---- the run
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self.named_modules(model)
         if stage == "fit":
             self._seed = global_seed()
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._leave()
+        self.remove_hooks()
         self._model, places = model, self.named_modules(model)
         factors = self.factors(len(places))
         mine = crc32(self.state_key.encode())  # two tricks have other draws
         self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(places)}
-        self._hooks = tuple(self.register_hook(*place, factor) for place, factor in zip(places, factors, strict=True))
+        self.keep_hooks(*(self.register_hook(*place, factor) for place, factor in zip(places, factors, strict=True)))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = float(rate_now(self.p, trainer))
@@ -216,17 +214,8 @@ class FeatureDropout(Trick):
         if self.where == "input" and self._acts:
             batch[0] = self._at("input", batch[0], 1.0)
 
-    def _leave(self) -> None:
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks, self._model = (), None
-        self._acts, self._key, self._place, self._from_norm = False, None, "", False
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._leave()
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._model, self._acts, self._key, self._place, self._from_norm = None, False, None, "", False
 
     def state_dict(self) -> dict:
         return {"seed": self._seed}

@@ -6,7 +6,8 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -15,10 +16,9 @@ class Initialise(Trick):
     """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
 
     taxonomy = "optimisation"
-    claims = "draw the weights"
+    needs = (Claims("draw the weights"),)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not is_fresh(self, model):
             return
         for layer in model.modules():

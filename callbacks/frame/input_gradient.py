@@ -37,13 +37,13 @@ class DoubleBackward(Trick):
     A subclass defines `on_loss`, where `input_gradient(step.logits, step.targets, step.images)` works.
     """
 
-    _kernel = _hook = _compiled = None
+    _kernel = _compiled = None
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if model._compiled_call_impl is not None:
             rank_zero_info(f"{type(self).__name__}: torch.compile has no second derivatives; this fit is not compiled")
             self._compiled, model._compiled_call_impl = model._compiled_call_impl, None
-        self._hook = model.register_forward_pre_hook(_require_gradients)  # after all tricks that change the images
+        self.keep_hooks(model.register_forward_pre_hook(_require_gradients))  # after all tricks that change the images
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if not _only_math():  # the one kernel of attention that can be differentiated twice
@@ -55,14 +55,9 @@ class DoubleBackward(Trick):
             self._kernel.__exit__(None, None, None)
             self._kernel = None
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         self.on_train_batch_end(trainer, model)
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = None
         if self._compiled is not None:
             model._compiled_call_impl, self._compiled = self._compiled, None
 

@@ -4,8 +4,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -13,13 +14,7 @@ from zoo.frame.checks import classes_of
 class Replacing(Trick):
     """Another loss in the place of the cross-entropy, of the auxiliary heads too. A subclass defines `loss`."""
 
-    claims = "replace the cross-entropy"
-    replaces_loss = True
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
-        refuse_second(self, trainer.callbacks)
-        needs_nothing_added(self, trainer.callbacks)
+    needs = (Claims("replace the cross-entropy"), NothingAddedBefore())
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, K), targets (N,) classes or (N, K) probabilities -> scalar."""
@@ -32,15 +27,8 @@ class Replacing(Trick):
 class Adding(Trick):
     """`weight`, a number > 0 or a `Schedule`, times a term beside the loss so far. A subclass defines `term`."""
 
+    needs = (Range("weight", 0, off_at_low=True),)
     weight: Rate
-
-    def check_weight(self) -> None:
-        """Raises ValueError for a weight out of its range."""
-        for value in rate_values(self.weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(self.weight, Schedule))
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
         """The term of one step, without the weight: a scalar."""

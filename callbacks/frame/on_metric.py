@@ -36,8 +36,8 @@ class OnMetric(Trick):
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
         """What the trick does with a new value."""
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self._sum, self._batches = 0.0, 0
 

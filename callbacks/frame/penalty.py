@@ -31,5 +31,5 @@ class Penalty(Adding):
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
         return self.penalty(self._weights)
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._weights = []

@@ -23,6 +23,7 @@ class Resizing(Trick):
         batch[0] = resize(batch[0], size)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+        super().on_exception(trainer, model, exception)
         if self._made:
             name, (height, width) = type(self).__name__, self._made
             exception.add_note(f"{name} had made the images {height} x {width} px: not every network takes any size")

@@ -6,7 +6,8 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from callbacks.frame import schedule
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.needs import Claims, Range
+from callbacks.frame.trick import Trick
 
 
 def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
@@ -31,10 +32,9 @@ class Scaling(Trick):
             scaling rule is listed.
     """
 
-    claims = "scale the learning rate"
+    needs = (Claims("scale the learning rate"), Range("base", 0, open_low=True))
 
     def __init__(self, base: int = 256):
-        needs_range(self, "base", base, 0, float("inf"), open_low=True)
         self.base = base
 
     @abstractmethod
@@ -43,7 +43,6 @@ class Scaling(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         name = type(self).__name__
-        refuse_second(self, trainer.callbacks)
         if trainer.lr_scheduler_configs:
             raise ValueError(f"{name} cannot reach the base rates of the model's own scheduler: scale lr there")
         factor = self.factor(images_per_step(trainer, name) / self.base)

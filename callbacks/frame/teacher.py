@@ -142,10 +142,7 @@ class Taught(Trick):
 
     _teacher: Teacher | None
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         if self._teacher is not None:
             self._teacher.leave()

@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import Taps
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, names_of, needs_on_loss, needs_range, needs_stages, refuse_second
+from callbacks.frame.needs import Claims, Range, stage_names
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick, names_of
 from zoo import Step
 from zoo.frame.checks import classes_of
 from zoo.frame.classifier import split_outputs
@@ -97,20 +98,15 @@ class AuxiliaryHeads(Trick):
         TypeError: for a LightningModule without stages or `on_loss`; says what to add.
     """
 
-    claims = "put heads on stages"
+    needs = (Claims("put heads on stages"), Range("weight", 0, off_at_low=True))
     needs_labels = True
     _heads: Heads | None = None
-    _hook = _taps = None
 
     def __init__(self, stages: Sequence[str] | None = None, weight: Rate = 0.3):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         self.stages, self.weight = names_of(stages), weight
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
-        refuse_second(self, trainer.callbacks)
-        names = needs_stages(self, model, self.stages)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        names = stage_names(self, model, self.stages)
         names = names[:-1] if self.stages is None else names
         if not names:
             raise ValueError("AuxiliaryHeads: the model has one stage, which has a head already: name it in `stages`")
@@ -121,7 +117,7 @@ class AuxiliaryHeads(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._taps = Taps(model.stages, self._heads.names)
-        self._hook = model.register_forward_hook(self._add)
+        self.keep_hooks(self._taps, model.register_forward_hook(self._add))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = rate_now(self.weight, trainer)
@@ -151,12 +147,5 @@ class AuxiliaryHeads(Trick):
                 for name, p in self._heads.named_parameters():
                     p.copy_(state[name])
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         model._modules.pop(NAME, None)
-        if self._hook is not None:
-            self._taps.remove()
-            self._hook.remove()
-            self._hook = self._taps = None

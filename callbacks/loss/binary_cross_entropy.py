@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.loss import Replacing
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 from callbacks.loss.label_smoothing import smooth
 
 
@@ -40,11 +40,9 @@ class BinaryCrossEntropy(Replacing):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("threshold", 0, 1, open_high=True), Range("smoothing", 0, 1, open_high=True))
+
     def __init__(self, threshold: float | None = 0.0, sum_classes: bool = False, smoothing: float = 0.0):
-        for name, value in (("threshold", threshold or 0), ("smoothing", smoothing)):
-            needs_range(self, name, value, 0, 1)
-            if value == 1:
-                raise ValueError(f"BinaryCrossEntropy: {name} must be below 1; at 1 no class is right")
         self.threshold, self.sum_classes, self.smoothing = threshold, sum_classes, smoothing
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:

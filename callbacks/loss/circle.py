@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.loss import Adding
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
@@ -74,18 +74,16 @@ class CircleLoss(Adding):
         TypeError: for a LightningModule that does not call `on_loss`, or does not end in a linear layer.
     """
 
-    _hook = None
+    needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True))
+    _head: nn.Linear | None = None
 
     def __init__(self, weight: Rate = 0.005, m: float = 0.25, gamma: float = 256.0, form: str = "class"):
         self.weight = weight
-        self.check_weight()
-        needs_range(self, "m", m, 0, 1, open_low=True)
-        needs_range(self, "gamma", gamma, 0, float("inf"), open_low=True)
         self.m, self.gamma = m, gamma
         self.form = validate_choice(form, FORMS, "CircleLoss")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         self._head_of(model)
 
     @staticmethod
@@ -102,7 +100,7 @@ class CircleLoss(Adding):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._head, self._seen = self._head_of(model), {}
-        self._hook = self._head.register_forward_pre_hook(self._catch)
+        self.keep_hooks(self._head.register_forward_pre_hook(self._catch))
 
     def _catch(self, head: nn.Linear, inputs: tuple[Tensor]) -> None:
         if inputs[0].ndim == 2:  # a head may be asked about each token too
@@ -118,10 +116,5 @@ class CircleLoss(Adding):
                 raise ValueError('CircleLoss(form="pair") asks which images are alike, and targets are mixed: "class"')
             return pair_form(x @ x.T, step.targets, self.m, self.gamma)
 
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")  # which Lightning leaves out after an exception
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if self._hook is not None:
-            self._hook.remove()
-            self._hook = self._head = None
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self._head = None

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.loss import Replacing, per_class
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 
 
 def effective_weights(n: Tensor, beta: float) -> Tensor:
@@ -42,15 +42,16 @@ class ClassBalanced(Replacing):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("beta", 0, 1),)
+
     def __init__(self, beta: float = 0.999, counts: Sequence[int] | None = None):
-        needs_range(self, "beta", beta, 0, 1)
         if beta == 1:
             raise ValueError("ClassBalanced: beta must be below 1, such as 0.9999; at 1 no sample is new")
         self.beta = beta
         self.counts = None if counts is None else tuple(counts)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if self.counts is None and stage == "fit":
             self._check_data(trainer)
 

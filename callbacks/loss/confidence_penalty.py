@@ -39,7 +39,6 @@ class ConfidencePenalty(Adding):
 
     def __init__(self, weight: Rate = 0.1):
         self.weight = weight
-        self.check_weight()
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
         return -entropy(step.logits).mean()

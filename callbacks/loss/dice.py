@@ -13,8 +13,8 @@ Differs:  sums of p, where V-Net has sums of p squared (from memory of the paper
 from torch import Tensor
 
 from callbacks.frame.loss import Replacing
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 from callbacks.loss.tversky import tversky_loss
 
 
@@ -34,8 +34,9 @@ class Dice(Replacing):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("smooth", 0, open_low=True),)
+
     def __init__(self, smooth: float = 1.0):
-        needs_range(self, "smooth", smooth, 0, float("inf"), open_low=True)
         self.smooth = smooth
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:

@@ -11,8 +11,9 @@ Differs:  nothing. Layers that a step did not route (`GatingDropout`) add nothin
 
 import lightning as L
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.moe_vit import MoE
 
@@ -28,15 +29,13 @@ class ExpertBalance(Trick):
         TypeError: for a LightningModule that does not call `on_loss`, or without experts; says what to add.
     """
 
+    needs = (Range("weight", 0, off_at_low=True),)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 0.01):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         self.weight = weight
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not any(isinstance(module, MoE) for module in model.modules()):
             raise TypeError(
                 f"ExpertBalance needs experts, and {type(model).__name__} has none: take MoEViT, or build with "

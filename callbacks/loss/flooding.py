@@ -13,7 +13,8 @@ Differs:  nothing. The level is under what tricks before it have made of the los
 import lightning as L
 from torch import Tensor
 
-from callbacks.frame.trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.trick import Trick
 from zoo import Step
 
 
@@ -33,12 +34,10 @@ class Flooding(Trick):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
-    def __init__(self, b: float = 0.05):
-        needs_range(self, "b", b, 0, float("inf"), open_low=True)
-        self.b = b
+    needs = (Range("b", 0, open_low=True),)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def __init__(self, b: float = 0.05):
+        self.b = b
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         step.loss = flood(step.loss, self.b)

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.loss import Replacing, per_class
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 
 
 def focal_loss(z: Tensor, y: Tensor, gamma: float = 2.0, alpha: Tensor | None = None) -> Tensor:
@@ -44,12 +44,10 @@ class FocalLoss(Replacing):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("gamma", 0), Range("alpha", 0))
     _alpha: Tensor | None = None
 
     def __init__(self, gamma: float = 2.0, alpha: Sequence[float] | None = None):
-        needs_range(self, "gamma", gamma, 0, float("inf"))
-        for value in alpha or ():
-            needs_range(self, "alpha", value, 0, float("inf"))
         self.gamma = gamma
         self.alpha = None if alpha is None else tuple(alpha)
 

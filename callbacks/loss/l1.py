@@ -36,7 +36,6 @@ class L1(Penalty):
 
     def __init__(self, weight: Rate = 1e-5):
         self.weight = weight
-        self.check_weight()
 
     def penalty(self, weights: list[Tensor]) -> Tensor:
         return l1(weights)

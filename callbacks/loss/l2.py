@@ -39,7 +39,6 @@ class L2(Penalty):
 
     def __init__(self, weight: Rate = 1e-4):
         self.weight = weight
-        self.check_weight()
 
     def penalty(self, weights: list[Tensor]) -> Tensor:
         return l2(weights)

@@ -15,9 +15,10 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import Trick, needs_nothing_added, needs_on_loss, needs_range, refuse_second
+from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.checks import validate_choice
 
@@ -46,19 +47,11 @@ class LabelSmoothing(Trick):
     """
 
     taxonomy = "data"
-    claims = "replace the cross-entropy"
-    replaces_loss = True
+    needs = (Claims("replace the cross-entropy"), NothingAddedBefore(), Range("eps", 0, 1, off_at_low=True))
 
     def __init__(self, eps: Rate = 0.1, reading: str = "torch"):
-        for value in rate_values(eps):
-            needs_range(self, "eps", value, 0, 1, open_low=not isinstance(eps, Schedule))
         self.eps = eps
         self.reading = validate_choice(reading, READINGS, "LabelSmoothing")
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
-        refuse_second(self, trainer.callbacks)
-        needs_nothing_added(self, trainer.callbacks)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         targets = probabilities(step.targets, step.logits.shape[1])

@@ -67,7 +67,6 @@ class Orthogonality(Adding):
 
     def __init__(self, weight: Rate = 1e-4, kind: str = "so"):
         self.weight = weight
-        self.check_weight()
         self.kind = validate_choice(kind, KINDS, "Orthogonality")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -86,5 +85,5 @@ class Orthogonality(Adding):
                     terms.append(srip(W, torch.randn(len(W), min(W.shape[1:]), 1, device=W.device, dtype=W.dtype)))
         return torch.stack(terms).sum()
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._alike = {}

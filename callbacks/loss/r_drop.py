@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.loss import Adding
+from callbacks.frame.needs import Claims, NoBatchChangedAfter
 from callbacks.frame.schedule import Rate
-from callbacks.frame.trick import refuse_second
 from zoo import Step
 
 
@@ -44,23 +44,10 @@ class RDrop(Adding):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
-    claims = "double the batch"
-    doubles_batch = True  # for `callbacks.frame.pairs`: what changes batches must stand before it
+    needs = (Claims("double the batch"), NoBatchChangedAfter())
 
     def __init__(self, weight: Rate = 0.3):
         self.weight = weight
-        self.check_weight()
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
-        refuse_second(self, trainer.callbacks)
-        after = trainer.callbacks[trainer.callbacks.index(self) :]
-        changing = [type(c).__name__ for c in after if type(c).__module__.startswith("callbacks.data.")]
-        if changing:
-            raise ValueError(
-                f"RDrop compares two passes of the same images, and {changing[0]} would change them one by one: "
-                f"list RDrop after {changing[0]}"
-            )
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         batch[:] = [torch.cat([part, part]) for part in batch]

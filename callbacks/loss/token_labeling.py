@@ -25,17 +25,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import roi_align
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
+from callbacks.frame.needs import Claims, EveryPatch, NothingAddedBefore, OneImageSize, Range
+from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Taught, Teacher
-from callbacks.frame.trick import (
-    needs_every_patch,
-    needs_images_of_one_size,
-    needs_nothing_added,
-    needs_on_loss,
-    needs_range,
-    refuse_second,
-)
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
@@ -160,10 +153,13 @@ class TokenLabeling(Taught):
         TypeError: for a network that gives no tokens, or a LightningModule that does not call `on_loss`.
     """
 
-    claims = "replace the cross-entropy"
-    replaces_loss = True
-    needs_patches = True
-    needs_one_size = True
+    needs = (
+        Claims("replace the cross-entropy"),
+        NothingAddedBefore(),
+        EveryPatch(),
+        OneImageSize(),
+        Range("weight", 0, off_at_low=True),
+    )
 
     def __init__(
         self,
@@ -173,26 +169,19 @@ class TokenLabeling(Taught):
         mix_token: bool = True,
         normalization: tuple | None = None,
     ):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         self.reading = validate_choice(reading, get_args(Reading), "TokenLabeling")
         self.teacher, self.weight, self.mix_token, self.normalization = teacher, weight, mix_token, normalization
         self._teacher = None if teacher is None else Teacher(teacher, normalization)
         self._brought: list[Tensor] = []
         self._network: nn.Module | None = None
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._network = mixing(model)
         if self._network is None:
             raise TypeError(
                 f"TokenLabeling labels tokens, and {type(model).__name__} has no head for them: take LVViT, or give "
                 "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
             )
-        refuse_second(self, trainer.callbacks)
-        needs_every_patch(self, trainer.callbacks)
-        needs_images_of_one_size(self, trainer.callbacks)
-        needs_nothing_added(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._network.mix_token = self.mix_token
@@ -229,8 +218,8 @@ class TokenLabeling(Taught):
             return dense(maps, num_classes), crops
         return dense_scores(self._teacher.network, self._teacher.see(step.images)), None
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().teardown(trainer, model, stage)
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().leave(trainer, model)
         self._brought = []
         if self._network is not None:
             self._network.mix_token = False

@@ -15,8 +15,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_on_loss, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo import Step
 
 
@@ -37,15 +38,13 @@ class TokenRatio(Trick):
         TypeError: for a LightningModule that does not call `on_loss`, or without decisions; says what to add.
     """
 
+    needs = (Range("weight", 0, off_at_low=True),)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 2.0):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=not isinstance(weight, Schedule))
         self.weight = weight
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        needs_on_loss(self, model)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         deciding = [module for module in model.modules() if hasattr(module, "ratios")]
         if not deciding:
             raise TypeError(
@@ -58,5 +57,5 @@ class TokenRatio(Trick):
         term = ratio_loss(step.extras["kept"], self._network.ratios)
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._network = None

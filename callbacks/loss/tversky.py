@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.loss import Replacing
+from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
-from callbacks.frame.trick import needs_range
 
 
 def tversky_index(p: Tensor, y: Tensor, alpha: float, beta: float, s: float = 1.0) -> Tensor:
@@ -46,10 +46,9 @@ class Tversky(Replacing):
         TypeError: for a LightningModule that does not call `on_loss`; says what to add.
     """
 
+    needs = (Range("alpha", 0), Range("beta", 0), Range("smooth", 0, open_low=True))
+
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0):
-        needs_range(self, "alpha", alpha, 0, float("inf"))
-        needs_range(self, "beta", beta, 0, float("inf"))
-        needs_range(self, "smooth", smooth, 0, float("inf"), open_low=True)
         if alpha + beta == 0:
             raise ValueError("Tversky: with alpha = beta = 0 nothing costs: give alpha=0.3, beta=0.7")
         self.alpha, self.beta, self.smooth = alpha, beta, smooth

@@ -22,7 +22,8 @@ Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which
 import lightning as L
 from torch import nn
 
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
@@ -71,12 +72,11 @@ class Activation(Trick):
         ValueError: for another kind, or a second Activation.
     """
 
-    claims = "choose the activations"
+    needs = (Claims("choose the activations"),)
 
     def __init__(self, kind: str = "gelu"):
         self.kind = validate_choice(kind, ACTIVATIONS, "Activation")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             operate(model, "Activation", kind=self.kind)

@@ -15,7 +15,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -37,13 +38,12 @@ class FrozenBatchNorm(Trick):
     """
 
     taxonomy = "optimisation"
-    claims = "choose the norms"
+    needs = (Claims("choose the norms"),)
 
     def __init__(self, affine: bool = False):
         self.affine = affine
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not (norms := batch_norms(model)):
             raise TypeError(f"{type(model).__name__} has no batch norms to freeze: take FrozenBatchNorm out")
         if stage != "fit":
@@ -71,14 +71,8 @@ class FrozenBatchNorm(Trick):
         for norm in self._norms:
             norm.eval()
 
-    def _restore(self, model: L.LightningModule) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for norm in self.__dict__.pop("_norms", []):
             norm.train(model.training)
         for p in self.__dict__.pop("_frozen", []):
             p.requires_grad_(True)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._restore(model)
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._restore(model)

@@ -20,8 +20,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.trick import Trick
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -77,14 +78,15 @@ class MagnitudePruning(Trick):
         ValueError: for a fraction or a number of steps out of its range, or an end before the start.
     """
 
+    needs = (Range("final", 0, 1, open_low=True),)
+
     def __init__(self, final: float = 0.9, start: Time = "0.1dur", end: Time = "0.7dur", every: int = 100):
-        needs_range(self, "final", final, 0, 1, open_low=True)
         if final == 1 or every < 1:
             raise ValueError(f"MagnitudePruning: final must be below 1 and every 1 or more, got {final} and {every}")
         parse_time(start), parse_time(end)
         self.final, self.start, self.end, self.every = final, start, end, every
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit" and not prunable(model):
             raise TypeError(f"{type(model).__name__} has no weights to prune: take MagnitudePruning out")
         if stage == "fit":
@@ -105,7 +107,8 @@ class MagnitudePruning(Trick):
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         apply = self._apply  # right after each step, before any average of the weights is taken
-        self._hooks = [o.register_step_post_hook(lambda *_: apply()) for o in trainer.optimizers]
+        self.remove_hooks()  # the learning-rate finder starts twice in one fit
+        self.keep_hooks(*(o.register_step_post_hook(lambda *_: apply()) for o in trainer.optimizers))
 
     @torch.no_grad()
     def _apply(self) -> None:
@@ -132,14 +135,6 @@ class MagnitudePruning(Trick):
     def load_state_dict(self, state: dict) -> None:
         self._saved = state["masks"] or None
 
-    def _leave(self) -> None:
-        for hook in self.__dict__.pop("_hooks", []):
-            hook.remove()
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for name in ("_masks", "_weights", "_window", "_saved"):
             self.__dict__.pop(name, None)
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._leave()
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._leave()

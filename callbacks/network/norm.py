@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
@@ -85,12 +86,11 @@ class Norm(Trick):
         ValueError: for another kind, or a second Norm.
     """
 
-    claims = "choose the norms"
+    needs = (Claims("choose the norms"),)
 
     def __init__(self, kind: str = "group"):
         self.kind = validate_choice(kind, NORMS, "Norm")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             operate(model, "Norm", kind=self.kind)

@@ -17,8 +17,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 
 
 @torch.no_grad()
@@ -43,14 +44,13 @@ class Slimming(Trick):
         ValueError: for a weight out of its range.
     """
 
+    needs = (Range("weight", 0, off_at_low=True),)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-4):
-        for value in rate_values(weight):
-            needs_range(self, "weight", value, 0, float("inf"), open_low=isinstance(weight, int | float))
         self.weight = weight
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit" and not gammas_of(model):
             raise TypeError(f"{type(model).__name__} has no norms with gammas: take Slimming out")
 
@@ -65,5 +65,5 @@ class Slimming(Trick):
             gammas, gradients = zip(*used, strict=True)
             add_penalty(gammas, gradients, rate_now(self.weight, trainer))
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.__dict__.pop("_gammas", None)

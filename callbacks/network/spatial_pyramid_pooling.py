@@ -21,7 +21,8 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 from zoo.frame.evaluating import probe
 from zoo.frame.surgery import operate, operation, replace
 
@@ -98,15 +99,15 @@ class SpatialPyramidPooling(Trick):
         ValueError: for levels below 1, or a second SpatialPyramidPooling.
     """
 
-    claims = "choose the head's pooling"
+    needs = (Claims("choose the head's pooling"),)
+    makes_head = True
 
     def __init__(self, levels: tuple[int, ...] = (4, 2, 1), image_size: int = 224):
         self.levels, self.image_size = tuple(levels), image_size
         if not self.levels or min(self.levels) < 1:
             raise ValueError(f"SpatialPyramidPooling: levels must be one or more numbers from 1 on, not {levels}")
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         size = getattr(model, "image_size", None) or self.image_size

@@ -98,6 +98,6 @@ class StochasticPooling(Trick):
     def __init__(self):
         pass
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             operate(model, "StochasticPooling")

@@ -36,7 +36,7 @@ class ZeroGamma(Trick):
     def __init__(self, image_size: int = 224):
         self.image_size = image_size
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
         norms = last_norms(model, getattr(model, "image_size", None) or self.image_size)

@@ -38,7 +38,7 @@ class ZeroLastConv(Trick):
     def __init__(self, image_size: int = 224):
         self.image_size = image_size
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit" and is_fresh(self, model):
             self.zero_after_drawing(model)
 

@@ -15,7 +15,8 @@ Differs:  Lightning's callback leaves its last k on the Trainer, resumes in mid-
 import lightning as L
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
-from callbacks.frame.trick import Trick, refuse_second
+from callbacks.frame.needs import Claims
+from callbacks.frame.trick import Trick
 
 
 class AccumulationSchedule(Trick):
@@ -30,8 +31,7 @@ class AccumulationSchedule(Trick):
         TypeError: for a LightningModule that optimizes manually.
     """
 
-    claims = "schedule the accumulation"
-
+    needs = (Claims("schedule the accumulation"),)
     _own: int = 1  # the Trainer's number
 
     def __init__(self, epochs: tuple[int, ...] = (60, 120, 160), factors: tuple[int, ...] = (5, 25, 125)):
@@ -53,14 +53,14 @@ class AccumulationSchedule(Trick):
         """Return batches per step in this epoch. The name is Lightning's, so that code that counts steps finds it."""
         return self._own * self.factor(epoch)
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):
-            raise ValueError(f"AccumulationSchedule and Lightning's both {self.claims}: take one of them out")
+            raise ValueError(
+                "AccumulationSchedule and Lightning's both schedule the accumulation: take one of them out"
+            )
         if not model.automatic_optimization:
             raise TypeError("AccumulationSchedule: a module that optimizes manually must accumulate by itself")
-        if stage == "fit":
-            self._own = trainer.accumulate_grad_batches
+        self._own = trainer.accumulate_grad_batches
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Set the number after a resume in mid-epoch, where no epoch start is called."""
@@ -72,10 +72,5 @@ class AccumulationSchedule(Trick):
     def _set(self, trainer: L.Trainer) -> None:
         trainer.accumulate_grad_batches = self.get_accumulate_grad_batches(trainer.current_epoch)
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if stage == "fit":
-            trainer.accumulate_grad_batches = self._own
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        if trainer.state.fn == "fit":
-            trainer.accumulate_grad_batches = self._own
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        trainer.accumulate_grad_batches = self._own

@@ -15,9 +15,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.frame.depth import depths
+from callbacks.frame.needs import Range
 from callbacks.frame.rows import over_rows
-from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from callbacks.frame.unscaled import needs_unscaled
 
 
@@ -52,10 +53,9 @@ class AdaptiveGradientClipping(Trick):
         TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
     """
 
+    needs = (Range("factor", 0, open_low=True), Range("eps", 0, open_low=True))
+
     def __init__(self, factor: Rate = 0.01, eps: float = 1e-3):
-        for value in rate_values(factor):
-            needs_range(self, "factor", value, 0, float("inf"), open_low=True)
-        needs_range(self, "eps", eps, 0, float("inf"), open_low=True)
         self.factor = factor
         self.eps = eps
 

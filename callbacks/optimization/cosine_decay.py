@@ -12,7 +12,7 @@ Differs:  nothing. The rate changes with every optimizer step.
 """
 
 from callbacks.frame.decay import Decay, cosine
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 
 class CosineDecay(Decay):
@@ -28,9 +28,10 @@ class CosineDecay(Decay):
             else sets the rate too.
     """
 
+    needs = (Range("end", 0, 1),)
+
     def __init__(self, warmup_epochs: float = 0, warmup_kind: str = "linear", end: float = 0):
         super().__init__(warmup_epochs, warmup_kind)
-        needs_range(self, "end", end, 0, 1)
         self.end = end
 
     def factor(self, step: int) -> float:

@@ -20,8 +20,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from callbacks.frame.copies import copy_of
+from callbacks.frame.needs import Claims, Range
 from callbacks.frame.on_metric import OnMetric
-from callbacks.frame.trick import needs_range, refuse_second
 
 
 class EarlyStopping(OnMetric):
@@ -42,8 +42,7 @@ class EarlyStopping(OnMetric):
             second EarlyStopping.
     """
 
-    claims = "go back to the best weights"
-
+    needs = (Claims("go back to the best weights"), Range("patience", 1), Range("min_delta", 0))
     best: dict[str, Tensor] | None = None
     best_value: float | None = None
     waited: int = 0
@@ -51,14 +50,11 @@ class EarlyStopping(OnMetric):
 
     def __init__(self, metric: str | None = "val/loss", mode: str = "min", patience: int = 10, min_delta: float = 0.0):
         super().__init__(metric, mode)
-        needs_range(self, "patience", patience, 1, math.inf)
-        needs_range(self, "min_delta", min_delta, 0, math.inf)
         self.patience = patience
         self.min_delta = min_delta
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self.best, self.best_value, self.waited, self.stopped = None, None, 0, False
 

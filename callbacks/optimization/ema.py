@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.average import Average
-from callbacks.frame.schedule import Rate, Schedule, rate_now, rate_values
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
 
 
 def ema_update(average: list[Tensor], weights: list[Tensor], decay: float) -> None:
@@ -46,11 +46,9 @@ class EMA(Average):
         ValueError: for a decay out of its range.
     """
 
+    needs = (Range("decay", 0, 1, open_high=True, off_at_low=True),)
+
     def __init__(self, decay: Rate = 0.999):
-        for value in rate_values(decay):
-            needs_range(self, "decay", value, 0, 1, open_low=not isinstance(decay, Schedule))
-            if value == 1:
-                raise ValueError("EMA: a decay of 1 never moves; it must be below 1, such as 0.999")
         self.decay = decay
 
     @property

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from callbacks.frame.unscaled import needs_unscaled
 from zoo.frame.checks import validate_choice
 
@@ -42,9 +43,9 @@ class GradientClipping(Trick):
         TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
     """
 
+    needs = (Range("limit", 0, open_low=True),)
+
     def __init__(self, limit: Rate = 1.0, kind: str = "norm"):
-        for value in rate_values(limit):
-            needs_range(self, "limit", value, 0, float("inf"), open_low=True)
         self.limit = limit
         self.kind = validate_choice(kind, KINDS, "GradientClipping")
 

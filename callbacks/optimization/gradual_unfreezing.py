@@ -17,8 +17,9 @@ from torch.optim import Optimizer
 
 from callbacks.frame.depth import parts
 from callbacks.frame.groups import regroup
+from callbacks.frame.needs import Claims, Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.trick import Trick
 from callbacks.optimization.layer_decay import split
 
 
@@ -42,19 +43,15 @@ class GradualUnfreezing(Trick):
         ValueError: if `every` is no time or shorter than a step, for a ratio below 1, or with LayerDecay.
     """
 
-    claims = "scale the learning rate by depth"
+    needs = (Claims("scale the learning rate by depth"), Range("ratio", 1))
     _frozen: Sequence[nn.Parameter] = ()
     _held: Sequence[nn.Module] = ()
     _learning: int | None = None  # how many parts learn now
 
     def __init__(self, every: Time = 1, ratio: float = 2.6):
         parse_time(every)
-        needs_range(self, "ratio", ratio, 1, float("inf"))
         self.every = every
         self.ratio = ratio
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         names, scale = dict(model.named_parameters()), dict[nn.Parameter, float]()
@@ -113,10 +110,7 @@ class GradualUnfreezing(Trick):
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._release()
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._release()
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._release()
 
 

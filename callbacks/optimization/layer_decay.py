@@ -14,7 +14,8 @@ import lightning as L
 
 from callbacks.frame.depth import depths
 from callbacks.frame.groups import regroup
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.needs import Claims, Range
+from callbacks.frame.trick import Trick
 
 
 def scales(layers: dict[str, int], decay: float) -> dict[str, float]:
@@ -38,16 +39,12 @@ class LayerDecay(Trick):
         ValueError: for a decay out of its range, or with a second trick that scales rates by depth.
     """
 
-    claims = "scale the learning rate by depth"
+    needs = (Claims("scale the learning rate by depth"), Range("decay", 0, 1, open_low=True))
 
     def __init__(self, decay: float = 0.75):
-        needs_range(self, "decay", decay, 0, 1, open_low=True)
         if decay == 1:
             raise ValueError("LayerDecay: a decay of 1 changes nothing; to train without it, leave LayerDecay out")
         self.decay = decay
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         scale = scales(depths(model), self.decay)

@@ -15,8 +15,9 @@ import lightning as L
 from torch.optim import Optimizer
 
 from callbacks.frame.chance import is_drawn
-from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.trick import Trick, needs_range
+from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.trick import Trick
 from zoo.frame.exact_resume import global_seed
 
 
@@ -31,25 +32,23 @@ class MagnifiedWeightDecay(Trick):
         ValueError: for an argument out of its range.
     """
 
+    needs = (Range("probability", 0, 1), Range("factor", 0, open_low=True))
     taxonomy = "penalty"
     _seed: int = 0  # of the run
     _magnified: tuple = ()  # (group, its weight decay) of the step that is being made
-    _hooks: tuple = ()
 
     def __init__(self, probability: Rate = 0.1, factor: float = 2.0):
-        for value in rate_values(probability):
-            needs_range(self, "probability", value, 0, 1)
-        needs_range(self, "factor", factor, 0, float("inf"), open_low=True)
         self.probability = probability
         self.factor = factor
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
             self._seed = global_seed()
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._leave()  # the learning-rate finder starts training twice in one fit
-        self._hooks = tuple(o.register_step_post_hook(lambda *_: self._restore()) for o in trainer.optimizers)
+        self.remove_hooks()  # the learning-rate finder starts twice in one fit
+        self._restore()
+        self.keep_hooks(*(o.register_step_post_hook(lambda *_: self._restore()) for o in trainer.optimizers))
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
         self._restore()  # a step that 16-bit scaling skipped never reached its hook
@@ -66,20 +65,12 @@ class MagnifiedWeightDecay(Trick):
             group["weight_decay"] = decay
         self._magnified = ()
 
-    def _leave(self) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._restore()
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = ()
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._leave()
-
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._leave()
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self._leave()
+        self.remove_hooks()
+        self._restore()
 
     def state_dict(self) -> dict:
         return {"seed": self._seed}

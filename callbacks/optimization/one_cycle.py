@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import lightning as L
 
 from callbacks.frame.decay import Decay
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 
 def one_cycle(t: float, T: float, pct_start: float, start: float, middle: float, end: float) -> float:
@@ -59,6 +59,8 @@ class OneCycle(Decay):
         ValueError: for an argument out of its range, an optimizer without momentum, or if something else sets the rate.
     """
 
+    needs = (Range("pct_start", 0, 1), Range("div", 1), Range("final_div", 1), Range("momentum", 0, 1))
+
     def __init__(
         self,
         pct_start: float = 0.3,
@@ -67,13 +69,8 @@ class OneCycle(Decay):
         momentum: tuple[float, float] | None = (0.85, 0.95),
     ):
         super().__init__()
-        needs_range(self, "pct_start", pct_start, 0, 1)
-        needs_range(self, "div", div, 1, float("inf"))
-        needs_range(self, "final_div", final_div, 1, float("inf"))
         if momentum is not None and (not isinstance(momentum, Sequence) or len(momentum) != 2):
             raise ValueError(f"OneCycle: momentum must be two numbers, lowest and highest, or None, got {momentum}")
-        for value in momentum or ():
-            needs_range(self, "momentum", value, 0, 1)
         self.pct_start, self.div, self.final_div = pct_start, div, final_div
         self.momentum = None if momentum is None else tuple(momentum)
 

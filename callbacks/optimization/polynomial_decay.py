@@ -10,7 +10,7 @@ Differs:  nothing
 """
 
 from callbacks.frame.decay import Decay
-from callbacks.frame.trick import needs_range
+from callbacks.frame.needs import Range
 
 
 def polynomial(t: float, T: float, power: float) -> float:
@@ -30,9 +30,10 @@ class PolynomialDecay(Decay):
         ValueError: unless power > 0, if the warm-up leaves nothing, or something else sets the rate too.
     """
 
+    needs = (Range("power", 0, open_low=True),)
+
     def __init__(self, power: float = 0.9, warmup_epochs: float = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
-        needs_range(self, "power", power, 0, float("inf"), open_low=True)
         self.power = power
 
     def factor(self, step: int) -> float:

@@ -21,8 +21,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from callbacks.frame import schedule
 from callbacks.frame.decay import Decay
+from callbacks.frame.needs import Range
 from callbacks.frame.on_metric import OnMetric
-from callbacks.frame.trick import needs_range
 
 
 class ReduceOnPlateau(OnMetric, Decay):
@@ -42,6 +42,7 @@ class ReduceOnPlateau(OnMetric, Decay):
             something else sets the rate too.
     """
 
+    needs = (Range("patience", 0), Range("threshold", 0, 1))
     _plateau: ReduceLROnPlateau | None = None
 
     def __init__(
@@ -58,14 +59,12 @@ class ReduceOnPlateau(OnMetric, Decay):
         Decay.__init__(self, warmup_epochs, warmup_kind)
         if not 0 < gamma < 1:
             raise ValueError(f"ReduceOnPlateau: gamma must be in (0, 1), got {gamma}")
-        needs_range(self, "patience", patience, 0, math.inf)
-        needs_range(self, "threshold", threshold, 0, 1)
         self.gamma = gamma
         self.patience = patience
         self.threshold = threshold
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit" or self._plateau is None:
             # torch's scheduler acts on an optimizer of its own with rate 1: that rate is our factor
             self._optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)

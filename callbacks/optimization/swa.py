@@ -23,8 +23,8 @@ from torch.optim import Optimizer
 
 from callbacks.frame.average import Mean
 from callbacks.frame.batch_norm_statistics import renew_statistics
+from callbacks.frame.needs import Claims, Range
 from callbacks.frame.schedule import Time, in_steps, load_data, parse_time, total_steps
-from callbacks.frame.trick import needs_range, refuse_second
 
 
 def straight_line(before: float, after: float, steps: int, length: int) -> float:
@@ -49,7 +49,7 @@ class SWA(Mean):
         ValueError: for times that are none, `every` shorter than a step, a factor out of its range, or a second SWA.
     """
 
-    claims = "hold the learning rate at the end"
+    needs = (Claims("hold the learning rate at the end"), Range("lr_factor", 0, open_low=True))
     label = "swa"
     _rates: list[float] | None = None  # of the groups, at the start
     _stale = False  # whether the batch norms' statistics are those of other weights than the average
@@ -59,16 +59,13 @@ class SWA(Mean):
     ):
         for time in (start, every, anneal):
             parse_time(time)
-        if lr_factor is not None:
-            needs_range(self, "lr_factor", lr_factor, 0, float("inf"), open_low=True)
         self.start = start
         self.every = every
         self.lr_factor = lr_factor
         self.anneal = anneal
 
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        super().setup(trainer, model, stage)
-        refuse_second(self, trainer.callbacks)
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        super().prepare(trainer, model, stage)
         if stage == "fit":
             self._rates, self._stale = None, False
 

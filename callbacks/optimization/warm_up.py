@@ -21,7 +21,8 @@ import lightning as L
 from torch.optim import Optimizer
 
 from callbacks.frame import schedule
-from callbacks.frame.trick import Trick, needs_range, refuse_second
+from callbacks.frame.needs import Claims, Range
+from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
 from zoo.frame.checks import validate_choice
 
@@ -41,23 +42,16 @@ class WarmUp(Trick):
         ValueError: for an argument out of its range, or if another trick sets the rate.
     """
 
-    claims = "set the learning rate"
-
-    _hooks: tuple[Any, ...] | list[Any] = ()  # on the optimizers
+    needs = (Claims("set the learning rate"), Range("epochs", 0, open_low=True))
     _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with their own rates
 
     def __init__(self, epochs: float = 5, kind: str = "linear"):
-        needs_range(self, "epochs", epochs, 0, float("inf"), open_low=True)
         self.epochs = epochs
         self.kind = validate_choice(kind, KINDS, "WarmUp")
-
-    def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        refuse_second(self, trainer.callbacks)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         schedule.load_data(trainer)
         m = schedule.in_steps(self.epochs, trainer)
-        self._hooks = []
 
         def lower(optimizer: Optimizer, *_: Any) -> None:
             self._whole = [(group, group["lr"]) for group in optimizer.param_groups]
@@ -65,19 +59,13 @@ class WarmUp(Trick):
                 group["lr"] = rate * warm_up(trainer.global_step, m, self.kind)
 
         for optimizer in trainer.optimizers:
-            self._hooks.append(optimizer.register_step_pre_hook(lower))
-            self._hooks.append(optimizer.register_step_post_hook(self._restore))
+            self.keep_hooks(optimizer.register_step_pre_hook(lower))
+            self.keep_hooks(optimizer.register_step_post_hook(self._restore))
 
     def _restore(self, *_: Any) -> None:
         for group, rate in self._whole:
             group["lr"] = rate
         self._whole = ()
 
-    def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+    def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._restore()
-        for hook in self._hooks:
-            hook.remove()
-        self._hooks = ()
-
-    def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        self.teardown(trainer, model, "fit")

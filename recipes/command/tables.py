@@ -146,8 +146,6 @@ def matrix() -> str:
     kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
 
     def cell(first: Any, second: Any) -> str:
-        if first is second:
-            return "*" if first.claims else "."
         return "." if not refusal(first, second) else "<" if not refusal(second, first) else "*"
 
     width = max(len(kind.__name__) for kind in kinds)

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from callbacks.frame.needs import Declaring
 from tests.conftest import TinyNetwork
 from zoo.frame.classifier import split_outputs
 
@@ -31,10 +32,10 @@ class Foreign(L.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
 
 
-class SeenSteps(L.Callback):
+class SeenSteps(Declaring):
     """Writes down the `Step` of every training batch, as the callbacks listed before it left it."""
 
-    replaces_loss = True  # it may stand anywhere: it adds nothing
+    looks_only = True  # it may stand anywhere
 
     def __init__(self):
         self.steps = []

@@ -18,6 +18,7 @@ from torch.nn.functional import one_hot
 
 import callbacks
 import zoo
+from callbacks.frame.needs import Declaring, NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore, declared
 from callbacks.frame.pairs import refusal
 from datamodules import Digits
 from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier, tiny_network
@@ -78,8 +79,8 @@ def build_tricks(which: str) -> list[L.Callback]:
 def place(trick: L.Callback) -> tuple[bool, ...]:
     """Those that replace the loss before those that add to it; what doubles the batch after what mixes it; new heads
     before what keeps the one it finds."""
-    says = [getattr(trick, name, False) for name in ("replaces_loss", "doubles_batch", "keeps_the_head")]
-    return not says[0], *says[1:]
+    says = declared(type(trick))
+    return NothingAddedBefore() not in says, NoBatchChangedAfter() in says, NoHeadMadeAfter() in says
 
 
 def scheduled() -> list[L.Callback]:
@@ -133,10 +134,10 @@ class Watch(L.Callback):
         self.seen[-1] += ([group["lr"] for group in optimizer.param_groups],)
 
 
-class Hits(L.Callback):
+class Hits(Declaring):
     """What the targets give to the predicted class, for each image of the last epoch. The first that sees a step."""
 
-    replaces_loss = True  # so that LabelSmoothing may come after it
+    looks_only = True  # so that LabelSmoothing may come after it
 
     def __init__(self):
         self.hits = []

@@ -65,6 +65,28 @@ class Step:
         return sum(aux, start=loss(self.logits))
 
 
+class LossTrick(L.Callback):
+    """A callback with the one hook that Lightning lacks: `on_loss`. Tricks of `callbacks` are, others may be.
+
+    Override `on_loss`; one that does not is never called.
+    """
+
+    def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        """Change `step.loss`: put another loss in its place, or add a term.
+
+        Called in each training step after the forward pass, in the order of `Trainer(callbacks=...)`.
+
+        Args:
+            model: the module that trains.
+            step: images, targets, logits, the loss so far and what else the network gave.
+        """
+
+
+def changes_loss(kind: type[L.Callback]) -> bool:
+    """Return whether a class of callbacks has an `on_loss` of its own."""
+    return issubclass(kind, LossTrick) and kind.on_loss is not LossTrick.on_loss
+
+
 class Classifier(L.LightningModule):
     """How every model trains and is scored; with `network`, the same for any `nn.Module`.
 
@@ -163,7 +185,7 @@ class Classifier(L.LightningModule):
         step = Step(images, targets, logits, None, extras)
         step.loss = step.over_heads(lambda z: F.cross_entropy(z, targets))
         for trick in self.trainer.callbacks:
-            if hasattr(trick, "on_loss"):
+            if isinstance(trick, LossTrick) and changes_loss(type(trick)):
                 trick.on_loss(self, step)
         self._window.update(step.loss, logits, targets)
         return step.loss

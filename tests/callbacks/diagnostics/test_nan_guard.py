@@ -6,7 +6,7 @@ from torch import nn
 
 from callbacks import NaNGuard
 from callbacks.diagnostics.nan_guard import FILE, first_not_finite
-from tests.callbacks.conftest import At, hooks, weights
+from tests.callbacks.conftest import SeenSteps, hooks, weights
 from tests.callbacks.diagnostics.fits import batches
 from tests.conftest import tiny_classifier
 
@@ -45,7 +45,7 @@ def test_weights_and_images_that_are_not_finite(tiny_data, trainer, tmp_path):
 
 
 def test_a_trick_that_breaks_the_loss(tiny_data, trainer):
-    spoil = At("on_loss", None)
+    spoil = SeenSteps()
     spoil.on_loss = lambda model, step: setattr(step, "loss", step.loss * float("nan"))
     with pytest.raises(FloatingPointError, match="The outputs of all layers are finite: check the loss"):
         trainer(callbacks=[NaNGuard(), spoil]).fit(tiny_classifier(), tiny_data)

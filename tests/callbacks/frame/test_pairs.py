@@ -12,12 +12,15 @@ import pytest
 import torch
 
 import callbacks
+from callbacks.frame.needs import PairNeed
 from callbacks.frame.pairs import limits, refusal
-from callbacks.frame.trick import Trick
 from tests.conftest import build_trick, tiny_classifier, tiny_network
 
-HOOKS = ["on_loss", *(name for name in vars(L.Callback) if name.startswith("on_") or name in ("setup", "teardown"))]
-SAYS = [name for name in ("doubles_batch", *vars(Trick)) if not name.startswith("_")]  # what `refusal` asks
+HOOKS = [
+    "on_loss",
+    *(name for name in vars(L.Callback) if name.startswith("on_") or name in ("setup", "prepare", "leave")),
+]
+SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` asks, beside `needs`
 QUICK, LEAST = 800, 5  # pairs in the default suite: of all tricks together, and of each at least
 
 
@@ -33,7 +36,9 @@ PAIRS = [pair for i, j in combinations(range(len(callbacks.__all__)), 2) for pai
 
 def mechanism(name: str) -> tuple:
     """What Lightning calls and `refusal` asks: methods of `FeatureDropout` that differ in their mask have the same."""
-    return tuple(getattr(getattr(callbacks, name), attribute, None) for attribute in (*HOOKS, *SAYS))
+    kind = getattr(callbacks, name)
+    pairwise = tuple(need for need in kind.needs if isinstance(need, PairNeed))
+    return (pairwise, *(getattr(kind, attribute, None) for attribute in (*HOOKS, *SAYS)))
 
 
 def quick(pairs: list[tuple[str, str]], size: int) -> set[tuple[str, str]]:

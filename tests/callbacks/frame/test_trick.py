@@ -1,12 +1,17 @@
 """What all tricks share: print, name their state, refuse with advice."""
 
+import contextlib
+import inspect
+import typing
+
 import pytest
 from torch import nn
 
 import callbacks
 from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDecay
-from callbacks.frame.trick import TAXONOMY, Trick, needs_on_loss, needs_range, needs_stages, refuse_second
-from tests.callbacks.conftest import Foreign
+from callbacks.frame.needs import Choice, Claims, Range, Stages, stage_names
+from callbacks.frame.trick import TAXONOMY, Trick
+from tests.callbacks.conftest import Foreign, hooks
 from tests.conftest import tiny_classifier
 from zoo import Classifier, ConvNeXt
 
@@ -44,21 +49,106 @@ def test_arguments_tell_states_apart():
     assert Example().state_key != MixUp().state_key
 
 
-def test_range():
-    needs_range(MixUp(), "alpha", 0.5, 0, 1)
-    needs_range(MixUp(), "alpha", 0, 0, 1)
-    needs_range(MixUp(), "alpha", 1, 0, 1, open_low=True)
-    with pytest.raises(ValueError, match=r"MixUp: alpha must be in \(0, 1\], not 0; .* leave MixUp out"):
-        needs_range(MixUp(), "alpha", 0, 0, 1, open_low=True)
-    for value in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match=rf"alpha must be in \[0, 1\], not {value}"):
-            needs_range(MixUp(), "alpha", value, 0, 1)
+class Declares(Trick):
+    needs = (
+        Range("alpha", 0, 1, open_low=True),
+        Range("p", 0, 1, off_at_low=True),
+        Range("low", 0, "high"),
+        Choice("kind", ("a", "b")),
+    )
+
+    def __init__(self, alpha=0.5, p=0.5, low=1, high: float | None = 2, kind="a"):
+        self.alpha, self.p, self.low, self.high, self.kind = alpha, p, low, high, kind
 
 
-def test_on_loss_is_asked_for():
-    needs_on_loss(Example(), tiny_classifier())
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"alpha": 1}, {"p": 1}, {"p": Linear(0, 1)}, {"low": 2}, {"low": 0}, {"alpha": (0.1, 1)}, {"alpha": None}],
+)
+def test_arguments_in_their_ranges(arguments):
+    trick = Declares(**arguments)
+    assert {name: getattr(trick, name) for name in arguments} == arguments
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        ({"alpha": 0}, r"Declares: alpha must be in \(0, 1\], not 0; to train without it, leave Declares out"),
+        ({"alpha": -0.1}, r"alpha must be in \(0, 1\], not -0.1$"),
+        ({"alpha": 1.1}, "alpha must be in"),
+        ({"alpha": float("nan")}, "alpha must be in"),
+        ({"alpha": (0.1, 2)}, "not 2"),
+        ({"alpha": Linear(0, 1)}, r"alpha must be in \(0, 1\], not 0"),
+        ({"p": 0}, r"p must be in \(0, 1\], not 0; to train without it"),
+        ({"p": Linear(0, 1.5)}, r"p must be in \[0, 1\], not 1.5"),
+        ({"low": 3}, r"low must be in \[0, 2\], not 3"),
+        ({"kind": "aa"}, "Declares has no 'aa'; did you mean 'a'"),
+    ],
+)
+def test_arguments_out_of_their_ranges(arguments, says):
+    with pytest.raises(ValueError, match=says):
+        Declares(**arguments)
+
+
+def test_arguments_are_checked_before_anything_is_made():
+    made = []
+
+    class Heavy(Declares):
+        def __init__(self, alpha=0.5):
+            made.append(alpha)
+
+    with pytest.raises(ValueError, match="Heavy: alpha must be in"):
+        Heavy(2)
+    assert not made and Heavy(1).needs == Declares.needs
+    with pytest.raises(TypeError, match="unexpected keyword argument 'beta'"):
+        Heavy(beta=1)
+
+
+def test_a_subclass_adds_to_the_needs_of_its_bases_and_narrows_them():
+    class Narrow(Declares):
+        needs = (Range("alpha", 0, 0.5), Claims("do it"))
+
+    assert Narrow.needs == (Range("alpha", 0, 0.5), *Declares.needs[1:], Claims("do it"))
+    assert Narrow(0).alpha == 0
+    with pytest.raises(ValueError, match=r"alpha must be in \[0, 0.5\], not 1"):
+        Narrow(1)
+
+
+def test_signatures_stay_explicit():
+    assert [*inspect.signature(Declares).parameters] == ["alpha", "p", "low", "high", "kind"]
+    assert typing.get_type_hints(Declares.__init__)["high"] == float | None
+
+
+def test_hooks_end_with_the_run_also_by_an_exception(tiny_data, trainer):
+    class Hooks(Trick):
+        def on_fit_start(self, trainer, model):
+            self.keep_hooks(model.network.head.register_forward_hook(self.hook))
+
+        def hook(self, *_):
+            if self.fails:
+                raise ZeroDivisionError
+
+        def leave(self, trainer, model):
+            self.left = hooks(model)
+
+    trick, model = Hooks(), tiny_classifier()
+    for trick.fails in (False, True):
+        trick.left = None
+        with pytest.raises(ZeroDivisionError) if trick.fails else contextlib.nullcontext():
+            trainer(callbacks=[trick], num_sanity_val_steps=0).fit(model, tiny_data)
+        assert trick.left == 0
+
+
+class Changes(Example):
+    def on_loss(self, model, step):
+        step.loss = step.loss * 2
+
+
+def test_on_loss_is_asked_for(trainer):
+    Changes().setup(trainer(), tiny_classifier(), "fit")
+    Example().setup(trainer(), Foreign(), "fit")
     with pytest.raises(TypeError, match=r"Foreign does not call.*zoo.Classifier\(network\).*calls_on_loss = True"):
-        needs_on_loss(Example(), Foreign())
+        Changes().setup(trainer(), Foreign(), "fit")
 
 
 def test_the_advice_works(tiny_data, trainer):
@@ -73,7 +163,7 @@ def test_the_advice_works(tiny_data, trainer):
             logits = self.network(images)
             step = zoo.Step(images, targets, logits, nn.functional.cross_entropy(logits, targets))
             for trick in self.trainer.callbacks:
-                if hasattr(trick, "on_loss"):
+                if isinstance(trick, zoo.LossTrick):
                     trick.on_loss(self, step)
             return step.loss
 
@@ -81,27 +171,36 @@ def test_the_advice_works(tiny_data, trainer):
     trainer(callbacks=tricks).fit(Mended(), tiny_data)
 
 
-def test_stages():
+def test_stages(trainer):
+    class Staged(Trick):
+        needs = (Stages(),)
+
+        def __init__(self, stages=None):
+            self.stages = stages
+
     model = tiny_classifier()
-    assert needs_stages(Example(), model, None) == ["stage1", "stage2"]
-    assert needs_stages(Example(), model, ("stage2",)) == ["stage2"]
+    assert stage_names(Example(), model, None) == ["stage1", "stage2"]
+    assert stage_names(Example(), model, ("stage2",)) == ["stage2"]
+    Staged().setup(trainer(), model, "fit")
     with pytest.raises(ValueError, match="did you mean 'stage2' or 'stage1'|did you mean"):
-        needs_stages(Example(), model, ("stage3",))
-    with pytest.raises(TypeError, match="Example looks at stages, and Classifier names none"):
-        needs_stages(Example(), Classifier(nn.Linear(2, 2)), None)
+        Staged(("stage3",)).setup(trainer(), model, "fit")
+    with pytest.raises(TypeError, match="Staged looks at stages, and Classifier names none"):
+        Staged().setup(trainer(), Classifier(nn.Linear(2, 2)), "fit")
 
 
-def test_only_one_of_a_kind():
-    one, two = Example(), Example(0.2)
-    one.claims = two.claims = "do it"
-    refuse_second(one, [one, MixUp()])
-    with pytest.raises(ValueError, match="Example and Example both do it: take one of them out"):
-        refuse_second(one, [one, two])
+def test_only_one_of_a_kind(trainer):
+    class Only(Example):
+        needs = (Claims("do it"),)
+
+    one, two = Only(), Only(0.2)
+    one.setup(trainer(callbacks=[one, MixUp()]), tiny_classifier(), "fit")
+    with pytest.raises(ValueError, match="Only and Only both do it: take one of them out"):
+        one.setup(trainer(callbacks=[one, two]), tiny_classifier(), "fit")
 
 
 def test_stages_of_a_network_that_keeps_them_under_that_name():
     model = ConvNeXt("T", num_classes=2, image_size=32)  # its `stages` are modules with timm's keys
-    assert needs_stages(Example(), model, None) == ["stage1", "stage2", "stage3", "stage4"]
+    assert stage_names(Example(), model, None) == ["stage1", "stage2", "stage3", "stage4"]
 
 
 TAXONOMY_BY_HAND = {

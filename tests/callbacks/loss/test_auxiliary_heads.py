@@ -10,7 +10,7 @@ from callbacks.loss.auxiliary_heads import Heads, pooled, widths_of
 from callbacks.loss.focal import focal_loss
 from tests.callbacks.conftest import At, SeenSteps, hooks, weights
 from tests.conftest import tiny_classifier
-from zoo import Classifier, ResNet, Step, ViT
+from zoo import Classifier, LossTrick, ResNet, Step, ViT
 
 
 def test_means_over_positions():
@@ -125,7 +125,7 @@ class Careless(Classifier):
         logits = self.network(batch[0])
         step = Step(*batch, logits, F.cross_entropy(logits, batch[1]))
         for trick in self.trainer.callbacks:
-            if hasattr(trick, "on_loss"):
+            if isinstance(trick, LossTrick):
                 trick.on_loss(self, step)
         return step.loss
 

@@ -14,7 +14,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
-from zoo import Classifier, ResNet, Step
+from zoo import Classifier, LossTrick, ResNet, Step
 from zoo.frame.checks import check_targets, classes_of, validate_choice
 from zoo.frame.classifier import split_outputs
 from zoo.frame.exact_resume import ExactResume, reseed
@@ -56,7 +56,7 @@ def metrics_of(run: L.Trainer) -> dict[str, float]:
 # ---- Step and on_loss
 
 
-class Times(L.Callback):
+class Times(LossTrick):
     def __init__(self, factor: float):
         self.factor = factor
 
@@ -64,7 +64,7 @@ class Times(L.Callback):
         step.loss = step.loss * self.factor
 
 
-class Plus(L.Callback):
+class Plus(LossTrick):
     def __init__(self, seen: list):
         self.seen = seen
 
@@ -233,7 +233,7 @@ def test_mixed_and_hard_batches_are_counted_apart(trainer):
             if batch_idx % 2:
                 batch[1] = F.one_hot(batch[1], 10) * 0.5 + 0.05
 
-    class Smooth(L.Callback):
+    class Smooth(LossTrick):
         def on_loss(self, model, step):
             step.targets = torch.full_like(step.logits, 0.1)
 

@@ -202,7 +202,7 @@ def test_wrong_masks_are_refused(masks, said, trainer):
 
 
 class Seen(callbacks.frame.trick.Trick):
-    replaces_loss = True  # it adds nothing
+    looks_only = True
 
     def __init__(self):
         self.steps = []
