@@ -14,7 +14,7 @@ import zoo
 from callbacks import AttentionTransfer, CosineDecay, KnowledgeDistillation, Linear
 from callbacks.distillation.attention import attention, attention_loss
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.feature_hooks import FeatureHooks
 from datamodules import Digits
 from recipes import attention_transfer_cifar
 from recipes.frame import catalogue, records
@@ -121,7 +121,7 @@ for T in TEMPERATURES:
 def features(model: zoo.Classifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of every group, (N, C, H, W), as the model is in a test."""
     training = model.training
-    taps = Taps(model.stages, [*model.stages])
+    taps = FeatureHooks(model.stages, [*model.stages])
     model.eval()(images)
     found = taps.take()
     taps.remove()

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
 from zoo.hierarchical_mixture import SoftTree
@@ -23,7 +23,7 @@ from zoo.moe_vit import MoE
 from zoo.vit import Block
 
 CLASSES = 10
-Look.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`
+Diagnostic.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`
 registry.entry_points = functools.cache(registry.entry_points)  # else each of thousands of Trainers reads the disk
 logging.getLogger("lightning.pytorch").propagate = True  # to caplog; Lightning 2.6.0 stops it where root has no handler
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from callbacks.frame.run import datamodule_of
 from zoo.frame.checks import classes_of
@@ -24,7 +24,7 @@ from zoo.frame.classifier import over_views
 PAIRS = 3  # how many of the most frequent confusions are named
 
 
-class Calibration(Look):
+class Calibration(Diagnostic):
     """Log the calibration error of the test set as `test/ece`, and keep and draw its confusion matrix.
 
     Costs a second forward pass for every test batch. Does nothing in training.

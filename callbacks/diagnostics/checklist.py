@@ -24,11 +24,11 @@ from callbacks.diagnostics.learning_rate_range import LearningRateRange
 from callbacks.diagnostics.nan_guard import NaNGuard
 from callbacks.diagnostics.overfit_samples import OverfitSamples
 from callbacks.diagnostics.update_ratio import UpdateRatio
-from callbacks.frame.diagnostic import Finding, Look
+from callbacks.frame.diagnostic import Diagnostic, Finding
 from callbacks.frame.needs import Range
 from callbacks.frame.run import callbacks_of
 
-CHECKS: tuple[type[Look], ...] = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
+CHECKS: tuple[type[Diagnostic], ...] = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
 
 
 def summarise(findings: Sequence[Finding]) -> list[Finding]:
@@ -41,7 +41,7 @@ def summarise(findings: Sequence[Finding]) -> list[Finding]:
     return [Finding(finding.well, finding.text + times) for finding, times in last]
 
 
-class Checklist(Look):
+class Checklist(Diagnostic):
     """Run all checks in the first steps of a fit, and print their findings, problems first.
 
     The checks join the trainer's callbacks until the page is printed. The learning-rate range test, and so this trick,
@@ -60,7 +60,7 @@ class Checklist(Look):
 
     def __init__(self, steps: int = 50):
         self.steps = steps
-        self._checks: list[Look] = []
+        self._checks: list[Diagnostic] = []
         self._rates: LearningRateRange | None = None
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -83,7 +83,7 @@ class Checklist(Look):
         callbacks.insert(0, callbacks.pop(at))
         callbacks[at + 1 : at + 1] = self._checks  # Lightning iterates over this list: it sets them up next
 
-    def _all(self) -> list[Look]:
+    def _all(self) -> list[Diagnostic]:
         return [*([] if self._rates is None else [self._rates]), *self._checks]
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

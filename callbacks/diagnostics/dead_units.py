@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.diagnostics.gradient_flow import join_names
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 
 
@@ -32,7 +32,7 @@ def dead_fraction(a: Tensor) -> Tensor:
     return (a.flatten(0, -2).amax(0) <= 0).float().mean()
 
 
-class DeadUnits(Look):
+class DeadUnits(Diagnostic):
     """Name the ReLU modules in which too many channels are dead. Calls of `F.relu` are not seen.
 
     Args:

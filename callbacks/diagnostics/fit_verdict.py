@@ -14,7 +14,7 @@ import math
 
 import lightning as L
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 
 # (train, val), where -1 falls, 0 is flat, 1 rises -> whether the run is fine, verdict and cure
@@ -51,7 +51,7 @@ def trend(curve: list[float], tau: float = 0.1) -> int:
     return 0 if abs(moved) <= tau else (1 if moved > 0 else -1)
 
 
-class FitVerdict(Look):
+class FitVerdict(Diagnostic):
     """Judge a fit at its end from `train/loss` and `val/loss`, which every model of the zoo logs.
 
     Mixed or smoothed targets raise train/loss. So the trends of the two losses are compared, not their values. After a

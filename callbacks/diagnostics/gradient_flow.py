@@ -14,7 +14,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 
 NAMED = 5  # most names in a sentence; the others are counted
@@ -38,7 +38,7 @@ def gradient_norms(model: torch.nn.Module) -> tuple[list[str], dict[str, Tensor]
     return without, dict(zip(gradients, torch._foreach_norm([g.float() for g in gradients.values()]), strict=True))
 
 
-class GradientFlow(Look):
+class GradientFlow(Diagnostic):
     """Name the parameters whose gradient is missing, too small or too large.
 
     Args:

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
 from zoo import Step
@@ -30,7 +30,7 @@ def entropy(p: Tensor) -> Tensor:
     return torch.special.entr(p).sum(-1)
 
 
-class InitialLoss(Look):
+class InitialLoss(Diagnostic):
     """Compare the cross-entropy of the first batch with ln K. Skips pretrained networks and resumed runs.
 
     Args:

@@ -22,7 +22,7 @@ import torch
 from lightning.pytorch.callbacks import LearningRateFinder
 from matplotlib.figure import Figure
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from callbacks.frame.run import callbacks_of
 
@@ -50,7 +50,7 @@ def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     return seen[int(slopes.argmin())][0] if slopes.min() < 0 else None
 
 
-class LearningRateRange(Look):
+class LearningRateRange(Diagnostic):
     """Run the test before training, and report its suggestion. The model keeps its own learning rate.
 
     The test runs before all other tricks, on the plain network with its cross-entropy, and leaves no trace. It is

@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 
 FILE = "nan_batch.pt"
 
@@ -47,7 +47,7 @@ def first_not_finite(network: nn.Module, images: Tensor) -> str | None:
     return found[0] if found else None
 
 
-class NaNGuard(Look):
+class NaNGuard(Diagnostic):
     """Raise an error at the first loss that is NaN or Inf, before the optimizer step, so that the weights stay finite.
 
     On a GPU, every step waits for the loss: use it for a run that breaks, not for every run. The error names the first

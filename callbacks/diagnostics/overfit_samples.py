@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from zoo.frame.classifier import split_outputs
 
@@ -46,7 +46,7 @@ def memorise(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: i
     return torch.stack(hits).tolist()
 
 
-class OverfitSamples(Look):
+class OverfitSamples(Diagnostic):
     """Train a copy of the network on a few images of the first batch, once a fit.
 
     The network itself and the random numbers of the run do not change. Resumed runs are skipped.

@@ -17,11 +17,11 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 
 
-class UpdateRatio(Look):
+class UpdateRatio(Diagnostic):
     """Report a learning rate that is too high or too low: the median ratio of a step leaves [low, high].
 
     Keeps a copy of the weights during the measured steps only.

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Range, stage_names
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
@@ -100,12 +100,12 @@ class AttentionTransfer(Taught):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, None)  # attention needs no common classes
-        self._student_taps = Taps(model.stages, self._names)
-        self._teacher_taps = Taps(self._teacher.network.stages, self._names)
-        self.keep_hooks(self._student_taps, self._teacher_taps)
+        self._student_hooks = FeatureHooks(model.stages, self._names)
+        self._teacher_hooks = FeatureHooks(self._teacher.network.stages, self._names)
+        self.keep_hooks(self._student_hooks, self._teacher_hooks)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         self._teacher.logits(step)
-        A_S, A_T = self._student_taps.take(), self._teacher_taps.take()
+        A_S, A_T = self._student_hooks.take(), self._teacher_hooks.take()
         terms = torch.stack([attention_loss(A_S[name], A_T[name], self.p, self.mapping) for name in self._names])
         step.loss = step.loss + rate_now(self.beta, model.trainer) * terms.sum()

@@ -21,12 +21,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.apart import Apart, unheard
-from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Range, stage_names
 from callbacks.frame.schedule import Rate, Time, in_steps, parse_time, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
 from callbacks.frame.trick import names_of
+from callbacks.frame.unsaved_parameters import UnsavedParameters, without_hooks
 from zoo import Step
 from zoo.frame.exact_resume import global_seed, mix
 
@@ -95,7 +95,7 @@ class Hints(Taught):
             parse_time(pretrain)
         self.teacher, self.stages, self.weight, self.pretrain = teacher, names_of(stages), weight, pretrain
         self.normalization, self.image_size = normalization, image_size
-        self._teacher, self._apart = Teacher(teacher, normalization, image_size), None
+        self._teacher, self._regressors = Teacher(teacher, normalization, image_size), None
 
     # ---- the regressors
 
@@ -111,8 +111,8 @@ class Hints(Taught):
         self._name = next(name for i in range(99) if not hasattr(model, name := f"hints{i}"))
         with torch.random.fork_rng(devices=[]):  # drawn by the run's seed alone: a second fit begins as the first
             torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
-            self._apart = Apart({name: regressor(v[name], u[name]) for name in names}, self._name)
-        model.add_module(self._name, self._apart.to(model.device))
+            self._regressors = UnsavedParameters({name: regressor(v[name], u[name]) for name in names}, self._name)
+        model.add_module(self._name, self._regressors.to(model.device))
 
     def _side(self, trainer: L.Trainer, model: L.LightningModule) -> int:
         known = (getattr(o, "image_size", None) for o in (model, getattr(trainer, "datamodule", None)))
@@ -134,8 +134,8 @@ class Hints(Taught):
         self, network: nn.Module, names: list[str], images: Tensor
     ) -> tuple[dict[str, torch.Size], list[nn.Parameter]]:
         """Shapes of the features, and the parameters that they do not depend on."""
-        with unheard(network, training=False), torch.enable_grad():
-            taps = Taps(network.stages, names)
+        with without_hooks(network, training=False), torch.enable_grad():
+            taps = FeatureHooks(network.stages, names)
             network(images)
             features = taps.take()
             taps.remove()
@@ -146,31 +146,31 @@ class Hints(Taught):
         return {name: features[name].shape for name in names}, rest
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {} if self._apart is None else dict(self._apart.parts.state_dict())
+        return {} if self._regressors is None else dict(self._regressors.parts.state_dict())
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        if self._apart is not None:
-            self._apart.parts.load_state_dict(state)
+        if self._regressors is not None:
+            self._regressors.parts.load_state_dict(state)
 
     # ---- the loss
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, None)
-        self._student_taps = Taps(model.stages, list(self._apart.parts))
-        self._teacher_taps = Taps(self._teacher.network.stages, list(self._apart.parts))
-        self.keep_hooks(self._student_taps, self._teacher_taps)
+        self._student_hooks = FeatureHooks(model.stages, list(self._regressors.parts))
+        self._teacher_hooks = FeatureHooks(self._teacher.network.stages, list(self._regressors.parts))
+        self.keep_hooks(self._student_hooks, self._teacher_hooks)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._until = 0 if self.pretrain is None else in_steps(self.pretrain, trainer)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        v, self._alone = self._student_taps.take(), model.trainer.global_step < self._until
+        v, self._alone = self._student_hooks.take(), model.trainer.global_step < self._until
         if self.pretrain is not None and not self._alone:  # a parameter without gradient would stop DDP
-            step.loss = step.loss + 0 * sum(p.sum() for p in self._apart.parameters())
+            step.loss = step.loss + 0 * sum(p.sum() for p in self._regressors.parameters())
             return
         self._teacher.logits(step)
-        u = self._teacher_taps.take()
-        distance = sum(hint_loss(r(v[name]), u[name]) for name, r in self._apart.parts.items())
+        u = self._teacher_hooks.take()
+        distance = sum(hint_loss(r(v[name]), u[name]) for name, r in self._regressors.parts.items())
         step.loss = (
             distance + 0 * step.loss if self._alone else step.loss + rate_now(self.weight, model.trainer) * distance
         )
@@ -182,7 +182,7 @@ class Hints(Taught):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
-        if self._apart is not None and getattr(model, self._name, None) is self._apart:
+        if self._regressors is not None and getattr(model, self._name, None) is self._regressors:
             delattr(model, self._name)
 
 

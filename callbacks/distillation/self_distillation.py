@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from callbacks.frame.apart import unheard
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
+from callbacks.frame.unsaved_parameters import without_hooks
 from callbacks.optimization.ema import EMA
 from zoo import Step
 from zoo.frame.classifier import split_outputs
@@ -63,7 +63,7 @@ class SelfDistillation(Trick):
             trainer.callbacks.insert(trainer.callbacks.index(self) + 1, self._ema)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        with torch.no_grad(), unheard(model, training=False):
+        with torch.no_grad(), without_hooks(model, training=False):
             outputs = functional_call(model, self._ema.average, (step.images.detach(),))
         term = consistency_loss(step.logits, split_outputs(outputs)[0])
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term

@@ -13,10 +13,10 @@ Differs:  the square of the norm, as in gradient attention transfer. The flipped
 
 import lightning as L
 
-from callbacks.frame.apart import unheard
 from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.unsaved_parameters import without_hooks
 from zoo import Step
 from zoo.frame.classifier import split_outputs
 
@@ -41,7 +41,7 @@ class SymmetryAttention(DoubleBackward):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         J = input_gradient(step.logits, step.targets, step.images)
         flipped = step.images.detach().flip(3).requires_grad_()
-        with unheard(model):
+        with without_hooks(model):
             logits, _ = split_outputs(model(flipped))
         mirrored = input_gradient(logits, step.targets, flipped).flip(3)
         step.loss = step.loss + rate_now(self.beta, model.trainer) * gradient_distance(J, mirrored)

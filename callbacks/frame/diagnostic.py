@@ -1,4 +1,4 @@
-"""What every diagnostic shares: it looks, keeps what it found as sentences, and warns where something is wrong."""
+"""Frame of the diagnostics: they change nothing, keep what they find as sentences and warn of what is wrong."""
 
 from typing import NamedTuple
 
@@ -9,17 +9,18 @@ from callbacks.frame.trick import Trick
 
 
 class Finding(NamedTuple):
-    """One sentence of a diagnostic: what was seen, and whether that is as it should be."""
+    """One sentence of a diagnostic, and whether it is good news (`well`) or a problem."""
 
     well: bool
     text: str
 
 
-class Look(Trick):
-    """Abstract. Changes nothing of the run; `findings` are those of the last fit.
+class Diagnostic(Trick):
+    """Abstract. Looks at a run and changes nothing of it.
 
     Attributes:
-        quiet: keeps findings without a warning, as `Checklist` wants it, which prints them all on one page.
+        findings: of the last fit.
+        quiet: no warnings; `Checklist` prints the findings of all on one page.
     """
 
     looks_only = True
@@ -31,6 +32,12 @@ class Look(Trick):
             self.findings = ()
 
     def say(self, well: bool, text: str) -> None:
+        """Add a finding, and warn if it is a problem.
+
+        Args:
+            well: whether all is as it should be.
+            text: the sentence.
+        """
         self.findings += (Finding(well, text),)
         if not well and not self.quiet:
             rank_zero_warn(f"{type(self).__name__}: {text}")

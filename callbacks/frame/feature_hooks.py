@@ -1,36 +1,37 @@
-"""What a network's stages put out, caught by forward hooks while a trick needs it."""
+"""Outputs of a network's stages, kept by forward hooks while a trick needs them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 
-class Taps:
+class FeatureHooks:
     """Features of the last forward pass, by stage: maps (N, C, H, W) or tokens (N, L, D).
 
     Args:
         stages: name -> module, as `Classifier.stages`.
-        names: the stages to catch.
+        names: the stages whose outputs to keep.
     """
 
     def __init__(self, stages: Mapping[str, nn.Module], names: Sequence[str]):
         self.features: dict[str, Tensor] = {}
-        self._hooks = [stages[name].register_forward_hook(self._catch(name)) for name in names]
+        self._hooks = [stages[name].register_forward_hook(self._keep(name)) for name in names]
 
-    def _catch(self, name: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def _keep(self, name: str) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+        def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
             self.features[name] = output
 
         return hook
 
     def take(self) -> dict[str, Tensor]:
-        """The features, once: nothing is kept alive beyond the step."""
-        features, kept = dict(self.features), self.features
-        kept.clear()
+        """Return the features and forget them: nothing is kept alive beyond the step."""
+        features = dict(self.features)
+        self.features.clear()
         return features
 
     def remove(self) -> None:
-        """Leaves the network as it was."""
+        """Remove the hooks: the network is as it was."""
         for hook in self._hooks:
             hook.remove()
         self.features.clear()

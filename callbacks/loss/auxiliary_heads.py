@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Claims, Range, stage_names
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
@@ -71,7 +71,7 @@ class Heads(nn.Module):
 @torch.no_grad()
 def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -> dict[str, int]:
     """Stage -> C or D, as seen in evaluation on one empty image."""
-    taps, p = Taps(model.stages, names), next(model.parameters())
+    taps, p = FeatureHooks(model.stages, names), next(model.parameters())
     try:
         with evaluating(model):
             shape = (1, in_channels(model), image_size, image_size)
@@ -116,15 +116,15 @@ class AuxiliaryHeads(Trick):
             model.add_module(NAME, self._heads)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._taps = Taps(model.stages, self._heads.names)
-        self.keep_hooks(self._taps, model.register_forward_hook(self._add))
+        self._feature_hooks = FeatureHooks(model.stages, self._heads.names)
+        self.keep_hooks(self._feature_hooks, model.register_forward_hook(self._add))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = rate_now(self.weight, trainer)
 
     @torch.compiler.disable  # in a compiled model too: dynamo would trace it apart from the network, for nothing
     def _add(self, model: L.LightningModule, inputs: tuple, output: Tensor | tuple) -> tuple | None:
-        features = self._taps.take()
+        features = self._feature_hooks.take()
         if not features or not model.training:  # nothing: what ends is the training step, as it does under DDP
             return None
         logits, extras = split_outputs(output)

@@ -5,7 +5,7 @@ import pytest
 from torch import nn
 
 from callbacks import Checklist, DeadUnits, GradientFlow, Kaiming, MixUp, NaNGuard, UpdateRatio
-from callbacks.frame.diagnostic import Look
+from callbacks.frame.diagnostic import Diagnostic
 from tests.callbacks.conftest import At, Foreign, assert_equal, hooks, weights
 from tests.conftest import tiny_classifier
 
@@ -31,7 +31,7 @@ def test_the_page(tiny_data, trainer, caplog):
         "DeadUnits",
         "NaNGuard",
     }
-    assert not any(isinstance(c, Look) and c is not trick for c in run.callbacks)
+    assert not any(isinstance(c, Diagnostic) and c is not trick for c in run.callbacks)
 
 
 def test_what_is_said_of_each_epoch_stands_once_on_the_page(tiny_data, trainer, caplog):
@@ -63,7 +63,7 @@ def test_the_page_of_a_short_run_and_of_a_foreign_module(tiny_data, trainer):
 
 
 def test_the_page_warns_of_nothing_and_leaves_no_hook(tiny_data, trainer, monkeypatch):
-    monkeypatch.setattr(Look, "quiet", False)
+    monkeypatch.setattr(Diagnostic, "quiet", False)
     model, trick = tiny_classifier(), Checklist(steps=1)
     model.network.head.weight.data.mul_(100)
     run = trainer(callbacks=[trick], max_epochs=1)

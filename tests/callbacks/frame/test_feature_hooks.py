@@ -1,10 +1,10 @@
-"""Taps: what a stage put out, once, and nothing left behind."""
+"""FeatureHooks: what a stage put out, once, and nothing left behind."""
 
 import pytest
 import torch
 from torch import nn
 
-from callbacks.frame.feature_hooks import Taps
+from callbacks.frame.feature_hooks import FeatureHooks
 from tests.callbacks.conftest import hooks
 
 
@@ -15,7 +15,7 @@ def network():
 
 
 def test_catches_the_output_of_a_stage(network):
-    taps = Taps({"first": network[0], "last": network[2]}, ["first", "last"])
+    taps = FeatureHooks({"first": network[0], "last": network[2]}, ["first", "last"])
     x = torch.randn(5, 3)
     y = network(x)
     features = taps.take()
@@ -24,13 +24,13 @@ def test_catches_the_output_of_a_stage(network):
 
 
 def test_catches_only_what_was_asked_for(network):
-    taps = Taps({"first": network[0], "last": network[2]}, ["last"])
+    taps = FeatureHooks({"first": network[0], "last": network[2]}, ["last"])
     network(torch.randn(5, 3))
     assert list(taps.take()) == ["last"]
 
 
 def test_gives_the_last_pass_once(network):
-    taps = Taps({"last": network[2]}, ["last"])
+    taps = FeatureHooks({"last": network[2]}, ["last"])
     network(torch.randn(5, 3))
     y = network(torch.randn(5, 3))
     assert taps.take()["last"] is y
@@ -38,7 +38,7 @@ def test_gives_the_last_pass_once(network):
 
 
 def test_features_carry_gradient(network):
-    taps = Taps({"first": network[0]}, ["first"])
+    taps = FeatureHooks({"first": network[0]}, ["first"])
     network(torch.randn(5, 3))
     taps.take()["first"].sum().backward()
     assert network[0].weight.grad is not None and network[2].weight.grad is None
@@ -47,7 +47,7 @@ def test_features_carry_gradient(network):
 def test_changes_no_output_and_leaves_no_hook(network):
     x = torch.randn(5, 3)
     y = network(x)
-    taps = Taps({"first": network[0]}, ["first"])
+    taps = FeatureHooks({"first": network[0]}, ["first"])
     assert torch.equal(network(x), y)
     taps.remove()
     assert hooks(network) == 0
@@ -60,7 +60,7 @@ def test_sees_compiled_networks_too(network):
     network.compile(backend="eager")
     x = torch.randn(5, 3)
     network(x)
-    taps = Taps({"first": network[0]}, ["first"])  # after the first compiled call
+    taps = FeatureHooks({"first": network[0]}, ["first"])  # after the first compiled call
     for _ in range(2):
         network(x)
         assert torch.equal(taps.take()["first"], network[0](x))

@@ -1,18 +1,19 @@
-"""What a trick does with a student that nobody else should notice: passes without hooks, parameters outside files."""
+"""Extra passes without hooks, and trained parameters that are kept out of checkpoints."""
 
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
 
 
 @contextmanager
-def unheard(network: nn.Module, training: bool | None = None) -> Iterator[None]:
-    """For one more pass within a step: no forward hook hears it, so that taps keep what the first pass gave.
+def without_hooks(network: nn.Module, training: bool | None = None) -> Iterator[None]:
+    """Disable all forward hooks for one more pass within a step: `FeatureHooks` keep what the first pass gave.
 
     Args:
-        network: keeps its hooks and modes after the pass.
+        network: has its hooks and modes again afterwards, also after an exception.
         training: mode of all modules during the pass; None: as they are.
     """
     modules = list(network.modules())
@@ -20,37 +21,39 @@ def unheard(network: nn.Module, training: bool | None = None) -> Iterator[None]:
     try:
         for module, _ in hooks:
             module._forward_hooks = OrderedDict()
-        _set(modules, modes if training is None else [training] * len(modes))
+        _set_modes(modules, modes if training is None else [training] * len(modes))
         yield
     finally:
         for module, kept in hooks:
             module._forward_hooks = kept
-        _set(modules, modes)
+        _set_modes(modules, modes)
 
 
-def _set(modules: list[nn.Module], modes: list[bool]) -> None:
+def _set_modes(modules: list[nn.Module], modes: list[bool]) -> None:
     for module, mode in zip(modules, modes, strict=True):
         vars(module)["training"] = mode  # `nn.Module.__setattr__` takes ten times as long
 
 
-class Apart(nn.Module):
-    """Parameters that are trained with a model, and of which its files and averages know nothing.
+class UnsavedParameters(nn.Module):
+    """Parameters that are trained with a model and kept out of its checkpoints and averages.
 
     Args:
         parts: modules by name.
-        name: the attribute under which the model will have this one.
+        name: the attribute of the model that will hold this module.
     """
 
     def __init__(self, parts: dict[str, nn.Module], name: str):
         super().__init__()
         self.parts = nn.ModuleDict(parts)
 
-        def forget(module: nn.Module, incompatible) -> None:
+        def forget(module: nn.Module, incompatible: Any) -> None:
             missing = incompatible.missing_keys
             missing[:] = [key for key in missing if not key.startswith(f"{name}.")]
 
         self.register_load_state_dict_post_hook(forget)
 
-    def state_dict(self, *args, destination=None, prefix: str = "", keep_vars: bool = False) -> dict:
-        """Nothing: the trick keeps that of `parts` in its own state."""
+    def state_dict(  # type: ignore[override]  # torch's overloads spell out each way to call it
+        self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return nothing: the trick keeps that of `parts` in its own state."""
         return OrderedDict() if destination is None else destination
