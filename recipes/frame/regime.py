@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 import callbacks as c
-from callbacks.frame.pairs import refusal
+from callbacks.frame.needs import Claims
 from callbacks.frame.trick import Trick
 from recipes.frame import records
 from recipes.frame.answers import Answers
@@ -119,7 +119,8 @@ def accuracy(metrics: dict[str, float]) -> float:
 def with_schedule(epochs: float, tricks: Sequence[Trick]) -> list[L.Callback]:
     """Put the cosine with its warm-up before the tricks, unless one of them sets the learning rate itself."""
     base = c.CosineDecay(warmup_epochs=epochs / 20)
-    own = any(refusal(type(base), type(trick)) == refusal(type(base), type(base)) for trick in tricks)
+    claims = [need for need in base.needs if isinstance(need, Claims)]
+    own = any(need in claims for trick in tricks for need in trick.needs)
     return [*([] if own else [base]), *tricks]
 
 

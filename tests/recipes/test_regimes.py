@@ -109,6 +109,18 @@ def test_every_arm_trains(case, folder, monkeypatch):
     assert unpack(trial.answers.text(accuracy(metrics)), 20).sum() == round(20 * accuracy(metrics))
 
 
+def test_a_schedule_takes_the_place_of_the_cosine():
+    for arm, kinds in {
+        "StepDecay": ["StepDecay"],
+        "OneCycle": ["OneCycle"],
+        "ZeroGamma": ["CosineDecay", "ZeroGamma"],
+    }.items():
+        recipe = build_trial(replace(REGIMES[1], images=130), arm)
+        assert [type(trick).__name__ for trick in recipe.callbacks] == kinds
+    (schedule,) = build_trial(replace(REGIMES[1], images=130), "no WarmUp").callbacks
+    assert schedule.warmup_epochs == 0
+
+
 def test_a_value_reaches_the_trick_and_the_record(folder):
     tiny = replace(DATA_IS_SHORT, images=130)
     assert build_trial(tiny, "MixUp", 0.7, folder=folder).callbacks[1].alpha == 0.7
