@@ -1,36 +1,38 @@
-"""Checkpoints that others trained, through our model and our data module: the accuracy that their own code gives."""
+"""Checkpoints that others trained, through our network, on 1,000 of CIFAR-10's official test images."""
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from datamodules import ImageFolder
-from zoo import ResNet
+from recipes.command import verify
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}  # what these were trained with
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not DATA.is_dir(), reason="needs CIFAR-10-JPEG and two checkpoints beside the checkout"),
+    pytest.mark.skipif(not DATA.is_dir(), reason="needs published checkpoints and test images beside the checkout"),
 ]
 
 
 @pytest.fixture(scope="module")
-def cifar10_jpeg(tmp_path_factory):
-    """The test images; training images are not read, but a tree must have them."""
-    root = tmp_path_factory.mktemp("cifar10-jpeg")
-    with tarfile.open(DATA / "cifar10-jpeg.tar.xz") as archive:
-        wanted = [m for m in archive if m.name.startswith("test/") or m.name.endswith("/0000.jpg")]
-        archive.extractall(root, wanted, filter="data")
-    return ImageFolder(root, batch_size=500, cache="memory", **IMAGENET)
+def images():
+    return verify.read_mosaic(DATA)
 
 
 @pytest.mark.parametrize(
-    ("variant", "file", "accuracy"), [("20", "resnet20-12fca82f", 0.8103), ("56", "resnet56-4bfd9763", 0.8320)]
+    ("file", "right"),
+    [
+        ("resnet20-12fca82f.th", 915),
+        ("resnet32-d509ac18.th", 928),
+        ("resnet56-4bfd9763.th", 926),
+        ("cifar10_resnet20-4118986f.pt", 925),
+    ],
 )
-def test_accuracy_is_that_of_the_authors_code(cifar10_jpeg, trainer, variant, file, accuracy):
-    model = ResNet(variant, num_classes=10, weights=str(DATA / f"{file}.th"))
-    scores = trainer().test(model, cifar10_jpeg, verbose=False)[0]
-    assert scores["test/acc"] == pytest.approx(accuracy, abs=1e-6)
+def test_gets_right_what_it_did(file, right, images):
+    """As many images as when it was first measured; the published number is in the interval (results/verify.jsonl)."""
+    published = verify.CHECKPOINTS[file]
+    model = verify.build(DATA / file, published)
+    seen = verify.count_right(model, *images, published.publisher)
+    assert abs(seen - right) <= 1  # one image may be on the fence between two processors
+    low, high = verify.proportion(seen, len(images[1]))
+    assert low <= published.accuracy / 100 <= high

@@ -94,6 +94,15 @@ def deviation_of(half_width: float, k: int) -> float:
     return half_width * math.sqrt(k) / quantile(k - 1)
 
 
+def proportion(right: int, count: int) -> tuple[float, float]:
+    """Return Wilson's interval of 95 % for a probability, of which `right` of `count` trials were seen."""
+    z = 1.959964  # of the normal distribution
+    p, scale = right / count, 1 + z**2 / count
+    middle = (p + z**2 / (2 * count)) / scale
+    half = z * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2)) / scale
+    return middle - half, middle + half
+
+
 def summarise(runs: Sequence[float]) -> Summary:
     """Return mean, deviation and number of runs: NaN for the first two where a run did not train."""
     if not all(map(math.isfinite, runs)):
