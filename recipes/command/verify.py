@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -168,18 +168,20 @@ def resolve(options: argparse.Namespace) -> Checkpoint:
     checksum = sha256(options.file)
     if known and not checksum.startswith(options.file.stem.rpartition("-")[2]):
         raise UsageError(f"{options.file} is damaged, or another file: its SHA-256 begins with {checksum[:8]}")
-    values = {
+    of_publisher = known.publisher if known else None
+    values: dict[str, Any] = {
         "--model": options.model or (known and known.model),
         "--variant": options.variant or (known and known.variant),
         "--published": known.accuracy if known and options.published is None else options.published,
-        "--mean": options.mean or (known and known.publisher.mean),
-        "--std": options.std or (known and known.publisher.std),
+        "--mean": options.mean or (of_publisher and of_publisher.mean),
+        "--std": options.std or (of_publisher and of_publisher.std),
     }
     if missing := [name for name, value in values.items() if value is None]:
         raise UsageError(f"{options.file.name} is in no table here: add {', '.join(missing)}")
-    address = known.publisher.address if known else "unknown"
-    publisher = Publisher(address, values["--mean"], values["--std"])
-    return Checkpoint(values["--model"], values["--variant"], values["--published"], publisher)
+    model, variant, accuracy, mean, std = values.values()
+    return Checkpoint(
+        model, variant, accuracy, Publisher(of_publisher.address if of_publisher else "unknown", mean, std)
+    )
 
 
 def build(file: Path, published: Checkpoint) -> Classifier:
