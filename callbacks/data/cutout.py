@@ -6,8 +6,8 @@ Code:     https://github.com/uoguelph-mlrg/Cutout (the authors')
 Equation: x' = 0 in rows r - L // 2 to r - L // 2 + L - 1 and the same columns around c, clipped at the border; else x.
           (r, c) is uniform over the pixels, drawn for each image
 Shapes:   images (N, C, H, W) -> same;  targets unchanged
-Defaults: L = half the shorter side: 16 px for CIFAR-10 (the authors'), 112 of 224 px (PaddleClas for ImageNet). The
-          authors take 8 px for CIFAR-100 and 20 px for SVHN. Every image has one hole.
+Defaults: side = .5 (L, half the shorter side): 16 px for CIFAR-10 (the authors'), 112 of 224 px (PaddleClas for
+          ImageNet). The authors take 8 px for CIFAR-100 and 20 px for SVHN. Every image has one hole.
 Differs:  the fill is 0 after normalisation, the mean colour of the data, as in the authors' code. There, a hole with an
           odd side is one pixel smaller.
 """

@@ -7,8 +7,8 @@ Equation: x' = M x. M = 1 on stripes of width l = ceil(ratio d), one every d px 
           around the image's centre, and 0 on the squares between them (mode 1; mode 0 swaps the two). Drawn for each
           image: d ~ U{d1, ..., d2 - 1}, two phases ~ U{0, ..., d - 1}, angle ~ U{0, ..., rotate - 1} degrees
 Shapes:   images (N, C, H, W) -> same;  targets unchanged
-Defaults: d1 = 96 and d2 = 224 of 224 px, here as fractions of the shorter side; ratio = .6, rotate = 360, mode 1; p
-          grows from 0 to .8 over the first 240 of 300 epochs: all the authors' for ImageNet
+Defaults: d1 = 96 / 224 and d2 = 1 of the shorter side, 96 and 224 of 224 px; ratio = .6, rotate = 360, mode = 1;
+          p = Linear(0, .8, "0.8dur"), over the first 240 of 300 epochs: all the authors' for ImageNet
 Differs:  the fill is 0 after normalisation, the mean colour of the data, as in the authors' code. Their p grows once an
           epoch, ours at every step. They draw a mask as large as the image's diagonal and rotate it; we compute the
           grid coordinates of each pixel. The two agree up to rounding.

@@ -6,7 +6,7 @@ Paper:    none; a practice of fast.ai, published in https://www.fast.ai/posts/20
 Code:     Composer's `ProgressiveResizing`
 Equation: side' = multiple of m nearest to s(t) side,   s grows from 1/2 to 1
 Shapes:   images (N, C, H, W) -> (N, C, s H, s W);  targets unchanged
-Defaults: s = .5 at the start, 1 from .8 of the run on, linear between; multiples of 4 px (Composer's numbers)
+Defaults: scale = Linear(.5, 1, "0.8dur") (s), multiple = 4 px: Composer's numbers
 Differs:  Composer keeps s = .5 for the first half of the run; ours grows from the first step.
           `scale=Steps(0.5, {...})` gives fast.ai's two or three sizes.
 """

@@ -7,7 +7,7 @@ Equation: with probability p, x' = noise in a rectangle of h = round(sqrt(a r)) 
           Area a ~ U[scale] H W and aspect ratio r ~ U[r1, 1 / r1] are drawn until h < H and w < W; the position is
           uniform. All is drawn for each image
 Shapes:   images (N, C, H, W) -> same;  targets unchanged
-Defaults: p = .5, scale = (.02, .4), r1 = .3, noise (the paper's). DeiT and ConvNeXt:
+Defaults: p = .5, scale = (.02, .4), r1 = .3, fill = "random", formulation = "paper": the paper's. DeiT and ConvNeXt:
           RandomErasing(0.25, (0.02, 1 / 3), formulation="timm")
 Differs:  noise is standard normal for each pixel and channel of the normalised image (timm's "pixel"); the paper draws
           bytes from U[0, 255]. Ten tries, as in timm; the authors have 100. If no try fits, nothing is erased.

@@ -5,7 +5,7 @@ Paper:    On Calibration of Modern Neural Networks (Guo, Pleiss, Sun, Weinberger
 Code:     torchmetrics `MulticlassCalibrationError` and `MulticlassConfusionMatrix`, used here
 Equation: ECE = sum_m |B_m| / n |acc(B_m) - conf(B_m)| over M bins of equal width of the confidence max_k p_k
 Shapes:   probabilities (N, K), targets (N,) -> ECE (); confusion (K, K), rows the truth
-Defaults: M = 15 (the paper's)
+Defaults: bins = 15 (M), the paper's
 Differs:  nothing
 """
 

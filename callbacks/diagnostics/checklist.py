@@ -6,8 +6,8 @@ Paper:    none; the selection is ours. Most checks are in Practical Recommendati
 Code:     none
 Equation: those of LearningRateRange, InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard
 Shapes:   none
-Defaults: the page is printed after 50 optimizer steps, or at the end of a shorter run. The learning-rate range test
-          takes as many steps, but at least 20
+Defaults: steps = 50, ours: the page is printed after 50 optimizer steps, or at the end of a shorter run. The
+          learning-rate range test takes as many steps, but at least 20
 Differs:  no reference
 """
 

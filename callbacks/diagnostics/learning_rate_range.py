@@ -6,7 +6,7 @@ Code:     lightning.pytorch.callbacks.LearningRateFinder, used here; it restores
 Equation: lr_t = low (high / low)^(t / steps);   l_t = sum_{i <= t} .98^(t - i) L_i / sum_{i <= t} .98^(t - i);
           the suggestion is the lr_t with the least dl / d ln lr, over the steps 11 to the last but one
 Shapes:   none
-Defaults: 100 steps from 1e-8 to 1, without the first 10 and the last (Lightning's)
+Defaults: low = 1e-8, high = 1, steps = 100, of which the first 10 and the last do not count: Lightning's
 Differs:  the paper raises the rate linearly and reads two bounds off the accuracy; Lightning and today's practice raise
           it by a constant factor and read one rate off the loss. Lightning 2.6 differentiates by lr, which favours
           small rates, and its smoothed loss starts at half of the first loss; here both are corrected. The test stops

@@ -6,7 +6,7 @@ Paper:    "controlled overfitting" in Practical Recommendations for Gradient-Bas
 Code:     Lightning's `overfit_batches` trains the model itself on a few batches; here a copy is trained
 Equation: accuracy of a copy of the network on `samples` images after `steps` steps of Adam on these images; should be 1
 Shapes:   images (samples, C, H, W), the first of the first batch; of mixed targets, the largest class counts
-Defaults: 8 samples, 100 steps of Adam, learning rate 1e-3, no weight decay: ours
+Defaults: samples = 8, steps = 100 of Adam, lr = 1e-3, no weight decay: ours
 Differs:  no reference
 """
 

@@ -6,7 +6,7 @@ Paper:    none. "Ratio of weights:updates" in the course CS231n, https://cs231n.
 Code:     none
 Equation: r_i = ||w_i' - w_i||_2 / ||w_i||_2 for a parameter w_i before and w_i' after a step; should be about 1e-3
 Shapes:   one number per parameter with two or more dimensions. Biases and scales often start at 0 and have no ratio
-Defaults: [1e-5, 1e-1], ours: a factor of 100 to either side of the course's 1e-3; measured at every 100th step, because
+Defaults: low = 1e-5, high = 1e-1, ours: a factor of 100 to either side of the course's 1e-3; every = 100 steps, ours:
           the first steps are small during a warm-up, or where blocks start at 0
 Differs:  no reference
 """

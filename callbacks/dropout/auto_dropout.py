@@ -6,8 +6,8 @@ Code:     none by the authors: the folder that they announce does not exist
 Equation: y = x m Size(m) / Sum(m) for each example;  m = 0 in repeat x repeat tiles of h x w cells, `stride` cells
           apart, rotated and sheared about their common centre, at a random position; 1 elsewhere
 Shapes:   maps (N, C, H, W), tokens (N, L, D): `size` neighbours, `repeat` times -> same
-Defaults: where = "branches", the ends of residual branches, which are batch norms in a ResNet; `Pattern` has size = 2,
-          stride = 3, repeat = 2: ours, the paper has no single policy
+Defaults: policy = Pattern(2, 3, 2), tiles of 2 x 2 cells, 3 apart, twice each way; where = "branches", the ends of
+          residual branches, which are batch norms in a ResNet: ours, the paper has no single policy
 Differs:  The paper's controller is a Transformer that learns by reinforcement. Here Optuna searches (`propose`,
           `recipes.command.search`), and no result of the paper stands for that; the lists of values of `propose` are
           ours. Angles and shears are fixed by the policy, and patterns lie inside the map, or cover it if larger: ours.
