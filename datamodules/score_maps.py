@@ -5,7 +5,7 @@ Paper: All Tokens Matter: Token Labeling for Training Better Vision Transformers
 Files: as in the authors' archive and of their `generate_label.py` (https://github.com/zihangJiang/TokenLabeling at
        9dbfd59): for an image `<class>/<name>.<suffix>` a file `<folder>/<class>/<name>.pt`, which `torch.load` reads as
        float16 (2, 5, h, w): the 5 best scores of each cell, and their classes. The name ends at its first dot.
-       `callbacks.loss.token_labeling.best` makes such tensors of a teacher's maps.
+       `callbacks.frame.score_maps.compress` makes such tensors of a teacher's maps.
 
 Crops are fractions of the whole image, as in the authors' loader. Their archive's maps are of the middle square of each
 image, though (its short side resized to 576 px): of oblong images labels are some cells off, here as there.

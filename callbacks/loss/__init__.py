@@ -1,1 +1,1 @@
-"""Tricks that change the loss."""
+"""Change the loss: replace it, or add a term."""

@@ -1,13 +1,13 @@
-"""Auxiliary heads: classifiers on inner stages, so that the loss reaches them without a detour. In training only.
+"""Auxiliary heads: train a classifier on inner stages too, so that these stages get a direct gradient.
 
 Paper:    Deeply-Supervised Nets (Lee, Xie, Gallagher, Zhang, Tu; AISTATS 2015) https://arxiv.org/abs/1409.5185
           Going Deeper with Convolutions (Szegedy et al.; CVPR 2015) https://arxiv.org/abs/1409.4842, section 5
-Code:     none; torchvision's `googlenet` and `inception_v3` have heads of their own, which need no trick
+Code:     none; torchvision's `googlenet` and `inception_v3` have auxiliary heads built in
 Equation: L' = L(z) + w sum_j L(z_j),   z_j = A_j mean(F_j) + b_j,   F_j the features of stage j, mean over positions
 Shapes:   F (N, C, H, W) or tokens (N, L, D) -> z_j (N, K)
-Defaults: w = .3 (GoogLeNet); every stage but the last, which has a head already
-Differs:  a linear layer on the mean, where GoogLeNet has a convolution and two layers, and Lee et al. a squared hinge
-          loss: the least that can read the stage. Lee et al. let w fade: Linear(0.3, 0).
+Defaults: w = .3 (GoogLeNet); all stages but the last, which the network's own head reads
+Differs:  the head is a linear layer on the mean. GoogLeNet's has a convolution and two linear layers; Lee et al. use a
+          squared hinge loss. Lee et al. decrease w during training: Linear(0.3, 0).
 """
 
 from collections.abc import Sequence
@@ -30,35 +30,36 @@ from zoo.frame.exact_resume import global_seed, mix
 NAME = "auxiliary_heads"
 
 
-def pooled(features: Tensor) -> Tensor:
-    """Take the mean over positions: maps (N, C, H, W) -> (N, C), tokens (N, L, D) -> (N, D), vectors (N, D) -> same."""
+def pool(features: Tensor) -> Tensor:
+    """Average over positions: maps (N, C, H, W) -> (N, C), tokens (N, L, D) -> (N, D), vectors (N, D) -> same."""
     if features.ndim == 2:
         return features
     return features.mean((2, 3) if features.ndim == 4 else 1)
 
 
 class Heads(nn.Module):
-    """A linear layer for each stage, in the model's parameters and not in its state dict.
+    """A linear layer for each stage: a parameter of the model that its state dict does not hold.
 
-    So they are in the optimizer, on the device and the same on every rank, and in no file or average of the model's.
+    The optimizer trains it, it moves with the model, and it is equal on all ranks. Files and averages of the model do
+    not contain it.
 
     Args:
-        widths: stage -> C or D.
+        widths: name of the stage -> C or D.
         num_classes: K.
     """
 
     def __init__(self, widths: dict[str, int], num_classes: int):
         super().__init__()
         self.names = tuple(widths)
-        chance = torch.Generator().manual_seed(mix(global_seed(), num_classes, *widths.values()))
-        for i, width in enumerate(widths.values()):  # by number: a stage's name may have dots
-            weight = torch.empty(num_classes, width).uniform_(-1, 1, generator=chance) / width**0.5
+        generator = torch.Generator().manual_seed(mix(global_seed(), num_classes, *widths.values()))
+        for i, width in enumerate(widths.values()):  # numbers, because names of stages may contain dots
+            weight = torch.empty(num_classes, width).uniform_(-1, 1, generator=generator) / width**0.5
             self.register_parameter(f"weight{i}", nn.Parameter(weight))
             self.register_parameter(f"bias{i}", nn.Parameter(torch.zeros(num_classes)))
 
     def forward(self, features: dict[str, Tensor]) -> list[Tensor]:
-        """Features by stage -> logits (N, K) of each."""
-        inputs = [pooled(features[name]) for name in self.names]
+        """Return the logits (N, K) of each stage, from its features."""
+        inputs = [pool(features[name]) for name in self.names]
         return [F.linear(x, getattr(self, f"weight{i}"), getattr(self, f"bias{i}")) for i, x in enumerate(inputs)]
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
@@ -70,32 +71,32 @@ class Heads(nn.Module):
 
 @torch.no_grad()
 def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -> dict[str, int]:
-    """Stage -> C or D, as seen in evaluation on one empty image."""
-    taps, p = FeatureHooks(model.stages, names), next(model.parameters())
+    """Return C or D of each stage, measured on one black image in evaluation mode."""
+    hooks, p = FeatureHooks(model.stages, names), next(model.parameters())
     try:
         with evaluating(model):
             shape = (1, in_channels(model), image_size, image_size)
             model.forward(torch.zeros(shape, device=p.device, dtype=p.dtype))
-        features = taps.take()
+        features = hooks.take()
         return {name: features[name].shape[2 if features[name].ndim == 3 else 1] for name in names}
     finally:
-        taps.remove()
+        hooks.remove()
 
 
 class AuxiliaryHeads(Trick):
-    """Trains a linear head on each of some stages beside the network's own; their losses count too.
+    """Train a linear head on each of several stages, and add their losses.
 
-    The loss is the one that is trained with (`LabelSmoothing`, `FocalLoss`, ...), as for a network with auxiliary heads
-    of its own. The heads are the trick's: in its state, for a resume with the same bits, and not in the model's files,
-    averages or evaluation. Tricks that replace the loss stand before it.
+    The heads have the same loss as the network (`LabelSmoothing`, `FocalLoss`, ...). They are in the trick's state, so
+    that a run can be resumed exactly. Files, averages and evaluation of the model leave them out. List it after tricks
+    that replace the loss.
 
     Args:
         stages: names of the stages; None: all but the last.
-        weight: of each head's loss, > 0, or a `Schedule`.
+        weight: w, weight of each head's loss, > 0, or a `Schedule`.
 
     Raises:
-        ValueError: for a weight out of its range, or a stage that the model has not.
-        TypeError: for a LightningModule without stages or `on_loss`; says what to add.
+        ValueError: if the weight is out of its range, or the model does not have a stage of that name.
+        TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
     needs = (Claims("put heads on stages"), Range("weight", 0, off_at_low=True))
@@ -122,10 +123,10 @@ class AuxiliaryHeads(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = rate_now(self.weight, trainer)
 
-    @torch.compiler.disable  # in a compiled model too: dynamo would trace it apart from the network, for nothing
+    @torch.compiler.disable  # otherwise torch.compile traces this hook as a graph of its own, which gains nothing
     def _add(self, model: L.LightningModule, inputs: tuple, output: Tensor | tuple) -> tuple | None:
         features = self._feature_hooks.take()
-        if not features or not model.training:  # nothing: what ends is the training step, as it does under DDP
+        if not features or not model.training:  # no features: DDP calls the hook again around its training step
             return None
         logits, extras = split_outputs(output)
         heads = [(self._now, z) for z in self._heads(features)]
@@ -134,8 +135,8 @@ class AuxiliaryHeads(Trick):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if "aux" not in step.extras:
             raise TypeError(
-                f"AuxiliaryHeads: {type(model).__name__} does not call itself, `self(images)`, in its training_step, "
-                "or leaves the extras out of its Step: zoo.Classifier does both"
+                f"AuxiliaryHeads: the training_step of {type(model).__name__} must call the model as `self(images)`, "
+                "and pass the extras to its Step, as zoo.Classifier does"
             )
 
     def state_dict(self) -> dict[str, Tensor]:

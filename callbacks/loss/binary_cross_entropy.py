@@ -1,4 +1,4 @@
-"""Binary cross-entropy: K questions of yes or no, so that a mixed image may be of both its classes.
+"""Binary cross-entropy: K yes-or-no decisions, so that a mixed image can belong to both its classes.
 
 Paper:    ResNet Strikes Back: An Improved Training Procedure in timm (Wightman, Touvron, Jegou; 2021)
           https://arxiv.org/abs/2110.00476, section 2.2
@@ -6,10 +6,10 @@ Code:     timm.loss.BinaryCrossEntropy
 Equation: t = y, or t = [y > threshold];   q = (1 - eps) t + eps / K
           L = -(1/K) sum_k (q_k log s(z_k) + (1 - q_k) log(1 - s(z_k))),   s the sigmoid;  sum_classes: without 1/K
 Shapes:   logits z (N, K), targets (N,) class indices or probabilities y (N, K) -> scalar, the mean over images
-Defaults: threshold = 0: every class that is in the image, whatever its share; the mean over classes (timm), eps = 0
-Differs:  the paper's text from memory, not checked. eps smooths after the threshold, where timm's threshold takes
-          away what was smoothed before it; and mixed targets too. With the mean over K, slopes are those of the
-          cross-entropy over K: the paper trains with LAMB, which does not mind; for SGD take sum_classes.
+Defaults: threshold = 0: every class of a mixed image is fully present; mean over classes, as timm; eps = 0
+Differs:  eps smooths after the threshold, and mixed targets too; timm's threshold undoes smoothing. The mean over
+          classes makes gradients K times smaller than those of the sum. This does not matter to LAMB, with which the
+          paper trains; for SGD take sum_classes.
 """
 
 import torch.nn.functional as F
@@ -22,22 +22,28 @@ from callbacks.loss.label_smoothing import smooth
 
 
 def binary_cross_entropy(z: Tensor, q: Tensor, sum_classes: bool = False) -> Tensor:
-    """L of the equation above: z, q (N, K) -> scalar, in float32."""
+    """Return L of the equation above, a float32 scalar.
+
+    Args:
+        z: logits (N, K).
+        q: targets (N, K), in [0, 1].
+        sum_classes: sum over classes; else their mean.
+    """
     each = F.binary_cross_entropy_with_logits(z.float(), q, reduction="none")
     return each.sum(1).mean() if sum_classes else each.mean()
 
 
 class BinaryCrossEntropy(Replacing):
-    """Replaces the training loss by K binary cross-entropies. Metrics and evaluation keep the cross-entropy.
+    """Replace the training loss by K binary cross-entropies. Metrics and evaluation keep the cross-entropy.
 
     Args:
-        threshold: in [0, 1): classes of a larger share than this are in the image; None: shares as they are.
-        sum_classes: whether to sum over the classes, or to take their mean.
+        threshold: in [0, 1). Classes with a larger probability get the target 1, others 0; None: keep probabilities.
+        sum_classes: sum over classes, or take their mean.
         smoothing: eps, in [0, 1).
 
     Raises:
-        ValueError: for an argument out of its range, a second loss, or a trick before it that adds to the loss.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if an argument is out of its range, beside another loss, or after a trick that adds to the loss.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("threshold", 0, 1, open_high=True), Range("smoothing", 0, 1, open_high=True))

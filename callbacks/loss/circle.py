@@ -1,16 +1,17 @@
-"""Circle loss: alike and unlike are pulled apart, the more the farther each is from where it should be.
+"""Circle loss: pull features of the same class together and others apart, with more force the farther they are off.
 
 Paper:    Circle Loss: A Unified Perspective of Pair Similarity Optimization (Sun, Cheng, Zhang, Zhang, Zheng, Wang,
           Wei; CVPR 2020) https://arxiv.org/abs/2002.10857, equations 4 to 6 and 8
-Code:     https://github.com/TinyZeaMays/CircleLoss at d002ecd (not the authors', who have none)
+Code:     https://github.com/TinyZeaMays/CircleLoss at d002ecd (not the authors'; theirs is not published)
 Equation: L = log(1 + sum_j exp(g a_n^j (s_n^j - m)) sum_i exp(-g a_p^i (s_p^i - 1 + m))),
           a_p = [1 + m - s_p]_+, a_n = [s_n + m]_+ without gradient
-          "class": s the cosines of an image's features and the K rows of the head; "pair": of two images' features
+          s the cosines between an image's features and the K rows of the head ("class") or the features of the other
+          images ("pair"); s_p those of the same class, s_n the others
 Shapes:   features x (N, D), head W (K, D), targets (N,) or, in "class", y (N, K) -> scalar, mean over images
-Defaults: m = .25, g = 256 (section 4.1, faces; .4 and 80 for retrieval); weight .005, ours: about 1 / g, with which the
-          slope is of the cross-entropy's size
-Differs:  it is added to the cross-entropy, for evaluation is of the plain head, with its biases and lengths. Mixed
-          targets mix the losses of their classes. In "pair", images whose class has no second one are left out.
+Defaults: m = .25, g = 256 (section 4.1, for faces; .4 and 80 for retrieval); weight = .005, ours: about 1 / g, so that
+          gradients are as large as those of the cross-entropy
+Differs:  added to the cross-entropy, which trains the head as evaluation uses it, with biases and without normalised
+          rows. Mixed targets mix the losses of their classes. "pair" skips images without another of their class.
 """
 
 import lightning as L
@@ -26,31 +27,35 @@ from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
 FORMS = ("class", "pair")
-NONE = -1e9  # the logarithm of nothing, with a slope of 0
+NONE = -1e9  # stands for log 0, with a gradient of 0
 
 
 def exponents(s: Tensor, m: float, g: float) -> tuple[Tensor, Tensor]:
-    """What stands in the exponents, were the similarities s (any shape) of the alike, and of the unlike."""
+    """Return the exponents of similarities s (any shape): if s is of the same class, and if it is of another."""
     a_p, a_n = (1 + m - s.detach()).clamp(min=0), (s.detach() + m).clamp(min=0)
     return -g * a_p * (s - 1 + m), g * a_n * (s - m)
 
 
 def sum_of_others(e: Tensor) -> Tensor:
-    """log sum_{j != k} exp(e_nj): (N, K) -> (N, K). Nothing is taken from the largest, where it would cancel."""
+    """Return log sum_{j != k} exp(e_nj) for each k: (N, K) -> (N, K).
+
+    The sum over all j minus the term of k, except for the largest term, where the difference would cancel: its sum is
+    computed directly.
+    """
     total, top = e.logsumexp(1, keepdim=True), e.argmax(1, keepdim=True)
     rest = e.scatter(1, top, NONE).logsumexp(1, keepdim=True)
-    share = (e - total).exp().scatter(1, top, 0)
-    return (total + torch.log1p(-share)).scatter(1, top, rest)
+    fraction = (e - total).exp().scatter(1, top, 0)
+    return (total + torch.log1p(-fraction)).scatter(1, top, rest)
 
 
 def class_form(s: Tensor, y: Tensor, m: float, g: float) -> Tensor:
-    """L of cosines s (N, K) and probabilities y (N, K) -> scalar."""
+    """Return L of the cosines s (N, K) with the classes and probabilities y (N, K), a scalar."""
     alike, unlike = exponents(s, m, g)
     return (y * F.softplus(alike + sum_of_others(unlike))).sum(1).mean()
 
 
 def pair_form(s: Tensor, targets: Tensor, m: float, g: float) -> Tensor:
-    """L of the cosines of all images with all, s (N, N), and their classes (N,) -> scalar."""
+    """Return L of the cosines s (N, N) between all images and their classes (N,), a scalar."""
     same = targets[:, None] == targets
     others = ~torch.eye(len(s), dtype=torch.bool, device=s.device)
     alike, unlike = exponents(s, m, g)
@@ -61,17 +66,17 @@ def pair_form(s: Tensor, targets: Tensor, m: float, g: float) -> Tensor:
 
 
 class CircleLoss(Adding):
-    """Adds the circle loss of the features before the network's last linear layer.
+    """Add the circle loss of the features that enter the network's last linear layer.
 
     Args:
-        weight: of the term, > 0, or a `Schedule`.
-        m: margin, in (0, 1).
-        gamma: g, > 0.
-        form: "class": each image against the classes; "pair": against the other images of the batch.
+        weight: weight of the term, > 0, or a `Schedule`.
+        m: margin, in (0, 1].
+        gamma: g, scale of the cosines, > 0.
+        form: compare each image with the classes ("class") or with the other images of the batch ("pair").
 
     Raises:
-        ValueError: for an argument out of its range; in "pair", at the first batch of mixed targets.
-        TypeError: for a LightningModule that does not call `on_loss`, or does not end in a linear layer.
+        ValueError: if an argument is out of its range; with "pair", at the first batch of mixed targets.
+        TypeError: if the LightningModule does not call `on_loss`, or does not end in a linear layer.
     """
 
     needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True))
@@ -88,13 +93,16 @@ class CircleLoss(Adding):
 
     @staticmethod
     def _head_of(model: L.LightningModule) -> nn.Linear:
-        """What is called the head, where it is one layer: behind it may stand those of tokens or of a teacher."""
+        """Return the layer called `head`, else the last linear layer with K outputs.
+
+        Other layers with K outputs, for tokens or a distillation token, may come after the head.
+        """
         k, head = classes_of(model), getattr(getattr(model, "network", model), "head", None)
         heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == k]
         if not heads:
             raise TypeError(
-                f"CircleLoss compares features with the rows of a linear layer of {k} outputs, and "
-                f"{type(model).__name__} has none: take a model that ends in one"
+                f"CircleLoss compares features with the rows of a linear layer with {k} outputs, and "
+                f"{type(model).__name__} has none: take a model that ends in such a layer"
             )
         return head if any(head is layer for layer in heads) else heads[-1]
 
@@ -103,7 +111,7 @@ class CircleLoss(Adding):
         self.keep_hooks(self._head.register_forward_pre_hook(self._catch))
 
     def _catch(self, head: nn.Linear, inputs: tuple[Tensor]) -> None:
-        if inputs[0].ndim == 2:  # a head may be asked about each token too
+        if inputs[0].ndim == 2:  # some networks also apply the head to each token, (N, L, D)
             self._seen["features"] = inputs[0]
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
@@ -113,7 +121,7 @@ class CircleLoss(Adding):
                 s = x @ F.normalize(self._head.weight.float()).T
                 return class_form(s, probabilities(step.targets, s.shape[1]), self.m, self.gamma)
             if step.targets.is_floating_point():
-                raise ValueError('CircleLoss(form="pair") asks which images are alike, and targets are mixed: "class"')
+                raise ValueError('CircleLoss: form="pair" needs class indices, but targets are mixed: use "class"')
             return pair_form(x @ x.T, step.targets, self.m, self.gamma)
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:

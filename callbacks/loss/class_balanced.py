@@ -1,13 +1,13 @@
-"""Class-balanced loss: an image of a rare class counts more, by the effective number of images of its class.
+"""Class-balanced loss: weight each class by the inverse of its effective number of images.
 
 Paper:    Class-Balanced Loss Based on Effective Number of Samples (Cui, Jia, Lin, Song, Belongie; CVPR 2019)
           https://arxiv.org/abs/1901.05555, equations 2 and 4
 Code:     https://github.com/richardaecn/class-balanced-loss at 1d78572 (the authors'; `src/cifar_main.py`)
 Equation: E_k = (1 - beta^n_k) / (1 - beta),   w_k = (1 / E_k) K / sum_j (1 / E_j),   L = -sum_k w_k y_k log p_k
 Shapes:   n (K,) images of each class -> w (K,);  logits (N, K), targets (N,) or y (N, K) -> scalar, mean over images
-Defaults: beta = .999 (the paper tries .9, .99, .999 and .9999, and takes the best of each data set)
-Differs:  the softmax form; for the focal one give these weights to `FocalLoss(alpha=)`. The mean is over the images,
-          as the authors', where torch.nn.CrossEntropyLoss(weight=) divides hard targets by the sum of their weights.
+Defaults: beta = .999 (the paper takes the best of .9, .99, .999 and .9999 for each data set)
+Differs:  the softmax form; for the focal form, give these weights to `FocalLoss(alpha=)`. The loss is the mean over
+          images, as in the authors' code; torch.nn.CrossEntropyLoss(weight=) divides by the sum of the weights.
 """
 
 from collections.abc import Sequence
@@ -22,24 +22,27 @@ from callbacks.frame.targets import probabilities
 
 
 def effective_weights(n: Tensor, beta: float) -> Tensor:
-    """w of the equation above: counts (K,), none 0 -> (K,) float32, of sum K. beta = 0: all 1."""
+    """Return w of the equation above, (K,) float32 with sum K. With beta = 0, all are 1.
+
+    Args:
+        n: images of each class, (K,), all > 0.
+        beta: in [0, 1).
+    """
     rarity = (1 - beta) / (1 - beta ** n.double())
     return (rarity * len(n) / rarity.sum()).float()
 
 
 class ClassBalanced(Replacing):
-    """Replaces the training loss by the cross-entropy with weights. Metrics and evaluation keep the plain one.
-
-    The counts are those of the training images, after the split: `datamodule.class_counts`.
+    """Replace the training loss by a weighted cross-entropy. Metrics and evaluation keep the plain one.
 
     Args:
-        beta: in [0, 1); 0: the cross-entropy; towards 1 the weights become 1 / n_k, up to the scale.
-        counts: (K,) images of each class; None: what the data module says.
+        beta: in [0, 1). 0 gives the plain cross-entropy; near 1, weights are proportional to 1 / n_k.
+        counts: K numbers of images of each class; None: `datamodule.class_counts`, of the training split.
 
     Raises:
-        ValueError: for an argument out of its range, data without counts, a class without images, classes that the
-            data module has made equal already, a second loss, or a trick before it that adds to the loss.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if an argument is out of its range, the data module has no counts, a class has no images, the data
+            module balances classes already, beside another loss, or after a trick that adds to the loss.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("beta", 0, 1),)
@@ -58,7 +61,7 @@ class ClassBalanced(Replacing):
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         n = trainer.datamodule.class_counts if self.counts is None else per_class(self, "counts", model)
         if empty := (n < 1).nonzero().flatten().tolist():
-            raise ValueError(f"ClassBalanced: no images to train on in class {empty[0]}, its weight is infinite")
+            raise ValueError(f"ClassBalanced: class {empty[0]} has no training images, so its weight is infinite")
         self._weights = effective_weights(n, self.beta).to(model.device)
 
     @staticmethod

@@ -1,12 +1,12 @@
-"""Expert balance: keeps a gate from sending every token to the same expert.
+"""Expert balance: penalise a gate that sends most tokens to the same expert.
 
 Paper:    Switch Transformers: Scaling to Trillion Parameter Models with Simple and Efficient Sparsity (Fedus, Zoph,
           Shazeer; JMLR 2022) https://arxiv.org/abs/2101.03961, equations 4 to 6
 Code:     none; the term is `balance` in `zoo/moe_vit.py`
-Equation: L' = L + alpha sum_layers E sum_e f_e P_e,   f_e the share of the tokens that choose e, P_e its mean gate
-Shapes:   gates (N, L, E) -> scalar for each layer, 1 where everything is even, at most E
-Defaults: alpha = .01 (the paper)
-Differs:  nothing. Layers that a step did not route (`GatingDropout`) add nothing.
+Equation: L' = L + alpha sum_layers E sum_e f_e P_e,   f_e the fraction of tokens sent to expert e, P_e its mean gate
+Shapes:   gates (N, L, E) -> scalar for each layer: 1 if all experts are used equally, at most E
+Defaults: alpha = .01 (the paper's)
+Differs:  nothing. Layers that are not routed in a step (`GatingDropout`) add nothing.
 """
 
 import lightning as L
@@ -19,14 +19,14 @@ from zoo.moe_vit import MoE
 
 
 class ExpertBalance(Trick):
-    """Adds to the loss how unevenly the experts of a `MoEViT` are used.
+    """Add the imbalance of the experts of a `MoEViT` to the loss.
 
     Args:
         weight: alpha, > 0, or a `Schedule`.
 
     Raises:
-        ValueError: for a weight out of its range.
-        TypeError: for a LightningModule that does not call `on_loss`, or without experts; says what to add.
+        ValueError: if the weight is out of its range.
+        TypeError: if the LightningModule has no experts or does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("weight", 0, off_at_low=True),)

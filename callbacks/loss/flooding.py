@@ -1,13 +1,13 @@
-"""Flooding: the training loss floats around a level above zero instead of sinking to it.
+"""Flooding: keep the training loss near a level above zero.
 
 Paper:    Do We Need Zero Training Loss After Achieving Zero Training Error? (Ishida, Yamane, Sakai, Niu, Sugiyama;
           ICML 2020) https://arxiv.org/abs/2002.08709, equation 3
 Code:     https://github.com/takashiishida/flooding at b65dc56 (the authors')
 Equation: L' = |L - b| + b
 Shapes:   the loss of a mini-batch, a scalar -> scalar >= b
-Defaults: b = .05; the paper has none: it takes the best of a grid from 0 to .2 on validation data (from memory)
-Differs:  nothing. The level is under what tricks before it have made of the loss; each mini-batch has its own, also
-          where gradients accumulate, and on each of several devices.
+Defaults: b = .05, ours; the paper chooses b by validation
+Differs:  nothing. Applies to the loss after the tricks before it, separately to every mini-batch: also with gradient
+          accumulation, and on every device.
 """
 
 import lightning as L
@@ -19,19 +19,20 @@ from zoo import Step
 
 
 def flood(loss: Tensor, b: float) -> Tensor:
-    """L' of the equation above. Below the level its slope is that of -L: ascent."""
+    """Return |L - b| + b. Below b, its gradient is that of -L: training goes uphill."""
     return (loss - b).abs() + b
 
 
 class Flooding(Trick):
-    """Turns the training loss around below a level. Put it after the tricks whose loss it shall hold up: last.
+    """Reverse the gradient where the training loss is below b. List it after all other tricks that change the loss.
 
     Args:
-        b: the level, > 0. Try .01 to .2 by the validation loss; above what training reaches without it, it does harm.
+        b: level, > 0. Choose it by the validation loss, for example among .01 to .2. It must be below the training loss
+            that the run would reach without it.
 
     Raises:
-        ValueError: for a level out of its range.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if the level is out of its range.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("b", 0, open_low=True),)

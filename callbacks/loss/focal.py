@@ -1,13 +1,13 @@
-"""Focal loss: what is right already counts little, so that the rare and the hard are not drowned.
+"""Focal loss: give less weight to examples that are classified well, so that rare and hard ones count more.
 
 Paper:    Focal Loss for Dense Object Detection (Lin, Goyal, Girshick, He, Dollar; ICCV 2017)
           https://arxiv.org/abs/1708.02002, equation 5
-Code:     torchvision.ops.sigmoid_focal_loss: the form of yes-or-no questions; with softmax none is installed
+Code:     torchvision.ops.sigmoid_focal_loss, the binary form
 Equation: L = -sum_k alpha_k y_k (1 - p_k)^gamma log p_k,   p = softmax(z)
 Shapes:   logits z (N, K), targets (N,) class indices or probabilities y (N, K) -> scalar, the mean over images
-Defaults: gamma = 2 (section 5.1); alpha = 1, for data whose classes are of one size
-Differs:  one question of K classes, where the paper has K of two: with K = 2 and logits (0, z) it is the paper's. Mixed
-          targets mix the losses of their classes, as the cross-entropy does; gamma = 0 is that.
+Defaults: gamma = 2 (section 5.1); alpha = 1 for every class, for balanced data
+Differs:  one softmax over K classes; the paper has K binary decisions. With K = 2 and logits (0, z), both are the same.
+          Mixed targets mix the losses of their classes, as in the cross-entropy, which is the case gamma = 0.
 """
 
 from collections.abc import Sequence
@@ -22,26 +22,33 @@ from callbacks.frame.targets import probabilities
 
 
 def focal_loss(z: Tensor, y: Tensor, gamma: float = 2.0, alpha: Tensor | None = None) -> Tensor:
-    """The equation above. z, y (N, K), or (N, K, H, W) of pixels, alpha (K,) -> scalar, in float32."""
+    """Return L of the equation above, a float32 scalar.
+
+    Args:
+        z: logits (N, K), or (N, K, H, W) for pixels.
+        y: probabilities, of the shape of z.
+        gamma: focus, >= 0.
+        alpha: weights of the classes (K,); None: all 1.
+    """
     log_p = z.float().log_softmax(1)
-    # 1 - p without the rounding of p; where it is 0 the power of a gamma below 1 has no slope
-    missing = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
-    terms = y * missing**gamma * log_p
+    # 1 - p, exact near p = 1; the bound keeps the gradient of its power finite at 0 if gamma < 1
+    miss = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)
+    terms = y * miss**gamma * log_p
     return -(terms if alpha is None else terms * alpha.view(-1, *[1] * (z.ndim - 2))).sum(1).mean()
 
 
 class FocalLoss(Replacing):
-    """Replaces the training loss by the focal loss. Metrics and evaluation keep the cross-entropy.
+    """Replace the training loss by the focal loss. Metrics and evaluation keep the cross-entropy.
 
-    For classes of unequal sizes give their weights, such as `tuple(data.class_weights("effective").tolist())`.
+    For unbalanced data, give class weights, such as `tuple(data.class_weights("effective").tolist())`.
 
     Args:
-        gamma: how fast the right ones fade, >= 0.
+        gamma: focus, >= 0. The larger, the less well classified examples count.
         alpha: K weights of the classes, >= 0; None: all 1.
 
     Raises:
-        ValueError: for an argument out of its range, a second loss, or a trick before it that adds to the loss.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if an argument is out of its range, beside another loss, or after a trick that adds to the loss.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("gamma", 0), Range("alpha", 0))

@@ -1,4 +1,4 @@
-"""Token ratio: holds the share of patches that a DynamicViT keeps at its targets.
+"""Token ratio: keep the fraction of patches that a DynamicViT keeps near its target.
 
 Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
           NeurIPS 2021) https://arxiv.org/abs/2106.02034, equation 15
@@ -6,7 +6,7 @@ Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `l
 Equation: L' = L + lambda / S sum_s mean_n (rho_s - 1/L sum_i D_ni^s)^2
 Shapes:   decisions D^s (N, L) of S predictors, targets rho_s -> scalar
 Defaults: lambda = 2 (section 4; the authors' README: 5 for DeiT-B); rho_s = keep^s, the model's `ratios`
-Differs:  nothing. Decisions are drawn, so the term ends near sum_s rho_s (1 - rho_s) / (L S), not at 0.
+Differs:  nothing. Decisions are random, so that the term ends near sum_s rho_s (1 - rho_s) / (L S), not at 0.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,25 @@ from zoo import Step
 
 
 def ratio_loss(kept: Sequence[Tensor], ratios: Sequence[float]) -> Tensor:
-    """The term without lambda. `kept`: S decisions (N, L); `ratios`: S targets -> scalar."""
-    shares = torch.stack([D.float().mean(1) for D in kept])
-    return (shares - shares.new_tensor(ratios)[:, None]).square().mean()
+    """Return the term of the equation above without lambda, a scalar.
+
+    Args:
+        kept: S decisions (N, L), 0 or 1.
+        ratios: S targets, in (0, 1].
+    """
+    fractions = torch.stack([D.float().mean(1) for D in kept])
+    return (fractions - fractions.new_tensor(ratios)[:, None]).square().mean()
 
 
 class TokenRatio(Trick):
-    """Adds to the loss what the predictors of a `DynamicViT` keep too much or too little.
+    """Add the squared distance between kept fractions and targets of a `DynamicViT` to the loss.
 
     Args:
         weight: lambda, > 0, or a `Schedule`.
 
     Raises:
-        ValueError: for a weight out of its range.
-        TypeError: for a LightningModule that does not call `on_loss`, or without decisions; says what to add.
+        ValueError: if the weight is out of its range.
+        TypeError: if the LightningModule makes no decisions or does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("weight", 0, off_at_low=True),)

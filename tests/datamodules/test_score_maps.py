@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from callbacks import TokenLabeling
-from callbacks.loss.token_labeling import best, dense, relabel
+from callbacks.frame.score_maps import compress, expand, relabel
 from datamodules import ImageFolder
 from datamodules.score_maps import MappedImageFolder, MappedImageNet
 from tests.callbacks.conftest import At, SeenSteps
@@ -32,7 +32,7 @@ def pictures(tmp_path):
             for i in range(count):
                 Image.fromarray(picture).save(images / f"{name}_{i}.v2.PNG")
                 if part == "train":
-                    torch.save(best(coordinates(), 3), maps / f"{name}_{i}.pt")
+                    torch.save(compress(coordinates(), 3), maps / f"{name}_{i}.pt")
     return tmp_path
 
 
@@ -51,7 +51,7 @@ def first_batch(data):
 def test_maps_stay_on_the_places_of_the_image(pictures):
     """What a label says of a patch, and the patch's own colours: rows and columns, in cells, also of turned images."""
     (images, _, _, _), (_, _, maps, crops) = first_batch(module(pictures, batch_size=36))
-    y = relabel(dense(maps, 3), crops, 8).log().unflatten(1, (8, 8))
+    y = relabel(expand(maps, 3), crops, 8).log().unflatten(1, (8, 8))
     said = (y[..., :2] - y[..., 2:]).permute(0, 3, 1, 2)
     seen = torch.nn.functional.avg_pool2d(images[:, :2].float(), 4) / 2 + 0.5
     seen = seen / torch.tensor([HEIGHT, WIDTH]).view(2, 1, 1) * CELLS - 0.5
@@ -103,7 +103,7 @@ def test_token_labeling_reads_the_files(precision, pictures, trainer, monkeypatc
     monkeypatch.setitem(lvvit.SOFTENING, 8, 1)
     torch.manual_seed(0)
     model, trick, seen, brought = LVViT("nano", num_classes=3, image_size=32), TokenLabeling(), SeenSteps(), []
-    look = At("on_before_backward", lambda *_: brought.append(trick._brought))
+    look = At("on_before_backward", lambda *_: brought.append(trick._maps_and_crops))
     run = trainer(callbacks=[trick, seen, look], max_epochs=1, precision=precision)
     run.fit(model, module(pictures))
     assert len(brought) == 3 and seen.steps[0].loss.isfinite()
@@ -111,8 +111,8 @@ def test_token_labeling_reads_the_files(precision, pictures, trainer, monkeypatc
     for maps, crops in brought:
         assert maps.dtype == torch.float16 and crops.dtype == torch.float32
         assert {*maps[:, 1].flatten().tolist()} == {0.0, 1.0, 2.0}
-        flipped = [torch.equal(m, best(coordinates(), 3).flip(-1)) for m in maps]
-        kept = [torch.equal(m, best(coordinates(), 3)) for m in maps]
+        flipped = [torch.equal(m, compress(coordinates(), 3).flip(-1)) for m in maps]
+        kept = [torch.equal(m, compress(coordinates(), 3)) for m in maps]
         assert all(a != b for a, b in zip(flipped, kept, strict=True))
 
 

@@ -64,7 +64,7 @@ def test_settings_are_the_published_ones(module, folder):
     assert type(model) is NETWORKS[module] and model.image_size == data.image_size == 224
     assert {"optimizer": "adamw", "weight_decay": 0.05}.items() <= dict(model.hparams).items()
     assert (mixing.mixup_alpha, mixing.cutmix_alpha, mixing.switch, mixing.p) == (0.8, 1.0, 0.5, 1.0)
-    assert smoothing.eps == 0.1 and smoothing.reading == "torch"
+    assert smoothing.eps == 0.1 and smoothing.formulation == "torch"
     assert recipe.trainer["max_epochs"] == 300 and data.val_split == 0
     k = recipe.arguments["images a step"] / scaling.base
     peak, last = model.hparams.lr * k, model.hparams.lr * k * schedule.end

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from callbacks import EMA, AuxiliaryHeads, FocalLoss, Linear
-from callbacks.loss.auxiliary_heads import Heads, pooled, widths_of
+from callbacks.loss.auxiliary_heads import Heads, pool, widths_of
 from callbacks.loss.focal import focal_loss
 from tests.callbacks.conftest import At, SeenSteps, hooks, weights
 from tests.conftest import tiny_classifier
@@ -16,8 +16,8 @@ from zoo import Classifier, LossTrick, ResNet, Step, ViT
 def test_means_over_positions():
     torch.manual_seed(0)
     maps, tokens = torch.randn(2, 3, 4, 5), torch.randn(2, 7, 3)
-    torch.testing.assert_close(pooled(maps), maps.flatten(2).mean(2))
-    torch.testing.assert_close(pooled(tokens), tokens.sum(1) / 7)
+    torch.testing.assert_close(pool(maps), maps.flatten(2).mean(2))
+    torch.testing.assert_close(pool(tokens), tokens.sum(1) / 7)
 
 
 def test_heads_by_hand_and_in_no_state():
@@ -26,7 +26,7 @@ def test_heads_by_hand_and_in_no_state():
     for i, (z, (name, width)) in enumerate(zip(heads(x), (("a", 3), ("b.0", 2)), strict=True)):
         weight, bias = getattr(heads, f"weight{i}"), getattr(heads, f"bias{i}")
         assert weight.shape == (4, width) and weight.abs().max() <= width**-0.5 and weight.std() > 0.3 * width**-0.5
-        torch.testing.assert_close(z, pooled(x[name]) @ weight.T + bias)
+        torch.testing.assert_close(z, pool(x[name]) @ weight.T + bias)
     whole = nn.Sequential(nn.Linear(2, 2), heads)
     assert whole.state_dict().keys() == {"0.weight", "0.bias"} and len([*whole.parameters()]) == 6
     whole.load_state_dict(whole.state_dict())
@@ -139,6 +139,6 @@ def test_refusals(tiny_model, tiny_data, trainer):
     with pytest.raises(ValueError, match="one stage, which has a head already"):
         trainer(callbacks=[AuxiliaryHeads()]).fit(one, tiny_data)
     careless = Careless(tiny_model.network, stages={"stage1": "block1", "stage2": "block2"})
-    with pytest.raises(TypeError, match="does not call itself"):
+    with pytest.raises(TypeError, match="must call the model as `self"):
         trainer(callbacks=[AuxiliaryHeads()]).fit(careless, tiny_data)
     assert hooks(careless) == 0 and not hasattr(careless, "auxiliary_heads")

@@ -113,3 +113,19 @@ def test_slopes_are_finite_also_at_the_goal_and_far_from_it(kind):
 def test_refuses_another_kind():
     with pytest.raises(ValueError, match="did you mean"):
         box_loss(A, B, "iuo")
+
+
+@pytest.mark.parametrize("other", [[0.0, 0, 6, 7], [-3.0, -2, 4, 4], [0.0, -1, 5, 4], [-1.0, 0, 4, 9]])
+def test_gradient_at_a_shared_corner_is_that_of_the_other_corners(other):
+    """A corner at its goal has distance 0, where the distance has no gradient: its part is 0, not NaN."""
+    box, other = A[0].double().requires_grad_(), torch.tensor(other, dtype=torch.float64)
+    (ours,) = torch.autograd.grad(corner_ratio(box[None], other[None]).sum(), box)
+    corners = [torch.hypot(box[i] - other[i], box[j] - other[j]) for i in (0, 2) for j in (1, 3)]
+    shared = [distance for distance in corners if distance == 0]
+    low, high = torch.minimum(box, other)[:2], torch.maximum(box, other)[2:]
+    rest = sum(distance for distance in corners if distance > 0) / (4 * torch.hypot(*(high - low)))
+    assert len(shared) == 1
+    torch.testing.assert_close(ours, torch.autograd.grad(rest, box)[0])
+    for loss in (cdiou_loss, lambda a, b: -cdiou(a, b)):
+        (gradient,) = torch.autograd.grad(loss(box[None], other[None]).sum(), box)
+        assert gradient.isfinite().all() and gradient.abs().max() > 0

@@ -143,5 +143,5 @@ def test_refusals(tiny_model, tiny_data, trainer):
         trainer(callbacks=[MixUp(), CircleLoss(form="pair")]).fit(tiny_model, tiny_data)
     assert hooks(tiny_model) == 0
     conv = Classifier(nn.Sequential(nn.Conv2d(3, 10, 8), nn.Flatten()), num_classes=10)
-    with pytest.raises(TypeError, match="take a model that ends in one"):
+    with pytest.raises(TypeError, match="take a model that ends in such a layer"):
         trainer(callbacks=[CircleLoss()]).fit(conv, tiny_data)

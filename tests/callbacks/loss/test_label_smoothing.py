@@ -1,4 +1,4 @@
-"""Label smoothing: two readings, each against a reference; its place in the list."""
+"""Label smoothing: two formulations, each against a reference, and its position in the list."""
 
 import math
 
@@ -20,11 +20,11 @@ def test_by_hand():
     torch.testing.assert_close(smooth(y, 0.12, "paper"), torch.tensor([[0.04, 0.88, 0.04, 0.04]]))
 
 
-@pytest.mark.parametrize("reading", ["torch", "paper"])
-def test_no_eps_is_the_identity_and_the_mass_stays_one(reading):
+@pytest.mark.parametrize("formulation", ["torch", "paper"])
+def test_no_eps_is_the_identity_and_the_mass_stays_one(formulation):
     y = torch.rand(6, 5).softmax(1)
-    assert torch.equal(smooth(y, 0, reading), y)
-    torch.testing.assert_close(smooth(y, 0.3, reading).sum(1), torch.ones(6))
+    assert torch.equal(smooth(y, 0, formulation), y)
+    torch.testing.assert_close(smooth(y, 0.3, formulation).sum(1), torch.ones(6))
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -38,7 +38,7 @@ def test_same_loss_as_torch(soft):
 
 
 @pytest.mark.parametrize("k", [2, 10, 1000])
-def test_readings_convert_into_each_other(k):
+def test_formulations_convert_into_each_other(k):
     y = torch.eye(k)[:2]
     torch.testing.assert_close(smooth(y, 0.1, "paper"), smooth(y, 0.1 * k / (k - 1), "torch"))
 
@@ -47,12 +47,12 @@ def test_readings_convert_into_each_other(k):
 GAPS = {"paper": {10: 4.3944, 100: 6.7923, 1000: 9.1040}, "torch": {10: 4.5109, 100: 6.8035, 1000: 9.1051}}
 
 
-@pytest.mark.parametrize("reading", GAPS)
+@pytest.mark.parametrize("formulation", GAPS)
 @pytest.mark.parametrize("k", [10, 100, 1000])
-def test_loss_is_least_at_the_known_gap_between_logits(reading, k):
+def test_loss_is_least_at_the_known_gap_between_logits(formulation, k):
     y = F.one_hot(torch.tensor([3]), k).double()
-    z = (GAPS[reading][k] * y + 1.7).requires_grad_()  # any constant may be added to all logits
-    F.cross_entropy(z, smooth(y, 0.1, reading)).backward()
+    z = (GAPS[formulation][k] * y + 1.7).requires_grad_()  # any constant may be added to all logits
+    F.cross_entropy(z, smooth(y, 0.1, formulation)).backward()
     assert z.grad.abs().max() < 1e-5
 
 
@@ -68,9 +68,9 @@ def test_gap_grows_without_bound_as_eps_vanishes_and_is_zero_at_the_other_end():
 
 def test_order_of_mixing_and_smoothing_does_not_matter(images):
     y, perm = F.one_hot(images[1]).float(), torch.randperm(6)
-    for reading in ("torch", "paper"):
-        first = mixup(images[0], smooth(y, 0.1, reading), 0.3, perm)[1]
-        torch.testing.assert_close(first, smooth(mixup(images[0], y, 0.3, perm)[1], 0.1, reading))
+    for formulation in ("torch", "paper"):
+        first = mixup(images[0], smooth(y, 0.1, formulation), 0.3, perm)[1]
+        torch.testing.assert_close(first, smooth(mixup(images[0], y, 0.3, perm)[1], 0.1, formulation))
 
 
 @pytest.mark.parametrize("mixed", [False, True])
@@ -130,4 +130,8 @@ def test_refuses_a_wrong_eps(eps):
 
 def test_refuses_another_reading():
     with pytest.raises(ValueError, match="did you mean 'paper'"):
-        LabelSmoothing(reading="papers")
+        LabelSmoothing(formulation="papers")
+
+
+def test_default():
+    assert (LabelSmoothing().eps, LabelSmoothing().formulation) == (0.1, "torch")

@@ -6,125 +6,12 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 from callbacks import TokenLabeling
-from callbacks.loss.token_labeling import best, dense, dense_scores, mixed_labels, relabel, token_loss
-from zoo import ConvNeXt, DeiT, LVViT, ResNet, Swin, ViT
+from callbacks.frame.score_maps import compress, expand, relabel, score_maps
+from callbacks.loss.token_labeling import mix_labels, token_loss
+from zoo import LVViT, ResNet, ViT
 from zoo.lvvit import box
 
 WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
-
-
-def coordinates(h: int, w: int) -> torch.Tensor:
-    """A map of two "classes", whose scores at a cell are its row and its column: (1, 2, h, w)."""
-    return torch.stack(torch.meshgrid(torch.arange(float(h)), torch.arange(float(w)), indexing="ij"))[None]
-
-
-def crops_of(scores, crop, grid):
-    """What `relabel` reads, before its softmax: log-probabilities tell differences of two scores."""
-    return relabel(scores, crop, grid).log()
-
-
-# ---- crops
-
-
-def test_a_crop_of_the_same_cells_is_the_map_itself():
-    scores = torch.randn(2, 5, 4, 4)
-    expected = scores.softmax(1).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(relabel(scores, None, 4), expected)
-    torch.testing.assert_close(relabel(scores, WHOLE.expand(2, 4), 4), expected)
-
-
-def test_a_quarter_is_that_quarter():
-    """Top right of 4 x 4 cells, as (top, left, height, width): rows 0 and 1, columns 2 and 3, not the transposed."""
-    scores = torch.randn(1, 5, 4, 4)
-    labels = relabel(scores, torch.tensor([[0.0, 0.5, 0.5, 0.5]]), 2)
-    torch.testing.assert_close(labels, scores[:, :, :2, 2:].softmax(1).flatten(2).transpose(1, 2))
-
-
-def test_a_wide_crop_keeps_height_and_width_apart():
-    """Two cells high, four wide, read with 4 x 4: columns as they are, rows at .25, .75 ... of a cell's steps."""
-    scores = torch.cat([coordinates(4, 4), torch.zeros(1, 1, 4, 4)], 1)
-    read = crops_of(scores, torch.tensor([[0.25, 0.0, 0.5, 1.0]]), 4)[0]
-    rows, columns = read[:, 0] - read[:, 2], read[:, 1] - read[:, 2]
-    torch.testing.assert_close(columns.view(4, 4), torch.arange(4.0).expand(4, 4), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(rows.view(4, 4)[:, 0], torch.tensor([0.75, 1.25, 1.75, 2.25]), rtol=1e-4, atol=1e-4)
-
-
-def test_the_whole_image_on_a_finer_grid_is_the_plain_resize():
-    scores = torch.randn(2, 5, 7, 7)
-    expected = F.interpolate(scores, (14, 14), mode="bilinear").softmax(1).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(relabel(scores, None, 14), expected)
-
-
-def test_one_cell_is_the_mean_of_the_crop():
-    scores = torch.randn(1, 5, 4, 4)
-    torch.testing.assert_close(relabel(scores, None, 1)[:, 0], scores.mean((2, 3)).softmax(1))
-    part = relabel(scores, torch.tensor([[0.0, 0.5, 1.0, 0.5]]), 1)[:, 0]
-    torch.testing.assert_close(part, scores[..., 2:].mean((2, 3)).softmax(1))
-
-
-def test_labels_are_probabilities():
-    labels = relabel(torch.randn(3, 7, 5, 5), torch.rand(3, 4) / 2, 6)
-    assert labels.shape == (3, 36, 7)
-    torch.testing.assert_close(labels.sum(-1), torch.ones(3, 36))
-
-
-# ---- files
-
-
-def test_files_keep_the_best_scores():
-    scores = torch.randn(2, 9, 3, 3)
-    kept = best(scores)
-    assert kept.shape == (2, 2, 5, 3, 3) and kept.dtype == torch.float16
-    again, order = dense(kept, 9), scores.argsort(1, descending=True)
-    torch.testing.assert_close(again.gather(1, order[:, :5]), scores.gather(1, order[:, :5]), rtol=1e-3, atol=1e-3)
-    assert not again.gather(1, order[:, 5:]).any()
-
-
-def test_files_cannot_count_more_classes():
-    with pytest.raises(ValueError, match="float16 counts to 2048"):
-        best(torch.zeros(2049, 1, 1))
-
-
-# ---- teachers
-
-
-@pytest.mark.parametrize("kind", [ResNet, ConvNeXt, Swin])
-def test_scores_of_a_convolutional_head(kind):
-    """Where the head is linear after the mean, the mean of the maps is what the network says; else cell by cell."""
-    torch.manual_seed(0)
-    teacher = kind("20" if kind is ResNet else "T", num_classes=6, image_size=32).eval()
-    images, features = torch.randn(2, 3, 32, 32), []
-    scores = dense_scores(teacher, images)
-    assert scores.shape == (2, 6, *([8, 8] if kind is ResNet else scores.shape[2:])) and not scores.requires_grad
-    hook = list(teacher.stages.values())[-1].register_forward_hook(lambda m, a, out: features.append(out))
-    logits = teacher(images)
-    hook.remove()
-    if kind is ResNet:
-        torch.testing.assert_close(scores.mean((2, 3)), logits)
-        expected = F.conv2d(features[0], teacher.fc.weight[..., None, None], teacher.fc.bias)
-        torch.testing.assert_close(scores, expected)
-    elif kind is ConvNeXt:
-        torch.testing.assert_close(scores[:, :, 1, 2], teacher.head(features[0][:, :, 1, 2]))
-    else:
-        torch.testing.assert_close(scores[:, :, 1, 0], teacher.head(teacher.norm(features[0][:, :, 1, 0])))
-    torch.testing.assert_close(teacher(images), logits)  # the hook is gone
-
-
-@pytest.mark.parametrize(("kind", "variant"), [(ViT, "Ti/16"), (DeiT, "Ti"), (LVViT, "T")])
-def test_scores_of_tokens(kind, variant):
-    torch.manual_seed(0)
-    teacher, images = kind(variant, num_classes=6, image_size=32).eval(), torch.randn(2, 3, 32, 32)
-    z = teacher.norm(teacher.blocks(teacher.embed(images)))[:, teacher.prefix :]
-    if kind is ViT:
-        expected = teacher.head(z)
-    elif kind is DeiT:
-        expected = (teacher.head(z) + teacher.head_dist(z)) / 2
-    else:
-        expected = teacher.aux_head(z)
-    torch.testing.assert_close(dense_scores(teacher, images), expected.transpose(1, 2).view(2, 6, 8, 8))
-
-
-# ---- loss
 
 
 def test_loss_by_hand():
@@ -147,7 +34,7 @@ def test_mixed_labels_are_the_authors_pasted_back_logits():
     """They paste the logits of mixed patches back and keep the labels: the same sum."""
     x, y = torch.randn(4, 64, 5), torch.randn(4, 64, 5).softmax(-1)
     mixed = box(8, torch.tensor(0.75), torch.tensor([4, 3]))
-    y_cls, y_tok = mixed_labels(y[:, 0], y, mixed)
+    y_cls, y_tok = mix_labels(y[:, 0], y, mixed)
     back = torch.where(mixed.view(-1, 1), x.flip(0), x)
     expected = F.cross_entropy(back.flatten(0, 1), y.flatten(0, 1))
     torch.testing.assert_close(token_loss(x[:, 0], x, y[:, 0], y_tok, 1) - F.cross_entropy(x[:, 0], y[:, 0]), expected)
@@ -182,15 +69,15 @@ def student():
 
 
 @pytest.mark.parametrize("mix_token", [False, True])
-@pytest.mark.parametrize("reading", ["paper", "code"])
-def test_step_with_a_teacher(reading, mix_token, student, trainer):
+@pytest.mark.parametrize("formulation", ["paper", "code"])
+def test_step_with_a_teacher(formulation, mix_token, student, trainer):
     images, y = torch.randn(4, 3, 32, 32), torch.tensor([5, 1, 0, 3])
     teacher = ResNet("20", num_classes=6, image_size=32)
-    trick = Recorded(teacher, reading=reading, mix_token=mix_token)
+    trick = Recorded(teacher, formulation=formulation, mix_token=mix_token)
     trainer(callbacks=[trick], max_epochs=1).fit(student, batches(images, y))
-    step, scores = trick.step, dense_scores(teacher.eval(), images)
+    step, scores = trick.step, score_maps(teacher.eval(), images)
     y_tok = scores.softmax(1).flatten(2).transpose(1, 2)
-    y_cls = F.one_hot(y, 6).float() if reading == "paper" else scores.mean((2, 3)).softmax(1)
+    y_cls = F.one_hot(y, 6).float() if formulation == "paper" else scores.mean((2, 3)).softmax(1)
     mixed = step.extras["mixed"]
     assert (mixed is not None) == mix_token
     if mix_token:
@@ -208,8 +95,8 @@ def test_step_with_maps_that_come_with_the_batch(student, trainer):
     images, y, scores = torch.randn(4, 3, 32, 32), torch.tensor([5, 1, 0, 3]), torch.randn(4, 6, 9, 9)
     crops = torch.rand(4, 4) / 2 + 0.1
     trick = Recorded(mix_token=False)
-    trainer(callbacks=[trick], max_epochs=1).fit(student, batches(images, y, best(scores), crops))
-    y_tok = relabel(dense(best(scores), 6), crops, 8)
+    trainer(callbacks=[trick], max_epochs=1).fit(student, batches(images, y, compress(scores), crops))
+    y_tok = relabel(expand(compress(scores), 6), crops, 8)
     expected = token_loss(
         trick.step.extras["class"], trick.step.extras["token_logits"], F.one_hot(y, 6).float(), y_tok, 0.5
     )
@@ -225,7 +112,7 @@ def test_it_learns_what_the_maps_say(student, trainer):
     scores = torch.full((16, 6, 2, 2), -4.0)
     scores[torch.arange(16), kind, :, 0] = scores[torch.arange(16), 1 - kind, :, 1] = 4.0
     student.hparams.optimizer, student.hparams.lr = "adamw", 2e-3
-    data = batches(images, kind, best(scores), WHOLE.expand(16, 4), n=16)
+    data = batches(images, kind, compress(scores), WHOLE.expand(16, 4), n=16)
     trainer(callbacks=[TokenLabeling()], max_epochs=25).fit(student, data)
     student.train()
     said = student(images)[1]["token_logits"].argmax(-1).view(16, 8, 8)
@@ -242,7 +129,7 @@ def test_it_learns_what_the_maps_say(student, trainer):
         (lambda: TokenLabeling(), None, ValueError, r"needs batches \[images, targets, maps, crops\]"),
         (lambda: TokenLabeling(ResNet("20", 7, image_size=32)), None, ValueError, "the teacher knows 7 classes"),
         (lambda: TokenLabeling(weight=0.0), None, ValueError, "weight must be in"),
-        (lambda: TokenLabeling(reading="text"), None, ValueError, "TokenLabeling has no 'text'"),
+        (lambda: TokenLabeling(formulation="text"), None, ValueError, "TokenLabeling has no 'text'"),
     ],
 )
 def test_refusals(trick, model, error, match, student, trainer):

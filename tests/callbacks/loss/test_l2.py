@@ -1,12 +1,11 @@
-"""L1 and L2: by hand, on which parameters, against weight decay with SGD and with Adam, and in a run."""
+"""L2: by hand, its gradient, weight decay with SGD but not with Adam, and a run on a schedule."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from callbacks import L1, L2, Linear, NoBiasDecay
+from callbacks import L2, Linear, NoBiasDecay
 from callbacks.frame.penalty import weights_of
-from callbacks.loss.l1 import l1
 from callbacks.loss.l2 import l2
 from tests.callbacks.conftest import SeenSteps, weights
 from tests.callbacks.dropout.sheets import CLASSICS, close
@@ -14,37 +13,37 @@ from tests.conftest import tiny_classifier
 
 
 def test_by_hand():
-    w = [torch.tensor([[3.0, -4.0]]), torch.tensor([[[1.0]], [[-1.0]]])]
-    assert l1(w) == 9 and l2(w) == (9 + 16 + 2) / 2
+    assert l2([torch.tensor([[3.0, -4.0]]), torch.tensor([[[1.0]], [[-1.0]]])]) == (9 + 16 + 2) / 2
 
 
-def test_slopes_are_signs_and_the_weights_themselves():
+def test_the_gradient_is_the_weights():
     w = torch.tensor([[3.0, -4.0, 0.5]], requires_grad=True)
-    assert torch.autograd.grad(l1([w]), w)[0].tolist() == [[1, -1, 1]]
     torch.testing.assert_close(torch.autograd.grad(l2([w]), w)[0], w)
     zero = torch.zeros(2, 2, requires_grad=True)
-    for term in (l1, l2):
-        assert torch.autograd.grad(term([zero]), zero)[0].eq(0).all()
+    assert torch.autograd.grad(l2([zero]), zero)[0].eq(0).all()
 
 
-def test_biases_norms_and_frozen_parts_do_not_pay(tiny_model):
+def test_default():
+    assert L2().weight == 1e-4
+
+
+def test_biases_norms_and_frozen_parts_are_not_penalised(tiny_model):
     tiny_model.network.head.requires_grad_(False)
     names = {id(p): name for name, p in tiny_model.named_parameters()}
-    paying = {names[id(p)] for p in weights_of(tiny_model)}
+    penalised = {names[id(p)] for p in weights_of(tiny_model)}
     blocks = [f"network.block{i}.{part}.weight" for i in (1, 2) for part in ("conv1", "downsample")]
-    assert paying == {*blocks}
+    assert penalised == {*blocks}
 
 
-@pytest.mark.parametrize("kind, power", [(L1, 1), (L2, 2)])
-def test_reaches_the_run_on_a_schedule(tiny_model, tiny_data, trainer, kind, power):
+def test_reaches_the_run_on_a_schedule(tiny_model, tiny_data, trainer):
     steps, terms = SeenSteps(), []
 
     def look(model, step):
-        terms.append(sum(p.detach().abs().pow(power).sum() / power for p in model.parameters() if p.ndim > 1))
+        terms.append(sum(p.detach().square().sum() / 2 for p in model.parameters() if p.ndim > 1))
         steps.steps.append(step)
 
     steps.on_loss = look
-    trainer(callbacks=[kind(Linear(0, 0.6)), steps]).fit(tiny_model, tiny_data)
+    trainer(callbacks=[L2(Linear(0, 0.6)), steps]).fit(tiny_model, tiny_data)
     assert len(steps.steps) == 6
     for i, (step, term) in enumerate(zip(steps.steps, terms, strict=True)):
         torch.testing.assert_close(step.loss, F.cross_entropy(step.logits, step.targets) + 0.1 * i * term)
@@ -70,13 +69,10 @@ def test_with_sgd_it_is_weight_decay_and_with_adamw_it_is_not(tiny_data, trainer
         assert distance(decay, trained(trainer, tiny_data, [], weight_decay=0.0, **options)) > 1e-3
 
 
-@pytest.mark.parametrize("kind", [L1, L2])
-def test_refuses_a_wrong_weight(kind):
+def test_refuses_a_wrong_weight():
     with pytest.raises(ValueError, match="weight must be"):
-        kind(0)
+        L2(0)
 
 
 def test_the_slow_loops_numbers():
-    w = [torch.tensor(CLASSICS["l1_l2"]["w"])]
-    close(l1(w), CLASSICS["l1_l2"]["l1"])
-    close(l2(w), CLASSICS["l1_l2"]["half_l2"])
+    close(l2([torch.tensor(CLASSICS["l1_l2"]["w"])]), CLASSICS["l1_l2"]["half_l2"])
