@@ -1,244 +1,155 @@
 """Training tricks as Lightning callbacks, one file a paper, in rooms named after what a trick changes.
 
 `data` the batch, `network` the network, `dropout` hidden features, `loss` the error term, `distillation` a teacher's
-word, `optimization` steps and weights. A leading underscore means machinery.
+answers, `optimization` steps and weights; `diagnostics` look at a run and change nothing. `frame` has what tricks are
+made of: derive your own from `Trick` or `FeatureDropout`.
+
+A trick is its file and its line here: `__all__` and the lists of the command line are made from these lines.
 """
 
-from callbacks.data.channel_order import ChannelOrder
-from callbacks.data.cutmix import CutMix
-from callbacks.data.cutout import Cutout
-from callbacks.data.gridmask import GridMask
-from callbacks.data.mixup import MixUp
-from callbacks.data.mixup_or_cutmix import MixUpOrCutMix
-from callbacks.data.mosaic import Mosaic
-from callbacks.data.multi_scale import MultiScale
-from callbacks.data.progressive_resizing import ProgressiveResizing
-from callbacks.data.random_erasing import RandomErasing
-from callbacks.data.ricap import RICAP
-from callbacks.diagnostics.calibration import Calibration
-from callbacks.diagnostics.checklist import Checklist
-from callbacks.diagnostics.dead_units import DeadUnits
-from callbacks.diagnostics.fit_verdict import FitVerdict
-from callbacks.diagnostics.gradient_flow import GradientFlow
-from callbacks.diagnostics.initial_loss import InitialLoss
-from callbacks.diagnostics.learning_rate_range import LearningRateRange
-from callbacks.diagnostics.nan_guard import NaNGuard
-from callbacks.diagnostics.overfit_samples import OverfitSamples
-from callbacks.diagnostics.shuffled_labels import ShuffledLabels
-from callbacks.diagnostics.update_ratio import UpdateRatio
-from callbacks.distillation.attention import AttentionTransfer
-from callbacks.distillation.cached_logits import CachedLogits
-from callbacks.distillation.gradient_attention_transfer import GradientAttentionTransfer
-from callbacks.distillation.hints import Hints
-from callbacks.distillation.knowledge import KnowledgeDistillation
-from callbacks.distillation.self_distillation import SelfDistillation
-from callbacks.distillation.specialist import Specialist
-from callbacks.distillation.symmetry import SymmetryAttention
-from callbacks.distillation.token import TokenDistillation
-from callbacks.dropout.adcm import ADCM
-from callbacks.dropout.adl import ADL
-from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout
-from callbacks.dropout.auto_dropout import AutoDropout, Pattern
-from callbacks.dropout.biased_dropout import BiasedDropout
-from callbacks.dropout.channel_drop_block import ChannelDropBlock
-from callbacks.dropout.clustering_dropout import ClusteringDropout
-from callbacks.dropout.corr_drop import CorrDrop
-from callbacks.dropout.crossmap_dropout import CrossmapDropout
-from callbacks.dropout.drop_block import DropBlock
-from callbacks.dropout.drop_connect import DropConnect
-from callbacks.dropout.drop_head import DropHead
-from callbacks.dropout.dropout import Dropout
-from callbacks.dropout.focused_dropout import FocusedDropout
-from callbacks.dropout.gating_dropout import GatingDropout
-from callbacks.dropout.gaussian_dropout import GaussianDropout
-from callbacks.dropout.guided_dropout import GuidedDropout
-from callbacks.dropout.heuristic_dropout import HeuristicDropout
-from callbacks.dropout.keep_rate import KeepRate
-from callbacks.dropout.maxout import Maxout
-from callbacks.dropout.neuron_specific_dropout import NeuronSpecificDropout
-from callbacks.dropout.patch_dropout import PatchDropout
-from callbacks.dropout.prob_drop_block import ProbDropBlock
-from callbacks.dropout.spatial_dropout import SpatialDropout
-from callbacks.dropout.spectral_dropout import SpectralDropout
-from callbacks.dropout.stochastic_depth import StochasticDepth
-from callbacks.dropout.structural_dropout import StructuralDropout
-from callbacks.dropout.subtree_dropout import SubtreeDropout
-from callbacks.dropout.uniform_dropout import UniformDropout
-from callbacks.dropout.weighted_channel_dropout import WeightedChannelDropout
-from callbacks.frame.schedule import Cosine, Linear, Schedule, Steps, VShape
-from callbacks.loss.auxiliary_heads import AuxiliaryHeads
-from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy
-from callbacks.loss.circle import CircleLoss
-from callbacks.loss.class_balanced import ClassBalanced
-from callbacks.loss.confidence_penalty import ConfidencePenalty
-from callbacks.loss.dice import Dice
-from callbacks.loss.expert_balance import ExpertBalance
-from callbacks.loss.flooding import Flooding
-from callbacks.loss.focal import FocalLoss
-from callbacks.loss.l1 import L1
-from callbacks.loss.l2 import L2
-from callbacks.loss.label_smoothing import LabelSmoothing
-from callbacks.loss.orthogonality import Orthogonality
-from callbacks.loss.r_drop import RDrop
-from callbacks.loss.token_labeling import TokenLabeling
-from callbacks.loss.token_ratio import TokenRatio
-from callbacks.loss.tversky import Tversky
-from callbacks.network.activation import Activation
-from callbacks.network.frozen_batch_norm import FrozenBatchNorm
-from callbacks.network.kaiming import Kaiming
-from callbacks.network.lecun import LeCun
-from callbacks.network.magnitude_pruning import MagnitudePruning
-from callbacks.network.norm import Norm
-from callbacks.network.slimming import Slimming
-from callbacks.network.spatial_pyramid_pooling import SpatialPyramidPooling
-from callbacks.network.stochastic_pooling import StochasticPooling
-from callbacks.network.test_time_augmentation import TestTimeAugmentation
-from callbacks.network.uniform import Uniform
-from callbacks.network.xavier import Xavier
-from callbacks.network.zero_gamma import ZeroGamma
-from callbacks.network.zero_last_conv import ZeroLastConv
-from callbacks.optimization.accumulation_schedule import AccumulationSchedule
-from callbacks.optimization.adaptive_gradient_clipping import AdaptiveGradientClipping
-from callbacks.optimization.cosine_decay import CosineDecay
-from callbacks.optimization.early_stopping import EarlyStopping
-from callbacks.optimization.ema import EMA
-from callbacks.optimization.gradient_centralization import GradientCentralization
-from callbacks.optimization.gradient_clipping import GradientClipping
-from callbacks.optimization.gradual_unfreezing import GradualUnfreezing
-from callbacks.optimization.layer_decay import LayerDecay
-from callbacks.optimization.linear_scaling import LinearScaling
-from callbacks.optimization.magnified_weight_decay import MagnifiedWeightDecay
-from callbacks.optimization.no_bias_decay import NoBiasDecay
-from callbacks.optimization.one_cycle import OneCycle
-from callbacks.optimization.polyak import PolyakAveraging
-from callbacks.optimization.polynomial_decay import PolynomialDecay
-from callbacks.optimization.reduce_on_plateau import ReduceOnPlateau
-from callbacks.optimization.snapshot_ensemble import SnapshotEnsemble
-from callbacks.optimization.square_root_scaling import SquareRootScaling
-from callbacks.optimization.step_decay import StepDecay
-from callbacks.optimization.step_then_cosine import StepThenCosine
-from callbacks.optimization.stepwise_cosine import StepwiseCosine
-from callbacks.optimization.swa import SWA
-from callbacks.optimization.warm_restarts import WarmRestarts
-from callbacks.optimization.warm_up import WarmUp
-from zoo.frame.exact_resume import ExactResume
-from zoo.frame.graceful_stop import GracefulStop
+from callbacks.data.channel_order import ChannelOrder as ChannelOrder
+from callbacks.data.cutmix import CutMix as CutMix
+from callbacks.data.cutout import Cutout as Cutout
+from callbacks.data.gridmask import GridMask as GridMask
+from callbacks.data.mixup import MixUp as MixUp
+from callbacks.data.mixup_or_cutmix import MixUpOrCutMix as MixUpOrCutMix
+from callbacks.data.mosaic import Mosaic as Mosaic
+from callbacks.data.multi_scale import MultiScale as MultiScale
+from callbacks.data.progressive_resizing import ProgressiveResizing as ProgressiveResizing
+from callbacks.data.random_erasing import RandomErasing as RandomErasing
+from callbacks.data.ricap import RICAP as RICAP
+from callbacks.diagnostics.calibration import Calibration as Calibration
+from callbacks.diagnostics.checklist import Checklist as Checklist
+from callbacks.diagnostics.dead_units import DeadUnits as DeadUnits
+from callbacks.diagnostics.fit_verdict import FitVerdict as FitVerdict
+from callbacks.diagnostics.gradient_flow import GradientFlow as GradientFlow
+from callbacks.diagnostics.initial_loss import InitialLoss as InitialLoss
+from callbacks.diagnostics.learning_rate_range import LearningRateRange as LearningRateRange
+from callbacks.diagnostics.nan_guard import NaNGuard as NaNGuard
+from callbacks.diagnostics.overfit_samples import OverfitSamples as OverfitSamples
+from callbacks.diagnostics.shuffled_labels import ShuffledLabels as ShuffledLabels
+from callbacks.diagnostics.update_ratio import UpdateRatio as UpdateRatio
+from callbacks.distillation.attention import AttentionTransfer as AttentionTransfer
+from callbacks.distillation.cached_logits import CachedLogits as CachedLogits
+from callbacks.distillation.gradient_attention_transfer import GradientAttentionTransfer as GradientAttentionTransfer
+from callbacks.distillation.hints import Hints as Hints
+from callbacks.distillation.knowledge import KnowledgeDistillation as KnowledgeDistillation
+from callbacks.distillation.self_distillation import SelfDistillation as SelfDistillation
+from callbacks.distillation.specialist import Specialist as Specialist
+from callbacks.distillation.symmetry import SymmetryAttention as SymmetryAttention
+from callbacks.distillation.token import TokenDistillation as TokenDistillation
+from callbacks.dropout.adcm import ADCM as ADCM
+from callbacks.dropout.adl import ADL as ADL
+from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout as AttentionPatchDropout
+from callbacks.dropout.auto_dropout import AutoDropout as AutoDropout
+from callbacks.dropout.biased_dropout import BiasedDropout as BiasedDropout
+from callbacks.dropout.channel_drop_block import ChannelDropBlock as ChannelDropBlock
+from callbacks.dropout.clustering_dropout import ClusteringDropout as ClusteringDropout
+from callbacks.dropout.corr_drop import CorrDrop as CorrDrop
+from callbacks.dropout.crossmap_dropout import CrossmapDropout as CrossmapDropout
+from callbacks.dropout.drop_block import DropBlock as DropBlock
+from callbacks.dropout.drop_connect import DropConnect as DropConnect
+from callbacks.dropout.drop_head import DropHead as DropHead
+from callbacks.dropout.dropout import Dropout as Dropout
+from callbacks.dropout.focused_dropout import FocusedDropout as FocusedDropout
+from callbacks.dropout.gating_dropout import GatingDropout as GatingDropout
+from callbacks.dropout.gaussian_dropout import GaussianDropout as GaussianDropout
+from callbacks.dropout.guided_dropout import GuidedDropout as GuidedDropout
+from callbacks.dropout.heuristic_dropout import HeuristicDropout as HeuristicDropout
+from callbacks.dropout.keep_rate import KeepRate as KeepRate
+from callbacks.dropout.maxout import Maxout as Maxout
+from callbacks.dropout.neuron_specific_dropout import NeuronSpecificDropout as NeuronSpecificDropout
+from callbacks.dropout.patch_dropout import PatchDropout as PatchDropout
+from callbacks.dropout.prob_drop_block import ProbDropBlock as ProbDropBlock
+from callbacks.dropout.spatial_dropout import SpatialDropout as SpatialDropout
+from callbacks.dropout.spectral_dropout import SpectralDropout as SpectralDropout
+from callbacks.dropout.stochastic_depth import StochasticDepth as StochasticDepth
+from callbacks.dropout.structural_dropout import StructuralDropout as StructuralDropout
+from callbacks.dropout.subtree_dropout import SubtreeDropout as SubtreeDropout
+from callbacks.dropout.uniform_dropout import UniformDropout as UniformDropout
+from callbacks.dropout.weighted_channel_dropout import WeightedChannelDropout as WeightedChannelDropout
+from callbacks.frame.diagnostic import Diagnostic as Diagnostic
+from callbacks.frame.feature_dropout import FeatureDropout as FeatureDropout
+from callbacks.frame.needs import CallsOnLoss as CallsOnLoss
+from callbacks.frame.needs import Choice as Choice
+from callbacks.frame.needs import Claims as Claims
+from callbacks.frame.needs import EveryPatch as EveryPatch
+from callbacks.frame.needs import Need as Need
+from callbacks.frame.needs import NoBatchChangedAfter as NoBatchChangedAfter
+from callbacks.frame.needs import NoHeadMadeAfter as NoHeadMadeAfter
+from callbacks.frame.needs import NothingAddedBefore as NothingAddedBefore
+from callbacks.frame.needs import OneImageSize as OneImageSize
+from callbacks.frame.needs import PairNeed as PairNeed
+from callbacks.frame.needs import Range as Range
+from callbacks.frame.needs import Stages as Stages
+from callbacks.frame.pattern import Pattern as Pattern
+from callbacks.frame.schedule import Cosine as Cosine
+from callbacks.frame.schedule import Linear as Linear
+from callbacks.frame.schedule import Schedule as Schedule
+from callbacks.frame.schedule import Steps as Steps
+from callbacks.frame.schedule import VShape as VShape
+from callbacks.frame.teacher import Teacher as Teacher
+from callbacks.frame.trick import Trick as Trick
+from callbacks.loss.auxiliary_heads import AuxiliaryHeads as AuxiliaryHeads
+from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy as BinaryCrossEntropy
+from callbacks.loss.circle import CircleLoss as CircleLoss
+from callbacks.loss.class_balanced import ClassBalanced as ClassBalanced
+from callbacks.loss.confidence_penalty import ConfidencePenalty as ConfidencePenalty
+from callbacks.loss.dice import Dice as Dice
+from callbacks.loss.expert_balance import ExpertBalance as ExpertBalance
+from callbacks.loss.flooding import Flooding as Flooding
+from callbacks.loss.focal import FocalLoss as FocalLoss
+from callbacks.loss.l1 import L1 as L1
+from callbacks.loss.l2 import L2 as L2
+from callbacks.loss.label_smoothing import LabelSmoothing as LabelSmoothing
+from callbacks.loss.orthogonality import Orthogonality as Orthogonality
+from callbacks.loss.r_drop import RDrop as RDrop
+from callbacks.loss.token_labeling import TokenLabeling as TokenLabeling
+from callbacks.loss.token_ratio import TokenRatio as TokenRatio
+from callbacks.loss.tversky import Tversky as Tversky
+from callbacks.network.activation import Activation as Activation
+from callbacks.network.frozen_batch_norm import FrozenBatchNorm as FrozenBatchNorm
+from callbacks.network.kaiming import Kaiming as Kaiming
+from callbacks.network.lecun import LeCun as LeCun
+from callbacks.network.magnitude_pruning import MagnitudePruning as MagnitudePruning
+from callbacks.network.norm import Norm as Norm
+from callbacks.network.slimming import Slimming as Slimming
+from callbacks.network.spatial_pyramid_pooling import SpatialPyramidPooling as SpatialPyramidPooling
+from callbacks.network.stochastic_pooling import StochasticPooling as StochasticPooling
+from callbacks.network.test_time_augmentation import TestTimeAugmentation as TestTimeAugmentation
+from callbacks.network.uniform import Uniform as Uniform
+from callbacks.network.xavier import Xavier as Xavier
+from callbacks.network.zero_gamma import ZeroGamma as ZeroGamma
+from callbacks.network.zero_last_conv import ZeroLastConv as ZeroLastConv
+from callbacks.optimization.accumulation_schedule import AccumulationSchedule as AccumulationSchedule
+from callbacks.optimization.adaptive_gradient_clipping import AdaptiveGradientClipping as AdaptiveGradientClipping
+from callbacks.optimization.cosine_decay import CosineDecay as CosineDecay
+from callbacks.optimization.early_stopping import EarlyStopping as EarlyStopping
+from callbacks.optimization.ema import EMA as EMA
+from callbacks.optimization.gradient_centralization import GradientCentralization as GradientCentralization
+from callbacks.optimization.gradient_clipping import GradientClipping as GradientClipping
+from callbacks.optimization.gradual_unfreezing import GradualUnfreezing as GradualUnfreezing
+from callbacks.optimization.layer_decay import LayerDecay as LayerDecay
+from callbacks.optimization.linear_scaling import LinearScaling as LinearScaling
+from callbacks.optimization.magnified_weight_decay import MagnifiedWeightDecay as MagnifiedWeightDecay
+from callbacks.optimization.no_bias_decay import NoBiasDecay as NoBiasDecay
+from callbacks.optimization.one_cycle import OneCycle as OneCycle
+from callbacks.optimization.polyak import PolyakAveraging as PolyakAveraging
+from callbacks.optimization.polynomial_decay import PolynomialDecay as PolynomialDecay
+from callbacks.optimization.reduce_on_plateau import ReduceOnPlateau as ReduceOnPlateau
+from callbacks.optimization.snapshot_ensemble import SnapshotEnsemble as SnapshotEnsemble
+from callbacks.optimization.square_root_scaling import SquareRootScaling as SquareRootScaling
+from callbacks.optimization.step_decay import StepDecay as StepDecay
+from callbacks.optimization.step_then_cosine import StepThenCosine as StepThenCosine
+from callbacks.optimization.stepwise_cosine import StepwiseCosine as StepwiseCosine
+from callbacks.optimization.swa import SWA as SWA
+from callbacks.optimization.warm_restarts import WarmRestarts as WarmRestarts
+from callbacks.optimization.warm_up import WarmUp as WarmUp
+from zoo.frame.exact_resume import ExactResume as ExactResume
+from zoo.frame.graceful_stop import GracefulStop as GracefulStop
 
-__all__ = [
-    "EMA",
-    "L1",
-    "L2",
-    "RICAP",
-    "SWA",
-    "AccumulationSchedule",
-    "Activation",
-    "AdaptiveGradientClipping",
-    "AttentionPatchDropout",
-    "AttentionTransfer",
-    "AuxiliaryHeads",
-    "BinaryCrossEntropy",
-    "CachedLogits",
-    "Calibration",
-    "ChannelOrder",
-    "Checklist",
-    "CircleLoss",
-    "ClassBalanced",
-    "ConfidencePenalty",
-    "CosineDecay",
-    "CutMix",
-    "Cutout",
-    "DeadUnits",
-    "Dice",
-    "DropHead",
-    "EarlyStopping",
-    "ExpertBalance",
-    "FitVerdict",
-    "Flooding",
-    "FocalLoss",
-    "FrozenBatchNorm",
-    "GatingDropout",
-    "GradientAttentionTransfer",
-    "GradientCentralization",
-    "GradientClipping",
-    "GradientFlow",
-    "GradualUnfreezing",
-    "GridMask",
-    "Hints",
-    "InitialLoss",
-    "Kaiming",
-    "KeepRate",
-    "KnowledgeDistillation",
-    "LabelSmoothing",
-    "LayerDecay",
-    "LeCun",
-    "LearningRateRange",
-    "LinearScaling",
-    "MagnifiedWeightDecay",
-    "MagnitudePruning",
-    "MixUp",
-    "MixUpOrCutMix",
-    "Mosaic",
-    "MultiScale",
-    "NaNGuard",
-    "NoBiasDecay",
-    "Norm",
-    "OneCycle",
-    "Orthogonality",
-    "OverfitSamples",
-    "PatchDropout",
-    "PolyakAveraging",
-    "PolynomialDecay",
-    "ProgressiveResizing",
-    "RDrop",
-    "RandomErasing",
-    "ReduceOnPlateau",
-    "SelfDistillation",
-    "ShuffledLabels",
-    "Slimming",
-    "SnapshotEnsemble",
-    "SpatialPyramidPooling",
-    "Specialist",
-    "SquareRootScaling",
-    "StepDecay",
-    "StepThenCosine",
-    "StepwiseCosine",
-    "StochasticPooling",
-    "SubtreeDropout",
-    "SymmetryAttention",
-    "TestTimeAugmentation",
-    "TokenDistillation",
-    "TokenLabeling",
-    "TokenRatio",
-    "Tversky",
-    "Uniform",
-    "UpdateRatio",
-    "WarmRestarts",
-    "WarmUp",
-    "Xavier",
-    "ZeroGamma",
-    "ZeroLastConv",
-    "Dropout",
-    "GaussianDropout",
-    "UniformDropout",
-    "SpatialDropout",
-    "DropBlock",
-    "ProbDropBlock",
-    "WeightedChannelDropout",
-    "ChannelDropBlock",
-    "FocusedDropout",
-    "CorrDrop",
-    "ADL",
-    "BiasedDropout",
-    "CrossmapDropout",
-    "HeuristicDropout",
-    "SpectralDropout",
-    "StructuralDropout",
-    "StochasticDepth",
-    "DropConnect",
-    "NeuronSpecificDropout",
-    "GuidedDropout",
-    "ClusteringDropout",
-    "Maxout",
-    "AutoDropout",
-    "ADCM",
-]
+__all__ = sorted(
+    name
+    for name, member in globals().items()
+    if isinstance(member, type) and issubclass(member, Trick) and not member.__module__.startswith("callbacks.frame.")
+)

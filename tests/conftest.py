@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.frame.diagnostic import Diagnostic
+from callbacks.frame.trick import parameters
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
 from zoo.hierarchical_mixture import SoftTree
@@ -111,16 +112,7 @@ def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **
     return Classifier(network(width), stages={"stage1": "block1", "stage2": "block2"}, **training)
 
 
-TEACHERS = (
-    "AttentionTransfer",
-    "CachedLogits",
-    "GradientAttentionTransfer",
-    "Hints",
-    "KnowledgeDistillation",
-    "Specialist",
-    "TokenDistillation",
-    "TokenLabeling",
-)
+TEACHERS = tuple(name for name in callbacks.__all__ if "teacher" in parameters(getattr(callbacks, name)))
 ON_TOKENS = (
     "AttentionPatchDropout",
     "DropHead",

@@ -102,7 +102,7 @@ def _names(init: ast.Module, package: str, names: str) -> list[str]:
     with suppress(ValueError):
         return list(_literal(init, names))
     imports = [node for node in init.body if isinstance(node, ast.ImportFrom)]
-    members = [node for node in imports if not f"{node.module}.".startswith(f"{package}.frame.")]
+    members = [node for node in imports if re.match(rf"{package}\.(?!frame\.)", f"{node.module}.")]
     return sorted(alias.asname or alias.name for node in members for alias in node.names)
 
 

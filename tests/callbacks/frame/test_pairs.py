@@ -24,14 +24,14 @@ SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]
 QUICK, LEAST = 800, 5  # pairs in the default suite: of all tricks together, and of each at least
 
 
-def orders(i: int, j: int) -> list[tuple[str, str]]:
-    """Both where one of them is refused, else one: every second pair the other way round."""
-    names = callbacks.__all__[i], callbacks.__all__[j]
-    both, kinds = [names, names[::-1]], [getattr(callbacks, name) for name in names]
-    return both if refusal(*kinds) or refusal(*kinds[::-1]) else [both[(i + j) % 2]]
+def orders(*names: str) -> list[tuple[str, ...]]:
+    """Both where one of them is refused, else one, picked by a hash that new tricks do not change."""
+    kinds = [getattr(callbacks, name) for name in names]
+    both = [names, names[::-1]]
+    return both if refusal(*kinds) or refusal(*kinds[::-1]) else [both[zlib.crc32("+".join(names).encode()) % 2]]
 
 
-PAIRS = [pair for i, j in combinations(range(len(callbacks.__all__)), 2) for pair in orders(i, j)]
+PAIRS = [pair for names in combinations(callbacks.__all__, 2) for pair in orders(*names)]
 
 
 def mechanism(name: str) -> tuple:
