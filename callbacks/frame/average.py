@@ -1,9 +1,11 @@
 """A second set of weights that follows the trained ones, evaluated beside them and kept in every checkpoint."""
 
 from abc import abstractmethod
+from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 from torch.func import functional_call
 
@@ -45,17 +47,30 @@ class Average(Trick):
             self.begin(model, self.average)
 
     def begin(self, model: L.LightningModule, values: dict[str, Tensor] | None = None) -> None:
-        """Starts with these values, or with the weights as they are."""
+        """Start with these values, or with the weights as they are.
+
+        Averages of 16-bit weights are float32: in 16 bits a step of a thousandth would round to nothing. Weights that
+        two layers share have one average.
+        """
         live = model.state_dict()
-        self.average = {k: (values or live)[k].to(v.device, copy=True) for k, v in live.items()}
-        floats = [k for k, v in live.items() if v.is_floating_point()]
+        self._own = unique(live)  # one key for each tensor that layers share
+        copies = {k: as_average((values or live)[k], live[k]) for k in self._own.values()}
+        self.average = {k: copies[self._own[k]] for k in live}
+        floats = [k for k in copies if live[k].is_floating_point()]
         self._averages, self._weights = [self.average[k] for k in floats], [live[k] for k in floats]
-        self._counts = [(self.average[k], v) for k, v in live.items() if not v.is_floating_point()]
+        self._short = any(w.dtype != a.dtype for w, a in zip(self._weights, self._averages, strict=True))
+        self._counts = [(self.average[k], live[k]) for k in copies if k not in floats]
 
     def move(self, fraction: float) -> None:
         """Move the average by `fraction` toward the weights: theta' <- theta' + fraction (theta - theta')."""
-        torch._foreach_lerp_(self._averages, self._weights, fraction)
+        torch._foreach_lerp_(self._averages, self.weights(), fraction)
         self.copy_counts()
+
+    def weights(self) -> list[Tensor]:
+        """Return the model's floating-point weights in the types of their averages."""
+        if not self._short:
+            return self._weights
+        return [w.to(a.dtype) for w, a in zip(self._weights, self._averages, strict=True)]
 
     def copy_counts(self) -> None:
         """Copy the integer counters, which have no average."""
@@ -94,6 +109,9 @@ class Average(Trick):
         if self.average is not None:
             self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
             self._agree(trainer)
+            live = model.state_dict()
+            names = set(unique(live).values())
+            self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
 
     @torch.no_grad()
@@ -101,7 +119,7 @@ class Average(Trick):
         if self.average is not None:
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
-                logits = over_views(lambda x: functional_call(model, self.average, (x,)), images)
+                logits = over_views(lambda x: functional_call(model, self._evaluated, (x,)), images)
                 self._scores.update(logits, targets)
 
     def _log(self, model: L.LightningModule, stage: str) -> None:
@@ -138,10 +156,36 @@ class Average(Trick):
         self.average = checkpoint.get("averages", {}).get(self.state_key)
 
 
+def unique(state: dict[str, Tensor]) -> dict[str, str]:
+    """Name for each key of a state dict the first key with the same memory: weights that layers share have two."""
+    first: dict[tuple[Any, ...], str] = {}
+    places = {k: (v.data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
+    return {k: first.setdefault(place, k) for k, place in places.items()}
+
+
+def as_average(value: Tensor, live: Tensor) -> Tensor:
+    """Copy a value to the device of the live weight, in float32 where that has 16 bits."""
+    short = live.is_floating_point() and live.dtype.itemsize < 4
+    return value.to(live.device, torch.float32 if short else live.dtype, copy=True)
+
+
 class Mean(Average):
     """Abstract: the plain mean of the weights at the steps that `takes` picks, each counting the same."""
 
     taken = 0
+    _began: int | None = None  # step from which the mean so far was taken
+
+    def begin_at(self, first: int, trainer: L.Trainer) -> None:
+        """Average from step `first` on. A mean that was begun at another step, before a longer resume, is forgotten.
+
+        Args:
+            first: an optimizer step, counted from the start of the run.
+            trainer: of the run.
+        """
+        if self.average is not None and self._began not in (None, first):
+            rank_zero_info(f"{self!r}: the mean was begun at step {self._began}, this run's starts at {first}: anew")
+            self.average, self.taken = None, 0
+        self._began = first
 
     @abstractmethod
     def takes(self, step: int) -> bool:
@@ -162,7 +206,7 @@ class Mean(Average):
             self.move(1 / self.taken)
 
     def state_dict(self) -> dict:
-        return {"taken": self.taken}
+        return {"taken": self.taken, "began": self._began}
 
     def load_state_dict(self, state: dict) -> None:
-        self.taken = state["taken"]
+        self.taken, self._began = state["taken"], state["began"]

@@ -4,10 +4,12 @@ import math
 from abc import abstractmethod
 
 import lightning as L
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.frame import schedule
 from callbacks.frame.needs import Claims
-from callbacks.frame.schedule import Time
+from callbacks.frame.schedule import Time, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
 from zoo.frame.checks import validate_choice
@@ -25,15 +27,16 @@ class Decay(Trick):
     their own `initial_lr`.
 
     Args:
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
     """
 
     needs = (Claims("set the learning rate"),)
 
-    def __init__(self, warmup_epochs: float = 0, warmup_kind: str = "linear"):
-        if warmup_epochs < 0:
+    def __init__(self, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
+        if not isinstance(warmup_epochs, str) and warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {warmup_epochs}")
+        parse_time(warmup_epochs)
         self.warmup_epochs = warmup_epochs
         self.warmup_kind = validate_choice(warmup_kind, KINDS, "a warm-up")
 
@@ -42,8 +45,16 @@ class Decay(Trick):
             raise ValueError(
                 f"{type(self).__name__} and the model's own scheduler both set the learning rate: keep one"
             )
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in trainer.callbacks):
+            raise ValueError(
+                f"{type(self).__name__} and Lightning's StochasticWeightAveraging both set the learning rate: take "
+                "callbacks.SWA in its place, or one of the two out"
+            )
         self.total = self.length(trainer)
         self.warmup = schedule.in_steps(self.warmup_epochs, trainer)
+        if trainer.fast_dev_run and 0 < self.total <= self.warmup:
+            self.warmup = int(self.total) - 1
+            rank_zero_info(f"{type(self).__name__}: fast_dev_run is short, so warm-up takes {self.warmup} of its steps")
         if 0 < self.total <= self.warmup:
             raise ValueError(
                 f"{self.warmup_epochs} epochs of warm-up are {self.warmup} optimizer steps of {self.total} and leave "
@@ -69,7 +80,7 @@ class Decay(Trick):
         factor = warm_up(step, m, self.warmup_kind) if step < m else self.factor(step)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * factor
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor  # a group may be new
 
     @abstractmethod
     def factor(self, step: int) -> float:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed
 
+from callbacks.frame.schedule import load_data
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
 
@@ -43,7 +44,7 @@ class OnMetric(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().on_fit_start(trainer, model)
-        if self.metric is not None and not trainer.enable_validation:
+        if self.metric is not None and not validates(trainer):
             raise ValueError(
                 f"{type(self).__name__} reads {self.metric!r} after each validation, and this run has none: give it "
                 "data to validate on, or set metric=None for the loss of each training epoch"
@@ -56,6 +57,11 @@ class OnMetric(Trick):
         if self.metric is None or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         if trainer.is_last_batch or not trainer.should_stop:
+            if self.metric.startswith("train/") and self.metric not in trainer.callback_metrics:
+                raise ValueError(
+                    f"{type(self).__name__}: {self.metric!r} is known after the validation only; "
+                    "set metric=None for the loss of each training epoch"
+                )
             name = validate_choice(self.metric, trainer.callback_metrics, f"{type(self).__name__}: the log of this run")
             self._pass_on(trainer, model, trainer.callback_metrics[name])
 
@@ -95,6 +101,15 @@ class OnMetric(Trick):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sum, self._batches = state["sum"], state["batches"]
+
+
+def validates(trainer: L.Trainer) -> bool:
+    """Say whether a fit validates: it has a validation step, and data to validate on."""
+    if not trainer.enable_validation:
+        return False
+    load_data(trainer)
+    trainer.fit_loop.epoch_loop.val_loop.setup_data()  # else Lightning does it after `on_fit_start`
+    return sum(trainer.num_val_batches) > 0
 
 
 def _over_ranks(value: Tensor) -> Tensor:

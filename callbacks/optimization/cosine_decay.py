@@ -13,13 +13,14 @@ Differs:  nothing. The rate changes with every optimizer step.
 
 from callbacks.frame.decay import Decay, cosine
 from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Time
 
 
 class CosineDecay(Decay):
     """Set the learning rate of any LightningModule without a scheduler of its own.
 
     Args:
-        warmup_epochs: length of the warm-up, in epochs, >= 0; a fraction is fine.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
         end: e, the last rate divided by the initial rate, in [0, 1].
 
@@ -30,7 +31,7 @@ class CosineDecay(Decay):
 
     needs = (Range("end", 0, 1),)
 
-    def __init__(self, warmup_epochs: float = 0, warmup_kind: str = "linear", end: float = 0):
+    def __init__(self, warmup_epochs: Time = 0, warmup_kind: str = "linear", end: float = 0):
         super().__init__(warmup_epochs, warmup_kind)
         self.end = end
 

@@ -64,5 +64,5 @@ class EMA(Average):
         self.begin(model, self.average)
 
     def follow(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        ema_update(self._averages, self._weights, rate_now(self.decay, trainer))
+        ema_update(self._averages, self.weights(), rate_now(self.decay, trainer))
         self.copy_counts()

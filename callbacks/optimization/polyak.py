@@ -41,6 +41,7 @@ class PolyakAveraging(Mean):
         super().on_train_start(trainer, model)
         load_data(trainer)
         self._first = in_steps(self.start, trainer)
+        self.begin_at(self._first, trainer)
 
     def takes(self, step: int) -> bool:
         return step >= self._first

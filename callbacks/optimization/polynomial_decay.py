@@ -11,6 +11,7 @@ Differs:  nothing
 
 from callbacks.frame.decay import Decay
 from callbacks.frame.needs import Range
+from callbacks.frame.schedule import Time
 
 
 def polynomial(t: float, T: float, power: float) -> float:
@@ -23,7 +24,7 @@ class PolynomialDecay(Decay):
 
     Args:
         power: > 0; below 1 the rate stays high and falls late, above 1 it falls early.
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
@@ -32,7 +33,7 @@ class PolynomialDecay(Decay):
 
     needs = (Range("power", 0, open_low=True),)
 
-    def __init__(self, power: float = 0.9, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+    def __init__(self, power: float = 0.9, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
         self.power = power
 

@@ -23,6 +23,7 @@ from callbacks.frame import schedule
 from callbacks.frame.decay import Decay
 from callbacks.frame.needs import Range
 from callbacks.frame.on_metric import OnMetric
+from callbacks.frame.schedule import Time
 
 
 class ReduceOnPlateau(OnMetric, Decay):
@@ -34,7 +35,7 @@ class ReduceOnPlateau(OnMetric, Decay):
         gamma: what the rate is multiplied by, in (0, 1).
         patience: number of validations (or epochs) in a row without a better value that change nothing, >= 0.
         threshold: fraction of the best value by which a value must be better, in [0, 1].
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
@@ -52,7 +53,7 @@ class ReduceOnPlateau(OnMetric, Decay):
         gamma: float = 0.1,
         patience: int = 10,
         threshold: float = 1e-4,
-        warmup_epochs: float = 0,
+        warmup_epochs: Time = 0,
         warmup_kind: str = "linear",
     ):
         OnMetric.__init__(self, metric, mode)

@@ -21,7 +21,7 @@ class StepDecay(Decay):
     Args:
         milestones: when the rate drops: epochs, or times such as "0.5dur", "10ep", "32000st".
         gamma: what the rate is multiplied by at each milestone, > 0.
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
@@ -32,7 +32,7 @@ class StepDecay(Decay):
         self,
         milestones: tuple[Time, ...] = (30, 60, 90),
         gamma: float = 0.1,
-        warmup_epochs: float = 0,
+        warmup_epochs: Time = 0,
         warmup_kind: str = "linear",
     ):
         super().__init__(warmup_epochs, warmup_kind)

@@ -25,7 +25,7 @@ class StepThenCosine(Decay):
             cosine has begun are ignored.
         gamma: what the rate is multiplied by at each milestone, > 0.
         cosine_from: s, when the cosine begins.
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
@@ -38,7 +38,7 @@ class StepThenCosine(Decay):
         milestones: tuple[Time, ...] = ("0.25dur",),
         gamma: float = 0.1,
         cosine_from: Time = "0.5dur",
-        warmup_epochs: float = 0,
+        warmup_epochs: Time = 0,
         warmup_kind: str = "linear",
     ):
         super().__init__(warmup_epochs, warmup_kind)

@@ -20,14 +20,14 @@ class StepwiseCosine(Decay):
 
     Args:
         every: how long each rate is held: epochs, or a time such as "0.1dur", "10ep", "500st".
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
         ValueError: if a stair is shorter than a step, the warm-up leaves nothing, or something else sets the rate too.
     """
 
-    def __init__(self, every: Time = 5, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+    def __init__(self, every: Time = 5, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
         parse_time(every)
         self.every = every

@@ -79,6 +79,9 @@ class SWA(Mean):
         super().on_train_start(trainer, model)
         load_data(trainer)
         self._first, self._every = in_steps(self.start, trainer), in_steps(self.every, trainer)
+        if self._began not in (None, self._first):
+            self._rates = None
+        self.begin_at(self._first, trainer)
         self._length, self._total = in_steps(self.anneal, trainer), total_steps(trainer)
         if self._every < 1:
             raise ValueError(f"SWA: every={self.every!r} is less than one optimizer step: make it longer")

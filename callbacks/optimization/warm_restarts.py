@@ -37,7 +37,7 @@ class WarmRestarts(Decay):
     Args:
         first: T_0, length of the first cycle: epochs, or a time such as "0.1dur", "10ep", "500st".
         multiply: T_mult, length of a cycle divided by the length of the cycle before, a whole number >= 1.
-        warmup_epochs: length of the warm-up, in epochs, >= 0.
+        warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
@@ -45,7 +45,7 @@ class WarmRestarts(Decay):
             something else sets the rate too.
     """
 
-    def __init__(self, first: Time = 10, multiply: int = 2, warmup_epochs: float = 0, warmup_kind: str = "linear"):
+    def __init__(self, first: Time = 10, multiply: int = 2, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
         parse_time(first)
         if multiply < 1 or multiply != int(multiply):

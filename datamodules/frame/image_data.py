@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from datamodules.frame.image_set import ImageSet
+from datamodules.frame.image_set import Counted, ImageSet
 from datamodules.frame.loader import ResumableLoader
 from datamodules.frame.options import Colours, unknown_options, whole_signature
 from datamodules.frame.order import Order
@@ -229,6 +229,9 @@ class ImageData(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training images: augmented, shuffled, resumable in the middle of an epoch."""
         train_set, order = self._training_set(), self._training_order()
+        if len(order) < self.batch_size and self.trainer is not None and not self.trainer.callbacks:
+            self.batch_size = len(order)  # Lightning's BatchSizeFinder, which empties the list, has run out of images
+            train_set = Counted(train_set, len(order))
         if len(order) < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} is more than the {len(order)} training images: lower it")
         loader = self._loader(ResumableLoader, train_set, order)

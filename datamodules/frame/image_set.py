@@ -34,6 +34,21 @@ class ImageSet(Dataset[list[Tensor]]):
         raise NotImplementedError
 
 
+class Counted(ImageSet):
+    """The same images, with the length at which Lightning's BatchSizeFinder stops doubling."""
+
+    def __init__(self, images: ImageSet, count: int):
+        super().__init__(images.targets, images.labels)
+        self.images, self.count = images, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitems__(self, items: Items) -> list[Tensor]:
+        """Return the batch that the images give."""
+        return self.images.__getitems__(items)
+
+
 def split_items(items: Items) -> tuple[Tensor, Tensor]:
     """Return keys and indices, int64 (N,) each, of (key, index) pairs as `Order` gives them.
 

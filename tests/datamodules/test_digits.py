@@ -1,10 +1,14 @@
 """Digits: the real ones, a fixed test set, no mirror images."""
 
+import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.tuner import Tuner
 from sklearn.datasets import load_digits
+from torch import nn
 
 from datamodules import Digits
+from zoo import Classifier
 
 
 def test_the_digits_and_nothing_but_the_digits():
@@ -44,3 +48,19 @@ def test_digits_are_shifted_by_at_most_a_pixel_and_never_mirrored():
     shifts = [torch.from_numpy(padded[:, y : y + 8, x : x + 8]).permute(0, 3, 1, 2) for y in range(3) for x in range(3)]
     hit = torch.stack([(images == shifted).flatten(1).all(1) for shifted in shifts])
     assert hit.any(0).all() and hit.any(1).all()
+
+
+def test_the_batch_size_finder_ends_with_a_size_that_trains():
+    data = Digits(64)
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 10)
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", **quiet)
+    found = Tuner(trainer).scale_batch_size(model, datamodule=data, init_val=256, steps_per_trial=1, max_trials=8)
+    assert found == len(data.train_indices) == 1293
+    trainer.fit(model, data)
+    assert trainer.num_training_batches == 1

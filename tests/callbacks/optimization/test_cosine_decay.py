@@ -2,12 +2,18 @@
 
 import math
 
+import lightning as L
 import pytest
+import torch
+from lightning.pytorch.callbacks import StochasticWeightAveraging
+from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from callbacks import CosineDecay
 from callbacks.frame.decay import cosine
+from datamodules import Digits
 from tests.callbacks.optimization.curves import LR, curve, reference, warm
+from zoo import Classifier
 
 
 def test_cosine_by_hand():
@@ -55,3 +61,55 @@ def test_a_cosine_ends_at_its_end(trainer, tiny_data):
 def test_refuses_an_end_above_the_start():
     with pytest.raises(ValueError, match="end must be in"):
         CosineDecay(end=1.1)
+
+
+def fit_digits(trick, more=(), **options):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    trainer = L.Trainer(accelerator="cpu", callbacks=[trick, *more], **quiet, **options)
+    trainer.fit(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 10, lr=1.0), Digits(256))
+    return trainer
+
+
+def test_a_warm_up_is_given_in_steps_or_as_a_fraction_too():
+    rates = []
+
+    class Seen(L.Callback):
+        def on_before_optimizer_step(self, trainer, model, optimizer):
+            rates.append(optimizer.param_groups[0]["lr"])
+
+    fit_digits(CosineDecay(warmup_epochs="4st"), [Seen()], max_epochs=2)
+    assert rates[:4] == pytest.approx([0.25, 0.5, 0.75, 1.0]) and rates[5] < 1
+    with pytest.raises(ValueError, match="a time is a number of epochs"):
+        CosineDecay(warmup_epochs="4 steps")
+
+
+def test_a_warm_up_longer_than_a_fast_dev_run_is_shortened():
+    trick = CosineDecay(warmup_epochs=5)
+    fit_digits(trick, fast_dev_run=3)
+    assert trick.warmup == 2
+    with pytest.raises(ValueError, match="train longer or warm up for less"):
+        fit_digits(CosineDecay(warmup_epochs=5), max_epochs=2)
+
+
+def test_lightnings_weight_averaging_is_refused_beside_a_schedule():
+    with pytest.raises(ValueError, match=r"take callbacks\.SWA"):
+        fit_digits(CosineDecay(), [StochasticWeightAveraging(0.01)], max_epochs=2)
+
+
+def test_a_parameter_group_added_in_mid_run_is_scheduled_too():
+    """As Lightning's BaseFinetuning adds them."""
+
+    class Adds(L.Callback):
+        def on_train_epoch_start(self, trainer, model):
+            if trainer.current_epoch == 1:
+                group = {"params": [nn.Parameter(torch.zeros(2))], "lr": 0.5}
+                trainer.optimizers[0].add_param_group(group)
+
+    trainer = fit_digits(CosineDecay(), [Adds()], max_epochs=3)
+    first, second = (group["lr"] for group in trainer.optimizers[0].param_groups)
+    assert second == pytest.approx(0.5 * first)

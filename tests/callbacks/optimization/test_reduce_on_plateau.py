@@ -1,13 +1,17 @@
 """Reduce on plateau: rates of real runs, value by value those of torch's ReduceLROnPlateau."""
 
+import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from callbacks import CosineDecay, LinearScaling, NoBiasDecay, ReduceOnPlateau
+from callbacks import CosineDecay, EarlyStopping, LinearScaling, NoBiasDecay, ReduceOnPlateau
+from datamodules import Digits
 from tests.callbacks.conftest import At, Foreign, SeenRates
 from tests.conftest import tiny_classifier
+from zoo import Classifier
 
 VALUES = [3.0, 2.0, 2.5, 1.9999, 2.2, 1.0, 1.1, 1.2, 0.5, 0.6]
 
@@ -161,3 +165,33 @@ def test_refusals(trainer, tiny_data):
         ReduceOnPlateau(patience=-1)
     with pytest.raises(ValueError, match="threshold must be in"):
         ReduceOnPlateau(threshold=-1)
+
+
+@pytest.mark.parametrize(
+    "trick", [ReduceOnPlateau(patience=0), EarlyStopping(patience=1)], ids=lambda t: type(t).__name__
+)
+def test_without_validation_images_it_says_so_before_training(trick):
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 10)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[trick], **quiet)
+    with pytest.raises(ValueError, match="this run has none: give it data to validate on, or set metric=None"):
+        trainer.fit(model, Digits(256, val_split=0))
+    assert trainer.global_step == 0
+
+
+def test_a_training_metric_is_sent_to_the_training_loss():
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+    model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(192, 10)), 10)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", callbacks=[EarlyStopping("train/loss")], **quiet)
+    with pytest.raises(ValueError, match="set metric=None for the loss of each training epoch"):
+        trainer.fit(model, Digits(256))
