@@ -12,6 +12,7 @@ from datamodules.folder import ImageFolder as ImageFolder
 from datamodules.frame.image_data import ImageData as ImageData
 from datamodules.imagenet import ImageNet as ImageNet
 from datamodules.mnist import MNIST as MNIST
+from datamodules.mnist1d import MNIST1D as MNIST1D  # signals: no ImageData
 from datamodules.prepared import Prepared as Prepared
 from datamodules.shapes import Shapes as Shapes
 from datamodules.tiny_imagenet import TinyImageNet as TinyImageNet

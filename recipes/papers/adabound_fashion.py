@@ -41,5 +41,5 @@ ROW = Row(
         Effect("AdaBound", "SGD", (0.55,), metric="best"),
     ),
     seeds=5,
-    minutes=3,
+    minutes=3.3,
 )

@@ -97,5 +97,5 @@ ROW = Row(
         Published("1cycle", (90.6,)),
     ),
     seeds=10,
-    minutes=1.5,
+    minutes=2.5,
 )

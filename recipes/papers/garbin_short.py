@@ -50,5 +50,5 @@ ROW = Row(
         Effect("BN, lr .1", "none, lr .1", (0.95,)),
     ),
     seeds=5,
-    minutes=5,
+    minutes=7,
 )

@@ -45,5 +45,5 @@ ROW = Row(
         Effect("GC 5", "plain 5", (2.89,), metric="train"),  # no warm start
     ),
     seeds=10,
-    minutes=4,
+    minutes=6,
 )

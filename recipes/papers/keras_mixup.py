@@ -53,5 +53,5 @@ ROW = Row(
     },
     claims=(Published("none", (86.45,)), Published("mixup", (86.80,)), Effect("mixup", "none", (0.35,))),
     seeds=10,
-    minutes=4,
+    minutes=3,
 )

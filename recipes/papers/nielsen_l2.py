@@ -37,5 +37,5 @@ ROW = Row(
         Effect("L2", "none", (4.83,), metric="best"),
     ),
     seeds=10,
-    minutes=2,
+    minutes=1.8,
 )

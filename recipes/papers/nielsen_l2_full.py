@@ -21,5 +21,5 @@ ROW = Row(
         Effect("L2", "none", (1.0,), metric="best"),
     ),
     seeds=5,
-    minutes=6,
+    minutes=9,
 )

@@ -53,5 +53,5 @@ ROW = Row(
         Published("SGD .1", (98.06,)),
     ),
     seeds=10,
-    minutes=4,
+    minutes=3.5,
 )

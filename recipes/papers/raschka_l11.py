@@ -53,5 +53,5 @@ ROW = Row(
         Effect("N(0, .001), BN", "N(0, .001)", (1.02,)),
     ),
     seeds=10,
-    minutes=5,
+    minutes=5.5,
 )

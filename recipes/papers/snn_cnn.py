@@ -31,5 +31,5 @@ ROW = Row(
     },
     claims=(Published("ReLU", (94.58,)), Published("SELU", (95.91,)), Effect("SELU", "ReLU", (1.33,))),
     seeds=5,
-    minutes=4,
+    minutes=2.7,
 )

@@ -41,5 +41,5 @@ ROW = Row(
     },
     claims=(Published("ReLU", (90.76,)), Published("SELU", (92.04,)), Effect("SELU", "ReLU", (1.28,))),
     seeds=10,
-    minutes=3,
+    minutes=2.6,
 )

@@ -78,5 +78,5 @@ ROW = Row(
         Effect("tail", "before", (0.02,), metric="swa", base_metric="last"),
     ),
     seeds=10,
-    minutes=3,
+    minutes=1.5,
 )

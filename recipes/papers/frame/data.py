@@ -1,18 +1,15 @@
 """Images in memory as rows of papers use them: which train, which are reported on, what is subtracted."""
 
-import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules import MNIST, FashionMNIST
 from zoo.frame.exact_resume import mix
-
-FOLDERS = {"MNIST": "mnist", "FashionMNIST": "fashion-mnist"}
 
 
 @dataclass(frozen=True)
@@ -129,17 +126,8 @@ def digits(
 
 @lru_cache(maxsize=2)
 def files(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Read training images (60000, 28, 28), uint8, and labels, int64, and those of the test."""
-    folder = root / FOLDERS[name]
-    parts = [(f"{part}-images-idx3-ubyte.gz", f"{part}-labels-idx1-ubyte.gz") for part in ("train", "t10k")]
-    arrays = [read_idx(folder / file) for pair in parts for file in pair]
-    return arrays[0], arrays[1].long(), arrays[2], arrays[3].long()
-
-
-def read_idx(path: Path) -> Tensor:
-    """Read a gzipped idx file of bytes."""
-    with gzip.open(path) as file:
-        data = file.read()
-    ndim = data[3]
-    shape = np.frombuffer(data, ">i4", ndim, offset=4)
-    return torch.from_numpy(np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape).copy())
+    """Read training images (60000, 28, 28), uint8, and labels, int64, and those of the test; downloads what is absent."""
+    data = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}[name](root)
+    data.prepare_data()
+    (x, y), (test_x, test_y) = (part for part in map(data.read, ("train", "test")) if part is not None)
+    return torch.tensor(x[..., 0]), y, torch.tensor(test_x[..., 0]), test_y

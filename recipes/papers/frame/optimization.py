@@ -1,4 +1,7 @@
-"""Optimizers as their framework's defaults have them, and learning rates as functions of the step."""
+"""Optimizers as their framework's defaults have them, and learning rates as functions of the step.
+
+"fused" computes the same in one pass: of a step of a small network, Adam's many small ones are a third.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,19 +11,24 @@ from callbacks.frame.decay import Decay
 
 def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> dict[str, Any]:
     """Return training arguments of a `Classifier` for torch's SGD."""
-    options = {"momentum": momentum}
+    options = {"momentum": momentum, "fused": True}
     kind = "sgd" if nesterov else "momentum"
     return {"optimizer": kind, "lr": lr, "weight_decay": weight_decay, "optimizer_options": options}
 
 
 def adam(lr: float = 1e-3, eps: float = 1e-8, **options: Any) -> dict[str, Any]:
     """Return training arguments of a `Classifier` for Adam without weight decay. Keras has eps 1e-7."""
-    return {"optimizer": "adam", "lr": lr, "weight_decay": 0.0, "optimizer_options": {"eps": eps, **options}}
+    return {
+        "optimizer": "adam",
+        "lr": lr,
+        "weight_decay": 0.0,
+        "optimizer_options": {"eps": eps, "fused": True, **options},
+    }
 
 
 def adamw(lr: float, weight_decay: float = 0.01) -> dict[str, Any]:
     """Return training arguments of a `Classifier` for torch's AdamW, with its defaults."""
-    return {"optimizer": "adamw", "lr": lr, "weight_decay": weight_decay}
+    return {"optimizer": "adamw", "lr": lr, "weight_decay": weight_decay, "optimizer_options": {"fused": True}}
 
 
 class Rate(Decay):

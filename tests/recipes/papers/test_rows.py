@@ -21,9 +21,9 @@ def few_images(row):
     return Images(torch.rand(600, *shape), torch.arange(600) % 10, torch.rand(50, *shape), torch.arange(50) % 10)
 
 
-SHAPES: dict[str, tuple[int, ...]] = {}
-# rows whose networks are wide or deep: half a minute each
-HEAVY: set[str] = set()
+SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40))
+# rows that take half a minute or more
+HEAVY = {"mnist1d_pooling_large"}
 
 
 @pytest.fixture
