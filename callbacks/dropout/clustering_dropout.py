@@ -133,13 +133,13 @@ class ClusteringDropout(FeatureDropout):
         seen, self._seen = self._seen, {}
         if not seen:  # a step at which it does not act
             return
-        for place, r in seen.items():
+        for name, r in seen.items():
             r = trainer.strategy.reduce(r, reduce_op="mean")
-            before = self._average.get(place)
+            before = self._average.get(name)
             r = r if before is None else torch.lerp(r, before.to(r), self.decay)
-            self._average[place] = r
+            self._average[name] = r
             if self._batches % self.every == 0:
-                self._rates[place] = unit_rates(r, self.clusters, self.low, self.high)
+                self._rates[name] = unit_rates(r, self.clusters, self.low, self.high)
         self._batches += 1
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -148,7 +148,7 @@ class ClusteringDropout(FeatureDropout):
 
     def state_dict(self) -> dict:
         tables = {"average": self._average, "rates": self._rates}
-        tables = {name: {place: v.cpu() for place, v in table.items()} for name, table in tables.items()}
+        tables = {key: {name: v.cpu() for name, v in table.items()} for key, table in tables.items()}
         return super().state_dict() | tables | {"batches": self._batches}
 
     def load_state_dict(self, state: dict) -> None:

@@ -54,7 +54,7 @@ class KeepRate(Trick):
         TypeError: for a network without such a number.
     """
 
-    needs = (Claims("set the share of patches"),)
+    needs = (Claims("set the fraction of patches"),)
 
     def __init__(self, start: Time = "0.0333dur", until: Time = "0.3667dur"):
         for time in (start, until):
@@ -67,7 +67,7 @@ class KeepRate(Trick):
         self._network = next((module for module in model.modules() if has_rate(module)), None)
         if self._network is None:
             raise TypeError(
-                f"KeepRate lowers the share of patches that a network keeps, and {type(model).__name__} has no such "
+                f"KeepRate lowers the fraction of patches that a network keeps, and {type(model).__name__} has no such "
                 "number: take EViT or DynamicViT, or give the network an attribute `keep` that its forward reads"
             )
         self._own = self._network.keep
@@ -78,7 +78,7 @@ class KeepRate(Trick):
         if not start <= until <= end:
             raise ValueError(
                 f"KeepRate goes from step {start} to step {until}, and the run has {end}: they must be in this order; "
-                "times as shares of the run, such as until='0.4dur', fit any run"
+                "times as fractions of the run, such as until='0.4dur', fit any run"
             )
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

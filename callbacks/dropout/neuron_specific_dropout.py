@@ -48,8 +48,8 @@ def class_masks(difference: Tensor, p: float, absolute: bool = False) -> Tensor:
     Returns:
         (K, D).
     """
-    width, place = difference.shape[1], ranks(difference.abs() if absolute else difference)
-    return ((place >= round_half_even(p * width, place)) | (place == width - 1)).float()
+    width, rank = difference.shape[1], ranks(difference.abs() if absolute else difference)
+    return ((rank >= round_half_even(p * width, rank)) | (rank == width - 1)).float()
 
 
 class NeuronSpecificDropout(FeatureDropout):

@@ -2,13 +2,14 @@
 
 import math
 from abc import abstractmethod
+from typing import ClassVar
 
 import lightning as L
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Claims, Need
 from callbacks.frame.schedule import Time, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
@@ -31,7 +32,7 @@ class Decay(Trick):
         warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
     """
 
-    needs = (Claims("set the learning rate"),)
+    needs: ClassVar[tuple[Need, ...]] = (Claims("set the learning rate"),)
 
     def __init__(self, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         if not isinstance(warmup_epochs, str) and warmup_epochs < 0:

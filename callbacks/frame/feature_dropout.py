@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.chance import is_drawn
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Need, Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of, did_you_mean
@@ -104,7 +104,10 @@ class FeatureDropout(Trick):
         TypeError: without `where`, for a model without stages.
     """
 
-    needs = (Range("p", 0, 1, off_at_low=True), Range("participation", 0, 1, off_at_low=True))
+    needs: ClassVar[tuple[Need, ...]] = (
+        Range("p", 0, 1, off_at_low=True),
+        Range("participation", 0, 1, off_at_low=True),
+    )
     acts_on: ClassVar[tuple[int, ...]] = MAPS
     default_stages: ClassVar[slice] = slice(None)
     draws_once: ClassVar[bool] = False

@@ -57,7 +57,7 @@ def swap_activations(network: nn.Module, kind: str) -> None:
     device = next((p.device for p in network.parameters()), None)
     new = {id(old): ACTIVATIONS[kind]().to(device).train(old.training) for _, old in found}
     for path, old in found:
-        replace(network, path, new[id(old)])  # what was shared stays shared
+        replace(network, path, new[id(old)])  # a module that is used twice stays one module
 
 
 class Activation(Trick):

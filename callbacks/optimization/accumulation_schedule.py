@@ -16,6 +16,7 @@ import lightning as L
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from callbacks.frame.needs import Claims
+from callbacks.frame.run import callbacks_of
 from callbacks.frame.trick import Trick
 
 
@@ -54,7 +55,7 @@ class AccumulationSchedule(Trick):
         return self._own * self.factor(epoch)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if any(isinstance(callback, GradientAccumulationScheduler) for callback in trainer.callbacks):
+        if any(isinstance(callback, GradientAccumulationScheduler) for callback in callbacks_of(trainer)):
             raise ValueError(
                 "AccumulationSchedule and Lightning's both schedule the accumulation: take one of them out"
             )
