@@ -5,7 +5,7 @@ Code:     https://github.com/szagoruyko/attention-transfer (the authors'; `at`, 
 Equation: Q = vec(F(A)),   L_AT = L + beta sum_j mean((Q_S^j / ||Q_S^j||_2 - Q_T^j / ||Q_T^j||_2)^2)
           "sum": F(A) = sum_c |A_c|^p, F_sum of the paper at p = 1;   "max": F(A) = max_c |A_c|^p
 Shapes:   features A (N, C, H, W) or tokens (N, L, D) -> Q (N, HW) or (N, L);  the mean is over batch and positions
-Defaults: "sum", p = 2, beta = 1000 (the authors' code); every stage that teacher and student both name
+Defaults: mapping = "sum", p = 2, beta = 1000: the authors' code; every stage that teacher and student both name
 Differs:  follows the code, not the text: the squared distance and its mean, where eq. 2 has beta / 2 and the distance.
           A teacher's map of another size is resized bilinearly to the student's (the paper: "interpolate").
 """

@@ -5,7 +5,7 @@ Paper:    A Fast Knowledge Distillation Framework for Visual Recognition (Shen, 
 Code:     none used
 Equation: that of knowledge distillation; v of (epoch, batch, process) is computed once and read from then on
 Shapes:   a file an epoch and process: logits (N, K) of each batch, and (N,) numbers by which its images are known again
-Defaults: those of knowledge distillation
+Defaults: T = 4, weight = .9 (a), kind = "soft": those of `KnowledgeDistillation`
 Differs:  the paper keeps random crops with their labels and trains on these crops. Here the labels are all that must be
           kept: images, crops and mixing follow from (seed, epoch, batch), so that a run with the same seed, data, batch
           size and data tricks asks the same again: another student, another rate, a run that was stopped. One answer

@@ -7,8 +7,8 @@ Equation: D = sum_j mean((u_j - r_j(v_j))^2),   u the teacher's features, v the 
           pretrain None: L' = L + w D;   else, as in the paper: L' = D until then, L' = L from then on
 Shapes:   v (N, C, H, W) -r: convolution of (H - H' + 1) x (W - W' + 1), no padding-> (N, C', H', W') as u; tokens
           (N, L, D) -r: linear-> (N, L, D')
-Defaults: one hint, the middle one of the stages that both have (the paper: of the layers); w = 1 (ours: that code has
-          100 behind a batch norm, without which 100 diverges at usual rates)
+Defaults: weight = 1 (w), ours: the code has 100 behind a batch norm; without one, 100 diverges at usual rates. One
+          hint, the middle one of the stages that both name (the paper: of the layers)
 Differs:  the paper pretrains until the hint's error on validation images stops falling, here for a given time, and its
           distance is half the sum (from memory, not checked against the paper). A teacher's larger map is averaged down
           to the student's. That code has batch norm and ReLU after r, other kernels where one map is half of the other.

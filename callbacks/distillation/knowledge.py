@@ -8,8 +8,8 @@ Code:     https://github.com/szagoruyko/attention-transfer (`distillation` in it
 Equation: L = (1 - a) CE(y, softmax(z)) + a D,   z student, v teacher, u the student's head for the teacher, or z
           "soft": D = T^2 KL(softmax(v / T) || softmax(u / T));   "hard": D = CE(argmax v, softmax(u))
 Shapes:   logits z, u, v (N, K) -> scalar, mean over the batch
-Defaults: T = 4, a = .9 (the first code, for CIFAR; Bag of Tricks: T = 20, its GluonCV script a = .5; the notes' recipe:
-          T = 20, hard : soft = .1 : .9, so a = .9; DeiT: soft T = 3, a = .1, hard a = .5)
+Defaults: T = 4, weight = .9 (a), the first code's for CIFAR; kind = "soft". Bag of Tricks has T = 20, its GluonCV
+          script a = .5; DeiT has "soft" with T = 3 and a = .1, "hard" with a = .5
 Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0 where the student agrees. DeiT's code
           divides the soft term by N K instead of N, its paper does not.
 """

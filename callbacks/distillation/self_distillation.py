@@ -5,8 +5,9 @@ Code:     https://github.com/CuriousAI/mean-teacher at 621b537 (the authors'; `s
 Equation: L' = L + w mean_nk (softmax(z)_nk - softmax(z')_nk)^2,   z' of the averaged weights theta',
           theta' <- d theta' + (1 - d) theta
 Shapes:   logits z, z' (N, K) -> scalar
-Defaults: d = .999; w = 10, ours: an average that is still where training began would hold it there. Their command for
-          CIFAR-10 has 100, to which it rises in the first 5 epochs: `weight=Linear(0, 100, until="5ep")`
+Defaults: decay = .999 (d); weight = 10 (w): ours, an average that is still where training began would hold the student
+          there. Their command for CIFAR-10 has 100, which w reaches in the first 5 epochs: `weight=Linear(0, 100,
+          until="5ep")`
 Differs:  all images have labels and count in L; theirs are mostly without. The average answers in eval mode and on the
           same images; theirs in training mode, on images augmented once more. Their rise follows exp(-5 (1 - t)^2).
 """

@@ -10,7 +10,7 @@ Equation: special classes S, the rest are the dustbin: s(z) = (z_k for k in S, l
           At test, over the specialists m of whose classes one is among the generalist's n most probable:
           q = argmin KL(p_g || q) + sum_m KL(p_m || q grouped by S_m), by gradient on q's logits
 Shapes:   logits z, v (N, K) -> s (N, |S| + 1) -> scalar;   images (N, C, H, W) -> q (N, K)
-Defaults: h = 1/2, n = 1 (the paper); a = .5, T = 4 (ours). It starts from the generalist's weights
+Defaults: share = .5 (h) and n = 1, the paper's; weight = .5 (a), T = 4: ours. It starts from the generalist's weights
 Differs:  weights instead of drawing half of each batch from S: the same in the mean. All K logits stay and are summed
           up for the dustbin, so that it starts as the generalist and can keep what that knows (section 6.1); r is taken
           off in training instead of added after it: the same function, and the network's own softmax is calibrated.

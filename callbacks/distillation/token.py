@@ -6,7 +6,7 @@ Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `l
 Equation: L' = L + a KL(softmax(v) || softmax(z)) + b sum_ni D_ni mean_d (t_nid - t'_nid)^2 / sum_ni D_ni,
           z student, v teacher, t and t' their patches after the last norm, D the student's last decisions, or all 1
 Shapes:   logits z, v (N, K), tokens t, t' (N, L, D), D (N, L) -> scalar
-Defaults: a = b = .5 (section 4); the teacher is the dense network from which the student starts
+Defaults: logits = .5 (a) and tokens = .5 (b), section 4; the teacher is the dense network from which the student starts
 Differs:  follows the code, not the text: the mean over channels (equation 13: the sum, D times as much) and KL from the
           teacher to the student (equation 14: from the student). Where nothing is kept, the token's term is 0.
 """

@@ -5,7 +5,7 @@ Paper:    Deeply-Supervised Nets (Lee, Xie, Gallagher, Zhang, Tu; AISTATS 2015) 
 Code:     none; torchvision's `googlenet` and `inception_v3` have auxiliary heads built in
 Equation: L' = L(z) + w sum_j L(z_j),   z_j = A_j mean(F_j) + b_j,   F_j the features of stage j, mean over positions
 Shapes:   F (N, C, H, W) or tokens (N, L, D) -> z_j (N, K)
-Defaults: w = .3 (GoogLeNet); all stages but the last, which the network's own head reads
+Defaults: weight = .3 (w), GoogLeNet's; all stages but the last, which the network's own head reads
 Differs:  the head is a linear layer on the mean. GoogLeNet's has a convolution and two linear layers; Lee et al. use a
           squared hinge loss. Lee et al. decrease w during training: Linear(0.3, 0).
 """

@@ -6,7 +6,8 @@ Code:     timm.loss.BinaryCrossEntropy
 Equation: t = y, or t = [y > threshold];   q = (1 - eps) t + eps / K
           L = -(1/K) sum_k (q_k log s(z_k) + (1 - q_k) log(1 - s(z_k))),   s the sigmoid;  sum_classes: without 1/K
 Shapes:   logits z (N, K), targets (N,) class indices or probabilities y (N, K) -> scalar, the mean over images
-Defaults: threshold = 0: every class of a mixed image is fully present; mean over classes, as timm; eps = 0
+Defaults: threshold = 0: every class of a mixed image is fully present; sum_classes = False, the mean over classes, as
+          timm; smoothing = 0 (eps)
 Differs:  eps smooths after the threshold, and mixed targets too; timm's threshold undoes smoothing. The mean over
           classes makes gradients K times smaller than those of the sum. This does not matter to LAMB, with which the
           paper trains; for SGD take sum_classes.

@@ -8,8 +8,8 @@ Equation: L = log(1 + sum_j exp(g a_n^j (s_n^j - m)) sum_i exp(-g a_p^i (s_p^i -
           s the cosines between an image's features and the K rows of the head ("class") or the features of the other
           images ("pair"); s_p those of the same class, s_n the others
 Shapes:   features x (N, D), head W (K, D), targets (N,) or, in "class", y (N, K) -> scalar, mean over images
-Defaults: m = .25, g = 256 (section 4.1, for faces; .4 and 80 for retrieval); weight = .005, ours: about 1 / g, so that
-          gradients are as large as those of the cross-entropy
+Defaults: m = .25, gamma = 256 (g; section 4.1, for faces; .4 and 80 for retrieval); weight = .005, ours: about 1 / g,
+          so that gradients are as large as those of the cross-entropy; form = "class": ours
 Differs:  added to the cross-entropy, which trains the head as evaluation uses it, with biases and without normalised
           rows. Mixed targets mix the losses of their classes. "pair" skips images without another of their class.
 """

@@ -5,7 +5,7 @@ Paper:    Regularizing Neural Networks by Penalizing Confident Output Distributi
 Code:     none
 Equation: L' = L - beta H(p),   H(p) = -sum_k p_k log p_k,   p = softmax(z)
 Shapes:   logits z (N, K) -> scalar, the mean over images, in [0, ln K]
-Defaults: beta = .1, ours
+Defaults: weight = .1 (beta), ours
 Differs:  without the paper's threshold on the entropy, which turns the penalty off early in training: give the weight a
           `Schedule` instead. The loss may become negative, as in the paper.
 """

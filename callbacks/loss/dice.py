@@ -5,7 +5,7 @@ Paper:    V-Net: Fully Convolutional Neural Networks for Volumetric Medical Imag
 Code:     none; `callbacks/loss/tversky.py` with alpha = beta = .5
 Equation: D_k = (2 sum p_k y_k + 2 s) / (sum p_k + sum y_k + 2 s),   L = 1 - mean_k D_k,   p = softmax(z)
 Shapes:   logits z (N, K) or (N, K, H, W) -> scalar in [0, 1)
-Defaults: s = 1, ours: as much as one image
+Defaults: smooth = 1 (s), ours: as much as one image
 Differs:  the sums go over p, not over its square. For classification, the images of a batch take the place of the
           pixels of a mask.
 """

@@ -5,7 +5,7 @@ Paper:    Switch Transformers: Scaling to Trillion Parameter Models with Simple 
 Code:     none; the term is `balance` in `zoo/moe_vit.py`
 Equation: L' = L + alpha sum_layers E sum_e f_e P_e,   f_e the fraction of tokens sent to expert e, P_e its mean gate
 Shapes:   gates (N, L, E) -> scalar for each layer: 1 if all experts are used equally, at most E
-Defaults: alpha = .01 (the paper's)
+Defaults: weight = .01 (alpha), the paper's
 Differs:  nothing. Layers that are not routed in a step (`GatingDropout`) add nothing.
 """
 

@@ -5,7 +5,7 @@ Paper:    Regression Shrinkage and Selection via the Lasso (Tibshirani; J. R. St
 Code:     none
 Equation: L' = L + lambda sum_i |w_i|
 Shapes:   every trained parameter of more than one dimension -> scalar
-Defaults: lambda = 1e-5, ours: choose it by validation
+Defaults: weight = 1e-5 (lambda), ours: choose it by validation
 Differs:  the lasso is linear regression. Biases, norm layers and scales are not penalised. Plain (sub)gradient steps
           bring weights near zero, but not to zero: prune them afterwards.
 """

@@ -7,7 +7,8 @@ Paper:    A Simple Weight Decay Can Improve Generalization (Krogh, Hertz; NIPS 1
 Code:     torch.optim.SGD(weight_decay=lambda) takes the same steps
 Equation: L' = L + lambda / 2 sum_i w_i^2,   which adds lambda w_i to the gradient of w_i
 Shapes:   every trained parameter of more than one dimension -> scalar
-Defaults: lambda = 1e-4, the weight decay of ResNet (He et al. 2015, https://arxiv.org/abs/1512.03385)
+Defaults: weight = 1e-4 (lambda), the weight decay of ResNet (He et al. 2015,
+          https://arxiv.org/abs/1512.03385)
 Differs:  nothing. With SGD, it equals the optimizer's `weight_decay` without biases and norm layers: set that to 0, or
           weights decay twice. Adam also divides lambda w by the gradient's scale, so that weights with large gradients
           decay less; AdamW's decay is not divided. The penalty is part of `train/loss`.

@@ -7,7 +7,7 @@ Equation: "torch": q = (1 - eps) y + eps / K             (Szegedy et al., PyTorc
           "paper": q = (1 - eps) y + eps (1 - y) / (K - 1)    (Bag of Tricks);  eps_torch = eps_paper K / (K - 1)
           L = -sum_i q_i log p_i
 Shapes:   targets (N,) class indices or (N, K) probabilities -> (N, K)
-Defaults: eps = .1 (both papers); formulation "torch", that of PyTorch, timm and GluonCV
+Defaults: eps = .1 (both papers); formulation = "torch", that of PyTorch, timm and GluonCV
 Differs:  nothing. Soft targets (mixup) are smoothed by the same formula. It is linear, so that the order of mixing and
           smoothing does not matter.
 """

@@ -6,8 +6,8 @@ Code:     https://github.com/VITA-Group/Orthogonality-in-CNNs at 99897ee (the au
 Equation: "so": L' = L + lambda sum_W ||W^T W - I||_F^2;   "srip": L' = L + lambda sum_W s(W^T W - I)
           s the spectral norm, by one step of power iteration from a random v: u = A v / |A v|, s = |A u|
 Shapes:   W (outputs, inputs x h x w) of every trained linear layer and convolution -> scalar
-Defaults: lambda = 1e-4, ours. The authors' code lowers it in steps, from --ortho-decay to 1e-3, 1e-4, 1e-6 and 0:
-          Steps(0.1, {"0.1dur": 1e-3, ...})
+Defaults: weight = 1e-4 (lambda) and kind = "so": ours. The authors' code lowers lambda in steps, from --ortho-decay to
+          1e-3, 1e-4, 1e-6 and 0: Steps(0.1, {"0.1dur": 1e-3, ...})
 Differs:  takes the smaller of W^T W and W W^T. For "so", both have the same gradient: the terms differ by a constant.
           For "srip", the larger has an eigenvalue of -1 that no step can change. The term is s, as in the paper; the
           authors' code has s^2. Kernels of grouped convolutions are matrices as they are stored.

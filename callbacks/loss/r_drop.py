@@ -5,7 +5,7 @@ Paper:    R-Drop: Regularized Dropout for Neural Networks (Liang, Wu, Li, Wang, 
 Code:     https://github.com/dropreg/R-Drop at 9dcc830 (the authors')
 Equation: L' = mean of L over both passes + alpha / 2 mean_n (KL(p1 || p2) + KL(p2 || p1)),   p = softmax(z)
 Shapes:   logits of both passes (2N, K), the first half and the second of the same images -> scalar
-Defaults: alpha = .3 (the authors' training script for ViT)
+Defaults: weight = .3 (alpha), the authors' training script for ViT
 Differs:  the mean of the two losses; equation 4 has their sum, which is the same with half the learning rate and half
           alpha. The KL is a mean over images; the authors' code sums over the batch. Both passes are one pass of the
           doubled batch. So batch norm has the statistics of the batch (its running variance differs by the factor

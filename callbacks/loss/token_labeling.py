@@ -7,8 +7,8 @@ Code:     https://github.com/zihangJiang/TokenLabeling at 9dbfd59 (the authors';
 Equation: L = H(x_cls, y_cls) + beta 1/L sum_i H(x_i, y_i),   H soft cross-entropy, y_i = softmax(RoIAlign(S, crop)_i)
           MixToken (M: 1 for patches that stay): y_i <- M_i y_i + (1 - M_i) y'_i,   y_cls likewise with mean(M)
 Shapes:   token logits (N, L, K), class logits (N, K), maps S (N, K, h, w), crop (N, 4) -> scalar
-Defaults: beta = .5 (the paper's; the code's default is 1); MixToken on; y_cls is the label of the data ("paper") or the
-          mean label of the crop ("code")
+Defaults: weight = .5 (beta), the paper's; the code's default is 1; mix_token = True; formulation = "paper": y_cls is
+          the label of the data, where "code" has the mean label of the crop
 Differs:  the authors' code passes the crop (top, left, height, width) to a function that expects (x, y, x, y), so that
           their crop is wrong; ours is the crop of the image. A teacher can also make the maps during training, of the
           augmented images themselves. Files keep the 5 best scores per position; the others count as 0, as in the

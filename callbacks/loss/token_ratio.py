@@ -5,7 +5,7 @@ Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsific
 Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `losses.py`)
 Equation: L' = L + lambda / S sum_s mean_n (rho_s - 1/L sum_i D_ni^s)^2
 Shapes:   decisions D^s (N, L) of S predictors, targets rho_s -> scalar
-Defaults: lambda = 2 (section 4; the authors' README: 5 for DeiT-B); rho_s = keep^s, the model's `ratios`
+Defaults: weight = 2 (lambda; section 4; the authors' README: 5 for DeiT-B); rho_s = keep^s, the model's `ratios`
 Differs:  nothing. Decisions are random, so that the term ends near sum_s rho_s (1 - rho_s) / (L S), not at 0.
 """
 

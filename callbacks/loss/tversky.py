@@ -6,7 +6,7 @@ Code:     segmentation-models-pytorch and MONAI, for masks
 Equation: T_k = (sum p_k y_k + s) / (sum p_k y_k + alpha sum p_k (1 - y_k) + beta sum (1 - p_k) y_k + s)
           L = 1 - mean_k T_k,   p = softmax(z);   the sums go over images, and over the pixels of masks
 Shapes:   logits z and targets y (N, K) or (N, K, H, W), or classes (N,) or (N, H, W) -> scalar in [0, 1)
-Defaults: alpha = .3 (false positives), beta = .7 (false negatives), s = 1: ours
+Defaults: alpha = .3 (false positives), beta = .7 (false negatives), smooth = 1 (s): ours
 Differs:  the paper is on masks. For classification, the images of a batch take the place of the pixels, so that a batch
           should have several images of each class. Without s, a class that is not in the batch would have T = 0.
 """

@@ -11,12 +11,7 @@ import pytest
 import callbacks
 from callbacks.frame.trick import Trick, parameters
 
-WAITING = ("callbacks.loss.", "callbacks.distillation.")  # rooms whose fields still use the papers' letters alone
-TRICKS = {
-    name: kind
-    for name in callbacks.__all__
-    if issubclass(kind := getattr(callbacks, name), Trick) and not kind.__module__.startswith(WAITING)
-}
+TRICKS = {name: kind for name in callbacks.__all__ if issubclass(kind := getattr(callbacks, name), Trick)}
 # arguments that many tricks have, with a default that says "as without it": their fields need not name them
 COMMON = {"image_size": 224, "warmup_epochs": 0, "warmup_kind": "linear", "participation": 1.0}
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
