@@ -139,7 +139,7 @@ def keep(images: NDArray[np.uint8], path: Path) -> None:
     """Write a .npy under its final name when it is complete, and delete older ones, with another fingerprint."""
     try:
         with atomic.replace(path) as file:
-            np.save(file, images)
+            atomic.save_array(file, images)
     except BaseException as error:
         if is_full(error):
             raise no_space(path) from error

@@ -4,7 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 MANY = 100  # files from which on the whole disk is written out at once, not each by itself
 
@@ -32,6 +35,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8) in place of another, or of none."""
     with replace(path) as file:
         file.write(text.encode())
+
+
+def save_array(file: IO[bytes], array: NDArray[Any]) -> None:
+    """Write a .npy. Raise an OSError of a full disk as such: numpy's own has no number."""
+    header = np.lib.format.header_data_from_array_1_0(array)
+    np.lib.format.write_array_header_1_0(file, header)
+    file.write(np.ascontiguousarray(array).data)
 
 
 def publish(new: Path, path: Path) -> None:

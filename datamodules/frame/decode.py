@@ -128,7 +128,7 @@ def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None
     if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) > white:
         low, high = values.min(initial=0), values.max(initial=0)
         raise ValueError(f"its grey values go from {low:.6g} to {high:.6g}, not from 0 to {white:.6g}: say white=")
-    return np.rint(values * (255 / white)).astype(np.uint8)
+    return np.rint(values * 255 / white).astype(np.uint8)
 
 
 def _sample_bits(image: Image.Image, data: bytes) -> int:

@@ -82,7 +82,7 @@ def whole_signature(cls: type) -> inspect.Signature:
     found: dict[str, inspect.Parameter] = {}
     for number, signature in enumerate(constructors(cls)):
         for parameter in signature.parameters.values():
-            if parameter.kind is not parameter.VAR_KEYWORD:
+            if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
                 kind = parameter.kind if number == 0 else parameter.KEYWORD_ONLY
                 found.setdefault(parameter.name, parameter.replace(kind=kind))
     return inspect.Signature(sorted(found.values(), key=lambda p: p.kind))

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.frame.atomic import publish, write_text
+from datamodules.frame.atomic import publish, save_array, write_text
 from datamodules.frame.byte_file import ByteFile
 from datamodules.frame.decode import leave_out, name_some
 from datamodules.frame.download import is_full, lock, matches
@@ -95,7 +95,7 @@ def load_numbers(path: Path) -> NDArray[np.int64]:
     """Return a .npy of int64 (n,). Raise a ValueError for anything else."""
     try:
         numbers = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, TypeError) as error:  # numpy evaluates the header's text
+    except Exception as error:  # numpy parses the header as Python, which fails in many ways
         raise ValueError(f"{path} is damaged ({error}): {AGAIN}, or copy it again") from error
     if not isinstance(numbers, np.ndarray) or numbers.dtype != np.int64 or numbers.ndim != 1:
         raise ValueError(f"{path} has no int64 (n,) in it: {AGAIN}, or copy it again")
@@ -297,8 +297,10 @@ class _Writer:
 
     def finish(self, header: dict[str, Any]) -> Header:
         """Write the index and, last, the header."""
-        np.save(self.folder / "offsets.npy", np.cumsum([0, *self.sizes], dtype=np.int64))
-        np.save(self.folder / "targets.npy", np.concatenate(self.targets).astype(np.int64))
+        numbers = np.cumsum([0, *self.sizes], dtype=np.int64), np.concatenate(self.targets).astype(np.int64)
+        for name, array in zip(FILES[1:], numbers, strict=True):
+            with open(self.folder / name, "wb") as file:
+                save_array(file, array)
         digests = {name: hashlib.sha256((self.folder / name).read_bytes()) for name in FILES[1:]}
         digests["images.bin"] = self.digest
         files = {n: [os.path.getsize(self.folder / n), f"sha256:{digests[n].hexdigest()}"] for n in FILES}

@@ -1,6 +1,7 @@
 """The names of operations, presets and evaluation protocols, and the transforms that they stand for."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -19,7 +20,10 @@ from datamodules.transforms.random_resized_crop import RandomResizedCrop
 from datamodules.transforms.resize import ResizeShort, ScaleJitter
 
 Operation = Callable[[Tensor], Tensor]
-Spec = str | Operation | Sequence[str | Operation]
+if TYPE_CHECKING:
+    Spec = str | Operation | Sequence[str | Operation]
+else:  # the command line takes a callable of these types for one that makes a tensor
+    Spec = str | list[str | Callable] | Callable
 
 
 def random_crop(size: int) -> Operation:

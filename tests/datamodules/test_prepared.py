@@ -1,5 +1,7 @@
 """Prepared: the original's batches where nothing was made smaller, in both storages; chunks from an address."""
 
+import hashlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -15,6 +17,7 @@ from datamodules.frame import chunks as chunks_module
 from datamodules.frame import packed as packed_module
 from datamodules.frame.chunks import ByChunk, Chunks, Store
 from datamodules.frame.convert import write_chunks
+from datamodules.frame.packed import Packed
 
 STORAGES = ("packed", "chunks")
 
@@ -132,7 +135,101 @@ def test_few_chunks_are_open(prepared, monkeypatch):
     )  # of 1,024 files that a process may have open
 
 
+HOSTILE = ["../../evil", "/tmp/evil", "a/../../evil", "C:/evil", "..\\evil", "deeper/chunk", "", None, 3, ["x"]]
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_an_index_that_leads_out_of_the_folder(name, prepared, tmp_path):
+    """The names would be written below the cache of copies."""
+    root = prepared("chunks")
+    index = json.loads((root / "train" / "index.json").read_text())
+    index["chunks"][1]["filename"] = name
+    (root / "train" / "index.json").write_text(json.dumps(index))
+    for data in (small(root), small(f"local:{root}", cache=tmp_path / "copies")):
+        with pytest.raises(ValueError, match="which leads out of its folder|in another folder"):
+            ready(data)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"chunks": [], "config": {}}', '{"chunks": 3}', "[" * 100_000])
+def test_a_damaged_index(text, prepared):
+    root = prepared("chunks")
+    (root / "train" / "index.json").write_text(text)
+    with pytest.raises(ValueError, match="is damaged|of something else"):
+        ready(small(root))
+
+
+@pytest.mark.parametrize("keep", [0, 3, 40, -1])
+def test_a_chunk_cut_short(keep, prepared):
+    root = prepared("chunks")
+    chunk = root / "train" / "chunk-0-1.bin"
+    chunk.write_bytes(chunk.read_bytes()[:keep])
+    images = Chunks(Store(root), "train")
+    with pytest.raises(ValueError, match="chunk-0-1.bin is cut short"):
+        images.read(20)
+
+
+def test_a_chunk_that_becomes_shorter_is_no_crash(prepared):
+    """A memory map would have the system kill the process (SIGBUS)."""
+    chunk, packed = prepared("chunks") / "train" / "chunk-0-0.bin", prepared("packed")
+    for images, file in ((Chunks(Store(chunk.parents[1]), "train"), chunk), (Packed(packed, "train"), None)):
+        file = packed / "images.bin" if file is None else file
+        images.read(0)
+        os.truncate(file, 10)
+        with pytest.raises(ValueError, match="is cut short"):
+            images.read(5)
+
+
+def test_chunks_of_arrow_rows(prepared):
+    """With pyarrow installed litdata 0.2.76 writes a table of places that are all equal."""
+    root = prepared("chunks")
+    chunk = root / "train" / "chunk-0-0.bin"
+    data = chunk.read_bytes()
+    places = np.frombuffer(data[4:72], np.uint32).copy()
+    places[:] = places[0]
+    chunk.write_bytes(data[:4] + places.tobytes() + data[72:])
+    with pytest.raises(ValueError, match="another format .litdata writes one where pyarrow is installed"):
+        Chunks(Store(root), "train").read(0)
+
+
+def test_a_folder_is_verified_before_its_first_use_only(prepared, monkeypatch):
+    root, seen = prepared("packed"), []
+    monkeypatch.setattr(packed_module, "verify", lambda folder: seen.append(folder))
+    for _ in range(2):
+        small(root).prepare_data()
+    assert seen == [root]
+    os.utime(root / "images.bin", ns=(1, 1))
+    small(root).prepare_data()
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("name", ["images.bin", "targets.npy"])
+def test_a_changed_byte_is_told_before_the_first_use(name, prepared):
+    root = prepared("packed")
+    data = bytearray((root / name).read_bytes())
+    data[-1] ^= 1
+    (root / name).write_bytes(data)
+    for check in (small(root).verify, small(root).prepare_data):
+        with pytest.raises(ValueError, match=f"{name} has changed since it was written"):
+            check()
+
+
 # ---- an address
+
+
+@pytest.mark.parametrize("spoil", [lambda x: x[:-1], lambda x: x[:-1] + bytes([x[-1] ^ 1])])
+def test_a_copy_that_is_another_is_not_kept(spoil, address, prepared, tmp_path):
+    root = prepared("chunks")
+    chunk = root / "train" / "chunk-0-0.bin"
+    data = chunk.read_bytes()
+    entry = [len(data), f"sha256:{hashlib.sha256(data).hexdigest()}"]
+    packed_module.write_header(root, {**packed_module.read_header(root), "files": {"train/chunk-0-0.bin": entry}})
+    chunk.write_bytes(spoil(data))
+    images = Chunks(Store(address, tmp_path / "copies"), "train")
+    with pytest.raises(RuntimeError, match="chunk-0-0.bin could not be fetched .*(bytes came|its checksum is another)"):
+        images.read(0)
+    assert not list(tmp_path.rglob("copies/*/train/chunk*"))
+    chunk.write_bytes(data)
+    assert len(images.read(0)) > 0
 
 
 @pytest.fixture

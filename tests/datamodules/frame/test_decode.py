@@ -299,3 +299,75 @@ def test_damaged_counts_as_unreadable_where_those_are_left_out(files):
         assert decode_all(files, images, resized=True, skip_unreadable=True).tolist() == [0, 1, 2, 4, 5]
     with pytest.warns(UserWarning, match=r"3\.png is damaged"):
         assert len(decode_all(files, images, resized=True)) == 6
+
+
+# ---- more than 8 bits, and formats
+
+RAMP = np.linspace(0, 1, 1600).reshape(40, 40)
+
+
+def test_floats_from_0_to_1():
+    picture = decode(encoded(Image.fromarray(RAMP.astype(np.float32)), "TIFF"), "x")
+    assert (picture[0].numpy() == np.rint(RAMP.astype(np.float32).astype(float) * 255)).all()
+    assert torch.equal(picture[0], picture[2])
+
+
+@pytest.mark.parametrize("values", [RAMP * 255, RAMP - 0.1, np.full((2, 2), np.nan), np.full((2, 2), np.inf)])
+def test_other_floats_are_refused(values):
+    with pytest.raises(Unreadable, match="x cannot be read .its grey values go from .* not from 0 to 1: say white="):
+        decode(encoded(Image.fromarray(values.astype(np.float32)), "TIFF"), "x")
+
+
+def test_white_is_said():
+    whole = np.rint(RAMP * 200)
+    for array in (whole.astype(np.float32), whole.astype(np.int32), whole.astype(np.uint16)):
+        data = encoded(Image.fromarray(array), "TIFF")
+        assert (decode(data, "x", white=200)[1].numpy() == np.rint(whole * 255 / 200)).all()
+    with pytest.raises(Unreadable, match="go from 0 to 200, not from 0 to 199"):
+        decode(data, "x", white=199)
+
+
+def test_integers_of_32_bits_need_white():
+    with pytest.raises(Unreadable, match="nothing tells which one is white: say white="):
+        decode(encoded(Image.fromarray((RAMP * 255).astype(np.int32)), "TIFF"), "x")
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
+def test_sixteen_bits_of_grey(kind):
+    grey = np.rint(RAMP * 65535).astype(np.uint16)
+    assert (decode(encoded(Image.fromarray(grey), kind), "x")[0].numpy() == grey >> 8).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_twelve_bits_in_sixteen_would_be_black(kind):
+    data = encoded(Image.fromarray(np.rint(RAMP * 4095).astype(np.uint16)), kind)
+    with pytest.raises(Unreadable, match="no grey value above 4,095 of 65,535, so it would be nearly black"):
+        decode(data, "x")
+    assert len(decode(data, "x", white=4095)[0].unique()) == 256 and decode(data, "x", white=65535).max() == 16
+    black = encoded(Image.fromarray(np.zeros((4, 4), np.uint16)), kind)
+    assert decode(black, "x").max() == 0  # black is black in any number of bits
+
+
+def test_twelve_bits_a_colour_would_be_black():
+    raw = np.random.default_rng(0).integers(0, 4096, (5, 7, 3)).astype(">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in raw)
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    with pytest.raises(Unreadable, match="its colours have 16 bits, and none is above 15/255: scale it"):
+        decode(data, "x")
+
+
+def test_formats_that_start_programs_are_not_opened(monkeypatch, tmp_path):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *a, **k: pytest.fail("gs was started"))
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
+    with pytest.raises(Unreadable, match="x.jpg cannot be read"):
+        decode(data, "x.jpg")
+    (tmp_path / "x.jpg").write_bytes(data)
+    with pytest.raises(Unreadable, match="x.jpg cannot be read"):
+        image_size(tmp_path / "x.jpg")

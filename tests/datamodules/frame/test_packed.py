@@ -7,6 +7,7 @@ import pickle
 import shutil
 import time
 import warnings
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
@@ -311,3 +312,77 @@ def test_no_warnings_of_numpy(out):
         packed = Packed(out, "train")
         packed.read(0)
         packed.targets.add_(1)  # a copy of ours: writable
+
+
+# ---- whatever stands in the files
+
+WRONG = [
+    {"storage": "zip"},
+    {"classes": None},
+    {"classes": []},
+    {"classes": ["a", 3]},
+    {"parts": None},
+    {"parts": {}},
+    {"parts": {"train": [0]}},
+    {"parts": {"train": [5, 5]}},
+    {"parts": {"train": [0, "5"]}},
+    {"parts": {"train": [-1, 5]}},
+    {"parts": {"all": [0, 5]}},
+    {"files": None},
+    {"files": {"images.bin": 3}},
+    {"files": {"../x": [0, "sha256:" + "0" * 64]}},
+    {"files": {"images.bin": [0, "md5:0"]}},
+    {"files": {}},
+    {"mean": "grey"},
+    {"mean": [0.5] * 2},
+    {"std": [float("nan")] * 3},
+    {"version": None},
+]
+
+
+@pytest.mark.parametrize("change", WRONG)
+def test_a_damaged_header_is_one_clear_error(change, out):
+    header = json.loads((out / "header.json").read_text())
+    (out / "header.json").write_text(json.dumps({**header, **change}))
+    with pytest.raises(ValueError, match="is damaged|has version None"):
+        read_header(out)
+
+
+def test_bytes_at_random_in_a_header(out):
+    """Each change is harmless, or a ValueError that names the file."""
+    whole, rng = (out / "header.json").read_bytes(), np.random.default_rng(0)
+    for _ in range(500):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(0, 256)
+        (out / "header.json").write_bytes(data[: rng.integers(1, 2 * len(data))])
+        try:
+            read_header(out)
+        except ValueError as error:
+            assert str(out) in str(error)
+
+
+@pytest.mark.parametrize("name", ["offsets.npy", "targets.npy"])
+def test_bytes_at_random_in_an_index(name, out):
+    whole, rng = (out / name).read_bytes(), np.random.default_rng(0)
+    for _ in range(200):
+        data = bytearray(whole)
+        data[rng.integers(0, len(data))] = rng.integers(0, 256)
+        (out / name).write_bytes(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # numpy's, of a header's format
+            try:
+                images = Packed(out, "train")
+                assert len(images.targets) == len(images)
+                images.read(0)
+            except ValueError as error:
+                assert str(out) in str(error)
+
+
+def test_of_two_that_prepare_the_same_the_second_takes_the_firsts(tmp_path, monkeypatch, capsys):
+    source, targets = listed(6)
+    first = write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=20)
+    monkeypatch.setattr(packed_module, "lock", lambda path: nullcontext(True))  # it has waited
+    assert write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=20) == first
+    with pytest.raises(ValueError, match="is there already"):
+        write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=21)

@@ -6,6 +6,7 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from datamodules.transforms import Center, MultiScale, TenCrop, evaluation_transform
+from datamodules.transforms.resizing import resize
 
 
 def worst(left, right):
@@ -67,3 +68,19 @@ def test_refuses_a_short_side_below_the_crop():
         Center(224, 200)
     with pytest.raises(ValueError, match="at least the crop's 224"):
         MultiScale(224, (200, 224))
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (32, 37), (36, 33)])
+def test_small_images_lose_no_border(shape):
+    """An image no larger than the resized one is shown whole: CIFAR's stay as they are."""
+    image = torch.randint(256, (3, *shape), dtype=torch.uint8)
+    view = Center(32)(image)
+    assert view.shape == (3, 32, 32)
+    if shape == (32, 32):
+        assert torch.equal(view, image)
+    assert not torch.equal(Center(32, 37)(image), view)  # a short side that is said is kept
+
+
+def test_smaller_images_are_enlarged_to_the_crop():
+    image = torch.randint(256, (3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(Center(32)(image), resize(image, 32, 32))

@@ -5,8 +5,8 @@ import torch
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from datamodules.transforms import ResizeShort, ScaleJitter
-from datamodules.transforms.resizing import short_side
+from datamodules.transforms import Center, MultiScale, ResizeShort, ScaleJitter, TenCrop
+from datamodules.transforms.resizing import MAX_ENLARGED, short_side, trim
 
 
 @pytest.mark.parametrize(("height", "width"), [(427, 640), (640, 427), (31, 32), (100, 100), (3, 1000), (500, 333)])
@@ -60,3 +60,22 @@ def test_jitter_has_the_papers_range(photo):
 def test_refuses_a_range_that_cannot_be(sides):
     with pytest.raises(ValueError, match="size <= low <= high"):
         ScaleJitter(*sides)
+
+
+@pytest.mark.parametrize("upright", [False, True])
+@pytest.mark.parametrize(
+    "transform", [Center(224), TenCrop(224), ResizeShort(256), ScaleJitter(224), Center(32), MultiScale(64)]
+)
+def test_a_strip_is_cropped_before_it_is_enlarged(transform, upright):
+    """1 x 300,000 pixels with a short side of 256 would be 59 GB."""
+    strip = (torch.arange(300_000) % 200).byte().expand(3, 1, -1)
+    image = transform(strip.transpose(1, 2) if upright else strip)
+    assert image.dtype == torch.uint8 and image.numel() <= 3 * MAX_ENLARGED
+
+
+def test_only_what_would_be_too_large_is_cropped():
+    for height, width, short in ((64, 2000, 256), (3000, 40, 32), (1, 256, 256), (500, 60_000, 256)):
+        assert trim(torch.zeros(3, height, width), short).shape == (3, height, width)
+    assert trim(torch.zeros(3, 1, 257), 256).shape == (3, 1, 256)
+    middle = trim(torch.arange(1001.0).expand(3, 1, -1), 256)
+    assert middle[0, 0].tolist() == list(range(372, 628))
