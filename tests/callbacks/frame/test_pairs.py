@@ -16,10 +16,7 @@ from callbacks.frame.needs import PairNeed
 from callbacks.frame.pairs import limits, refusal
 from tests.conftest import build_trick, tiny_classifier, tiny_network
 
-HOOKS = [
-    "on_loss",
-    *(name for name in vars(L.Callback) if name.startswith("on_") or name in ("setup", "prepare", "leave")),
-]
+HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
 SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` asks, beside `needs`
 QUICK, LEAST = 800, 5  # pairs in the default suite: of all tricks together, and of each at least
 
