@@ -1,7 +1,7 @@
 """Dropout as one idea: features are multiplied by a mask, in training only. A method is its mask.
 
-`FeatureDropout` finds the places, hooks them for the time of a fit, keeps the rate on its schedule and draws the steps
-at which it acts. A subclass says what features of a place are multiplied by: see `multiplier`.
+`FeatureDropout` finds the modules, hooks them during a fit, keeps the rate on its schedule and draws the steps at which
+it acts. A subclass says what features are multiplied by: see `multiplier`.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -29,33 +29,44 @@ WORD = (1 << 32) - 1
 
 
 def scale_by_rate(kept: Tensor, p: float) -> Tensor:
-    """A mask over 1 - p: where every feature goes with probability p, its expectation stays."""
+    """Divide a mask by 1 - p. Where each feature goes with probability p, this keeps the expectation."""
     return kept / (1 - p)
 
 
 def scale_by_count(kept: Tensor) -> Tensor:
-    """A mask over the share of it that stays, of all examples together; zeros if nothing stays."""
+    """Divide a mask by the fraction of it that stays, over all examples together; zeros if nothing stays."""
     return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
 
 
 def float32(x: Tensor) -> AbstractContextManager:
-    """Without autocast on the device of x; entered only where there is any, as that takes longer than a small mask."""
+    """Return a context without autocast on the device of x.
+
+    It is entered only where autocast is on: entering takes longer than a small mask.
+    """
     device = x.device.type
     return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
 
 
 def draws(x: Tensor, *shape: int) -> Tensor:
-    """Uniform draws in [0, 1), float32 at any precision of x: the same ones at each."""
+    """Draw from U[0, 1), in float32 at any precision of x, so that the numbers are the same."""
     return torch.rand(shape, device=x.device)
 
 
 def per_channel(x: Tensor) -> tuple[int, ...]:
-    """One number for each example and channel: (N, C, 1, 1) of maps, (N, 1, D) of tokens, (N, D) of vectors."""
+    """Return the shape of one draw a channel: (N, C, 1, 1) for maps, (N, 1, D) for tokens, (N, D) for vectors."""
     return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
 
 
 def hash_draws(key: Tensor, count: int) -> Tensor:
-    """Uniform draws in [0, 1) of a whole number, (count,): the same on every device (murmur3's finaliser, 32 bits)."""
+    """Return draws in [0, 1) that follow from a whole number, the same on every device (murmur3's finaliser, 32 bits).
+
+    Args:
+        key: a whole number, ().
+        count: how many.
+
+    Returns:
+        (count,).
+    """
     h = (key + 0x9E3779B1 * torch.arange(1, count + 1, device=key.device)) & WORD
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         h = ((h ^ (h >> shift)) * factor) & WORD
@@ -63,40 +74,53 @@ def hash_draws(key: Tensor, count: int) -> Tensor:
 
 
 def largest_mask(score: Tensor, count: float, least: int = 0) -> Tensor:
-    """Whether each of (N, n) is one of the `count` largest of its row, as many as are whole, or of the `least`.
+    """Return whether each number is one of the floor(count) largest of its row, or of the `least` largest.
 
-    `count` is compared, not rounded: a compiled network is not compiled anew for every rate.
+    `count` is compared, not rounded: a compiled network is not compiled again for every rate.
+
+    Args:
+        score: (N, n).
+        count: how many.
+        least: at least so many.
+
+    Returns:
+        Booleans (N, n).
     """
-    place = ranks(score)
-    return (place <= count - 1 + 1e-6) | (place < least)
+    rank = ranks(score)
+    return (rank <= count - 1 + 1e-6) | (rank < least)
 
 
 def round_half_even(count: float, like: Tensor) -> Tensor:
-    """The whole number nearest to it, of two the even one, as Python's `round` has it; a tensor, see `first`."""
+    """Round half to even, as Python's `round`.
+
+    The result is a tensor: a compiled network is not compiled again for every rate.
+    """
     return (torch.zeros((), device=like.device) + count).round()
 
 
 def ranks(score: Tensor) -> Tensor:
-    """The place of each of (N, n) in its row, from 0 for the largest; of equal ones the first comes first."""
+    """Return each number's rank in its row (N, n), 0 for the largest; of equal numbers the first comes first."""
     order = score.sort(dim=1, descending=True, stable=True).indices
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places)
+    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, rank)
 
 
 class FeatureDropout(Trick):
-    """What every method here shares. Works on any LightningModule, compiled and checkpointed; leaves no trace.
+    """The frame of every method: it hooks modules during a fit, and leaves no trace afterwards.
+
+    Works on any LightningModule, compiled and checkpointed.
 
     Args:
         p: the method's rate, in (0, 1), or a `Schedule` between numbers in [0, 1).
-        where: whose outputs are dropped: names of stages or paths of modules; "classifier": what goes into it;
-            "input": the images. None: `default_stages`.
+        where: whose outputs are dropped: names of stages or paths of modules; "classifier": its input; "input": the
+            images; None: `default_stages`.
         participation: fraction of the optimizer steps at which it acts, in (0, 1], or a `Schedule`. The steps are
             drawn from (seed, step): the same on all ranks, and the same as those of `MagnifiedWeightDecay`.
 
     Attributes:
         acts_on: how many dimensions features may have, see `KINDS`.
         default_stages: which stages `where=None` means.
-        draws_once: whether something is drawn once for a batch, with `shared_draws`.
+        draws_once: whether the method draws once for a batch, with `shared_draws`.
 
     Raises:
         ValueError: for a number out of its range, a name that the model does not have or, at the first step, features
@@ -116,9 +140,9 @@ class FeatureDropout(Trick):
     _acts, _now = False, 0.0
     _seed: int | None = None
     _key: Tensor | None = None  # of the draws of this step that all ranks share
-    _place = ""  # where features come from that are being dropped
+    _place = ""  # name of the module whose features are being dropped
     _from_norm = False  # and whether a batch norm gave them
-    _numbers: dict[str, int] = {}  # by place
+    _numbers: dict[str, int] = {}  # by module
 
     def __init__(self, p: Rate, where: Where = None, participation: Rate = 1.0):
         if max(rate_values(p)) == 1:
@@ -129,24 +153,31 @@ class FeatureDropout(Trick):
     # ---- what a method is
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        """What features are multiplied by, of a shape that broadcasts to theirs. Runs without gradient or autocast."""
+        """Return what features are multiplied by, of a shape that broadcasts to theirs.
+
+        Runs without gradient or autocast.
+
+        Args:
+            x: features (N, D), (N, L, D) or (N, C, H, W), as `acts_on` allows.
+            p: the rate at this step.
+        """
         raise NotImplementedError
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Features as the rest of the network gets them in training."""
+        """Return the features as the rest of the network gets them in training."""
         with torch.no_grad(), float32(x):
             scale = self.multiplier(x.detach(), p)
         return self.multiply(x, scale)
 
     def multiply(self, x: Tensor, scale: Tensor) -> Tensor:
-        """Their product; in place, a new tensor less, if a batch norm gave x: its backward pass does not need it."""
+        """Return x times scale. In place after a batch norm, whose backward pass does not need x: saves one tensor."""
         scale = scale.to(x.dtype)
         return x.mul_(scale) if self._from_norm else x * scale
 
     def shared_draws(self, x: Tensor, *shape: int) -> Tensor:
-        """`draws` of what is drawn once for a batch, which is one on all ranks: by (seed, step, trick, place).
+        """Draw random numbers shared by all ranks: a function of (seed, step, trick, module).
 
-        Batches whose gradients are accumulated are one. Outside a run they are draws as any.
+        Batches whose gradients are accumulated share them too. Outside a run they are draws like any other.
         """
         if self._key is None:
             return draws(x, *shape)
@@ -154,17 +185,17 @@ class FeatureDropout(Trick):
         return hash_draws(key, prod(shape)).view(shape)
 
     def factors(self, count: int) -> list[float]:
-        """The rate's factor at each of so many places."""
+        """Return a factor of the rate for each of `count` modules."""
         return [1.0] * count
 
-    # ---- places
+    # ---- modules
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         """Return the modules that are dropped behind, with their names; none for the input. Raises as the class."""
         return modules_at(self, model, self.where, self.default_stages)
 
     def register_hook(self, name: str, module: nn.Module, factor: float):
-        """Puts the hook on one place."""
+        """Register the hook on one module."""
         if self.where == "classifier":
             return module.register_forward_pre_hook(partial(self._before, name, factor))
         return module.register_forward_hook(partial(self._after, name, factor))
@@ -177,10 +208,10 @@ class FeatureDropout(Trick):
         self._from_norm = False
         return (self._at(name, inputs[0], factor), *inputs[1:]) if self.is_active(module) else inputs
 
-    def is_active(self, place: nn.Module) -> bool:
-        """Whether features of a place are dropped now. SWA lets norms train in a network that does not: not then."""
-        trains = place.training and (self._model is None or self._model.training or not hasattr(place, "running_mean"))
-        return trains and self._acts
+    def is_active(self, module: nn.Module) -> bool:
+        """Return whether features of a module are dropped now. Not while SWA lets only norms train."""
+        alone = self._model is not None and not self._model.training and hasattr(module, "running_mean")
+        return module.training and not alone and self._acts
 
     def _at(self, name: str, x: Tensor, factor: float) -> Tensor:
         ndim = getattr(x, "ndim", None)
@@ -203,11 +234,11 @@ class FeatureDropout(Trick):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.remove_hooks()
-        self._model, places = model, self.named_modules(model)
-        factors = self.factors(len(places))
+        self._model, modules = model, self.named_modules(model)
+        factors = self.factors(len(modules))
         mine = crc32(self.state_key.encode())  # two tricks have other draws
-        self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(places)}
-        self.keep_hooks(*(self.register_hook(*place, factor) for place, factor in zip(places, factors, strict=True)))
+        self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(modules)}
+        self.keep_hooks(*(self.register_hook(*pair, factor) for pair, factor in zip(modules, factors, strict=True)))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         self._now = float(rate_now(self.p, trainer))
@@ -261,7 +292,7 @@ def modules_at(trick: Trick, model: nn.Module, where: Where, default_stages: sli
 
 
 def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The last layers: those that give K numbers. Auxiliary ones count."""
+    """Return the last layers, those with K outputs; auxiliary ones count."""
     classes = getattr(model, "num_classes", None) or classes_of(model)
     gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
     found = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes]
