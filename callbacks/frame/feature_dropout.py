@@ -7,12 +7,13 @@ it acts. A subclass says what features are multiplied by: see `multiplier`.
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 from zlib import crc32
 
 import lightning as L
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from callbacks.frame.chance import is_drawn
 from callbacks.frame.needs import Need, Range
@@ -38,7 +39,7 @@ def scale_by_count(kept: Tensor) -> Tensor:
     return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
 
 
-def float32(x: Tensor) -> AbstractContextManager:
+def float32(x: Tensor) -> AbstractContextManager[Any]:
     """Return a context without autocast on the device of x.
 
     It is entered only where autocast is on: entering takes longer than a small mask.
@@ -138,7 +139,7 @@ class FeatureDropout(Trick):
 
     _model: nn.Module | None = None
     _acts, _now = False, 0.0
-    _seed: int | None = None
+    _seed: int = 0  # of the run
     _key: Tensor | None = None  # of the draws of this step that all ranks share
     _place = ""  # name of the module whose features are being dropped
     _from_norm = False  # and whether a batch norm gave them
@@ -194,17 +195,17 @@ class FeatureDropout(Trick):
         """Return the modules that are dropped behind, with their names; none for the input. Raises as the class."""
         return modules_at(self, model, self.where, self.default_stages)
 
-    def register_hook(self, name: str, module: nn.Module, factor: float):
+    def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
         """Register the hook on one module."""
         if self.where == "classifier":
             return module.register_forward_pre_hook(partial(self._before, name, factor))
         return module.register_forward_hook(partial(self._after, name, factor))
 
-    def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple, x: Tensor) -> Tensor:
+    def _after(self, name: str, factor: float, module: nn.Module, inputs: tuple[Any, ...], x: Tensor) -> Tensor:
         self._from_norm = type(module) in (nn.BatchNorm2d, nn.SyncBatchNorm)
         return self._at(name, x, factor) if self.is_active(module) else x
 
-    def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple) -> tuple:
+    def _before(self, name: str, factor: float, module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         self._from_norm = False
         return (self._at(name, inputs[0], factor), *inputs[1:]) if self.is_active(module) else inputs
 
@@ -217,7 +218,7 @@ class FeatureDropout(Trick):
         ndim = getattr(x, "ndim", None)
         if ndim not in self.acts_on:
             kinds = " or ".join(KINDS[n] for n in self.acts_on)
-            given = KINDS.get(ndim, type(x).__name__ if ndim is None else f"{ndim} dimensions")
+            given = KINDS.get(ndim or 0, type(x).__name__ if ndim is None else f"{ndim} dimensions")
             raise ValueError(
                 f"{type(self).__name__} acts on {kinds}, and {name!r} gives {given}: "
                 "choose other modules with where=, or another method"
@@ -240,7 +241,9 @@ class FeatureDropout(Trick):
         self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(modules)}
         self.keep_hooks(*(self.register_hook(*pair, factor) for pair, factor in zip(modules, factors, strict=True)))
 
-    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
+    ) -> None:
         self._now = float(rate_now(self.p, trainer))
         self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.participation, trainer))
         if self.draws_once and self._acts:
@@ -251,10 +254,10 @@ class FeatureDropout(Trick):
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._model, self._acts, self._key, self._place, self._from_norm = None, False, None, "", False
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"seed": self._seed}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self._seed = state["seed"]
 
 
@@ -295,7 +298,9 @@ def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the last layers, those with K outputs; auxiliary ones count."""
     classes = getattr(model, "num_classes", None) or classes_of(model)
     gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
-    found = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes]
+    found: list[tuple[str, nn.Module]] = [
+        (n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes
+    ]
     if not found:
         raise TypeError(
             f"{type(trick).__name__}: no linear layer or convolution of {type(model).__name__} gives {classes} "
