@@ -10,7 +10,9 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 
+from callbacks.frame.run import callbacks_of
 from recipes.papers.frame.data import Batches, Images
 from zoo import Classifier
 
@@ -94,6 +96,8 @@ class Fit:
             accelerator=run.accelerator,
         )
         trainer.fit(network, batches, data.held_out())
+        if any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer)):
+            raise KeyboardInterrupt  # `fit` returned early, and would be recorded as if it had trained to its end
         train = float(
             trainer.callback_metrics["train/acc" if "train/acc" in trainer.callback_metrics else "train/acc_mixed"]
         )
@@ -113,6 +117,31 @@ class Scores(L.Callback):
         logged = {name: 100 * float(v) for name, v in trainer.callback_metrics.items() if name.startswith("val/acc")}
         self.curve.append(logged.pop("val/acc"))
         self.others = {name.removeprefix("val/acc_"): value for name, value in logged.items()}
+
+
+class BestWeights(L.Callback):
+    """Keep the weights of the epoch with the highest accuracy on what the run validates with."""
+
+    def __init__(self) -> None:
+        self.best, self.weights = -1.0, dict[str, Tensor]()
+
+    def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Copy the weights if the epoch was the best so far."""
+        now = float(trainer.callback_metrics["val/acc"])
+        if now > self.best:
+            self.best, self.weights = now, {name: v.clone() for name, v in model.state_dict().items()}
+
+    def copy_to(self, model: Classifier) -> None:
+        """Give a model the weights that were kept."""
+        model.load_state_dict(self.weights)
+
+
+@torch.no_grad()
+def accuracy(network: Classifier, data: Images) -> float:
+    """Return the accuracy of a network on what the row reports on, in percent."""
+    network.eval()
+    right = sum(int((network(x.to(network.device)).argmax(1).to(y.device) == y).sum()) for x, y in data.held_out())
+    return 100 * right / len(data.held_y)
 
 
 def quiet_trainer(**options: Any) -> L.Trainer:

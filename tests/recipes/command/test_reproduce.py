@@ -1,8 +1,10 @@
 """`zoo reproduce`: what is recorded is not run again, the queue's order, verdicts printed."""
 
+import signal
 import subprocess
 from types import SimpleNamespace
 
+import lightning as L
 import pytest
 import torch
 
@@ -11,7 +13,8 @@ from recipes.frame import records
 from recipes.frame.errors import UsageError
 from recipes.papers.frame.data import Batches, Images, shift_image
 from recipes.papers.frame.results import judge, read_runs
-from recipes.papers.frame.row import Effect, Published, Row, Trained
+from recipes.papers.frame.row import Effect, Fit, Published, Row, Trained
+from zoo import MLP
 
 
 def images(n=30):
@@ -74,6 +77,18 @@ def test_a_crash_loses_one_run(row, monkeypatch):
     row.row.arms["trick"] = arms["trick"]
     reproduce.main(["some_row", "--seeds", "1"])
     assert row.ran == [("base", 0), ("trick", 0)]
+
+
+def test_a_run_that_ctrl_c_ended_is_not_recorded(row):
+    class CtrlC(L.Callback):
+        def on_train_batch_end(self, *_):
+            signal.raise_signal(signal.SIGINT)
+
+    fit = Fit(lambda run: MLP("5", 10, image_size=4, channels=1), lambda run: [CtrlC()], epochs=2, batch=10)
+    row.row.arms["base"] = fit
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main(["some_row", "--seeds", "1"])
+    assert records.read("papers") == []
 
 
 def test_a_trial_is_not_recorded(row):
