@@ -79,7 +79,7 @@ class AlexNet(Classifier):
             "10": layer(c4, c5, 3, groups), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, 2),
         }  # fmt: skip
         self.features = nn.Sequential(OrderedDict(layers))
-        self._stage_paths |= {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
+        self.stage_paths = {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size
         self.classifier = hidden_layers(c5 * side**2, num_classes, drop_inputs=variant == "owt")
         if variant == "2012":

@@ -125,7 +125,7 @@ class BNInception(Classifier):
             self.add_module(f"inception{name}", block)
             c_in = block.channels
         ends = ("conv1", "conv3", "inception3b", "inception4d", "inception5b")
-        self._stage_paths |= {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c_in, num_classes)
         self.apply(init_weights)

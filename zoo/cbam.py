@@ -141,6 +141,7 @@ class CBAMResNet(Classifier):
         block, blocks = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
         self.bn1 = nn.BatchNorm2d(64)
@@ -152,7 +153,7 @@ class CBAMResNet(Classifier):
             first = block(c_in, w, 1 if i == 0 else 2)
             c_in = w * block.expansion
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *(block(c_in, w, 1) for _ in range(depth - 1))))
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
         self.fc = nn.Linear(c_in, num_classes)
         self.apply(init_weights)
         self.apply(init_gates)
@@ -163,7 +164,7 @@ class CBAMResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self._stage_paths.values():
+        for layer in self.stage_paths.values():
             x = getattr(self, layer)(x)
         return self.fc(x.mean((2, 3)))
 

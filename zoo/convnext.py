@@ -17,25 +17,39 @@ Differs:  nothing at more than 64 px. Patches of up to 64 px images are half as 
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.checks import SMALL
+from zoo.frame.model import Model
 from zoo.frame.stages import Stages
 from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
 
-#        blocks per stage, channels per stage, patch in pixels, drop_path, start of g: section 3; 3.3
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the paper's sections 3 and 3.3."""
+
+    depths: tuple[int, ...]  # blocks per stage
+    widths: tuple[int, ...]  # channels per stage
+    drop_path: float  # probability that an example skips the last block
+    patch: int = 4  # side of the stem's patches, in pixels
+    scale: float | None = 1e-6  # where every g starts; None: no g
+
+
 VARIANTS = {
-    "T": ((3, 3, 9, 3), (96, 192, 384, 768), 4, 0.1, 1e-6),
-    "S": ((3, 3, 27, 3), (96, 192, 384, 768), 4, 0.4, 1e-6),
-    "B": ((3, 3, 27, 3), (128, 256, 512, 1024), 4, 0.5, 1e-6),
-    "L": ((3, 3, 27, 3), (192, 384, 768, 1536), 4, 0.5, 1e-6),
-    "XL": ((3, 3, 27, 3), (256, 512, 1024, 2048), 4, 0.2, 1e-6),
-    "S-iso": ((6, 6, 6), (384, 384, 384), 16, 0.1, None),
-    "B-iso": ((6, 6, 6), (768, 768, 768), 16, 0.2, None),
-    "L-iso": ((12, 12, 12), (1024, 1024, 1024), 16, 0.5, 1e-6),
+    "T": Row((3, 3, 9, 3), (96, 192, 384, 768), 0.1),
+    "S": Row((3, 3, 27, 3), (96, 192, 384, 768), 0.4),
+    "B": Row((3, 3, 27, 3), (128, 256, 512, 1024), 0.5),
+    "L": Row((3, 3, 27, 3), (192, 384, 768, 1536), 0.5),
+    "XL": Row((3, 3, 27, 3), (256, 512, 1024, 2048), 0.2),
+    "S-iso": Row((6, 6, 6), (384, 384, 384), 0.1, patch=16, scale=None),
+    "B-iso": Row((6, 6, 6), (768, 768, 768), 0.2, patch=16, scale=None),
+    "L-iso": Row((12, 12, 12), (1024, 1024, 1024), 0.5, patch=16),
 }
 
 
@@ -71,7 +85,7 @@ class Stage(nn.Module):
 
 
 def authors_keys(depths: tuple[int, ...]) -> dict[str, str]:
-    """Prefixes of keys in the authors' files -> ours."""
+    """Return the prefixes of keys in the authors' files -> ours."""
     ours = [(i, j) for i, depth in enumerate(depths) for j in range(depth)]
     blocks = {f"stages.{i}.{j}": f"stages.{i}.blocks.{j}" for i, j in ours}
     blocks |= {f"blocks.{n}": f"stages.{i}.blocks.{j}" for n, (i, j) in enumerate(ours)}  # isotropic: one row of blocks
@@ -82,22 +96,15 @@ def authors_keys(depths: tuple[int, ...]) -> dict[str, str]:
     return inside | ends | stems | {f"downsample_layers.{i}.": f"stages.{i}.downsample." for i in (1, 2, 3)}
 
 
-class ConvNeXt(Classifier):
+class ConvNeXt(Model):
     """`ConvNeXt("T")` for ImageNet, `ConvNeXt("T", num_classes=10, image_size=32)` for CIFAR-10.
 
     Args:
-        variant: a key of `VARIANTS`: "T" "S" "B" "L" "XL", isotropic "S-iso" "B-iso" "L-iso".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes smaller patches. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first
             block. None: the paper's for the variant.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or images so small that a map would vanish.
     """
 
+    variants = VARIANTS
     timm_names = {
         "T": "convnext_tiny",
         "S": "convnext_small",
@@ -108,46 +115,42 @@ class ConvNeXt(Classifier):
 
     def __init__(
         self,
-        variant: str = "T",
+        variant: str | int = "T",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        depths, channels, patch, usual_drop_path, scale = VARIANTS[validate_choice(variant, VARIANTS, "ConvNeXt")]
-        image_size = image_size or 224
-        patch, isotropic = patch_for(image_size, patch), len({*channels}) == 1
-        smallest = patch if isotropic else 8 * patch
-        if image_size < smallest:
-            raise ValueError(f"ConvNeXt-{variant} needs images of at least {smallest} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.aliases = authors_keys(depths)
-        stem = nn.Conv2d(3, channels[0], kernel_size=patch, stride=patch)
-        self.stem = nn.Sequential(stem) if isotropic else nn.Sequential(stem, LayerNorm2d(channels[0], eps=1e-6))
-        self.stages = Stages()
-        rates = linear_rates(usual_drop_path if drop_path is None else drop_path, depths)
-        for c_in, c, stage_rates in zip((channels[0], *channels), channels, rates, strict=False):
-            self.stages.append(Stage(c_in, c, stage_rates, scale))
-        norm, fc = nn.LayerNorm(channels[-1], eps=1e-6), nn.Linear(channels[-1], num_classes)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        patch, isotropic = patch_for(self.image_size, row.patch), len({*row.widths}) == 1
+        self.needs_at_least(patch if isotropic else 8 * patch)
+        self.aliases = authors_keys(row.depths)
+        first, last = row.widths[0], row.widths[-1]
+        stem = nn.Conv2d(3, first, kernel_size=patch, stride=patch)
+        self.stem = nn.Sequential(stem) if isotropic else nn.Sequential(stem, LayerNorm2d(first, eps=1e-6))
+        rates = linear_rates(row.drop_path if drop_path is None else drop_path, row.depths)
+        widths = zip((first, *row.widths), row.widths, rates, strict=False)
+        self.stages = Stages(Stage(c_in, c, stage_rates, row.scale) for c_in, c, stage_rates in widths)
+        norm, fc = nn.LayerNorm(last, eps=1e-6), nn.Linear(last, num_classes)
         self.head = nn.Sequential(OrderedDict(norm=norm, fc=fc))
         self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.stem(x))  # (N, C4, H/32, W/32)
+        x = self.stem(x)
+        for stage in self.stages.values():  # (N, C1, H/4, W/4) to (N, C4, H/32, W/32)
+            x = stage(x)
         return self.head(x.mean((2, 3)))
 
 
 def patch_for(image_size: int, patch: int) -> int:
-    """The paper's patch, half of it at up to 64 px, a quarter at up to 32 px."""
+    """Return the paper's patch, half of it at up to 64 px, a quarter at up to 32 px."""
     return patch if image_size > SMALL else patch // 2 if image_size > SMALL // 2 else patch // 4
 
 
 def init_weights(module: nn.Module) -> None:
-    """N(0, .02) for convolutions and linear layers, biases 0; norms start at 1 and 0."""
+    """Draw convolutions and linear layers from N(0, .02), biases 0; norms start at 1 and 0."""
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.normal_(module.weight, std=0.02)
         if module.bias is not None:

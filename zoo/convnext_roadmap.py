@@ -154,11 +154,12 @@ class ConvNeXtRoadmap(Classifier):
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         self.stem = stem(d, patch_for(image_size, patch=4))
-        self.stages = Stages()
+        stages: list[nn.Module] = []
         c_in, usual_drop_path = d.width, ROADS[variant.split("-")[0]][2]
         for i, rates in enumerate(linear_rates(usual_drop_path if drop_path is None else drop_path, d.blocks)):
-            self.stages.append(stage(d, c_in, d.width * 2**i, rates, shrink=i > 0))
+            stages.append(stage(d, c_in, d.width * 2**i, rates, shrink=i > 0))
             c_in = d.width * 2**i * expansion(d)
+        self.stages = Stages(stages)
         self.norm = nn.LayerNorm(c_in, eps=1e-6) if d.separate else nn.Identity()
         self.head = nn.Linear(c_in, num_classes)
         self.apply(init_weights)
@@ -166,8 +167,10 @@ class ConvNeXtRoadmap(Classifier):
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.stem(x)).mean((2, 3))  # (N, C4)
-        return self.head(self.norm(x))
+        x = self.stem(x)
+        for stage in self.stages.values():
+            x = stage(x)
+        return self.head(self.norm(x.mean((2, 3))))
 
 
 def stem(d: Design, stride: int) -> nn.Sequential:

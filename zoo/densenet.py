@@ -124,13 +124,14 @@ class DenseNet(Classifier):
         if variant in CIFAR and image_size > SMALL:
             raise ValueError(f"DenseNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         blocks, k, c, bottleneck = VARIANTS[variant]
         layer, theta = (BottleneckLayer, 0.5) if bottleneck else (PlainLayer, 1)
         self.features = first_layers(c, small=image_size <= SMALL, norm=variant in IMAGENET)
         for i, n in enumerate(blocks, 1):
             self.features.add_module(f"denseblock{i}", DenseBlock(layer, c, n, k, dropout))
-            self._stage_paths[f"stage{i}"] = f"features.denseblock{i}"
+            self.stage_paths[f"stage{i}"] = f"features.denseblock{i}"
             c += n * k
             if i < len(blocks):
                 self.features.add_module(f"transition{i}", transition(c, int(c * theta), dropout))

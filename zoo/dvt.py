@@ -220,9 +220,10 @@ class DVT(Classifier):
                 f"{variant} has too few tokens at image_size={image_size}: enlarge images, or take DeiT-Ti"
             )
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
         for i, name in enumerate(NAMES):
             self.add_module(name, (T2TExit if t2t else DeiTExit)(i, row, image_size, num_classes, drop_path))
-            self._stage_paths[f"stage{i + 1}"] = f"{name}.norm"
+            self.stage_paths[f"stage{i + 1}"] = f"{name}.norm"
         self.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)

@@ -137,7 +137,7 @@ class GoogLeNet(Classifier):
         self.maxpool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.maxpool4 = nn.MaxPool2d(last_pool, stride=2, ceil_mode=True)
         ends = ("conv1", "conv3", "inception3b", "inception4e", "inception5b")
-        self._stage_paths |= {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
 
         papers = not batch_norm and image_size == 224
         pool = nn.AvgPool2d(5, stride=3) if papers else nn.AdaptiveAvgPool2d(4)

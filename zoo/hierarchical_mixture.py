@@ -14,20 +14,36 @@ Differs:  not checked against the paper, of which only the abstract and a port's
           softmax comes after the mixture. g is multiplied by a constant, at first 1, that `SubtreeDropout` sets.
 """
 
+from dataclasses import dataclass
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo import resnet
+from zoo.frame.arguments import Training
 from zoo.resnet import ResNet
 
-# ResNet that the tree reads, levels of gates h: 2^h experts
+
+@dataclass(frozen=True)
+class Row(resnet.Row):
+    """The ResNet that the tree reads, and the tree."""
+
+    levels: int = 4  # of gates, h: 2^h experts
+
+
+def tree(trunk: str, levels: int) -> Row:
+    """Return the row of a tree of so many levels over a ResNet."""
+    return Row(**vars(resnet.VARIANTS[trunk]), levels=levels)
+
+
 VARIANTS = {
-    "20-2": ("20", 2),
-    "20-4": ("20", 4),
-    "20-6": ("20", 6),
-    "18-4": ("18", 4),
-    "18-6": ("18", 6),
-    "50-4": ("50", 4),
+    "20-2": tree("20", 2),
+    "20-4": tree("20", 4),
+    "20-6": tree("20", 6),
+    "18-4": tree("18", 4),
+    "18-6": tree("18", 6),
+    "50-4": tree("50", 4),
 }
 
 
@@ -79,32 +95,21 @@ class HierarchicalMixture(ResNet):
     """`HierarchicalMixture("18-4")` for ImageNet, `HierarchicalMixture("20-4", num_classes=10)` for CIFAR-10.
 
     The stages are those of the ResNet. Train with `SubtreeDropout`.
-
-    Args:
-        variant: a key of `VARIANTS`, the ResNet and the levels of gates: "20-2" "20-4" "20-6" "18-4" "18-6" "50-4".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 for ResNet-20.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or ResNet-20 at more than 64 px.
     """
 
     aliases = {}
     timm_names = {}
     torchvision_names = {}
+    variants = VARIANTS
+    small_only = ("20-2", "20-4", "20-6")
 
     def __init__(
         self,
-        variant: str = "18-4",
+        variant: str | int = "18-4",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        trunk, levels = VARIANTS[validate_choice(variant, VARIANTS, "HierarchicalMixture")]
-        super().__init__(trunk, num_classes, image_size, None, **training)
-        self.fc = SoftTree(self.fc.in_features, num_classes, levels)
-        if weights is not None:
-            self.load_weights(weights)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        self.fc = SoftTree(self.fc.in_features, num_classes, VARIANTS[self.variant].levels)

@@ -58,6 +58,6 @@ class InceptionResNetV2(Classifier):
             network.maxpool_3a = nn.MaxPool2d(3, stride=1, padding=1)
             network.maxpool_5a.padding = 1
         ends = ("conv2d_2b", "conv2d_4a", "repeat", "repeat_1", "conv2d_7b")
-        self._stage_paths = {f"stage{i}": f"network.{end}" for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": f"network.{end}" for i, end in enumerate(ends, 1)}
         if weights is not None:
             self.load_weights(weights)

@@ -202,7 +202,7 @@ class InceptionV3(Classifier):
         for name, (block, *widths) in blocks.items():
             self.add_module(name, block(*widths))
         ends = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
-        self._stage_paths |= {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
         pool = nn.AvgPool2d(5, stride=3) if image_size >= 299 else nn.AdaptiveAvgPool2d(5)
         self.AuxLogits = AuxiliaryHead(768, num_classes, pool)
         self.avgpool = nn.AdaptiveAvgPool2d(1)

@@ -57,7 +57,7 @@ class InceptionV4(Classifier):
             keep_size(conv1, conv2, mixed3.conv, mixed4.branch0[-1], mixed4.branch1[-1])
             mixed3.maxpool = nn.MaxPool2d(3, stride=1, padding=1)
             mixed5.conv.conv.padding, mixed5.maxpool.padding = (1, 1), 1
-        self._stage_paths = {f"stage{i}": f"network.features.{j}" for i, j in enumerate((2, 3, 9, 17, 21), 1)}
+        self.stage_paths = {f"stage{i}": f"network.features.{j}" for i, j in enumerate((2, 3, 9, 17, 21), 1)}
         if weights is not None:
             self.load_weights(weights)
 

@@ -80,7 +80,7 @@ class MobileNetV1(Classifier):
             first, rest = SeparableConv(c_in, c, stride), (SeparableConv(c, c, 1) for _ in range(depth - 1))
             self.blocks.append(nn.Sequential(first, *rest))
             c_in = c
-        self._stage_paths = {f"stage{i}": f"blocks.{i}" for i in (1, 2, 3, 4)}
+        self.stage_paths = {f"stage{i}": f"blocks.{i}" for i in (1, 2, 3, 4)}
         self.classifier = nn.Linear(c_in, num_classes)
         self.apply(init_weights)
         if weights is not None:

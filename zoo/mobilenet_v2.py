@@ -91,7 +91,7 @@ class MobileNetV2(Classifier):
         c_last = round_to_8(1280 * max(1.0, a))
         self.features.append(conv_bn(c_in, c_last))
         # the last blocks at strides 4, 8, 16 and 32
-        self._stage_paths = {f"stage{i}": f"features.{n}" for i, n in enumerate((3, 6, 13, 17), 1)}
+        self.stage_paths = {f"stage{i}": f"features.{n}" for i, n in enumerate((3, 6, 13, 17), 1)}
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(c_last, num_classes))
         self.apply(init_weights)
         if weights is not None:

@@ -159,7 +159,7 @@ class MobileNetV3(Classifier):
             full, c_in = c, c_out
         self.features.append(conv_bn(c_in, 6 * c_in, act))
         ends = [*halving[1:], len(rows)]  # the last blocks at strides 4, 8, 16 and 32; features.0 is the stem
-        self._stage_paths = {f"stage{i}": f"features.{end}" for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": f"features.{end}" for i, end in enumerate(ends, 1)}
         hidden, fc = nn.Linear(6 * c_in, head), nn.Linear(head, num_classes)
         self.classifier = nn.Sequential(hidden, act(inplace=True), nn.Dropout(0.2), fc)
         self.apply(init_weights)

@@ -65,7 +65,7 @@ class NIN(Classifier):
         self.pool2 = nn.Sequential(nn.AvgPool2d(3, stride=2, ceil_mode=True), nn.Dropout(0.5))
         self.mlpconv3 = mlpconv(second[-1], third, size=3)
         self.classes = nn.Conv2d(third[-1], num_classes, kernel_size=1)
-        self._stage_paths |= {f"stage{i}": f"mlpconv{i}" for i in (1, 2, 3)}
+        self.stage_paths = {f"stage{i}": f"mlpconv{i}" for i in (1, 2, 3)}
         self.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)

@@ -117,22 +117,25 @@ class PreActResNet(Classifier):
         conv = stem(width, deep=False, stride=1 if small else 2)
         pool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.stem = nn.Sequential(OrderedDict(conv=conv, pool=pool))
-        self.stages = Stages()
+        stages: list[nn.Module] = []
         c_in = width
         for i, depth in enumerate(blocks):
             w, stride = width * 2**i, 1 if i == 0 else 2
-            self.stages.append(Stage(block, c_in, w, depth, stride, stride_in_1x1=width == 16))
+            stages.append(Stage(block, c_in, w, depth, stride, stride_in_1x1=width == 16))
             c_in = w * block.expansion
+        self.stages = Stages(stages)
         self.norm = nn.BatchNorm2d(c_in)
         self.relu = nn.ReLU(inplace=True)
         self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c_in, num_classes, kernel_size=1)))  # so in timm's files
-        for part in (self.stem, self.stages):  # the head too is a convolution, but would start far from chance
+        for part in (self.stem, *stages):  # the head too is a convolution, but would start far from chance
             part.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.stem(x))
+        x = self.stem(x)
+        for stage in self.stages.values():
+            x = stage(x)
         x = self.relu(self.norm(x)).mean((2, 3), keepdim=True)  # (N, C, 1, 1)
         return self.head(x).flatten(1)
 

@@ -130,12 +130,13 @@ class RegNet(Classifier):
         validate_choice(variant, VARIANTS, "RegNet")
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         small, c_in = image_size <= SMALL, 32
         self.stem = conv_bn(3, c_in, 3, stride=1 if small else 2)
         for i, (depth, w, g) in enumerate(stages(*VARIANTS[variant]), 1):
             self.add_module(f"s{i}", stage(c_in, w, depth, 1 if small and i == 1 else 2, g, variant.startswith("Y")))
-            self._stage_paths[f"stage{i}"] = f"s{i}"
+            self.stage_paths[f"stage{i}"] = f"s{i}"
             c_in = w
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))  # so in timm's files
         self.apply(init_weights)
@@ -144,7 +145,7 @@ class RegNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
-        for name in self._stage_paths.values():
+        for name in self.stage_paths.values():
             x = getattr(self, name)(x)
         return self.head(x.mean((2, 3)))
 

@@ -167,7 +167,7 @@ class RepVGG(Classifier):
         small = image_size <= SMALL
         c_in, layer = min(64, int(64 * a)), 0
         self.stem = Block(3, c_in, stride=1 if small else 2, groups=1, se=se)
-        self.stages = Stages()
+        stages: list[nn.Module] = []
         for i, depth in enumerate(depths):
             c, blocks = int(64 * 2**i * (b if i == 3 else a)), []
             for j in range(depth):
@@ -175,13 +175,16 @@ class RepVGG(Classifier):
                 stride = 2 if j == 0 and not (small and i == 0) else 1
                 blocks.append(Block(c_in, c, stride, groups if layer % 2 == 0 else 1, se))
                 c_in = c
-            self.stages.append(nn.Sequential(*blocks))
+            stages.append(nn.Sequential(*blocks))
+        self.stages = Stages(stages)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stages(self.stem(x))  # (N, 512b, H/32, W/32)
+        x = self.stem(x)
+        for stage in self.stages.values():
+            x = stage(x)  # at last (N, 512b, H/32, W/32)
         return self.head(x.mean((2, 3)))
 
     def reparameterize(self) -> "RepVGG":

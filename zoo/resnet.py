@@ -15,13 +15,17 @@ Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (proje
           pooling, as the CIFAR literature has it; not in the papers.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Unpack
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 
-CONV3 = {"kernel_size": 3, "padding": 1, "bias": False}
+CONV3: dict[str, Any] = {"kernel_size": 3, "padding": 1, "bias": False}
 
 
 class BasicBlock(nn.Module):
@@ -41,7 +45,7 @@ class BasicBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
-        y += x if self.downsample is None else self.downsample(x)  # in place: a pass over the maps less
+        y += x if self.downsample is None else self.downsample(x)  # in place: saves one memory pass
         return self.relu(y)
 
 
@@ -66,7 +70,7 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        y += x if self.downsample is None else self.downsample(x)  # in place: a pass over the maps less
+        y += x if self.downsample is None else self.downsample(x)  # in place: saves one memory pass
         return self.relu(y)
 
 
@@ -83,7 +87,7 @@ class PadShortcut(nn.Module):
 
 
 #           block, blocks per stage: Table 1 of the paper
-IMAGENET = {
+IMAGENET: dict[str, tuple[type[BasicBlock | Bottleneck], tuple[int, ...]]] = {
     "18": (BasicBlock, (2, 2, 2, 2)),
     "34": (BasicBlock, (3, 4, 6, 3)),
     "50": (Bottleneck, (3, 4, 6, 3)),
@@ -92,31 +96,33 @@ IMAGENET = {
 }
 CIFAR = {"20": 3, "32": 5, "44": 7, "56": 9, "110": 18, "1202": 200}  # n blocks a stage, depth 6n + 2: section 4.2
 
-#        variant -> block, blocks per stage, channels of stage 1, tweak, shortcut
+
+@dataclass(frozen=True)
+class Row:
+    """One network of the papers."""
+
+    block: type[BasicBlock | Bottleneck]
+    depths: tuple[int, ...]  # blocks per stage
+    width: int = 64  # w of stage 1; twice as much in each of the next
+    tweak: str = ""  # "B", "C" or "D" of the Bag of Tricks
+    shortcut: str = "B"  # where the size changes: option "A" or "B"
+
+
 VARIANTS = {
-    **{name: (block, blocks, 64, "", "B") for name, (block, blocks) in IMAGENET.items()},
-    **{f"{name}-{t}": (*IMAGENET[name], 64, t, "B") for name in ("50", "101", "152") for t in "BCD"},
-    **{f"{name}-D": (*IMAGENET[name], 64, "D", "B") for name in ("18", "34")},
-    **{name: (BasicBlock, (n, n, n), 16, "", "A") for name, n in CIFAR.items()},
-    **{f"{name}-B": (BasicBlock, (n, n, n), 16, "", "B") for name, n in CIFAR.items()},
+    **{name: Row(*row) for name, row in IMAGENET.items()},
+    **{f"{name}-{t}": Row(*IMAGENET[name], tweak=t) for name in ("50", "101", "152") for t in "BCD"},
+    **{f"{name}-D": Row(*IMAGENET[name], tweak="D") for name in ("18", "34")},
+    **{name: Row(BasicBlock, (n, n, n), 16, shortcut="A") for name, n in CIFAR.items()},
+    **{f"{name}-B": Row(BasicBlock, (n, n, n), 16) for name, n in CIFAR.items()},
 }
 
 
-class ResNet(Classifier):
-    """`ResNet("50-D")` for ImageNet, `ResNet("18", num_classes=10, image_size=32)` and `ResNet("20", ...)` for CIFAR.
+class ResNet(Model):
+    """`ResNet("50-D")` for ImageNet; `ResNet("18", num_classes=10, image_size=32)`, `ResNet("20", ...)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`: "18" "34" "50" "101" "152", with "-B" "-C" "-D"; CIFAR "20" "32" "44" "56" "110"
-            "1202", with "-B" for option B shortcuts.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or a CIFAR row at more than 64 px.
-    """
-
+    variants: ClassVar[Mapping[str, Row]] = VARIANTS
+    small_only = (*CIFAR, *(f"{name}-B" for name in CIFAR))
+    stage_paths = ("layer1", "layer2", "layer3", "layer4")
     aliases = {"linear.": "fc."}  # akamaster/pytorch_resnet_cifar10 and most CIFAR code
     torchvision_names = {"18": "resnet18", "34": "resnet34"} | {f"{d}-B": f"resnet{d}" for d in (50, 101, 152)}
     timm_names = (
@@ -131,41 +137,33 @@ class ResNet(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "ResNet")
-        block, blocks, width, tweak, shortcut = VARIANTS[variant]
-        image_size = image_size or (224 if width == 64 else 32)
-        if width == 16 and image_size > SMALL:
-            raise ValueError(f"ResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.conv1 = stem(width, deep=tweak in ("C", "D"), stride=1 if image_size <= SMALL else 2)
-        self.bn1 = nn.BatchNorm2d(width)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = self.variants[self.variant]
+        n1, n2, n3, *n4 = row.depths
+        w, e, kind = row.width, row.block.expansion, ("D" if row.tweak == "D" else row.shortcut, row.tweak)
+        self.conv1 = stem(w, deep=row.tweak in ("C", "D"), stride=1 if self.small else 2)
+        self.bn1 = nn.BatchNorm2d(w)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if image_size <= SMALL else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        c_in = width
-        for i, depth in enumerate(blocks):
-            w, stride = width * 2**i, 1 if i == 0 else 2
-            layer = stage(block, c_in, w, depth, stride, shortcut if tweak != "D" else "D", tweak)
-            self.add_module(f"layer{i + 1}", layer)
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-            c_in = w * block.expansion
+        self.maxpool = nn.Identity() if self.small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.layer1 = stage(row.block, w, w, n1, 1, *kind)
+        self.layer2 = stage(row.block, w * e, 2 * w, n2, 2, *kind)
+        self.layer3 = stage(row.block, 2 * w * e, 4 * w, n3, 2, *kind)
+        self.layer4 = stage(row.block, 4 * w * e, 8 * w, n4[0], 2, *kind) if n4 else None  # CIFAR rows have three
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(c_in, num_classes)
+        self.fc = nn.Linear((8 if n4 else 4) * w * e, num_classes)
         self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self._stage_paths.values():
-            x = getattr(self, layer)(x)
+        x = self.layer3(self.layer2(self.layer1(x)))
+        x = x if self.layer4 is None else self.layer4(x)
         return self.fc(self.avgpool(x).flatten(1))
 
 
 def stem(width: int, deep: bool, stride: int) -> nn.Module:
-    """7x7, or 3x3 for small images (stride 1); `deep` (C, D): 3x3 to w/2, 3x3 to w/2, 3x3 to w."""
+    """Return a 7x7, or 3x3 for small images (stride 1); `deep` (C, D): 3x3 to w/2, 3x3 to w/2, 3x3 to w."""
     if not deep:
         size = 3 if stride == 1 else 7
         return nn.Conv2d(3, width, kernel_size=size, stride=stride, padding=size // 2, bias=False)
@@ -177,8 +175,8 @@ def stem(width: int, deep: bool, stride: int) -> nn.Module:
     )  # fmt: skip
 
 
-def stage(block: type, c_in: int, w: int, depth: int, stride: int, shortcut: str, tweak: str) -> nn.Sequential:
-    """`depth` blocks; the first one changes size and channels, so only it needs a shortcut with weights."""
+def stage(block: Any, c_in: int, w: int, depth: int, stride: int, shortcut: str, tweak: str) -> nn.Sequential:
+    """Return `depth` blocks; the first one changes size and channels, so only it needs a shortcut with weights."""
     c_out = w * block.expansion
     change = None if stride == 1 and c_in == c_out else make_shortcut(c_in, c_out, stride, shortcut)
     first = block(c_in, w, stride, change, tweak)
@@ -186,7 +184,7 @@ def stage(block: type, c_in: int, w: int, depth: int, stride: int, shortcut: str
 
 
 def make_shortcut(c_in: int, c_out: int, stride: int, kind: str) -> nn.Module:
-    """Option A (pad), B (project) or tweak D (average, project): (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    """Return option A (pad), B (project) or tweak D (average, project): (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     if kind == "A":
         return PadShortcut(c_out - c_in, stride)
     if kind == "B":
@@ -196,6 +194,6 @@ def make_shortcut(c_in: int, c_out: int, stride: int, kind: str) -> nn.Module:
 
 
 def init_weights(module: nn.Module) -> None:
-    """N(0, 2 / (k^2 C_out)) for convolutions; batch norms start at 1 and 0, the head as torch has it."""
+    """Draw convolutions from N(0, 2 / (k^2 C_out)); batch norms start at 1 and 0, the head as torch has it."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

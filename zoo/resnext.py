@@ -84,6 +84,7 @@ class ResNeXt(Classifier):
         if cifar and image_size > SMALL:
             raise ValueError(f"ResNeXt-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
         self.bn1 = nn.BatchNorm2d(64)
@@ -95,7 +96,7 @@ class ResNeXt(Classifier):
             first = GroupedBottleneck(c_in, w, 1 if i == 0 else 2, cardinality, path)
             rest = (GroupedBottleneck(4 * w, w, 1, cardinality, path) for _ in range(depth - 1))
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
             c_in = 4 * w
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c_in, num_classes)
@@ -106,6 +107,6 @@ class ResNeXt(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self._stage_paths.values():
+        for layer in self.stage_paths.values():
             x = getattr(self, layer)(x)
         return self.fc(self.avgpool(x).flatten(1))

@@ -144,6 +144,7 @@ class SENet(Classifier):
         blocks, inner = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         small, largest = image_size <= SMALL, variant == "154"
         c_in = 128 if largest else 64
@@ -152,7 +153,7 @@ class SENet(Classifier):
         for i, depth in enumerate(blocks):
             layer = stage(c_in, 64 * 2**i, depth, 1 if i == 0 else 2, inner, 3 if largest and i > 0 else 1)
             self.add_module(f"layer{i + 1}", layer)
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
             c_in = 64 * 2**i * (SEBasic if inner is None else SEBottleneck).expansion
         self.dropout = nn.Dropout(0.2 if largest else 0.0)
         self.last_linear = nn.Linear(c_in, num_classes)
@@ -162,7 +163,7 @@ class SENet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool0(self.layer0(x))
-        for layer in self._stage_paths.values():
+        for layer in self.stage_paths.values():
             x = getattr(self, layer)(x)
         return self.last_linear(self.dropout(x.mean((2, 3))))
 

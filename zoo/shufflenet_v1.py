@@ -105,7 +105,7 @@ class ShuffleNetV1(Classifier):
                 c_out, stride = width * 2**stage, 2 if i == 0 else 1
                 self.features.append(Unit(c_in, c_out, stride, groups, first=stage == i == 0))
                 c_in = c_out
-        self._stage_paths = {
+        self.stage_paths = {
             "stage1": "maxpool",
             "stage2": "features.3",
             "stage3": "features.11",

@@ -87,11 +87,11 @@ class ShuffleNetV2(Classifier):
         conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
         self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self._stage_paths = {"stage1": "maxpool"}
+        self.stage_paths = {"stage1": "maxpool"}
         for i, c, depth in zip((2, 3, 4), channels, (4, 8, 4), strict=True):
             stage = nn.Sequential(Unit(c_in, c, stride=2), *(Unit(c, c, stride=1) for _ in range(depth - 1)))
             self.add_module(f"stage{i}", stage)
-            self._stage_paths[f"stage{i}"] = f"stage{i}"
+            self.stage_paths[f"stage{i}"] = f"stage{i}"
             c_in = c
         self.conv5 = nn.Sequential(*pointwise(c_in, c_last))
         self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()

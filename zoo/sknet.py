@@ -116,6 +116,7 @@ class SKNet(Classifier):
         variant = validate_choice(str(variant), VARIANTS, "SKNet")
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
         self.bn1 = nn.BatchNorm2d(64)
@@ -129,7 +130,7 @@ class SKNet(Classifier):
                 (SKBottleneck(4 * w, w, 1) for _ in range(depth - 1)),
             )
             self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
             c_in = 4 * w
         self.fc = nn.Linear(c_in, num_classes)
         self.apply(init_weights)
@@ -138,7 +139,7 @@ class SKNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
-        for layer in self._stage_paths.values():
+        for layer in self.stage_paths.values():
             x = getattr(self, layer)(x)
         return self.fc(x.mean((2, 3)))
 

@@ -200,7 +200,7 @@ class Swin(Classifier):
         self.layers = nn.Sequential(*(Stage(*sizes[i], window, rates[i], first=i == 0) for i in range(4)))
         self.norm = nn.LayerNorm(8 * width)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(8 * width, num_classes)))
-        self._stage_paths |= {f"stage{i + 1}": f"layers.{i}" for i in range(4)}
+        self.stage_paths = {f"stage{i + 1}": f"layers.{i}" for i in range(4)}
         self.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)

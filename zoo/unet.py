@@ -112,7 +112,7 @@ def add_levels(model: Segmenter, widths: list[int], deepest: int) -> None:
     for i in reversed(levels):
         model.add_module(f"decoder{i}", Decoder(widths[i - 1]))
     names = [*(f"encoder{i}" for i in levels), "bottleneck", *(f"decoder{i}" for i in reversed(levels))]
-    model._stage_paths.update(zip(names, names, strict=True))
+    model.stage_paths = dict(zip(names, names, strict=True))
 
 
 def init_weights(module: nn.Module) -> None:

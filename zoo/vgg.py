@@ -64,6 +64,7 @@ class VGG(Classifier):
         if side < 1:
             raise ValueError(f"VGG shrinks images of {image_size} px to nothing: use image_size=32 or more")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
 
         layers, c_in = [], 3
         for i, (depth, width) in enumerate(zip(depths, WIDTHS, strict=True), 1):
@@ -71,7 +72,7 @@ class VGG(Classifier):
                 norm = [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [nn.Conv2d(c_in, width, kernel_size=3, padding=1), *norm, nn.ReLU(inplace=True)]
                 c_in = width
-            self._stage_paths[f"stage{i}"] = f"features.{len(layers) - 1}"  # the last ReLU before the pool
+            self.stage_paths[f"stage{i}"] = f"features.{len(layers) - 1}"  # the last ReLU before the pool
             layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
         self.features = nn.Sequential(*layers)
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size

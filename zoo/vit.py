@@ -191,7 +191,7 @@ class ViT(Classifier):
         self.blocks = nn.Sequential(*(self.block(width, heads, rate) for rate in linear_rates(drop_path, (depth,))[0]))
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.head = nn.Linear(width, num_classes)
-        self._stage_paths |= {f"stage{i}": f"blocks.{depth * i // 4 - 1}" for i in (1, 2, 3, 4)}
+        self.stage_paths = {f"stage{i}": f"blocks.{depth * i // 4 - 1}" for i in (1, 2, 3, 4)}
         self.initialise()
         if weights is not None:
             self.load_weights(weights)

@@ -108,6 +108,7 @@ class WideResNet(Classifier):
         if variant not in CIFAR and dropout > 0:
             raise ValueError(f"WideResNet-{variant} has no place for dropout: it stands between 3x3 convolutions")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.stage_paths: dict[str, str] = {}
         if variant in CIFAR:
             self._build_cifar(*VARIANTS[variant], dropout)
         else:
@@ -121,7 +122,7 @@ class WideResNet(Classifier):
         c_in = 16
         for i in range(3):
             self.add_module(f"group{i}", group(c_in, 16 * k * 2**i, (depth - 4) // 6, 1 if i == 0 else 2, dropout))
-            self._stage_paths[f"stage{i + 1}"] = f"group{i}"
+            self.stage_paths[f"stage{i + 1}"] = f"group{i}"
             c_in = 16 * k * 2**i
         self.bn = nn.BatchNorm2d(c_in)
         self.fc = nn.Linear(c_in, self.num_classes)
@@ -137,7 +138,7 @@ class WideResNet(Classifier):
         for i, blocks in enumerate(IMAGENET[depth][1]):
             w, stride = 64 * 2**i, 1 if i == 0 else 2
             self.add_module(f"layer{i + 1}", stage(WideBottleneck, c_in, w, blocks, stride, "B", "B"))
-            self._stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
+            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
             c_in = 4 * w
         self.fc = nn.Linear(c_in, self.num_classes)
         self.features = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")

@@ -109,7 +109,7 @@ class Xception(Classifier):
         self.bn4 = nn.BatchNorm2d(2048)
         self.act4 = nn.ReLU(inplace=True)
         ends = ("act2", "block1", "block2", "block11", "act4")
-        self._stage_paths |= {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(2048, num_classes)

@@ -71,7 +71,7 @@ class ZFNet(Classifier):
             "10": nn.Conv2d(c4, c5, 3, padding=1), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, stride=2),
         }  # fmt: skip
         self.features = nn.Sequential(OrderedDict(layers))
-        self._stage_paths |= {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
+        self.stage_paths = {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size
         self.classifier = hidden_layers(c5 * side**2, num_classes, drop_inputs=False)
         self.apply(init_weights)

@@ -23,7 +23,7 @@ def depths(model: L.LightningModule) -> dict[str, int]:
     if hasattr(network, "group_matcher"):
         found = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
     elif isinstance(network, ConvNeXt):
-        found = {name: _convnext(name, len(network.stages[2].blocks)) for name in names}
+        found = {name: _convnext(name, len([*network.stages.children()][2].blocks)) for name in names}
     else:
         found = _by_blocks(network, names)
     head = max(found.values(), default=0)

@@ -31,7 +31,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def tiny(monkeypatch):
     """The smallest networks of either kind, under names of their own."""
-    monkeypatch.setitem(convnext.VARIANTS, "nano", ((1, 1, 1, 1), (8, 8, 16, 16), 4, 0.1, 1e-6))
+    monkeypatch.setitem(convnext.VARIANTS, "nano", convnext.Row((1, 1, 1, 1), (8, 8, 16, 16), 0.1))
     monkeypatch.setitem(vit.VARIANTS, "nano", (16, 2, 2, 16))
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import ConvNeXt
-from zoo.convnext import VARIANTS, Block
+from zoo.convnext import VARIANTS, Block, Row
 from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px. Counted on timm 1.0,
@@ -46,8 +46,8 @@ def randomised(network: nn.Module) -> nn.Module:
 @pytest.fixture
 def nano(monkeypatch):
     """Small enough for a test: one block per stage, few channels."""
-    monkeypatch.setitem(VARIANTS, "nano", ((1, 1, 2, 1), (8, 16, 24, 32), 4, 0.1, 1e-6))
-    monkeypatch.setitem(VARIANTS, "nano-iso", ((1, 1, 1), (8, 8, 8), 16, 0.1, None))
+    monkeypatch.setitem(VARIANTS, "nano", Row((1, 1, 2, 1), (8, 16, 24, 32), 0.1))
+    monkeypatch.setitem(VARIANTS, "nano-iso", Row((1, 1, 1), (8, 8, 8), 0.1, patch=16, scale=None))
     torch.manual_seed(0)
     return partial(ConvNeXt, "nano", num_classes=10)
 
@@ -142,7 +142,8 @@ def authors_weights(depths: tuple[int, ...], channels: tuple[int, ...], patch: i
 
 @pytest.mark.parametrize("variant", ["nano", "nano-iso"])
 def test_takes_the_authors_files_and_is_their_network(variant, nano, images, agree, tmp_path):
-    depths, channels, patch, *_ = VARIANTS[variant]
+    row = VARIANTS[variant]
+    depths, channels, patch = row.depths, row.widths, row.patch
     w = authors_weights(depths, channels, patch)
     torch.save({"model": w}, tmp_path / "authors.pth")
     ours = ConvNeXt(variant, num_classes=10, weights=tmp_path / "authors.pth").eval()
@@ -178,9 +179,9 @@ def test_blocks_start_as_the_identity():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_layer_scale_starts_as_published(variant):
     with torch.device("meta"):
-        block = ConvNeXt(variant).stages[0].blocks[0]
+        block = ConvNeXt(variant).stages["stage1"].blocks[0]
     assert (block.gamma is None) == (variant in ("S-iso", "B-iso"))
-    assert Block(8, 0.0, VARIANTS[variant][4]).gamma is None or (Block(8, 0.0, 1e-6).gamma == 1e-6).all()
+    assert Block(8, 0.0, VARIANTS[variant].scale).gamma is None or (Block(8, 0.0, 1e-6).gamma == 1e-6).all()
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,7 @@ def test_layer_scale_starts_as_published(variant):
 def test_drop_path_rises_to_the_published_rate(variant, rate):
     with torch.device("meta"):
         rates = [m.p for m in ConvNeXt(variant).modules() if isinstance(m, DropPath)]
-    assert rates == pytest.approx([rate * i / (len(rates) - 1) for i in range(sum(VARIANTS[variant][0]))])
+    assert rates == pytest.approx([rate * i / (len(rates) - 1) for i in range(sum(VARIANTS[variant].depths))])
 
 
 def test_drop_path_of_ones_own(nano):

@@ -74,7 +74,7 @@ def test_it_is_a_resnet_whose_head_is_a_tree():
 )
 def test_counts(variant, trunk, k):
     """Those of the ResNet; its head of C K + K becomes 2^h of them, and 2^h - 1 gates of C + 1."""
-    levels = VARIANTS[variant][1]
+    levels = VARIANTS[variant].levels
     with torch.device("meta"):
         model, resnet = HierarchicalMixture(variant, num_classes=k), ResNet(trunk, num_classes=k)
     c, leaves = resnet.fc.in_features, 2**levels

@@ -70,7 +70,7 @@ def test_map_sizes(map_sizes):
 
 def test_stages_end_where_maps_shrink_next():
     model = MobileNetV2(num_classes=10)
-    names = [path.removeprefix("features.") for path in model._stage_paths.values()]
+    names = [path.removeprefix("features.") for path in model.stage_paths.values()]
     shrinking = [n for n in range(2, 18) if model.features[n].conv[1][0].stride == (2, 2)]
     assert names == [str(n - 1) for n in shrinking[1:]] + ["17"]
 

@@ -103,7 +103,7 @@ def test_depth_is_in_the_name(variant, layers):
 
 def test_shortcuts_are_pure_identities():
     """With silent convolutions a block without change of shape gives what it got, negative values too."""
-    block = PreActResNet("18", num_classes=10).stages[0].blocks[1].eval()
+    block = PreActResNet("18", num_classes=10).stages["stage1"].blocks[1].eval()
     nn.init.zeros_(block.conv2.weight)
     x = torch.randn(2, 64, 4, 4)
     assert torch.equal(block(x), x)
@@ -131,9 +131,10 @@ def test_starts_with_he_weights():
 
 def test_stages_answer_by_name_and_by_number():
     stages = PreActResNet("18", num_classes=10).stages
+    modules = [*stages.values()]
     assert list(stages) == list(stages.values()) and stages.keys() == ["stage1", "stage2", "stage3", "stage4"]
-    assert stages["stage3"] is stages[2] and "stage4" in stages and "stage5" not in stages
-    assert stages.items()[0] == ("stage1", stages[0])
+    assert stages["stage3"] is modules[2] and "stage4" in stages and "stage5" not in stages
+    assert [*stages.items()][0] == ("stage1", modules[0])
 
 
 def test_bad_arguments_say_what_to_do():

@@ -8,7 +8,7 @@ Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K c
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from torch import Tensor, nn
 
 from zoo.frame import graph, optimizers, surgery
 from zoo.frame.about import ABOUT, about, check_classes, learn_from_data, restore
+from zoo.frame.arguments import constructor
 from zoo.frame.checks import check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
 from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.scores import RunningMean, Scores
-from zoo.frame.stages import timm_stages
+from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.weight_files import explained, write
 from zoo.frame.weights import load_into
 from zoo.tools import complexity
@@ -122,13 +123,17 @@ class Classifier(L.LightningModule):
     # variant -> the timm model with the same keys and the same function; several where only the image size differs
     timm_names: dict[str, str | tuple[str, ...]] = {}
     torchvision_names: dict[str, str] = {}  # likewise for torchvision
+    stage_paths: Paths = ()  # of the modules that are the stages, in order
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if "__init__" in vars(cls):
+            cls.__init__ = constructor(vars(cls)["__init__"])  # type: ignore[method-assign]
         package, _, file = cls.__module__.partition(".")
         if package == "zoo" and "." not in file:
             MODELS[cls.__name__] = cls
 
+    @constructor
     def __init__(
         self,
         network: nn.Module | str | None = None,
@@ -144,18 +149,15 @@ class Classifier(L.LightningModule):
         image_size: int | None = None,
     ):
         super().__init__()
+        self._keep_hyperparameters(network)
         if lr <= 0 or weight_decay < 0:
             raise ValueError(f"lr must be > 0 and weight_decay >= 0, got {lr} and {weight_decay}")
-        # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
-        ignore = ["weights"] if isinstance(network, str) else ["weights", "network"]
-        self.save_hyperparameters(ignore=ignore)
         if isinstance(network, str):
             network = timm.create_model(network, **({} if num_classes is None else {"num_classes": num_classes}))
         if network is not None:
             self.network = network
             stages = timm_stages(network) if stages is None else stages
-            stages = {name: f"network.{path}" for name, path in stages.items()}
-        self._stage_paths = stages or {}
+            self.stage_paths = {name: f"network.{path}" for name, path in stages.items()}
         self.num_classes = classes_of(network) if num_classes is None else num_classes
         self.image_size = image_size
         self.surgery: surgery.Record = []
@@ -167,15 +169,32 @@ class Classifier(L.LightningModule):
         self._window, self._epoch = RunningMean(), RunningMean()
         self._scores: Scores | None = None
 
+    def _keep_hyperparameters(self, network: nn.Module | str | None) -> None:
+        """Keep the arguments of all constructors; those of the outermost count. A network is in the state, not here."""
+        arguments: dict[str, Any] = {}
+        for level in reversed(vars(self)["_levels"]):
+            arguments |= level
+        # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
+        ignored = ["weights"] if isinstance(network, str) else ["weights", "network"]
+        self.save_hyperparameters({name: value for name, value in arguments.items() if name not in ignored})
+        self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
+
+    def constructed(self) -> None:
+        """Run when the outermost constructor is through: `Model` loads its weights here."""
+
     def forward(self, x: Tensor) -> Tensor:
         """Images (N, C, H, W) -> logits (N, K)."""
         return self.network(x)
 
     @property
-    def stages(self) -> dict[str, nn.Module]:
+    def stages(self) -> Mapping[str, nn.Module]:
         """The modules whose outputs are feature maps (N, C, H, W) or tokens (N, L, D), in order, by name."""
-        own = self._modules.get("stages")  # a network that keeps its stages under that name, in a `Stages`
-        return {name: self.get_submodule(path) for name, path in self._stage_paths.items()} if own is None else own
+        own = self._modules.get("stages")  # layers with timm's keys `stages.0`, ...
+        return own if isinstance(own, Stages) else stages_of(self, self.stage_paths)
+
+    @stages.setter
+    def stages(self, stages: Stages) -> None:
+        self._modules["stages"] = stages  # nn.Module does this by itself, for layers with timm's keys
 
     # ---- steps
 

@@ -1,32 +1,61 @@
-"""A network's stages: the modules whose outputs are feature maps or tokens, by name."""
+"""A network's stages: the modules whose outputs are feature maps or tokens, by name, in order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
+Paths = Sequence[str] | Mapping[str, str]  # of modules: named stage1, stage2, ... by their order, or by what is given
 
-class Stages(nn.Sequential):
-    """Stages with the keys of timm (`stages.0`, ...) that also answer by name, as `Classifier.stages` does."""
 
-    def keys(self) -> list[str]:
-        return [f"stage{i}" for i in range(1, len(self) + 1)]
+class Stages(nn.Module, Mapping[str, nn.Module]):
+    """A mapping `{"stage1": module, ...}` whose state-dict keys are those of timm: `stages.0`, `stages.1`, ...
 
-    def values(self) -> list[nn.Module]:
-        return list(self)
+    Args:
+        stages: the modules, in order.
+    """
 
-    def items(self) -> list[tuple[str, nn.Module]]:
-        return list(zip(self.keys(), self, strict=True))
+    __hash__ = nn.Module.__hash__
+    __eq__ = nn.Module.__eq__
 
-    def __contains__(self, name: object) -> bool:
-        return name in self.keys()
+    def __init__(self, stages: Iterable[nn.Module]):
+        super().__init__()
+        for i, stage in enumerate(stages):
+            self.add_module(str(i), stage)
 
-    def __getitem__(self, key):
-        return super().__getitem__(self.keys().index(key) if isinstance(key, str) else key)
+    def __getitem__(self, name: str) -> nn.Module:
+        for i, known in enumerate(self):
+            if name == known:
+                return self.get_submodule(str(i))
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"stage{int(i) + 1}" for i in self._modules)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+
+def stages_of(network: nn.Module, paths: Paths) -> dict[str, nn.Module]:
+    """Return the modules at these paths by the names of the stages, without those that a shorter row lacks (None)."""
+    named = paths if isinstance(paths, Mapping) else {f"stage{i}": path for i, path in enumerate(paths, 1)}
+    modules = {name: find(network, path) for name, path in named.items()}
+    return {name: module for name, module in modules.items() if module is not None}
+
+
+def find(network: nn.Module, path: str) -> nn.Module | None:
+    """Return the module at a path; None where it was set to None."""
+    parent, _, name = path.rpartition(".")
+    return getattr(network.get_submodule(parent), name)  # type: ignore[no-any-return]  # a module, or None
 
 
 def timm_stages(network: nn.Module) -> dict[str, str]:
-    """timm's own list of feature modules, without a stem's activation; nothing where it names modules that are not."""
-    infos: Sequence[dict] = getattr(network, "feature_info", [])
+    """Return the paths in timm's list of feature modules, without a stem's activation.
+
+    Returns:
+        Name -> path; nothing where the list names what is no module.
+    """
+    infos: Any = getattr(network, "feature_info", [])
     paths = [info["module"] for info in infos]
     modules = dict(network.named_modules())
     if not all(path in modules for path in paths):

@@ -24,7 +24,7 @@ FAMILIES = {
     "ResNet": (ResNet, resnet.VARIANTS, (resnet.BasicBlock, (1, 1, 1), 8, "", "B"), 3),
     "DenseNet": (DenseNet, densenet.VARIANTS, ((2, 2, 2), 4, 8, False), 3),
     "MobileNetV2": (MobileNetV2, mobilenet_v2.VARIANTS, 0.1, 4),
-    "ConvNeXt": (ConvNeXt, convnext.VARIANTS, ((1, 1, 1, 1), (8, 8, 16, 16), 4, 0.0, 1.0), 4),
+    "ConvNeXt": (ConvNeXt, convnext.VARIANTS, convnext.Row((1, 1, 1, 1), (8, 8, 16, 16), 0.0, scale=1.0), 4),
     "ViT": (ViT, vit.VARIANTS, (16, 4, 2, 16), 4),
 }
 NEVER = callbacks.Linear(0, 0)

@@ -19,7 +19,7 @@ def model():
     torch.manual_seed(0)
     model = MoEViT("Ti", num_classes=10, image_size=32, experts=2, lr=1e-3)
     model.blocks = model.blocks[:4]
-    model._stage_paths = {}
+    model.stage_paths = {}
     return model
 
 

@@ -64,7 +64,7 @@ def student():
     torch.manual_seed(0)
     model = LVViT("T", num_classes=6, image_size=32, lr=1e-3)
     model.blocks = model.blocks[:2]
-    model._stage_paths = {}
+    model.stage_paths = {}
     return model
 
 

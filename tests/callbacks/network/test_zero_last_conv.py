@@ -66,7 +66,7 @@ def test_variance_stays_where_hes_draw_doubles_it(trainer):
         for trick in [Kaiming(), *tricks]:
             trick.setup(trainer(), model, "fit")
         x = torch.randn(4, 64, 16, 16)
-        block = model.stages[0].blocks[1]
+        block = model.stages["stage1"].blocks[1]
         ratios.append((block(x).var() / x.var()).item())
     assert ratios[0] > 1.5 and ratios[1] == 1
 

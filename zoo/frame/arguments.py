@@ -1,0 +1,100 @@
+"""Arguments of models: typed once, shown whole, checked by name and kept as hyper-parameters."""
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin, get_type_hints
+
+from zoo.frame.checks import did_you_mean
+
+Init = TypeVar("Init", bound=Callable[..., None])
+
+
+class Training(TypedDict, total=False):
+    """How a model is trained: the keyword arguments that every model hands to `Classifier`, which documents them."""
+
+    optimizer: str
+    lr: float
+    weight_decay: float
+    optimizer_options: dict[str, Any] | None
+    channels_last: bool
+    compile: bool
+
+
+DEFAULTS: Training = {
+    "optimizer": "sgd",
+    "lr": 0.1,
+    "weight_decay": 1e-4,
+    "optimizer_options": None,
+    "channels_last": False,
+    "compile": False,
+}
+
+
+def constructor(init: Init) -> Init:
+    """Decorate an `__init__` of a `Classifier`; subclasses are decorated by themselves.
+
+    `**training: Unpack[Training]` is written out in the signature, for `help`, the command line and IPython. A keyword
+    that is not in it is refused with the nearest right one. All arguments become hyper-parameters. When the outermost
+    constructor is through, `model.constructed()` is called.
+    """
+    signature = written_out(inspect.signature(init))
+
+    @functools.wraps(init)
+    def construct(self: Any, *args: Any, **kwargs: Any) -> None:
+        refuse_unknown(kwargs, signature, type(self).__name__)
+        levels = vars(self).setdefault("_levels", [])
+        outermost = not levels
+        levels.append(bind(signature, self, args, kwargs))
+        init(self, *args, **kwargs)
+        if outermost:
+            del vars(self)["_levels"]
+            self.constructed()
+
+    construct.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect, not declared for functions
+    return construct  # type: ignore[return-value]  # has the signature of `init`
+
+
+def written_out(signature: inspect.Signature) -> inspect.Signature:
+    """Replace `**training: Unpack[Training]` by the arguments that it stands for."""
+    parameters = [p for p in signature.parameters.values() if not unpacks_training(p)]
+    if len(parameters) == len(signature.parameters):
+        return signature
+    kinds, hidden = get_type_hints(Training), {p.name for p in parameters}
+    parameters += [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kinds[name])
+        for name, default in DEFAULTS.items()
+        if name not in hidden
+    ]
+    return signature.replace(parameters=parameters)
+
+
+def unpacks_training(parameter: inspect.Parameter) -> bool:
+    """Return whether the parameter is `**name: Unpack[Training]`."""
+    annotation = parameter.annotation
+    return get_origin(annotation) is Unpack and get_args(annotation) == (Training,)
+
+
+def refuse_unknown(given: Mapping[str, Any], signature: inspect.Signature, owner: str) -> None:
+    """Raise TypeError for a keyword that the signature lacks, with the nearest that it has."""
+    parameters = signature.parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    names = [name for name in parameters if name != "self"]
+    for name in given:
+        if name not in names:
+            raise TypeError(f"{owner} takes no {name!r}; {did_you_mean(name, names)}it takes: {', '.join(names)}")
+
+
+def bind(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a call by name, defaults included; those of a `**keywords` beside the others."""
+    bound = signature.bind(self, *args, **kwargs)
+    bound.apply_defaults()
+    found: dict[str, Any] = {}
+    for parameter in [*signature.parameters.values()][1:]:
+        value = bound.arguments[parameter.name]
+        if parameter.kind is parameter.VAR_KEYWORD:
+            found |= value
+        elif parameter.kind is not parameter.VAR_POSITIONAL:
+            found[parameter.name] = value
+    return found

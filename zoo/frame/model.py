@@ -1,0 +1,131 @@
+"""What every model of the zoo has in common: rows of the paper's table, classes, image size, weights.
+
+To write a model, or to bring an older one here:
+
+1. Derive from `Model` (a network of pixels: `class UNet(Model, Segmenter)`), and say `variants = VARIANTS`. A row of
+   `VARIANTS` is a frozen dataclass, here called `Row`, whose fields have a comment each; never a bare tuple.
+2. Keep the signature explicit, `**training: Unpack[Training]` at its end, and hand all but your own arguments on:
+   `super().__init__(variant, num_classes, image_size, weights, **training)`. It checks the variant; it sets
+   `self.variant`, `self.num_classes` and `self.image_size`, the latter to `default_size` where none is given; when your
+   constructor is through, weights are loaded. So no `validate_choice`, no `image_size or 224`, no `load_weights`.
+3. `small_only = CIFAR` names rows that take up to 64 px only, and 32 px by default. `self.needs_at_least(8)` refuses
+   smaller images.
+4. Name the stages in the class, as in the paper's figure: `stage_paths = ("layer1", "layer2", "layer3", "layer4")`. A
+   row that ends earlier sets the others to None (`self.layer4 = None`). Where the paths follow from the row, assign
+   `self.stage_paths = (...)` in the constructor. Layers with timm's keys `stages.0`, ... are kept in a `Stages`:
+   `self.stages = Stages(...)`.
+5. Write `forward` out: `x = self.layer2(self.layer1(x))`, no loop over names of attributes.
+6. In the class's docstring, `Args:` and `Raises:` have what is the model's own. What all models share is added to
+   `help(Model)` and to the command line by `Model`.
+"""
+
+import inspect
+from collections.abc import Collection, Mapping
+from typing import Any, ClassVar, Unpack
+
+from zoo.frame.arguments import Training
+from zoo.frame.checks import SMALL, validate_choice
+from zoo.frame.classifier import Classifier
+
+
+class Model(Classifier):
+    """A network of a paper, in the variants of its table.
+
+    Args:
+        variant: row of the paper's table; a number will do for its name.
+        num_classes: K.
+        image_size: side of the images in pixels; None: what the variant was made for. Up to 64 takes the small-image
+            stem.
+        weights: `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file, see `load_weights`; None: random.
+        training: training arguments of `Classifier`.
+
+    Raises:
+        ValueError: an unknown variant (the nearest are named), a size that the variant cannot take, or weights of
+            another network.
+    """
+
+    variants: ClassVar[Mapping[str, Any]] = {}  # the paper's table
+    default_size: ClassVar[int] = 224  # side of the images in pixels
+    small_only: ClassVar[Collection[str]] = ()  # rows for images of up to 64 px; by default, they take 32
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.__doc__ = documented(cls)
+
+    def __init__(
+        self,
+        variant: str | int,
+        num_classes: int = 1000,
+        image_size: int | None = None,
+        weights: str | None = None,
+        **training: Unpack[Training],
+    ):
+        variant, name = str(variant), type(self).__name__
+        validate_choice(variant, self.variants, name)
+        image_size = image_size or (32 if variant in self.small_only else self.default_size)
+        if variant in self.small_only and image_size > SMALL:
+            raise ValueError(f"{name}-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
+        vars(self)["_levels"][0] |= {"variant": variant, "image_size": image_size}
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        self.variant = variant
+        self.image_size: int = image_size
+        self._weights = weights
+
+    def constructed(self) -> None:
+        """Load the weights: every layer is there."""
+        weights, self._weights = self._weights, None
+        if weights is not None:
+            self.load_weights(weights)
+
+    @property
+    def small(self) -> bool:
+        """Whether images are of up to 64 px, and the stem is the one that the literature uses for CIFAR."""
+        return self.image_size <= SMALL
+
+    def needs_at_least(self, pixels: int) -> None:
+        """Raise ValueError for images of a smaller side than this."""
+        if self.image_size < pixels:
+            raise ValueError(
+                f"{type(self).__name__}-{self.variant} needs images of at least {pixels} px, "
+                f"got image_size={self.image_size}"
+            )
+
+
+def documented(cls: type[Model]) -> str:
+    """Return the docstring of a model with the arguments and errors that all models share."""
+    own, shared = sections(cls.__doc__ or ""), sections(Model.__doc__ or "")
+    classifier = entries(sections(Classifier.__doc__ or "")["Args"])
+    training = [line for name, line in classifier if name in Training.__annotations__]
+    mine = entries(own.get("Args", ""))
+    taken = {name for name, _ in mine}
+    before = [line for name, line in entries(shared["Args"]) if name not in {*taken, "training"}]
+    rows = f"\n        one of {', '.join(cls.variants)}." if cls.variants else ""
+    before = [line + rows if line.startswith("    variant:") else line for line in before]
+    arguments = "\n".join([*before, *(line for _, line in mine), *training])
+    errors = "\n".join(filter(None, [shared["Raises"], own.get("Raises", "")]))
+    others = [f"{name}:\n{text}" for name, text in own.items() if name not in ("", "Args", "Raises")]
+    return "\n\n".join([own[""], *others, f"Args:\n{arguments}", f"Raises:\n{errors}"]) + "\n"
+
+
+def sections(doc: str) -> dict[str, str]:
+    """Split a docstring at "Args:", "Returns:" and "Raises:"; what comes before them is under ""."""
+    found: dict[str, list[str]] = {"": []}
+    name = ""
+    for line in inspect.cleandoc(doc).splitlines():
+        if line in ("Args:", "Returns:", "Raises:"):
+            name = line.rstrip(":")
+        else:
+            found.setdefault(name, []).append(line)
+    return {name: "\n".join(lines).strip("\n") for name, lines in found.items()}
+
+
+def entries(section: str) -> list[tuple[str, str]]:
+    """Split "Args" into (name, text), the text with its continuation lines."""
+    found: list[tuple[str, str]] = []
+    for line in section.splitlines():
+        if line.startswith("    ") and not line.startswith("     ") and ":" in line:
+            found.append((line.split(":")[0].strip(), line))
+        elif found:
+            name, text = found.pop()
+            found.append((name, f"{text}\n{line}"))
+    return found
