@@ -80,7 +80,7 @@ class ConvNet(Classifier):
             shape = shape_after(layer, shape, word, image_size)
             layers[f"layer{i}"] = layer
             if CONVOLUTION.fullmatch(word):
-                self._stage_paths[f"stage{len(self._stage_paths) + 1}"] = f"layers.layer{i}"
+                self.stage_paths = (*self.stage_paths, f"layers.layer{i}")
         self.layers = nn.Sequential(layers)
         self.head: nn.Module = nn.Linear(shape[1:].numel(), num_classes)
         if words[-1].startswith("K@"):

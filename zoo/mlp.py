@@ -70,7 +70,7 @@ class MLP(Classifier):
         inputs = channels * image_size**2
         for i, (c_in, c_out) in enumerate(zip((inputs, *widths), widths, strict=False), 1):
             setattr(self, f"hidden{i}", hidden_layer(c_in, c_out, norm))
-            self._stage_paths[f"stage{i}"] = f"hidden{i}"
+        self.stage_paths = tuple(f"hidden{i}" for i in range(1, len(widths) + 1))
         self.head = nn.Linear(widths[-1], num_classes)
         if weights is not None:
             self.load_weights(weights)

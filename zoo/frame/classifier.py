@@ -176,6 +176,7 @@ class Classifier(L.LightningModule):
             arguments |= level
         # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
         ignored = ["weights"] if isinstance(network, str) else ["weights", "network"]
+        ignored += ["stages"] if network is None else []  # a model names its own
         self.save_hyperparameters({name: value for name, value in arguments.items() if name not in ignored})
         self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
 
