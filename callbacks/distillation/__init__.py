@@ -1,1 +1,1 @@
-"""Tricks that add a teacher's word."""
+"""Learn from a teacher."""

@@ -1,14 +1,14 @@
-"""Gradient attention transfer: the student's loss is sensitive to the pixels to which the teacher's is.
+"""Gradient attention transfer: bring the gradient of the student's loss by the image close to the teacher's.
 
 Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
           section 3.2
 Code:     none of the authors' (theirs has the activation-based form only)
-Equation: L_GAT = L + beta / 2 ||J_S - J_T||_2^2,   J = dL(W, x) / dx; its gradient beta (J_S - J_T) d^2 L / dW_S dx is
-          taken by differentiating twice, J_T is a constant
-Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over the batch of each image's norm
-Defaults: beta = 1, ours: the paper's is not known to us
-Differs:  the square of the norm, to which the paper's own gradient belongs. A step takes about three times as long, and
-          runs uncompiled: torch.compile has no second derivatives.
+Equation: L_GAT = L + beta / 2 ||J_S - J_T||_2^2,   J = dL(W, x) / dx. Its gradient beta (J_S - J_T) d^2 L / dW_S dx is
+          computed by differentiating twice; J_T is a constant
+Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over images
+Defaults: beta = 1, ours
+Differs:  the square of the norm, which the paper's gradient belongs to; its formula has the norm. A step takes about
+          three times as long, and is not compiled: torch.compile has no second derivatives.
 """
 
 import lightning as L
@@ -24,18 +24,18 @@ from zoo.frame.checks import classes_of
 
 
 class GradientAttentionTransfer(Taught, DoubleBackward):
-    """Adds the distance between the student's and the teacher's gradients by the image to the loss.
+    """Add the distance between the input gradients of student and teacher to the loss.
 
     Args:
-        teacher: a trained network, images -> logits, the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
-            or `"timm:NAME"`. Stays out of checkpoints.
+        teacher: a trained network (images -> logits), the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
+            or `"timm:NAME"`. Kept out of checkpoints.
         beta: weight, > 0, or a `Schedule`.
-        normalization: (mean, std) that the teacher was trained with, if the data has others.
-        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
+        normalization: (mean, std) of the teacher's training data, if different.
+        image_size: side in pixels of the teacher's images, if different.
 
     Raises:
-        ValueError: for a weight out of its range, or a teacher of other classes.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if the weight is out of its range, or the teacher has other classes.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("beta", 0, off_at_low=True),)
@@ -62,7 +62,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
 
     @torch.enable_grad()
     def _theirs(self, step: Step) -> Tensor:
-        """By the student's image, also where the teacher sees it otherwise normalised or resized."""
+        """Return J_T by the student's images, also if the teacher sees them normalised differently or resized."""
         images = step.images.detach().requires_grad_()
         logits = self._teacher.network(self._teacher.see(images))
         return input_gradient(logits, step.targets, images, create_graph=False)

@@ -1,17 +1,17 @@
-"""Hints: a layer in the student's middle learns to predict the teacher's, through a regressor of its own.
+"""Hints: train a layer in the middle of the student to predict a layer of the teacher, through a trained regressor.
 
 Paper:    FitNets: Hints for Thin Deep Nets (Romero, Ballas, Kahou, Chassang, Gatta, Bengio; ICLR 2015)
           https://arxiv.org/abs/1412.6550, section 2.2
 Code:     https://github.com/HobbitLong/RepDistiller at eedab9d (`HintLoss`, `ConvReg`; not the authors')
-Equation: D = sum_j mean((u_j - r_j(v_j))^2),   u the teacher's features, v the student's, r a regressor that is trained
-          pretrain None: L' = L + w D;   else, as in the paper: L' = D until then, L' = L from then on
+Equation: D = sum_j mean((u_j - r_j(v_j))^2),   u the teacher's features, v the student's, r a trained regressor
+          pretrain None: L' = L + w D;   else, as in the paper: L' = D before that time, L' = L afterwards
 Shapes:   v (N, C, H, W) -r: convolution of (H - H' + 1) x (W - W' + 1), no padding-> (N, C', H', W') as u; tokens
           (N, L, D) -r: linear-> (N, L, D')
-Defaults: weight = 1 (w), ours: the code has 100 behind a batch norm; without one, 100 diverges at usual rates. One
-          hint, the middle one of the stages that both name (the paper: of the layers)
-Differs:  the paper pretrains until the hint's error on validation images stops falling, here for a given time, and its
-          distance is half the sum (from memory, not checked against the paper). A teacher's larger map is averaged down
-          to the student's. That code has batch norm and ReLU after r, other kernels where one map is half of the other.
+Defaults: weight = 1 (w), ours: the code has 100 behind a batch norm; without one, 100 diverges at usual rates.
+          One hint, at the middle of the common stages (the paper: of the layers)
+Differs:  pretraining takes a given time; the paper stops when the hint's validation error stops falling. The distance
+          is a mean over all values. A larger map of the teacher is averaged to the student's size. RepDistiller has
+          batch norm and ReLU after r, and other kernels if one map is half as large as the other.
 """
 
 from collections.abc import Sequence
@@ -30,14 +30,14 @@ from callbacks.frame.unsaved_parameters import UnsavedParameters, without_hooks
 from zoo import Step
 from zoo.frame.exact_resume import global_seed, mix
 
-SIDE = 32  # pixels of the dry run where neither network nor data cares
+SIDE = 32  # pixels, for measuring shapes if neither model nor data module has an image size
 
 
 def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
-    """The layer that makes features of the shape u of those of the shape v, with the batch in front.
+    """Return a layer from features of shape v to features of shape u, both (N, C, H, W) or both (N, L, D).
 
     Raises:
-        ValueError: one has maps, the other tokens.
+        ValueError: if one has maps and the other tokens.
     """
     if len(v) != len(u):
         raise ValueError(f"Hints: the student's features are {tuple(v)}, the teacher's {tuple(u)}: take other stages")
@@ -47,37 +47,46 @@ def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
 
 
 def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
-    """The term of one stage: predicted r(v) and the teacher's u, maps or tokens -> scalar."""
+    """Return the term of one stage, a scalar.
+
+    Args:
+        predicted: r(v), maps or tokens.
+        u: the teacher's features.
+
+    Raises:
+        ValueError: if the numbers of tokens differ.
+    """
     if predicted.ndim == 4 and predicted.shape[2:] != u.shape[2:]:
         u = F.adaptive_avg_pool2d(u, predicted.shape[2:])
     if predicted.shape != u.shape:
         raise ValueError(
             f"Hints: the student has {predicted.shape[1]} tokens, the teacher {u.shape[1]}: take other stages, or a "
-            "teacher that drops no tokens"
+            "teacher that keeps all tokens"
         )
     return F.mse_loss(predicted.float(), u.float())
 
 
 class Hints(Taught):
-    """Adds the error of the predicted hints to the loss, or trains the student's lower half with them alone at first.
+    """Add the error of the predicted hints to the loss, or pretrain the lower part of the student with it.
 
-    The regressors are trained with the student's optimizer, are in no file but the trick's own state, and are gone
-    after the fit. While `pretrain` lasts, what the hint does not reach stays as it is, and what tricks before this one
-    have added to the loss has no effect; the paper goes on with `KnowledgeDistillation` of the same teacher.
+    The student's optimizer trains the regressors. They are saved in the trick's state only, and removed after the fit.
+    During pretraining, parameters above the hint do not change, and terms of tricks before this one have no effect. The
+    paper continues with `KnowledgeDistillation` from the same teacher.
 
     Args:
-        teacher: a trained `Classifier`, the path of a checkpoint of a zoo model, `"hf:USER/REPO"` with one, or
-            `"timm:NAME"`. Stays out of checkpoints.
-        stages: names of the stages to hint at; None: the middle one of those that both have.
-        weight: w, > 0, or a `Schedule`; does not matter with `pretrain`.
-        pretrain: the time that the hints alone are learned, after which they are no more; None: no such time.
-        normalization: (mean, std) that the teacher was trained with, if the data has others.
-        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
+        teacher: a trained `Classifier`, the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one, or
+            `"timm:NAME"`. Kept out of checkpoints.
+        stages: names of the stages to compare; None: the middle one of the common stages.
+        weight: w, > 0, or a `Schedule`; ignored with `pretrain`.
+        pretrain: time for which only the hints are trained, such as "0.3dur", and after which they are off; None: no
+            pretraining.
+        normalization: (mean, std) of the teacher's training data, if different.
+        image_size: side in pixels of the teacher's images, if different.
 
     Raises:
-        ValueError: for an argument out of its range, a stage that one of the two has not, none in common, maps beside
-            tokens, or a teacher with an image size beside a student whose images are of an unknown one.
-        TypeError: for a LightningModule without stages or `on_loss`; says what to add.
+        ValueError: if an argument is out of its range, student or teacher lacks a stage, they have none in common, one
+            has maps and the other tokens, or the teacher has an image size and the student's is unknown.
+        TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
@@ -109,7 +118,7 @@ class Hints(Taught):
         images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=_device(teacher))
         u, _ = self._dry_run(teacher, names, images)
         self._name = next(name for i in range(99) if not hasattr(model, name := f"hints{i}"))
-        with torch.random.fork_rng(devices=[]):  # drawn by the run's seed alone: a second fit begins as the first
+        with torch.random.fork_rng(devices=[]):  # a function of the run's seed only: a second fit starts like the first
             torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
             self._regressors = UnsavedParameters({name: regressor(v[name], u[name]) for name in names}, self._name)
         model.add_module(self._name, self._regressors.to(model.device))
@@ -118,8 +127,8 @@ class Hints(Taught):
         known = (getattr(o, "image_size", None) for o in (model, getattr(trainer, "datamodule", None)))
         if (side := next(filter(None, known), None)) is None and self._teacher.image_size is not None:
             raise ValueError(
-                "Hints: the teacher wants images of its own size, and neither model nor data module says how large "
-                "the student's are: give one of them an `image_size`"
+                "Hints: the teacher has an image size of its own, and the student's is unknown: give the model or "
+                "the data module an `image_size`"
             )
         return side or SIDE
 
@@ -127,13 +136,13 @@ class Hints(Taught):
         theirs = stage_names(self, self._teacher.network, self.stages)
         common = [name for name in stage_names(self, model, self.stages) if name in theirs]
         if not common:
-            raise ValueError("Hints: student and teacher have no stage in common: name them alike")
+            raise ValueError("Hints: student and teacher have no stage name in common: rename stages")
         return common if self.stages else [common[(len(common) - 1) // 2]]
 
     def _dry_run(
         self, network: nn.Module, names: list[str], images: Tensor
     ) -> tuple[dict[str, torch.Size], list[nn.Parameter]]:
-        """Shapes of the features, and the parameters that they do not depend on."""
+        """Return the shapes of the features, and the parameters that they do not depend on."""
         with without_hooks(network, training=False), torch.enable_grad():
             taps = FeatureHooks(network.stages, names)
             network(images)
@@ -165,7 +174,7 @@ class Hints(Taught):
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         v, self._alone = self._student_hooks.take(), model.trainer.global_step < self._until
-        if self.pretrain is not None and not self._alone:  # a parameter without gradient would stop DDP
+        if self.pretrain is not None and not self._alone:  # DDP raises an error for parameters without a gradient
             step.loss = step.loss + 0 * sum(p.sum() for p in self._regressors.parameters())
             return
         self._teacher.logits(step)
@@ -176,7 +185,7 @@ class Hints(Taught):
         )
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
-        if self._alone:  # no gradient instead of 0: the optimizer then leaves them out, weight decay too
+        if self._alone:  # with gradient None instead of 0, the optimizer skips them, weight decay included
             for parameter in self._rest:
                 parameter.grad = None
 

@@ -1,17 +1,17 @@
-"""Knowledge distillation: learn from the teacher's softened probabilities beside the labels.
+"""Knowledge distillation: learn from the labels and from the softened probabilities of a teacher.
 
 Paper:    Distilling the Knowledge in a Neural Network (Hinton, Vinyals, Dean; 2015) https://arxiv.org/abs/1503.02531
-          "hard", and a head of its own for the teacher: Training data-efficient image transformers (Touvron et al.;
+          "hard", and a separate head for distillation: Training data-efficient image transformers (Touvron et al.;
           ICML 2021) https://arxiv.org/abs/2012.12877, section 4
 Code:     https://github.com/szagoruyko/attention-transfer (`distillation` in its utils);
           https://github.com/facebookresearch/deit at 7e160fe (`losses.py`)
-Equation: L = (1 - a) CE(y, softmax(z)) + a D,   z student, v teacher, u the student's head for the teacher, or z
+Equation: L = (1 - a) CE(y, softmax(z)) + a D,   z student, v teacher, u the student's distillation head, or z
           "soft": D = T^2 KL(softmax(v / T) || softmax(u / T));   "hard": D = CE(argmax v, softmax(u))
 Shapes:   logits z, u, v (N, K) -> scalar, mean over the batch
 Defaults: T = 4, weight = .9 (a), the first code's for CIFAR; kind = "soft". Bag of Tricks has T = 20, its GluonCV
           script a = .5; DeiT has "soft" with T = 3 and a = .1, "hard" with a = .5
-Differs:  KL instead of cross-entropy in the soft term: the same gradient, and 0 where the student agrees. DeiT's code
-          divides the soft term by N K instead of N, its paper does not.
+Differs:  KL instead of the cross-entropy in the soft term: the same gradient, but 0 if student and teacher agree.
+          DeiT's code divides the soft term by N K instead of N; its paper does not.
 """
 
 from typing import Literal, get_args
@@ -30,33 +30,33 @@ Kind = Literal["soft", "hard"]
 
 
 def soft_loss(z: Tensor, v: Tensor, T: float) -> Tensor:
-    """T^2 KL(softmax(v / T) || softmax(z / T)), mean over the batch. z, v (N, K) -> scalar."""
+    """Return T^2 KL(softmax(v / T) || softmax(z / T)), mean over the batch: z, v (N, K) -> scalar."""
     z, v = z.float(), v.float()
     return F.kl_div(F.log_softmax(z / T, 1), F.log_softmax(v / T, 1), reduction="batchmean", log_target=True) * T**2
 
 
 def hard_loss(z: Tensor, v: Tensor) -> Tensor:
-    """CE(argmax v, softmax(z)), mean over the batch. z, v (N, K) -> scalar."""
+    """Return CE(argmax v, softmax(z)), mean over the batch: z, v (N, K) -> scalar."""
     return F.cross_entropy(z, v.argmax(1))
 
 
 class KnowledgeDistillation(Taught):
-    """Adds the teacher's word to whatever the loss is before it in the list.
+    """Mix the loss so far, with weight 1 - a, and the distillation term, with weight a.
 
-    A network with a head for the teacher (`DeiT`: `extras["distilled"]`) listens to it there, else with its own logits.
+    A network with a distillation head (`DeiT`: `extras["distilled"]`) learns with that head, others with their logits.
 
     Args:
-        teacher: a trained network, images -> logits, the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
-            or `"timm:NAME"`. Stays out of checkpoints.
+        teacher: a trained network (images -> logits), the path of a zoo model's checkpoint, `"hf:USER/REPO"` with one,
+            or `"timm:NAME"`. Kept out of checkpoints.
         T: temperature, > 0, or a `Schedule`.
-        weight: a, share of the teacher's term, in (0, 1], or a `Schedule`.
-        normalization: (mean, std) that the teacher was trained with, if the data has others.
-        kind: "soft": the teacher's probabilities; "hard": its decisions, and T does not matter.
-        image_size: side in pixels to which images are resized for the teacher, if it was trained on others.
+        weight: a, weight of the teacher's term, in (0, 1], or a `Schedule`.
+        normalization: (mean, std) of the teacher's training data, if different.
+        kind: learn the teacher's probabilities ("soft") or its predicted classes ("hard", which ignores T).
+        image_size: side in pixels of the teacher's images, if different.
 
     Raises:
-        ValueError: for an argument out of its range, or a teacher of other classes.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if an argument is out of its range, or the teacher has other classes.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True))
@@ -81,8 +81,8 @@ class KnowledgeDistillation(Taught):
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         a, u, v = rate_now(self.weight, model.trainer), step.extras.get("distilled", step.logits), self._answer(step)
-        told = hard_loss(u, v) if self.kind == "hard" else soft_loss(u, v, rate_now(self.T, model.trainer))
-        step.loss = (1 - a) * step.loss + a * told
+        term = hard_loss(u, v) if self.kind == "hard" else soft_loss(u, v, rate_now(self.T, model.trainer))
+        step.loss = (1 - a) * step.loss + a * term
 
     def _answer(self, step: Step) -> Tensor:
         return self._teacher.logits(step)

@@ -1,15 +1,15 @@
-"""Self-distillation: the student stays near the average of its own past weights.
+"""Self-distillation: keep predictions close to those of the average of past weights.
 
 Paper:    Mean Teachers Are Better Role Models (Tarvainen, Valpola; NeurIPS 2017) https://arxiv.org/abs/1703.01780
 Code:     https://github.com/CuriousAI/mean-teacher at 621b537 (the authors'; `softmax_mse_loss` in pytorch/)
 Equation: L' = L + w mean_nk (softmax(z)_nk - softmax(z')_nk)^2,   z' of the averaged weights theta',
           theta' <- d theta' + (1 - d) theta
 Shapes:   logits z, z' (N, K) -> scalar
-Defaults: decay = .999 (d); weight = 10 (w): ours, an average that is still where training began would hold the student
-          there. Their command for CIFAR-10 has 100, which w reaches in the first 5 epochs: `weight=Linear(0, 100,
-          until="5ep")`
-Differs:  all images have labels and count in L; theirs are mostly without. The average answers in eval mode and on the
-          same images; theirs in training mode, on images augmented once more. Their rise follows exp(-5 (1 - t)^2).
+Defaults: decay = .999 (d); weight = 10 (w), ours: early in training, the average is near the initial weights,
+          and a large w would keep the student there. The authors' command for CIFAR-10 raises w to 100 in 5 epochs:
+          `weight=Linear(0, 100, until="5ep")`
+Differs:  all images are labelled; in the paper most are not. The average predicts in eval mode, from the same images;
+          the authors' predicts in training mode, from images augmented again. Their w rises as exp(-5 (1 - t)^2).
 """
 
 import lightning as L
@@ -28,23 +28,23 @@ from zoo.frame.classifier import split_outputs
 
 
 def consistency_loss(z: Tensor, v: Tensor) -> Tensor:
-    """Squared distance of the probabilities, mean over batch and classes. z, v (N, K) -> scalar."""
+    """Return the squared distance of the probabilities, mean over batch and classes: z, v (N, K) -> scalar."""
     return F.mse_loss(z.float().softmax(1), v.float().softmax(1))
 
 
 class SelfDistillation(Trick):
-    """Adds the distance from what the averaged weights say to the loss.
+    """Add the distance from the predictions of the averaged weights to the loss.
 
-    The average is that of an `EMA` of the same decay; where none is listed, one is put behind this trick for the fit:
-    it is evaluated too, as `val/acc_ema0.999`, and in checkpoints under its name.
+    The average is that of an `EMA` with the same decay. If none is listed, this trick adds one for the fit, which is
+    also evaluated (`val/acc_ema0.999`) and saved in checkpoints.
 
     Args:
-        decay: d, share of the old average kept at each optimizer step, in (0, 1), or a `Schedule`.
+        decay: d, weight of the old average at each optimizer step, in (0, 1), or a `Schedule`.
         weight: w, > 0, or a `Schedule`.
 
     Raises:
-        ValueError: for an argument out of its range.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if an argument is out of its range.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))

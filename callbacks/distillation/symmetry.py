@@ -1,14 +1,14 @@
-"""Symmetry attention: the loss is as sensitive to an image as to its mirror image; no teacher.
+"""Symmetry attention: make the gradient of the loss by a mirrored image the mirrored gradient. Needs no teacher.
 
 Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
           section 3.2
 Code:     none of the authors'
-Equation: L_sym = L + beta / 2 ||J(x) - flip(J(flip(x)))||_2^2,   J(x) = dL(W, x) / dx, flip from left to right
-Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over the batch of each image's norm
-Defaults: beta = 1, ours: the paper's is not known to us
+Equation: L_sym = L + beta / 2 ||J(x) - flip(J(flip(x)))||_2^2,   J(x) = dL(W, x) / dx, flip mirrors left and right
+Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over images
+Defaults: beta = 1, ours
 Differs:  the square of the norm, as in gradient attention transfer. The flipped images go through the network in a
-          second pass: batch norms count both, and what other tricks drop from features by hooks is not dropped in it.
-          A step takes some four times as long, and runs uncompiled: torch.compile has no second derivatives.
+          second pass, which updates batch norm's averages too. Hooks of other tricks, such as dropout, do not act in
+          it. A step takes about four times as long, and is not compiled: torch.compile has no second derivatives.
 """
 
 import lightning as L
@@ -22,14 +22,14 @@ from zoo.frame.classifier import split_outputs
 
 
 class SymmetryAttention(DoubleBackward):
-    """Adds the distance between the gradients of an image and of its mirror image to the loss.
+    """Add the distance between the input gradients of an image and of its mirror image to the loss.
 
     Args:
         beta: weight, > 0, or a `Schedule`.
 
     Raises:
-        ValueError: for a weight out of its range.
-        TypeError: for a LightningModule that does not call `on_loss`; says what to add.
+        ValueError: if the weight is out of its range.
+        TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
     needs = (Range("beta", 0, off_at_low=True),)

@@ -1,14 +1,14 @@
-"""Token distillation: a ViT with fewer tokens stays near the dense one, logits by logits and patch by patch.
+"""Token distillation: keep logits and tokens of a ViT that drops tokens close to those of the dense ViT.
 
 Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
           NeurIPS 2021) https://arxiv.org/abs/2106.02034, equations 13, 14 and 16
 Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'; `losses.py`, with `mse_token`)
 Equation: L' = L + a KL(softmax(v) || softmax(z)) + b sum_ni D_ni mean_d (t_nid - t'_nid)^2 / sum_ni D_ni,
-          z student, v teacher, t and t' their patches after the last norm, D the student's last decisions, or all 1
+          z student, v teacher, t and t' their tokens after the last norm, D the student's last decisions, or all 1
 Shapes:   logits z, v (N, K), tokens t, t' (N, L, D), D (N, L) -> scalar
-Defaults: logits = .5 (a) and tokens = .5 (b), section 4; the teacher is the dense network from which the student starts
-Differs:  follows the code, not the text: the mean over channels (equation 13: the sum, D times as much) and KL from the
-          teacher to the student (equation 14: from the student). Where nothing is kept, the token's term is 0.
+Defaults: logits = .5 (a) and tokens = .5 (b), section 4; the teacher is the dense network that the student starts from
+Differs:  follows the code, not the text: the mean over channels (equation 13 has the sum) and KL(teacher || student)
+          (equation 14 has the reverse). If no token is kept, the term of the tokens is 0.
 """
 
 from pathlib import Path
@@ -26,7 +26,12 @@ from zoo.frame.checks import classes_of
 
 
 def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:
-    """The term of the tokens without b. t, theirs (N, L, D); kept (N, L), 0 or 1, None: all -> scalar."""
+    """Return the term of the tokens without b, a scalar.
+
+    Args:
+        t, theirs: tokens of student and teacher, (N, L, D).
+        kept: D, the student's decisions (N, L), 0 or 1; None: all kept.
+    """
     distances = (t.float() - theirs.float()).square().mean(-1)
     if kept is None:
         return distances.mean()
@@ -34,20 +39,20 @@ def token_loss(t: Tensor, theirs: Tensor, kept: Tensor | None = None) -> Tensor:
 
 
 class TokenDistillation(Taught):
-    """Adds the distance from a dense ViT to the loss. For a `DynamicViT`, beside `TokenRatio`.
+    """Add the distance from a dense ViT to the loss. Meant for a `DynamicViT`, together with `TokenRatio`.
 
     Args:
-        teacher: a trained ViT of the student's width and patches, or the path of a zoo model's checkpoint. Stays out of
-            checkpoints.
-        logits: a, weight of the teacher's probabilities, >= 0, or a `Schedule`.
-        tokens: b, weight of the teacher's tokens, >= 0, or a `Schedule`.
-        normalization: (mean, std) that the teacher was trained with, if the data has others.
+        teacher: a trained ViT with the student's width and patches, or the path of a zoo model's checkpoint. Kept out
+            of checkpoints.
+        logits: a, weight of the logits' term, >= 0, or a `Schedule`.
+        tokens: b, weight of the tokens' term, >= 0, or a `Schedule`.
+        normalization: (mean, std) of the teacher's training data, if different.
 
     Raises:
-        ValueError: for a weight out of its range, a teacher of other classes or tokens, or beside a trick that takes
-            patches out of the student.
-        TypeError: for a LightningModule that does not call `on_loss`, a student that does not give its tokens, or a
-            teacher that is no ViT; says what to add.
+        ValueError: if a weight is out of its range, the teacher has other classes or tokens, or beside a trick that
+            drops patches of the student.
+        TypeError: if the LightningModule does not call `on_loss`, the student does not return its tokens, or the
+            teacher is not a ViT; the message says what to add.
     """
 
     needs = (EveryPatch(), Range("logits", 0), Range("tokens", 0))
@@ -74,8 +79,8 @@ class TokenDistillation(Taught):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if "tokens" not in step.extras:
             raise TypeError(
-                f"TokenDistillation: {type(model).__name__} does not give its patches: take DynamicViT, or give "
-                "extras['tokens'] (N, L, D) in training; KnowledgeDistillation compares logits alone"
+                f"TokenDistillation: {type(model).__name__} does not return its tokens: take DynamicViT, or return "
+                "extras['tokens'] (N, L, D) in training; KnowledgeDistillation compares logits only"
             )
         v, t = self._teacher.logits(step), step.extras["tokens"]
         theirs = self._seen.pop("tokens")[:, self._prefix :]

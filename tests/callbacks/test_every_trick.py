@@ -105,7 +105,7 @@ OTHERS = {
     "Tversky": {"alpha": 0.5, "beta": 1.0, "smooth": 0.1},
     "ZeroGamma": {"image_size": 8},
     "ZeroLastConv": {"image_size": 8},
-    "Specialist": {"classes": (1, 2), "weight": callbacks.Linear(0, 1), "T": 2.0, "share": 0.3},
+    "Specialist": {"classes": (1, 2), "weight": callbacks.Linear(0, 1), "T": 2.0, "fraction": 0.3},
     "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},
     "StepThenCosine": {"milestones": (1,), "gamma": 0.5, "cosine_from": "1.5ep", "warmup_kind": "multiplier"},
     "StepwiseCosine": {"every": "1st", "warmup_epochs": 0.5, "warmup_kind": "constant"},

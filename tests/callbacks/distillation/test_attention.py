@@ -53,7 +53,7 @@ def test_tokens():
     A = torch.tensor([[[1.0, 2.0], [0.0, -3.0], [1.0, 0.0]]])  # (N, L, D) = (1, 3, 2)
     assert attention(A).tolist() == [[5.0, 9.0, 1.0]]
     assert attention_loss(A, A).item() == 0
-    with pytest.raises(ValueError, match=r"\(1, 3, 2\), the teacher's \(1, 2, 2\): .* that drops no tokens"):
+    with pytest.raises(ValueError, match=r"\(1, 3, 2\), the teacher's \(1, 2, 2\): .* that keeps all tokens"):
         attention_loss(A, A[:, :2])
 
 
@@ -189,7 +189,7 @@ def test_no_features_are_kept_after_a_step(tiny_model, tiny_data, trainer, teach
 
     class Look(SeenSteps):
         def on_train_batch_end(self, *_):
-            kept.extend([*trick._student_taps.features, *trick._teacher_taps.features])
+            kept.extend([*trick._student_hooks.features, *trick._teacher_hooks.features])
 
     trainer(callbacks=[trick, Look()]).fit(tiny_model, tiny_data)
     assert kept == []
@@ -242,7 +242,7 @@ def test_refuses_a_stage_that_one_of_the_two_has_not(tiny_model, tiny_data, trai
 
 def test_refuses_networks_without_a_common_stage(tiny_data, trainer, teacher):
     student = Classifier(TinyNetwork(), stages={"early": "block1"})
-    with pytest.raises(ValueError, match="no stage in common"):
+    with pytest.raises(ValueError, match="no stage name in common"):
         trainer(callbacks=[AttentionTransfer(teacher)]).fit(student, tiny_data)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from callbacks import AttentionTransfer, CachedLogits, KnowledgeDistillation, MixUp
-from callbacks.distillation.cached_logits import fingerprint, marks
+from callbacks.distillation.cached_logits import checksums, fingerprint
 from datamodules import Digits
 from tests.callbacks.conftest import At, assert_equal, hooks, weights
 from tests.conftest import tiny_classifier
@@ -16,14 +16,14 @@ def teacher():
     return tiny_classifier(width=6)
 
 
-def test_marks_tell_images_apart():
+def test_checksums_tell_images_apart():
     torch.manual_seed(0)
     images = torch.randn(50, 3, 8, 8)
-    mine = marks(images)
+    mine = checksums(images)
     assert mine.std() == pytest.approx(0.7, abs=0.15)
     for other in (images.flip(3), images.roll(1, 3), images.roll(1, 0), images + 0.1 * torch.randn_like(images)):
-        assert ((marks(other) - mine).abs() > 0.002).float().mean() > 0.95
-    torch.testing.assert_close(marks(images * (1 + 1e-6)), mine, rtol=0, atol=1e-4)
+        assert ((checksums(other) - mine).abs() > 0.002).float().mean() > 0.95
+    torch.testing.assert_close(checksums(images * (1 + 1e-6)), mine, rtol=0, atol=1e-4)
 
 
 def test_fingerprint_is_of_weights_and_of_what_is_seen(teacher):

@@ -9,7 +9,8 @@ from torch import nn
 
 from callbacks import CosineDecay, KnowledgeDistillation, LabelSmoothing, Specialist
 from callbacks.distillation.knowledge import soft_loss
-from callbacks.distillation.specialist import Committee, clusters, combine, group, minimise, specialist_loss, split
+from callbacks.distillation.specialist import clusters, specialist_loss
+from callbacks.frame.committee import Committee, combine, group, minimise, split
 from datamodules import Digits
 from tests.callbacks.conftest import SeenSteps
 from tests.conftest import tiny_classifier
@@ -37,12 +38,12 @@ def test_the_dustbin_has_what_the_others_have_together():
 def test_loss_by_hand():
     z = torch.zeros(2, 5)  # grouped: 1/5, 1/5, 3/5
     y = torch.tensor([3, 2])
-    plain = specialist_loss(z, y, S, REST, frequency=0.4, share=0.4)  # nothing is counted more often
+    plain = specialist_loss(z, y, S, REST, frequency=0.4, fraction=0.4)  # nothing is counted more often
     assert plain.item() == pytest.approx((math.log(5) + math.log(5 / 3)) / 2)
     r = (0.8 / 0.2) / (0.4 / 0.6)  # 6: the dustbin counts 3/6 beside 1 and 1
     by_hand = (2 * math.log(2.5) + (0.2 / 0.6) * math.log(2.5 / 0.5)) / 2
     assert r == pytest.approx(6)
-    assert specialist_loss(z, y, S, REST, frequency=0.4, share=0.8).item() == pytest.approx(by_hand, rel=1e-5)
+    assert specialist_loss(z, y, S, REST, frequency=0.4, fraction=0.8).item() == pytest.approx(by_hand, rel=1e-5)
 
 
 def test_soft_targets_and_indices_agree():
@@ -58,23 +59,23 @@ def test_soft_targets_and_indices_agree():
     )
 
 
-@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
-def test_a_calibrated_network_has_nothing_to_learn(share):
-    """Over images whose classes are as the network says, whatever share of the loss the special ones are given."""
+@pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
+def test_a_calibrated_network_has_nothing_to_learn(fraction):
+    """Over images whose classes are as the network says, whatever fraction of the loss the special ones are given."""
     torch.manual_seed(0)
     z = torch.randn(1, 5, dtype=torch.float64).requires_grad_()
     q = z.detach().softmax(1)
     frequency = q[0, S].sum().item()
-    loss = sum(q[0, k] * specialist_loss(z, torch.tensor([k]), S, REST, frequency, share).double() for k in range(5))
+    loss = sum(q[0, k] * specialist_loss(z, torch.tensor([k]), S, REST, frequency, fraction).double() for k in range(5))
     (gradient,) = torch.autograd.grad(loss, z)
     assert gradient.abs().max() < 1e-6
-    (gradient,) = torch.autograd.grad(specialist_loss(z, torch.tensor([1]), S, REST, frequency, share), z)
+    (gradient,) = torch.autograd.grad(specialist_loss(z, torch.tensor([1]), S, REST, frequency, fraction), z)
     assert gradient.abs().max() > 0.01
 
 
 def test_adds_the_generalists_word_about_the_rest(tiny_model, tiny_data, trainer, teacher):
     steps = SeenSteps()
-    trick = Specialist(teacher, (7, 2), weight=0.3, T=2.0, share=0.6)
+    trick = Specialist(teacher, (7, 2), weight=0.3, T=2.0, fraction=0.6)
     trainer(callbacks=[trick, steps], max_epochs=1).fit(tiny_model, tiny_data)
     special, rest = split((7, 2), 10)
     assert special.tolist() == [2, 7] and rest.tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
@@ -101,7 +102,7 @@ def test_refuses_classes_that_make_no_specialist(tiny_model, tiny_data, trainer,
         trainer(callbacks=[Specialist(teacher, classes)]).fit(tiny_model, tiny_data)
 
 
-@pytest.mark.parametrize("arguments", [{"weight": -1}, {"T": 0}, {"share": 0}, {"share": 1.0}])
+@pytest.mark.parametrize("arguments", [{"weight": -1}, {"T": 0}, {"fraction": 0}, {"fraction": 1.0}])
 def test_refuses_wrong_arguments(teacher, arguments):
     with pytest.raises(ValueError, match="must be in"):
         Specialist(teacher, (1,), **arguments)

@@ -101,7 +101,7 @@ def test_timms_vit_teaches_too(trainer, tiny_data, more):
     ("teacher", "student", "more", "error", "match"),
     [
         (TinyNetwork, TinyTransformer, [], TypeError, "compares a ViT's patches, and TinyNetwork has none"),
-        (TinyTransformer, TinyNetwork, [], TypeError, "does not give its patches: take DynamicViT"),
+        (TinyTransformer, TinyNetwork, [], TypeError, "does not return its tokens: take DynamicViT"),
         (TinyTransformer, TinyTransformer, [PatchDropout()], ValueError, "and PatchDropout takes some out"),
     ],
 )
@@ -110,3 +110,8 @@ def test_refusals(teacher, student, more, error, match, trainer, tiny_data):
     with pytest.raises(error, match=match):
         trainer(callbacks=[trick, *more]).fit(tiny_classifier(network=student), tiny_data)
     assert hooks(trick.teacher) == 0
+
+
+def test_defaults():
+    trick = TokenDistillation(TinyTransformer())
+    assert (trick.logits, trick.tokens, trick.normalization) == (0.5, 0.5, None)
