@@ -3,6 +3,8 @@
 A data module is its file and its line here: `__all__` and the lists of the command line are made from these lines.
 """
 
+from lightning import LightningDataModule
+
 from datamodules.arrays import Arrays as Arrays
 from datamodules.cifar import CIFAR10 as CIFAR10
 from datamodules.cifar import CIFAR100 as CIFAR100
@@ -12,13 +14,14 @@ from datamodules.folder import ImageFolder as ImageFolder
 from datamodules.frame.image_data import ImageData as ImageData
 from datamodules.imagenet import ImageNet as ImageNet
 from datamodules.mnist import MNIST as MNIST
-from datamodules.mnist1d import MNIST1D as MNIST1D  # signals: no ImageData
+from datamodules.mnist1d import MNIST1D as MNIST1D  # signals, not images
 from datamodules.prepared import Prepared as Prepared
 from datamodules.shapes import Shapes as Shapes
 from datamodules.tiny_imagenet import TinyImageNet as TinyImageNet
 
+FRAME = (ImageData, LightningDataModule)
 __all__ = sorted(
     name
     for name, member in globals().items()
-    if isinstance(member, type) and issubclass(member, ImageData) and member is not ImageData
+    if isinstance(member, type) and issubclass(member, LightningDataModule) and member not in FRAME
 )

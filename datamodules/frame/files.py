@@ -158,8 +158,14 @@ class FileData(ImageData):
         first, *rest = evaluation_transform(self.evaluation, self.image_size).operations
         if found is None or rest or not isinstance(first, Center) or first.size != self.image_size:
             return None
-        views = "10-crop" if isinstance(first, TenCrop) else "center"
-        return {**found, "short_side": first.resized, "interpolation": first.interpolation, "views": views}
+        ten = isinstance(first, TenCrop)
+        return {
+            **found,
+            "short_side": first.resized,
+            "interpolation": first.interpolation,
+            "views": "10-crop" if ten else "center",
+            "keeps_small": first.keeps_small and not ten,
+        }
 
     def source(self, part: str) -> tuple[Source, Tensor] | None:
         """Return encoded images and int64 (n,) of "train", "val" or "test"; None if there is no such part."""

@@ -229,7 +229,7 @@ class ImageData(L.LightningDataModule):
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training images: augmented, shuffled, resumable in the middle of an epoch."""
         train_set, order = self._training_set(), self._training_order()
-        if len(order) < self.batch_size and self.trainer is not None and not self.trainer.callbacks:
+        if len(order) < self.batch_size and self.trainer is not None and not callbacks_of(self.trainer):
             self.batch_size = len(order)  # Lightning's BatchSizeFinder, which empties the list, has run out of images
             train_set = Counted(train_set, len(order))
         if len(order) < self.batch_size:
@@ -373,3 +373,9 @@ class Invertible(Protocol):
 def _identity(batch: list[Tensor]) -> list[Tensor]:
     """Return the batch: the data set gives whole ones. A function of the module because workers pickle it."""
     return batch
+
+
+def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
+    """Return a trainer's callbacks."""
+    found: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]  # set by Lightning's connector
+    return found

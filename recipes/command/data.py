@@ -29,7 +29,12 @@ def main(arguments: list[str]) -> None:
     if len(arguments) < 2 or arguments[1] in ("-h", "--help"):
         return parser.print_help()
     flags = ["--all=true" if a == "--all" else a for a in arguments[2:]]
-    show(find(arguments[1], datamodules.__all__), **vars(parser.parse_args(flags)))
+    show(find(arguments[1], of_images()), **vars(parser.parse_args(flags)))
+
+
+def of_images() -> list[str]:
+    """Return the names of the data modules of images: MNIST1D has signals."""
+    return [name for name in datamodules.__all__ if issubclass(getattr(datamodules, name), datamodules.ImageData)]
 
 
 def show(name: str, root: str | None = None, batch: Path | None = None, sample: int = 2000, all: bool = False) -> None:

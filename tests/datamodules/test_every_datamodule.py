@@ -14,7 +14,8 @@ from datamodules.frame.memory import MemoryData
 
 OF_MASKS = ("Shapes",)
 OTHER_WAYS = ("ImageFolder in memory", "Prepared in chunks", "Prepared at an address")
-pytestmark = pytest.mark.parametrize("name", [*datamodules.__all__, *OTHER_WAYS])
+OF_IMAGES = [name for name in datamodules.__all__ if issubclass(getattr(datamodules, name), ImageData)]
+pytestmark = pytest.mark.parametrize("name", [*OF_IMAGES, *OTHER_WAYS])
 
 CENTER = ["center-crop"]  # of pixels as they are
 
@@ -220,3 +221,20 @@ def test_shows_a_batch(name, build):
     figure = build(name).show_batch(5)  # sets the data up by itself
     titles = [axis.get_title() for axis in figure.axes]
     assert len(titles) == 6 and all(titles[:5]) and titles[5] == ""
+
+
+def test_predict_sees_the_test_images(name, ready, linear, trainer):
+    data = ready(name)
+    model = linear(size=data.image_size, classes=100)
+    model.predict_step = lambda batch, batch_idx: batch[1]
+    seen = torch.cat(trainer().predict(model, ready(name)))
+    assert torch.equal(seen, data.test_set.targets)
+
+
+def test_without_test_images_those_of_validation_are_predicted(name, ready, monkeypatch):
+    data = ready(name)
+    data.test_set, make = None, data.image_set
+    monkeypatch.setattr(data, "image_set", lambda part: None if part == "test" else make(part))
+    data.setup("predict")
+    images = torch.cat([x for x, _ in data.predict_dataloader()])
+    assert torch.equal(images, torch.cat([x for x, _ in data.val_dataloader()]))

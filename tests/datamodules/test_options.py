@@ -8,14 +8,16 @@ import datamodules
 from datamodules import CIFAR10, Arrays, Digits, ImageData, ImageFolder, Shapes
 from recipes.frame.catalogue import datamodules as listed
 
+OF_IMAGES = [name for name in datamodules.__all__ if issubclass(getattr(datamodules, name), ImageData)]
+
 
 def test_the_list_is_of_the_members():
     assert "ImageData" not in datamodules.__all__ and datamodules.ImageData is ImageData
     assert [entry.name for entry in listed()] == datamodules.__all__
-    assert all(issubclass(getattr(datamodules, name), ImageData) for name in datamodules.__all__)
+    assert set(OF_IMAGES) == set(datamodules.__all__) - {"MNIST1D"}
 
 
-@pytest.mark.parametrize("name", datamodules.__all__)
+@pytest.mark.parametrize("name", OF_IMAGES)
 def test_signatures_are_written_out(name):
     parameters = inspect.signature(getattr(datamodules, name)).parameters
     assert {"batch_size", "val_split", "fold", "fraction", "sampling", "repeats", "num_workers"} <= set(parameters)

@@ -225,7 +225,7 @@ def test_a_disk_that_fills_up(tiny, monkeypatch):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "save", save)
+    monkeypatch.setattr("datamodules.frame.atomic.save_array", save)
     with pytest.raises(OSError, match="the disk of .*npy is too small .*; nothing was left there"):
         loaded(tiny)
     assert caches(tiny) == []

@@ -22,6 +22,8 @@ class Preprocessing:
         mean, std: of each channel, in units of [0, 1]; their number is the number of channels.
         interpolation: "bilinear" or "bicubic", both antialiased.
         views: "center", or "10-crop": four corners and the middle, and the same of the mirrored picture.
+        keeps_small: resize the short side of a picture that is no larger than `short_side` to `size` instead, so that
+            the crop cuts nothing off.
 
     Raises:
         ValueError: short_side < size, or mean and std of different lengths.
@@ -33,6 +35,7 @@ class Preprocessing:
     std: tuple[float, ...]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     views: Views = "center"
+    keeps_small: bool = False
 
     def __post_init__(self) -> None:
         if self.short_side < self.size:
@@ -87,9 +90,9 @@ class Preprocessing:
         if max(height, width) > 100 * short:
             picture = pictures_of.center_crop(picture, [min(height, reach), min(width, reach)])
             height, width = picture.shape[-2:]
-        scale = self.short_side / short
-        sides = [self.short_side if side == short else int(self.short_side * side / short) for side in (height, width)]
-        if scale == 1:
+        wanted = self.size if self.keeps_small and max(height, width) <= self.short_side else self.short_side
+        sides = [wanted if side == short else int(wanted * side / short) for side in (height, width)]
+        if wanted == short:
             return picture
         pixels = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)  # the order in which it is fast
         resized: Tensor = F.interpolate(pixels, size=sides, mode=self.interpolation, antialias=True)[0]

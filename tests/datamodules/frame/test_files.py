@@ -18,6 +18,8 @@ from datamodules.frame.files import FileData, FileSet
 from datamodules.frame.image_data import _identity
 from datamodules.frame.order import lend_generator
 from datamodules.frame.source import Chosen, Paths
+from datamodules.transforms import Center
+from zoo import Preprocessing
 
 SIDE = 16
 CENTER = v2.CenterCrop(SIDE)
@@ -314,3 +316,21 @@ def test_lightning_does_not_advise_workers(paths, linear, trainer, monkeypatch):
 def test_the_base_is_abstract():
     with pytest.raises(NotImplementedError):
         FileData().setup("fit")
+
+
+@pytest.mark.parametrize("shape", [(48, 64), (70, 40), (16, 16), (18, 17), (9, 9)])
+@pytest.mark.parametrize("evaluation", ["center", "10-crop", Center(16, 24, "bicubic")])
+def test_a_checkpoint_prepares_pictures_as_evaluation_does(evaluation, shape, tmp_path):
+    """What the module says of its preprocessing gives its own batches, in zoo's words."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "x.png")
+    data = Given([tmp_path / "x.png"] * 10, image_size=16, evaluation=evaluation)
+    data.setup("test")
+    how, batch = Preprocessing.of(data.preprocessing), data.test_set.__getitems__([0])
+    theirs = how([torch.from_numpy(pixels).permute(2, 0, 1)])
+    torch.testing.assert_close(theirs, data.on_after_batch_transfer(batch, 0)[0])
+
+
+def test_an_evaluation_of_ones_own_is_not_told(paths):
+    assert Given(paths, image_size=16, evaluation=["resize-short", "center-crop"]).preprocessing is None
+    assert Given(paths, image_size=16, evaluation="multi-scale").preprocessing is None
