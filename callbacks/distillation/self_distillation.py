@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from callbacks.frame.needs import Range
+from callbacks.frame.run import callbacks_of
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unsaved_parameters import without_hooks
@@ -57,11 +58,12 @@ class SelfDistillation(Trick):
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
             return
-        listed = [c for c in trainer.callbacks if isinstance(c, EMA) and c.decay == self.decay]
+        callbacks = callbacks_of(trainer)
+        listed = [c for c in callbacks if isinstance(c, EMA) and c.decay == self.decay]
         self._own = not listed
         self._ema = listed[0] if listed else EMA(self.decay)
         if self._own:
-            trainer.callbacks.insert(trainer.callbacks.index(self) + 1, self._ema)
+            callbacks.insert(callbacks.index(self) + 1, self._ema)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         with torch.no_grad(), without_hooks(model, training=False):
@@ -70,6 +72,6 @@ class SelfDistillation(Trick):
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if self._own and self._ema in trainer.callbacks:
-            trainer.callbacks.remove(self._ema)
+        if self._own and self._ema is not None and self._ema in callbacks_of(trainer):
+            callbacks_of(trainer).remove(self._ema)
             self._own = False

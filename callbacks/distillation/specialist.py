@@ -29,6 +29,7 @@ from torch import Tensor
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.committee import group, split
 from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.run import datamodule_of
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Source, Taught, Teacher
@@ -114,7 +115,7 @@ class Specialist(Taught):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))
-        data = trainer.datamodule
+        data = datamodule_of(trainer)
         counts = getattr(data, "class_counts", None) if getattr(data, "sampling", None) is None else None
         counts = torch.ones(classes_of(model)) if counts is None else counts.float()
         self._frequency = (counts[self._special].sum() / counts.sum()).item()

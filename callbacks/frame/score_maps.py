@@ -1,6 +1,6 @@
 """Score maps: what a network predicts at each position of an image, their file format, and labels of crops of them."""
 
-from typing import cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ def expand(compressed: Tensor, num_classes: int) -> Tensor:
 
 
 @torch.no_grad()
-def score_maps(network: nn.Module, images: Tensor) -> Tensor:
+def score_maps(network: Any, images: Tensor) -> Tensor:
     """Return the logits of a network at each position of its last stage: images (N, C, H, W) -> (N, K, h, w).
 
     Every position goes through the layers after the last stage as if it were an image of its own. If these are a mean
@@ -65,14 +65,14 @@ def score_maps(network: nn.Module, images: Tensor) -> Tensor:
     of the class token. An LV-ViT has a head for tokens, which is used instead.
 
     Args:
-        network: a `Classifier` with stages, in eval mode.
+        network: a `Classifier` with stages, in eval mode; its layers are looked up by name.
         images: (N, C, H, W).
     """
     if hasattr(network, "aux_head"):
-        tokens = network.aux_head(network.norm(network.blocks(network.embed(images)))[:, network.prefix :])
+        tokens: Tensor = network.aux_head(network.norm(network.blocks(network.embed(images)))[:, network.prefix :])
         return as_map(tokens)
     size: list[int] = []
-    prefix = cast(int, getattr(network, "prefix", 0))
+    prefix: int = getattr(network, "prefix", 0)
 
     def separate(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> Tensor:
         out = as_map(out[:, prefix:]) if out.ndim == 3 else out

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Claims, Range, stage_names
+from callbacks.frame.run import datamodule_of
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
 from zoo import Step
@@ -112,7 +113,7 @@ class AuxiliaryHeads(Trick):
         if not names:
             raise ValueError("AuxiliaryHeads: the model has one stage, which has a head already: name it in `stages`")
         if stage == "fit":
-            size = getattr(model, "image_size", None) or getattr(trainer.datamodule, "image_size", None) or 32
+            size = getattr(model, "image_size", None) or getattr(datamodule_of(trainer), "image_size", None) or 32
             self._heads = Heads(widths_of(model, names, size), classes_of(model))
             model.add_module(NAME, self._heads)
 

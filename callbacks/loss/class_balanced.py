@@ -18,6 +18,7 @@ from torch import Tensor
 
 from callbacks.frame.loss import Replacing, per_class
 from callbacks.frame.needs import Range
+from callbacks.frame.run import datamodule_of
 from callbacks.frame.targets import probabilities
 
 
@@ -59,14 +60,14 @@ class ClassBalanced(Replacing):
             self._check_data(trainer)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        n = trainer.datamodule.class_counts if self.counts is None else per_class(self, "counts", model)
+        n = datamodule_of(trainer).class_counts if self.counts is None else per_class(self, "counts", model)
         if empty := (n < 1).nonzero().flatten().tolist():
             raise ValueError(f"ClassBalanced: class {empty[0]} has no training images, so its weight is infinite")
         self._weights = effective_weights(n, self.beta).to(model.device)
 
     @staticmethod
     def _check_data(trainer: L.Trainer) -> None:
-        data = trainer.datamodule
+        data = datamodule_of(trainer)
         if not hasattr(data, "class_counts"):
             raise ValueError("ClassBalanced needs images per class: ClassBalanced(counts=(...)), or a data module's")
         if getattr(data, "sampling", None) is not None:
