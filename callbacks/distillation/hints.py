@@ -19,31 +19,19 @@ from collections.abc import Sequence
 import lightning as L
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from callbacks.frame.feature_hooks import FeatureHooks
+from callbacks.frame.hint_regressors import device_of, dry_run, regressor
 from callbacks.frame.needs import Range, stage_names
 from callbacks.frame.schedule import Rate, Time, in_steps, parse_time, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
 from callbacks.frame.trick import names_of
-from callbacks.frame.unsaved_parameters import UnsavedParameters, without_hooks
+from callbacks.frame.unsaved_parameters import UnsavedParameters
 from zoo import Step
 from zoo.frame.exact_resume import global_seed, mix
 
 SIDE = 32  # pixels, for measuring shapes if neither model nor data module has an image size
-
-
-def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
-    """Return a layer from features of shape v to features of shape u, both (N, C, H, W) or both (N, L, D).
-
-    Raises:
-        ValueError: if one has maps and the other tokens.
-    """
-    if len(v) != len(u):
-        raise ValueError(f"Hints: the student's features are {tuple(v)}, the teacher's {tuple(u)}: take other stages")
-    if len(v) < 4:
-        return nn.Linear(v[-1], u[-1])
-    return nn.Conv2d(v[1], u[1], [max(1, mine - theirs + 1) for mine, theirs in zip(v[2:], u[2:], strict=True)])
 
 
 def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
@@ -113,10 +101,10 @@ class Hints(Taught):
         if stage != "fit":
             return
         side = self._side(trainer, model)
-        v, self._rest = self._dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
+        v, self._rest = dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
         teacher = self._teacher.network
-        images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=_device(teacher))
-        u, _ = self._dry_run(teacher, names, images)
+        images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=device_of(teacher))
+        u, _ = dry_run(teacher, names, images)
         self._name = next(name for i in range(99) if not hasattr(model, name := f"hints{i}"))
         with torch.random.fork_rng(devices=[]):  # a function of the run's seed only: a second fit starts like the first
             torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
@@ -138,21 +126,6 @@ class Hints(Taught):
         if not common:
             raise ValueError("Hints: student and teacher have no stage name in common: rename stages")
         return common if self.stages else [common[(len(common) - 1) // 2]]
-
-    def _dry_run(
-        self, network: nn.Module, names: list[str], images: Tensor
-    ) -> tuple[dict[str, torch.Size], list[nn.Parameter]]:
-        """Return the shapes of the features, and the parameters that they do not depend on."""
-        with without_hooks(network, training=False), torch.enable_grad():
-            taps = FeatureHooks(network.stages, names)
-            network(images)
-            features = taps.take()
-            taps.remove()
-        trained = [p for p in network.parameters() if p.requires_grad]
-        end = sum(feature.float().sum() for feature in features.values())
-        reached = torch.autograd.grad(end, trained, allow_unused=True) if trained else []
-        rest = [p for p, gradient in zip(trained, reached, strict=True) if gradient is None]
-        return {name: features[name].shape for name in names}, rest
 
     def state_dict(self) -> dict[str, Tensor]:
         return {} if self._regressors is None else dict(self._regressors.parts.state_dict())
@@ -193,7 +166,3 @@ class Hints(Taught):
         super().leave(trainer, model)
         if self._regressors is not None and getattr(model, self._name, None) is self._regressors:
             delattr(model, self._name)
-
-
-def _device(network: nn.Module) -> torch.device:
-    return next((p.device for p in network.parameters()), torch.device("cpu"))
