@@ -92,4 +92,5 @@ def score_maps(network: Any, images: Tensor) -> Tensor:
 def as_map(tokens: Tensor) -> Tensor:
     """Arrange the tokens of a square grid (N, L, D) as a map (N, D, sqrt(L), sqrt(L))."""
     side = round(tokens.shape[1] ** 0.5)
-    return tokens.transpose(1, 2).unflatten(2, (side, side))
+    grid: Tensor = tokens.transpose(1, 2).unflatten(2, (side, side))
+    return grid
