@@ -92,10 +92,14 @@ class ImageFolder(FileData):
         self.memory: _FolderInMemory | None = None
         self._find()
         if cache is not None:
-            self.image_size = self._size_of_the_first() if image_size is None else image_size
-            self.mean, self.std = (None, None) if mean is None else (self.mean, self.std)
-            augmentation = 4 if padding is None else padding, True if flip is None else flip, cutout, transform
-            self.memory = _FolderInMemory(self, *augmentation)
+            if mean is None:
+                self.mean = self.std = None  # measured
+            self._keep(4 if padding is None else padding, True if flip is None else flip, cutout, transform)
+
+    def _keep(self, padding: int, flip: Flip, cutout: int | None, transform: Spec | None) -> None:
+        """Have the images in memory."""
+        self.image_size = self.image_size if self.resized else self._size_of_the_first()
+        self.memory = _FolderInMemory(self, padding, flip, cutout, transform)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:

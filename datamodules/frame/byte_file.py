@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 class ByteFile:
-    """A file open for reading at any place.
+    """A file open for reading at any position.
 
     Args:
         path: of the file.

@@ -98,8 +98,8 @@ class IdxData(MemoryData):
 
     def find(self, name: str) -> Path | None:
         """Return the file of this name, compressed or not, whose content has the right checksum; None if absent."""
-        places = (self.root, self.raw.parent, self.raw, *(self.root / x.lstrip("/") for x in self.elsewhere))
-        for folder in (*places, *map(Path, self.elsewhere)):
+        below = (self.root, self.raw.parent, self.raw, *(self.root / x.lstrip("/") for x in self.elsewhere))
+        for folder in (*below, *map(Path, self.elsewhere)):
             for path in (folder / name, folder / f"{name}.gz"):
                 if path.is_file() and self._content(path) is not None:
                     return path

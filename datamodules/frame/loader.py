@@ -34,7 +34,7 @@ class ResumableLoader(DataLoader[list[Tensor]]):
 
     @property
     def _indices(self) -> Sized:
-        """The sampler, which has a length as all that Lightning puts in its place."""
+        """The sampler, which has a length as all that Lightning puts in instead."""
         assert isinstance(self.sampler, Sized)
         return self.sampler
 

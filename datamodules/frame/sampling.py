@@ -25,11 +25,11 @@ def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
     Returns:
         Positions in `targets`, and the number of the copy, from 0. Both (balanced_length,) int64.
     """
-    by_class, place, size = order_by_class(targets, seed)
+    by_class, position, size = order_by_class(targets, seed)
     if sampling == "under":
-        chosen = by_class[place < size.min()]
+        chosen = by_class[position < size.min()]
         return chosen, torch.zeros_like(chosen)
-    times = (size.max() - place + size - 1) // size
+    times = (size.max() - position + size - 1) // size
     copy = torch.arange(int(times.sum())) - (times.cumsum(0) - times).repeat_interleave(times)
     return by_class.repeat_interleave(times), copy
 

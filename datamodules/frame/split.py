@@ -29,8 +29,8 @@ def order_by_class(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         seed: of the order.
 
     Returns:
-        Images in the order of their classes, random within each; the place of each in its class; the size of its class.
-        All (n,) int64.
+        Images in the order of their classes, random within each; the position of each in its class; the size of
+        its class. All (n,) int64.
     """
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     by_class = shuffled[targets[shuffled].argsort(stable=True)]
@@ -42,18 +42,18 @@ def order_by_class(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """Split off `count` images, every class in proportion: indices of the rest and of these, each ascending.
 
-    The image of place j in its class's random order gets the number (j + 1/2) / (size of the class), and the `count`
-    smallest are taken, ties at random. So each class gives count / n of its images, rounded so that the sum is right
-    (Webster's way), and a larger count takes the images of a smaller one and more.
+    The image at position j in its class's random order gets the number (j + 1/2) / (size of the class). The `count`
+    smallest numbers are taken, ties at random. So each class gives count / n of its images, rounded so that the sum is
+    right (Webster's method), and a larger count takes the images of a smaller one and more.
 
     Args:
         targets: (n,) int64, the classes.
         count: in [0, n].
         seed: of the random order.
     """
-    by_class, place, size = order_by_class(targets, seed)
+    by_class, position, size = order_by_class(targets, seed)
     number = torch.empty(len(targets), dtype=torch.float64)
-    number[by_class] = (place + 0.5).double() / size
+    number[by_class] = (position + 0.5).double() / size
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     order = shuffled[number[shuffled].argsort(stable=True)]
     return order[count:].sort().values, order[:count].sort().values

@@ -238,6 +238,15 @@ def test_goes_to_another_process(archive):
     assert isinstance(layout.files, Zip)
 
 
+def test_a_member_that_inflates_is_refused(archive, monkeypatch):
+    """A few kilobytes may say to be gigabytes: what a member says of its size is read before it is inflated."""
+    layout = Layout(archive)
+    name = layout.images("train")[0][0]
+    monkeypatch.setattr("datamodules.frame.tiny_layout.MAX_BYTES", layout.files.stamps[name][0] - 1)
+    with pytest.raises(ValueError, match=f"holds {name} of .* bytes, which is no small image"):
+        layout.read(name)
+
+
 # ---- what does not go together
 
 
