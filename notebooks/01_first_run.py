@@ -10,8 +10,7 @@ from lightning import Trainer
 
 from callbacks import EMA, CosineDecay, CutMix, LabelSmoothing, MixUp, NoBiasDecay, ZeroGamma
 from datamodules import Digits
-from recipes import digits_resnet20
-from recipes.frame.history import History
+from recipes import History, digits_resnet20
 from zoo import ResNet, load
 
 # %% [markdown]

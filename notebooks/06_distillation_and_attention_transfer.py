@@ -16,9 +16,8 @@ from callbacks.distillation.attention import attention, attention_loss
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.feature_hooks import FeatureHooks
 from datamodules import Digits
-from recipes import attention_transfer_cifar
+from recipes import History, attention_transfer_cifar
 from recipes.frame import catalogue, records
-from recipes.frame.history import History
 from zoo import wide_resnet
 
 # %% [markdown]

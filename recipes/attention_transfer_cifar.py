@@ -53,9 +53,9 @@ import lightning as L
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
-from recipes.frame.recipe import Recipe
 
 COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]

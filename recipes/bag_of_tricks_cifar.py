@@ -48,10 +48,10 @@ from typing import get_args
 import lightning as L
 
 from callbacks import KnowledgeDistillation
+from recipes import Recipe
 from recipes.digits_ladder import Rung, tricks
 from recipes.frame import records
 from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
-from recipes.frame.recipe import Recipe
 from zoo import Classifier, ResNet
 
 TEACHER_SEED = 1000

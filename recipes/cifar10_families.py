@@ -61,9 +61,9 @@ import torch
 
 import zoo
 from callbacks import CosineDecay, NoBiasDecay
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo.tools.complexity import total_macs
 
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point

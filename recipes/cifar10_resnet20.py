@@ -31,8 +31,8 @@ from pathlib import Path
 import lightning as L
 
 from callbacks import StepDecay
+from recipes import Recipe
 from recipes.frame.cifar import cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 ITERATIONS = 64_000

@@ -31,7 +31,7 @@ import lightning as L
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
 from datamodules import ImageFolder, ImageNet
 from datamodules.transforms import Center
-from recipes.frame.recipe import Recipe
+from recipes import Recipe
 from zoo import ConvNeXt
 
 BATCH = 4096  # images a step, for which the rate is meant: table 5

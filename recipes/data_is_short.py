@@ -19,9 +19,9 @@ Nothing is recorded yet.
 from dataclasses import replace
 from pathlib import Path
 
+from recipes import Recipe
 from recipes.frame.arms import DATA_IS_SHORT
 from recipes.frame.evidence import chosen, teacher_path
-from recipes.frame.recipe import Recipe
 from recipes.frame.regime import NONE, build_trial
 
 

@@ -33,7 +33,7 @@ import lightning as L
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
 from datamodules import ImageFolder, ImageNet
 from datamodules.transforms import Center
-from recipes.frame.recipe import Recipe
+from recipes import Recipe
 from zoo import ViT
 
 BASE, LR = 512, 5e-4  # the rate, and the images a step that it is meant for: table 9

@@ -45,8 +45,8 @@ from callbacks import (
     ZeroGamma,
 )
 from datamodules import Digits
+from recipes import Recipe
 from recipes.frame import records
-from recipes.frame.recipe import Recipe
 from zoo import Classifier, ResNet
 
 Rung = Literal[

@@ -21,7 +21,7 @@ import lightning as L
 
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUp, NoBiasDecay, ZeroGamma
 from datamodules import Digits
-from recipes.frame.recipe import Recipe
+from recipes import Recipe
 from zoo import ResNet
 
 

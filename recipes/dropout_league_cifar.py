@@ -65,11 +65,11 @@ from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.schedule import Linear, Schedule, rate_values
 from callbacks.frame.trick import Trick, parameters
 from datamodules import ImageData
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
 from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.league import NONE, best_rate, three_rates, verdict
-from recipes.frame.recipe import Recipe
 from zoo import ResNet
 from zoo.frame.checks import validate_choice
 

@@ -42,9 +42,9 @@ from torch import Tensor, nn
 import zoo
 from callbacks import CosineDecay, NoBiasDecay, Slimming
 from datamodules import ImageData
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo.tools.complexity import total_macs
 
 SIDE, BATCH = 32, 128

@@ -38,8 +38,8 @@ import lightning as L
 
 from callbacks import CosineDecay, HeuristicDropout
 from datamodules import Shapes
+from recipes import Recipe
 from recipes.frame import records
-from recipes.frame.recipe import Recipe
 from zoo import AttentionUNet, UNet
 from zoo.frame.checks import validate_choice
 

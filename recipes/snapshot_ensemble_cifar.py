@@ -30,8 +30,8 @@ from pathlib import Path
 import lightning as L
 
 from callbacks import CosineDecay, SnapshotEnsemble
+from recipes import Recipe
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 

@@ -18,9 +18,9 @@ Nothing is recorded yet.
 from dataclasses import replace
 from pathlib import Path
 
+from recipes import Recipe
 from recipes.frame.arms import TIME_IS_SHORT
 from recipes.frame.evidence import chosen
-from recipes.frame.recipe import Recipe
 from recipes.frame.regime import NONE, build_trial
 
 

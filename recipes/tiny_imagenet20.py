@@ -29,7 +29,7 @@ import lightning as L
 
 from callbacks import CosineDecay, LinearScaling, NoBiasDecay, ShuffledLabels, ZeroGamma
 from datamodules import TinyImageNet
-from recipes.frame.recipe import Recipe
+from recipes import Recipe
 from zoo import ResNet
 
 CURVE = 4  # validations an epoch

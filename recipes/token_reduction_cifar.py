@@ -58,9 +58,9 @@ from callbacks import (
     TokenRatio,
 )
 from datamodules import ImageData
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo.dvt import confidences, leaving, thresholds
 from zoo.patch_slimming import within
 from zoo.tools.complexity import stage_costs, total_macs

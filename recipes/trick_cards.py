@@ -96,9 +96,9 @@ import lightning as L
 import callbacks as c
 from callbacks.frame.pairs import refusal
 from callbacks.frame.trick import Trick
+from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
-from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
 TEACHER_EPOCHS = 3  # times as many as a student's

@@ -1,0 +1,80 @@
+"""What CONTRIBUTING shows works: each of its examples is loaded as the file that it names, and used."""
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import lightning as L
+import pytest
+import torch
+
+from callbacks import CosineDecay
+from recipes.frame.catalogue import field
+
+TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
+FILES = {m[1]: m[2] for m in re.finditer(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL)}
+QUIET = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+
+
+@pytest.fixture
+def load(monkeypatch):
+    """Load one example as a module under the name that its path gives it."""
+
+    def loaded(path):
+        module = ModuleType(path.removesuffix(".py").replace("/", "."))
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        exec(compile(FILES[path], path, "exec"), module.__dict__)
+        return module
+
+    return loaded
+
+
+def fit(model, data, tricks):
+    L.seed_everything(1, verbose=False)
+    trainer = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=tricks, **QUIET)
+    trainer.fit(model, data)
+    return trainer.callback_metrics
+
+
+def test_every_example_is_used_here():
+    assert {*FILES} == {
+        "callbacks/data/gaussian_noise.py",
+        "tests/callbacks/data/test_gaussian_noise.py",
+        "zoo/lenet.py",
+        "tests/zoo/test_lenet.py",
+        "datamodules/stripes.py",
+        "recipes/digits_label_smoothing.py",
+    }
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.startswith("tests/")])
+def test_the_tests_shown_pass(load, path):
+    load(path.removeprefix("tests/").replace("test_", ""))
+    tests = [test for name, test in vars(load(path)).items() if name.startswith("test_")]
+    assert tests
+    for test in tests:
+        test()
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.split("/")[0] in ("callbacks", "zoo")])
+def test_six_fields(load, path):
+    doc = load(path).__doc__
+    names = ["Paper", "Code", "Block" if path.startswith("zoo") else "Equation", "Shapes", "Defaults", "Differs"]
+    assert all(field(doc, name) for name in names)
+
+
+def test_the_trick_the_model_and_the_data_go_together(load):
+    noise, lenet = load("callbacks/data/gaussian_noise.py"), load("zoo/lenet.py")
+    stripes = load("datamodules/stripes.py")
+    model = lenet.LeNet("5", num_classes=2, image_size=16, lr=0.1)
+    assert list(model.stages) == ["stage1", "stage2"]
+    metrics = fit(model, stripes.Stripes(), [CosineDecay(), noise.GaussianNoise(0.05)])
+    assert metrics["val/acc"] > 0.8
+    assert repr(noise.GaussianNoise(0.5)) == "GaussianNoise(sigma=0.5)"
+
+
+def test_the_recipe_runs(load):
+    recipe = load("recipes/digits_label_smoothing.py").recipe(epochs=2)
+    metrics = recipe.run()
+    assert 0 <= metrics["test/acc"] <= 1 and torch.isfinite(torch.tensor(metrics["train/loss"]))
