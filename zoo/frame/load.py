@@ -3,28 +3,32 @@
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from zoo.frame import surgery
 from zoo.frame.about import ABOUT, restore
 from zoo.frame.classifier import MODELS, Classifier
 from zoo.frame.weight_files import pick_average, read_checkpoint
 
 
-def load(path: str | Path, average: str | None = None) -> Classifier:
-    """A model of the zoo from a checkpoint of `Trainer`, whichever class it was.
+def load(path: str | Path, average: str | None = None, network: nn.Module | None = None) -> Classifier:
+    """Load a model from a checkpoint of `Trainer`, whichever class it was, with its class names and preprocessing.
 
     Args:
         path: a `.ckpt` file.
         average: None for the raw weights, or the name of an average in the file, such as `"EMA(0.999)"`.
+        network: the module that `Classifier(network)` was made of, where it was one of your own; its weights are
+            replaced.
+
+    Returns:
+        The model in eval mode, on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_into`; also if the file's model is not one of `zoo.__all__`.
+        FileNotFoundError, ValueError: as `load_into`; also for a file of no model of the zoo, and for one of a network
+            of your own without `network`.
     """
     checkpoint = read_checkpoint(path)
-    name = checkpoint.get("model")
-    foreign = name == "Classifier" and "network" in checkpoint["hyper_parameters"]  # a timm network, made by its name
-    if name not in MODELS and not foreign:
-        raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
-    model = ({"Classifier": Classifier} | MODELS)[name](**_arguments(checkpoint))
+    model = _build(path, checkpoint, network)
     surgery.follow(model, checkpoint.get("surgery", ()))
     model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))
     restore(model, checkpoint.get(ABOUT))
@@ -32,7 +36,23 @@ def load(path: str | Path, average: str | None = None) -> Classifier:
     return model.eval()
 
 
+def _build(path: str | Path, checkpoint: dict[str, Any], network: nn.Module | None) -> Classifier:
+    """Build the file's model with weights that are still to be loaded."""
+    name, arguments = checkpoint.get("model"), _arguments(checkpoint)
+    if name in MODELS:
+        return MODELS[name](**arguments)
+    if name == "Classifier" and network is not None:
+        return Classifier(network, **{key: value for key, value in arguments.items() if key != "network"})
+    if name == "Classifier" and "network" in arguments:  # a timm network, made by its name
+        return Classifier(**arguments)
+    if name == "Classifier":
+        raise ValueError(
+            f"{path} holds a network of your own, which only you can build: zoo.load({str(path)!r}, network=module)"
+        )
+    raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
+
+
 def _arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """The constructor's arguments, without what LightningCLI adds to them."""
+    """Return the constructor's arguments, without what LightningCLI adds to them."""
     hparams = checkpoint.get("hyper_parameters", {})
     return {key: value for key, value in hparams.items() if not key.startswith("_")}

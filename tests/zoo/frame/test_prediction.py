@@ -191,3 +191,18 @@ def test_csv(tmp_path, model):
     rows = list(csv.reader((tmp_path / "x.csv").read_text().splitlines()))
     assert rows[0] == ["file", "class", "probability", "class 2", "probability 2"]
     assert len(rows) == 3 and rows[1][0] == "image 0" and float(rows[1][2]) >= float(rows[1][4])
+
+
+def test_a_network_of_ones_own_is_handed_over(tmp_path):
+    def network():
+        return nn.Sequential(nn.Flatten(), nn.Linear(192, 10))
+
+    quiet = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"], False)
+    trainer = L.Trainer(max_epochs=1, accelerator="cpu", limit_train_batches=2, limit_val_batches=1, **quiet)
+    model = Classifier(network(), 10)
+    trainer.fit(model, Digits(32))
+    trainer.save_checkpoint(tmp_path / "x.ckpt")
+    with pytest.raises(ValueError, match=r"network of your own.*zoo\.load\(.*network=module\)"):
+        zoo.load(tmp_path / "x.ckpt")
+    loaded = zoo.load(tmp_path / "x.ckpt", network=network())
+    assert torch.equal(loaded.network[1].weight, model.network[1].weight) and loaded.classes == tuple("0123456789")

@@ -352,11 +352,12 @@ def test_load_refuses_models_that_it_cannot_build(tiny_model, trainer, tmp_path,
     class Mine(L.LightningModule):
         pass
 
+    words = ["zoo.load\\(.*network=module\\)", "not in zoo.__all__: call its class's load_from_checkpoint"]
     for i, model in enumerate((tiny_model, Mine())):
         run, path = trainer(max_epochs=1), tmp_path / f"{i}.ckpt"
         run.strategy.connect(model)
         run.save_checkpoint(path)
-        with pytest.raises(ValueError, match="not in zoo.__all__: call its class's load_from_checkpoint"):
+        with pytest.raises(ValueError, match=words[i]):
             zoo.load(path)
 
 

@@ -1,0 +1,48 @@
+"""A new head for another number of classes: the last linear layer, or 1x1 convolution, begins anew."""
+
+from typing import Any
+
+from torch import nn
+
+
+def new_head(network: nn.Module, num_classes: int) -> nn.Module:
+    """Replace the classifier of a network, in place, by a new one for K classes; all else keeps its weights.
+
+    timm's networks do it by their own `reset_classifier`. In others the last linear layer or 1x1 convolution is taken
+    for the head.
+
+    Args:
+        network: gives logits (N, any K).
+        num_classes: K, >= 1.
+
+    Returns:
+        The network.
+
+    Raises:
+        TypeError: for a network without such a layer.
+    """
+    if hasattr(network, "reset_classifier"):
+        network.reset_classifier(num_classes)  # type: ignore[operator]  # a method of timm's
+        return network
+    path, old = _last_layer(network)
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, _like(old, num_classes))
+    return network
+
+
+def _last_layer(network: nn.Module) -> tuple[str, Any]:
+    found = [(path, m) for path, m in network.named_modules() if isinstance(m, nn.Linear) or _is_pointwise(m)]
+    if not found:
+        raise TypeError(f"{type(network).__name__} has no linear layer to take for its head: replace its head yourself")
+    return found[-1]
+
+
+def _is_pointwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+
+
+def _like(old: nn.Linear | nn.Conv2d, num_classes: int) -> nn.Module:
+    weight, bias = old.weight, old.bias is not None
+    new = nn.Linear(old.in_features, num_classes, bias) if isinstance(old, nn.Linear) else None
+    new = new or nn.Conv2d(weight.shape[1], num_classes, kernel_size=1, bias=bias)
+    return new.to(weight.device, weight.dtype)
