@@ -45,7 +45,8 @@ class TinyBlock(nn.Module):
         self.relu = nn.ReLU()
 
     def forward(self, x):
-        return self.relu(self.bn1(self.conv1(x)) + self.downsample(x))
+        # contiguous: on AVX2, oneDNN of torch 2.14 breaks the heap in a channels_last 1x1 convolution of 3 channels
+        return self.relu(self.bn1(self.conv1(x)) + self.downsample(x.contiguous()))
 
 
 class TinyNetwork(nn.Module):

@@ -32,6 +32,7 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
   zoo reproduce [NAME] [options]   rows of papers run again: inside, outside or undecided
   zoo verify FILE [options]        a checkpoint that others published, evaluated in our network
 
+  zoo finetune FOLDER [options]    a pretrained network on your own photographs, a folder a class
   zoo predict MODEL.ckpt PHOTOS    classes of photographs, folders of them too; --csv FILE; several models: their mean
 
   zoo fit|validate|test|predict    any model, trick and data module by name (LightningCLI), for example
@@ -95,6 +96,8 @@ def _dispatch(arguments: list[str]) -> None:
         import_module(f"recipes.command.{command}").main(rest)
     elif command == "card":
         import_module("recipes.command.card").main(rest)
+    elif command == "finetune":
+        import_module("recipes.command.finetune").main(rest)
     elif command == "predict" and rest and not rest[0].startswith("--"):
         import_module("recipes.command.predict").main(rest)
     elif command in LIGHTNING:

@@ -45,12 +45,18 @@ class Options:
 def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
     """Run the module's own `main()`, or else its `recipe()`."""
     chosen = parse(module, name, arguments)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # what it has to say is no news here
-    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 on torch 2.9 and later
+    be_quiet()
     if hasattr(module, "main"):
         return module.main(**chosen)
     options = Options(**{key: chosen.pop(key) for key in vars(Options())})
     run(module.recipe, options, **chosen)
+
+
+def be_quiet() -> None:
+    """Silence what Lightning says at every run and what is no news here."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 on torch 2.9 and later
+    warnings.filterwarnings("ignore", "The number of training batches", UserWarning)
 
 
 def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, Any]:

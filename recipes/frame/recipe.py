@@ -83,7 +83,7 @@ class Recipe:
         """Train, then test once.
 
         Args:
-            test: measure on the test set at the end.
+            test: measure on the test set at the end, if the data has one.
             save: folder for `model.ckpt`, `report.png` and, after each epoch, `last.ckpt`; None: that of `resume`, or
                 nothing is written.
             record: add this run to `results/`.
@@ -106,7 +106,7 @@ class Recipe:
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         self.stopped = any(getattr(callback, "interrupted", False) for callback in trainer.callbacks)
-        if test and not self.stopped:
+        if test and not self.stopped and report.has_test_images(self.data):
             metrics |= trainer.test(self.model, self.data, verbose=False)[0]
         metrics |= {"seconds": self.watch.seconds, "images/s": self.watch.images / self.watch.seconds}
         if folder:

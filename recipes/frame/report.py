@@ -59,11 +59,19 @@ def table(recipe: Run, metrics: dict[str, float]) -> Table:
 
 
 def test_batch(data: ImageData) -> list[Tensor]:
-    """Return the first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,)."""
-    data.setup("test")
-    batch = next(iter(data.test_dataloader()))
+    """Return the first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,).
+
+    Of data without test images it is the first validation batch.
+    """
+    batch = next(iter(data.test_dataloader() if has_test_images(data) else data.val_dataloader()))
     images, targets = data.on_after_batch_transfer(list(batch), 0)
     return [images, targets]
+
+
+def has_test_images(data: ImageData) -> bool:
+    """Say whether the data has a test set; sets it up."""
+    data.setup("test")
+    return getattr(data, "test_set", data) is not None
 
 
 def _curves(axes: Axes, recipe: Run, metric: str) -> None:

@@ -43,6 +43,7 @@ def _is_pointwise(module: nn.Module) -> bool:
 
 def _like(old: nn.Linear | nn.Conv2d, num_classes: int) -> nn.Module:
     weight, bias = old.weight, old.bias is not None
-    new = nn.Linear(old.in_features, num_classes, bias) if isinstance(old, nn.Linear) else None
-    new = new or nn.Conv2d(weight.shape[1], num_classes, kernel_size=1, bias=bias)
-    return new.to(weight.device, weight.dtype)
+    if isinstance(old, nn.Linear):
+        return nn.Linear(weight.shape[1], num_classes, bias, weight.device, weight.dtype)
+    kind = {"device": weight.device, "dtype": weight.dtype}
+    return nn.Conv2d(weight.shape[1], num_classes, kernel_size=1, bias=bias, **kind)

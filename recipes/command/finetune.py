@@ -1,0 +1,67 @@
+"""`zoo finetune FOLDER --model timm:NAME`: a pretrained network on one's own photographs, ready to predict."""
+
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from recipes.command.run import Options, Parser, be_quiet, run
+from recipes.finetune_folder import recipe
+from recipes.frame.errors import UsageError
+from recipes.frame.mistakes import answers, draw_confusion, draw_worst, worst_pairs
+from recipes.frame.recipe import Recipe
+
+USAGE = "zoo finetune FOLDER [--model timm:resnet18] [--similar false] [--epochs N] [--save runs/NAME]"
+
+
+def main(arguments: list[str]) -> None:
+    """Fine-tune, then write model.ckpt, confusion.png, mistakes.png and model.onnx."""
+    parser = Parser(prog="zoo finetune FOLDER", description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_function_arguments(recipe, skip={"folder"})
+    parser.add_argument("--save", type=Path, help="folder for what is written; by default runs/ and the folder's name")
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return parser.print_help()
+    if arguments[0].startswith("-"):
+        raise UsageError(f"name the folder of photographs first; usage: {USAGE}")
+    folder = Path(arguments[0]).expanduser()
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}: it should hold one folder of photographs a class")
+    options = vars(parser.parse_args(arguments[1:]))
+    be_quiet()
+    save = options.pop("save") or Path("runs") / folder.resolve().name
+    finetune(folder, save, **options)
+
+
+def finetune(folder: Path, save: Path, **options: object) -> Recipe:
+    """Fine-tune on a folder and write everything that is needed to predict.
+
+    Args:
+        folder: photographs, a folder a class.
+        save: folder for model.ckpt, report.png, confusion.png, mistakes.png and model.onnx.
+        options: of `recipes.finetune_folder.recipe`.
+    """
+    made: list[Recipe] = []
+
+    def build(**given: object) -> Recipe:
+        made.append(recipe(folder, **given))  # type: ignore[arg-type]  # parsed by the same signature
+        return made[-1]
+
+    run(build, Options(save=save), **options)  # type: ignore[arg-type]  # `seed` is among the options
+    tell(made[-1], save)
+    return made[-1]
+
+
+def tell(one: Recipe, save: Path) -> None:
+    """Draw the mistakes, export the graph, and say how to predict."""
+    classes = one.data.classes
+    found = answers(one.model, one.data)
+    draw_confusion(found, classes, save / "confusion.png")
+    draw_worst(found, classes, save / "mistakes.png")
+    lines = [f"most often confused: {'; '.join(worst_pairs(found, classes)) or 'nothing'}"]
+    try:
+        one.model.export(save / "model.onnx", image_size=one.data.image_size)
+        lines.append(f"{save}: model.ckpt, model.onnx, report.png, confusion.png, mistakes.png")
+    except ModuleNotFoundError as error:
+        lines.append(f"{save}: model.ckpt, report.png, confusion.png, mistakes.png (no model.onnx: {error})")
+    lines.append(f"zoo predict {save / 'model.ckpt'} PHOTOS --csv predictions.csv")
+    Console(file=sys.stdout, soft_wrap=True).print("\n".join(lines), highlight=False)

@@ -1,0 +1,154 @@
+"""A pretrained network on a folder of one's own photographs: the head first, then one stage after the other.
+
+Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, Ruder; ACL 2018)
+          https://arxiv.org/abs/1801.06146, for the order; How transferable are features in deep neural networks?
+          (Yosinski et al.; NIPS 2014) https://arxiv.org/abs/1411.1792, for what to keep
+Command:  zoo finetune photos --model timm:resnet18 --save runs/photos
+Data:     a folder a class, as `ImageFolder` reads it
+Settings: by the number of training images a class and their likeness to the pretraining's, as the course CS231n
+          advises: few and similar: the head alone; few and different: the head, then the last stages; many and similar:
+          all stages, one an epoch, the early ones at lower rates; many and different: all at once. "Many" is 100: ours
+Result:
+not measured yet
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import timm
+
+import zoo
+from callbacks import CosineDecay, EarlyStopping, FrozenBatchNorm, GradualUnfreezing, LabelSmoothing
+from datamodules import ImageFolder
+from datamodules.transforms import Center
+from recipes import Recipe
+from zoo import Classifier, Preprocessing
+
+MANY = 100  # training images a class from which on all stages learn
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+class Plan(NamedTuple):
+    """What learns, when, and for how long."""
+
+    unfreeze: str | float | None  # time between two stages that begin to learn; None: all learn at once
+    ratio: float  # learning rate of a stage by that of the stage before it
+    freeze_norms: bool  # batch norms keep the statistics of the pretraining
+    epochs: int
+
+
+FROM_SCRATCH = Plan(None, 1, False, 60)  # of a network without pretrained weights
+
+
+def plan(images_a_class: float, similar: bool) -> Plan:
+    """Choose what learns: the four corners of few / many images and similar / different ones.
+
+    Args:
+        images_a_class: training images, the mean over the classes.
+        similar: whether the images are like those of the pretraining (photographs of things, for ImageNet).
+    """
+    if images_a_class < MANY:
+        return Plan("1dur", 1, True, 15) if similar else Plan("0.3dur", 2.6, True, 20)
+    return Plan(1, 2.6, True, 15) if similar else Plan(None, 1, False, 30)
+
+
+def pretrained(source: str, num_classes: int, image_size: int | None = None) -> Classifier:
+    """Build a network with pretrained weights and a new head.
+
+    Args:
+        source: "timm:NAME", a checkpoint of the zoo (.ckpt), or "Model:variant" of the zoo, which is not pretrained.
+        num_classes: K.
+        image_size: side of the images in pixels, for a model of the zoo; None: its own.
+
+    Raises:
+        ValueError: for another source.
+    """
+    kind, _, name = source.partition(":")
+    if kind == "timm":
+        state = timm.create_model(name, pretrained=True, num_classes=num_classes).state_dict()
+        model = Classifier(name, num_classes)
+        model.network.load_state_dict(state)
+        model.untrained = False
+        return model
+    if source.endswith(".ckpt"):
+        return _of_checkpoint(source, num_classes)
+    if kind in zoo.__all__ and name:
+        built: Classifier = getattr(zoo, kind)(name, num_classes=num_classes, image_size=image_size)
+        return built
+    raise ValueError(
+        f"{source!r} is no source of weights: give timm:NAME, a file .ckpt, or Model:variant of `zoo models`"
+    )
+
+
+def _of_checkpoint(path: str, num_classes: int) -> Classifier:
+    trained = zoo.load(path)
+    arguments = {**trained.hparams, "num_classes": num_classes}
+    model = type(trained)(**arguments)
+    model.load_weights(path)
+    model.preprocessing = trained.preprocessing
+    return model
+
+
+def images_of(folder: Path, how: Preprocessing, batch_size: int) -> ImageFolder:
+    """Read the photographs as the pretrained weights want them."""
+    evaluation = Center(how.size, how.short_side, how.interpolation)
+    mean, std = how.mean, how.std
+    return ImageFolder(folder, batch_size, image_size=how.size, evaluation=evaluation, mean=mean, std=std)
+
+
+def recipe(
+    folder: Path = Path("photos"),
+    model: str = "timm:resnet18",
+    similar: bool = True,
+    epochs: int | None = None,
+    lr: float = 1e-3,
+    batch_size: int = 32,
+    image_size: int | None = None,
+    patience: int = 5,
+    seed: int = 0,
+) -> Recipe:
+    """Train and test.
+
+    Args:
+        folder: the photographs, a folder a class; `train/`, `val/` and `test/` where they are split already.
+        model: "timm:NAME", a checkpoint (.ckpt) of the zoo, or "Model:variant" of the zoo, which is not pretrained.
+        similar: whether the photographs are like those of the pretraining.
+        epochs: passes over the training images at most; None: by their number.
+        lr: peak learning rate of the head (AdamW).
+        batch_size: images per optimizer step.
+        image_size: side in pixels; None: that of the pretrained weights.
+        patience: epochs without a better validation accuracy after which training ends.
+        seed: of the new head, the order of the images and every random draw.
+    """
+    L.seed_everything(seed, workers=True, verbose=False)
+    classes = ImageFolder(folder).classes
+    network = pretrained(model, len(classes), image_size)
+    size = network.image_size or 224
+    how = network.preprocessing or Preprocessing(size, -(-size * 256 // 224), *IMAGENET)
+    if image_size not in (None, how.size):
+        how = Preprocessing(image_size, round(image_size * how.short_side / how.size), how.mean, how.std)
+    data = images_of(folder, how, batch_size)
+    data.prepare_data()
+    data.setup("fit")
+    chosen = FROM_SCRATCH if network.untrained else plan(len(data.train_indices) / len(classes), similar)
+    network.hparams.update({"optimizer": "adamw", "lr": lr, "weight_decay": 0.01})
+    return Recipe(
+        name="finetune_folder",
+        model=network,
+        data=data,
+        callbacks=[
+            CosineDecay("0.05dur"),
+            LabelSmoothing(0.1),
+            EarlyStopping("val/acc", "max", patience),
+            *([] if chosen.unfreeze is None else [GradualUnfreezing(chosen.unfreeze, chosen.ratio)]),
+            *([FrozenBatchNorm()] if chosen.freeze_norms and _has_batch_norms(network) else []),
+        ],
+        trainer={"max_epochs": chosen.epochs if epochs is None else epochs, "log_every_n_steps": 10},
+        seed=seed,
+        arguments={"folder": str(folder), "model": model, "similar": similar, "epochs": epochs, "lr": lr},
+    )
+
+
+def _has_batch_norms(network: Classifier) -> bool:
+    return any("BatchNorm" in type(module).__name__ for module in network.modules())

@@ -1,0 +1,108 @@
+"""Fine-tuning: the four corners of the advice, what is written, and a way to predictions without a look into source."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import zoo
+from callbacks import FrozenBatchNorm, GradualUnfreezing
+from recipes.command.finetune import main
+from recipes.finetune_folder import plan, pretrained, recipe
+from recipes.frame.errors import UsageError
+from recipes.frame.mistakes import Answers, confusion, worst_pairs
+from zoo import ResNet
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    root = tmp_path_factory.mktemp("photos")
+    draws = np.random.default_rng(5)
+    for name, low in (("dark", 0), ("light", 160)):
+        (root / name).mkdir()
+        for i in range(20):
+            image = draws.integers(low, low + 90, (12, 16, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / name / f"{i}.png")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("images", "similar", "unfreeze", "norms"),
+    [(20, True, "1dur", True), (20, False, "0.3dur", True), (400, True, 1, True), (400, False, None, False)],
+)
+def test_the_four_corners(images, similar, unfreeze, norms):
+    chosen = plan(images, similar)
+    assert (chosen.unfreeze, chosen.freeze_norms) == (unfreeze, norms)
+
+
+def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(folder, tmp_path, trained):
+    model = pretrained(str(trained), 2)
+    old = zoo.load(trained)
+    assert model.num_classes == 2 and torch.equal(model.conv1.weight, old.conv1.weight)
+    assert model.fc.weight.shape[0] == 2 and model.preprocessing == old.preprocessing
+    one = recipe(folder, str(trained), epochs=1)
+    kinds = [type(callback) for callback in one.callbacks]
+    assert GradualUnfreezing in kinds and FrozenBatchNorm in kinds
+    assert tuple(one.data.mean) == pytest.approx(old.preprocessing.mean)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A checkpoint of ResNet-20 on digits."""
+    from recipes import digits_resnet20
+
+    path = tmp_path_factory.mktemp("trained")
+    digits_resnet20.recipe(epochs=3, batch_size=256).run(save=path, test=False)
+    return path / "model.ckpt"
+
+
+def test_from_a_folder_to_predictions(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    main(
+        [
+            str(folder),
+            "--model",
+            "ResNet:20",
+            "--image_size",
+            "8",
+            "--epochs",
+            "4",
+            "--batch_size",
+            "8",
+            "--save",
+            "out",
+        ]
+    )
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"model.ckpt", "model.onnx", "report.png", "confusion.png", "mistakes.png"} <= names
+    assert "zoo predict out/model.ckpt PHOTOS --csv" in capsys.readouterr().out
+    rows = zoo.load(tmp_path / "out" / "model.ckpt").predict(folder)
+    assert len(rows) == 40 and {row.label for row in rows} <= {"dark", "light"}
+    right = sum(row.label == row.file.split("/")[-2] for row in rows)
+    assert right >= 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "x"], "name the folder"),
+        (["nowhere"], "there is no folder nowhere"),
+        ([".", "--modell", "x"], "modell"),
+    ],
+)
+def test_wrong_words_are_one_line(arguments, words):
+    with pytest.raises(UsageError, match=words):
+        main(arguments)
+
+
+def test_another_source_is_said():
+    with pytest.raises(ValueError, match=r"give timm:NAME, a file \.ckpt, or Model:variant"):
+        pretrained("resnet18", 2)
+    assert isinstance(pretrained("ResNet:18", 3), ResNet)
+
+
+def test_confusions_by_hand():
+    probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
+    found = Answers(probabilities, torch.tensor([0, 1, 1, 1]), torch.empty(0), torch.empty(0))
+    assert confusion(found).tolist() == [[1, 0], [2, 1]]
+    assert worst_pairs(found, ("cat", "dog")) == ["dog taken for cat (2 of 3)"]
