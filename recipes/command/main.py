@@ -22,6 +22,8 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
   zoo recipes                      what can be run, one line each
   zoo run NAME [options]           train and test a recipe; `zoo run NAME --help` lists its options
   zoo search NAME [options]        the recipe with other numbers: random from coarse to fine, or a grid
+  zoo compare NAME [options]       the recipe with other tricks, over seeds: --without MixUp --plus "CutMix(1.0)"
+  zoo worker STORAGE               do runs of a comparison that another machine has queued
   zoo models                       the models, one line each, with parameters and multiply-adds
   zoo show MODEL [VARIANT]         a model: its paper, what each stage and layer costs, what it sees
   zoo tricks                       the callbacks, by room, one line each; --by taxonomy: by where they regularise
@@ -92,7 +94,7 @@ def _dispatch(arguments: list[str]) -> None:
         import_module("recipes.command.show").main(rest)
     elif command == "search":
         import_module("recipes.command.search").main(rest)
-    elif command in ("reproduce", "verify"):
+    elif command in ("reproduce", "verify", "compare", "worker"):
         import_module(f"recipes.command.{command}").main(rest)
     elif command == "card":
         import_module("recipes.command.card").main(rest)
@@ -105,7 +107,21 @@ def _dispatch(arguments: list[str]) -> None:
         import_module("recipes.command.lightning").main()
     else:
         raise unknown(
-            "command", command, [*LISTS, "run", "search", "show", "card", "prepare", "reproduce", "verify", *LIGHTNING]
+            "command",
+            command,
+            [
+                *LISTS,
+                "run",
+                "search",
+                "compare",
+                "worker",
+                "show",
+                "card",
+                "prepare",
+                "reproduce",
+                "verify",
+                *LIGHTNING,
+            ],
         )
 
 

@@ -1,0 +1,194 @@
+"""A comparison on several machines: the queue is an Optuna study, and `zoo worker STORAGE` takes runs from it.
+
+The storage is a file on a folder that all machines share (Optuna's journal), or the address of a database such as
+`postgresql://user@host/name`. SQLite is refused: it has no row locks, so that two workers take the same run.
+
+The results come back through the study: the machines need not share anything else. A run is sent as a pickle: whoever
+can write to the storage can run code on the workers.
+"""
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cloudpickle
+
+from recipes.frame.compare_work import Job
+
+if TYPE_CHECKING:
+    from recipes.frame.compare import Engine
+
+STUDY = "compare"
+BEAT = 30.0  # seconds between signs of life of a run
+DEAD = 300.0  # seconds without one after which a run is given to another worker
+LOOK = 2.0  # seconds between looks at the queue
+
+
+def open_study(storage: str) -> Any:
+    """Open the study that is the queue, or make it.
+
+    Args:
+        storage: the path of a journal, or the URL of a database.
+
+    Raises:
+        ImportError: without Optuna; says how to install it.
+        ValueError: for SQLite.
+    """
+    if storage.startswith("sqlite"):
+        raise ValueError(
+            "SQLite cannot be a queue: it has no row locks, and of 200 runs 2 to 16 were taken by two workers. Take "
+            "the path of a journal file on a shared folder, or a PostgreSQL address"
+        )
+    try:
+        optuna = import_module("optuna")
+    except ImportError as error:
+        raise ImportError('the queue is Optuna\'s: pip install "lightning-zoo[search]"') from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    if "://" in storage:
+        backend = optuna.storages.RDBStorage(storage)
+    else:
+        Path(storage).parent.mkdir(parents=True, exist_ok=True)
+        journal = import_module("optuna.storages.journal")
+        backend = optuna.storages.JournalStorage(journal.JournalFileBackend(storage))
+    return optuna.create_study(storage=backend, study_name=STUDY, load_if_exists=True)
+
+
+# ---- the parent
+
+
+def enqueue(study: Any, jobs: list[Job]) -> None:
+    """Put runs into the queue that are neither in it nor done. One process does this."""
+    states = import_module("optuna.trial").TrialState
+    there = {t.user_attrs.get("key") for t in study.get_trials(deepcopy=False) if t.state != states.FAIL}
+    for job in jobs:
+        if job.key not in there:
+            payload = base64.b64encode(cloudpickle.dumps(job)).decode()
+            study.enqueue_trial({}, user_attrs={"key": job.key, "job": payload, "name": str(job)})
+
+
+def run(engine: "Engine", waiting: list[Job]) -> None:
+    """Enqueue runs, start `engine.workers` workers here, and wait until all runs are done or have failed."""
+    storage = engine.storage or ""
+    study = open_study(storage)
+    enqueue(study, waiting)
+    command = [sys.executable, "-m", "recipes.command.worker", storage, "--folder", str(engine.folder)]
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(engine.workers)]
+    try:
+        while waiting := [job for job in waiting if not collect(engine, study, job)]:
+            time.sleep(LOOK)
+        for worker in workers:  # the last one has still to tell the study that it is done
+            worker.wait()
+    finally:
+        for worker in workers:
+            worker.terminate()
+
+
+def collect(engine: "Engine", study: Any, job: Job) -> bool:
+    """Write a run's result into its folder if the study has it; tell whether the run is done or has failed."""
+    if engine.result(job) is None:
+        mine = [t.user_attrs for t in study.get_trials(deepcopy=False) if t.user_attrs.get("key") == job.key]
+        found = next((attributes["result"] for attributes in mine if "result" in attributes), None)
+        if found is None:
+            if not any(attributes.get("failed") for attributes in mine):
+                return False
+            engine.failed.add(job.key)
+            engine.say(job)
+            return True
+        folder = engine.folder / job.key
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / "result.part"
+        part.write_text(found)
+        part.replace(folder / "result.json")
+    engine.note(job)
+    engine.say(job)
+    return True
+
+
+# ---- a worker
+
+
+def work_on(storage: str, engine: "Engine", patience: float = 60.0) -> int:
+    """Take runs from the queue until it is empty; return how many were done.
+
+    Args:
+        storage: see `open_study`.
+        engine: does a run in a process of its own.
+        patience: seconds to wait for a first run.
+    """
+    study, states = open_study(storage), import_module("optuna.trial").TrialState
+    done, deadline = 0, time.monotonic() + patience
+    while True:
+        if study.get_trials(deepcopy=False, states=(states.WAITING,)):
+            done += take(study, engine)
+        elif study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+            revive(study)
+            time.sleep(LOOK)
+        elif done or time.monotonic() > deadline:
+            return done
+        else:
+            time.sleep(LOOK)
+
+
+def take(study: Any, engine: "Engine") -> bool:
+    """Take a run and do it; tell whether there was one."""
+    states = import_module("optuna.trial").TrialState
+    trial = study.ask()
+    key = trial.user_attrs.get("key")
+    if key is None:  # the queue had just become empty, and Optuna made a new trial
+        study.tell(trial, state=states.FAIL)
+        return False
+    others = study.get_trials(deepcopy=False, states=(states.COMPLETE,))
+    if any(other.user_attrs.get("key") == key for other in others):
+        study.tell(trial, state=states.FAIL)
+        return True
+    job = cloudpickle.loads(base64.b64decode(trial.user_attrs["job"]))
+    with _Beat(trial):
+        engine.run([job])
+    result = engine.result(job)
+    if result is None:
+        trial.set_user_attr("failed", True)
+        study.tell(trial, state=states.FAIL)
+    else:
+        trial.set_user_attr("result", json.dumps(result))
+        study.tell(trial, 0.0)
+    return True
+
+
+def revive(study: Any) -> None:
+    """Give the runs of dead workers to others: those without a sign of life for five minutes."""
+    states = import_module("optuna.trial").TrialState
+    for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
+        started = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
+        if "key" in trial.user_attrs and time.time() - trial.user_attrs.get("beat", started) > DEAD:
+            try:
+                study.tell(trial.number, state=states.FAIL)
+            except ValueError:  # another worker was faster
+                continue
+            kept = {name: trial.user_attrs[name] for name in ("key", "job", "name")}
+            study.enqueue_trial({}, user_attrs=kept)
+
+
+class _Beat:
+    """Signs of life of a run, while it is in hand."""
+
+    def __init__(self, trial: Any):
+        self.trial, self.over = trial, threading.Event()
+
+    def _tick(self) -> None:
+        while not self.over.is_set():
+            self.trial.set_user_attr("beat", time.time())
+            self.over.wait(BEAT)
+
+    def __enter__(self) -> None:
+        self.thread = threading.Thread(target=self._tick, daemon=True)
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.over.set()
+        self.thread.join()
