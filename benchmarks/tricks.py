@@ -6,7 +6,7 @@ Measures: process time a step, one thread, float32, batch 128 of 32 x 32 random 
           here is the median of all, so 1.02 is 2 % more. Its spread is their standard deviation, kept beside it, as is
           the share of a step that passes in the trick's own calls at batch and step ("calls"): without noise, but
           without what a trick makes of the forward and backward pass. The tricks and their arguments are those of
-          recipes/trick_cards.py, the teacher an untrained ResNet-56; what it alone costs stands as "teacher's forward
+          recipes/frame/arms.py, the teacher an untrained ResNet-56; what it alone costs stands as "teacher's forward
           pass". Then single calls on the same batch or network, by turns, as many draw how much there is to do: the
           median of our time by that of the neighbour's, below 1 ours is faster. Composer is not among them: 0.32 wants
           a torch below 2.7.1.
@@ -29,11 +29,14 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import callbacks
-from recipes import trick_cards
 from recipes.frame import records
+from recipes.frame.arms import DATA_IS_SHORT, TIME_IS_SHORT, dropouts, usual
 from zoo import ResNet
 
 CLASSES, BATCH, WARMUP = 10, 128, 2  # the first steps allocate memory: not timed
+TEACHER = ResNet("56", num_classes=CLASSES, image_size=32)
+ARMS = {**TIME_IS_SHORT.arms, **DATA_IS_SHORT.arms}
+TRICKS = [name for name in ARMS if name in callbacks.__all__ and name not in dropouts()]
 
 
 class Clock(L.Callback):
@@ -107,7 +110,7 @@ def added(name: str, rounds: int, steps: int) -> tuple[float, float, float]:
     """Of step with the trick by step without: median and spread. Then the share of its calls in a step."""
     plain, ratios, calls = [], [], []
     for i in range(rounds):
-        trick = trick_cards.TRICKS[name]()
+        trick = usual(name, TEACHER)
         seconds, sides = timed(trick), {}
         for with_it in (False, True) if i % 2 else (True, False):
             sides[with_it] = step([trick] * with_it, steps)
@@ -210,21 +213,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=6, help="times that each side runs (default 6)")
     parser.add_argument("--steps", type=int, default=4, help="steps a run (default 4)")
-    parser.add_argument("--tricks", nargs="*", choices=[*trick_cards.TRICKS], help="which; default all")
+    parser.add_argument("--tricks", nargs="*", choices=TRICKS, help="which; default all")
     arguments = vars(parser.parse_args())
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    start, names = time.perf_counter(), arguments["tricks"] or trick_cards.TRICKS
-    teacher = ResNet("56", num_classes=CLASSES, image_size=32)
-    trick_cards.teacher = lambda: teacher
+    start, names = time.perf_counter(), arguments["tricks"] or TRICKS
     metrics, rest = against_neighbours(calls=200), {"spread": {}, "calls": {}}
     for name in names:
         of_one = added(name, arguments["rounds"], arguments["steps"])
         metrics[name], rest["spread"][name], rest["calls"][name] = of_one
     with torch.no_grad():
         images = Batches(1).batch[0]
-        metrics["teacher's forward pass"] = 1 + least(lambda: teacher.eval()(images), 3) / step([], arguments["steps"])
+        metrics["teacher's forward pass"] = 1 + least(lambda: TEACHER.eval()(images), 3) / step([], arguments["steps"])
     if arguments["tricks"] is None:
         record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
         records.append("tricks", record | rest)

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Dropout museum
 #
-# What each method of dropout does to the same feature maps, side by side; rates on a schedule; the league of all
+# What each method of dropout does to the same feature maps, side by side; rates on a schedule; the comparison of all
 # methods on the same images, budget and seeds; how networks get on without some of their channels; and a network whose
 # width is chosen after training. A minute on one core.
 
@@ -28,11 +28,11 @@ from callbacks.network.stochastic_pooling import StochasticPool2d
 from datamodules import Digits
 from recipes.command import tables
 from recipes.frame import catalogue, records
-from recipes.frame.co_adaptation import SHARES, co_adaptation
+from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 
 METHODS = {name: getattr(callbacks, name) for name in sorted(callbacks.__all__)}
 METHODS = {name: kind for name, kind in METHODS.items() if issubclass(kind, FeatureDropout)}
-LEAGUE = "dropout_league_cifar"
+REGIME = "data_is_short"
 quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
 # %% [markdown]
@@ -169,13 +169,13 @@ right.eventplot([step for step, acts in enumerate(spy.acting) if acts])
 right.set(xlabel="step", yticks=[], xlim=(0, len(spy.acting)), title=f"{focused!r}: {sum(spy.acting)} steps")
 
 # %% [markdown]
-# ## The league
+# ## The comparison
 #
-# From `results/`; the header of `recipes/dropout_league_cifar.py` says what was done.
+# From `results/`; the header of `recipes/data_is_short.py` says what was done.
 
 # %%
-runs = records.read(LEAGUE)
-entry = next(entry for entry in catalogue.recipes() if entry.name == LEAGUE)
+runs = records.read(REGIME)
+entry = next(entry for entry in catalogue.recipes() if entry.name == REGIME)
 if runs:
     table = tables.recipe_result(entry)
 else:
@@ -187,22 +187,26 @@ Markdown(table)
 #
 # How much of a network's accuracy hangs on channels being there together: a growing share of the last stage's channels
 # is zero, others for each image (as in the paper on HeuristicDropout, there for U-Nets). The less accuracy falls, the
-# less they depend on each other. Left the four networks from above, one run each; right the league.
+# less they depend on each other. Left the four networks from above, one run each; right the comparison.
 
 # %%
 data.setup("test")
 batches = [data.on_after_batch_transfer(list(batch), 0) for batch in data.test_dataloader()]
 curves = {name: co_adaptation(model, batches) for name, model in networks.items()}
-league = defaultdict(list)
+methods = defaultdict(list)
 for run in runs:
-    league[run["arguments"]["method"]].append([run["metrics"][f"masked {share:.1f}"] for share in SHARES])
-league = {name: torch.tensor(values).mean(0).tolist() for name, values in league.items()}
-fig, axes = plt.subplots(1, 1 + bool(league), figsize=(6 * (1 + bool(league)), 4), squeeze=False, layout="constrained")
-titles = ("digits, one seed", "CIFAR-10-JPEG, the league")
-for ax, title, each in zip(axes[0], titles, (curves, league), strict=False):
+    if "masked 0.5" not in run["metrics"]:
+        continue
+    methods[run["arguments"]["arm"]].append([run["metrics"][f"masked {share:.1f}"] for share in FRACTIONS])
+methods = {name: torch.tensor(values).mean(0).tolist() for name, values in methods.items()}
+fig, axes = plt.subplots(
+    1, 1 + bool(methods), figsize=(6 * (1 + bool(methods)), 4), squeeze=False, layout="constrained"
+)
+titles = ("digits, one seed", "CIFAR-10-JPEG, where data is short")
+for ax, title, each in zip(axes[0], titles, (curves, methods), strict=False):
     for i, (name, values) in enumerate(each.items()):
         style = {"color": "black", "linewidth": 3} if name == "none" else {"linestyle": ("-", "--", ":")[i // 10 % 3]}
-        ax.plot(SHARES, values, label=name, **style)
+        ax.plot(FRACTIONS, values, label=name, **style)
     ax.set(xlabel="share of channels masked", ylabel="test accuracy", title=title)
     ax.legend(fontsize=7)
 

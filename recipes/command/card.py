@@ -6,7 +6,6 @@ from itertools import product
 
 from recipes.frame import catalogue, records
 from recipes.frame.errors import UsageError, unknown
-from recipes.frame.league import league
 from recipes.frame.published import PUBLISHED
 
 USAGE = "zoo card TRICK"
@@ -34,27 +33,20 @@ def lines(trick: str) -> list[str]:
 
 
 def gain(trick: str, short: bool = False) -> str:
-    """Say the gain in words; `short`: the numbers alone, nothing where there are none."""
-    cards = import_module("recipes.trick_cards")
-    if trick not in cards.TRICKS and (row := in_league(trick)):
-        found = f"{row['against none']} ({row['seeds']} seeds)"
-        more = f" in test accuracy, as {row['chosen']} ({row['']} at two standard errors)"
-        return found if short else f"{found}{more}: see recipes/dropout_league_cifar.py for the budget"
-    if trick not in cards.TRICKS:
-        return "" if short else f"not measured by `zoo run trick_cards`: {cards.why_not(trick)}"
-    found = cards.gain(trick)
-    if found is None:
-        return "" if short else "not measured yet: zoo run trick_cards --tricks [" + trick + "]"
-    spread = f"± {found.std:.4f} ({found.n} seeds)" if found.n > 1 else "(1 seed)"
-    where = "" if short else " in test accuracy: see recipes/trick_cards.py for the budget"
-    return f"{found.mean:+.4f} {spread}{where}"
-
-
-def in_league(method: str) -> dict[str, str]:
-    """The row of the league of dropout, by its heads; empty where there is none."""
-    runs = records.read("dropout_league_cifar")
-    heads, rows = league(runs) if runs else ([], [])
-    return next((dict(zip(heads, row, strict=True)) for row in rows if row[0] == method), {})
+    """Say the gain in each regime, in points; `short`: nothing where there is none."""
+    cards = import_module("recipes.frame.cards")
+    regimes = [regime for regime in cards.WHERE if cards.is_in(regime, trick)]
+    if not regimes:
+        return "" if short else f"not measured: {cards.why_not(trick)}"
+    found = [(regime, cards.gain_in(regime, trick)) for regime in regimes]
+    words = ", ".join(f"{cards.WHERE[regime]} {one}" for regime, one in found if one)
+    if not words:
+        names = " or ".join(f"zoo run {regime.name} --arm {trick}" for regime in regimes)
+        return "" if short else f"not measured yet: {names}"
+    calls = " and ".join(dict.fromkeys(one.what for _, one in found if one and one.what))
+    more = f"; points of test accuracy, 95 % for this card alone{calls and f', as {calls}'}"
+    files = " and ".join(f"recipes/{regime.name}.py" for regime, one in found if one)
+    return words if short else f"{words}{more}: see {files} for the budget"
 
 
 def cost(trick: str, short: bool = False) -> str:

@@ -18,7 +18,6 @@ from typing import Any
 from recipes.frame import catalogue, records
 from recipes.frame import costs as costs_module
 from recipes.frame.errors import ROOT
-from recipes.frame.league import league
 
 COSTS = ROOT / "recipes" / "frame" / "costs.py"
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- /table -->)", re.DOTALL)
@@ -232,7 +231,14 @@ TABLES: dict[str, Callable[[], str]] = {
 
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows
-OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]]]] = {"dropout_league_cifar": league}
+OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]]]] = {
+    "data_is_short": lambda _: import_module("recipes.frame.cards").table(
+        import_module("recipes.frame.arms").DATA_IS_SHORT
+    ),
+    "time_is_short": lambda _: import_module("recipes.frame.cards").table(
+        import_module("recipes.frame.arms").TIME_IS_SHORT
+    ),
+}
 
 
 def recipe_result(entry: catalogue.Entry) -> str:

@@ -174,3 +174,10 @@ TIME_IS_SHORT = Regime(
     arms={NONE: BASE, **OTHERS_OF_TIME, **DOZEN_OF_TIME},
 )
 REGIMES: Sequence[Regime] = (DATA_IS_SHORT, TIME_IS_SHORT)
+
+
+def usual(name: str, teacher: Classifier | None = None) -> Trick:
+    """Make the trick of an arm of either regime with its usual argument."""
+    one = DATA_IS_SHORT.arms.get(name) or TIME_IS_SHORT.arms[name]
+    network = [teacher] if one.taught else []
+    return one.build(*network, *([one.values[1]] if one.values else []))[-1]

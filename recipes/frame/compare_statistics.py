@@ -195,16 +195,19 @@ def pool(arms: list[Array]) -> Pool:
     several = [arm for arm in arms if len(arm) > 1]
     if not several:
         raise ValueError("noise needs an arm with two seeds or more")
+    squares = np.array([float(((arm - arm.mean()) ** 2).sum()) for arm in several])
+    degrees = np.array([len(arm) - 1 for arm in several])
     while True:
-        squares = [float(((arm - arm.mean()) ** 2).sum()) for arm in several]
-        df = sum(len(arm) - 1 for arm in several)
-        sd = sqrt(sum(squares) / df)
-        # an arm of equal noise goes beyond this in 5 % of pools of so many arms
-        limits = stats.f.ppf(0.95 ** (1 / len(several)), [len(arm) - 1 for arm in several], df)
-        out = [s / (len(a) - 1) > limit * sd**2 for s, a, limit in zip(squares, several, limits, strict=True)]
-        if not any(out) or all(out):
-            return Pool(sd, df)
-        several = [arm for arm, gone in zip(several, out, strict=True) if not gone]
+        rest, of_rest = squares.sum() - squares, degrees.sum() - degrees
+        if len(squares) < 3 or not (rest > 0).all():
+            break
+        # the largest of equal arms, against all the others, goes beyond this in 5 % of cases
+        ratios = (squares / degrees) / (rest / of_rest)
+        excess = ratios / stats.f.ppf(0.95 ** (1 / len(squares)), degrees, of_rest)
+        if excess.max() <= 1:
+            break
+        squares, degrees = (np.delete(values, excess.argmax()) for values in (squares, degrees))
+    return Pool(sqrt(float(squares.sum()) / int(degrees.sum())), int(degrees.sum()))
 
 
 def card_interval(arm: Array, base: Array, noise: Pool, alpha: float = ALPHA) -> tuple[float, float]:

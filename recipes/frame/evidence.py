@@ -7,7 +7,7 @@ Runs:     The base has 10 seeds in each regime, the dozen that matter most 5, al
           (the first of equals) is taken. The base has the same budget: three learning rates. All arms then have its
           learning rate. Nothing is chosen on the test images.
 Noise:    The standard deviation of a run is the regime's: pooled over all its arms, each around its own mean. An arm
-          whose own standard deviation is larger than that of equal arms in 95 % of cases leaves the pool 
+          whose own standard deviation is larger than that of equal arms in 95 % of cases leaves the pool
           recipes/frame/compare_statistics.py).
 Card:     Mean of the arm less mean of the arm that it is compared with, over all their seeds, and a 95 % interval from
           the pooled noise: +- t(nu) s sqrt(1/n + 1/n0). It answers for one card alone.

@@ -1,15 +1,16 @@
-"""A trick's card: gains seed by seed, costs, limits."""
+"""A trick's card: gains in two regimes with the noise of the regime, costs, limits; the table of a regime."""
+
+from math import sqrt
 
 import pytest
-import torch
-from torch.utils.data import DataLoader
+from scipy import stats
 
 import callbacks
-from recipes import trick_cards
-from recipes.command import card, main
-from recipes.frame import records
+from recipes.command import card, main, tables
+from recipes.frame import cards, catalogue, records
+from recipes.frame.arms import DATA_IS_SHORT, REGIMES, TIME_IS_SHORT
 from recipes.frame.published import PUBLISHED
-from zoo import ResNet
+from recipes.frame.regime import CHOICE_SEED
 
 STAMP = {"versions": {"torch": "2.9"}, "commit": "abc", "hardware": {"device": "A chip", "threads": 2}}
 
@@ -19,41 +20,111 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
 
 
-def add(trick: str, seed: int, accuracy: float, **arguments) -> None:
-    record = {"arguments": {"trick": trick, "as": f"{trick}()", "epochs": 10, **arguments}, "seed": seed}
-    records.append("trick_cards", {**record, "metrics": {"test/acc": accuracy}, "seconds": 1.0, **STAMP})
+def add(regime, arm: str, *accuracies: float, what: str | None = None, **metrics) -> None:
+    arguments = {"arm": arm, "as": f"{arm}()" if what is None else what, "value": None}
+    arguments |= {"images": regime.images, "epochs": regime.epochs}
+    for seed, accuracy in enumerate(accuracies):
+        line = {"arguments": arguments, "seed": seed, "metrics": {"test/acc": accuracy, "train/acc": 0.9, **metrics}}
+        records.append(regime.name, {**line, "seconds": 1.0, **STAMP})
 
 
-def test_the_gain_is_the_mean_of_the_differences_of_equal_seeds():
-    for seed, plain, mixed in ((0, 0.50, 0.53), (1, 0.60, 0.61)):
-        add("none", seed, plain)
-        add("MixUp", seed, mixed)
-    add("MixUp", 2, 0.99)  # nothing to compare it with
-    add("MixUp", 0, 0.99, epochs=20)  # nor this
-    mean, std, n = trick_cards.gain("MixUp")
-    assert (mean, n) == (pytest.approx(0.02), 2)
-    assert std == pytest.approx(0.02 / 2**0.5)  # of .03 and .01
-    assert card.gain("MixUp", short=True) == "+0.0200 ± 0.0141 (2 seeds)"
+def add_both() -> None:
+    """Base, MixUp and one more where data is short; where time is short two."""
+    add(DATA_IS_SHORT, "none", 0.66, 0.67, 0.665, what="")
+    add(DATA_IS_SHORT, "MixUp", 0.69, 0.70, what="MixUp(alpha=0.5)")
+    add(DATA_IS_SHORT, "SWA", 0.66, 0.67)
+    add(TIME_IS_SHORT, "none", 0.72, 0.722, what="")
+    add(TIME_IS_SHORT, "MixUp", 0.68, 0.682)
+    add(TIME_IS_SHORT, "StepDecay", 0.69, 0.692)
+
+
+def test_a_card_says_the_gain_in_both_regimes():
+    add_both()
+    sd = sqrt((0.00005 + 0.00005 + 0.00005) / 4)  # squares about the three means, 2 + 1 + 1 degrees of freedom
+    half = stats.t.ppf(0.975, 4) * sd * sqrt(1 / 2 + 1 / 3)
+    found = cards.gain_in(DATA_IS_SHORT, "MixUp")
+    assert found.mean == pytest.approx(0.03) and found.half == pytest.approx(half)
+    short = card.gain("MixUp", short=True)
+    other = 100 * cards.gain_in(TIME_IS_SHORT, "MixUp").half
+    assert short == (
+        f"where data is short +3.0 ± {100 * half:.1f} (2 seeds), where time is short -4.0 ± {other:.1f} (2 seeds)"
+    )
+    assert card.gain("MixUp").startswith(short) and "as MixUp(alpha=0.5) and MixUp()" in card.gain("MixUp")
+
+
+def test_tricks_of_the_base_are_judged_by_the_arm_without():
+    add_both()
+    assert cards.gain_in(TIME_IS_SHORT, "CosineDecay").mean == pytest.approx(0.03)
+    assert card.gain("CosineDecay", short=True).startswith("where time is short +3.0")
+    assert "data" not in card.gain("CosineDecay", short=True)
+
+
+def test_an_arm_is_compared_with_its_own_baseline():
+    add_both()
+    add(TIME_IS_SHORT, "Uniform", 0.70, 0.70)
+    add(TIME_IS_SHORT, "Kaiming", 0.73, 0.73)
+    assert cards.gain_in(TIME_IS_SHORT, "Kaiming").mean == pytest.approx(0.03)
+
+
+def test_other_budgets_and_the_teacher_count_for_nothing():
+    add_both()
+    before = cards.gain_in(DATA_IS_SHORT, "MixUp")
+    for seed, epochs in ((0, 3), (CHOICE_SEED, 60)):
+        arguments = {"arm": "MixUp", "as": "", "value": 1, "images": 4000, "epochs": epochs}
+        line = {"arguments": arguments, "seed": seed, "metrics": {"test/acc": 0.9}, "seconds": 1.0, **STAMP}
+        records.append("data_is_short", line)
+    assert cards.gain_in(DATA_IS_SHORT, "MixUp") == before
+
+
+def test_one_seed_of_all_has_no_interval():
+    add(DATA_IS_SHORT, "none", 0.5)
+    add(DATA_IS_SHORT, "CutMix", 0.4)
+    assert card.gain("CutMix", short=True) == "where data is short -10.0 (1 seed)"
+
+
+def test_a_run_that_diverged_is_counted():
+    add_both()
+    add(DATA_IS_SHORT, "RICAP", 0.7, 0.1, 0.7)
+    assert card.gain("RICAP", short=True) == "where data is short 2 of 3 trained"
 
 
 def test_an_average_is_judged_by_its_own_accuracy():
-    assert trick_cards.accuracy({"test/acc": 0.5, "test/acc_ema0.99": 0.6, "test/loss": 1.0}) == 0.6
-    assert trick_cards.accuracy({"test/acc": 0.5, "test/loss": 1.0}) == 0.5
+    add_both()
+    add(DATA_IS_SHORT, "EMA", 0.5, 0.5, **{"test/acc_ema0.99": 0.675})
+    assert cards.gain_in(DATA_IS_SHORT, "EMA").mean == pytest.approx(0.01)
 
 
-def test_a_single_seed_has_no_spread():
-    add("none", 0, 0.5)
-    add("CutMix", 0, 0.4)
-    assert card.gain("CutMix", short=True) == "-0.1000 (1 seed)"
+def test_a_much_noisier_arm_has_an_interval_of_its_own():
+    add_both()
+    for name in ("Cutout", "CutMix", "GridMask"):
+        add(DATA_IS_SHORT, name, 0.66, 0.67, 0.665)
+    add(DATA_IS_SHORT, "RICAP", 0.50, 0.75, 0.62)
+    quiet, noisy = cards.gain_in(DATA_IS_SHORT, "Cutout"), cards.gain_in(DATA_IS_SHORT, "RICAP")
+    assert quiet.half < 0.02 < 0.2 < noisy.half
+
+
+def test_the_table_is_by_gain_with_intervals_for_all_rows_at_once():
+    add_both()
+    add(DATA_IS_SHORT, "Dropout", 0.66, 0.665, **{"masked 0.0": 0.66, "masked 0.5": 0.33})
+    heads, rows = cards.table(DATA_IS_SHORT)
+    assert [row[0] for row in rows] == ["none", "MixUp", "SWA", "Dropout"] and {len(row) for row in rows} == {
+        len(heads)
+    }
+    mixup = dict(zip(heads, rows[1], strict=True))
+    assert mixup["accuracy %"] == "69.50 ± 0.71" and mixup[""] == "better"
+    wide = float(mixup["gain in points"].split("± ")[1]) / 100
+    assert wide > cards.gain_in(DATA_IS_SHORT, "MixUp").half
+    assert rows[2][4] == "undecided" and rows[3][6] == "0.50 ± 0.00"
+    text = tables.recipe_result(next(entry for entry in catalogue.recipes() if entry.name == "data_is_short"))
+    assert "| MixUp | MixUp(alpha=0.5) | 69.50 ± 0.71 | +3.00 ±" in text
 
 
 def test_what_was_not_measured_is_said():
-    assert card.gain("MixUp").startswith("not measured yet: zoo run trick_cards")
+    assert card.gain("MixUp").startswith("not measured yet: zoo run data_is_short --arm MixUp or zoo run time_is_short")
     assert card.gain("Checklist").endswith("it looks, and changes nothing")
     assert card.gain("ZeroLastConv").endswith("which ResNet-20's do not")
     assert "token_reduction_cifar" in card.gain("TokenRatio")
     assert card.cost("MixUp").startswith("not measured yet: python benchmarks/tricks.py")
-    assert card.gain("Dropout").startswith("not measured by") and card.gain("Dropout", short=True) == ""
     assert card.gain("MixUp", short=True) == card.cost("MixUp", short=True) == ""
 
 
@@ -64,13 +135,7 @@ def test_the_cost_is_of_the_last_run():
     assert card.cost("MixUp") == "+1.2 ± 0.4 %, of a step of ResNet-20, batch 128 (A chip, 2 threads)"
 
 
-def test_dropout_has_its_gain_from_the_league_and_its_cost_from_its_own_benchmark():
-    for method, seed, accuracy in (("none", 0, 0.5), ("none", 1, 0.6), ("Dropout", 0, 0.4), ("Dropout", 1, 0.4)):
-        record = {"arguments": {"method": method, "as": f"{method}(p=0.2)", "epochs": 8}, "seed": seed}
-        metrics = {"test/acc": accuracy, "train/acc": 0.7, "masked 0.0": 0.5, "masked 0.5": 0.3}
-        records.append("dropout_league_cifar", {**record, "metrics": metrics, "seconds": 1.0, **STAMP})
-    assert card.gain("Dropout", short=True) == "-0.1500 ± 0.0500 (2 seeds)"  # sqrt(.05^2 + .05^2) / sqrt(2)
-    assert "as Dropout(p=0.2) (worse at two standard errors)" in card.gain("Dropout")
+def test_dropout_has_its_cost_from_its_own_benchmark():
     for name, found in (("ResNet-20 Dropout", "+1.2 ± 0.4 %"), ("ResNet-20 ADL a stage", "+1.2 ± 0.4 % a stage")):
         record = {"arguments": {}, "seed": 0, "metrics": {name: 1.012}, "spread": {name: 0.004}, "seconds": 1.0}
         records.append("dropout", {**record, **STAMP, "own": {name: 1.008}})
@@ -90,36 +155,11 @@ def test_the_command_prints_paper_gain_and_limits(capsys):
             card.main(wrong)
 
 
-@pytest.mark.parametrize("trick", trick_cards.TRICKS)
-def test_every_card_names_a_trick_of_its_kind(trick, monkeypatch):
-    from tests.conftest import tiny_classifier
-
-    monkeypatch.setattr(trick_cards, "teacher", tiny_classifier)
-    assert type(trick_cards.TRICKS[trick]()) is getattr(callbacks, trick)
-
-
-@pytest.mark.parametrize("trick", trick_cards.TRICKS)
-def test_every_card_can_be_measured(trick, monkeypatch, trainer):
-    """On the card's own network: one that it refuses would end the run of all others."""
-    network, images = ResNet("20", num_classes=10, image_size=32), torch.randn(2, 3, 32, 32)
-    monkeypatch.setattr(trick_cards, "teacher", lambda: network)
-    data = DataLoader([[images, torch.tensor([0, 1])]], batch_size=None, collate_fn=list)
-    on = trick_cards.with_schedule(trick_cards.TRICKS[trick]())
-    if trick in ("LinearScaling", "SquareRootScaling"):
-        data = DataLoader(list(zip(images, torch.tensor([0, 1]), strict=True)), batch_size=2)
-    run = trainer(callbacks=on, max_epochs=4, limit_val_batches=0)
-    run.fit(ResNet("20", num_classes=10, image_size=32), data)
-    assert run.global_step >= 2
-
-
 def test_every_trick_has_a_card_or_a_reason():
-    assert not trick_cards.TRICKS.keys() & trick_cards.NOT_HERE.keys()
-    reasons = {name: trick_cards.why_not(name) for name in set(callbacks.__all__) - trick_cards.TRICKS.keys()}
+    inside = {name for name in callbacks.__all__ if any(cards.is_in(regime, name) for regime in REGIMES)}
+    assert not inside & cards.NOT_HERE.keys()
+    reasons = {name: cards.why_not(name) for name in {*callbacks.__all__} - inside}
     tokens = {name for name, reason in reasons.items() if reason.startswith("for transformers")}
-    assert tokens == {"ExpertBalance", "TokenDistillation", "TokenLabeling", "TokenRatio"}
+    patches = {"AttentionPatchDropout", "DropHead", "GatingDropout", "KeepRate", "PatchDropout", "SubtreeDropout"}
+    assert tokens == {"ExpertBalance", "TokenDistillation", "TokenLabeling", "TokenRatio"} | patches
     assert PUBLISHED.keys() <= {*callbacks.__all__}
-
-
-def test_a_schedule_takes_the_place_of_the_cosine():
-    assert [type(c).__name__ for c in trick_cards.recipe("StepDecay").callbacks] == ["StepDecay"]
-    assert [type(c).__name__ for c in trick_cards.recipe("MixUp").callbacks] == ["CosineDecay", "MixUp"]

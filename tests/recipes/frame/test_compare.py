@@ -263,4 +263,4 @@ def test_ctrl_c_stops_and_the_next_call_goes_on(tmp_path):
     again = script(tmp_path, "live", "2")
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
-    assert len(records.read("compare")) == 4 and len([*tmp_path.glob("runs/*")]) == 4
+    assert len(records.read("compare")) == 2  # the two arms are the same runs, done once
