@@ -10,6 +10,9 @@ Settings: by the number of training images a class and their likeness to the pre
           all stages, one an epoch, the early ones at lower rates; many and different: all at once. "Many" is 100: ours
 Result:
 not measured yet
+
+- Data: a folder a class, as `ImageFolder` reads it
+- Command: zoo finetune photos --model timm:resnet18 --save runs/photos
 """
 
 from pathlib import Path
