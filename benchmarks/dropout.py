@@ -109,13 +109,14 @@ class Turns(L.Callback):
 
     def __init__(self, trick: FeatureDropout):
         self.trick, self.seconds, self.start, self.own = trick, ([], []), 0.0, []
-        self._at, trick._at = trick._at, self._watched
+        self.drop, trick.drop = trick.drop, self.watched
 
-    def _watched(self, *arguments) -> Tensor:
+    def watched(self, x: Tensor, p: float) -> Tensor:
+        """Drop, and add the time of the forward and of the backward pass."""
         start = time.process_time()
-        y = self._at(*arguments)
+        y = self.drop(x, p)
         self._add(start)
-        if y.grad_fn is not None and y is not arguments[1]:
+        if y.grad_fn is not None and y is not x:
             starts = []
             y.grad_fn.register_prehook(lambda grads: starts.append(time.process_time()))
             y.grad_fn.register_hook(lambda *grads: self._add(starts.pop()))

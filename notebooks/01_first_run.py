@@ -4,6 +4,9 @@
 # Train ResNet-20 on handwritten digits, swap tricks, look at curves, save, reload, predict. A minute on two cores.
 
 # %%
+import logging
+import warnings
+
 import matplotlib.pyplot as plt
 import torch
 from lightning import Trainer
@@ -12,6 +15,9 @@ from callbacks import EMA, CosineDecay, CutMix, LabelSmoothing, MixUp, NoBiasDec
 from datamodules import Digits
 from recipes import History, digits_resnet20
 from zoo import ResNet, load
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
 
 # %% [markdown]
 # A model, data and tricks. The data module shows what the network will see, with augmentation.
@@ -29,7 +35,7 @@ trainer = Trainer(max_epochs=15, callbacks=tricks, logger=history, **quiet)
 trainer.fit(model, data)
 
 # %% [markdown]
-# Under mixup the training accuracy counts each of the two classes by its share; it is a curve of its own, `acc_mixed`.
+# Under mixup the training accuracy counts each of the two classes by its weight; it is a curve of its own, `acc_mixed`.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(10, 3))
@@ -39,6 +45,7 @@ for ax, names in zip(
     for name in names:
         ax.plot(*history.curve(name), label=name)
     ax.set_xlabel("epoch")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.legend()
 
 # %% [markdown]

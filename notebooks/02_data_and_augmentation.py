@@ -5,6 +5,8 @@
 # data modules are looked at; and how fast the loaders are. A minute on two cores.
 
 # %%
+import logging
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -23,12 +25,15 @@ from datamodules.transforms import OPERATIONS, PRESETS, PROTOCOLS, operation, tr
 from recipes.command import tables
 from recipes.frame import catalogue
 
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
+
 SIDE, TRIES = 224, 6
 photographs = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
 
 
 def row(images, title: str) -> None:
-    """Images uint8 (3, H, W) side by side."""
+    """Draw images uint8 (3, H, W) side by side."""
     fig, axes = plt.subplots(1, len(images), figsize=(2 * len(images), 2.2), layout="constrained")
     fig.suptitle(title, fontsize=9, x=0.01, ha="left", family="monospace")
     for ax, image in zip(axes, images, strict=True):
@@ -80,7 +85,7 @@ for name, make in PROTOCOLS.items():
 
 # %%
 class Seen(Callback):
-    """Keeps the batch as the tricks before it left it."""
+    """Keep the batch as the tricks before it left it."""
 
     def on_train_batch_start(self, trainer, model, batch, batch_idx):
         self.images, self.targets = (part.clone() for part in batch)

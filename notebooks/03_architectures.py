@@ -5,8 +5,10 @@
 # the road from ResNet to ConvNeXt, and a look inside networks with attention. Three minutes on two cores.
 
 # %%
+import logging
 import re
 import tarfile
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +23,9 @@ from datamodules import Digits
 from recipes.frame import catalogue, records
 from zoo.convnext_roadmap import STEPS
 from zoo.tools.complexity import total_macs
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
 
 # %% [markdown]
 # ## The family tree
@@ -62,16 +67,16 @@ ax.set(xlim=(min(years.values()) - 0.5, max(years.values()) + 2), ylim=(-1, len(
 # %%
 @cache
 def cost(name: str, variant: str) -> tuple[int, int]:
-    """Parameters and multiply-adds of one image, both in millions."""
+    """Count parameters and multiply-adds of one image, both in millions."""
     with torch.device("meta"):
         model = getattr(zoo, name)(variant)
         model = model.reparameterize() if name == "RepVGG" else model
     return sum(p.numel() for p in model.parameters()) / 1e6, total_macs(model, model.image_size) / 1e6
 
 
-def published(twin: str) -> float:
+def published(reference: str) -> float:
     """Top-1 accuracy in per cent of torchvision's first weights."""
-    weights = torchvision.models.get_model_weights(twin)
+    weights = torchvision.models.get_model_weights(reference)
     return next(iter(weights)).meta["_metrics"]["ImageNet-1K"]["acc@1"]
 
 
@@ -90,8 +95,10 @@ PRINTED = {
     "RepVGG": {"A0": 72.41, "A1": 74.46, "A2": 76.48, "B1": 78.37, "B2": 78.78},
 }
 SAME_AS_OURS = {"ConvNeXt": {"T": "convnext_tiny", "S": "convnext_small", "B": "convnext_base", "L": "convnext_large"}}
-twins = {name: getattr(zoo, name).torchvision_names for name in papers} | SAME_AS_OURS  # under other keys
-accuracies = {name: {row: published(twin) for row, twin in rows.items()} for name, rows in twins.items() if rows}
+references = {name: getattr(zoo, name).torchvision_names for name in papers} | SAME_AS_OURS  # under other keys
+accuracies = {
+    name: {row: published(reference) for row, reference in rows.items()} for name, rows in references.items() if rows
+}
 fig, axes = plt.subplots(1, 2, figsize=(13, 6), sharey=True)
 for i, (name, rows) in enumerate((accuracies | PRINTED).items()):
     points = sorted((*cost(name, row), accuracy) for row, accuracy in rows.items())
@@ -162,15 +169,15 @@ for ax, (road, accuracies) in zip(axes, PUBLISHED.items(), strict=True):
     for step, (size, macs) in zip(STEPS, counts, strict=True):
         ax.text(0, step, f" {macs / 1e3:.2f} G, {size:.1f} M", va="center", fontsize=8)
     ax.set(xlabel="multiply-adds (1e9)", title=f"from ResNet-{road}")
-    dots, spread = ax.twiny(), max(accuracies) - min(accuracies)
+    dots, spread = ax.referencey(), max(accuracies) - min(accuracies)
     dots.plot(accuracies, list(STEPS), "o-", color="darkorange")
     dots.set_xlim(min(accuracies) - 0.6 * spread, max(accuracies) + 0.1 * spread)  # the text on the left stays free
     dots.set_xlabel("top-1 (%), published", color="darkorange")
 axes[0].invert_yaxis()
 
 # %% [markdown]
-# Where the multiply-adds of one network are spent, layer by layer, as in the notes' table of AlexNet (the same as
-# `zoo show AlexNet owt`):
+# Where the multiply-adds of one network are spent, layer by layer, the same table as
+# `zoo show AlexNet owt`:
 
 # %%
 zoo.AlexNet("owt").summary_table()
@@ -208,7 +215,7 @@ images, targets = data.on_after_batch_transfer(next(iter(data.test_dataloader())
 
 # %%
 def outputs(model: torch.nn.Module, images: torch.Tensor, kind: type | None = None) -> dict[str, torch.Tensor]:
-    """What the stages, or all modules of one kind, give for the images."""
+    """Return the outputs of the stages, or of all modules of one kind, for the images."""
     seen, chosen = {}, model.stages if kind is None else {n: m for n, m in model.named_modules() if isinstance(m, kind)}
     hooks = [
         m.register_forward_hook(lambda module, inputs, output, name=n: seen.setdefault(name, output))
@@ -222,7 +229,7 @@ def outputs(model: torch.nn.Module, images: torch.Tensor, kind: type | None = No
 
 
 def row(maps, title: str, n: int = 12) -> None:
-    """The first maps (H, W), or images (H, W, 3), side by side."""
+    """Draw the first maps (H, W), or images (H, W, 3), side by side."""
     fig, axes = plt.subplots(1, n, figsize=(n, 1.3))
     fig.suptitle(title, y=1.1, fontsize=10)
     for ax in axes:
@@ -232,7 +239,7 @@ def row(maps, title: str, n: int = 12) -> None:
 
 
 def coloured(x: torch.Tensor) -> torch.Tensor:
-    """(N, 3, H, W) -> (N, H, W, 3) from 0 to 1, each by itself."""
+    """Scale each image (N, 3, H, W) to 0 to 1 by itself; return (N, H, W, 3)."""
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     return ((x - low) / (high - low)).permute(0, 2, 3, 1)
 
@@ -242,7 +249,7 @@ SHARED = Path(zoo.__file__).resolve().parents[2] / "shared" / "data"
 
 
 def photo_of_each_class(archive: Path) -> torch.Tensor:
-    """A photo of each class (10, 3, 32, 32), with the mean and deviation that the checkpoint was trained with."""
+    """Read a photo of each class (10, 3, 32, 32), normalised as the checkpoint was trained."""
     with tarfile.open(archive) as files:
         wanted = (m for m in files if m.name.startswith("test/") and m.name.endswith("/0000.jpg"))
         found = [bytearray(files.extractfile(m).read()) for m in wanted]

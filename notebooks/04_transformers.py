@@ -6,6 +6,8 @@
 # digits for it. Two minutes on one core.
 
 # %%
+import logging
+import warnings
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -19,6 +21,9 @@ from callbacks.dropout.attention_patch_dropout import choose, class_attention
 from datamodules import Digits
 from recipes.frame import records
 from zoo import dvt, dynamic_vit, evit, vit
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
 
 # %% [markdown]
 # ## A small ViT
@@ -49,7 +54,7 @@ same = {"num_classes": 10, "image_size": SIDE, "drop_path": 0.0, "optimizer": "a
 quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
 
-def trained(model: zoo.Classifier, epochs: int, *tricks) -> zoo.Classifier:
+def train(model: zoo.Classifier, epochs: int, *tricks) -> zoo.Classifier:
     tricks = [CosineDecay(warmup_epochs=0.5), NoBiasDecay(), *tricks]
     trainer = Trainer(max_epochs=epochs, limit_val_batches=0, gradient_clip_val=1.0, callbacks=tricks, **quiet)
     trainer.fit(model, data)
@@ -65,7 +70,7 @@ torch.nn.init.normal_(dense.pos_embed, std=0.2)
 for weight in dense.blocks.parameters():
     if weight.ndim == 2:
         torch.nn.init.xavier_uniform_(weight)
-dense = trained(dense, 12)
+dense = train(dense, 12)
 images, targets = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
 LOW, HIGH = images.min().item(), images.max().item()
 
@@ -74,13 +79,13 @@ LOW, HIGH = images.min().item(), images.max().item()
 #
 # Each block's attention map of the class token's row, the mean of the heads, over the image. Below them the *rollout*:
 # the maps of all blocks up to there multiplied, half of each the identity for the residual (Abnar, Zuidema 2020,
-# https://arxiv.org/abs/2005.00928), so that it says from which patches of the *image* the class token has heard.
+# https://arxiv.org/abs/2005.00928), so that it says which patches of the *image* reach the class token.
 
 
 # %%
 @torch.inference_mode()
 def attention_maps(model: zoo.ViT, images: torch.Tensor) -> list[torch.Tensor]:
-    """Of every block (N, L, L), the mean over heads."""
+    """Return the attention maps (N, L, L) of every block, the mean over heads."""
     x, maps = model.embed(images), []
     for block in model.blocks:
         maps.append(block.attn.map(block.norm1(x)).mean(1))
@@ -89,7 +94,7 @@ def attention_maps(model: zoo.ViT, images: torch.Tensor) -> list[torch.Tensor]:
 
 
 def rollout(maps: list[torch.Tensor]) -> list[torch.Tensor]:
-    """After every block (N, L, L), rows of sum 1."""
+    """Return the rollout (N, L, L) after every block; its rows sum to 1."""
     total, so_far = torch.eye(maps[0].shape[-1]), []
     for A in maps:
         total = (A + torch.eye(A.shape[-1])) / 2 @ total
@@ -98,7 +103,7 @@ def rollout(maps: list[torch.Tensor]) -> list[torch.Tensor]:
 
 
 def show(rows: dict[str, list[torch.Tensor]], columns: list[str]) -> None:
-    """Images (C, H, W) or maps (H, W) in a grid."""
+    """Draw images (C, H, W) or maps (H, W) in a grid."""
     fig, axes = plt.subplots(len(rows), len(columns), figsize=(1.5 * len(columns), 1.6 * len(rows)), squeeze=False)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for ax, picture in zip(line, pictures, strict=True):
@@ -136,15 +141,15 @@ for n in range(3):
 # %%
 dynamic = zoo.DynamicViT("small", lr=3e-4, **same)
 dynamic.load_state_dict(dynamic.adapt(dense.state_dict()))
-dynamic = trained(dynamic, 3, TokenRatio(), TokenDistillation(dense))
+dynamic = train(dynamic, 3, TokenRatio(), TokenDistillation(dense))
 fusing = zoo.EViT("small", **same).eval()
 fusing.load_state_dict(dense.state_dict())
 
 
 # %%
 @torch.inference_mode()
-def seen_by(modules, model: zoo.ViT) -> list:
-    """What these modules give, in order."""
+def outputs(modules, model: zoo.ViT) -> list:
+    """Return the outputs of these modules, in order."""
     seen = []
     hooks = [module.register_forward_hook(lambda m, inputs, output: seen.append(output)) for module in modules]
     model(images)
@@ -153,35 +158,35 @@ def seen_by(modules, model: zoo.ViT) -> list:
     return seen
 
 
-def kept_by_dynamic(model: zoo.DynamicViT) -> list[torch.Tensor]:
-    """Places of the patches that are left after each predictor: three of (N, K)."""
-    places = torch.arange(model.grid**2).expand(len(images), -1)
+def patches_of_dynamic(model: zoo.DynamicViT) -> list[torch.Tensor]:
+    """Return the positions of the patches that are left after each predictor: three of (N, K)."""
+    positions = torch.arange(model.grid**2).expand(len(images), -1)
     kept = []
-    for log_pi, ratio in zip(seen_by(model.score_predictor, model), model.ratios, strict=True):
-        places = places.gather(1, log_pi[..., 0].topk(int(model.grid**2 * ratio), 1).indices)
-        kept.append(places)
+    for log_pi, ratio in zip(outputs(model.score_predictor, model), model.ratios, strict=True):
+        positions = positions.gather(1, log_pi[..., 0].topk(int(model.grid**2 * ratio), 1).indices)
+        kept.append(positions)
     return kept
 
 
-def kept_by_fusing(model: zoo.EViT) -> list[torch.Tensor]:
-    """Likewise; a fused token has the place -1."""
-    places, kept = torch.arange(model.grid**2).expand(len(images), -1), []
-    for _, scores in seen_by([model.blocks[i].attn for i in evit.IN], model):
+def patches_of_fusing(model: zoo.EViT) -> list[torch.Tensor]:
+    """Return the positions of the patches that are left after each fusing block; a fused token has position -1."""
+    positions, kept = torch.arange(model.grid**2).expand(len(images), -1), []
+    for _, scores in outputs([model.blocks[i].attn for i in evit.IN], model):
         order = scores.argsort(1, descending=True)[:, : ceil(model.keep * scores.shape[1])]
-        places = F.pad(places.gather(1, order), (0, 1), value=-1)
-        kept.append(places)
+        positions = F.pad(positions.gather(1, order), (0, 1), value=-1)
+        kept.append(positions)
     return kept
 
 
-def without(image: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-    """The image (C, H, W), its patches that are not in `places` made grey."""
-    mask = torch.zeros(dense.grid**2).index_fill_(0, places[places >= 0], 1)
+def without(image: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """Grey out the patches of an image (C, H, W) that are not in `positions`."""
+    mask = torch.zeros(dense.grid**2).index_fill_(0, positions[positions >= 0], 1)
     mask = as_grid(mask).repeat_interleave(PATCH, 0).repeat_interleave(PATCH, 1)
     return torch.where(mask > 0, image, torch.tensor((LOW + HIGH) / 2))
 
 
 stages = ["image", "block 4", "block 7", "block 10"]
-for name, kept in (("DynamicViT", kept_by_dynamic(dynamic)), ("EViT", kept_by_fusing(fusing))):
+for name, kept in (("DynamicViT", patches_of_dynamic(dynamic)), ("EViT", patches_of_fusing(fusing))):
     show({f"{name}, {targets[n]}": [images[n], *(without(images[n], k[n]) for k in kept)] for n in range(4)}, stages)
 
 # %% [markdown]
@@ -191,7 +196,7 @@ for name, kept in (("DynamicViT", kept_by_dynamic(dynamic)), ("EViT", kept_by_fu
 
 # %%
 block = dense.blocks[2]
-(qkv,) = seen_by([block.attn.qkv], dense)
+(qkv,) = outputs([block.attn.qkv], dense)
 scores = class_attention(qkv, block.attn, prefix=1)
 torch.manual_seed(0)
 u, count = torch.rand_like(scores), scores.shape[1] // 2
@@ -219,7 +224,7 @@ for name, points in PUBLISHED.items():
     left.plot(*zip(*points.values(), strict=True), "o-", label=name)
     for keep, point in points.items():
         left.annotate(f"{keep:g}", point, fontsize=8)
-left.set(xlabel="multiply-adds (G)", ylabel="ImageNet top-1 (%), published", title="DeiT-S, share of patches kept")
+left.set(xlabel="multiply-adds (G)", ylabel="ImageNet top-1 (%), published", title="DeiT-S, fraction of patches kept")
 left.legend()
 runs = records.read("token_reduction_cifar")
 for run in runs:
@@ -232,20 +237,20 @@ right.set(xlabel="multiply-adds (M)", ylabel="test accuracy, one seed", title=ti
 # %% [markdown]
 # ## Easy images leave early
 #
-# DVT is a cascade of three ViTs on ever more patches, here 3 x 3, 5 x 5 and 6 x 6; each hears what the one before has
-# found. All three start from the ViT above. Thresholds for a budget are searched on training images; an image leaves
-# at the first exit that is sure enough.
+# DVT is a cascade of three ViTs on ever more patches, here 3 x 3, 5 x 5 and 6 x 6; each is given what the one before
+# has found. All three start from the ViT above. Thresholds for a budget are searched on training images; an image
+# leaves at the first exit that is confident enough.
 
 # %%
 cascade = zoo.DVT("small", lr=5e-4, **same)
 cascade.load_state_dict(cascade.adapt(dense.state_dict()))
-cascade = trained(cascade, 4)
+cascade = train(cascade, 4)
 costs = cascade.macs()
 batches = zip(data.train_dataloader(), range(12), strict=False)
 training = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch, _ in batches])
 with torch.inference_mode():
     logits = torch.stack(cascade.exits(training))
-budgets = [costs[0] + share * (costs[-1] - costs[0]) for share in (0.1, 0.3, 0.5, 0.7, 0.9)]
+budgets = [costs[0] + fraction * (costs[-1] - costs[0]) for fraction in (0.1, 0.3, 0.5, 0.7, 0.9)]
 batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
 testing, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
 points = []

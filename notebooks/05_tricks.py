@@ -6,6 +6,10 @@
 # core.
 
 # %%
+import logging
+import warnings
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import torch
 from lightning import Callback, LightningModule, Trainer, seed_everything
@@ -21,6 +25,9 @@ from recipes import bag_of_tricks_cifar, digits_ladder
 from recipes.command import card
 from recipes.frame import catalogue, records
 
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
+
 quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
 # %% [markdown]
@@ -34,7 +41,7 @@ quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", 
 
 # %%
 def ladders(name: str) -> dict[str, dict[str, records.Summary]]:
-    """Of a recipe, for each budget and machine: rung -> test accuracy."""
+    """Return a recipe's test accuracy by rung, for each budget and machine."""
     found = {}
     for runs in records.groups(records.read(name)):
         arguments = {k: v for k, v in runs[0]["arguments"].items() if k not in ("rung", "published")}
@@ -45,10 +52,10 @@ def ladders(name: str) -> dict[str, dict[str, records.Summary]]:
 
 
 def climb(ax, title: str, points: dict[str, tuple[float, float]], **style) -> None:
-    """Test accuracy with its spread, rung below rung; those without a number stay empty."""
-    places = [digits_ladder.RUNGS.index(rung) for rung in points]
+    """Draw test accuracy with its spread, rung below rung. Rungs without a number stay empty."""
+    positions = [digits_ladder.RUNGS.index(rung) for rung in points]
     values, spreads = zip(*points.values(), strict=True)
-    ax.errorbar(values, places, xerr=spreads, fmt="o", capsize=3, **style)
+    ax.errorbar(values, positions, xerr=spreads, fmt="o", capsize=3, **style)
     ax.set_yticks(range(len(digits_ladder.RUNGS)), digits_ladder.RUNGS)
     ax.set(title=title, xlabel="test accuracy", ylim=(len(digits_ladder.RUNGS) - 0.5, -0.5))
     ax.title.set_fontsize(9)
@@ -60,7 +67,7 @@ fig, axes = plt.subplots(1, len(columns) + 1, figsize=(6.5 + 3.5 * len(columns),
 axes = axes[0]
 for ax, (name, budget, rungs) in zip(axes, columns, strict=False):
     fewest = min(summary.n for summary in rungs.values())
-    title = f"ours: {name}, seeds: {fewest} or more\n{budget}"
+    title = f"ours: {name}, seeds: {fewest} or more\n{fill(budget, 40)}"
     climb(ax, title, {rung: summary[:2] for rung, summary in rungs.items()})
 paper = {rung: (float(value), 0.0) for rung, value in bag_of_tricks_cifar.PAPER.items()}
 climb(axes[-1], "PUBLISHED, not ours:\nResNet-50-D, ImageNet, top-1", paper, color="gray", mfc="white")
@@ -73,7 +80,7 @@ if not records.read("bag_of_tricks_cifar"):
 # ## What tricks do to a batch
 #
 # Eight pieces of two photographs, of two classes, go through one training step under each trick, and this is what the
-# network sees. Above each image its class, or the share of each class where a trick mixes them. All is done on the
+# network sees. Above each image its class, or the weight of each class where a trick mixes them. All is done on the
 # device, a batch at a time. Notebook 02 has every trick of the room `data` as it is by default.
 
 # %%
@@ -92,14 +99,14 @@ targets = torch.tensor([k for _, k in pieces])
 
 
 class Seen(Callback):
-    """Keeps the batch as the tricks before it left it."""
+    """Keep the batch as the tricks before it left it."""
 
     def on_train_batch_start(self, trainer, model, batch, batch_idx):
         self.images, self.targets = (part.clone() for part in batch)
 
 
 def after(*tricks: Callback) -> tuple[torch.Tensor, torch.Tensor]:
-    """The batch as the network sees it."""
+    """Return the batch as the network sees it after these tricks."""
     seed_everything(3, verbose=False)
     network, seen = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2)), Seen()
     trainer = Trainer(max_steps=1, callbacks=[*tricks, seen], **quiet)
@@ -108,8 +115,8 @@ def after(*tricks: Callback) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def label(target: torch.Tensor) -> str:
-    shares = target if target.is_floating_point() else torch.eye(2)[target]
-    return ", ".join(f"{name} {p:.2f}" for name, p in zip(CLASSES, shares.tolist(), strict=True) if p > 0)
+    weights = target if target.is_floating_point() else torch.eye(2)[target]
+    return ", ".join(f"{name} {p:.2f}" for name, p in zip(CLASSES, weights.tolist(), strict=True) if p > 0)
 
 
 shown = [
@@ -183,7 +190,7 @@ for ax, schedule in zip(axes.flat, schedules, strict=True):
     Trainer(max_epochs=20, callbacks=[schedule, weights], **quiet).fit(OneWeight(), DataLoader(range(BATCHES)))
     moved = -torch.tensor(weights.values).diff()
     ax.plot(torch.arange(len(moved)) / BATCHES, moved)
-    ax.set_title(repr(schedule).replace(", warmup", ",\nwarmup", 1), fontsize=8)
+    ax.set_title(fill(repr(schedule), 44), fontsize=8)
 for ax in axes[-1]:
     ax.set_xlabel("epoch")
 for ax in axes[:, 0]:
@@ -211,6 +218,7 @@ for name, run in runs.items():
     for ax, metric in zip(axes, ("train/loss", "val/acc"), strict=True):
         ax.plot(*run.history.curve(metric), "o-", label=name)
         ax.set(xlabel="epoch", ylabel=metric)
+        ax.xaxis.get_major_locator().set_params(integer=True)
 axes[0].legend()
 
 # %% [markdown]

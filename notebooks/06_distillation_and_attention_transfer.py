@@ -6,6 +6,10 @@
 # minute and a half on one core.
 
 # %%
+import logging
+import warnings
+from textwrap import fill
+
 import matplotlib.pyplot as plt
 import torch
 from lightning import Callback, Trainer, seed_everything
@@ -19,6 +23,9 @@ from datamodules import Digits
 from recipes import History, attention_transfer_cifar
 from recipes.frame import catalogue, records
 from zoo import wide_resnet
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
 
 # %% [markdown]
 # ## Digits that must be found
@@ -40,7 +47,7 @@ class LostDigits(Digits):
     def on_after_batch_transfer(self, batch, dataloader_idx):
         images, targets = super().on_after_batch_transfer(batch, dataloader_idx)
         training = getattr(self.trainer, "training", False)
-        generator = None if training else torch.Generator().manual_seed(len(images))  # the same places in every test
+        generator = None if training else torch.Generator().manual_seed(len(images))  # the same positions in every test
         free = SIDE - images.shape[-1] + 1
         rows, columns = torch.randint(free, (2, len(images)), generator=generator)
         large = 0.2 * torch.randn(len(images), 3, SIDE, SIDE, generator=generator) + images.amin()
@@ -58,7 +65,7 @@ def network(variant: str, seed: int) -> zoo.Classifier:
     return zoo.WideResNet(variant, 10, SIDE, optimizer="momentum", lr=0.1, weight_decay=5e-4)
 
 
-def trained(name: str, model: zoo.Classifier, epochs: int, *tricks) -> History:
+def train(name: str, model: zoo.Classifier, epochs: int, *tricks) -> History:
     history, tricks = History(), [CosineDecay(warmup_epochs=0.5), *tricks]
     trainer = Trainer(max_epochs=epochs, callbacks=tricks, logger=history, log_every_n_steps=10, **quiet)
     trainer.fit(model, data)
@@ -69,7 +76,7 @@ def trained(name: str, model: zoo.Classifier, epochs: int, *tricks) -> History:
 
 
 teacher = network("10-2", seed=1000)
-trained("teacher", teacher, 8)
+train("teacher", teacher, 8)
 batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
 images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
 
@@ -99,8 +106,8 @@ for above, below, n in zip(*axes, unsure, strict=True):
 
 # %% [markdown]
 # Why the soft term is multiplied by T squared: the gradient of KL alone falls with the square of the temperature, and
-# with the factor the share `weight` of the two terms means the same at every T. Here the teacher speaks to a student
-# that knows nothing; the length of the gradient with respect to the student's logits:
+# with the factor `weight` balances the two terms alike at every T. Here the student is untrained; the length of
+# the gradient with respect to the student's logits:
 
 # %%
 for T in TEMPERATURES:
@@ -111,25 +118,25 @@ for T in TEMPERATURES:
 # %% [markdown]
 # ## Attention maps
 #
-# A map adds up, or takes the largest of, the powers of all channels at each place: where the features are strong, the
+# A map adds up, or takes the largest of, the powers of all channels at each pixel: where the features are strong, the
 # network looks. The teacher's three groups:
 
 
 # %%
 @torch.inference_mode()
 def features(model: zoo.Classifier, images: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Of every group, (N, C, H, W), as the model is in a test."""
+    """Return the features (N, C, H, W) of every group, in eval mode."""
     training = model.training
-    taps = FeatureHooks(model.stages, [*model.stages])
+    hooks = FeatureHooks(model.stages, [*model.stages])
     model.eval()(images)
-    found = taps.take()
-    taps.remove()
+    found = hooks.take()
+    hooks.remove()
     model.train(training)
     return found
 
 
 def show(rows: dict[str, list[torch.Tensor]], columns: list[str]) -> None:
-    """Images (C, H, W) or maps (H, W) in a grid."""
+    """Draw images (C, H, W) or maps (H, W) in a grid."""
     fig, axes = plt.subplots(len(rows), len(columns), figsize=(1.6 * len(columns), 1.6 * len(rows)), squeeze=False)
     for line, (name, pictures) in zip(axes, rows.items(), strict=True):
         for ax, picture in zip(line, pictures, strict=True):
@@ -151,7 +158,7 @@ for name, (p, mapping) in forms.items():
 # ## Four students
 #
 # Of the same weights at the start: alone; with KD (T = 4, a = .9, as in the recipe); with AT; with both, as in the
-# paper, where AT decays. `BETA` is smaller than the authors': it multiplies a mean over the places of a map, of which
+# paper, where AT decays. `BETA` is smaller than the authors': it multiplies a mean over the pixels of a map, of which
 # there are fewer here, and in a run this short theirs drowns the labels. After each epoch we look at the students'
 # maps, and measure how far they are from the teacher's on the whole test set: the AT loss without beta, which only two
 # of them are told about.
@@ -159,7 +166,7 @@ for name, (p, mapping) in forms.items():
 
 # %%
 class Looks(Callback):
-    """Keeps, after each epoch and before the first, the maps of a few images and the distance from the teacher."""
+    """Keep the maps of a few images and the distance from the teacher, after each epoch and before the first."""
 
     def __init__(self):
         self.maps, self.distances = [], []
@@ -190,7 +197,7 @@ students = {
 looks, histories = {}, {}
 for name, tricks in students.items():
     looks[name] = Looks()
-    histories[name] = trained(name, network("10-1", seed=0), EPOCHS, *tricks, looks[name])
+    histories[name] = train(name, network("10-1", seed=0), EPOCHS, *tricks, looks[name])
 
 # %%
 fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.5), layout="constrained")
@@ -200,6 +207,8 @@ for name in students:
 left.set(xlabel="epoch", ylabel="validation accuracy, one seed")
 right.set(xlabel="epoch", ylabel="distance from the teacher's maps")
 left.legend()
+for ax in (left, right):
+    ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% [markdown]
 # One seed of a few epochs shows how the four are trained. Which is better, and by how much, takes more: see the end.
@@ -242,16 +251,16 @@ for runs in records.groups(records.read("attention_transfer_cifar")):
     pair = arguments.pop("pair")
     budget = ", ".join([*(f"{k} {v}" for k, v in arguments.items()), runs[0]["hardware"]["device"]])
     accuracy = records.summary(run["metrics"]["test/acc"] for run in runs)
-    columns.setdefault(f"ours: {pair}\n{budget}", {})[runs[0]["arguments"]["method"]] = accuracy
+    columns.setdefault(f"ours: {pair}\n{fill(budget, 44)}", {})[runs[0]["arguments"]["method"]] = accuracy
 published = {method: (float(value), 0.0) for method, value in attention_transfer_cifar.PAPER.items()}
 columns["PUBLISHED, not ours:\nWRN-16-2 -> WRN-16-1, CIFAR-10"] = published
 fig, axes = plt.subplots(1, len(columns), figsize=(4.5 * len(columns), 3), sharey=True, squeeze=False)
 for ax, (title, points) in zip(axes[0], columns.items(), strict=True):
     values, spreads = zip(*(point[:2] for point in points.values()), strict=True)
-    places = [METHODS.index(method) for method in points]
+    positions = [METHODS.index(method) for method in points]
     ours = title.startswith("ours")
     ax.errorbar(
-        values, places, xerr=spreads, fmt="o", capsize=3, color="C0" if ours else "gray", mfc=None if ours else "w"
+        values, positions, xerr=spreads, fmt="o", capsize=3, color="C0" if ours else "gray", mfc=None if ours else "w"
     )
     ax.set_yticks(range(len(METHODS)), METHODS)
     ax.set(xlabel="test accuracy", ylim=(len(METHODS) - 0.5, -0.5))

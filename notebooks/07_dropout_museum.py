@@ -6,6 +6,8 @@
 # width is chosen after training. A minute on one core.
 
 # %%
+import logging
+import warnings
 from collections import defaultdict
 
 import matplotlib.pyplot as plt
@@ -18,17 +20,31 @@ from torch.utils.data import DataLoader
 
 import callbacks
 import zoo
-from callbacks import ClusteringDropout, CosineDecay, Dropout, FocusedDropout, HeuristicDropout, StructuralDropout
+from callbacks import (
+    ClusteringDropout,
+    Cosine,
+    CosineDecay,
+    Dropout,
+    FeatureDropout,
+    FocusedDropout,
+    HeuristicDropout,
+    Linear,
+    Steps,
+    StructuralDropout,
+    VShape,
+)
 from callbacks.data.cutout import cutout
 from callbacks.dropout.adcm import AttentionDropout
 from callbacks.dropout.clustering_dropout import responses, unit_rates
-from callbacks.frame.feature_dropout import FeatureDropout
-from callbacks.frame.schedule import Cosine, Linear, Steps, VShape, rate_now, rate_values
+from callbacks.frame.schedule import rate_now, rate_values
 from callbacks.network.stochastic_pooling import StochasticPool2d
 from datamodules import Digits
 from recipes.command import tables
 from recipes.frame import catalogue, records
 from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
+
+logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
+warnings.filterwarnings("ignore")
 
 METHODS = {name: getattr(callbacks, name) for name in sorted(callbacks.__all__)}
 METHODS = {name: kind for name, kind in METHODS.items() if issubclass(kind, FeatureDropout)}
@@ -55,7 +71,7 @@ class LargerDigits(Digits):
 data = LargerDigits(batch_size=64, padding=0)
 
 
-def trained(*tricks) -> zoo.ResNet:
+def train(*tricks) -> zoo.ResNet:
     seed_everything(0, verbose=False)
     model = zoo.ResNet("20", num_classes=10, image_size=16, lr=0.1, weight_decay=5e-4)
     tricks = [CosineDecay(warmup_epochs=1), *tricks]
@@ -65,10 +81,10 @@ def trained(*tricks) -> zoo.ResNet:
 
 structural = StructuralDropout(0.9)
 networks = {
-    "none": trained(),
-    "Dropout": trained(Dropout(0.5)),
-    "HeuristicDropout": trained(HeuristicDropout(0.1)),
-    "StructuralDropout": trained(structural),
+    "none": train(),
+    "Dropout": train(Dropout(0.5)),
+    "HeuristicDropout": train(HeuristicDropout(0.1)),
+    "StructuralDropout": train(structural),
 }
 
 # %% [markdown]
@@ -76,8 +92,8 @@ networks = {
 #
 # A photograph, and the maps that the first stage of that network makes of it: their mean, and four of the 16 channels.
 # Then the maps as each method leaves them, at the last rate of its schedule, and with the same draws for all. They are
-# on one scale of grey; what is brighter than before was scaled up. Some act usually elsewhere, on vectors before the
-# classifier; here all stand at one place. The last three are no masks over features of their own: Cutout's is over the
+# on one scale of grey; what is brighter than before was scaled up. Some act elsewhere by default, on vectors before
+# the classifier; here all act on the same maps. The last three are not masks over features: Cutout's is over the
 # image, attention with dropout is new layers, untrained here, and stochastic pooling draws one of four pixels.
 
 # %%
@@ -94,10 +110,10 @@ channels = x[0].mean((1, 2)).argsort(descending=True)[:SHOWN]
 
 
 def gallery(ax_row, y: torch.Tensor, name: str) -> None:
-    """The mean of the maps (1, C, H, W), then some of them."""
+    """Draw the mean of the maps (1, C, H, W), then some of them."""
     for ax, picture in zip(ax_row, [y[0].mean(0, keepdim=True), *y[0, channels][:, None]], strict=True):
-        top = x[0].mean(0).amax() if ax is ax_row[0] else x[0, channels].amax()
-        ax.imshow(picture[0], cmap="gray", vmin=0, vmax=1.5 * top)
+        before = x[0].mean(0) if ax is ax_row[0] else x[0, channels]
+        ax.imshow(picture[0], cmap="gray", vmin=0, vmax=1.25 * before.quantile(0.98))
         ax.set(xticks=[], yticks=[])
     ax_row[0].set_ylabel(name, fontsize=8, rotation=0, ha="right", va="center")
 
@@ -107,7 +123,8 @@ for name, kind in METHODS.items():
     trick = kind()
     torch.manual_seed(3)
     if isinstance(trick, ClusteringDropout):  # its groups, as a run makes them of many images
-        trick._rates[trick._place] = unit_rates(responses(x), trick.clusters, trick.low, trick.high)
+        rates = unit_rates(responses(x), trick.clusters, trick.low, trick.high)
+        trick.load_state_dict(trick.state_dict() | {"rates": {"": rates}})
     try:
         assert not trick.needs_labels
         pictures[name] = trick.drop(x, rate_values(trick.p)[-1])
@@ -124,7 +141,7 @@ for line, (name, y) in zip(axes, pictures.items(), strict=True):
 axes[0, 0].set_title("mean", fontsize=8)
 for ax, channel in zip(axes[0, 1:], channels.tolist(), strict=True):
     ax.set_title(f"channel {channel}", fontsize=8)
-print("not shown, since they ask the weights behind or the labels of many images:", ", ".join(elsewhere) or "none")
+print("not shown, since they need the next weights or the labels of many images:", ", ".join(elsewhere) or "none")
 
 # %% [markdown]
 # ## Schedules
@@ -150,7 +167,7 @@ class Spy(Callback):
     def on_train_batch_start(self, trainer, model, batch, batch_idx):
         for name, schedule in SCHEDULES.items():
             self.rates[name].append(rate_now(schedule, trainer))
-        self.acting.append(self.focused._acts)
+        self.acting.append(self.focused.is_active(model))
 
 
 batch = [torch.randn(4, 3, 16, 16), torch.randint(10, (4,))]
@@ -185,9 +202,9 @@ Markdown(table)
 # %% [markdown]
 # ## Co-adaptation
 #
-# How much of a network's accuracy hangs on channels being there together: a growing share of the last stage's channels
-# is zero, others for each image (as in the paper on HeuristicDropout, there for U-Nets). The less accuracy falls, the
-# less they depend on each other. Left the four networks from above, one run each; right the comparison.
+# How much of a network's accuracy hangs on channels being there together: a growing fraction of the last stage's
+# channels is zero, others for each image (as in the paper on HeuristicDropout, there for U-Nets). The less accuracy
+# falls, the less they depend on each other. Left the four networks from above, one run each; right the comparison.
 
 # %%
 data.setup("test")
@@ -197,24 +214,24 @@ methods = defaultdict(list)
 for run in runs:
     if "masked 0.5" not in run["metrics"]:
         continue
-    methods[run["arguments"]["arm"]].append([run["metrics"][f"masked {share:.1f}"] for share in FRACTIONS])
+    methods[run["arguments"]["arm"]].append([run["metrics"][f"masked {fraction:.1f}"] for fraction in FRACTIONS])
 methods = {name: torch.tensor(values).mean(0).tolist() for name, values in methods.items()}
 fig, axes = plt.subplots(
-    1, 1 + bool(methods), figsize=(6 * (1 + bool(methods)), 4), squeeze=False, layout="constrained"
+    1, 1 + bool(methods), figsize=(7.5 * (1 + bool(methods)), 4), squeeze=False, layout="constrained"
 )
 titles = ("digits, one seed", "CIFAR-10-JPEG, where data is short")
 for ax, title, each in zip(axes[0], titles, (curves, methods), strict=False):
     for i, (name, values) in enumerate(each.items()):
         style = {"color": "black", "linewidth": 3} if name == "none" else {"linestyle": ("-", "--", ":")[i // 10 % 3]}
         ax.plot(FRACTIONS, values, label=name, **style)
-    ax.set(xlabel="share of channels masked", ylabel="test accuracy", title=title)
-    ax.legend(fontsize=7)
+    ax.set(xlabel="fraction of channels masked", ylabel="test accuracy", title=title)
+    ax.legend(fontsize=7, ncols=1 + len(each) // 16, bbox_to_anchor=(1.01, 1), loc="upper left")
 
 # %% [markdown]
 # ## A width for every purpose
 #
 # StructuralDropout cuts features off behind a random one, so that the first ones carry the most. After training, the
-# network can be cut to the width that one can pay for, without training again. Accuracy on validation images by the
+# network can be cut to any width, without training again. Accuracy on validation images by the
 # number of features before the classifier, against the network that was trained without.
 
 # %%

@@ -1,7 +1,10 @@
-"""Make each notebook from its .py and execute it, two at a time in clean kernels: `python notebooks/make.py [--check]`.
+"""Make each notebook from its .py and execute it, two at a time in clean kernels.
 
-The .py (jupytext's percent format) is the source; the .ipynb is kept without outputs, so that it changes only when the
-source does. `--check` writes and executes nothing, and fails where an .ipynb is not what its .py gives.
+    python notebooks/make.py [--check] [NUMBER ...]
+
+NUMBER, such as 05, chooses notebooks; without it all are made. The .py (jupytext's percent format) is the source; the
+.ipynb is kept without outputs, so that it changes only when the source does. `--check` writes and executes nothing, and
+fails where an .ipynb is not what its .py gives.
 """
 
 import os
@@ -20,6 +23,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def notebook(source: Path) -> NotebookNode:
+    """Read a .py as a notebook whose text depends on the .py alone."""
     made = jupytext.read(source)
     made.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for i, cell in enumerate(made.cells):
@@ -28,10 +32,12 @@ def notebook(source: Path) -> NotebookNode:
 
 
 def text(source: Path) -> str:
+    """Return the text of the .ipynb."""
     return nbformat.writes(notebook(source)) + "\n"
 
 
 def make(source: Path) -> None:
+    """Write the .ipynb, and execute it in an empty folder."""
     target = source.with_suffix(".ipynb")
     target.write_text(text(source))
     with tempfile.TemporaryDirectory() as folder:
@@ -40,12 +46,17 @@ def make(source: Path) -> None:
 
 
 def is_stale(source: Path) -> bool:
+    """Return whether the .ipynb is missing or is not what the .py gives."""
     target = source.with_suffix(".ipynb")
     return not target.exists() or target.read_text() != text(source)
 
 
 def main() -> None:
-    sources = sorted(HERE.glob("[0-9]*.py"))
+    """Make the notebooks, or check them."""
+    numbers = [argument for argument in sys.argv[1:] if argument != "--check"]
+    sources = sorted(s for s in HERE.glob("[0-9]*.py") if not numbers or s.stem.split("_")[0] in numbers)
+    if numbers and len(sources) != len(set(numbers)):
+        sys.exit(f"no such notebook; there are {', '.join(sorted(s.stem for s in HERE.glob('[0-9]*.py')))}")
     if "--check" not in sys.argv[1:]:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
         with ThreadPoolExecutor(2) as pool:

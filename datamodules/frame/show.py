@@ -1,5 +1,6 @@
 """A grid of images with their classes above, as a matplotlib figure."""
 
+import io
 import math
 from typing import TYPE_CHECKING
 
@@ -32,10 +33,17 @@ def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
     """
     from matplotlib.figure import Figure  # here because training needs no matplotlib
 
+    class Picture(Figure):
+        """A figure that a notebook shows without pyplot."""
+
+        def _repr_png_(self) -> bytes:
+            self.savefig(file := io.BytesIO(), format="png")
+            return file.getvalue()
+
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     targets = targets.argmax(1) if targets.ndim == 4 else targets
-    figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    figure = Picture(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis in axes:
         axis.set_axis_off()
