@@ -17,9 +17,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
-from models import infer, least, train
+from models import infer, train
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
+from tricks import least
 
 import zoo
 from callbacks import PatchDropout
