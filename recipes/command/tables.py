@@ -176,6 +176,40 @@ def reduced() -> str:
     return _result_of("token_reduction_cifar")
 
 
+def reproductions() -> str:
+    """Return the claims of published rows that were run, with our numbers and the verdict."""
+    from recipes.command.reproduce import load_row, names
+    from recipes.papers.frame.results import judge, read_runs, sentence
+
+    lines = records.read("papers")
+    rows = []
+    for name in names():
+        row = load_row(name)
+        for claim, found in judge(row, read_runs(row, lines)):
+            if found is not None:
+                what, _, rest = sentence(claim, found).partition(": published ")
+                published, _, ours = rest.partition("; ours ")
+                numbers, _, word = ours.rpartition(": ")
+                rows.append([f"`{name}`", what, published, numbers, f"**{word}**"])
+    table = markdown(["row", "claim", "published", "ours", "verdict"], rows) if rows else NOT_YET
+    return f"{table}\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in _provenance(lines).items() if rows)
+
+
+def verified() -> str:
+    """Return strangers' checkpoints in our networks on named, checksummed images."""
+    runs = records.read("verify")
+    rows = []
+    for run in runs:
+        m, a = run["metrics"], run["arguments"]
+        word = "inside" if m["low"] <= m["published"] <= m["high"] else "outside"
+        network, ours = f"{a['model']}-{a['variant']}", f"{m['accuracy']:.1f}, {m['low']:.1f} to {m['high']:.1f}"
+        rows.append([a["file"], network, f"{m['published']:.2f}", ours, f"**{word}**"])
+    heads = ["file", "network", "published %", "ours %, 95 % interval", "verdict"]
+    notes = {"Data": "the first 1,000 official test images of CIFAR-10, lossless", "Command": "zoo verify FILE"}
+    facts = notes | _provenance(runs)
+    return markdown(heads, rows) + "\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())
+
+
 def _result_of(recipe: str) -> str:
     return recipe_result(next(entry for entry in catalogue.recipes() if entry.name == recipe))
 
@@ -224,6 +258,8 @@ TABLES: dict[str, Callable[[], str]] = {
         results,
         families,
         reduced,
+        reproductions,
+        verified,
         throughput,
         benchmarks,
     )
