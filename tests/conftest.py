@@ -158,9 +158,13 @@ def build_trick(name: str) -> L.Callback:
     if name in TEACHERS:
         torch.manual_seed(99)
         network = TinyNetwork if name == "TokenLabeling" else tiny_network(name)  # it ends in a mean over maps
-        needed = {"path": empty_folder()} if name == "CachedLogits" else NEEDED.get(name, {})
-        return trick(tiny_classifier(width=6, network=network), **needed)
-    return trick(**NEEDED.get(name, {}))
+        return trick(tiny_classifier(width=6, network=network), **needed(name))
+    return trick(**needed(name))
+
+
+def needed(name: str) -> dict:
+    """Return the arguments without which the trick cannot be made, or not for these networks and runs."""
+    return {"path": empty_folder()} if name == "CachedLogits" else NEEDED.get(name, {})
 
 
 def collate(items):

@@ -36,6 +36,7 @@ class ChannelOrder(Trick):
 
     changes_batch = True
     needs = (Range("p", 0, 1, off_at_low=True),)
+    examples = ({"p": 1.0},)
 
     def __init__(self, p: Rate = 0.5):
         self.p = p

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from callbacks.frame.beta import beta_share
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
@@ -76,6 +76,7 @@ class CutMix(Trick):
 
     changes_batch = True
     needs = (Range("alpha", 0, open_low=True), Range("p", 0, 1, off_at_low=True))
+    examples = ({"alpha": Linear(1, 0.5), "p": 0.5},)
     needs_labels = True
 
     def __init__(self, alpha: Rate = 1.0, p: Rate = 1.0):

@@ -44,6 +44,7 @@ class Cutout(Trick):
         ValueError: if the side is out of its range, or larger than the images (at the first batch).
     """
 
+    examples = ({"side": 3},)
     changes_batch = True
 
     def __init__(self, side: int | float = 0.5):

@@ -53,6 +53,7 @@ class MixUp(Trick):
 
     changes_batch = True
     needs = (Range("alpha", 0, open_low=True),)
+    examples = ({"alpha": 0.2},)
 
     def __init__(self, alpha: Rate = 1.0):
         self.alpha = alpha

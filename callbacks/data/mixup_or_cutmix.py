@@ -18,7 +18,7 @@ import torch
 from callbacks.data.cutmix import CutMix
 from callbacks.data.mixup import MixUp
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now, rate_values
+from callbacks.frame.schedule import Linear, Rate, Steps, rate_now, rate_values
 from callbacks.frame.trick import Trick
 
 
@@ -42,6 +42,7 @@ class MixUpOrCutMix(Trick):
         Range("cutmix_alpha", 0, open_low=True),
         Range("p", 0, 1, off_at_low=True),
     )
+    examples = ({"mixup_alpha": 0.2, "switch": Linear(0, 1), "p": Steps(1, {"0.9dur": 0})},)
     needs_labels = True
 
     def __init__(self, mixup_alpha: Rate = 0.8, cutmix_alpha: Rate = 1.0, switch: Rate = 0.5, p: Rate = 1.0):

@@ -63,6 +63,7 @@ class Mosaic(Trick):
         Range("margin", 0, 0.5, open_high=True),
         Range("p", 0, 1, off_at_low=True),
     )
+    examples = ({"margin": 0.0, "p": 1.0},)
     needs_labels = True
 
     def __init__(self, margin: float = 0.2, p: Rate = 0.5):

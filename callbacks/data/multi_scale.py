@@ -46,6 +46,7 @@ class MultiScale(Resizing):
 
     changes_batch = True
     needs = (Range("scale", 0, open_low=True), Range("every", 1), Range("multiple", 1))
+    examples = ({"scale": (0.5, 1.5), "every": 1, "multiple": 2},)
 
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
         if scale[0] > scale[1]:

@@ -37,6 +37,7 @@ class ProgressiveResizing(Resizing):
 
     changes_batch = True
     needs = (Range("scale", 0, 1, open_low=True), Range("multiple", 1))
+    examples = ({"scale": 0.5},)
 
     def __init__(self, scale: Rate = GROWING, multiple: int = 4):
         self.scale, self.multiple = scale, multiple

@@ -86,6 +86,7 @@ class RandomErasing(Trick):
 
     changes_batch = True
     needs = (Range("p", 0, 1, off_at_low=True), Range("r1", 0, 1, open_low=True))
+    examples = ({"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "formulation": "timm"},)
 
     def __init__(
         self,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from callbacks.frame.beta import beta_share
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
@@ -70,6 +70,7 @@ class RICAP(Trick):
 
     changes_batch = True
     needs = (Range("beta", 0, open_low=True),)
+    examples = ({"beta": Linear(0.3, 1)},)
     needs_labels = True
 
     def __init__(self, beta: Rate = 0.3):

@@ -40,7 +40,7 @@ class Calibration(Diagnostic):
     """
 
     needs = (Range("bins", 1),)
-
+    examples = ({"bins": 5},)
     confusion: Tensor | None = None
 
     def __init__(self, bins: int = 15):

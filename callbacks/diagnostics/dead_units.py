@@ -43,6 +43,7 @@ class DeadUnits(Diagnostic):
     """
 
     needs = (Range("fraction", 0, 1, open_low=True),)
+    examples = ({"fraction": 0.9},)
 
     def __init__(self, fraction: float = 0.4):
         self.fraction = fraction

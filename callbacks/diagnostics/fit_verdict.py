@@ -65,6 +65,7 @@ class FitVerdict(Diagnostic):
     """
 
     needs = (Range("tau", 0, 1, open_low=True),)
+    examples = ({"tau": 0.5},)
 
     def __init__(self, tau: float = 0.1):
         self.tau = tau

@@ -42,7 +42,7 @@ class InitialLoss(Diagnostic):
     """
 
     needs = (Range("tolerance", 0, open_low=True),)
-
+    examples = ({"tolerance": 2.0},)
     _seen: Tensor | None = None
 
     def __init__(self, tolerance: float = 0.5):

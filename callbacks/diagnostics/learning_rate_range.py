@@ -70,7 +70,7 @@ class LearningRateRange(Diagnostic):
     """
 
     needs = (Range("low", 0, "high", open_low=True), Range("steps", 20))
-
+    examples = ({"steps": 20, "low": 1e-05},)
     suggestion: float | None = None
 
     def __init__(self, low: float = 1e-8, high: float = 1.0, steps: int = 100, plot: str | Path | None = None):

@@ -83,6 +83,7 @@ class ShuffledLabels(Trick):
     """
 
     needs = (Range("patience", 1),)
+    examples = ({"patience": 1},)
     needs_labels = True
 
     def __init__(self, patience: int = 2):

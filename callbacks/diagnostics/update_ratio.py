@@ -36,7 +36,7 @@ class UpdateRatio(Diagnostic):
     """
 
     needs = (Range("every", 1), Range("low", 0, "high"))
-
+    examples = ({"every": 2, "high": 1.0},)
     _before: list[Tensor] | None = None
 
     def __init__(self, every: int = 100, low: float = 1e-5, high: float = 1e-1):

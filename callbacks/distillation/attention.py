@@ -92,6 +92,7 @@ class AttentionTransfer(Taught):
     """
 
     needs = (Range("beta", 0, off_at_low=True), Range("p", 1))
+    examples = ({"stages": ("stage1",), "beta": 10.0, "mapping": "max"},)
 
     def __init__(
         self,

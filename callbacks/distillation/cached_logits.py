@@ -63,6 +63,8 @@ class CachedLogits(KnowledgeDistillation):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    examples = ({"T": 2.0},)
+
     def __init__(
         self,
         teacher: Source,

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo.frame.checks import classes_of
@@ -39,6 +39,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
     """
 
     needs = (Range("beta", 0, off_at_low=True),)
+    examples = ({"beta": Linear(1, 0)},)
 
     def __init__(
         self,

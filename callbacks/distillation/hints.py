@@ -78,6 +78,7 @@ class Hints(Taught):
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
+    examples = ({"stages": ("stage2",), "pretrain": "1ep"},)
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Cosine, Rate, rate_now
 from callbacks.frame.teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
@@ -60,6 +60,7 @@ class KnowledgeDistillation(Taught):
     """
 
     needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True))
+    examples = ({"T": Cosine(4, 1), "weight": 0.5},)
     needs_labels = True
 
     def __init__(

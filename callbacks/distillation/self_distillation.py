@@ -20,7 +20,7 @@ from torch.func import functional_call
 
 from callbacks.frame.needs import Range
 from callbacks.frame.run import callbacks_of
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unsaved_parameters import without_hooks
 from callbacks.optimization.ema import EMA
@@ -49,6 +49,7 @@ class SelfDistillation(Trick):
     """
 
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
+    examples = ({"decay": 0.5, "weight": Linear(0, 10)},)
     _ema: EMA | None = None
     _own = False
 

@@ -30,7 +30,7 @@ from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.committee import group, split
 from callbacks.frame.needs import Claims, NothingAddedBefore, Range
 from callbacks.frame.run import datamodule_of
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Source, Taught, Teacher
 from zoo import Step
@@ -95,6 +95,7 @@ class Specialist(Taught):
         Range("weight", 0),
         Range("T", 0, open_low=True),
     )
+    examples = ({"classes": (1, 2), "weight": Linear(0, 1), "T": 2.0, "fraction": 0.3},)
     needs_labels = True
 
     def __init__(

@@ -33,6 +33,7 @@ class SymmetryAttention(DoubleBackward):
     """
 
     needs = (Range("beta", 0, off_at_low=True),)
+    examples = ({"beta": 0.5},)
     taxonomy = "penalty"
 
     def __init__(self, beta: Rate = 1.0):

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.needs import EveryPatch, Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Taught, Teacher
 from callbacks.frame.tokens import prefix_of, vit_in
 from zoo import Step
@@ -56,6 +56,7 @@ class TokenDistillation(Taught):
     """
 
     needs = (EveryPatch(), Range("logits", 0), Range("tokens", 0))
+    examples = ({"logits": 0.0, "tokens": Linear(1, 0)},)
 
     def __init__(
         self,

@@ -134,6 +134,7 @@ class ADCM(Trick):
     """
 
     needs = (Claims("add attention with dropout"), Range("p", 0, 1, open_low=True))
+    examples = ({"p": 0.3, "where": ("stage2",), "image_size": 8},)
     taxonomy = "architecture"
     default_stages = slice(-2, None)
 

@@ -39,6 +39,7 @@ class ADL(FeatureDropout):
     """
 
     needs = (Range("theta", 0, 1, open_low=True),)
+    examples = ({"p": 0.5, "theta": 0.9, "where": ("stage2",), "participation": 0.5},)
     default_stages = slice(-2, None)
     draws_once = True
 

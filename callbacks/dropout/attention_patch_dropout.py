@@ -86,7 +86,7 @@ class AttentionPatchDropout(Trick):
     """
 
     needs = (Range("tau", 0),)
-
+    examples = ({"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},)
     drops_patches = True
 
     def __init__(self, rate: Fraction = 0.25, where: int = 3, drop: Drop = "high", tau: float = 1.0):

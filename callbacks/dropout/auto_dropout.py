@@ -47,6 +47,7 @@ class AutoDropout(FeatureDropout):
         TypeError: for a network without residual branches, where `where` is "branches".
     """
 
+    examples = ({"policy": (Pattern(1, 1), Pattern(1, 1, 1, residual=True)), "participation": 0.5},)
     acts_on = (3, 4)
 
     def __init__(

@@ -57,6 +57,7 @@ class BiasedDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": 0.4, "d": 0.1, "where": ("stage1",), "participation": 0.5},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.5, d: float = 0.2, where: Where = "classifier", participation: Rate = 1.0):

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, largest_mask
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 from zoo.frame.checks import validate_choice
 
 Metric = Literal["peak", "cosine"]
@@ -66,6 +66,7 @@ class ChannelDropBlock(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": Linear(0, 0.3), "metric": "cosine", "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(1, 2)
 
     def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, participation: Rate = 1.0):

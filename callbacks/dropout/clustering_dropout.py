@@ -90,7 +90,9 @@ class ClusteringDropout(FeatureDropout):
         Range("clusters", 2),
         Range("every", 1),
     )
-
+    examples = (
+        {"low": 0.2, "high": 0.5, "clusters": 2, "every": 1, "decay": 0.5, "where": ("stage2",), "participation": 0.5},
+    )
     acts_on = ANY
 
     def __init__(

@@ -74,6 +74,9 @@ class CorrDrop(FeatureDropout):
     """
 
     needs = (Range("temperature", 0, open_low=True),)
+    examples = (
+        {"p": 0.3, "kind": "channel", "block_size": 2, "temperature": 0.1, "where": ("stage2",), "participation": 0.5},
+    )
     default_stages = slice(-2, None)
 
     def __init__(

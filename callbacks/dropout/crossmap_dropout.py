@@ -27,6 +27,7 @@ class CrossmapDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": 0.2, "where": ("stage2",), "participation": 0.5},)
     acts_on = (3, 4)
 
     def __init__(self, p: Rate = 0.1, where: Where = None, participation: Rate = 1.0):

@@ -73,6 +73,7 @@ class DropBlock(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
+    examples = ({"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(-2, None)
 
     def __init__(

@@ -90,6 +90,7 @@ class DropConnect(FeatureDropout):
     """
 
     needs = (Claims("drop weights"),)
+    examples = ({"p": 0.2, "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"
     draws_once = True
 

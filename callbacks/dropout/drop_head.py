@@ -48,6 +48,7 @@ class DropHead(Trick):
     """
 
     needs = (Range("p", 0, 1, off_at_low=True),)
+    examples = ({"p": 0.5},)
 
     def __init__(self, p: Rate = DEFAULT):
         self.p = p

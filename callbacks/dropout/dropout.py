@@ -21,7 +21,7 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, scale_by_rate
-from callbacks.frame.schedule import Rate, rate_values
+from callbacks.frame.schedule import Linear, Rate, rate_values
 from zoo.frame.checks import validate_choice
 
 Form = Literal["inverted", "2014"]
@@ -45,6 +45,7 @@ class Dropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": Linear(0, 0.5), "where": ("stage1", "stage2"), "form": "2014"},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", participation: Rate = 1.0):

@@ -41,6 +41,7 @@ class FocusedDropout(FeatureDropout):
     """
 
     needs = (Range("low", 0, 1, open_low=True), Range("high", 0, 1, open_low=True, open_high=True))
+    examples = ({"low": 0.2, "high": 0.9, "where": ("stage2",), "participation": 1.0},)
     default_stages = slice(-2, -1)
 
     def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):

@@ -17,7 +17,7 @@ import lightning as L
 import torch
 
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
 from zoo.moe_vit import MoE
@@ -43,6 +43,7 @@ class GatingDropout(Trick):
     """
 
     needs = (Range("p", 0, 1, off_at_low=True),)
+    examples = ({"p": Linear(0, 1), "kind": "gate-expert"},)
 
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
         self.p, self.kind = p, validate_choice(kind, get_args(Kind), "GatingDropout")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 
 
 def noise(normal: Tensor, p: float) -> Tensor:
@@ -36,6 +36,7 @@ class GaussianDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": 0.2, "where": "input", "participation": Linear(0, 1)},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", participation: Rate = 1.0):

@@ -98,6 +98,7 @@ class GuidedDropout(FeatureDropout):
     """
 
     needs = (Claims("give units a strength"), NoHeadMadeAfter(), Range("active", 0, 1))
+    examples = ({"p": 0.4, "kind": "top-k", "active": 0.5, "participation": 0.5},)
     acts_on = ANY
     draws_once = True
 

@@ -61,6 +61,7 @@ class HeuristicDropout(FeatureDropout):
     """
 
     needs = (Range("k", 0),)
+    examples = ({"p": 0.3, "k": 1.0, "laplace": False, "where": ("stage2",), "participation": 0.5},)
 
     def __init__(
         self, p: Rate = 0.1, k: float = 2.0, laplace: bool = True, where: Where = None, participation: Rate = 1.0

@@ -55,6 +55,7 @@ class KeepRate(Trick):
     """
 
     needs = (Claims("set the fraction of patches"),)
+    examples = ({"start": 0, "until": "1dur"},)
 
     def __init__(self, start: Time = "0.0333dur", until: Time = "0.3667dur"):
         for time in (start, until):

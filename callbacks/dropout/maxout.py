@@ -113,6 +113,7 @@ class Maxout(Trick):
     """
 
     needs = (Claims("choose the activations"), Range("k", 2))
+    examples = ({"k": 3},)
     taxonomy = "architecture"
 
     def __init__(self, k: int = 2, where: str | tuple[str, ...] | None = None):

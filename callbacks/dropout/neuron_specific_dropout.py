@@ -73,7 +73,7 @@ class NeuronSpecificDropout(FeatureDropout):
 
     acts_on = ANY
     needs_labels = True
-
+    examples = ({"p": 0.4, "absolute": True, "held": None, "where": ("stage2",), "participation": 0.5},)
     _batch: list | None = None
     _data: Any = None  # an `ImageData`, from whose images some are held out
 

@@ -72,6 +72,7 @@ class PatchDropout(Trick):
     drops_patches = True
 
     needs = (Range("keep", 0, 1, open_low=True),)
+    examples = ({"keep": (0.5, 1.0)},)
 
     def __init__(self, keep: Fraction = 0.5):
         self.keep = keep

@@ -59,6 +59,8 @@ class ProbDropBlock(DropBlock):
         ValueError, TypeError: as `DropBlock`.
     """
 
+    examples = ({"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "participation": 0.5},)
+
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         size = x.float().abs()
         size = size.mean(1, keepdim=True) if self.shared else size

@@ -12,7 +12,7 @@ Differs:  the layers, as said
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel, scale_by_rate
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 
 
 class SpatialDropout(FeatureDropout):
@@ -27,6 +27,7 @@ class SpatialDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": Linear(0, 0.2), "where": ("stage1",), "participation": 0.5},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.1, where: Where = None, participation: Rate = 1.0):

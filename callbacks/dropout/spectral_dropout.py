@@ -71,6 +71,7 @@ class SpectralDropout(FeatureDropout):
     """
 
     needs = (Range("tau", 0),)
+    examples = ({"p": 0.3, "tau": 1.0, "dims": "all", "where": ("stage2",), "participation": 0.5},)
 
     def __init__(
         self, p: Rate = 0.2, tau: float = 0.1, dims: Dims = "spatial", where: Where = None, participation: Rate = 1.0

@@ -16,7 +16,7 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 from zoo.frame.checks import validate_choice
 from zoo.layers.basic import DropPath
 
@@ -65,6 +65,7 @@ class StochasticDepth(FeatureDropout):
         TypeError: for a network without residual blocks.
     """
 
+    examples = ({"p": Linear(0, 0.5), "rule": "constant", "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"
     acts_on = ANY
     draws_once = True

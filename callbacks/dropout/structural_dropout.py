@@ -56,6 +56,7 @@ class StructuralDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a width or a step below 1.
     """
 
+    examples = ({"p": 0.9, "low": 2, "step": 2, "where": ("stage2",), "participation": 0.5},)
     acts_on = ANY
     draws_once = True
 

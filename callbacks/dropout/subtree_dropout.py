@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.needs import Claims, Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.hierarchical_mixture import GateScale
 
@@ -48,6 +48,7 @@ class SubtreeDropout(Trick):
     """
 
     needs = (Claims("scale a tree's gates"), Range("p", 0, 1, off_at_low=True))
+    examples = ({"p": Linear(0, 0.3)},)
 
     def __init__(self, p: Rate = 0.1):
         self.p = p

@@ -33,6 +33,7 @@ class UniformDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    examples = ({"p": 0.1, "where": "input", "participation": 0.5},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.25, where: Where = "classifier", participation: Rate = 1.0):

@@ -57,6 +57,7 @@ class WeightedChannelDropout(FeatureDropout):
     """
 
     needs = (Range("q", 0, 1, open_low=True),)
+    examples = ({"p": 0.5, "q": 1.0, "rescale": "inverse", "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(-2, None)
 
     def __init__(

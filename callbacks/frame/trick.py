@@ -40,15 +40,18 @@ class Trick(Declaring):
     loss, `prepare` in place of `setup` and `leave` in place of `teardown`.
 
     Attributes:
+        examples: arguments that differ from the defaults, for cards and tests; a class without its own has none.
         taxonomy: where it regularises, of `TAXONOMY`; None: it does not. As its room says, where a class does not.
     """
 
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     taxonomy: ClassVar[str | None] = None
 
     _hooks: Sequence[Removable] = ()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        cls.examples = vars(cls).get("examples", ())
         if cls.taxonomy is None and "taxonomy" not in vars(cls):
             package, _, room = cls.__module__.rpartition(".")[0].partition(".")
             cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None

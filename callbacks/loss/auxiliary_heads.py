@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Claims, Range, stage_names
 from callbacks.frame.run import datamodule_of
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
 from zoo import Step
 from zoo.frame.checks import classes_of
@@ -101,6 +101,7 @@ class AuxiliaryHeads(Trick):
     """
 
     needs = (Claims("put heads on stages"), Range("weight", 0, off_at_low=True))
+    examples = ({"stages": ("stage1", "stage2"), "weight": Linear(0.3, 0)},)
     needs_labels = True
     _heads: Heads | None = None
 

@@ -48,6 +48,7 @@ class BinaryCrossEntropy(Replacing):
     """
 
     needs = (Range("threshold", 0, 1, open_high=True), Range("smoothing", 0, 1, open_high=True))
+    examples = ({"threshold": None, "sum_classes": True, "smoothing": 0.1},)
 
     def __init__(self, threshold: float | None = 0.0, sum_classes: bool = False, smoothing: float = 0.0):
         self.threshold, self.sum_classes, self.smoothing = threshold, sum_classes, smoothing

@@ -47,6 +47,7 @@ class ClassBalanced(Replacing):
     """
 
     needs = (Range("beta", 0, 1),)
+    examples = ({"beta": 0.9, "counts": (7,) * 10},)
 
     def __init__(self, beta: float = 0.999, counts: Sequence[int] | None = None):
         if beta == 1:

@@ -14,7 +14,7 @@ import lightning as L
 from torch import Tensor
 
 from callbacks.frame.loss import Adding
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 from zoo import Step
 
 
@@ -38,6 +38,7 @@ class ConfidencePenalty(Adding):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    examples = ({"weight": Linear(0, 0.5)},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 0.1):

@@ -41,6 +41,7 @@ class Dice(Replacing):
     """
 
     needs = (Range("smooth", 0, open_low=True),)
+    examples = ({"smooth": 0.1},)
 
     def __init__(self, smooth: float = 1.0):
         self.smooth = smooth

@@ -30,6 +30,7 @@ class ExpertBalance(Trick):
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
+    examples = ({"weight": 1.0},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 0.01):

@@ -36,6 +36,7 @@ class Flooding(Trick):
     """
 
     needs = (Range("b", 0, open_low=True),)
+    examples = ({"b": 0.5},)
 
     def __init__(self, b: float = 0.05):
         self.b = b

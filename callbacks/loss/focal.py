@@ -52,6 +52,7 @@ class FocalLoss(Replacing):
     """
 
     needs = (Range("gamma", 0), Range("alpha", 0))
+    examples = ({"gamma": 0.5, "alpha": (0.5, 1.5) * 5},)
     _alpha: Tensor | None = None
 
     def __init__(self, gamma: float = 2.0, alpha: Sequence[float] | None = None):

@@ -13,7 +13,7 @@ Differs:  the lasso is linear regression. Biases, norm layers and scales are not
 from torch import Tensor
 
 from callbacks.frame.penalty import Penalty, norms
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 
 
 def l1(weights: list[Tensor]) -> Tensor:
@@ -32,6 +32,7 @@ class L1(Penalty):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    examples = ({"weight": Linear(0, 1e-3)},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-5):

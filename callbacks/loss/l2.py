@@ -36,6 +36,7 @@ class L2(Penalty):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    examples = ({"weight": 0.01},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-4):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.needs import Claims, NothingAddedBefore, Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Rate, Steps, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo import Step
@@ -55,6 +55,7 @@ class LabelSmoothing(Trick):
 
     taxonomy = "data"
     needs = (Claims("replace the cross-entropy"), NothingAddedBefore(), Range("eps", 0, 1, off_at_low=True))
+    examples = ({"eps": Steps(0, {"1ep": 0.2}), "formulation": "paper"},)
 
     def __init__(self, eps: Rate = 0.1, formulation: str = "torch"):
         self.eps = eps

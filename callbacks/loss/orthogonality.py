@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from callbacks.frame.loss import Adding
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Rate, Steps
 from zoo import Step
 from zoo.frame.checks import validate_choice
 
@@ -63,6 +63,7 @@ class Orthogonality(Adding):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    examples = ({"weight": Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-4, kind: str = "so"):

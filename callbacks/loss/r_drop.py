@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks.frame.loss import Adding
 from callbacks.frame.needs import Claims, NoBatchChangedAfter
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Linear, Rate
 from zoo import Step
 
 
@@ -44,6 +44,7 @@ class RDrop(Adding):
     """
 
     needs = (Claims("double the batch"), NoBatchChangedAfter())
+    examples = ({"weight": Linear(0, 1)},)
 
     def __init__(self, weight: Rate = 0.3):
         self.weight = weight

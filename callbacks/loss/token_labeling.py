@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.needs import Claims, EveryPatch, NothingAddedBefore, OneImageSize, Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.score_maps import expand, relabel, score_maps
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Taught, Teacher
@@ -92,6 +92,7 @@ class TokenLabeling(Taught):
         OneImageSize(),
         Range("weight", 0, off_at_low=True),
     )
+    examples = ({"weight": Linear(1, 0), "formulation": "code", "mix_token": False},)
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class TokenRatio(Trick):
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
+    examples = ({"weight": 5.0},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 2.0):

@@ -60,6 +60,7 @@ class Tversky(Replacing):
     """
 
     needs = (Range("alpha", 0), Range("beta", 0), Range("smooth", 0, open_low=True))
+    examples = ({"alpha": 0.5, "beta": 1.0, "smooth": 0.1},)
 
     def __init__(self, alpha: float = 0.3, beta: float = 0.7, smooth: float = 1.0):
         if alpha + beta == 0:

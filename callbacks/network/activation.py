@@ -73,6 +73,7 @@ class Activation(Trick):
     """
 
     needs = (Claims("choose the activations"),)
+    examples = ({"kind": "prelu"},)
 
     def __init__(self, kind: str = "gelu"):
         self.kind = validate_choice(kind, ACTIVATIONS, "Activation")

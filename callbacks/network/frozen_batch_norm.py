@@ -39,6 +39,7 @@ class FrozenBatchNorm(Trick):
 
     taxonomy = "optimisation"
     needs = (Claims("choose the norms"),)
+    examples = ({"affine": True},)
 
     def __init__(self, affine: bool = False):
         self.affine = affine

@@ -26,6 +26,8 @@ class Kaiming(Initialise):
         ValueError: for another mode, or a second trick that draws the weights.
     """
 
+    examples = ({"mode": "fan_out"},)
+
     def __init__(self, mode: str = "fan_in"):
         self.mode = validate_choice(mode, MODES, "Kaiming")
 

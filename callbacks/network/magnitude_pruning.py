@@ -79,6 +79,7 @@ class MagnitudePruning(Trick):
     """
 
     needs = (Range("final", 0, 1, open_low=True),)
+    examples = ({"final": 0.5, "start": "0st", "end": "3st", "every": 1},)
 
     def __init__(self, final: float = 0.9, start: Time = "0.1dur", end: Time = "0.7dur", every: int = 100):
         if final == 1 or every < 1:

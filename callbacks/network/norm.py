@@ -87,6 +87,7 @@ class Norm(Trick):
     """
 
     needs = (Claims("choose the norms"),)
+    examples = ({"kind": "batch_renorm"},)
 
     def __init__(self, kind: str = "group"):
         self.kind = validate_choice(kind, NORMS, "Norm")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 
 
@@ -45,6 +45,7 @@ class Slimming(Trick):
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
+    examples = ({"weight": Linear(0, 1e-3)},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-4):

@@ -100,6 +100,7 @@ class SpatialPyramidPooling(Trick):
     """
 
     needs = (Claims("choose the head's pooling"),)
+    examples = ({"levels": (3, 1), "image_size": 8},)
     makes_head = True
 
     def __init__(self, levels: tuple[int, ...] = (4, 2, 1), image_size: int = 224):

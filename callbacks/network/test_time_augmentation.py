@@ -51,6 +51,7 @@ class TestTimeAugmentation(Trick):
 
     taxonomy = "data"
     needs_labels = True  # the mirror image of a mask is another mask
+    examples = ({"shift": 1},)
     __test__ = False  # its name starts as pytest's test classes do
 
     def __init__(self, flip: bool = True, shift: int = 0):

@@ -33,6 +33,7 @@ class AccumulationSchedule(Trick):
     """
 
     needs = (Claims("schedule the accumulation"),)
+    examples = ({"epochs": (0, 1), "factors": (2, 1)},)
     _own: int = 1  # the Trainer's number
 
     def __init__(self, epochs: tuple[int, ...] = (60, 120, 160), factors: tuple[int, ...] = (5, 25, 125)):

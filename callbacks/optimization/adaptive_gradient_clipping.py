@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 from callbacks.frame.depth import depths
 from callbacks.frame.needs import Range
 from callbacks.frame.rows import over_rows
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unscaled import needs_unscaled
 
@@ -54,6 +54,7 @@ class AdaptiveGradientClipping(Trick):
     """
 
     needs = (Range("factor", 0, open_low=True), Range("eps", 0, open_low=True))
+    examples = ({"factor": Linear(0.01, 0.1), "eps": 0.01},)
 
     def __init__(self, factor: Rate = 0.01, eps: float = 1e-3):
         self.factor = factor

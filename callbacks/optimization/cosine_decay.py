@@ -30,6 +30,7 @@ class CosineDecay(Decay):
     """
 
     needs = (Range("end", 0, 1),)
+    examples = ({"warmup_epochs": 0.5, "end": 0.01},)
 
     def __init__(self, warmup_epochs: Time = 0, warmup_kind: str = "linear", end: float = 0):
         super().__init__(warmup_epochs, warmup_kind)

@@ -47,6 +47,7 @@ class EMA(Average):
     """
 
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True),)
+    examples = ({"decay": 0.5},)
 
     def __init__(self, decay: Rate = 0.999):
         self.decay = decay

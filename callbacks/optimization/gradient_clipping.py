@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unscaled import needs_unscaled
 from zoo.frame.checks import validate_choice
@@ -44,6 +44,7 @@ class GradientClipping(Trick):
     """
 
     needs = (Range("limit", 0, open_low=True),)
+    examples = ({"limit": Linear(2.0, 0.1), "kind": "value"},)
 
     def __init__(self, limit: Rate = 1.0, kind: str = "norm"):
         self.limit = limit

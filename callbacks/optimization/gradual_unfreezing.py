@@ -44,6 +44,7 @@ class GradualUnfreezing(Trick):
     """
 
     needs = (Claims("scale the learning rate by depth"), Range("ratio", 1))
+    examples = ({"every": "2st", "ratio": 10},)
     _frozen: Sequence[nn.Parameter] = ()
     _held: Sequence[nn.Module] = ()
     _learning: int | None = None  # how many parts learn now

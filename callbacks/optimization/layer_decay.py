@@ -40,6 +40,7 @@ class LayerDecay(Trick):
     """
 
     needs = (Claims("scale the learning rate by depth"), Range("decay", 0, 1, open_low=True))
+    examples = ({"decay": 0.5},)
 
     def __init__(self, decay: float = 0.75):
         if decay == 1:

@@ -23,5 +23,7 @@ class LinearScaling(Scaling):
             scaling rule is listed.
     """
 
+    examples = ({"base": 128},)
+
     def factor(self, k: float) -> float:
         return k

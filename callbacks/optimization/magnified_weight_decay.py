@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 
 from callbacks.frame.chance import is_drawn
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.frame.exact_resume import global_seed
 
@@ -33,6 +33,7 @@ class MagnifiedWeightDecay(Trick):
     """
 
     needs = (Range("probability", 0, 1), Range("factor", 0, open_low=True))
+    examples = ({"probability": Linear(0, 0.5), "factor": 3.0},)
     taxonomy = "penalty"
     _seed: int = 0  # of the run
     _magnified: tuple = ()  # (group, its weight decay) of the step that is being made

@@ -60,6 +60,7 @@ class OneCycle(Decay):
     """
 
     needs = (Range("pct_start", 0, 1), Range("div", 1), Range("final_div", 1), Range("momentum", 0, 1))
+    examples = ({"pct_start": 0.4, "div": 10, "final_div": 100, "momentum": None},)
 
     def __init__(
         self,

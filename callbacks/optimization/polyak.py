@@ -29,6 +29,8 @@ class PolyakAveraging(Mean):
         ValueError: if `start` is no time.
     """
 
+    examples = ({"start": "2st"},)
+
     def __init__(self, start: Time = "0.5dur"):
         parse_time(start)
         self.start = start

@@ -32,6 +32,7 @@ class PolynomialDecay(Decay):
     """
 
     needs = (Range("power", 0, open_low=True),)
+    examples = ({"power": 2, "warmup_epochs": 0.5},)
 
     def __init__(self, power: float = 0.9, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)

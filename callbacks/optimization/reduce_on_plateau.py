@@ -44,6 +44,7 @@ class ReduceOnPlateau(OnMetric, Decay):
     """
 
     needs = (Range("patience", 0), Range("threshold", 0, 1))
+    examples = ({"mode": "max", "gamma": 0.5, "patience": 2, "threshold": 0.01, "warmup_epochs": 0.5},)
     _plateau: ReduceLROnPlateau | None = None
 
     def __init__(

@@ -47,6 +47,7 @@ class SnapshotEnsemble(Decay):
         ValueError: for an argument out of its range, or if something else sets the rate too.
     """
 
+    examples = ({"cycles": 3, "last": 2},)
     snapshots: list[dict[str, Tensor]] = []
 
     def __init__(self, cycles: int = 5, last: int | None = None):

@@ -28,5 +28,7 @@ class SquareRootScaling(Scaling):
             scaling rule is listed.
     """
 
+    examples = ({"base": 128},)
+
     def factor(self, k: float) -> float:
         return math.sqrt(k)

@@ -28,6 +28,8 @@ class StepDecay(Decay):
         ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.
     """
 
+    examples = ({"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},)
+
     def __init__(
         self,
         milestones: tuple[Time, ...] = (30, 60, 90),

@@ -33,6 +33,8 @@ class StepThenCosine(Decay):
             else sets the rate too.
     """
 
+    examples = ({"milestones": (1,), "gamma": 0.5, "cosine_from": "1.5ep", "warmup_kind": "multiplier"},)
+
     def __init__(
         self,
         milestones: tuple[Time, ...] = ("0.25dur",),

@@ -27,6 +27,8 @@ class StepwiseCosine(Decay):
         ValueError: if a stair is shorter than a step, the warm-up leaves nothing, or something else sets the rate too.
     """
 
+    examples = ({"every": "1st", "warmup_epochs": 0.5, "warmup_kind": "constant"},)
+
     def __init__(self, every: Time = 5, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
         parse_time(every)

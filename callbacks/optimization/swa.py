@@ -50,6 +50,7 @@ class SWA(Mean):
     """
 
     needs = (Claims("hold the learning rate at the end"), Range("lr_factor", 0, open_low=True))
+    examples = ({"start": 1, "every": "2st", "lr_factor": 0.2, "anneal": 0},)
     label = "swa"
     _rates: list[float] | None = None  # of the groups, at the start
     _stale = False  # whether the batch norms' statistics are those of other weights than the average

@@ -45,6 +45,8 @@ class WarmRestarts(Decay):
             something else sets the rate too.
     """
 
+    examples = ({"first": "2st", "multiply": 1, "warmup_epochs": 0.5},)
+
     def __init__(self, first: Time = 10, multiply: int = 2, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         super().__init__(warmup_epochs, warmup_kind)
         parse_time(first)

@@ -43,6 +43,7 @@ class WarmUp(Trick):
     """
 
     needs = (Claims("set the learning rate"), Range("epochs", 0, open_low=True))
+    examples = ({"epochs": 0.5, "kind": "constant"},)
     _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with their own rates
 
     def __init__(self, epochs: float = 5, kind: str = "linear"):

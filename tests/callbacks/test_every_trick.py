@@ -12,162 +12,26 @@ from lightning.pytorch.tuner import Tuner
 from torch import nn
 
 import callbacks
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.pairs import refusal
 from callbacks.frame.schedule import Schedule
 from callbacks.frame.trick import Trick
 from recipes.command.lightning import Parser
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
-from tests.conftest import NEEDED, TEACHERS, build_trick, empty_folder, tiny_classifier, tiny_network
+from tests.conftest import TEACHERS, build_trick, needed, tiny_classifier, tiny_network
 from zoo import Classifier, ResNet
 from zoo.frame.classifier import changes_loss
 
 every = pytest.mark.parametrize("name", callbacks.__all__)
 
-# another instance of the same trick, told apart by its arguments; those that are not here take none
-OTHERS = {
-    "ChannelOrder": {"p": 1.0},
-    "MultiScale": {"scale": (0.5, 1.5), "every": 1, "multiple": 2},
-    "ProgressiveResizing": {"scale": 0.5},
-    "Calibration": {"bins": 5},
-    "Checklist": {"steps": 2},
-    "DeadUnits": {"fraction": 0.9},
-    "FitVerdict": {"tau": 0.5},
-    "GradientFlow": {"low": 0.0, "high": 10.0},
-    "InitialLoss": {"tolerance": 2.0},
-    "LearningRateRange": {"steps": 20, "low": 1e-05},
-    "OverfitSamples": {"samples": 3, "steps": 5},
-    "UpdateRatio": {"every": 2, "high": 1.0},
-    "AccumulationSchedule": {"epochs": (0, 1), "factors": (2, 1)},
-    "Activation": {"kind": "prelu"},
-    "AdaptiveGradientClipping": {"factor": callbacks.Linear(0.01, 0.1), "eps": 0.01},
-    "AttentionPatchDropout": {"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},
-    "AttentionTransfer": {"stages": ("stage1",), "beta": 10.0, "mapping": "max"},
-    "AuxiliaryHeads": {"stages": ("stage1", "stage2"), "weight": callbacks.Linear(0.3, 0)},
-    "BinaryCrossEntropy": {"threshold": None, "sum_classes": True, "smoothing": 0.1},
-    "CachedLogits": {"path": empty_folder(), "T": 2.0},
-    "CircleLoss": {"weight": 0.01, "m": 0.4, "gamma": 80.0, "form": "pair"},
-    "ClassBalanced": {"beta": 0.9, "counts": (7,) * 10},
-    "ConfidencePenalty": {"weight": callbacks.Linear(0, 0.5)},
-    "CosineDecay": {"warmup_epochs": 0.5, "end": 0.01},
-    "CutMix": {"alpha": callbacks.Linear(1, 0.5), "p": 0.5},
-    "Cutout": {"side": 3},
-    "Dice": {"smooth": 0.1},
-    "DropHead": {"p": 0.5},
-    "EMA": {"decay": 0.5},
-    "EarlyStopping": {"metric": "val/acc", "mode": "max", "patience": 3, "min_delta": 0.001},
-    "ExpertBalance": {"weight": 1.0},
-    "Flooding": {"b": 0.5},
-    "FocalLoss": {"gamma": 0.5, "alpha": (0.5, 1.5) * 5},
-    "GatingDropout": {"p": callbacks.Linear(0, 1), "kind": "gate-expert"},
-    "FrozenBatchNorm": {"affine": True},
-    "GradualUnfreezing": {"every": "2st", "ratio": 10},
-    "GradientAttentionTransfer": {"beta": callbacks.Linear(1, 0)},
-    "GradientCentralization": {"conv_only": True},
-    "GradientClipping": {"limit": callbacks.Linear(2.0, 0.1), "kind": "value"},
-    "GridMask": {"d1": 2, "d2": 5, "ratio": 0.5, "rotate": 1, "mode": 0, "p": 0.7},
-    "Hints": {"stages": ("stage2",), "pretrain": "1ep"},
-    "Kaiming": {"mode": "fan_out"},
-    "KeepRate": {"start": 0, "until": "1dur"},
-    "KnowledgeDistillation": {"T": callbacks.Cosine(4, 1), "weight": 0.5},
-    "L1": {"weight": callbacks.Linear(0, 1e-3)},
-    "L2": {"weight": 0.01},
-    "LabelSmoothing": {"eps": callbacks.Steps(0, {"1ep": 0.2}), "formulation": "paper"},
-    "LayerDecay": {"decay": 0.5},
-    "LinearScaling": {"base": 128},
-    "MagnifiedWeightDecay": {"probability": callbacks.Linear(0, 0.5), "factor": 3.0},
-    "MixUp": {"alpha": 0.2},
-    "MixUpOrCutMix": {"mixup_alpha": 0.2, "switch": callbacks.Linear(0, 1), "p": callbacks.Steps(1, {"0.9dur": 0})},
-    "Mosaic": {"margin": 0.0, "p": 1.0},
-    "Norm": {"kind": "batch_renorm"},
-    "OneCycle": {"pct_start": 0.4, "div": 10, "final_div": 100, "momentum": None},
-    "Orthogonality": {"weight": callbacks.Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},
-    "PatchDropout": {"keep": (0.5, 1.0)},
-    "PolyakAveraging": {"start": "2st"},
-    "PolynomialDecay": {"power": 2, "warmup_epochs": 0.5},
-    "RDrop": {"weight": callbacks.Linear(0, 1)},
-    "RICAP": {"beta": callbacks.Linear(0.3, 1)},
-    "RandomErasing": {"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "formulation": "timm"},
-    "ReduceOnPlateau": {"mode": "max", "gamma": 0.5, "patience": 2, "threshold": 0.01, "warmup_epochs": 0.5},
-    "SWA": {"start": 1, "every": "2st", "lr_factor": 0.2, "anneal": 0},
-    "SpatialPyramidPooling": {"levels": (3, 1), "image_size": 8},
-    "SquareRootScaling": {"base": 128},
-    "SnapshotEnsemble": {"cycles": 3, "last": 2},
-    "ShuffledLabels": {"patience": 1},
-    "MagnitudePruning": {"final": 0.5, "start": "0st", "end": "3st", "every": 1},
-    "Slimming": {"weight": callbacks.Linear(0, 1e-3)},
-    "TestTimeAugmentation": {"shift": 1},
-    "SelfDistillation": {"decay": 0.5, "weight": callbacks.Linear(0, 10)},
-    "SymmetryAttention": {"beta": 0.5},
-    "TokenDistillation": {"logits": 0.0, "tokens": callbacks.Linear(1, 0)},
-    "TokenLabeling": {"weight": callbacks.Linear(1, 0), "formulation": "code", "mix_token": False},
-    "TokenRatio": {"weight": 5.0},
-    "SubtreeDropout": {"p": callbacks.Linear(0, 0.3)},
-    "Tversky": {"alpha": 0.5, "beta": 1.0, "smooth": 0.1},
-    "ZeroGamma": {"image_size": 8},
-    "ZeroLastConv": {"image_size": 8},
-    "Specialist": {"classes": (1, 2), "weight": callbacks.Linear(0, 1), "T": 2.0, "fraction": 0.3},
-    "StepDecay": {"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},
-    "StepThenCosine": {"milestones": (1,), "gamma": 0.5, "cosine_from": "1.5ep", "warmup_kind": "multiplier"},
-    "StepwiseCosine": {"every": "1st", "warmup_epochs": 0.5, "warmup_kind": "constant"},
-    "WarmUp": {"epochs": 0.5, "kind": "constant"},
-    "WarmRestarts": {"first": "2st", "multiply": 1, "warmup_epochs": 0.5},
-    "Dropout": {"p": callbacks.Linear(0, 0.5), "where": ("network.block1", "stage2"), "form": "2014"},
-    "GaussianDropout": {"p": 0.2, "where": "input", "participation": callbacks.Linear(0, 1)},
-    "UniformDropout": {"p": 0.1, "where": "input", "participation": 0.5},
-    "SpatialDropout": {"p": callbacks.Linear(0, 0.2), "where": ("stage1",), "participation": 0.5},
-    "DropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "participation": 0.5},
-    "ProbDropBlock": {"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "participation": 0.5},
-    "WeightedChannelDropout": {"p": 0.5, "q": 1.0, "rescale": "inverse", "where": ("stage1",), "participation": 0.5},
-    "ChannelDropBlock": {"p": callbacks.Linear(0, 0.3), "metric": "cosine", "where": ("stage1",), "participation": 0.5},
-    "FocusedDropout": {"low": 0.2, "high": 0.9, "where": ("stage2",), "participation": 1.0},
-    "CorrDrop": {
-        "p": 0.3,
-        "kind": "channel",
-        "block_size": 2,
-        "temperature": 0.1,
-        "where": ("stage2",),
-        "participation": 0.5,
-    },
-    "ADL": {"p": 0.5, "theta": 0.9, "where": ("stage2",), "participation": 0.5},
-    "BiasedDropout": {"p": 0.4, "d": 0.1, "where": ("stage1",), "participation": 0.5},
-    "CrossmapDropout": {"p": 0.2, "where": ("stage2",), "participation": 0.5},
-    "HeuristicDropout": {"p": 0.3, "k": 1.0, "laplace": False, "where": ("stage2",), "participation": 0.5},
-    "SpectralDropout": {"p": 0.3, "tau": 1.0, "dims": "all", "where": ("stage2",), "participation": 0.5},
-    "StructuralDropout": {"p": 0.9, "low": 2, "step": 2, "where": ("stage2",), "participation": 0.5},
-    "DropConnect": {"p": 0.2, "where": ("network.block2.conv1",), "per": "batch", "participation": 0.5},
-    "NeuronSpecificDropout": {"p": 0.4, "absolute": True, "held": None, "where": ("stage2",), "participation": 0.5},
-    "GuidedDropout": {
-        "p": 0.4,
-        "kind": "top-k",
-        "active": 0.5,
-        "where": ("network.block2.conv1",),
-        "participation": 0.5,
-    },
-    "ADCM": {"p": 0.3, "where": ("network.block2",), "image_size": 8},
-    "AutoDropout": {
-        "policy": (callbacks.Pattern(1, 1), callbacks.Pattern(1, 1, 1, residual=True)),
-        "participation": 0.5,
-    },
-    "ClusteringDropout": {
-        "low": 0.2,
-        "high": 0.5,
-        "clusters": 2,
-        "every": 1,
-        "decay": 0.5,
-        "where": ("stage2",),
-        "participation": 0.5,
-    },
-    "Maxout": {"k": 3, "where": ("network.block2.conv1",)},
-    "StochasticDepth": {"p": callbacks.Linear(0, 0.5), "rule": "constant", "per": "batch", "participation": 0.5},
-}
 # Those that change the network for good: `tests/callbacks/network/test_surgery.py` has what they owe.
 SURGERY = ("ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling")
 
 
 def build_other(name):
-    arguments = OTHERS.get(name, {})
+    """Return the trick with its first example's arguments."""
     teacher = {"teacher": tiny_classifier(width=5, network=tiny_network(name))} if name in TEACHERS else {}
-    return getattr(callbacks, name)(**teacher, **arguments)
+    return getattr(callbacks, name)(**{**teacher, **needed(name), **next(iter(getattr(callbacks, name).examples), {})})
 
 
 def fitted(trainer, name, data, model=None, **arguments):
@@ -423,10 +287,9 @@ def as_written(value):
 
 
 def ways(name, teacher):
-    """The arguments that a trick needs, and those of `OTHERS`."""
-    needed = NEEDED.get(name, {}) | ({"path": empty_folder()} if name == "CachedLogits" else {})
-    found = [needed, *([OTHERS[name]] if name in OTHERS else [])]
-    return [{"teacher": teacher, **arguments} if name in TEACHERS else arguments for arguments in found]
+    """Return the arguments that a trick needs, and each example's."""
+    base = needed(name) | ({"teacher": teacher} if name in TEACHERS else {})
+    return [base, *(base | example for example in getattr(callbacks, name).examples)]
 
 
 def configured(file, content):
@@ -517,6 +380,39 @@ def test_foreign_module_works_or_is_told_what_to_add(name, tiny_data, trainer):
         assert not torch.equal(before["network.head.weight"], model.network.head.weight)
 
 
-def test_the_lists_above_are_complete():
-    takes_arguments = {n for n in callbacks.__all__ if len(inspect.signature(getattr(callbacks, n)).parameters)}
-    assert OTHERS.keys() == takes_arguments
+@every
+def test_a_trick_with_arguments_has_an_example_of_others(name):
+    kind = getattr(callbacks, name)
+    taken = inspect.signature(kind).parameters
+    assert bool(kind.examples) == bool(taken)
+    for example in kind.examples:
+        assert example and example.keys() <= taken.keys()
+        assert any(value != taken[argument].default for argument, value in example.items())
+
+
+def ranges(kind):
+    """Return a value below and one above each declared range, by argument; every argument that is declared exists."""
+    found = []
+    for need in kind.needs:
+        if isinstance(need, Range) and need.argument in inspect.signature(kind).parameters:
+            low = 0 if isinstance(need.low, str) else need.low
+            found.append((need.argument, low - 1))
+            if not isinstance(need.high, str) and need.high < float("inf"):
+                found.append((need.argument, need.high + 1))
+    return found
+
+
+@every
+def test_refuses_what_is_out_of_the_declared_ranges(name):
+    kind = getattr(callbacks, name)
+    teacher = {"teacher": tiny_classifier()} if name in TEACHERS else {}
+    for argument, value in ranges(kind):
+        with pytest.raises(ValueError, match=f"{name}: {argument} must be in"):
+            kind(**(teacher | needed(name) | {argument: value}))
+
+
+@every
+def test_declares_ranges_of_arguments_that_there_are(name):
+    kind = getattr(callbacks, name)
+    arguments = {a for base in kind.__mro__ if issubclass(base, Trick) for a in inspect.signature(base).parameters}
+    assert {need.argument for need in kind.needs if isinstance(need, Range | Choice)} <= arguments

@@ -73,7 +73,7 @@ def test_layer_with_and_without_the_mask(layer, shape, kind):
     kept = (seen[0] / x).round()
     assert torch.equal(kept, kept[:1].expand_as(kept))  # one mask for the batch
     assert torch.equal(layer.eval()(x), plain(layer, x * scale))
-    trick._leave()
+    trick.remove_hooks()
 
 
 def test_top_k_takes_the_strongest_and_dr_a_share_of_the_active():
