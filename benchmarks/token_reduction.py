@@ -25,7 +25,7 @@ from tricks import least
 import zoo
 from callbacks import PatchDropout
 from recipes.frame import records
-from zoo.dvt import confidences, leaving, thresholds
+from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
 
 PATCHES, BLOCKS, BEND = 196, 12, 1.35  # BEND: such that 54 % of the multiply-adds are left
 
@@ -88,8 +88,8 @@ def early_exits(images: Tensor, rounds: int) -> dict[str, float]:
     with torch.no_grad():
         logits = torch.stack(model.exits(images))
     macs = model.macs()
-    eta = thresholds(logits, macs, budget=macs[-1] / 2)
-    promised = torch.tensor(macs)[leaving(confidences(logits), eta)].sum().item()
+    eta = search_thresholds(logits, macs, budget=macs[-1] / 2)
+    promised = torch.tensor(macs)[choose_exits(confidences(logits), eta)].sum().item()
     metrics = compare("DVT", "inference", EarlyExits(model, eta), model, images, rounds)
     counted = multiply_adds(EarlyExits(model, eta), images)
     print(f"DVT: multiply-adds counted by those promised {counted / promised:.6f}")

@@ -61,9 +61,9 @@ from datamodules import ImageData
 from recipes import Recipe
 from recipes.frame import records
 from recipes.frame.cifar import cifar10, images_named
-from zoo.dvt import confidences, leaving, thresholds
 from zoo.patch_slimming import within
 from zoo.tools.complexity import stage_costs, total_macs
+from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
 
 SIDE, BATCH = 32, 64
 TRAINING: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}
@@ -192,9 +192,9 @@ def over_exits(model: zoo.DVT, data: ImageData, loader: Iterable[list[Tensor]]) 
 def early_exits(model: zoo.DVT, data: ImageData, budget: float) -> tuple[list[float], dict[str, float]]:
     """Find the best thresholds on validation images within so many multiply-adds, and what they give on the test images."""
     logits, targets = over_exits(model.cpu().eval(), data, data.val_dataloader())
-    eta = thresholds(logits, model.macs(), budget, targets)
+    eta = search_thresholds(logits, model.macs(), budget, targets)
     logits, targets = over_exits(model, data, data.test_dataloader())
-    exits = leaving(confidences(logits), eta)
+    exits = choose_exits(confidences(logits), eta)
     hits = logits.argmax(-1).gather(0, exits[None])[0] == targets
     macs = torch.tensor(model.macs())[exits].double().mean().round().int().item()
     shares = {f"leave at exit {i + 1}": (exits == i).float().mean().item() for i in range(len(eta))}

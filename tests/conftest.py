@@ -19,9 +19,9 @@ from callbacks.frame.trick import parameters
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
 from zoo.hierarchical_mixture import SoftTree
+from zoo.layers.transformer import Block
 from zoo.lvvit import box
 from zoo.moe_vit import MoE
-from zoo.vit import Block
 
 CLASSES = 10
 Diagnostic.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`

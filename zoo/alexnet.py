@@ -16,23 +16,31 @@ Differs:  The paper prints 224 px, but its map sizes need 227: that is the defau
           divide alpha by 5, so torch's alpha is 5e-4 here. "2012" drops outputs of the two hidden layers (Caffe), "owt"
           their inputs (torchvision). The biases of 1 put the first loss of "2012" above ln K, by about 0.35, and with
           dropout by 1. For up to 64 px conv 1 is 5x5 of stride 1 and the hidden layers read the 3 x 3 (32 px) or 6 x 6
-          (64 px) maps that are left; not in the papers.
+          (64 px) maps that are left: ours.
 """
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.layers.basic import LocalResponseNorm
+from zoo.layers.alexnet_parts import hidden_layers, local_norm
+from zoo.layers.init import normal_01
 
-LRN = {"size": 5, "alpha": 5e-4, "beta": 0.75, "k": 2.0}
 
-#        channels of the five convolutions, groups in 2, 4 and 5, normalisation, pixels
+class Row(NamedTuple):
+    """What the paper's network ("2012") and "owt" have apart."""
+
+    channels: tuple[int, int, int, int, int]  # of the five convolutions
+    groups: int  # in convolutions 2, 4 and 5
+    pixels: int  # side of the images
+
+
 VARIANTS = {
-    "2012": ((96, 256, 384, 384, 256), 2, LocalResponseNorm, 227),
-    "owt": ((64, 192, 384, 256, 256), 1, nn.Identity, 224),
+    "2012": Row((96, 256, 384, 384, 256), groups=2, pixels=227),
+    "owt": Row((64, 192, 384, 256, 256), groups=1, pixels=224),
 }
 
 
@@ -61,31 +69,31 @@ class AlexNet(Classifier):
         **training,
     ):
         variant = validate_choice(str(variant), VARIANTS, "AlexNet")
-        (c1, c2, c3, c4, c5), groups, norm, pixels = VARIANTS[variant]
-        image_size = image_size or pixels
+        row = VARIANTS[variant]
+        image_size = image_size or row.pixels
         side = side_after_pools(image_size) if image_size <= SMALL else 6
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
-        def layer(c_in: int, c_out: int, size: int, groups: int = 1) -> nn.Conv2d:
-            return nn.Conv2d(c_in, c_out, size, padding=size // 2, groups=groups)
-
+        c1, c2, c3, c4, c5 = row.channels
+        g = row.groups
         padding = 0 if variant == "2012" and image_size == 227 else 2
-        first = layer(3, c1, 5) if image_size <= SMALL else nn.Conv2d(3, c1, 11, stride=4, padding=padding)
-        layers = {
-            "0": first, "1": nn.ReLU(inplace=True), "norm1": norm(**LRN), "2": nn.MaxPool2d(3, 2),
-            "3": layer(c1, c2, 5, groups), "4": nn.ReLU(inplace=True), "norm2": norm(**LRN), "5": nn.MaxPool2d(3, 2),
-            "6": layer(c2, c3, 3), "7": nn.ReLU(inplace=True),
-            "8": layer(c3, c4, 3, groups), "9": nn.ReLU(inplace=True),
-            "10": layer(c4, c5, 3, groups), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, 2),
+        first = conv(3, c1, 5) if image_size <= SMALL else nn.Conv2d(3, c1, 11, stride=4, padding=padding)
+        norm = local_norm if variant == "2012" else nn.Identity
+        layers: dict[str, nn.Module] = {
+            "0": first, "1": nn.ReLU(inplace=True), "norm1": norm(), "2": nn.MaxPool2d(3, 2),
+            "3": conv(c1, c2, 5, g), "4": nn.ReLU(inplace=True), "norm2": norm(), "5": nn.MaxPool2d(3, 2),
+            "6": conv(c2, c3, 3), "7": nn.ReLU(inplace=True),
+            "8": conv(c3, c4, 3, g), "9": nn.ReLU(inplace=True),
+            "10": conv(c4, c5, 3, g), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, 2),
         }  # fmt: skip
         self.features = nn.Sequential(OrderedDict(layers))
         self.stage_paths = {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size
         self.classifier = hidden_layers(c5 * side**2, num_classes, drop_inputs=variant == "owt")
         if variant == "2012":
-            self.apply(init_weights)
-            for bias_of in ("features.3", "features.8", "features.10", "classifier.1", "classifier.4"):
-                nn.init.ones_(self.get_submodule(bias_of).bias)
+            self.apply(normal_01)
+            for layer in ("features.3", "features.8", "features.10", "classifier.1", "classifier.4"):
+                nn.init.ones_(self.get_parameter(f"{layer}.bias"))
         if weights is not None:
             self.load_weights(weights)
 
@@ -94,29 +102,20 @@ class AlexNet(Classifier):
         return self.classifier(x.flatten(1))
 
 
+def conv(c_in: int, c_out: int, size: int, groups: int = 1) -> nn.Conv2d:
+    """Return a convolution that keeps the size of the maps: (N, C_in, H, W) -> (N, C_out, H, W)."""
+    return nn.Conv2d(c_in, c_out, size, padding=size // 2, groups=groups)
+
+
 def side_after_pools(pixels: int) -> int:
-    """Of a small image, after three pools of 3x3 and stride 2. Raises ValueError where nothing is left."""
+    """Return the side of a small image's maps after three pools of 3x3 and stride 2, at most 6.
+
+    Raises:
+        ValueError: if nothing is left.
+    """
     side = pixels
     for _ in range(3):
         side = (side - 3) // 2 + 1
     if side < 1:
         raise ValueError(f"AlexNet shrinks images of {pixels} px to nothing: use image_size=15 or more")
     return min(side, 6)
-
-
-def hidden_layers(features: int, num_classes: int, drop_inputs: bool) -> nn.Sequential:
-    """Two layers of 4096 units and the classes; dropout on the inputs of the two (torchvision) or on their outputs."""
-    before, after = (nn.Dropout(0.5), nn.Identity()) if drop_inputs else (nn.Identity(), nn.Dropout(0.5))
-    layers = {
-        "0": before, "1": nn.Linear(features, 4096), "2": nn.ReLU(inplace=True),
-        "3": nn.Dropout(0.5), "4": nn.Linear(4096, 4096), "5": nn.ReLU(inplace=True),
-        "drop": after, "6": nn.Linear(4096, num_classes),
-    }  # fmt: skip
-    return nn.Sequential(OrderedDict(layers))
-
-
-def init_weights(module: nn.Module) -> None:
-    """Weights N(0, 0.01^2), biases 0."""
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
-        nn.init.zeros_(module.bias)

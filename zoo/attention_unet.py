@@ -1,23 +1,22 @@
-"""AttentionUNet: a U-Net whose coarser maps decide where the finer ones that are handed across count.
+"""AttentionUNet: a U-Net whose coarser maps decide which pixels of the skips count.
 
 Paper:    Attention U-Net: Learning Where to Look for the Pancreas (Oktay et al.; MIDL 2018)
           https://arxiv.org/abs/1804.03999, equations 1 and 2, figures 1 and 2
 Code:     https://github.com/ozan-oktay/Attention-Gated-Networks (the authors', for volumes): which skips are gated, how
           wide, and the sizes of theta, phi and psi; keys are ours, those of `zoo/unet.py` for what is U-Net
-Block:    gate(x, g) = a x,   a = up(sigmoid(psi ReLU(theta x + phi g)));  x the map handed across, g the decoder's of
-          the next level down; theta: 2x2 of stride 2 without bias, phi and psi: 1x1, up: bilinear, to the size of x
+Block:    gate(x, g) = a x,   a = up(sigmoid(psi ReLU(theta x + phi g)));  x the skip, g the decoder's map
+          one level down; theta: 2x2 of stride 2 without bias, phi and psi: 1x1, up: bilinear, to the size of x
 Shapes:   as U-Net's;  gate: x (N, C, H, W), g (N, 2C, H/2, W/2) -> (N, C, H, W), with one a (N, 1, H, W) for all C
 Defaults: w = 64, theta and phi as wide as x (the authors' code, where w is 16); gates at the levels 4, 3 and 2
-Differs:  images for volumes; the U-Net around the gates is the paper's of `zoo/unet.py`, where the authors' has norms,
-          deep supervision, up-sampling without weights, and a 1x1 convolution with norm on g and after each gate.
+Differs:  images in place of volumes. The U-Net around the gates is that of `zoo/unet.py`; the authors' has norms, deep
+          supervision, up-sampling without weights, and a 1x1 convolution with norm on g and after each gate.
 """
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zoo.frame.checks import validate_choice
-from zoo.frame.segmenter import Segmenter, needs_multiple
-from zoo.unet import SHRINKS, VARIANTS, add_levels, init_weights
+from zoo.layers.unet_levels import VARIANTS, UNetLevels, check_sides, init_weights
 
 
 class Gate(nn.Module):
@@ -35,7 +34,7 @@ class Gate(nn.Module):
         return x * F.interpolate(a, size=x.shape[-2:], mode="bilinear", align_corners=False)
 
 
-class AttentionUNet(Segmenter):
+class AttentionUNet(UNetLevels):
     """`AttentionUNet(num_classes=2)`; `AttentionUNet("16", num_classes=4, image_size=64)` for a CPU.
 
     Its stages are those of `UNet`; the gates are `gate4`, `gate3` and `gate2`.
@@ -59,21 +58,19 @@ class AttentionUNet(Segmenter):
         weights: str | None = None,
         **training,
     ):
-        *widths, deepest = VARIANTS[validate_choice(str(variant), VARIANTS, "AttentionUNet")]
+        row = VARIANTS[validate_choice(str(variant), VARIANTS, "AttentionUNet")]
         image_size = image_size or 512
-        needs_multiple((image_size, image_size), SHRINKS, "AttentionUNet")
+        check_sides(image_size, image_size, "AttentionUNet")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
-        self.pool = nn.MaxPool2d(2)
-        add_levels(self, widths, deepest)
-        self.gate4, self.gate3, self.gate2 = (Gate(widths[i - 1]) for i in (4, 3, 2))
-        self.head = nn.Conv2d(widths[0], num_classes, kernel_size=1)
+        self.add_levels(row)
+        self.gate4, self.gate3, self.gate2 = (Gate(row.levels[i - 1]) for i in (4, 3, 2))
         self.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        needs_multiple(x.shape[-2:], SHRINKS, "AttentionUNet")
+        check_sides(*x.shape[-2:], "AttentionUNet")
         e1 = self.encoder1(x)
         e2 = self.encoder2(self.pool(e1))
         e3 = self.encoder3(self.pool(e2))

@@ -10,32 +10,45 @@ Shapes:   (N, 3, H, W) -> 64 x H/2 -> 192 x H/4 -> 320 x H/8 -> 608 x H/16 -> 10
 Defaults: training arguments of `Classifier`; no dropout (section 4.2.1); He initialisation, fan-out, ours
 Differs:  The table is the released graph's: the paper prints 96 for the pool projections of 4c and 4d, the graph has
           128, so that 4c and 4d give 608 channels. As in the graph, convolutions have a bias besides the batch norm and
-          there are no auxiliary heads. The port's momentum of 0.9 for the running statistics is Caffe's 0.9 misread:
-          torch's 0.1 here. Keys are GoogLeNet's in style, and our own. For up to 64 px conv 1 is 3x3 of stride 1 and
-          the first pool is left out; not in the paper.
+          there are no auxiliary heads. The port's momentum of 0.9 for the running statistics misreads Caffe's 0.9; it
+          is torch's 0.1 here. Keys are our own, after GoogLeNet's. For up to 64 px conv 1 is 3x3 of stride 1 and there
+          is no first pool: ours.
 """
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import init_weights
+from zoo.layers.init import he_fan_out
 
-#        1x1, 3x3 reduce and 3x3, double 3x3 reduce and double 3x3, pool, pool projection (0: none, and stride 2)
+
+class Row(NamedTuple):
+    """A block of figure 5. Without a pool projection the block has stride 2."""
+
+    one: int  # channels of the 1x1; 0: none
+    three_in: int  # of the 1x1 before the 3x3
+    three: int  # of the 3x3
+    double_in: int  # of the 1x1 before the two 3x3
+    double: int  # of each of the two 3x3
+    pool: str  # "avg" or "max"
+    proj: int  # of the 1x1 after the pool; 0: none
+
+
 BLOCKS = {
-    "3a": (64, 64, 64, 64, 96, "avg", 32),
-    "3b": (64, 64, 96, 64, 96, "avg", 64),
-    "3c": (0, 128, 160, 64, 96, "max", 0),
-    "4a": (224, 64, 96, 96, 128, "avg", 128),
-    "4b": (192, 96, 128, 96, 128, "avg", 128),
-    "4c": (160, 128, 160, 128, 160, "avg", 128),
-    "4d": (96, 128, 192, 160, 192, "avg", 128),
-    "4e": (0, 128, 192, 192, 256, "max", 0),
-    "5a": (352, 192, 320, 160, 224, "avg", 128),
-    "5b": (352, 192, 320, 192, 224, "max", 128),
+    "3a": Row(64, 64, 64, 64, 96, "avg", 32),
+    "3b": Row(64, 64, 96, 64, 96, "avg", 64),
+    "3c": Row(0, 128, 160, 64, 96, "max", 0),
+    "4a": Row(224, 64, 96, 96, 128, "avg", 128),
+    "4b": Row(192, 96, 128, 96, 128, "avg", 128),
+    "4c": Row(160, 128, 160, 128, 160, "avg", 128),
+    "4d": Row(96, 128, 192, 160, 192, "avg", 128),
+    "4e": Row(0, 128, 192, 192, 256, "max", 0),
+    "5a": Row(352, 192, 320, 160, 224, "avg", 128),
+    "5b": Row(352, 192, 320, 192, 224, "max", 128),
 }
 VARIANTS = {"BN": BLOCKS}  # the paper has one network
 
@@ -52,29 +65,37 @@ STEM = {"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3_reduce", "conv3": "conv2_3x
 NAMES = STEM | {f"inception{b}.{ours}": f"inception_{b}_{theirs}" for b in BLOCKS for ours, theirs in CAFFE.items()}
 
 
-class Mixed(nn.Module):
-    """Branches side by side. Shapes: (N, C_in, H, W) -> (N, sum of the branches, H/s, W/s), s = 2 without `proj`."""
+def unit(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:
+    """Return convolution with bias, batch norm, ReLU. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out), relu=nn.ReLU(inplace=True)))
 
-    def __init__(
-        self, c_in: int, one: int, three_in: int, three: int, double_in: int, double: int, pool: str, proj: int
-    ):
+
+class Mixed(nn.Module):
+    """Branches side by side. Shapes: (N, C_in, H, W) -> (N, sum of the branches, H/s, W/s)."""
+
+    def __init__(self, c_in: int, row: Row):
         super().__init__()
-        stride = 1 if proj else 2
-        self.one = unit(c_in, one, 1) if one else None
-        self.three = nn.Sequential(unit(c_in, three_in, 1), unit(three_in, three, 3, stride))
+        stride = 1 if row.proj else 2
+        self.one = unit(c_in, row.one, 1) if row.one else None
+        self.three = nn.Sequential(unit(c_in, row.three_in, 1), unit(row.three_in, row.three, 3, stride))
         self.double3 = nn.Sequential(
-            unit(c_in, double_in, 1), unit(double_in, double, 3), unit(double, double, 3, stride)
+            unit(c_in, row.double_in, 1),
+            unit(row.double_in, row.double, 3),
+            unit(row.double, row.double, 3, stride),
         )
-        # rounded up, not padded, where it shrinks: as in Caffe
-        kind, padding = nn.AvgPool2d if pool == "avg" else nn.MaxPool2d, stride % 2
+        # where the pool shrinks maps, it rounds up and does not pad, as in Caffe
+        kind, padding = nn.AvgPool2d if row.pool == "avg" else nn.MaxPool2d, stride % 2
         self.pool = nn.Sequential(kind(3, stride, padding=padding, ceil_mode=True))
-        if proj:
-            self.pool.append(unit(c_in, proj, 1))
-        self.channels = one + three + double + (proj or c_in)
+        if row.proj:
+            self.pool.append(unit(c_in, row.proj, 1))
+        self.channels = row.one + row.three + row.double + (row.proj or c_in)
 
     def forward(self, x: Tensor) -> Tensor:
-        branches = (self.one, self.three, self.double3, self.pool)
-        return torch.cat([branch(x) for branch in branches if branch is not None], 1)
+        branches = [self.three(x), self.double3(x), self.pool(x)]
+        if self.one is not None:
+            branches.insert(0, self.one(x))
+        return torch.cat(branches, 1)
 
 
 class BNInception(Classifier):
@@ -98,6 +119,17 @@ class BNInception(Classifier):
         | {"last_linear.": "fc."}
     )
 
+    inception3a: Mixed
+    inception3b: Mixed
+    inception3c: Mixed
+    inception4a: Mixed
+    inception4b: Mixed
+    inception4c: Mixed
+    inception4d: Mixed
+    inception4e: Mixed
+    inception5a: Mixed
+    inception5b: Mixed
+
     def __init__(
         self,
         variant: str = "BN",
@@ -120,27 +152,23 @@ class BNInception(Classifier):
         self.conv3 = unit(64, 192, 3)
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         c_in = 192
-        for name, widths in blocks.items():
-            block = Mixed(c_in, *widths)
+        for name, row in blocks.items():
+            block = Mixed(c_in, row)
             self.add_module(f"inception{name}", block)
             c_in = block.channels
         ends = ("conv1", "conv3", "inception3b", "inception4d", "inception5b")
         self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(c_in, num_classes)
-        self.apply(init_weights)
+        self.apply(he_fan_out)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool1(self.conv1(x))
         x = self.pool2(self.conv3(self.conv2(x)))
-        for name in BLOCKS:
-            x = getattr(self, f"inception{name}")(x)
+        x = self.inception3c(self.inception3b(self.inception3a(x)))
+        x = self.inception4c(self.inception4b(self.inception4a(x)))
+        x = self.inception4e(self.inception4d(x))
+        x = self.inception5b(self.inception5a(x))
         return self.fc(self.avgpool(x).flatten(1))
-
-
-def unit(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
-    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out), relu=nn.ReLU(inplace=True)))

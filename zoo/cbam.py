@@ -6,25 +6,30 @@ Block:    y = ReLU(x + Ms * F'), F' = Mc * F(x), F: the two 3x3 or the bottlenec
           Mc = sigmoid(MLP(mean F) + MLP(max F)), one number a channel, the MLP C -> C/16 -> C shared
           Ms = sigmoid(BN conv7x7 [max F', mean F']), one number a pixel, max and mean over channels
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 512e, H/32, W/32) -> (N, K), e = 1 or 4
-Defaults: reduction 16, kernel 7; He initialisation by fan-out, of the head by fan-in with bias 0; the gamma of Ms
-          starts at 0 (so each pixel at 1/2) and its statistics move by 0.01 a batch (the authors')
-Differs:  the paper counts a bottleneck's stride in the 1x1 (3.864 G for 50), the authors' code has it in the 3x3
-          (4.096 G), which is taken. For images of up to 64 px the stem is one 3x3 of stride 1 without pooling, as in
-          the authors' CIFAR form.
+Defaults: reduction 16, kernel 7; convolutions He by fan-out, the head He by fan-in, biases 0, linear layers of Mc as
+          torch has them; the gamma of Ms starts at 0, so each pixel at 1/2; its momentum is .01 (the authors' code)
+Differs:  the shortcuts' 1x1 are He by fan-out too; the authors' loop over names leaves them as torch has them. The
+          paper counts a bottleneck's stride in the 1x1 (3.864 G for 50), the authors' code has it in the 3x3 (4.096 G),
+          as here. For images of up to 64 px the stem is one 3x3 of stride 1 without pooling, as in the authors' CIFAR
+          form.
 """
+
+from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import CONV3, init_weights, make_shortcut, stem
+from zoo.layers.init import he_fan_out
+from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 REDUCTION = 16
 
 
 class ChannelGate(nn.Module):
-    """Weighs channels: (N, C, H, W) -> (N, C, H, W)."""
+    """Weigh channels by Mc. Shapes: (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -38,18 +43,17 @@ class ChannelGate(nn.Module):
 
 
 class SpatialGate(nn.Module):
-    """Weighs pixels: (N, C, H, W) -> (N, C, H, W)."""
+    """Weigh pixels by Ms. Shapes: (N, C, H, W) -> (N, C, H, W)."""
 
     def __init__(self):
         super().__init__()
-        self.spatial = nn.Sequential()
-        self.spatial.add_module("conv", nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False))
-        self.spatial.add_module("bn", nn.BatchNorm2d(1, momentum=0.01))
+        conv, bn = nn.Conv2d(2, 1, kernel_size=7, padding=3, bias=False), nn.BatchNorm2d(1, momentum=0.01)
+        self.spatial = nn.Sequential(OrderedDict(conv=conv, bn=bn))
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (N, 2, H, W)
-        return x * self.sigmoid(self.spatial(seen))
+        maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (N, 2, H, W)
+        return x * self.sigmoid(self.spatial(maps))
 
 
 class CBAM(nn.Sequential):
@@ -57,7 +61,7 @@ class CBAM(nn.Sequential):
 
     def __init__(self, c: int):
         super().__init__()
-        self.ChannelGate = ChannelGate(c)  # so in the authors' files
+        self.ChannelGate = ChannelGate(c)  # the authors' names
         self.SpatialGate = SpatialGate()
 
 
@@ -68,13 +72,13 @@ class CBAMBasic(nn.Module):
 
     def __init__(self, c_in: int, w: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, w, stride=stride, **CONV3)
+        self.conv1 = conv3(c_in, w, stride)
         self.bn1 = nn.BatchNorm2d(w)
-        self.conv2 = nn.Conv2d(w, w, **CONV3)
+        self.conv2 = conv3(w, w)
         self.bn2 = nn.BatchNorm2d(w)
         self.relu = nn.ReLU(inplace=True)
         self.cbam = CBAM(w)
-        self.downsample = None if stride == 1 and c_in == w else make_shortcut(c_in, w, stride, "B")
+        self.downsample = projection(c_in, w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -89,15 +93,15 @@ class CBAMBottleneck(nn.Module):
 
     def __init__(self, c_in: int, w: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, w, kernel_size=1, bias=False)
+        self.conv1 = conv1(c_in, w)
         self.bn1 = nn.BatchNorm2d(w)
-        self.conv2 = nn.Conv2d(w, w, stride=stride, **CONV3)
+        self.conv2 = conv3(w, w, stride)
         self.bn2 = nn.BatchNorm2d(w)
-        self.conv3 = nn.Conv2d(w, 4 * w, kernel_size=1, bias=False)
+        self.conv3 = conv1(w, 4 * w)
         self.bn3 = nn.BatchNorm2d(4 * w)
         self.relu = nn.ReLU(inplace=True)
         self.cbam = CBAM(4 * w)
-        self.downsample = None if stride == 1 and c_in == 4 * w else make_shortcut(c_in, 4 * w, stride, "B")
+        self.downsample = projection(c_in, 4 * w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -106,12 +110,18 @@ class CBAMBottleneck(nn.Module):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-#        variant -> block, blocks per stage
+class Row(NamedTuple):
+    """A row of ResNet's table."""
+
+    block: type[CBAMBasic] | type[CBAMBottleneck]
+    depths: tuple[int, int, int, int]  # blocks of each stage
+
+
 VARIANTS = {
-    "18": (CBAMBasic, (2, 2, 2, 2)),
-    "34": (CBAMBasic, (3, 4, 6, 3)),
-    "50": (CBAMBottleneck, (3, 4, 6, 3)),
-    "101": (CBAMBottleneck, (3, 4, 23, 3)),
+    "18": Row(CBAMBasic, (2, 2, 2, 2)),
+    "34": Row(CBAMBasic, (3, 4, 6, 3)),
+    "50": Row(CBAMBottleneck, (3, 4, 6, 3)),
+    "101": Row(CBAMBottleneck, (3, 4, 23, 3)),
 }
 
 
@@ -138,24 +148,20 @@ class CBAMResNet(Classifier):
         **training,
     ):
         variant = validate_choice(str(variant), VARIANTS, "CBAMResNet")
-        block, blocks = VARIANTS[variant]
+        row = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
 
-        self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
+        small = image_size <= SMALL
+        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if image_size <= SMALL else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        c_in = 64
-        for i, depth in enumerate(blocks):
-            w = 64 * 2**i
-            first = block(c_in, w, 1 if i == 0 else 2)
-            c_in = w * block.expansion
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, *(block(c_in, w, 1) for _ in range(depth - 1))))
-            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-        self.fc = nn.Linear(c_in, num_classes)
-        self.apply(init_weights)
+        self.maxpool = stem_pool(small)
+        e = row.block.expansion
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(row.block, row.depths, 64, 64, e)
+        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.fc = nn.Linear(512 * e, num_classes)
+        self.apply(he_fan_out)
         self.apply(init_gates)
         nn.init.kaiming_normal_(self.fc.weight, nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
@@ -164,15 +170,14 @@ class CBAMResNet(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self.stage_paths.values():
-            x = getattr(self, layer)(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3)))
 
 
 def init_gates(module: nn.Module) -> None:
-    """A pixel starts at 1/2, whatever it shows; a channel near 1/2."""
+    """Let each pixel start at 1/2 (gamma 0) and each channel near 1/2 (biases 0)."""
     if isinstance(module, SpatialGate):
-        nn.init.zeros_(module.spatial.bn.weight)
+        nn.init.zeros_(module.get_parameter("spatial.bn.weight"))
     elif isinstance(module, ChannelGate):
-        for linear in (module.mlp[1], module.mlp[3]):
-            nn.init.zeros_(linear.bias)
+        for layer in (1, 3):
+            nn.init.zeros_(module.get_parameter(f"mlp.{layer}.bias"))

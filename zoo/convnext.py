@@ -27,7 +27,8 @@ from zoo.frame.arguments import Training
 from zoo.frame.checks import SMALL
 from zoo.frame.model import Model
 from zoo.frame.stages import Stages
-from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
+from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.layer_norm_2d import LayerNorm2d
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,26 @@ Block:    y = act(F(x) + shortcut(x)),  F up to "width": 1x1 (c), 3x3 (c), 1x1 (
 Shapes:   (N, 3, H, W) -stem-> (N, C0, H/4, W/4) -stages-> (N, C4, H/32, W/32) -> (N, K)
 Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02): the recipe at the end of the road; the paper
           trains all steps alike, but states neither step by step
-Differs:  the paper tells the steps in words. This reading has its multiply-adds to two decimals at every step whose
-          number we have, but for the last of "50" (4.46 counted, 4.49 printed). What no count tells, we chose: no
-          activation after the patch stem, norms after the shortcuts' convolutions throughout, biases in convolutions
-          from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem is of stride 2 for
-          images of up to 64 px and 1 up to 32 px, the 7x7 then 3x3 without pooling: ours, not the paper's.
+Differs:  the paper gives the steps in words. This formulation has its multiply-adds to two decimals at every step whose
+          number we have, except the last of "50" (4.46 counted, 4.49 printed). Where counts do not decide, the choice
+          is ours: no activation after the patch stem, norms after the shortcuts' convolutions at every step, biases in
+          convolutions from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem has
+          stride 2 for images of up to 64 px and 1 up to 32 px; the 7x7 is then a 3x3 without pooling: ours.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from zoo.convnext import init_weights, patch_for
-from zoo.frame.checks import validate_choice
+from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
-from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
+from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.init import normal_02
+from zoo.layers.layer_norm_2d import LayerNorm2d
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,8 @@ class Design:
     separate: bool = False  # norm and convolution between the stages, instead of strides within them
 
 
-# What each step changes, in the order of Figure 2; it keeps all that is above it.
-STEPS = {
+# What each step changes, in the order of Figure 2. Changes add up.
+STEPS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "stage-ratio": {"blocks": (3, 3, 9, 3)},
     "patch-stem": {"patch_stem": True},
@@ -67,14 +69,23 @@ STEPS = {
     "layer-norm": {"norm": partial(LayerNorm2d, eps=1e-6), "bias": True},
     "separate-downsampling": {"separate": True},
 }
-# Where the road from ResNet-200 goes elsewhere.
-STEPS_200 = {"stage-ratio": {"blocks": (3, 3, 27, 3), "width": 84}, "width": {"width": 128}}
-#        start, steps, drop_path
-ROADS = {"50": ((3, 4, 6, 3), STEPS, 0.1), "200": ((3, 24, 36, 3), STEPS | STEPS_200, 0.5)}
+# Where the steps from ResNet-200 differ.
+STEPS_200: dict[str, dict[str, Any]] = {"stage-ratio": {"blocks": (3, 3, 27, 3), "width": 84}, "width": {"width": 128}}
 
 
-def walk(blocks: tuple[int, ...], steps: dict[str, dict]) -> dict[str, Design]:
-    """The design after each step."""
+class Road(NamedTuple):
+    """A way from a ResNet to a ConvNeXt."""
+
+    blocks: tuple[int, ...]  # of each stage of the ResNet
+    steps: dict[str, dict[str, Any]]
+    drop_path: float  # of the ConvNeXt
+
+
+ROADS = {"50": Road((3, 4, 6, 3), STEPS, 0.1), "200": Road((3, 24, 36, 3), STEPS | STEPS_200, 0.5)}
+
+
+def walk(blocks: tuple[int, ...], steps: dict[str, dict[str, Any]]) -> dict[str, Design]:
+    """Return the design after each step."""
     designs, design = {}, Design(blocks)
     for name, change in steps.items():
         designs[name] = design = replace(design, **change)
@@ -82,14 +93,12 @@ def walk(blocks: tuple[int, ...], steps: dict[str, dict]) -> dict[str, Design]:
 
 
 VARIANTS = {
-    f"{road}-{step}": design
-    for road, (blocks, steps, _) in ROADS.items()
-    for step, design in walk(blocks, steps).items()
+    f"{road}-{step}": design for road, way in ROADS.items() for step, design in walk(way.blocks, way.steps).items()
 }
 
 
 def convolutions(c_in: int, c: int, stride: int, d: Design) -> tuple[tuple[int, int, int, int, int], ...]:
-    """The three of a block, each (channels in, channels out, kernel, stride, groups)."""
+    """Return the three convolutions of a block, each (channels in, channels out, kernel, stride, groups)."""
     if d.form == "bottleneck":
         return (c_in, c, 1, 1, 1), (c, c, d.kernel, stride, c if d.depthwise else 1), (c, 4 * c, 1, 1, 1)
     if d.form == "inverted":
@@ -98,7 +107,7 @@ def convolutions(c_in: int, c: int, stride: int, d: Design) -> tuple[tuple[int, 
 
 
 def expansion(d: Design) -> int:
-    """What a block gives out, in units of its stage's c."""
+    """Return how many times c channels a block returns, c those of its stage."""
     return 4 if d.form == "bottleneck" else 1
 
 
@@ -107,14 +116,15 @@ class Block(nn.Module):
 
     def __init__(self, c_in: int, c: int, stride: int, d: Design, drop_path: float):
         super().__init__()
-        c_out, layers = c * expansion(d), []
+        c_out = c * expansion(d)
+        layers: list[nn.Module] = []
         for i, (a, b, k, s, g) in enumerate(convolutions(c_in, c, stride, d)):
             layers.append(nn.Conv2d(a, b, kernel_size=k, stride=s, padding=k // 2, groups=g, bias=d.bias))
             layers += [d.norm(b)] if i in d.norms else []
             layers += [d.act()] if i in d.acts and i < 2 else []
         self.branch = nn.Sequential(*layers)
-        project = (nn.Conv2d(c_in, c_out, kernel_size=1, stride=stride, bias=d.bias), d.norm(c_out))
-        self.shortcut = nn.Identity() if stride == 1 and c_in == c_out else nn.Sequential(*project)
+        conv = nn.Conv2d(c_in, c_out, kernel_size=1, stride=stride, bias=d.bias)
+        self.shortcut = nn.Identity() if stride == 1 and c_in == c_out else nn.Sequential(conv, d.norm(c_out))
         self.drop_path = DropPath(drop_path)
         self.act = d.act() if 2 in d.acts else nn.Identity()
 
@@ -153,16 +163,16 @@ class ConvNeXtRoadmap(Classifier):
             raise ValueError(f"ConvNeXtRoadmap needs images of at least 8 px, got image_size={image_size}")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
-        self.stem = stem(d, patch_for(image_size, patch=4))
+        self.stem = stem(d, stem_stride(image_size))
         stages: list[nn.Module] = []
-        c_in, usual_drop_path = d.width, ROADS[variant.split("-")[0]][2]
-        for i, rates in enumerate(linear_rates(usual_drop_path if drop_path is None else drop_path, d.blocks)):
+        c_in, road = d.width, ROADS[variant.split("-")[0]]
+        for i, rates in enumerate(linear_rates(road.drop_path if drop_path is None else drop_path, d.blocks)):
             stages.append(stage(d, c_in, d.width * 2**i, rates, shrink=i > 0))
             c_in = d.width * 2**i * expansion(d)
         self.stages = Stages(stages)
         self.norm = nn.LayerNorm(c_in, eps=1e-6) if d.separate else nn.Identity()
         self.head = nn.Linear(c_in, num_classes)
-        self.apply(init_weights)
+        self.apply(normal_02)
         if weights is not None:
             self.load_weights(weights)
 
@@ -170,11 +180,17 @@ class ConvNeXtRoadmap(Classifier):
         x = self.stem(x)
         for stage in self.stages.values():
             x = stage(x)
-        return self.head(self.norm(x.mean((2, 3))))
+        x = x.mean((2, 3))  # (N, C4)
+        return self.head(self.norm(x))
+
+
+def stem_stride(image_size: int) -> int:
+    """Return the factor by which the stem shrinks images: 4, up to 64 px 2, up to 32 px 1."""
+    return 4 if image_size > SMALL else 2 if image_size > SMALL // 2 else 1
 
 
 def stem(d: Design, stride: int) -> nn.Sequential:
-    """ResNet's 7x7 and pooling, or patches. Shapes: (N, 3, H, W) -> (N, C0, H/s, W/s)."""
+    """Return ResNet's 7x7 and pooling, or patches. Shapes: (N, 3, H, W) -> (N, C0, H/s, W/s)."""
     if d.patch_stem:
         patches = nn.Conv2d(3, d.width, kernel_size=stride, stride=stride, bias=d.bias)
         return nn.Sequential(patches, d.norm(d.width))
@@ -185,8 +201,9 @@ def stem(d: Design, stride: int) -> nn.Sequential:
 
 
 def stage(d: Design, c_in: int, c: int, rates: list[float], shrink: bool) -> nn.Sequential:
-    """Blocks; where maps shrink, the first one does it or, at the last step, layers of their own before it."""
-    layers, stride = [], 2 if shrink else 1
+    """Return the blocks; where maps shrink, the first does it or, at the last step, a convolution before it."""
+    layers: list[nn.Module] = []
+    stride = 2 if shrink else 1
     if d.separate and shrink:
         layers = [d.norm(c_in), nn.Conv2d(c_in, c, kernel_size=2, stride=2)]
         c_in, stride = c, 1

@@ -5,29 +5,36 @@ Paper:    Training data-efficient image transformers & distillation through atte
 Code:     https://github.com/facebookresearch/deit at 7e160fe (the authors'); keys and function of timm 1.0
           `deit_*_distilled_patch16_*`
 Block:    that of `vit.py`;  z_0 = [x_class; x_distill; x_p E] + E_pos;  two heads, one on each token's output. Training
-          gives both; evaluation their mean
+          returns the logits of both, evaluation their mean
 Shapes:   (N, 3, S, S) -> (N, 2 + (S/P)^2, D) -> (N, K), and in training a second (N, K) as `extras["distilled"]`
 Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) (the authors' code)
 Differs:  evaluation takes the mean of the two heads' logits, as the authors' code and timm do; the paper adds their
-          softmaxes. Without a teacher trick the second head is not trained: `KnowledgeDistillation`, or `ViT` instead.
-          Up to 64 px, patches are an eighth of the image: not in the paper. Without distillation DeiT is `ViT`.
+          softmaxes. The second head learns from a teacher alone: add `KnowledgeDistillation`. Without distillation,
+          DeiT is `ViT`. Up to 64 px, patches are an eighth of the image: ours, not the paper's.
 """
 
 import torch
 from torch import Tensor, nn
 
-from zoo.vit import VARIANTS as VIT
-from zoo.vit import ViT
+from zoo.frame.checks import validate_choice
+from zoo.layers.drop_path import linear_rates
+from zoo.layers.patch_embed import patch_side
+from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.transformer import Block
 
-# Table 1: widths, blocks, heads, and patches of 16 px
-VARIANTS = {"Ti": VIT["Ti/16"], "S": VIT["S/16"], "B": VIT["B/16"]}
+# Table 1: width D, blocks, heads; patches of 16 px
+VARIANTS = {
+    "Ti": TokenRow(192, 12, 3),
+    "S": TokenRow(384, 12, 6),
+    "B": TokenRow(768, 12, 12),
+}
 
 
-class DeiT(ViT):
+class DeiT(TokenClassifier):
     """`DeiT("S")` for ImageNet, `DeiT("Ti", num_classes=10, image_size=32)` for CIFAR-10, with patches of 4 px.
 
-    The stages are the four quarters of the blocks; their features are tokens (N, 2 + L, D), those of the
-    class and of the teacher first.
+    The stages are the four quarters of the blocks. Their features are tokens (N, 2 + L, D): the class token, the
+    teacher's token, then the patches.
 
     Args:
         variant: a key of `VARIANTS`: "Ti" "S" "B".
@@ -58,18 +65,21 @@ class DeiT(ViT):
         drop_path: float = 0.1,
         **training,
     ):
-        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
-        width = self.head.in_features
-        self.dist_token = nn.Parameter(nn.init.normal_(torch.zeros(1, 1, width), std=0.02))
-        self.head_dist = nn.Linear(width, num_classes)
+        row = VARIANTS[validate_choice(variant, VARIANTS, "DeiT")]
+        image_size = image_size or 224
+        patch = patch_side(image_size, row.patch)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        rates = linear_rates(drop_path, (row.depth,))[0]
+        self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width, patch)
+        self.dist_token = nn.Parameter(nn.init.normal_(torch.zeros(1, 1, row.width), std=0.02))
+        self.head_dist = nn.Linear(row.width, num_classes)
         self.initialise()
         if weights is not None:
             self.load_weights(weights)
 
-    def embed(self, x: Tensor) -> Tensor:
-        self.check_size(x)
-        first = torch.cat([self.cls_token, self.dist_token], 1).expand(x.shape[0], -1, -1)
-        return self.patch_drop(torch.cat([first, self.patch_embed(x)], 1) + self.pos_embed)
+    def prefix_tokens(self) -> Tensor:
+        """Return the class token and the teacher's: (1, 2, D)."""
+        return torch.cat([self.cls_token, self.dist_token], 1)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
         x = self.norm(self.blocks(self.embed(x)))

@@ -10,45 +10,56 @@ Shapes:   (N, 3, H, W) -stem-> (N, 2k, H/4, W/4) -4 blocks-> (N, C, H/32, W/32) 
           CIFAR rows: (N, 2k or 16, H, W) -3 blocks-> (N, C, H/4, W/4) -BN ReLU-> (N, K)
 Defaults: dropout 0; the paper takes 0.2 where data are not augmented. theta .5 in -BC and ImageNet rows, 1 in plain
           ones. He initialisation by fan-out, bias of the head 0 (the authors')
-Differs:  torchvision draws weights by fan-in, and drops after 3x3 convolutions only; the authors after each but the
-          first. CIFAR rows carry torchvision's keys. Plain rows start with 16 channels, as the paper has them (the
-          released code always with 2k). With the blocks that the paper lists, 264 has 265 layers. The small-image stem
-          of ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
+Differs:  torchvision draws weights by fan-in, and drops after 3x3 convolutions only; the authors, and we, drop after
+          each convolution but the first. CIFAR rows have torchvision's keys. Plain rows start with 16 channels, as in
+          the paper; the released code starts with 2k. With the blocks that the paper lists, 264 has 265 layers. The
+          small-image stem of ImageNet rows (3x3, stride 1, no pooling) is ours.
 """
 
 import re
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import CONV3, init_weights, stem
+from zoo.layers.init import he_fan_out
+from zoo.layers.residual import conv1, conv3, stem
 
-#        variant -> layers per block, growth rate k, channels of the stem, bottleneck (-BC)
+
+class Row(NamedTuple):
+    """A row of Table 1 (ImageNet) or of Table 2 (CIFAR)."""
+
+    depths: tuple[int, ...]  # layers of each block
+    k: int  # growth rate
+    stem: int  # channels of the first convolution
+    bottleneck: bool  # the -BC form
+
+
 IMAGENET = {
-    "121": ((6, 12, 24, 16), 32, 64, True),
-    "161": ((6, 12, 36, 24), 48, 96, True),
-    "169": ((6, 12, 32, 32), 32, 64, True),
-    "201": ((6, 12, 48, 32), 32, 64, True),
-    "264": ((6, 12, 64, 48), 32, 64, True),
+    "121": Row((6, 12, 24, 16), k=32, stem=64, bottleneck=True),
+    "161": Row((6, 12, 36, 24), k=48, stem=96, bottleneck=True),
+    "169": Row((6, 12, 32, 32), k=32, stem=64, bottleneck=True),
+    "201": Row((6, 12, 48, 32), k=32, stem=64, bottleneck=True),
+    "264": Row((6, 12, 64, 48), k=32, stem=64, bottleneck=True),
 }
 CIFAR = {  # "depth-k"; 4 of the layers are not in blocks, and a bottleneck counts as two
-    **{f"{d}-{k}": (((d - 4) // 3,) * 3, k, 16, False) for d, k in ((40, 12), (100, 12), (100, 24))},
-    **{f"BC-{d}-{k}": (((d - 4) // 6,) * 3, k, 2 * k, True) for d, k in ((100, 12), (250, 24), (190, 40))},
+    **{f"{d}-{k}": Row(((d - 4) // 3,) * 3, k, 16, False) for d, k in ((40, 12), (100, 12), (100, 24))},
+    **{f"BC-{d}-{k}": Row(((d - 4) // 6,) * 3, k, 2 * k, True) for d, k in ((100, 12), (250, 24), (190, 40))},
 }
 VARIANTS = {**IMAGENET, **CIFAR}
 
 
 class PlainLayer(nn.Module):
-    """What a layer adds. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
+    """H of the plain rows: the k channels that a layer adds. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
 
     def __init__(self, c_in: int, k: int, dropout: float):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(c_in)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv1 = nn.Conv2d(c_in, k, **CONV3)
+        self.conv1 = conv3(c_in, k)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,16 +67,16 @@ class PlainLayer(nn.Module):
 
 
 class BottleneckLayer(nn.Module):
-    """The same behind a 1x1 convolution to 4k channels. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
+    """H of the -BC rows, after a 1x1 convolution to 4k channels. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
 
     def __init__(self, c_in: int, k: int, dropout: float):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(c_in)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv1 = nn.Conv2d(c_in, 4 * k, kernel_size=1, bias=False)
+        self.conv1 = conv1(c_in, 4 * k)
         self.norm2 = nn.BatchNorm2d(4 * k)
         self.relu2 = nn.ReLU(inplace=True)
-        self.conv2 = nn.Conv2d(4 * k, k, **CONV3)
+        self.conv2 = conv3(4 * k, k)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -76,15 +87,15 @@ class BottleneckLayer(nn.Module):
 class DenseBlock(nn.Module):
     """Layers that each append k channels. Shapes: (N, C_in, H, W) -> (N, C_in + n k, H, W)."""
 
-    def __init__(self, layer: type, c_in: int, n: int, k: int, dropout: float):
+    def __init__(self, layer: type[PlainLayer] | type[BottleneckLayer], c_in: int, n: int, k: int, dropout: float):
         super().__init__()
-        self.names = [f"denselayer{i}" for i in range(1, n + 1)]  # by name: a trick may put another module beside them
-        for i, name in enumerate(self.names):
-            self.add_module(name, layer(c_in + i * k, k, dropout))
+        for i in range(n):
+            self.add_module(f"denselayer{i + 1}", layer(c_in + i * k, k, dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        for name in self.names:
-            x = torch.cat([x, getattr(self, name)(x)], 1)
+        for name, layer in self.named_children():
+            if name.startswith("denselayer"):  # a trick may put another module beside the layers
+                x = torch.cat([x, layer(x)], 1)
         return x
 
 
@@ -126,20 +137,21 @@ class DenseNet(Classifier):
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
         self.stage_paths: dict[str, str] = {}
 
-        blocks, k, c, bottleneck = VARIANTS[variant]
-        layer, theta = (BottleneckLayer, 0.5) if bottleneck else (PlainLayer, 1)
+        row = VARIANTS[variant]
+        c, k = row.stem, row.k
+        layer, theta = (BottleneckLayer, 0.5) if row.bottleneck else (PlainLayer, 1.0)
         self.features = first_layers(c, small=image_size <= SMALL, norm=variant in IMAGENET)
-        for i, n in enumerate(blocks, 1):
+        for i, n in enumerate(row.depths, 1):
             self.features.add_module(f"denseblock{i}", DenseBlock(layer, c, n, k, dropout))
             self.stage_paths[f"stage{i}"] = f"features.denseblock{i}"
             c += n * k
-            if i < len(blocks):
+            if i < len(row.depths):
                 self.features.add_module(f"transition{i}", transition(c, int(c * theta), dropout))
                 c = int(c * theta)
         self.features.add_module("norm5", nn.BatchNorm2d(c))  # 5 with 3 blocks too: one key for the last norm
         self.features.add_module("relu5", nn.ReLU(inplace=True))
         self.classifier = nn.Linear(c, num_classes)
-        self.apply(init_weights)
+        self.apply(he_fan_out)
         nn.init.zeros_(self.classifier.bias)
         if weights is not None:
             self.load_weights(weights)
@@ -148,13 +160,13 @@ class DenseNet(Classifier):
         return self.classifier(self.features(x).mean((2, 3)))
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The files that torchvision publishes say `norm.1` where its network, and ours, has `norm1`."""
+        """Rename the keys of torchvision's files: they say `norm.1` where its network, and ours, has `norm1`."""
         return {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): w for key, w in state.items()}
 
 
 def first_layers(c: int, small: bool, norm: bool) -> nn.Sequential:
-    """The stem of ResNet, or, without `norm` (CIFAR rows), its convolution alone: (N, 3, H, W) -> (N, c, H/s, W/s)."""
-    layers = [("conv0", stem(c, deep=False, stride=1 if small else 2))]
+    """Return ResNet's stem, or without `norm` (CIFAR rows) its convolution: (N, 3, H, W) -> (N, c, H/s, W/s)."""
+    layers: list[tuple[str, nn.Module]] = [("conv0", stem(c, deep=False, stride=1 if small else 2))]
     if norm:
         layers += [("norm0", nn.BatchNorm2d(c)), ("relu0", nn.ReLU(inplace=True))]
     if not small:
@@ -163,12 +175,12 @@ def first_layers(c: int, small: bool, norm: bool) -> nn.Sequential:
 
 
 def transition(c_in: int, c_out: int, dropout: float) -> nn.Sequential:
-    """Fewer channels, half the side: (N, C_in, H, W) -> (N, C_out, H/2, W/2)."""
+    """Return what reduces channels and halves the maps between blocks: (N, C_in, H, W) -> (N, C_out, H/2, W/2)."""
     return nn.Sequential(
         OrderedDict(
             norm=nn.BatchNorm2d(c_in),
             relu=nn.ReLU(inplace=True),
-            conv=nn.Conv2d(c_in, c_out, kernel_size=1, bias=False),
+            conv=conv1(c_in, c_out),
             dropout=nn.Dropout(dropout),
             pool=nn.AvgPool2d(kernel_size=2, stride=2),
         )

@@ -14,60 +14,53 @@ Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks; in evaluation L, floor(keep L),
           class token (N, D) -> (N, K);  in training also `extras["kept"]`, three decisions (N, L) in {0, 1}, and
           `extras["tokens"]` (N, L, D), the patches after the last norm
 Defaults: keep .7 (Table 2; 31 to 37 % fewer multiply-adds); drop_path 0 (the authors' code; their README .2 for B)
-Differs:  pi's first column means keep, as in the authors' code; in the paper the second. The softmax is the equation:
-          the authors' adds 1e-6, and takes its maximum over dropped tokens too, so that one large score there turns
-          attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0. Predictors
-          start by keeping the share that they are to keep, the authors' by half, whatever it is: theirs have 30 epochs
-          to find it, and in a short run masks would be others than in evaluation. Their training freezes class token
-          and positions, and the backbone for 5 epochs: that is for the optimizer. At least one patch stays. Ti, for
-          small images, is not in the paper; patches of up to 64 px as in `vit.py`. In training, LV- rows add the
-          largest of the kept patches' logits, as in evaluation; the authors train the two heads apart, the patches' by
-          a teacher's logits alone (`TokenDistillation` compares features instead).
+Differs:  pi's first column means keep, as in the authors' code; in the paper the second. The softmax is the equation as
+          printed. The authors' code adds 1e-6 and takes its maximum over dropped tokens too, so that one large score
+          there turns attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0.
+          Predictors start by keeping the fraction `keep`; the authors' start by keeping half, and have 30 epochs to
+          find the rest. The authors freeze class token and positions, and the backbone for 5 epochs: left to the
+          optimizer here. At least one patch stays. Ti, for small images, is ours; so are patches of S/8 px up to
+          64 px. In training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train
+          the two heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features).
 """
 
-from math import sqrt
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from zoo import lvvit
 from zoo.frame.checks import validate_choice
-from zoo.vit import Attention, Block, ViT, init_weights
+from zoo.layers.drop_path import linear_rates
+from zoo.layers.init import normal_02_linear
+from zoo.layers.masked_attention import MaskedAttention
+from zoo.layers.patch_embed import ConvStem, patch_side, take_patches
+from zoo.layers.token_classifier import TokenClassifier, check_keep
+from zoo.layers.transformer import Block, SoftenedBlock
 
-# width D, blocks L, heads H, patch P in pixels: DeiT-S and DeiT-B, the README's DeiT of width 256, LV-ViT-S and -M
+
+class Row(NamedTuple):
+    """The transformer of a variant. Patches are of 16 px."""
+
+    width: int  # D, of the tokens
+    depth: int  # L, number of blocks
+    heads: int  # H, of each attention
+    stem: int | None = None  # LV- rows: channels of LV-ViT's stem
+    a: float = 1.0  # LV- rows: divisor of each branch
+
+
+# DeiT-Ti, -S and -B, the README's DeiT of width 256, LV-ViT-S and -M
 VARIANTS = {
-    "Ti": (192, 12, 3, 16),
-    "256": (256, 12, 4, 16),
-    "S": (384, 12, 6, 16),
-    "B": (768, 12, 12, 16),
-    "LV-S": (384, 16, 6, 16),
-    "LV-M": (512, 20, 8, 16),
+    "Ti": Row(192, 12, 3),
+    "256": Row(256, 12, 4),
+    "S": Row(384, 12, 6),
+    "B": Row(768, 12, 12),
+    "LV-S": Row(384, 16, 6, stem=64, a=2),
+    "LV-M": Row(512, 20, 8, stem=64, a=2),
 }
-CLAMP = 10.0  # a dropped token's score above the best of those kept: beyond it, its gradient grows no more
-
-
-def masked_attention(q: Tensor, k: Tensor, v: Tensor, kept: Tensor) -> Tensor:
-    """Equations 9 to 11: nobody looks at a dropped token except itself. The softmax is in float32.
-
-    Exact for decisions of 0 and 1, and differentiable in them: a dropped token's gradient says what it would change.
-
-    Args:
-        q, k, v: (N, H, L, d).
-        kept: (N, L), in [0, 1].
-
-    Returns:
-        The values' means (N, H, L, d). Where a token is kept, those over the kept ones.
-    """
-    scores = (q @ k.transpose(-2, -1) / sqrt(q.shape[-1])).float()
-    G = kept.float()[:, None, None, :]
-    G = G + (1 - G) * torch.eye(q.shape[2], device=q.device)
-    best = scores.detach().masked_fill(G == 0, -torch.inf).amax(-1, keepdim=True)
-    weights = (scores - best).clamp(max=CLAMP).exp() * G
-    return (weights / weights.sum(-1, keepdim=True)).to(v.dtype) @ v
 
 
 def decide(log_pi: Tensor, noise: Tensor) -> Tensor:
-    """Equation 7: keep or drop, drawn by Gumbel noise. Exactly 0 or 1, with the gradient of the softmax.
+    """Compute equation 7: keep or drop by Gumbel noise. Exactly 0 or 1, with the gradient of the softmax.
 
     Args:
         log_pi: (N, L, 2), keep first.
@@ -81,24 +74,8 @@ def decide(log_pi: Tensor, noise: Tensor) -> Tensor:
 
 
 def gumbel_noise(like: Tensor) -> Tensor:
-    """-log E with E exponential; the draws that torch's own `gumbel_softmax` makes."""
+    """Draw -log E, E exponential, in the shape of `like`: the draws that torch's own `gumbel_softmax` makes."""
     return -torch.empty_like(like).exponential_().log()
-
-
-def take(tokens: Tensor, index: Tensor, prefix: int) -> Tensor:
-    """The first `prefix` tokens and the patches at `index` (N, K): (N, prefix + L, D) -> (N, prefix + K, D)."""
-    patches = tokens[:, prefix:].gather(1, index[..., None].expand(-1, -1, tokens.shape[2]))
-    return torch.cat([tokens[:, :prefix], patches], 1)
-
-
-class MaskedAttention(Attention):
-    """ViT's attention; where there are decisions, equation 11's. Shapes: (N, L, D), (N, L) -> (N, L, D)."""
-
-    def forward(self, x: Tensor, kept: Tensor | None = None) -> Tensor:
-        if kept is None:
-            return super().forward(x)
-        y = masked_attention(*self.split(x), kept)
-        return self.proj(self.heads_out(y).transpose(1, 2).flatten(2))
 
 
 class Predictor(nn.Module):
@@ -118,31 +95,32 @@ class Predictor(nn.Module):
 
 
 @torch.no_grad()
-def start_at(predictor: Predictor, keep: float) -> None:
-    """A fresh predictor keeps this share, at most .99, of all patches alike: log pi is its logarithm."""
-    share = min(keep, 0.99)
-    predictor.out_conv[4].bias.copy_(torch.tensor([share, 1 - share]).log())
+def start_at(predictor: nn.Module, keep: float) -> None:
+    """Let an untrained predictor keep each patch with probability `keep`, at most .99: its bias is log pi."""
+    p = min(keep, 0.99)
+    bias: Tensor = predictor.get_parameter("out_conv.4.bias")
+    bias.copy_(torch.tensor([p, 1 - p]).log())
 
 
-class DynamicViT(ViT):
+class DynamicViT(TokenClassifier):
     """`DynamicViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`, to be fine-tuned from a dense DeiT.
 
-    Train it with `TokenRatio()`, which holds the share of kept patches, and `TokenDistillation(dense)`. Training is no
-    faster than the dense model's: the patches are masked. Evaluation is. The stages are the four quarters of the
-    blocks; in evaluation their features are ever fewer tokens, the class token first.
+    Train it with `TokenRatio()`, which holds the fraction of kept patches, and `TokenDistillation(dense)`. Evaluation
+    is faster than the dense model's; training is not, since patches are masked there. The stages are the four quarters
+    of the blocks. In evaluation their features are ever fewer tokens, the class token first.
 
     Args:
         variant: a key of `VARIANTS`: "Ti" "256" "S" "B" "LV-S" "LV-M".
         num_classes: K.
         image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; those of a dense ViT, DeiT or, for LV- rows, LVViT do: the predictors
-            start afresh then. None: random.
-        keep: share of the patches that each of the three predictors lets through, in (0, 1]; may be set later.
+        weights: see `Classifier.load_weights`; those of a dense ViT, DeiT or (LV- rows) LVViT fit: the predictors keep
+            their random start then. None: random.
+        keep: fraction of the patches that each of the three predictors lets through, in (0, 1]; may be set later.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
         training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or a share
+        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or `keep`
             out of its range.
     """
 
@@ -164,55 +142,53 @@ class DynamicViT(ViT):
         drop_path: float = 0.0,
         **training,
     ):
-        trunk = validate_choice(variant, self.variants, "DynamicViT").removeprefix("LV-")
-        self.lv = lvvit.VARIANTS[trunk] if trunk != variant else None
-        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
-        width, depth = self.head.in_features, len(self.blocks)
-        if self.lv is not None:
-            self.patch_embed = lvvit.Stem(self.image_size // self.grid, self.lv[3], width)
-            self.norm = nn.LayerNorm(width)
-            self.aux_head = nn.Linear(width, num_classes)
-            self.initialise()
-        self.keep = needs_share(keep, "DynamicViT")
-        self.before = [depth * i // 4 for i in (1, 2, 3)]  # the blocks, from 0, before which patches are dropped
-        self.score_predictor = nn.ModuleList(Predictor(width) for _ in self.before)
-        self.score_predictor.apply(init_weights)
+        row = VARIANTS[validate_choice(variant, VARIANTS, "DynamicViT")]
+        image_size = image_size or 224
+        patch = patch_side(image_size, 16)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        blocks = (make_block(row, rate) for rate in linear_rates(drop_path, (row.depth,))[0])
+        if row.stem is None:
+            self.add_layers(blocks, row.width, patch)
+            self.aux_head = None
+        else:
+            self.add_layers(blocks, row.width, patch, ConvStem(patch, row.stem, row.width), eps=1e-5)
+            self.aux_head = nn.Linear(row.width, num_classes)
+        self.initialise()
+        self.keep = check_keep(keep, "DynamicViT")
+        self.before = [row.depth * i // 4 for i in (1, 2, 3)]  # the blocks, from 0, before which patches are dropped
+        self.score_predictor = nn.ModuleList(Predictor(row.width) for _ in self.before)
+        self.score_predictor.apply(normal_02_linear)
         for predictor in self.score_predictor:
             start_at(predictor, keep)
         if weights is not None:
             self.load_weights(weights)
 
-    def block(self, width: int, heads: int, drop_path: float) -> nn.Module:
-        block = Block(width, heads, drop_path) if self.lv is None else lvvit.Block(width, heads, drop_path, self.lv[4])
-        block.attn = MaskedAttention(width, heads, qkv_bias=block.attn.qkv.bias is not None)
-        return block
-
     @property
     def ratios(self) -> tuple[float, ...]:
-        """Share of all patches that is left after each predictor: what `TokenRatio` aims at."""
+        """Fraction of all patches that is left after each predictor: what `TokenRatio` aims at."""
         return tuple(self.keep**s for s in (1, 2, 3))
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor | list[Tensor]]]:
         x = self.embed(x)
         if not self.training:
-            return self.read(self.norm(self.remove(x)))
+            return self.classify(self.norm(self.remove(x)))
         x, decisions = self.mask(x)
         x = self.norm(x)
-        return self.read(x, decisions[-1]), {"kept": decisions, "tokens": x[:, self.prefix :]}
+        return self.classify(x, decisions[-1]), {"kept": decisions, "tokens": x[:, self.prefix :]}
 
-    def read(self, z: Tensor, kept: Tensor | None = None) -> Tensor:
-        """The logits: tokens (N, 1 + L, D), decisions (N, L) or None for all kept -> (N, K)."""
+    def classify(self, z: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Return the logits: tokens (N, 1 + L, D), decisions (N, L) or None if all are kept -> (N, K)."""
         logits = self.head(z[:, 0])
-        if self.lv is None:
+        if self.aux_head is None:
             return logits
         of_patches = self.aux_head(z[:, self.prefix :])
         if kept is not None:
-            gone = (kept == 0) & kept.any(1, keepdim=True)  # nobody is, where all are
+            gone = (kept == 0) & kept.any(1, keepdim=True)  # where all are dropped, none is masked
             of_patches = of_patches.masked_fill(gone[..., None], -torch.inf)
         return logits + of_patches.amax(1) / 2
 
     def mask(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Training: tokens (N, 1 + L, D) -> the same after all blocks, and the three decisions (N, L)."""
+        """Run the blocks in training: tokens (N, 1 + L, D) -> the same, and the three decisions (N, L)."""
         kept, decisions, policy = x.new_ones(x.shape[0], x.shape[1] - self.prefix), [], None
         for i, block in enumerate(self.blocks):
             if i in self.before:
@@ -224,27 +200,27 @@ class DynamicViT(ViT):
         return x, decisions
 
     def remove(self, x: Tensor) -> Tensor:
-        """Evaluation: tokens (N, 1 + L, D) -> those that are left after all blocks (N, 1 + floor(keep^3 L), D)."""
+        """Run the blocks in evaluation: tokens (N, 1 + L, D) -> those that are left, (N, 1 + floor(keep^3 L), D)."""
         patches, ratios = x.shape[1] - self.prefix, dict(zip(self.before, self.ratios, strict=True))
         for i, block in enumerate(self.blocks):
             if i in ratios:
-                all_left = x.new_ones(x.shape[0], x.shape[1] - self.prefix)
-                log_pi = self.score_predictor[self.before.index(i)](x[:, self.prefix :], all_left)
+                everything = x.new_ones(x.shape[0], x.shape[1] - self.prefix)
+                log_pi = self.score_predictor[self.before.index(i)](x[:, self.prefix :], everything)
                 best = log_pi[..., 0].topk(max(1, int(patches * ratios[i])), 1)
-                x = take(x, best.indices, self.prefix)
+                x = take_patches(x, best.indices, self.prefix)
             x = block(x)
         return x
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """As ViT's; to the weights of a dense network, our fresh predictors are added."""
+        """Interpolate positions; add our untrained predictors to the weights of a dense network."""
         state = super().adapt(state)
         if any(key.startswith("score_predictor.") for key in state):
             return state
         return {k: v for k, v in self.state_dict().items() if k.startswith("score_predictor.")} | state
 
 
-def needs_share(keep: float, model: str) -> float:
-    """The share of patches to keep. Raises ValueError outside (0, 1]."""
-    if not 0 < keep <= 1:
-        raise ValueError(f"{model}: keep must be in (0, 1], the share of patches that go on, got {keep}")
-    return keep
+def make_block(row: Row, drop_path: float) -> nn.Module:
+    """Return a block of ViT, or in LV- rows of LV-ViT, with masked attention."""
+    if row.stem is None:
+        return Block(row.width, row.heads, drop_path, MaskedAttention(row.width, row.heads))
+    return SoftenedBlock(row.width, row.heads, drop_path, row.a, MaskedAttention(row.width, row.heads, qkv_bias=False))

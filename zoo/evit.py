@@ -8,67 +8,85 @@ Block:    in the 4th, 7th and 10th block, between attention and MLP:  a_i = 1/H 
           patches of the highest a go on, the others become one token sum_i a_i x_i, which from then on is a patch
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks, L -> ceil(keep L) + 1, three times-> class token (N, D) -> (N, K)
 Defaults: keep .7 (Table 1; 35 % fewer multiply-adds), fuse (section 3.3), drop_path .1 (DeiT's recipe)
-Differs:  nothing, at patches of 16 px; training drops as evaluation does. The authors lower keep from 1 from epoch to
-          epoch: set `model.keep`. Ti, for small images, is not in the paper; patches of up to 64 px as in `vit.py`.
+Differs:  nothing at patches of 16 px. Training drops as evaluation does. The authors lower keep epoch by epoch,
+          starting at 1: set `model.keep`. Ti, for small images, is ours; so are patches of S/8 px up to 64 px.
 """
 
 from math import ceil, sqrt
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from zoo.dynamic_vit import VARIANTS as DYNAMIC
-from zoo.dynamic_vit import DynamicViT, needs_share
-from zoo.vit import Attention, Block, ViT, fused_attention
+from zoo.frame.checks import validate_choice
+from zoo.layers.attention import MultiHeadAttention, fused_attention
+from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.patch_embed import patch_side
+from zoo.layers.token_classifier import TokenClassifier, TokenRow, check_keep
+from zoo.layers.transformer import MLP, Block
 
-VARIANTS = {name: DYNAMIC[name] for name in ("Ti", "S", "B")}
-IN = (3, 6, 9)  # the blocks, from 0, in which patches are dropped
+# DeiT's rows: width D, blocks, heads; patches of 16 px
+VARIANTS = {
+    "Ti": TokenRow(192, 12, 3),
+    "S": TokenRow(384, 12, 6),
+    "B": TokenRow(768, 12, 12),
+}
+DROPS_IN = (3, 6, 9)  # the blocks, from 0, in which patches are dropped
 
 
 def reorganise(x: Tensor, scores: Tensor, keep: float, fuse: bool) -> Tensor:
-    """Class token, the patches of the highest scores in falling order, and, with `fuse`, the others' weighted sum.
+    """Keep the class token and the patches of the highest scores; with `fuse`, add the others' weighted sum.
 
     Args:
         x: tokens (N, 1 + L, D), the class token first.
         scores: a (N, L).
-        keep: share of the patches that go on, in (0, 1]. If that is all of them, nothing changes.
-        fuse: add the others' sum as the last token.
+        keep: fraction of the patches that go on, in (0, 1]. If that is all of them, nothing changes.
+        fuse: add sum_i a_i x_i over the dropped patches as the last token.
 
     Returns:
-        (N, 1 + ceil(keep L) + fuse, D).
+        (N, 1 + ceil(keep L) + fuse, D), the patches in falling order of their scores.
     """
     count = ceil(keep * scores.shape[1])
     if count == scores.shape[1]:
         return x
     order = scores.argsort(1, descending=True)
     patches = x[:, 1:].gather(1, order[..., None].expand(-1, -1, x.shape[2]))
-    kept, others = patches[:, :count], patches[:, count:]
+    best, others = patches[:, :count], patches[:, count:]
     if not fuse:
-        return torch.cat([x[:, :1], kept], 1)
+        return torch.cat([x[:, :1], best], 1)
     weights = scores.gather(1, order[:, count:]).to(x.dtype)
-    return torch.cat([x[:, :1], kept, (others * weights[..., None]).sum(1, keepdim=True)], 1)
+    return torch.cat([x[:, :1], best, (others * weights[..., None]).sum(1, keepdim=True)], 1)
 
 
-class ScoringAttention(Attention):
-    """ViT's attention, and what the class token looks at. Shapes: (N, 1 + L, D) -> (N, 1 + L, D), (N, L).
+class ScoringAttention(MultiHeadAttention):
+    """Self-attention that also returns how much the class token looks at each patch.
 
-    The class token's row of the map is written out, the other queries take torch's kernel: no more work than without.
+    The class token's row of the map is computed by the equation, the other rows by torch's kernel: no more work than
+    without. Shapes: (N, 1 + L, D) -> (N, 1 + L, D), (N, L).
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         q, k, v = self.split(x)
         row = (q[:, :, :1] @ k.transpose(-2, -1) / sqrt(q.shape[-1])).softmax(-1)
         rest = fused_attention(q[:, :, 1:], k, v)
-        y = torch.cat([row.to(v.dtype) @ v, rest], 2)
-        return self.proj(self.heads_out(y).transpose(1, 2).flatten(2)), row[:, :, 0, 1:].mean(1)
+        return self.merge(torch.cat([row.to(v.dtype) @ v, rest], 2)), row[:, :, 0, 1:].mean(1)
 
 
-class DroppingBlock(Block):
-    """ViT's block that loses tokens between its halves. Shapes: (N, 1 + L, D) -> (N, 1 + ceil(keep L) + fuse, D)."""
+class DroppingBlock(nn.Module):
+    """A ViT block that drops patches between attention and MLP.
+
+    Shapes: (N, 1 + L, D) -> (N, 1 + ceil(keep L) + fuse, D).
+
+    Attributes:
+        keep: fraction of the patches that go on, in (0, 1].
+    """
 
     def __init__(self, width: int, heads: int, drop_path: float, keep: float, fuse: bool):
-        super().__init__(width, heads, drop_path)
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = ScoringAttention(width, heads)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, 4 * width)
+        self.drop_path = DropPath(drop_path)
         self.keep, self.fuse = keep, fuse
 
     def forward(self, x: Tensor) -> Tensor:
@@ -77,28 +95,33 @@ class DroppingBlock(Block):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class EViT(ViT):
+class EViT(TokenClassifier):
     """`EViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`: a DeiT with fewer patches, trained or not.
 
-    The stages are the four quarters of the blocks; their features are ever fewer tokens, the class token first and,
-    from the second stage on, the fused one last.
+    The stages are the four quarters of the blocks. Their features are ever fewer tokens: the class token first and,
+    from the second stage on, the fused token last.
 
     Args:
         variant: a key of `VARIANTS`: "Ti" "S" "B".
         num_classes: K.
         image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
         weights: see `Classifier.load_weights`; those of a ViT or DeiT. None: random.
-        keep: share of the patches that each of the three blocks lets through, in (0, 1]; may be set later.
+        keep: fraction of the patches that each of the three blocks lets through, in (0, 1]; may be set later.
         fuse: make one token of the patches that do not go on.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
         training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or a share
+        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or `keep`
             out of its range.
     """
 
-    timm_names = DynamicViT.timm_names  # the same weights; the same function at keep=1
+    # the same weights; the same function at keep=1
+    timm_names = {
+        "Ti": "deit_tiny_patch16_224",
+        "S": "deit_small_patch16_224",
+        "B": ("deit_base_patch16_224", "deit_base_patch16_384"),
+    }
     variants = VARIANTS
 
     def __init__(
@@ -112,21 +135,35 @@ class EViT(ViT):
         drop_path: float = 0.1,
         **training,
     ):
-        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
-        width, heads = self.head.in_features, self.blocks[0].attn.heads
-        for i in IN:
-            self.blocks[i] = DroppingBlock(width, heads, self.blocks[i].drop_path.p, 1.0, fuse)
-        self.keep = keep
+        row = VARIANTS[validate_choice(variant, VARIANTS, "EViT")]
+        image_size = image_size or 224
+        patch = patch_side(image_size, row.patch)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        check_keep(keep, "EViT")
+        rates = linear_rates(drop_path, (row.depth,))[0]
+        blocks: list[nn.Module] = [Block(row.width, row.heads, rate) for rate in rates]
+        for i in DROPS_IN:
+            blocks[i] = DroppingBlock(row.width, row.heads, rates[i], keep, fuse)
+        self.add_layers(blocks, row.width, patch)
         self.initialise()
         if weights is not None:
             self.load_weights(weights)
 
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.embed(x))
+        return self.head(self.norm(x)[:, 0])
+
+    @property
+    def dropping(self) -> list[DroppingBlock]:
+        """The three blocks that drop patches."""
+        return [block for block in self.blocks if isinstance(block, DroppingBlock)]
+
     @property
     def keep(self) -> float:
-        """Share of the patches that goes on, at each of the three blocks."""
-        return self.blocks[IN[0]].keep
+        """Fraction of the patches that goes on, at each of the three blocks."""
+        return self.dropping[0].keep
 
     @keep.setter
     def keep(self, keep: float) -> None:
-        for i in IN:
-            self.blocks[i].keep = needs_share(keep, "EViT")
+        for block in self.dropping:
+            block.keep = check_keep(keep, "EViT")

@@ -18,8 +18,7 @@ from torch import nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.inception_v3 import check_last_maps
-from zoo.inception_v4 import keep_size
+from zoo.layers.inception import check_last_maps, keep_size
 
 VARIANTS = {"v2": "inception_resnet_v2"}  # its name in timm; the paper's smaller v1 is not there
 

@@ -18,115 +18,12 @@ Differs:  The layers of the classes start from N(0, 0.001^2) both; torchvision's
           but for its second pool; not in the paper.
 """
 
-import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.googlenet import Unit
-
-
-class A(nn.Module):
-    """Shapes: (N, C, H, W) -> (N, 224 + pool, H, W)."""
-
-    def __init__(self, c_in: int, pool: int):
-        super().__init__()
-        self.branch1x1 = Unit(c_in, 64, 1)
-        self.branch5x5_1 = Unit(c_in, 48, 1)
-        self.branch5x5_2 = Unit(48, 64, 5)
-        self.branch3x3dbl_1 = Unit(c_in, 64, 1)
-        self.branch3x3dbl_2 = Unit(64, 96, 3)
-        self.branch3x3dbl_3 = Unit(96, 96, 3)
-        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
-        self.branch_pool = Unit(c_in, pool, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        five = self.branch5x5_2(self.branch5x5_1(x))
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch1x1(x), five, double, self.branch_pool(self.pool(x))], 1)
-
-
-class B(nn.Module):
-    """Shapes: (N, C, H, W) -> (N, C + 480, (H - 1) / 2, (W - 1) / 2)."""
-
-    def __init__(self, c_in: int):
-        super().__init__()
-        self.branch3x3 = Unit(c_in, 384, 3, stride=2, padding=0)
-        self.branch3x3dbl_1 = Unit(c_in, 64, 1)
-        self.branch3x3dbl_2 = Unit(64, 96, 3)
-        self.branch3x3dbl_3 = Unit(96, 96, 3, stride=2, padding=0)
-        self.pool = nn.MaxPool2d(3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        double = self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x)))
-        return torch.cat([self.branch3x3(x), double, self.pool(x)], 1)
-
-
-class C(nn.Module):
-    """Shapes: (N, C, H, W) -> (N, 768, H, W), with c7 channels inside."""
-
-    def __init__(self, c_in: int, c7: int):
-        super().__init__()
-        self.branch1x1 = Unit(c_in, 192, 1)
-        self.branch7x7_1 = Unit(c_in, c7, 1)
-        self.branch7x7_2 = Unit(c7, c7, (1, 7))
-        self.branch7x7_3 = Unit(c7, 192, (7, 1))
-        self.branch7x7dbl_1 = Unit(c_in, c7, 1)
-        self.branch7x7dbl_2 = Unit(c7, c7, (7, 1))
-        self.branch7x7dbl_3 = Unit(c7, c7, (1, 7))
-        self.branch7x7dbl_4 = Unit(c7, c7, (7, 1))
-        self.branch7x7dbl_5 = Unit(c7, 192, (1, 7))
-        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
-        self.branch_pool = Unit(c_in, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        seven = self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x)))
-        double = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
-        double = self.branch7x7dbl_5(self.branch7x7dbl_4(double))
-        return torch.cat([self.branch1x1(x), seven, double, self.branch_pool(self.pool(x))], 1)
-
-
-class D(nn.Module):
-    """Shapes: (N, C, H, W) -> (N, C + 512, (H - 1) / 2, (W - 1) / 2)."""
-
-    def __init__(self, c_in: int):
-        super().__init__()
-        self.branch3x3_1 = Unit(c_in, 192, 1)
-        self.branch3x3_2 = Unit(192, 320, 3, stride=2, padding=0)
-        self.branch7x7x3_1 = Unit(c_in, 192, 1)
-        self.branch7x7x3_2 = Unit(192, 192, (1, 7))
-        self.branch7x7x3_3 = Unit(192, 192, (7, 1))
-        self.branch7x7x3_4 = Unit(192, 192, 3, stride=2, padding=0)
-        self.pool = nn.MaxPool2d(3, stride=2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        three = self.branch3x3_2(self.branch3x3_1(x))
-        seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
-        return torch.cat([three, seven, self.pool(x)], 1)
-
-
-class E(nn.Module):
-    """Two of its branches fork at the end. Shapes: (N, C, H, W) -> (N, 2048, H, W)."""
-
-    def __init__(self, c_in: int):
-        super().__init__()
-        self.branch1x1 = Unit(c_in, 320, 1)
-        self.branch3x3_1 = Unit(c_in, 384, 1)
-        self.branch3x3_2a = Unit(384, 384, (1, 3))
-        self.branch3x3_2b = Unit(384, 384, (3, 1))
-        self.branch3x3dbl_1 = Unit(c_in, 448, 1)
-        self.branch3x3dbl_2 = Unit(448, 384, 3)
-        self.branch3x3dbl_3a = Unit(384, 384, (1, 3))
-        self.branch3x3dbl_3b = Unit(384, 384, (3, 1))
-        self.pool = nn.AvgPool2d(3, stride=1, padding=1)
-        self.branch_pool = Unit(c_in, 192, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        three = self.branch3x3_1(x)
-        double = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
-        forks = [self.branch3x3_2a(three), self.branch3x3_2b(three)]
-        forks += [self.branch3x3dbl_3a(double), self.branch3x3dbl_3b(double)]
-        return torch.cat([self.branch1x1(x), *forks, self.branch_pool(self.pool(x))], 1)
+from zoo.layers.conv_bn import ConvBNReLU
+from zoo.layers.inception import A, B, C, D, E, check_last_maps
 
 
 class AuxiliaryHead(nn.Module):
@@ -135,8 +32,8 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, c_in: int, num_classes: int, pool: nn.Module):
         super().__init__()
         self.pool = pool
-        self.conv0 = Unit(c_in, 128, 1)
-        self.conv1 = Unit(128, 768, 5, padding=0)
+        self.conv0 = ConvBNReLU(c_in, 128, 1)
+        self.conv1 = ConvBNReLU(128, 768, 5, padding=0)
         self.fc = nn.Linear(768, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -144,21 +41,7 @@ class AuxiliaryHead(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
-#        block, its input channels, and its free width: table 1
-BLOCKS = {
-    "Mixed_5b": (A, 192, 32),
-    "Mixed_5c": (A, 256, 64),
-    "Mixed_5d": (A, 288, 64),
-    "Mixed_6a": (B, 288),
-    "Mixed_6b": (C, 768, 128),
-    "Mixed_6c": (C, 768, 160),
-    "Mixed_6d": (C, 768, 160),
-    "Mixed_6e": (C, 768, 192),
-    "Mixed_7a": (D, 768),
-    "Mixed_7b": (E, 1280),
-    "Mixed_7c": (E, 2048),
-}
-VARIANTS = {"v3": BLOCKS}  # the last row of table 3, the one that was released
+VARIANTS = {"v3": "Inception-v3"}  # the last row of table 3, the network that was released
 
 
 class InceptionV3(Classifier):
@@ -185,22 +68,32 @@ class InceptionV3(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks = VARIANTS[validate_choice(variant, VARIANTS, "InceptionV3")]
+        validate_choice(variant, VARIANTS, "InceptionV3")
         image_size = image_size or 299
         check_last_maps(image_size, "InceptionV3")
         small = image_size <= SMALL
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         stride, padding = (1, 1) if small else (2, 0)
-        self.Conv2d_1a_3x3 = Unit(3, 32, 3, stride=stride, padding=padding)
-        self.Conv2d_2a_3x3 = Unit(32, 32, 3, padding=padding)
-        self.Conv2d_2b_3x3 = Unit(32, 64, 3)
+        self.Conv2d_1a_3x3 = ConvBNReLU(3, 32, 3, stride=stride, padding=padding)
+        self.Conv2d_2a_3x3 = ConvBNReLU(32, 32, 3, padding=padding)
+        self.Conv2d_2b_3x3 = ConvBNReLU(32, 64, 3)
         self.maxpool1 = nn.Identity() if small else nn.MaxPool2d(3, stride=2)
-        self.Conv2d_3b_1x1 = Unit(64, 80, 1)
-        self.Conv2d_4a_3x3 = Unit(80, 192, 3, padding=padding)
+        self.Conv2d_3b_1x1 = ConvBNReLU(64, 80, 1)
+        self.Conv2d_4a_3x3 = ConvBNReLU(80, 192, 3, padding=padding)
         self.maxpool2 = nn.MaxPool2d(3, stride=2, padding=padding)
-        for name, (block, *widths) in blocks.items():
-            self.add_module(name, block(*widths))
+        # table 1: input channels, and the width that is free
+        self.Mixed_5b = A(192, pool=32)
+        self.Mixed_5c = A(256, pool=64)
+        self.Mixed_5d = A(288, pool=64)
+        self.Mixed_6a = B(288)
+        self.Mixed_6b = C(768, c7=128)
+        self.Mixed_6c = C(768, c7=160)
+        self.Mixed_6d = C(768, c7=160)
+        self.Mixed_6e = C(768, c7=192)
+        self.Mixed_7a = D(768)
+        self.Mixed_7b = E(1280)
+        self.Mixed_7c = E(2048)
         ends = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
         self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
         pool = nn.AvgPool2d(5, stride=3) if image_size >= 299 else nn.AdaptiveAvgPool2d(5)
@@ -213,7 +106,7 @@ class InceptionV3(Classifier):
         if weights is not None:
             self.load_weights(weights)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict]:
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, list[tuple[float, Tensor]]]]:
         x = self.maxpool1(self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x))))
         x = self.maxpool2(self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(x)))
         x = self.Mixed_5d(self.Mixed_5c(self.Mixed_5b(x)))
@@ -225,16 +118,8 @@ class InceptionV3(Classifier):
         return logits, {"aux": [(0.4, self.AuxLogits(middle))]}
 
 
-def check_last_maps(pixels: int, model: str) -> None:
-    """Raises ValueError if the last maps would be empty; the same sum for Inception-v4 and Inception-ResNet-v2."""
-    side = (pixels + 1) // 2 if pixels <= SMALL else (((pixels - 1) // 2 - 3) // 2 - 3) // 2
-    if ((side - 1) // 2 - 1) // 2 < 1:
-        least = 13 if pixels <= SMALL else 75
-        raise ValueError(f"{model} shrinks images of {pixels} px to nothing: use image_size={least} or more")
-
-
 def init_weights(module: nn.Module) -> None:
-    """Normal of standard deviation 0.1, in linear layers 0.001; their biases 0."""
+    """Draw convolutions from N(0, 0.1^2), linear layers from N(0, 0.001^2); set the biases of these to 0."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, std=0.1)
     elif isinstance(module, nn.Linear):

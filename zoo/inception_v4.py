@@ -18,7 +18,7 @@ from torch import nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.inception_v3 import check_last_maps
+from zoo.layers.inception import check_last_maps, keep_size
 
 VARIANTS = {"v4": "inception_v4"}  # the paper has one; its name in timm
 
@@ -60,9 +60,3 @@ class InceptionV4(Classifier):
         self.stage_paths = {f"stage{i}": f"network.features.{j}" for i, j in enumerate((2, 3, 9, 17, 21), 1)}
         if weights is not None:
             self.load_weights(weights)
-
-
-def keep_size(*layers: nn.Module) -> None:
-    """Makes 3x3 convolutions of timm's network give maps as large as they take: stride 1, padding 1."""
-    for layer in layers:
-        layer.conv.stride, layer.conv.padding = (1, 1), (1, 1)

@@ -15,20 +15,41 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
           stride 4.
 """
 
+from typing import NamedTuple
+
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.mobilenet_v1 import init_weights
+from zoo.layers.init import he_fan_out_mobile
+from zoo.layers.round_to_8 import round_to_8
 
 #        width multiplier: the authors' table of checkpoints
 VARIANTS = {"1.4": 1.4, "1.0": 1.0, "0.75": 0.75, "0.5": 0.5, "0.35": 0.35}
-#         t, c, n, s: Table 2
-LAYERS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
+
+
+class Row(NamedTuple):
+    """A row of Table 2."""
+
+    t: int  # expansion
+    c: int  # channels
+    n: int  # number of blocks
+    s: int  # stride of the first one
+
+
+LAYERS = (
+    Row(1, 16, 1, 1),
+    Row(6, 24, 2, 2),
+    Row(6, 32, 3, 2),
+    Row(6, 64, 4, 2),
+    Row(6, 96, 3, 1),
+    Row(6, 160, 3, 2),
+    Row(6, 320, 1, 1),
+)
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> nn.Sequential:
-    """Convolution, batch norm, ReLU6. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    """Return convolution, batch norm, ReLU6. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(c_out), nn.ReLU6(inplace=True))
 
@@ -93,15 +114,9 @@ class MobileNetV2(Classifier):
         # the last blocks at strides 4, 8, 16 and 32
         self.stage_paths = {f"stage{i}": f"features.{n}" for i, n in enumerate((3, 6, 13, 17), 1)}
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(c_last, num_classes))
-        self.apply(init_weights)
+        self.apply(he_fan_out_mobile)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
-
-
-def round_to_8(c: float) -> int:
-    """The nearest multiple of 8, at least 8; the next one up where that would lose more than a tenth."""
-    nearest = max(8, int(c + 4) // 8 * 8)
-    return nearest + 8 if nearest < 0.9 * c else nearest

@@ -17,98 +17,118 @@ Differs:  padding is the same on all sides (torchvision), in the authors' code m
           last map is H/8: ours, not the paper's. `stage1` is the first of stride 4.
 """
 
+from typing import NamedTuple
+
 from timm.layers.activations import HardSigmoid
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.mobilenet_v1 import init_weights
-from zoo.mobilenet_v2 import round_to_8
+from zoo.layers.init import he_fan_out_mobile
+from zoo.layers.round_to_8 import round_to_8
+from zoo.layers.squeeze_excite import SqueezeExcite
 
 H, R = nn.Hardswish, nn.ReLU
-#    kernel, width, channels out, SE, activation, stride: Table 1
-LARGE = (
-    (3, 16, 16, False, R, 1),
-    (3, 64, 24, False, R, 2),
-    (3, 72, 24, False, R, 1),
-    (5, 72, 40, True, R, 2),
-    (5, 120, 40, True, R, 1),
-    (5, 120, 40, True, R, 1),
-    (3, 240, 80, False, H, 2),
-    (3, 200, 80, False, H, 1),
-    (3, 184, 80, False, H, 1),
-    (3, 184, 80, False, H, 1),
-    (3, 480, 112, True, H, 1),
-    (3, 672, 112, True, H, 1),
-    (5, 672, 160, True, H, 2),
-    (5, 960, 160, True, H, 1),
-    (5, 960, 160, True, H, 1),
+
+
+class Row(NamedTuple):
+    """A row of Table 1 or 2."""
+
+    kernel: int  # side of the depthwise convolution's
+    wide: int  # channels inside the block
+    c: int  # channels that it returns
+    se: bool  # squeeze-and-excitation
+    act: type[nn.Hardswish] | type[nn.ReLU]
+    stride: int
+
+
+LARGE = (  # Table 1
+    Row(3, 16, 16, False, R, 1),
+    Row(3, 64, 24, False, R, 2),
+    Row(3, 72, 24, False, R, 1),
+    Row(5, 72, 40, True, R, 2),
+    Row(5, 120, 40, True, R, 1),
+    Row(5, 120, 40, True, R, 1),
+    Row(3, 240, 80, False, H, 2),
+    Row(3, 200, 80, False, H, 1),
+    Row(3, 184, 80, False, H, 1),
+    Row(3, 184, 80, False, H, 1),
+    Row(3, 480, 112, True, H, 1),
+    Row(3, 672, 112, True, H, 1),
+    Row(5, 672, 160, True, H, 2),
+    Row(5, 960, 160, True, H, 1),
+    Row(5, 960, 160, True, H, 1),
 )
 SMALL_ROWS = (  # Table 2
-    (3, 16, 16, True, R, 2),
-    (3, 72, 24, False, R, 2),
-    (3, 88, 24, False, R, 1),
-    (5, 96, 40, True, H, 2),
-    (5, 240, 40, True, H, 1),
-    (5, 240, 40, True, H, 1),
-    (5, 120, 48, True, H, 1),
-    (5, 144, 48, True, H, 1),
-    (5, 288, 96, True, H, 2),
-    (5, 576, 96, True, H, 1),
-    (5, 576, 96, True, H, 1),
+    Row(3, 16, 16, True, R, 2),
+    Row(3, 72, 24, False, R, 2),
+    Row(3, 88, 24, False, R, 1),
+    Row(5, 96, 40, True, H, 2),
+    Row(5, 240, 40, True, H, 1),
+    Row(5, 240, 40, True, H, 1),
+    Row(5, 120, 48, True, H, 1),
+    Row(5, 144, 48, True, H, 1),
+    Row(5, 288, 96, True, H, 2),
+    Row(5, 576, 96, True, H, 1),
+    Row(5, 576, 96, True, H, 1),
 )
 
 
-def minimalistic(rows: tuple[tuple, ...]) -> tuple[tuple, ...]:
-    """The rows without what is slow on some hardware: 5x5 kernels, SE and hard activations."""
-    return tuple((3, wide, c, False, R, stride) for _, wide, c, _, _, stride in rows)
+def minimalistic(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """Return the rows without what is slow on some hardware: 5x5 kernels, SE and hard activations."""
+    return tuple(row._replace(kernel=3, se=False, act=R) for row in rows)
 
 
-#        rows, width multiplier, width of the head, its activation
+class Network(NamedTuple):
+    """A network of the paper."""
+
+    rows: tuple[Row, ...]
+    a: float  # width multiplier
+    head: int  # width of the layer before the classes
+    act: type[nn.Hardswish] | type[nn.ReLU]  # of the stem and the head
+
+
 VARIANTS = {
-    "large": (LARGE, 1.0, 1280, H),
-    "small": (SMALL_ROWS, 1.0, 1024, H),
-    "large-0.75": (LARGE, 0.75, 1280, H),
-    "small-0.75": (SMALL_ROWS, 0.75, 1024, H),
-    "large-minimalistic": (minimalistic(LARGE), 1.0, 1280, R),
-    "small-minimalistic": (minimalistic(SMALL_ROWS), 1.0, 1024, R),
+    "large": Network(LARGE, 1.0, 1280, H),
+    "small": Network(SMALL_ROWS, 1.0, 1024, H),
+    "large-0.75": Network(LARGE, 0.75, 1280, H),
+    "small-0.75": Network(SMALL_ROWS, 0.75, 1024, H),
+    "large-minimalistic": Network(minimalistic(LARGE), 1.0, 1280, R),
+    "small-minimalistic": Network(minimalistic(SMALL_ROWS), 1.0, 1024, R),
 }
 
 
 def conv_bn(
-    c_in: int, c_out: int, act: type | None, kernel: int = 1, stride: int = 1, groups: int = 1
+    c_in: int,
+    c_out: int,
+    act: type[nn.Hardswish] | type[nn.ReLU] | None,
+    kernel: int = 1,
+    stride: int = 1,
+    groups: int = 1,
 ) -> nn.Sequential:
-    """Convolution, batch norm and, if there is one, activation. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    """Return convolution, batch norm and, unless None, activation. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
     norm = nn.BatchNorm2d(c_out, eps=0.001, momentum=0.01)
     return nn.Sequential(conv, norm, *([act(inplace=True)] if act else []))
 
 
-class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate in [0, 1], made of the means of all. Shapes: (N, C, H, W) -> (N, C, H, W)."""
+def squeeze_excite(c: int) -> SqueezeExcite:
+    """Return squeeze-and-excitation to about c/4 channels, with a hard sigmoid.
 
-    def __init__(self, c: int):
-        super().__init__()
-        squeezed = round_to_8(c // 4)
-        self.fc1 = nn.Conv2d(c, squeezed, kernel_size=1)
-        self.fc2 = nn.Conv2d(squeezed, c, kernel_size=1)
-        self.activation = nn.ReLU(inplace=True)
-        self.scale_activation = HardSigmoid()  # torch's has no second derivative, which attention of gradients takes
-
-    def forward(self, x: Tensor) -> Tensor:
-        gate = self.activation(self.fc1(x.mean((2, 3), keepdim=True)))  # (N, squeezed, 1, 1)
-        return x * self.scale_activation(self.fc2(gate))
+    The hard sigmoid is timm's: torch's has no second derivative, which attention transfer of gradients needs.
+    """
+    return SqueezeExcite(c, round_to_8(c // 4), HardSigmoid())
 
 
 class InvertedResidual(nn.Module):
     """Widen, depthwise, squeeze-and-excitation, narrow. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
 
-    def __init__(self, c_in: int, wide: int, c_out: int, kernel: int, se: bool, act: type, stride: int):
+    def __init__(self, c_in: int, wide: int, c_out: int, stride: int, row: Row):
         super().__init__()
         self.block = nn.Sequential(
-            *([conv_bn(c_in, wide, act)] if wide != c_in else []),
-            conv_bn(wide, wide, act, kernel, stride, groups=wide),
-            *([SqueezeExcite(wide)] if se else []),
+            *([conv_bn(c_in, wide, row.act)] if wide != c_in else []),
+            conv_bn(wide, wide, row.act, row.kernel, stride, groups=wide),
+            *([squeeze_excite(wide)] if row.se else []),
             conv_bn(wide, c_out, None),
         )
         self.shortcut = stride == 1 and c_in == c_out
@@ -146,23 +166,22 @@ class MobileNetV3(Classifier):
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         small = image_size <= SMALL
-        strides = [row[-1] for row in rows]
+        strides = [row.stride for row in rows]
         halving = [i for i, stride in enumerate(strides) if stride == 2]
         if small:
             strides[halving[0]] = 1
-        full, c_in = 16, round_to_8(16 * a)  # channels that come in, before and after multiplication
+        full, c_in = 16, round_to_8(16 * a)  # input channels, before and after multiplication
         self.features = nn.Sequential(conv_bn(3, c_in, act, kernel=3, stride=1 if small else 2))
-        for (kernel, wide, c, se, row_act, _), stride in zip(rows, strides, strict=True):
-            c_out = round_to_8(c * a)
-            block = InvertedResidual(c_in, round_to_8(c_in * wide / full), c_out, kernel, se, row_act, stride)
-            self.features.append(block)
-            full, c_in = c, c_out
+        for row, stride in zip(rows, strides, strict=True):
+            c_out = round_to_8(row.c * a)
+            self.features.append(InvertedResidual(c_in, round_to_8(c_in * row.wide / full), c_out, stride, row))
+            full, c_in = row.c, c_out
         self.features.append(conv_bn(c_in, 6 * c_in, act))
         ends = [*halving[1:], len(rows)]  # the last blocks at strides 4, 8, 16 and 32; features.0 is the stem
         self.stage_paths = {f"stage{i}": f"features.{end}" for i, end in enumerate(ends, 1)}
         hidden, fc = nn.Linear(6 * c_in, head), nn.Linear(head, num_classes)
         self.classifier = nn.Sequential(hidden, act(inplace=True), nn.Dropout(0.2), fc)
-        self.apply(init_weights)
+        self.apply(he_fan_out_mobile)
         if weights is not None:
             self.load_weights(weights)
 

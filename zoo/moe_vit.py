@@ -5,13 +5,13 @@ Paper:    Gating Dropout: Communication-efficient Regularization for Sparsely Ac
           Shazeer; JMLR 2022) https://arxiv.org/abs/2101.03961, equations 1 to 6
 Code:     none by the authors; written after the equations. Keys are ViT's, and `mlp.gate`, `mlp.w1` ... in such a block
 Block:    z' = z + MSA(LN(z)),  z = z' + g_e E_e(LN(z')),   g = softmax(W_g x),  e = argmax g,  E_1 ... E_E MLPs.
-          An expert takes the first ceil(c L / E) of an image's tokens that choose it; the others pass by (z = z')
+          An expert takes the first ceil(c L / E) of an image's tokens that choose it; the others skip it (z = z')
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks-> same -class token-> (N, K); in training `extras["balance"]`, for each
-          layer that routes E sum_e f_e P_e: f the share of the tokens that choose e, P its mean probability
+          layer that routes E sum_e f_e P_e: f_e the fraction of tokens that choose e, P_e its mean probability
 Defaults: c = 1.25, experts in every second block (Switch Transformers); E = 8 ours; drop_path .1 (DeiT's recipe)
 Differs:  both papers are about text. Capacity is counted in each image, in training and evaluation alike, not over the
-          tokens of a machine: what a network says of an image does not depend on the batch. No noise on the gate. All
-          experts live on one machine: nothing is sent anywhere.
+          tokens of a machine: so the logits of an image do not depend on its batch. The gate has no noise. All experts
+          live on one machine: nothing is communicated.
 """
 
 from itertools import pairwise
@@ -21,23 +21,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.deit import VARIANTS as DEIT
-from zoo.vit import ViT
+from zoo.frame.checks import validate_choice
+from zoo.layers.drop_path import linear_rates
+from zoo.layers.patch_embed import patch_side
+from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.transformer import Block
 
-# those of DeiT: width, blocks, heads, patch
-VARIANTS = {name: DEIT[name] for name in ("Ti", "S", "B")}
+# DeiT's rows: width D, blocks, heads; patches of 16 px
+VARIANTS = {
+    "Ti": TokenRow(192, 12, 3),
+    "S": TokenRow(384, 12, 6),
+    "B": TokenRow(768, 12, 12),
+}
 
 
-def places(choice: Tensor, experts: int, capacity: int) -> Tensor:
-    """Where tokens queue for the expert that they chose, first come, first served.
+def queue_slots(choice: Tensor, experts: int, capacity: int) -> Tensor:
+    """Return each token's slot in the queue of the expert that it chose, first come, first served.
 
     Args:
         choice: e (N, L), whole numbers in [0, E).
         experts: E.
-        capacity: how many of an image's tokens an expert takes.
+        capacity: number of tokens of an image that an expert takes.
 
     Returns:
-        (N, L): e * capacity + the place in the queue; E * capacity, one past the end, for those that it does not take.
+        (N, L): e * capacity + the position in the queue; E * capacity, one past the end, where the queue is full.
     """
     chosen = F.one_hot(choice, experts)
     queue = (chosen.cumsum(1) * chosen).sum(-1) - 1
@@ -45,18 +52,25 @@ def places(choice: Tensor, experts: int, capacity: int) -> Tensor:
 
 
 def balance(gates: Tensor, choice: Tensor) -> Tensor:
-    """E sum_e f_e P_e of all tokens: 1 where everything is even, E where all goes to one. g (N, L, E) -> scalar."""
-    share = F.one_hot(choice, gates.shape[-1]).to(gates).mean((0, 1))
-    return gates.shape[-1] * (share * gates.mean((0, 1))).sum()
+    """Compute E sum_e f_e P_e over all tokens: 1 if experts are used evenly, E if all tokens go to one of them.
+
+    Args:
+        gates: g (N, L, E), rows of sum 1; P is their mean.
+        choice: e (N, L); f is the fraction of tokens that choose e.
+    """
+    f = F.one_hot(choice, gates.shape[-1]).to(gates).mean((0, 1))
+    P = gates.mean((0, 1))
+    return gates.shape[-1] * (f * P).sum()
 
 
 class MoE(nn.Module):
-    """Several MLPs, of which each token takes one. Shapes: (N, L, D) -> (N, L, D).
+    """E MLPs, one of which each token takes. Shapes: (N, L, D) -> (N, L, D).
 
     Attributes:
-        drop: None: route; in training "gate": no routing, image b of B goes to expert floor(b E / B), as if each expert
-            had a machine and each machine its part of the batch; "gate-expert": nothing at all. See `GatingDropout`.
-        balance: of the last forward pass in training that routed, until it is taken.
+        drop: None: route tokens. Two other values count in training, for `GatingDropout`. "gate": image b of B goes to
+            expert floor(b E / B), as if each expert had a machine and each machine a part of the batch.
+            "gate-expert": the layer returns 0.
+        balance: `balance` of the last forward pass in training that routed; None once it was taken.
     """
 
     def __init__(self, width: int, hidden: int, experts: int, capacity: float):
@@ -83,19 +97,19 @@ class MoE(nn.Module):
         return self.route(x, top, choice)
 
     def route(self, x: Tensor, top: Tensor, choice: Tensor) -> Tensor:
-        """g_e E_e(x), or 0 for tokens that were not taken. All shapes are known beforehand: nothing waits."""
+        """Return g_e E_e(x), or 0 for tokens whose queue was full. No shape depends on the data: no sync is needed."""
         n, length, width = x.shape
         capacity = ceil(self.capacity * length / self.experts)
-        place = places(choice, self.experts, capacity)[..., None].expand(-1, -1, width)
-        queues = x.new_zeros(n, self.experts * capacity + 1, width).scatter(1, place, x)
+        slot = queue_slots(choice, self.experts, capacity)[..., None].expand(-1, -1, width)
+        queues = x.new_zeros(n, self.experts * capacity + 1, width).scatter(1, slot, x)
         queues = queues[:, :-1].reshape(n, self.experts, capacity, width).transpose(0, 1)  # (E, N, capacity, D)
         y = self.mlps(queues.reshape(self.experts, -1, width), slice(None))
         y = y.view(self.experts, n, capacity, width).transpose(0, 1).reshape(n, -1, width)
-        y = F.pad(y, (0, 0, 0, 1)).gather(1, place)
+        y = F.pad(y, (0, 0, 0, 1)).gather(1, slot)
         return (y * top[..., None]).to(x.dtype)
 
     def at_home(self, x: Tensor, gates: Tensor) -> Tensor:
-        """Every image through the expert of its machine, times that expert's gate, so that the gate learns too."""
+        """Send every image through the expert of its machine, times that expert's gate, so that the gate learns too."""
         bounds = [ceil(e * len(x) / self.experts) for e in range(self.experts + 1)]
         parts = []
         for e, (a, b) in enumerate(pairwise(bounds)):
@@ -104,17 +118,17 @@ class MoE(nn.Module):
         return torch.cat(parts).to(x.dtype)
 
     def mlps(self, x: Tensor, which: slice) -> Tensor:
-        """Each row of x (E, T, D) through an expert of its own."""
+        """Send the tokens x[e] of x (E, T, D) through expert e, for the experts in `which`."""
         hidden = self.act(x @ self.w1[which] + self.b1[which])
         return hidden @ self.w2[which] + self.b2[which]
 
     def take_balance(self) -> Tensor | None:
-        """The last forward pass's, once: nothing is kept alive beyond the step."""
+        """Return the balance of the last forward pass, and forget it, so that no graph outlives the step."""
         term, self.balance = self.balance, None
         return term
 
 
-class MoEViT(ViT):
+class MoEViT(TokenClassifier):
     """`MoEViT("S")` for ImageNet, `MoEViT("Ti", num_classes=10, image_size=32)` for CIFAR-10; with `ExpertBalance`.
 
     The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
@@ -133,7 +147,6 @@ class MoEViT(ViT):
         ValueError: for an unknown variant, an image size that patches do not fill, or a number out of its range.
     """
 
-    timm_names = {}
     variants = VARIANTS
 
     def __init__(
@@ -149,17 +162,22 @@ class MoEViT(ViT):
     ):
         if experts < 2 or capacity <= 0:
             raise ValueError(f"MoEViT needs 2 experts or more and a capacity > 0, got {experts} and {capacity}")
-        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
-        width = self.head.in_features
-        for block in self.blocks[1::2]:
-            block.mlp = MoE(width, 4 * width, experts, capacity)
+        row = VARIANTS[validate_choice(variant, VARIANTS, "MoEViT")]
+        image_size = image_size or 224
+        patch = patch_side(image_size, row.patch)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        blocks = [Block(row.width, row.heads, rate) for rate in linear_rates(drop_path, (row.depth,))[0]]
+        for block in blocks[1::2]:
+            block.mlp = MoE(row.width, 4 * row.width, experts, capacity)
+        self.add_layers(blocks, row.width, patch)
         self.initialise()
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, list[Tensor]]]:
-        logits = super().forward(x)
+        x = self.blocks(self.embed(x))
+        logits = self.head(self.norm(x)[:, 0])
         if not self.training:
             return logits
-        terms = [block.mlp.take_balance() for block in self.blocks[1::2]]
+        terms = [layer.take_balance() for layer in self.modules() if isinstance(layer, MoE)]
         return logits, {"balance": [term for term in terms if term is not None]}

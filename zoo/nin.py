@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
+from zoo.layers.init import he_fan_in
 
 #        channels of the layers in the first, second and third mlpconv; the ninth layer is the classes
 VARIANTS = {
@@ -66,7 +67,7 @@ class NIN(Classifier):
         self.mlpconv3 = mlpconv(second[-1], third, size=3)
         self.classes = nn.Conv2d(third[-1], num_classes, kernel_size=1)
         self.stage_paths = {f"stage{i}": f"mlpconv{i}" for i in (1, 2, 3)}
-        self.apply(init_weights)
+        self.apply(he_fan_in)
         if weights is not None:
             self.load_weights(weights)
 
@@ -78,18 +79,11 @@ class NIN(Classifier):
 
 
 def mlpconv(c_in: int, channels: tuple[int, ...], size: int) -> nn.Sequential:
-    """size x size, then 1x1 convolutions: a network of one hidden layer or more, slid over the image."""
-    layers = OrderedDict()
+    """Return a convolution of size x size, then 1x1 convolutions: (N, C_in, H, W) -> (N, channels[-1], H, W)."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, c_out in enumerate(channels, 1):
         layers[f"conv{i}"] = nn.Conv2d(c_in, c_out, size, padding=size // 2)
         layers[f"bn{i}"] = nn.BatchNorm2d(c_out, eps=1e-3)
         layers[f"relu{i}"] = nn.ReLU(inplace=True)
         c_in, size = c_out, 1
     return nn.Sequential(layers)
-
-
-def init_weights(module: nn.Module) -> None:
-    """Convolutions N(0, 2 / (k^2 C_in)), biases 0."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        nn.init.zeros_(module.bias)

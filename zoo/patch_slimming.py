@@ -10,11 +10,10 @@ Block:    rows m_l of z' = z + MSA(LN(z)),  z = z' + MLP(LN(z'));  queries of th
           From the last block (class token alone) to the first: add the most significant patches, a few at a time, until
           the next block's kept rows are what they were, to a relative squared error of eps
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -block l-> (N, |m_l|, D) -> class token (N, D) -> (N, K)
-Defaults: eps .01, 10 patches at a time (algorithm 1 as others report it; eps also .02); drop_path .1 (DeiT's recipe)
-Differs:  in the spirit of the paper, whose text on the search we have from others. What is unknown is ours: the error
-          is relative to the rows' squared norm; blocks are not fine-tuned one by one while patches are chosen
-          (algorithm 1: 3 epochs each), `fit` the slim model as a whole; Z is the block's input before its layer norm.
-          The paper's second method, with a choice for each image, is not here, nor is LV-ViT.
+Defaults: eps .01, 10 patches at a time (ours); drop_path .1 (DeiT's recipe)
+Differs:  ours: the error is relative to the rows' squared norm, Z is the block's input before its layer norm, and
+          blocks are not fine-tuned one by one while patches are chosen: `fit` the slim model as a whole. The paper's
+          second method, which chooses for each image, is not here, nor is LV-ViT.
 """
 
 from collections.abc import Sequence
@@ -23,17 +22,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.deit import VARIANTS as DEIT
+from zoo.frame.checks import validate_choice
 from zoo.frame.evaluating import evaluating
+from zoo.layers.attention import Attention, attention, fused_attention
+from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.patch_embed import patch_side
+from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.transformer import MLP
 from zoo.tools.complexity import total_macs
-from zoo.vit import Attention, Block, ViT, attention, fused_attention
 
-# those of DeiT: width, blocks, heads, patch
-VARIANTS = {name: DEIT[name] for name in ("Ti", "S", "B")}
+# DeiT's rows: width D, blocks, heads; patches of 16 px
+VARIANTS = {
+    "Ti": TokenRow(192, 12, 3),
+    "S": TokenRow(384, 12, 6),
+    "B": TokenRow(768, 12, 12),
+}
 
 
 class SlimAttention(Attention):
-    """Attention whose queries are some of the rows only, or ViT's. Shapes: (N, L, D) -> (N, |rows|, D)."""
+    """Self-attention with queries for some rows only. Shapes: (N, L, D), rows -> (N, |rows|, D)."""
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         if rows is None:
@@ -44,16 +51,26 @@ class SlimAttention(Attention):
         q = F.linear(x[:, rows], q_weight, biases[0]).view(n, -1, self.heads, width // self.heads).transpose(1, 2)
         kv = F.linear(x, kv_weight, biases[1]).view(n, length, 2, self.heads, -1).permute(2, 0, 3, 1, 4)
         y = fused_attention(q, *kv) if self.fused else attention(q, *kv)[0]
-        return self.proj(self.heads_out(y).transpose(1, 2).flatten(2))
+        return self.merge(y)
 
 
-class SlimBlock(Block):
-    """ViT's block, for some rows of what comes in. Shapes: (N, L, D) -> (N, |rows|, D)."""
+class SlimBlock(nn.Module):
+    """A ViT block for some rows of its input. Shapes: (N, L, D) -> (N, |rows|, D).
+
+    Attributes:
+        rows: indices of the rows that are kept, in rising order. None: all of them.
+    """
+
+    rows: Tensor | None
 
     def __init__(self, width: int, heads: int, drop_path: float):
-        super().__init__(width, heads, drop_path)
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = SlimAttention(width, heads)
-        self.register_buffer("rows", None, persistent=False)  # indices, in rising order; None: all of them
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = MLP(width, 4 * width)
+        self.drop_path = DropPath(drop_path)
+        self.register_buffer("rows", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.drop_path(self.attn(self.norm1(x), self.rows))
@@ -61,7 +78,7 @@ class SlimBlock(Block):
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class PatchSlimming(ViT):
+class PatchSlimming(TokenClassifier):
     """`PatchSlimming("S", weights="timm:deit_small_patch16_224.fb_in1k")`, then `model.slim(effective(model, images))`.
 
     The stages are the four quarters of the blocks; their features are tokens, the class token first, fewer and fewer.
@@ -80,7 +97,9 @@ class PatchSlimming(ViT):
     """
 
     timm_names = {
-        name: f"deit_{size}_patch16_224" for name, size in zip(VARIANTS, ("tiny", "small", "base"), strict=True)
+        "Ti": "deit_tiny_patch16_224",
+        "S": "deit_small_patch16_224",
+        "B": "deit_base_patch16_224",
     }
     variants = VARIANTS
 
@@ -94,32 +113,57 @@ class PatchSlimming(ViT):
         kept: list[list[int]] | None = None,
         **training,
     ):
-        super().__init__(variant, num_classes, image_size, None, drop_path, **training)
+        row = VARIANTS[validate_choice(variant, VARIANTS, "PatchSlimming")]
+        image_size = image_size or 224
+        patch = patch_side(image_size, row.patch)
+        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        rates = linear_rates(drop_path, (row.depth,))[0]
+        self.add_layers((SlimBlock(row.width, row.heads, rate) for rate in rates), row.width, patch)
+        self.initialise()
         if kept is not None:
-            before = range(1 + self.grid**2)
-            check_nested(kept, len(self.blocks), len(before))
-            for block, now in zip(self.blocks, kept, strict=True):
-                place = {token: row for row, token in enumerate(before)}
-                block.rows, before = torch.tensor([place[token] for token in now]), now
+            self.keep_tokens(kept)
         if weights is not None:
             self.load_weights(weights)
 
-    def block(self, width: int, heads: int, drop_path: float) -> nn.Module:
-        return SlimBlock(width, heads, drop_path)
+    def keep_tokens(self, kept: list[list[int]]) -> None:
+        """Give each block the rows of its input that hold the tokens in `kept`. Refuses lists that are not nested."""
+        before = list(range(1 + self.grid**2))
+        check_nested(kept, len(self.blocks), len(before))
+        for block, now in zip(self.slim_blocks, kept, strict=True):
+            block.rows, before = rows_of(now, before), now
+
+    @property
+    def slim_blocks(self) -> list[SlimBlock]:
+        """The blocks, in order."""
+        return [block for block in self.blocks if isinstance(block, SlimBlock)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.blocks(self.embed(x))
+        return self.head(self.norm(x)[:, 0])
 
     def slim(self, kept: Sequence[Sequence[int]]) -> "PatchSlimming":
-        """A model with these weights that keeps these tokens; this one stays as it is."""
+        """Return a model with these weights that keeps these tokens; this one stays as it is."""
         model = type(self)(**{**self.hparams, "kept": [list(tokens) for tokens in kept]})
         model.load_state_dict(self.state_dict())
         model.untrained = False
         return model.to(self.device).train(self.training)
 
 
+def rows_of(tokens: Sequence[int], given: Sequence[int], device: torch.device | None = None) -> Tensor:
+    """Return the rows that hold `tokens` in a sequence of the tokens `given`."""
+    row = {token: i for i, token in enumerate(given)}
+    return torch.tensor([row[token] for token in tokens], device=device)
+
+
 def check_nested(kept: Sequence[Sequence[int]], depth: int, tokens: int) -> None:
-    """Raises ValueError unless there is a list for each block, each of some tokens of the one before, in order."""
+    """Refuse lists of tokens that are not one for each block, rising, and each a part of the list before.
+
+    Raises:
+        ValueError: says which list is wrong.
+    """
     if len(kept) != depth:
         raise ValueError(f"kept has {len(kept)} lists for {depth} blocks: give one for each")
-    before = range(tokens)
+    before: Sequence[int] = range(tokens)
     for i, now in enumerate(kept):
         if 0 not in now or list(now) != sorted({*now}) or not {*now} <= {*before}:
             raise ValueError(
@@ -129,20 +173,35 @@ def check_nested(kept: Sequence[Sequence[int]], depth: int, tokens: int) -> None
 
 
 def propagate(G: Tensor, P: Tensor, m: Tensor) -> Tensor:
-    """G of the block before: sum_h (diag(m) P^h)^T G (diag(m) P^h). G (N, L, L), P (N, H, L, L), m (L,) 0 or 1."""
+    """Compute G of the block before: sum_h A_h^T G A_h,  A_h = diag(m) P^h.
+
+    Args:
+        G: (N, L, L).
+        P: attention maps (N, H, L, L).
+        m: (L,), 1 for the tokens that the block keeps, else 0.
+    """
     A = m.to(P)[:, None] * P
     return (A.transpose(-2, -1) @ G[:, None] @ A).sum(1)
 
 
 def significance(G: Tensor, P: Tensor, Z: Tensor) -> Tensor:
-    """s of every token, the mean over images: G (N, L, L), maps P (N, H, L, L), block's input Z (N, L, D) -> (L,)."""
+    """Compute s_i = G_ii sum_h |P^h_i |Z||^2 of every token i, the mean over images.
+
+    Args:
+        G: (N, L, L).
+        P: the block's attention maps (N, H, L, L).
+        Z: the block's input (N, L, D).
+
+    Returns:
+        (L,).
+    """
     U = P @ Z.abs()[:, None]
     return (G.diagonal(dim1=1, dim2=2) * U.square().sum((1, 3))).mean(0)
 
 
 @torch.no_grad()
 def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int = 10) -> list[list[int]]:
-    """The tokens that each block must keep: the search of the paper, from the last block to the first.
+    """Search the tokens that each block must keep, from the last block to the first: algorithm 1.
 
     Args:
         model: trained, not slimmed; it is used in eval mode and left in the mode that it had.
@@ -158,35 +217,40 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
 
 
 @torch.no_grad()
-def within(model: PatchSlimming, images: Tensor, share: float, step: int = 10, rounds: int = 8) -> list[list[int]]:
-    """`effective` with about the least eps at which no more than `share` of the multiply-adds are left.
+def within(model: PatchSlimming, images: Tensor, fraction: float, step: int = 10, rounds: int = 8) -> list[list[int]]:
+    """Search the tokens to keep within a budget: `effective` with about the least eps that meets it.
 
     Args:
         model, images, step: as for `effective`.
-        share: of the multiply-adds, in (0, 1].
-        rounds: halvings of the range of eps, which is 2^-20 to 1 and even in its logarithm.
+        fraction: of the multiply-adds that may be left, in (0, 1].
+        rounds: halvings of the range of eps, 2^-20 to 1, in its logarithm.
+
+    Returns:
+        For `slim`.
 
     Raises:
-        ValueError: more is left even at eps = 1.
+        ValueError: if more is left even at eps = 1.
     """
     with evaluating(model):
         features, maps = trace(model, images)
-    best, low, high, most = None, -20.0, 0.0, share * multiply_adds(model, None)
-    for i in range(rounds + 1):
-        exponent = (low + high) / 2 if i else high
-        with evaluating(model):
+        low, high, budget = -20.0, 0.0, fraction * multiply_adds(model, None)
+        best = search(model, features, maps, 1.0, step)
+        if multiply_adds(model, best) > budget:
+            raise ValueError(
+                f"more than {fraction:g} of the multiply-adds is left, however large the error: ask for more"
+            )
+        for _ in range(rounds):
+            exponent = (low + high) / 2
             kept = search(model, features, maps, 2**exponent, step)
-        if multiply_adds(model, kept) <= most:
-            best, high = kept, exponent
-        else:
-            low = exponent
-        if best is None:
-            raise ValueError(f"more than {share:g} of the multiply-adds is left, however large the error: ask for more")
+            if multiply_adds(model, kept) <= budget:
+                best, high = kept, exponent
+            else:
+                low = exponent
     return best
 
 
 def multiply_adds(model: PatchSlimming, kept: Sequence[Sequence[int]] | None) -> int:
-    """Of one image, with these tokens."""
+    """Count the multiply-adds of one image when the blocks keep these tokens. None: all of them."""
     with torch.device("meta"):
         return total_macs(type(model)(**{**model.hparams, "kept": kept}), model.image_size)
 
@@ -194,37 +258,44 @@ def multiply_adds(model: PatchSlimming, kept: Sequence[Sequence[int]] | None) ->
 def search(
     model: PatchSlimming, features: Sequence[Tensor], maps: Sequence[Tensor], eps: float, step: int
 ) -> list[list[int]]:
-    """`effective`, on what `trace` gives."""
+    """Search the tokens to keep, as `effective` does, on the features and maps that `trace` returns."""
     images, length, _ = features[0].shape
     device = features[0].device
     G = torch.eye(length, device=device).expand(images, -1, -1)
     kept, now = [[0]], [0]
-    for layer in range(len(maps) - 1, 0, -1):  # block `layer` follows, block `layer - 1` chooses
-        mask = torch.zeros(length, device=device).index_fill_(0, torch.tensor(now, device=device), 1)
-        G = propagate(G, maps[layer], mask)
-        G = G / G.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-30)  # one factor for all images changes no order
+    for layer in range(len(maps) - 1, 0, -1):  # block `layer` follows; block `layer - 1` chooses
+        m = torch.zeros(length, device=device).index_fill_(0, torch.tensor(now, device=device), 1)
+        G = propagate(G, maps[layer], m)
+        G = G / G.diagonal(dim1=1, dim2=2).mean().clamp(min=1e-30)  # one factor for all images: the order stays
         scores = significance(G, maps[layer - 1], features[layer - 1])
         order = [token for token in scores.argsort(descending=True).tolist() if token not in {*now}]
-        block, after = model.blocks[layer], now
-        while order and error(block, features[layer], features[layer + 1], now, after) > eps:
+        block, after = model.slim_blocks[layer], now
+        while order and relative_error(block, features[layer], features[layer + 1], now, after) > eps:
             now, order = sorted(now + order[:step]), order[step:]
         kept.insert(0, now)
     return kept
 
 
-def trace(model: ViT, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """Z_0, ..., Z_L (N, 1 + L, D) of a ViT, and the maps P_1, ..., P_L (N, H, 1 + L, 1 + L)."""
+def trace(model: PatchSlimming, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    """Return Z_0, ..., Z_L (N, 1 + L, D), and the attention maps P_1, ..., P_L (N, H, 1 + L, 1 + L)."""
     features, maps = [model.embed(images)], []
-    for block in model.blocks:
+    for block in model.slim_blocks:
         maps.append(block.attn.map(block.norm1(features[-1])))
         features.append(block(features[-1]))
     return features, maps
 
 
-def error(block: SlimBlock, x: Tensor, full: Tensor, given: Sequence[int], wanted: Sequence[int]) -> float:
-    """What a block's `wanted` rows lose if only the `given` ones come in: squared error over squared norm."""
-    place = {token: row for row, token in enumerate(given)}
-    block.rows = torch.tensor([place[token] for token in wanted], device=x.device)
+def relative_error(block: SlimBlock, x: Tensor, full: Tensor, given: Sequence[int], wanted: Sequence[int]) -> float:
+    """Compute how far a block's `wanted` rows move if it sees only the `given` tokens: |slim - full|^2 / |full|^2.
+
+    Args:
+        block: it keeps all rows, before and after.
+        x: its input, all tokens (N, L, D).
+        full: its output for all tokens (N, L, D).
+        given: tokens that it sees.
+        wanted: tokens whose outputs count, a part of `given`.
+    """
+    block.rows = rows_of(wanted, given, x.device)
     slim, full = block(x[:, list(given)]), full[:, list(wanted)]
     block.rows = None
     return ((slim - full).square().sum() / full.square().sum()).item()

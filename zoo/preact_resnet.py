@@ -9,22 +9,25 @@ Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32)
           bottleneck;  CIFAR rows: (N, 16, H, W) -> (N, 64e, H/4, W/4) -> (N, K)
 Defaults: training arguments of `Classifier`; He initialisation, fan-out (fb.resnet.torch)
 Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride in the 3x3 (as timm), CIFAR bottlenecks
-          in the first 1x1 (as the authors). 110 takes projection shortcuts, where the paper does not say. The
-          small-image stem of ImageNet rows (3x3, stride 1, no pooling) is not in the paper.
+          in the first 1x1 (as the authors). 110 has projection shortcuts; the paper does not say which. The small-image
+          stem of ImageNet rows (3x3, stride 1, no pooling) is ours.
 """
 
 from collections import OrderedDict
+from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
-from zoo.resnet import CONV3, IMAGENET, BasicBlock, init_weights, stem
+from zoo.layers.init import he_fan_out
+from zoo.layers.residual import conv1, conv3, stages, stem, stem_pool
 
 
 class PreActBasic(nn.Module):
-    """Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
+    """Two 3x3 convolutions, each after BN and ReLU. Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
 
     expansion = 1
 
@@ -32,9 +35,9 @@ class PreActBasic(nn.Module):
         super().__init__()
         self.downsample = projection(c_in, w, stride)
         self.norm1 = nn.BatchNorm2d(c_in)
-        self.conv1 = nn.Conv2d(c_in, w, stride=stride, **CONV3)
+        self.conv1 = conv3(c_in, w, stride)
         self.norm2 = nn.BatchNorm2d(w)
-        self.conv2 = nn.Conv2d(w, w, **CONV3)
+        self.conv2 = conv3(w, w)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -45,7 +48,7 @@ class PreActBasic(nn.Module):
 
 
 class PreActBottleneck(nn.Module):
-    """Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
+    """1x1 to w channels, 3x3, 1x1 to 4w, each after BN and ReLU. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
 
     expansion = 4
 
@@ -54,11 +57,11 @@ class PreActBottleneck(nn.Module):
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
         self.downsample = projection(c_in, 4 * w, stride)
         self.norm1 = nn.BatchNorm2d(c_in)
-        self.conv1 = nn.Conv2d(c_in, w, kernel_size=1, stride=first, bias=False)
+        self.conv1 = conv1(c_in, w, first)
         self.norm2 = nn.BatchNorm2d(w)
-        self.conv2 = nn.Conv2d(w, w, stride=second, **CONV3)
+        self.conv2 = conv3(w, w, second)
         self.norm3 = nn.BatchNorm2d(w)
-        self.conv3 = nn.Conv2d(w, 4 * w, kernel_size=1, bias=False)
+        self.conv3 = conv1(w, 4 * w)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,16 +72,24 @@ class PreActBottleneck(nn.Module):
         return y + (x if self.downsample is None else self.downsample(pre))
 
 
-#        variant -> block, blocks per stage, channels of stage 1
+class Row(NamedTuple):
+    """A network of the paper, or of timm (18, 34)."""
+
+    block: type[PreActBasic] | type[PreActBottleneck]
+    depths: tuple[int, ...]  # blocks of each stage
+    width: int = 64  # channels of the stem; 16 in CIFAR rows
+
+
 VARIANTS = {
-    **{
-        name: (PreActBasic if block is BasicBlock else PreActBottleneck, blocks, 64)
-        for name, (block, blocks) in IMAGENET.items()
-    },
-    "200": (PreActBottleneck, (3, 24, 36, 3), 64),
-    "110": (PreActBasic, (18, 18, 18), 16),
-    "164": (PreActBottleneck, (18, 18, 18), 16),
-    "1001": (PreActBottleneck, (111, 111, 111), 16),
+    "18": Row(PreActBasic, (2, 2, 2, 2)),
+    "34": Row(PreActBasic, (3, 4, 6, 3)),
+    "50": Row(PreActBottleneck, (3, 4, 6, 3)),
+    "101": Row(PreActBottleneck, (3, 4, 23, 3)),
+    "152": Row(PreActBottleneck, (3, 8, 36, 3)),
+    "200": Row(PreActBottleneck, (3, 24, 36, 3)),
+    "110": Row(PreActBasic, (18, 18, 18), 16),
+    "164": Row(PreActBottleneck, (18, 18, 18), 16),
+    "1001": Row(PreActBottleneck, (111, 111, 111), 16),
 }
 
 
@@ -107,28 +118,24 @@ class PreActResNet(Classifier):
         **training,
     ):
         variant = validate_choice(str(variant), VARIANTS, "PreActResNet")
-        block, blocks, width = VARIANTS[variant]
-        image_size = image_size or (224 if width == 64 else 32)
-        if width == 16 and image_size > SMALL:
+        row = VARIANTS[variant]
+        cifar = row.width == 16
+        image_size = image_size or (32 if cifar else 224)
+        if cifar and image_size > SMALL:
             raise ValueError(f"PreActResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         small = image_size <= SMALL
-        conv = stem(width, deep=False, stride=1 if small else 2)
-        pool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.stem = nn.Sequential(OrderedDict(conv=conv, pool=pool))
-        stages: list[nn.Module] = []
-        c_in = width
-        for i, depth in enumerate(blocks):
-            w, stride = width * 2**i, 1 if i == 0 else 2
-            stages.append(Stage(block, c_in, w, depth, stride, stride_in_1x1=width == 16))
-            c_in = w * block.expansion
-        self.stages = Stages(stages)
-        self.norm = nn.BatchNorm2d(c_in)
+        conv = stem(row.width, deep=False, stride=1 if small else 2)
+        self.stem = nn.Sequential(OrderedDict(conv=conv, pool=stem_pool(small)))
+        block, e = partial(row.block, stride_in_1x1=cifar), row.block.expansion
+        self.stages = Stages(Stage(blocks) for blocks in stages(block, row.depths, row.width, row.width, e))
+        c = row.width * e * 2 ** (len(row.depths) - 1)
+        self.norm = nn.BatchNorm2d(c)
         self.relu = nn.ReLU(inplace=True)
-        self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c_in, num_classes, kernel_size=1)))  # so in timm's files
-        for part in (self.stem, *stages):  # the head too is a convolution, but would start far from chance
-            part.apply(init_weights)
+        self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c, num_classes, kernel_size=1)))  # timm's key
+        for part in (self.stem, self.stages):  # not the head: by fan-out its first loss would be far above ln K
+            part.apply(he_fan_out)
         if weights is not None:
             self.load_weights(weights)
 
@@ -141,20 +148,18 @@ class PreActResNet(Classifier):
 
 
 class Stage(nn.Module):
-    """`depth` blocks, the first of which changes size and channels."""
+    """Blocks under timm's key `blocks`."""
 
-    def __init__(self, block: type, c_in: int, w: int, depth: int, stride: int, stride_in_1x1: bool):
+    def __init__(self, blocks: nn.Sequential):
         super().__init__()
-        first = block(c_in, w, stride, stride_in_1x1)
-        rest = (block(w * block.expansion, w, 1, stride_in_1x1) for _ in range(depth - 1))
-        self.blocks = nn.Sequential(first, *rest)
+        self.blocks = blocks
 
     def forward(self, x: Tensor) -> Tensor:
         return self.blocks(x)
 
 
 def projection(c_in: int, c_out: int, stride: int) -> nn.Module | None:
-    """A 1x1 convolution where the shape changes, without batch norm: its input has just had one."""
+    """Return a 1x1 convolution where the shape changes, else None. It has no batch norm: its input has just had one."""
     if stride == 1 and c_in == c_out:
         return None
-    return nn.Sequential(OrderedDict(conv=nn.Conv2d(c_in, c_out, kernel_size=1, stride=stride, bias=False)))
+    return nn.Sequential(OrderedDict(conv=conv1(c_in, c_out, stride)))

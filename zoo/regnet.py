@@ -10,76 +10,78 @@ Shapes:   (N, 3, H, W) -stem-> (N, 32, H/2, W/2) -4 stages-> (N, w4, H/32, W/32)
 Defaults: He initialisation by fan-out, N(0, 0.01^2) and bias 0 for the head (pycls)
 Differs:  nothing in ImageNet form. timm draws the weights of grouped convolutions sqrt(groups) larger and starts the
           last gamma of each block at 0. torchvision's regnet_x_400mf, regnet_y_800mf and regnet_y_8gf round widths
-          otherwise and are other networks. For images of up to 64 px the stem and stage 1 have stride 1; not in the
-          paper.
+          otherwise and are other networks. For images of up to 64 px the stem and stage 1 have stride 1: ours.
 """
 
 from collections import OrderedDict
 from itertools import groupby
 from math import log
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import init_weights as init_conv
-from zoo.senet import SqueezeExcite
+from zoo.layers.conv_bn import conv_bn
+from zoo.layers.init import he_fan_out, normal_01
+from zoo.layers.squeeze_excite import SqueezeExcite
 
-#        variant -> depth d, w_0, w_a, w_m, group width g: configs of pycls
+
+class Row(NamedTuple):
+    """A configuration of pycls: the parameters of the quantised line of widths."""
+
+    d: int  # depth: number of blocks
+    w_0: int  # width of the first block
+    w_a: float  # slope of the line
+    w_m: float  # ratio of two neighbouring widths
+    g: int  # channels of a group
+
+
 VARIANTS = {
-    "X-200MF": (13, 24, 36.44, 2.49, 8),
-    "X-400MF": (22, 24, 24.48, 2.54, 16),
-    "X-600MF": (16, 48, 36.97, 2.24, 24),
-    "X-800MF": (16, 56, 35.73, 2.28, 16),
-    "X-1.6GF": (18, 80, 34.01, 2.25, 24),
-    "X-3.2GF": (25, 88, 26.31, 2.25, 48),
-    "X-4.0GF": (23, 96, 38.65, 2.43, 40),
-    "X-6.4GF": (17, 184, 60.83, 2.07, 56),
-    "X-8.0GF": (23, 80, 49.56, 2.88, 120),
-    "X-12GF": (19, 168, 73.36, 2.37, 112),
-    "X-16GF": (22, 216, 55.59, 2.1, 128),
-    "X-32GF": (23, 320, 69.86, 2.0, 168),
-    "Y-200MF": (13, 24, 36.44, 2.49, 8),
-    "Y-400MF": (16, 48, 27.89, 2.09, 8),
-    "Y-600MF": (15, 48, 32.54, 2.32, 16),
-    "Y-800MF": (14, 56, 38.84, 2.4, 16),
-    "Y-1.6GF": (27, 48, 20.71, 2.65, 24),
-    "Y-3.2GF": (21, 80, 42.63, 2.66, 24),
-    "Y-4.0GF": (22, 96, 31.41, 2.24, 64),
-    "Y-6.4GF": (25, 112, 33.22, 2.27, 72),
-    "Y-8.0GF": (17, 192, 76.82, 2.19, 56),
-    "Y-12GF": (19, 168, 73.36, 2.37, 112),
-    "Y-16GF": (18, 200, 106.23, 2.48, 112),
-    "Y-32GF": (20, 232, 115.89, 2.53, 232),
+    "X-200MF": Row(13, 24, 36.44, 2.49, 8),
+    "X-400MF": Row(22, 24, 24.48, 2.54, 16),
+    "X-600MF": Row(16, 48, 36.97, 2.24, 24),
+    "X-800MF": Row(16, 56, 35.73, 2.28, 16),
+    "X-1.6GF": Row(18, 80, 34.01, 2.25, 24),
+    "X-3.2GF": Row(25, 88, 26.31, 2.25, 48),
+    "X-4.0GF": Row(23, 96, 38.65, 2.43, 40),
+    "X-6.4GF": Row(17, 184, 60.83, 2.07, 56),
+    "X-8.0GF": Row(23, 80, 49.56, 2.88, 120),
+    "X-12GF": Row(19, 168, 73.36, 2.37, 112),
+    "X-16GF": Row(22, 216, 55.59, 2.1, 128),
+    "X-32GF": Row(23, 320, 69.86, 2.0, 168),
+    "Y-200MF": Row(13, 24, 36.44, 2.49, 8),
+    "Y-400MF": Row(16, 48, 27.89, 2.09, 8),
+    "Y-600MF": Row(15, 48, 32.54, 2.32, 16),
+    "Y-800MF": Row(14, 56, 38.84, 2.4, 16),
+    "Y-1.6GF": Row(27, 48, 20.71, 2.65, 24),
+    "Y-3.2GF": Row(21, 80, 42.63, 2.66, 24),
+    "Y-4.0GF": Row(22, 96, 31.41, 2.24, 64),
+    "Y-6.4GF": Row(25, 112, 33.22, 2.27, 72),
+    "Y-8.0GF": Row(17, 192, 76.82, 2.19, 56),
+    "Y-12GF": Row(19, 168, 73.36, 2.37, 112),
+    "Y-16GF": Row(18, 200, 106.23, 2.48, 112),
+    "Y-32GF": Row(20, 232, 115.89, 2.53, 232),
 }
 
 
 def widths(d: int, w_0: int, w_a: float, w_m: float) -> list[int]:
-    """Channels of each of the d blocks.
+    """Return the channels of each of the d blocks, equations 2 to 4.
 
-    u_j = w_0 + w_a j, rounded to the nearest w_0 w_m^s with a whole s (in the logarithm), then to a multiple of 8.
+    u_j = w_0 + w_a j is rounded, in its logarithm, to the nearest w_0 w_m^s with a whole s, then to a multiple of 8.
     """
     exponents = [round(log((w_0 + w_a * j) / w_0) / log(w_m)) for j in range(d)]
     return [8 * round(w_0 * w_m**s / 8) for s in exponents]
 
 
 def stages(d: int, w_0: int, w_a: float, w_m: float, g: int) -> list[tuple[int, int, int]]:
-    """(depth, channels, group width) of each stage: blocks of equal width, that width a multiple of its group's."""
+    """Return (depth, channels, group width) of each stage: a run of blocks of equal width, which groups divide."""
     runs = [(w, len(list(run))) for w, run in groupby(widths(d, w_0, w_a, w_m))]
     return [(depth, round(w / min(g, w)) * min(g, w), min(g, w)) for w, depth in runs]
 
 
-def conv_bn(c_in: int, c_out: int, size: int, relu: bool = True, **options) -> nn.Sequential:
-    """Convolution and BN and, unless told, ReLU."""
-    conv = nn.Conv2d(c_in, c_out, size, padding=size // 2, bias=False, **options)
-    layers = OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out))
-    if relu:
-        layers["act"] = nn.ReLU(inplace=True)
-    return nn.Sequential(layers)
-
-
 class Block(nn.Module):
-    """Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
+    """1x1, grouped 3x3, (squeeze and excitation,) 1x1, shortcut. Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
 
     def __init__(self, c_in: int, w: int, stride: int, g: int, squeeze: bool):
         super().__init__()
@@ -127,38 +129,30 @@ class RegNet(Classifier):
         weights: str | None = None,
         **training,
     ):
-        validate_choice(variant, VARIANTS, "RegNet")
+        row = VARIANTS[validate_choice(variant, VARIANTS, "RegNet")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
 
-        small, c_in = image_size <= SMALL, 32
+        small, squeeze, c_in = image_size <= SMALL, variant.startswith("Y"), 32
         self.stem = conv_bn(3, c_in, 3, stride=1 if small else 2)
-        for i, (depth, w, g) in enumerate(stages(*VARIANTS[variant]), 1):
-            self.add_module(f"s{i}", stage(c_in, w, depth, 1 if small and i == 1 else 2, g, variant.startswith("Y")))
-            self.stage_paths[f"stage{i}"] = f"s{i}"
+        layers = []
+        for i, (depth, w, g) in enumerate(stages(*row)):
+            layers.append(stage(c_in, w, depth, 1 if small and i == 0 else 2, g, squeeze))
             c_in = w
-        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))  # so in timm's files
-        self.apply(init_weights)
+        self.s1, self.s2, self.s3, self.s4 = layers
+        self.stage_paths = {f"stage{i}": f"s{i}" for i in (1, 2, 3, 4)}
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))  # timm's key
+        self.apply(he_fan_out)
+        self.head.apply(normal_01)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        for name in self.stage_paths.values():
-            x = getattr(self, name)(x)
+        x = self.s4(self.s3(self.s2(self.s1(self.stem(x)))))
         return self.head(x.mean((2, 3)))
 
 
 def stage(c_in: int, w: int, depth: int, stride: int, g: int, squeeze: bool) -> nn.Sequential:
-    """`depth` blocks; the first one changes size and channels."""
+    """Return `depth` blocks, the first of which changes size and channels: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
     blocks = [Block(c_in, w, stride, g, squeeze), *(Block(w, w, 1, g, squeeze) for _ in range(depth - 1))]
     return nn.Sequential(OrderedDict((f"b{i}", block) for i, block in enumerate(blocks, 1)))
-
-
-def init_weights(module: nn.Module) -> None:
-    """N(0, 2 / (k^2 C_out)) for convolutions; N(0, 0.01^2) and 0 for the head's weights and bias."""
-    init_conv(module)
-    if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
-        nn.init.zeros_(module.bias)

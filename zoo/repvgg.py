@@ -17,6 +17,7 @@ Differs:  nothing at more than 64 px. g2 and g4 have groups in every second laye
 
 import copy
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,46 +26,36 @@ from torch import Tensor, nn
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.stages import Stages
+from zoo.layers.conv_bn import conv_bn
+from zoo.layers.squeeze_excite import SqueezeExcite
+
+
+class Row(NamedTuple):
+    """A row of Tables 2 and 3."""
+
+    depths: tuple[int, int, int, int]  # blocks of each stage
+    a: float  # multiplier of the widths 64, 128 and 256
+    b: float  # multiplier of the width 512
+    groups: int = 1  # in every second layer
+
 
 A, B = (2, 4, 14, 1), (4, 6, 16, 1)
-#        blocks per stage, multipliers a and b of the widths 64, 128, 256 and 512, groups in every second layer
 VARIANTS = {
-    "A0": (A, 0.75, 2.5, 1),
-    "A1": (A, 1, 2.5, 1),
-    "A2": (A, 1.5, 2.75, 1),
-    "B0": (B, 1, 2.5, 1),
-    "B1": (B, 2, 4, 1),
-    "B1g2": (B, 2, 4, 2),
-    "B1g4": (B, 2, 4, 4),
-    "B2": (B, 2.5, 5, 1),
-    "B2g2": (B, 2.5, 5, 2),
-    "B2g4": (B, 2.5, 5, 4),
-    "B3": (B, 3, 5, 1),
-    "B3g2": (B, 3, 5, 2),
-    "B3g4": (B, 3, 5, 4),
-    "D2se": ((8, 14, 24, 1), 2.5, 5, 1),
+    "A0": Row(A, 0.75, 2.5),
+    "A1": Row(A, 1, 2.5),
+    "A2": Row(A, 1.5, 2.75),
+    "B0": Row(B, 1, 2.5),
+    "B1": Row(B, 2, 4),
+    "B1g2": Row(B, 2, 4, 2),
+    "B1g4": Row(B, 2, 4, 4),
+    "B2": Row(B, 2.5, 5),
+    "B2g2": Row(B, 2.5, 5, 2),
+    "B2g4": Row(B, 2.5, 5, 4),
+    "B3": Row(B, 3, 5),
+    "B3g2": Row(B, 3, 5, 2),
+    "B3g4": Row(B, 3, 5, 4),
+    "D2se": Row((8, 14, 24, 1), 2.5, 5),
 }
-
-
-def conv_bn(c_in: int, c_out: int, kernel: int, stride: int, groups: int) -> nn.Sequential:
-    """Convolution and batch norm. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out)))
-
-
-class SqueezeExcite(nn.Module):
-    """Scales each channel by a gate made of the means of all. Shapes: (N, C, H, W) -> (N, C, H, W)."""
-
-    def __init__(self, c: int):
-        super().__init__()
-        self.fc1 = nn.Conv2d(c, c // 16, kernel_size=1)
-        self.act = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(c // 16, c, kernel_size=1)
-        self.gate = nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        means = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-        return x * self.gate(self.fc2(self.act(self.fc1(means))))
 
 
 class Block(nn.Module):
@@ -73,10 +64,10 @@ class Block(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int, groups: int, se: bool):
         super().__init__()
         self.identity = nn.BatchNorm2d(c_in) if stride == 1 and c_in == c_out else None
-        self.conv_kxk = conv_bn(c_in, c_out, 3, stride, groups)
-        self.conv_1x1 = conv_bn(c_in, c_out, 1, stride, groups)
+        self.conv_kxk = conv_bn(c_in, c_out, 3, stride, groups, relu=False)
+        self.conv_1x1 = conv_bn(c_in, c_out, 1, stride, groups, relu=False)
         self.reparam_conv = None
-        self.attn = SqueezeExcite(c_out) if se else nn.Identity()
+        self.attn = SqueezeExcite(c_out, c_out // 16) if se else nn.Identity()
         self.act = nn.ReLU(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +76,7 @@ class Block(nn.Module):
     def branches(self, x: Tensor) -> Tensor:
         y = self.conv_kxk(x) + self.conv_1x1(x)
         if self.identity is not None:
-            y += self.identity(x)  # in place: a pass over the maps less
+            y += self.identity(x)  # in place: saves one memory pass
         return y
 
     @torch.no_grad()
@@ -159,21 +150,21 @@ class RepVGG(Classifier):
         weights: str | None = None,
         **training,
     ):
-        depths, a, b, groups = VARIANTS[validate_choice(variant, VARIANTS, "RepVGG")]
+        row = VARIANTS[validate_choice(variant, VARIANTS, "RepVGG")]
         se = variant.endswith("se")
         image_size = image_size or (320 if se else 224)
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         small = image_size <= SMALL
-        c_in, layer = min(64, int(64 * a)), 0
+        c_in, layer = min(64, int(64 * row.a)), 0
         self.stem = Block(3, c_in, stride=1 if small else 2, groups=1, se=se)
         stages: list[nn.Module] = []
-        for i, depth in enumerate(depths):
-            c, blocks = int(64 * 2**i * (b if i == 3 else a)), []
+        for i, depth in enumerate(row.depths):
+            c, blocks = int(64 * 2**i * (row.b if i == 3 else row.a)), []
             for j in range(depth):
                 layer += 1
                 stride = 2 if j == 0 and not (small and i == 0) else 1
-                blocks.append(Block(c_in, c, stride, groups if layer % 2 == 0 else 1, se))
+                blocks.append(Block(c_in, c, stride, row.groups if layer % 2 == 0 else 1, se))
                 c_in = c
             stages.append(nn.Sequential(*blocks))
         self.stages = Stages(stages)
@@ -184,7 +175,7 @@ class RepVGG(Classifier):
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for stage in self.stages.values():
-            x = stage(x)  # at last (N, 512b, H/32, W/32)
+            x = stage(x)
         return self.head(x.mean((2, 3)))
 
     def reparameterize(self) -> "RepVGG":

@@ -9,24 +9,36 @@ Block:    y = ReLU(x + F(x)), F: 1x1 (D) BN ReLU, 3x3 (D, in C groups) BN ReLU, 
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K);
           CIFAR rows ("29-..."): (N, 64, H, W) -3 stages-> (N, 1024, H/4, W/4) -> (N, K)
 Defaults: He initialisation by fan-out, bias of the head 0 (the authors')
-Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is not in the paper. CIFAR rows are the
-          authors', under torchvision's keys.
+Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is ours. CIFAR rows are the authors'
+          networks with torchvision's keys.
 """
+
+from functools import partial
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import CONV3, init_weights, make_shortcut, stem
+from zoo.layers.init import he_fan_out
+from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
-#        variant -> blocks per stage, cardinality C, channels of a path d
+
+class Row(NamedTuple):
+    """A row of Table 1, or of the paper's networks for CIFAR (three stages)."""
+
+    depths: tuple[int, ...]  # blocks of each stage
+    cardinality: int  # C, number of paths
+    path: int  # d, channels of a path at w = 64
+
+
 VARIANTS = {
-    "50-32x4d": ((3, 4, 6, 3), 32, 4),
-    "101-32x4d": ((3, 4, 23, 3), 32, 4),
-    "101-32x8d": ((3, 4, 23, 3), 32, 8),
-    "101-64x4d": ((3, 4, 23, 3), 64, 4),
-    "29-8x64d": ((3, 3, 3), 8, 64),
-    "29-16x64d": ((3, 3, 3), 16, 64),
+    "50-32x4d": Row((3, 4, 6, 3), cardinality=32, path=4),
+    "101-32x4d": Row((3, 4, 23, 3), cardinality=32, path=4),
+    "101-32x8d": Row((3, 4, 23, 3), cardinality=32, path=8),
+    "101-64x4d": Row((3, 4, 23, 3), cardinality=64, path=4),
+    "29-8x64d": Row((3, 3, 3), cardinality=8, path=64),
+    "29-16x64d": Row((3, 3, 3), cardinality=16, path=64),
 }
 
 
@@ -36,20 +48,20 @@ class GroupedBottleneck(nn.Module):
     def __init__(self, c_in: int, w: int, stride: int, cardinality: int, path: int):
         super().__init__()
         inner, c_out = cardinality * path * w // 64, 4 * w
-        self.conv1 = nn.Conv2d(c_in, inner, kernel_size=1, bias=False)
+        self.conv1 = conv1(c_in, inner)
         self.bn1 = nn.BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, stride=stride, groups=cardinality, **CONV3)
+        self.conv2 = conv3(inner, inner, stride, groups=cardinality)
         self.bn2 = nn.BatchNorm2d(inner)
-        self.conv3 = nn.Conv2d(inner, c_out, kernel_size=1, bias=False)
+        self.conv3 = conv1(inner, c_out)
         self.bn3 = nn.BatchNorm2d(c_out)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = None if stride == 1 and c_in == c_out else make_shortcut(c_in, c_out, stride, "B")
+        self.downsample = projection(c_in, c_out, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
-        y += x if self.downsample is None else self.downsample(x)  # in place: a pass over the maps less
+        y += x if self.downsample is None else self.downsample(x)  # in place: saves one memory pass
         return self.relu(y)
 
 
@@ -78,35 +90,31 @@ class ResNeXt(Classifier):
         weights: str | None = None,
         **training,
     ):
-        blocks, cardinality, path = VARIANTS[validate_choice(variant, VARIANTS, "ResNeXt")]
-        cifar = len(blocks) == 3
+        row = VARIANTS[validate_choice(variant, VARIANTS, "ResNeXt")]
+        cifar = len(row.depths) == 3
         image_size = image_size or (32 if cifar else 224)
         if cifar and image_size > SMALL:
             raise ValueError(f"ResNeXt-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
 
-        self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
+        small = image_size <= SMALL
+        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if image_size <= SMALL else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        c_in = 64
-        for i, depth in enumerate(blocks):
-            w = 64 * 2**i
-            first = GroupedBottleneck(c_in, w, 1 if i == 0 else 2, cardinality, path)
-            rest = (GroupedBottleneck(4 * w, w, 1, cardinality, path) for _ in range(depth - 1))
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
-            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-            c_in = 4 * w
+        self.maxpool = stem_pool(small)
+        block = partial(GroupedBottleneck, cardinality=row.cardinality, path=row.path)
+        layers = stages(block, row.depths, 64, 64, 4)
+        self.layer1, self.layer2, self.layer3 = layers[:3]
+        self.layer4 = nn.Identity() if cifar else layers[3]
+        self.stage_paths = {f"stage{i}": f"layer{i}" for i in range(1, len(layers) + 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(c_in, num_classes)
-        self.apply(init_weights)
+        self.fc = nn.Linear(64 * 4 * 2 ** (len(layers) - 1), num_classes)
+        self.apply(he_fan_out)
         nn.init.zeros_(self.fc.bias)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for layer in self.stage_paths.values():
-            x = getattr(self, layer)(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))

@@ -7,8 +7,8 @@ Block:    y = ReLU(x + s * F(x)), s = sigmoid(W2 ReLU(W1 mean(F(x)) + b1) + b2),
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K); 18 and 34: 512 channels
 Defaults: reduction 16; dropout 0.2 before the head of 154 alone (the authors'). He initialisation by fan-out (timm)
 Differs:  18 and 34 are timm's, not the paper's, and have a ReLU between F and its weighing. In training, timm drops 0.2
-          before every head. The stem of 154 has three 3x3 convolutions, its shrinking shortcuts are 3x3. For images of
-          up to 64 px the stem has stride 1 and no pooling, its 7x7 is a 3x3; not in the paper.
+          before every head. The stem of 154 has three 3x3 convolutions; its shortcuts that shrink the maps are 3x3. For
+          images of up to 64 px the stem has stride 1 and no pooling, and its 7x7 is a 3x3: ours.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,9 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import CONV3, init_weights
+from zoo.layers.init import he_fan_out
+from zoo.layers.residual import conv1, conv3, stages
+from zoo.layers.squeeze_excite import SqueezeExcite
 
 REDUCTION = 16
 
@@ -31,37 +33,21 @@ class Inner(NamedTuple):
     b: int
     groups: int
     stride_in_1x1: bool
-
-
-class SqueezeExcite(nn.Module):
-    """Weighs channels: (N, C, H, W) -> (N, C, H, W), by sigmoid's output (N, C, 1, 1); `squeezed` channels between."""
-
-    def __init__(self, channels: int, squeezed: int):
-        super().__init__()
-        self.fc1 = nn.Conv2d(channels, squeezed, kernel_size=1)
-        self.relu = nn.ReLU(inplace=True)
-        self.fc2 = nn.Conv2d(squeezed, channels, kernel_size=1)
-        self.sigmoid = nn.Sigmoid()
-
-    def forward(self, x: Tensor) -> Tensor:
-        s = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
-        return x * self.sigmoid(self.fc2(self.relu(self.fc1(s))))
+    shortcut: int = 1  # side of the kernel in shortcuts that shrink the maps
 
 
 class SEBasic(nn.Module):
     """Two 3x3 convolutions. Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
 
-    expansion = 1
-
-    def __init__(self, c_in: int, w: int, stride: int, shortcut: nn.Module | None):
+    def __init__(self, c_in: int, w: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, w, stride=stride, **CONV3)
+        self.conv1 = conv3(c_in, w, stride)
         self.bn1 = nn.BatchNorm2d(w)
-        self.conv2 = nn.Conv2d(w, w, **CONV3)
+        self.conv2 = conv3(w, w)
         self.bn2 = nn.BatchNorm2d(w)
         self.relu = nn.ReLU(inplace=True)
         self.se_module = SqueezeExcite(w, w // REDUCTION)
-        self.downsample = shortcut
+        self.downsample = projection(c_in, w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -72,21 +58,19 @@ class SEBasic(nn.Module):
 class SEBottleneck(nn.Module):
     """1x1 to a w channels, 3x3 to b w in groups, 1x1 to 4w. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
 
-    expansion = 4
-
-    def __init__(self, c_in: int, w: int, stride: int, shortcut: nn.Module | None, inner: Inner):
+    def __init__(self, c_in: int, w: int, stride: int, inner: Inner):
         super().__init__()
         a, b = inner.a * w, inner.b * w
         first, second = (stride, 1) if inner.stride_in_1x1 else (1, stride)
-        self.conv1 = nn.Conv2d(c_in, a, kernel_size=1, stride=first, bias=False)
+        self.conv1 = conv1(c_in, a, first)
         self.bn1 = nn.BatchNorm2d(a)
-        self.conv2 = nn.Conv2d(a, b, stride=second, groups=inner.groups, **CONV3)
+        self.conv2 = conv3(a, b, second, groups=inner.groups)
         self.bn2 = nn.BatchNorm2d(b)
-        self.conv3 = nn.Conv2d(b, 4 * w, kernel_size=1, bias=False)
+        self.conv3 = conv1(b, 4 * w)
         self.bn3 = nn.BatchNorm2d(4 * w)
         self.relu = nn.ReLU(inplace=True)
         self.se_module = SqueezeExcite(4 * w, 4 * w // REDUCTION)
-        self.downsample = shortcut
+        self.downsample = projection(c_in, 4 * w, stride, inner.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -97,18 +81,25 @@ class SEBottleneck(nn.Module):
 
 RESNET = Inner(a=1, b=1, groups=1, stride_in_1x1=True)
 RESNEXT = Inner(a=2, b=2, groups=32, stride_in_1x1=False)  # 32 x 4d
-SENET154 = Inner(a=2, b=4, groups=64, stride_in_1x1=False)
+SENET154 = Inner(a=2, b=4, groups=64, stride_in_1x1=False, shortcut=3)
 
-#        variant -> blocks per stage, inside of the bottleneck (None: two 3x3 instead)
+
+class Row(NamedTuple):
+    """A network of the paper; 18 and 34 are timm's."""
+
+    depths: tuple[int, int, int, int]  # blocks of each stage
+    inner: Inner | None  # inside of the bottleneck; None: two 3x3 convolutions instead
+
+
 VARIANTS = {
-    "18": ((2, 2, 2, 2), None),
-    "34": ((3, 4, 6, 3), None),
-    "50": ((3, 4, 6, 3), RESNET),
-    "101": ((3, 4, 23, 3), RESNET),
-    "152": ((3, 8, 36, 3), RESNET),
-    "50-32x4d": ((3, 4, 6, 3), RESNEXT),
-    "101-32x4d": ((3, 4, 23, 3), RESNEXT),
-    "154": ((3, 8, 36, 3), SENET154),
+    "18": Row((2, 2, 2, 2), None),
+    "34": Row((3, 4, 6, 3), None),
+    "50": Row((3, 4, 6, 3), RESNET),
+    "101": Row((3, 4, 23, 3), RESNET),
+    "152": Row((3, 8, 36, 3), RESNET),
+    "50-32x4d": Row((3, 4, 6, 3), RESNEXT),
+    "101-32x4d": Row((3, 4, 23, 3), RESNEXT),
+    "154": Row((3, 8, 36, 3), SENET154),
 }
 
 
@@ -141,36 +132,33 @@ class SENet(Classifier):
         **training,
     ):
         variant = validate_choice(str(variant), VARIANTS, "SENet")
-        blocks, inner = VARIANTS[variant]
+        row = VARIANTS[variant]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
 
         small, largest = image_size <= SMALL, variant == "154"
-        c_in = 128 if largest else 64
-        self.layer0 = stem(c_in, deep=largest, small=small)
+        c = 128 if largest else 64
+        self.layer0 = stem(c, deep=largest, small=small)
         self.pool0 = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
-        for i, depth in enumerate(blocks):
-            layer = stage(c_in, 64 * 2**i, depth, 1 if i == 0 else 2, inner, 3 if largest and i > 0 else 1)
-            self.add_module(f"layer{i + 1}", layer)
-            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-            c_in = 64 * 2**i * (SEBasic if inner is None else SEBottleneck).expansion
+        block, e = (SEBasic, 1) if row.inner is None else (partial(SEBottleneck, inner=row.inner), 4)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(block, row.depths, c, 64, e)
+        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
         self.dropout = nn.Dropout(0.2 if largest else 0.0)
-        self.last_linear = nn.Linear(c_in, num_classes)
-        self.apply(init_weights)
+        self.last_linear = nn.Linear(512 * e, num_classes)
+        self.apply(he_fan_out)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool0(self.layer0(x))
-        for layer in self.stage_paths.values():
-            x = getattr(self, layer)(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.last_linear(self.dropout(x.mean((2, 3))))
 
 
 def stem(c: int, deep: bool, small: bool) -> nn.Sequential:
-    """7x7 (3x3 for small images), or, `deep`, three 3x3; each with BN and ReLU: (N, 3, H, W) -> (N, c, H/s, W/s)."""
-    size, layers, c_in = (3 if deep or small else 7), OrderedDict(), 3
+    """Return a 7x7 (3x3 for small images) or, `deep`, three 3x3 convolutions, each with BN and ReLU."""
+    size, c_in = 3 if deep or small else 7, 3
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, c_out in enumerate((64, 64, c) if deep else (c,), 1):
         stride = 2 if i == 1 and not small else 1
         layers[f"conv{i}"] = nn.Conv2d(c_in, c_out, size, stride=stride, padding=size // 2, bias=False)
@@ -180,12 +168,10 @@ def stem(c: int, deep: bool, small: bool) -> nn.Sequential:
     return nn.Sequential(layers)
 
 
-def stage(c_in: int, w: int, depth: int, stride: int, inner: Inner | None, shortcut_size: int) -> nn.Sequential:
-    """`depth` blocks; the first one changes size and channels, so only it needs a shortcut with weights."""
-    block = SEBasic if inner is None else partial(SEBottleneck, inner=inner)
-    c_out = w * (SEBasic if inner is None else SEBottleneck).expansion
-    project = None
-    if stride > 1 or c_in != c_out:
-        conv = nn.Conv2d(c_in, c_out, shortcut_size, stride=stride, padding=shortcut_size // 2, bias=False)
-        project = nn.Sequential(conv, nn.BatchNorm2d(c_out))
-    return nn.Sequential(block(c_in, w, stride, project), *(block(c_out, w, 1, None) for _ in range(depth - 1)))
+def projection(c_in: int, c_out: int, stride: int, size: int = 1) -> nn.Module | None:
+    """Return a convolution and BN where the shape changes, else None; `size`: of the kernel where maps shrink."""
+    if stride == 1 and c_in == c_out:
+        return None
+    size = size if stride > 1 else 1
+    conv = nn.Conv2d(c_in, c_out, size, stride=stride, padding=size // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(c_out))

@@ -6,34 +6,45 @@ Code:     https://github.com/megvii-model/ShuffleNet-Series (the authors'), whos
 Block:    F(x) = BN gconv1x1(shuffle(BN dwconv3x3(ReLU BN gconv1x1(x)))), the middle C_out / 4 wide;
           stride 1: y = ReLU(x + F(x));  stride 2: y = [avgpool3x3(x), ReLU F(x)], F giving the C_out - C_in that lack
 Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -> (N, K)
-Defaults: as the authors' code: weights N(0, .01) in the first convolution and the head, N(0, 1 / C_in per group) in the
-          others, shifts of batch norm at .0001
-Differs:  the shuffle is after the depthwise convolution and takes every g-th channel into a group, as in the authors'
-          code; in the paper it is before, and deals out the channels of each group in turn. The head has a bias, the
-          authors' has none. The first 1x1 of all is not grouped (paper and code). For images of up to 64 px the first
-          convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours, not the paper's. `stage1`
-          is the input of the units; `stage2` to `stage4` are the paper's.
+Defaults: the authors' code: weights N(0, .01^2) in the first convolution and the head, N(0, (g / C_in)^2) in the others
+          (depthwise: N(0, 1)), shifts of batch norms .0001
+Differs:  the shuffle is after the depthwise convolution, and group i takes the channels i, i + g, i + 2g, ..., as in
+          the authors' code; in the paper it is before, and takes the inverse order. The head has a bias; the authors'
+          has none. The first 1x1 of all is not grouped (paper and code). For images of up to 64 px the first
+          convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours. `stage1` is the input of
+          the units; `stage2` to `stage4` are the paper's.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
+from zoo.layers.channel_shuffle import channel_shuffle
 
-#        groups, channels of the stem, channels of stage 2 (doubled in 3 and 4): Table 1; widths: the authors' code
+
+class Row(NamedTuple):
+    """A column of Table 1; widths of other scales are from the authors' code."""
+
+    groups: int  # g
+    stem: int  # channels of the first convolution
+    width: int  # channels of stage 2, doubled in stages 3 and 4
+
+
 VARIANTS = {
-    "1.0x-g1": (1, 24, 144),
-    "1.0x-g2": (2, 24, 200),
-    "1.0x-g3": (3, 24, 240),
-    "1.0x-g4": (4, 24, 272),
-    "1.0x-g8": (8, 24, 384),
-    "0.5x-g3": (3, 12, 120),
-    "0.5x-g8": (8, 16, 192),
-    "1.5x-g3": (3, 24, 360),
-    "1.5x-g8": (8, 24, 576),
-    "2.0x-g3": (3, 48, 480),
-    "2.0x-g8": (8, 48, 768),
+    "1.0x-g1": Row(1, 24, 144),
+    "1.0x-g2": Row(2, 24, 200),
+    "1.0x-g3": Row(3, 24, 240),
+    "1.0x-g4": Row(4, 24, 272),
+    "1.0x-g8": Row(8, 24, 384),
+    "0.5x-g3": Row(3, 12, 120),
+    "0.5x-g8": Row(8, 16, 192),
+    "1.5x-g3": Row(3, 24, 360),
+    "1.5x-g8": Row(8, 24, 576),
+    "2.0x-g3": Row(3, 48, 480),
+    "2.0x-g8": Row(8, 48, 768),
 }
 
 
@@ -64,11 +75,6 @@ class Unit(nn.Module):
         return torch.cat((self.branch_proj(x), self.relu(y)), 1)
 
 
-def channel_shuffle(x: Tensor, rows: int) -> Tensor:
-    """Channels written into a table row by row and read column by column. Shapes: (N, C, H, W) -> (N, C, H, W)."""
-    return x.unflatten(1, (rows, -1)).transpose(1, 2).flatten(1, 2)
-
-
 class ShuffleNetV1(Classifier):
     """`ShuffleNetV1("1.0x-g3")` for ImageNet, `ShuffleNetV1("1.0x-g3", num_classes=10, image_size=32)` for CIFAR.
 
@@ -91,19 +97,20 @@ class ShuffleNetV1(Classifier):
         weights: str | None = None,
         **training,
     ):
-        groups, c_in, width = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV1")]
+        row = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV1")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
         small = image_size <= SMALL
+        c_in = row.stem
         conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
         self.first_conv = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.features = nn.Sequential()
         for stage, depth in enumerate((4, 8, 4)):
             for i in range(depth):
-                c_out, stride = width * 2**stage, 2 if i == 0 else 1
-                self.features.append(Unit(c_in, c_out, stride, groups, first=stage == i == 0))
+                c_out, stride = row.width * 2**stage, 2 if i == 0 else 1
+                self.features.append(Unit(c_in, c_out, stride, row.groups, first=stage == i == 0))
                 c_in = c_out
         self.stage_paths = {
             "stage1": "maxpool",
@@ -124,7 +131,7 @@ class ShuffleNetV1(Classifier):
 
 
 def init_weights(module: nn.Module) -> None:
-    """The authors': N(0, 1 / C_in per group), N(0, .01) in the head, batch norms at 1 and .0001."""
+    """Draw convolutions from N(0, (g / C_in)^2) and the head from N(0, .01^2); shift batch norms by .0001."""
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, std=1 / module.weight.shape[1])
     elif isinstance(module, nn.Linear):

@@ -9,34 +9,46 @@ Block:    F(x) = ReLU BN conv1x1(BN dwconv3x3(ReLU BN conv1x1(x)));  stride 1: x
 Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -1x1-> (N, 1024 or 2048,
           H/32, W/32) -> (N, K)
 Defaults: dropout .2 before the head of 2.0x (the authors' code); weights as torch has them (torchvision)
-Differs:  implementations of the shuffle differ in the order of the channels: torchvision's was taken. For images of up
-          to 64 px the first convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours, not the
-          paper's. `stage1` is the input of the units; `stage2` to `stage4` are the paper's.
+Differs:  the network is torchvision's. In the authors' code the left branch of a stride-2 unit returns as many channels
+          as come in, and the right one the rest; here each returns half of C_out. Their shuffle comes before the
+          split of the next unit, ours after the concatenation. Their head has no bias, and they draw weights as in
+          `shufflenet_v1.py`. For images of up to 64 px the first convolution has stride 1 and nothing is pooled, so
+          that the last map is H/8: ours. `stage1` is the input of the units; `stage2` to `stage4` are the paper's.
 """
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.shufflenet_v1 import channel_shuffle
+from zoo.layers.channel_shuffle import channel_shuffle
 
-#        channels of stages 2, 3, 4 and of the last 1x1, dropout: Table 5
+
+class Row(NamedTuple):
+    """A column of Table 5."""
+
+    channels: tuple[int, int, int]  # of stages 2, 3 and 4
+    last: int  # channels of the last 1x1
+    dropout: float = 0.0  # before the head
+
+
 VARIANTS = {
-    "0.5x": ((48, 96, 192), 1024, 0.0),
-    "1.0x": ((116, 232, 464), 1024, 0.0),
-    "1.5x": ((176, 352, 704), 1024, 0.0),
-    "2.0x": ((244, 488, 976), 2048, 0.2),
+    "0.5x": Row((48, 96, 192), 1024),
+    "1.0x": Row((116, 232, 464), 1024),
+    "1.5x": Row((176, 352, 704), 1024),
+    "2.0x": Row((244, 488, 976), 2048, dropout=0.2),
 }
 
 
 def pointwise(c_in: int, c_out: int) -> list[nn.Module]:
-    """1x1 convolution, batch norm, ReLU."""
+    """Return a 1x1 convolution, batch norm, ReLU."""
     return [nn.Conv2d(c_in, c_out, kernel_size=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
 
 
 def depthwise(c: int, stride: int) -> list[nn.Module]:
-    """3x3 convolution of each channel, batch norm."""
+    """Return a 3x3 convolution of each channel, batch norm."""
     return [nn.Conv2d(c, c, kernel_size=3, stride=stride, padding=1, groups=c, bias=False), nn.BatchNorm2d(c)]
 
 
@@ -53,6 +65,11 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, 1) if self.branch1 is None else (self.branch1(x), x)
         return channel_shuffle(torch.cat((left, self.branch2(right)), 1), 2)
+
+
+def stage(c_in: int, c: int, depth: int) -> nn.Sequential:
+    """Return `depth` units, the first of which halves the maps: (N, C_in, H, W) -> (N, C, H/2, W/2)."""
+    return nn.Sequential(Unit(c_in, c, stride=2), *(Unit(c, c, stride=1) for _ in range(depth - 1)))
 
 
 class ShuffleNetV2(Classifier):
@@ -79,7 +96,7 @@ class ShuffleNetV2(Classifier):
         weights: str | None = None,
         **training,
     ):
-        channels, c_last, dropout = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV2")]
+        row = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV2")]
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
@@ -87,15 +104,14 @@ class ShuffleNetV2(Classifier):
         conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
         self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
         self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.stage_paths = {"stage1": "maxpool"}
-        for i, c, depth in zip((2, 3, 4), channels, (4, 8, 4), strict=True):
-            stage = nn.Sequential(Unit(c_in, c, stride=2), *(Unit(c, c, stride=1) for _ in range(depth - 1)))
-            self.add_module(f"stage{i}", stage)
-            self.stage_paths[f"stage{i}"] = f"stage{i}"
-            c_in = c
-        self.conv5 = nn.Sequential(*pointwise(c_in, c_last))
-        self.dropout = nn.Dropout(dropout) if dropout else nn.Identity()
-        self.fc = nn.Linear(c_last, num_classes)
+        c2, c3, c4 = row.channels
+        self.stage2 = stage(c_in, c2, depth=4)
+        self.stage3 = stage(c2, c3, depth=8)
+        self.stage4 = stage(c3, c4, depth=4)
+        self.stage_paths = {"stage1": "maxpool", "stage2": "stage2", "stage3": "stage3", "stage4": "stage4"}
+        self.conv5 = nn.Sequential(*pointwise(c4, row.last))
+        self.dropout = nn.Dropout(row.dropout) if row.dropout else nn.Identity()
+        self.fc = nn.Linear(row.last, num_classes)
         if weights is not None:
             self.load_weights(weights)
 

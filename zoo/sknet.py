@@ -9,10 +9,10 @@ Block:    y = ReLU(x + F(x)), F: 1x1 (2w) BN ReLU, selective kernel (2w), 1x1 (4
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K)
 Defaults: M = 2 branches, G = 32 groups, r = 16, d = max(2w / r, 32) (Table 1); He initialisation by fan-in,
           N(0, 0.01^2) for W, A1, A2 and the head (the authors')
-Differs:  the stem's pooling pads by 1 (timm), the authors' rounds up instead. A1 and A2 have no bias, as in the
-          equation, the authors' file and timm: 27,479,784 parameters in 50 and 48,736,040 in 101; with biases it would
-          be 27,494,888 and 48,768,552. For images of up to 64 px the stem is one 3x3 of stride 1 without pooling; not
-          in the paper.
+Differs:  the stem's pooling pads by 1 (timm), the authors' rounds up instead. In the authors' file of 101, d is 16 in
+          the second stage; here it is 32, as in the equation. A1 and A2 have no bias, as in the equation, the authors'
+          file and timm: 27,479,784 parameters in 50 and 48,736,040 in 101; with biases it would be 27,494,888 and
+          48,768,552. For images of up to 64 px the stem is one 3x3 of stride 1 without pooling; not in the paper.
 """
 
 from collections import OrderedDict
@@ -21,26 +21,24 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
+from zoo.layers.conv_bn import conv_bn
 from zoo.layers.dilated_conv import DilatedConv2d
-from zoo.resnet import IMAGENET, make_shortcut, stem
+from zoo.layers.init import he_fan_in
+from zoo.layers.residual import projection, stages, stem, stem_pool
 
-VARIANTS = {depth: IMAGENET[depth][1] for depth in ("50", "101")}  # blocks per stage
-GROUPS, REDUCTION, LEAST = 32, 16, 32
+VARIANTS = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3)}  # blocks of each stage
+GROUPS, REDUCTION, LEAST = 32, 16, 32  # G, r, and the least d
 
 
-def conv_bn(c_in: int, c_out: int, size: int = 1, relu: bool = True, **options) -> nn.Sequential:
-    """Convolution (same size at stride 1), BN and, unless told, ReLU."""
-    dilation = options.get("dilation", 1)
-    conv = nn.Conv2d if dilation == 1 else DilatedConv2d
-    layers = OrderedDict(conv=conv(c_in, c_out, size, padding=dilation * (size // 2), bias=False, **options))
-    layers["bn"] = nn.BatchNorm2d(c_out)
-    if relu:
-        layers["act"] = nn.ReLU(inplace=True)
-    return nn.Sequential(layers)
+def branch(c: int, stride: int, dilation: int) -> nn.Sequential:
+    """Return U: a grouped 3x3 convolution, batch norm, ReLU. Shapes: (N, C, H, W) -> (N, C, H/s, W/s)."""
+    kind = nn.Conv2d if dilation == 1 else DilatedConv2d
+    conv = kind(c, c, 3, stride, padding=dilation, dilation=dilation, groups=GROUPS, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c), act=nn.ReLU(inplace=True)))
 
 
 class Selection(nn.Module):
-    """How much of each branch: their sum (N, C, H, W) -> (N, 2, C, 1, 1), adding up to 1 over the branches."""
+    """Weights a of the branches, of sum 1 over them: U1 + U2 (N, C, H, W) -> (N, 2, C, 1, 1)."""
 
     def __init__(self, c: int):
         super().__init__()
@@ -57,12 +55,11 @@ class Selection(nn.Module):
 
 
 class SelectiveKernel(nn.Module):
-    """Shapes: (N, C, H, W) -> (N, C, H/s, W/s)."""
+    """Two kernels, and the choice between them. Shapes: (N, C, H, W) -> (N, C, H/s, W/s)."""
 
     def __init__(self, c: int, stride: int):
         super().__init__()
-        branches = (conv_bn(c, c, 3, stride=stride, dilation=dilation, groups=GROUPS) for dilation in (1, 2))
-        self.paths = nn.ModuleList(branches)
+        self.paths = nn.ModuleList(branch(c, stride, dilation) for dilation in (1, 2))
         self.attn = Selection(c)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -80,7 +77,7 @@ class SKBottleneck(nn.Module):
         self.conv2 = SelectiveKernel(2 * w, stride)
         self.conv3 = conv_bn(2 * w, 4 * w, relu=False)
         self.act = nn.ReLU(inplace=True)
-        self.downsample = None if stride == 1 and c_in == 4 * w else make_shortcut(c_in, 4 * w, stride, "B")
+        self.downsample = projection(c_in, 4 * w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.conv3(self.conv2(self.conv1(x)))
@@ -90,7 +87,7 @@ class SKBottleneck(nn.Module):
 class SKNet(Classifier):
     """`SKNet("50")` for ImageNet, `SKNet("50", num_classes=10, image_size=32)` for small images.
 
-    Batches must have two images or more in training: the norm in `Selection` sees one number of each.
+    In training a batch needs two images or more: the batch norm in `Selection` sees one number of each image.
 
     Args:
         variant: "50" or "101".
@@ -116,38 +113,29 @@ class SKNet(Classifier):
         variant = validate_choice(str(variant), VARIANTS, "SKNet")
         image_size = image_size or 224
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
 
-        self.conv1 = stem(64, deep=False, stride=1 if image_size <= SMALL else 2)
+        small = image_size <= SMALL
+        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.act1 = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if image_size <= SMALL else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        c_in = 64
-        for i, depth in enumerate(VARIANTS[variant]):
-            w = 64 * 2**i
-            first, rest = (
-                SKBottleneck(c_in, w, 1 if i == 0 else 2),
-                (SKBottleneck(4 * w, w, 1) for _ in range(depth - 1)),
-            )
-            self.add_module(f"layer{i + 1}", nn.Sequential(first, *rest))
-            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-            c_in = 4 * w
-        self.fc = nn.Linear(c_in, num_classes)
+        self.maxpool = stem_pool(small)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(SKBottleneck, VARIANTS[variant], 64, 64, 4)
+        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.fc = nn.Linear(2048, num_classes)
         self.apply(init_weights)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
-        for layer in self.stage_paths.values():
-            x = getattr(self, layer)(x)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3)))
 
 
 def init_weights(module: nn.Module) -> None:
-    """N(0, 2 / (k^2 C_in / groups)) for convolutions, N(0, 0.01^2) for W, A and the head, whose bias is 0."""
+    """Draw convolutions from N(0, 2 / (k^2 C_in / groups)), W, A and the head from N(0, 0.01^2); set biases to 0."""
     if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        he_fan_in(module)
     elif isinstance(module, Selection):  # comes after its convolutions
         nn.init.normal_(module.fc_reduce.weight, std=0.01)
         nn.init.normal_(module.fc_select.weight, std=0.01)

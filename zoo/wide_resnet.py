@@ -9,9 +9,9 @@ Shapes:   "d-k", d = 6n + 4: (N, 3, H, W) -> (N, 16, H, W) -3 groups of n blocks
           "50-2": (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K)
 Defaults: dropout 0; the authors take 0.3 on CIFAR and 0.4 on SVHN. CIFAR rows: He initialisation by fan-in and a head
           with bias 0 (their pytorch/; their Lua code has fan-out). ImageNet rows: by fan-out (torchvision)
-Differs:  gammas start at 1; in both of the authors' codes they are drawn from U(0, 1). In their files the keys of
-          convolutions lack ".weight". 101-2 is torchvision's, not the paper's. The small-image stem of ImageNet rows
-          (3x3, stride 1, no pooling) is not in the paper.
+Differs:  gammas start at 1; both of the authors' codes draw them from U(0, 1). In their files the keys of convolutions
+          lack ".weight". 101-2 is torchvision's, not the paper's. The small-image stem of ImageNet rows (3x3, stride 1,
+          no pooling) is ours.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import CONV3, IMAGENET, init_weights, stage, stem
+from zoo.layers.init import he_fan_in, he_fan_out
+from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 
 class WideBasic(nn.Module):
@@ -29,12 +30,12 @@ class WideBasic(nn.Module):
     def __init__(self, c_in: int, w: int, stride: int, dropout: float):
         super().__init__()
         self.bn0 = nn.BatchNorm2d(c_in)
-        self.conv0 = nn.Conv2d(c_in, w, stride=stride, **CONV3)
+        self.conv0 = conv3(c_in, w, stride)
         self.bn1 = nn.BatchNorm2d(w)
         self.dropout = nn.Dropout(dropout)
-        self.conv1 = nn.Conv2d(w, w, **CONV3)
+        self.conv1 = conv3(w, w)
         self.relu = nn.ReLU(inplace=True)
-        self.convdim = None if c_in == w else nn.Conv2d(c_in, w, kernel_size=1, stride=stride, bias=False)
+        self.convdim = None if c_in == w else conv1(c_in, w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         o = self.relu(self.bn0(x))
@@ -45,18 +46,16 @@ class WideBasic(nn.Module):
 class WideBottleneck(nn.Module):
     """1x1 to 2w channels, 3x3, 1x1 to 4w. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
 
-    expansion = 4
-
-    def __init__(self, c_in: int, w: int, stride: int, shortcut: nn.Module | None, tweak: str):
+    def __init__(self, c_in: int, w: int, stride: int):
         super().__init__()
-        self.conv1 = nn.Conv2d(c_in, 2 * w, kernel_size=1, bias=False)
+        self.conv1 = conv1(c_in, 2 * w)
         self.bn1 = nn.BatchNorm2d(2 * w)
-        self.conv2 = nn.Conv2d(2 * w, 2 * w, stride=stride, **CONV3)
+        self.conv2 = conv3(2 * w, 2 * w, stride)
         self.bn2 = nn.BatchNorm2d(2 * w)
-        self.conv3 = nn.Conv2d(2 * w, 4 * w, kernel_size=1, bias=False)
+        self.conv3 = conv1(2 * w, 4 * w)
         self.bn3 = nn.BatchNorm2d(4 * w)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = shortcut
+        self.downsample = projection(c_in, 4 * w, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -71,7 +70,8 @@ CIFAR = {
     for d, widths in {16: (1, 2, 4, 8, 10), 22: (8, 10), 28: (2, 10, 12), 40: (1, 2, 4, 8, 10)}.items()
     for k in widths
 }
-VARIANTS = {**CIFAR, "50-2": (50, 2), "101-2": (101, 2)}  # the last two for ImageNet
+IMAGENET = {"50-2": (3, 4, 6, 3), "101-2": (3, 4, 23, 3)}  # blocks of each stage
+VARIANTS = {**CIFAR, **IMAGENET}
 
 
 class WideResNet(Classifier):
@@ -106,59 +106,52 @@ class WideResNet(Classifier):
         if variant in CIFAR and image_size > SMALL:
             raise ValueError(f"WideResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         if variant not in CIFAR and dropout > 0:
-            raise ValueError(f"WideResNet-{variant} has no place for dropout: it stands between 3x3 convolutions")
+            raise ValueError(f"WideResNet-{variant} takes no dropout: that stands between two 3x3 convolutions")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
-        if variant in CIFAR:
-            self._build_cifar(*VARIANTS[variant], dropout)
+        self.cifar = variant in CIFAR
+        if self.cifar:
+            self.build_cifar(*CIFAR[variant], dropout)
         else:
-            self._build_imagenet(variant.split("-")[0], small=image_size <= SMALL)
+            self.build_imagenet(IMAGENET[variant], small=image_size <= SMALL)
         if weights is not None:
             self.load_weights(weights)
 
-    def _build_cifar(self, depth: int, k: int, dropout: float) -> None:
-        self.conv0 = nn.Conv2d(3, 16, **CONV3)
+    def build_cifar(self, depth: int, k: int, dropout: float) -> None:
+        """Create the layers of row "depth-k"; the paper's Table 1."""
+        n, widths = (depth - 4) // 6, (16 * k, 32 * k, 64 * k)
+        self.conv0 = conv3(3, 16)
+        self.group0 = group(16, widths[0], n, 1, dropout)
+        self.group1 = group(widths[0], widths[1], n, 2, dropout)
+        self.group2 = group(widths[1], widths[2], n, 2, dropout)
+        self.bn = nn.BatchNorm2d(widths[2])
         self.relu = nn.ReLU(inplace=True)
-        c_in = 16
-        for i in range(3):
-            self.add_module(f"group{i}", group(c_in, 16 * k * 2**i, (depth - 4) // 6, 1 if i == 0 else 2, dropout))
-            self.stage_paths[f"stage{i + 1}"] = f"group{i}"
-            c_in = 16 * k * 2**i
-        self.bn = nn.BatchNorm2d(c_in)
-        self.fc = nn.Linear(c_in, self.num_classes)
-        self.features = ("conv0", "group0", "group1", "group2", "bn", "relu")
-        self.apply(init_cifar_weights)
+        self.fc = nn.Linear(widths[2], self.num_classes)
+        self.stage_paths = {"stage1": "group0", "stage2": "group1", "stage3": "group2"}
+        self.apply(he_fan_in)
+        nn.init.zeros_(self.fc.bias)
 
-    def _build_imagenet(self, depth: str, small: bool) -> None:
+    def build_imagenet(self, depths: tuple[int, ...], small: bool) -> None:
+        """Create the layers of ResNet-B with wide bottlenecks."""
         self.conv1 = stem(64, deep=False, stride=1 if small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        c_in = 64
-        for i, blocks in enumerate(IMAGENET[depth][1]):
-            w, stride = 64 * 2**i, 1 if i == 0 else 2
-            self.add_module(f"layer{i + 1}", stage(WideBottleneck, c_in, w, blocks, stride, "B", "B"))
-            self.stage_paths[f"stage{i + 1}"] = f"layer{i + 1}"
-            c_in = 4 * w
-        self.fc = nn.Linear(c_in, self.num_classes)
-        self.features = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-        self.apply(init_weights)
+        self.maxpool = stem_pool(small)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(WideBottleneck, depths, 64, 64, 4)
+        self.fc = nn.Linear(2048, self.num_classes)
+        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.apply(he_fan_out)
 
     def forward(self, x: Tensor) -> Tensor:
-        for name in self.features:
-            x = getattr(self, name)(x)
+        if self.cifar:
+            x = self.group2(self.group1(self.group0(self.conv0(x))))
+            x = self.relu(self.bn(x))
+        else:
+            x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+            x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(x.mean((2, 3)))
 
 
 def group(c_in: int, w: int, n: int, stride: int, dropout: float) -> nn.Sequential:
-    """n blocks; the first one changes size and width."""
+    """Return n blocks, the first of which changes size and width: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
     blocks = [WideBasic(c_in if i == 0 else w, w, stride if i == 0 else 1, dropout) for i in range(n)]
     return nn.Sequential(OrderedDict((f"block{i}", block) for i, block in enumerate(blocks)))
-
-
-def init_cifar_weights(module: nn.Module) -> None:
-    """N(0, 2 / (k^2 C_in)) for convolutions; batch norms start at 1 and 0, the head at torch's weights and bias 0."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    elif isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)

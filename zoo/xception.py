@@ -9,30 +9,41 @@ Shapes:   (N, 3, 299, 299) -> 64 x 147 -> 128 x 74 -> 256 x 37 -> 728 x 19 (8 mi
           2048 x 10 -mean-> (N, K)
 Defaults: training arguments of `Classifier`; dropout 0.5 before the classes (section 4.3); He initialisation, fan-out,
           as timm
-Differs:  The first two convolutions are not padded, and the pools by 1 on each side, as timm (and Keras's stem). The
-          form with hidden layers before the classes, which the paper tries on JFT, is not here. For up to 64 px the
-          first convolution and the first block have stride 1 and the stem is padded; not in the paper.
+Differs:  The first two convolutions are not padded, and pools are padded by 1 on each side, as in timm (and in Keras's
+          stem). The form with hidden layers before the classes, which the paper tries on JFT, is not here. For up to 64
+          px the first convolution and the first block have stride 1 and the stem is padded: ours.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.resnet import init_weights
+from zoo.layers.init import he_fan_out
 
-#        channels of the layers of a block, stride: figure 5, from top to bottom
-BLOCKS = (
-    ((128, 128), 2),
-    ((256, 256), 2),
-    ((728, 728), 2),
-    *[((728, 728, 728), 1)] * 8,
-    ((728, 1024), 2),
-)
-VARIANTS = {"ImageNet": BLOCKS}
+
+class Row(NamedTuple):
+    """A block of figure 5."""
+
+    widths: tuple[int, ...]  # channels of its separable convolutions
+    stride: int = 1
+
+
+VARIANTS = {
+    "ImageNet": (
+        Row((128, 128), 2),
+        Row((256, 256), 2),
+        Row((728, 728), 2),
+        *[Row((728, 728, 728))] * 8,
+        Row((728, 1024), 2),
+    )
+}
 
 
 class SeparableConv(nn.Module):
-    """Space, then channels, no activation between. Shapes: (N, C_in, H, W) -> (N, C_out, H, W)."""
+    """A 3x3 for each channel, then a 1x1 over the channels. Shapes: (N, C_in, H, W) -> (N, C_out, H, W)."""
 
     def __init__(self, c_in: int, c_out: int):
         super().__init__()
@@ -44,13 +55,21 @@ class SeparableConv(nn.Module):
 
 
 class Block(nn.Module):
-    """Shapes: (N, C_in, H, W) -> (N, widths[-1], H/s, W/s). `project`: 1x1 and BN in the shortcut."""
+    """Separable convolutions and a shortcut. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s).
 
-    def __init__(self, c_in: int, widths: tuple[int, ...], stride: int, first: bool, project: bool):
+    Args:
+        c_in: C_in.
+        widths: channels of the separable convolutions; C_out is the last.
+        stride: s.
+        first: leave out the first ReLU.
+        project: a 1x1 convolution and BN in the shortcut.
+    """
+
+    def __init__(self, c_in: int, widths: Sequence[int], stride: int, first: bool, project: bool):
         super().__init__()
-        layers = []
+        layers: list[nn.Module] = []
         for c, c_out in zip((c_in, *widths), widths, strict=False):
-            # the block's own input stays as it is, for the shortcut
+            # the first ReLU is not in place: the shortcut needs the block's input
             layers += [nn.ReLU(inplace=bool(layers)), SeparableConv(c, c_out), nn.BatchNorm2d(c_out)]
         pool = [nn.MaxPool2d(3, stride=2, padding=1)] if stride == 2 else []
         self.rep = nn.Sequential(*layers[1 if first else 0 :], *pool)
@@ -76,6 +95,18 @@ class Xception(Classifier):
     """
 
     timm_names = {"ImageNet": "legacy_xception"}
+    block1: Block
+    block2: Block
+    block3: Block
+    block4: Block
+    block5: Block
+    block6: Block
+    block7: Block
+    block8: Block
+    block9: Block
+    block10: Block
+    block11: Block
+    block12: Block
 
     def __init__(
         self,
@@ -99,8 +130,8 @@ class Xception(Classifier):
         self.act2 = nn.ReLU(inplace=True)
         c_in = 64
         for i, (widths, s) in enumerate(blocks, 1):
-            s, project = 1 if small and i == 1 else s, s == 2
-            self.add_module(f"block{i}", Block(c_in, widths, s, first=i == 1, project=project))
+            block = Block(c_in, widths, 1 if small and i == 1 else s, first=i == 1, project=s == 2)
+            self.add_module(f"block{i}", block)
             c_in = widths[-1]
         self.conv3 = SeparableConv(1024, 1536)
         self.bn3 = nn.BatchNorm2d(1536)
@@ -113,15 +144,17 @@ class Xception(Classifier):
         self.global_pool = nn.AdaptiveAvgPool2d(1)
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(2048, num_classes)
-        self.apply(init_weights)
+        self.apply(he_fan_out)
         if weights is not None:
             self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.act2(self.bn2(self.conv2(x)))
-        for i in range(1, len(BLOCKS) + 1):
-            x = getattr(self, f"block{i}")(x)
+        x = self.block3(self.block2(self.block1(x)))
+        x = self.block7(self.block6(self.block5(self.block4(x))))
+        x = self.block11(self.block10(self.block9(self.block8(x))))
+        x = self.block12(x)
         x = self.act3(self.bn3(self.conv3(x)))
         x = self.act4(self.bn4(self.conv4(x)))
         return self.fc(self.dropout(self.global_pool(x).flatten(1)))

@@ -12,17 +12,17 @@ Defaults: training arguments of `Classifier`; dropout 0.5 on the outputs of both
 Differs:  The paper gives the map sizes (110, 55, 26, 13, 13, 6) but no padding: 1 for conv 1 and the first two pools, 0
           for conv 2 and the last pool make them. It says "contrast normalised across feature maps" without constants:
           AlexNet's are taken. Filters whose RMS exceeds 0.1 are not rescaled. For up to 64 px conv 1 and 2 have stride
-          1 and the hidden layers read the 3 x 3 (32 px) or 6 x 6 (64 px) maps that are left; not in the paper.
+          1 and the hidden layers read the 3 x 3 (32 px) or 6 x 6 (64 px) maps that are left: ours.
 """
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from zoo.alexnet import LRN, hidden_layers, init_weights
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.layers.basic import LocalResponseNorm
+from zoo.layers.alexnet_parts import hidden_layers, local_norm
+from zoo.layers.init import normal_01
 
 #        channels of the five convolutions
 VARIANTS = {
@@ -60,12 +60,12 @@ class ZFNet(Classifier):
         side = side_after_pools(image_size) if small else 6
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
 
-        wide1, wide2 = ({"padding": 3}, {"padding": 2}) if small else ({"stride": 2, "padding": 1}, {"stride": 2})
-        layers = {
-            "0": nn.Conv2d(3, c1, 7, **wide1), "1": nn.ReLU(inplace=True),
-            "2": nn.MaxPool2d(3, stride=2, padding=1), "norm1": LocalResponseNorm(**LRN),
-            "3": nn.Conv2d(c1, c2, 5, **wide2), "4": nn.ReLU(inplace=True),
-            "5": nn.MaxPool2d(3, stride=2, padding=1), "norm2": LocalResponseNorm(**LRN),
+        stride, padding1, padding2 = (1, 3, 2) if small else (2, 1, 0)  # of convolutions 1 and 2
+        layers: dict[str, nn.Module] = {
+            "0": nn.Conv2d(3, c1, 7, stride, padding1), "1": nn.ReLU(inplace=True),
+            "2": nn.MaxPool2d(3, stride=2, padding=1), "norm1": local_norm(),
+            "3": nn.Conv2d(c1, c2, 5, stride, padding2), "4": nn.ReLU(inplace=True),
+            "5": nn.MaxPool2d(3, stride=2, padding=1), "norm2": local_norm(),
             "6": nn.Conv2d(c2, c3, 3, padding=1), "7": nn.ReLU(inplace=True),
             "8": nn.Conv2d(c3, c4, 3, padding=1), "9": nn.ReLU(inplace=True),
             "10": nn.Conv2d(c4, c5, 3, padding=1), "11": nn.ReLU(inplace=True), "12": nn.MaxPool2d(3, stride=2),
@@ -74,7 +74,7 @@ class ZFNet(Classifier):
         self.stage_paths = {f"stage{i}": f"features.{j}" for i, j in enumerate((1, 4, 7, 9, 11), 1)}
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size
         self.classifier = hidden_layers(c5 * side**2, num_classes, drop_inputs=False)
-        self.apply(init_weights)
+        self.apply(normal_01)
         if weights is not None:
             self.load_weights(weights)
 
@@ -84,7 +84,11 @@ class ZFNet(Classifier):
 
 
 def side_after_pools(pixels: int) -> int:
-    """Of a small image, after two padded pools and one that is not. Raises ValueError where nothing is left."""
+    """Return the side of a small image's maps after two padded pools and one without padding, at most 6.
+
+    Raises:
+        ValueError: if nothing is left.
+    """
     halved = (pixels + 1) // 2
     side = ((halved + 1) // 2 - 3) // 2 + 1
     if side < 1:

@@ -26,9 +26,9 @@ from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_val
 from callbacks.frame.needs import Range
 from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick
-from zoo.dynamic_vit import take
 from zoo.frame.checks import validate_choice
-from zoo.vit import attention
+from zoo.layers.attention import attention
+from zoo.layers.patch_embed import take_patches
 
 Drop = Literal["high", "low"]
 
@@ -123,7 +123,7 @@ class AttentionPatchDropout(Trick):
                 return tokens
             scores = class_attention(seen.pop("qkv"), block.attn, prefix)
             count = max(1, scores.shape[1] - int(scores.shape[1] * self._now))
-            return take(tokens, choose(scores, torch.rand_like(scores), count, self.drop, self.tau), prefix)
+            return take_patches(tokens, choose(scores, torch.rand_like(scores), count, self.drop, self.tau), prefix)
 
         self.keep_hooks(block.attn.qkv.register_forward_hook(look), block.register_forward_hook(leave))
 

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, VShape, rate_now
 from callbacks.frame.trick import Trick
-from zoo.vit import Attention
+from zoo.layers.attention import MultiHeadAttention
 
 DEFAULT = VShape(0.2, 0.2)
-ATTENTION = (Attention, timm.layers.Attention)
+ATTENTION = (MultiHeadAttention, timm.layers.Attention)
 
 
 def head_scales(u: Tensor, p: float) -> Tensor:
@@ -62,7 +62,7 @@ class DropHead(Trick):
             )
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        ours = [module.heads_out for module in model.modules() if isinstance(module, Attention)]
+        ours = [module.heads_out for module in model.modules() if isinstance(module, MultiHeadAttention)]
         timms = [module for module in model.modules() if isinstance(module, timm.layers.Attention)]
         self.keep_hooks(*(heads_out.register_forward_hook(self._drop) for heads_out in ours))
         self.keep_hooks(*(a.proj.register_forward_pre_hook(self._drop_joined(a.num_heads)) for a in timms))

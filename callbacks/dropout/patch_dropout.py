@@ -20,7 +20,7 @@ from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick
-from zoo.dynamic_vit import take
+from zoo.layers.patch_embed import take_patches
 
 Fraction = Rate | tuple[float, float]
 
@@ -38,7 +38,7 @@ def drop_patches(tokens: Tensor, noise: Tensor, keep: float, prefix: int) -> Ten
         (N, prefix + max(1, floor(keep L)), D).
     """
     count = max(1, int(noise.shape[1] * keep))
-    return take(tokens, noise.topk(count, largest=False).indices.sort(1).values, prefix)
+    return take_patches(tokens, noise.topk(count, largest=False).indices.sort(1).values, prefix)
 
 
 def fraction_values(fraction: Fraction) -> list[float]:

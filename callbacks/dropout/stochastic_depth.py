@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
 from callbacks.frame.schedule import Linear, Rate
 from zoo.frame.checks import validate_choice
-from zoo.layers.basic import DropPath
+from zoo.layers.drop_path import DropPath
 
 Per = Literal["sample", "batch"]
 Rule = Literal["linear", "constant"]

@@ -98,9 +98,7 @@ def test_further_transforms_come_after_the_crop(pictures):
 @pytest.mark.parametrize("precision", ["32-true", "bf16-true"])
 def test_token_labeling_reads_the_files(precision, pictures, trainer, monkeypatch):
     """Also in bf16, which would round the numbers of classes."""
-    monkeypatch.setitem(LVViT.variants, "nano", (8, 4, 2, 16))
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (8, 4, 2, 8, 1, 0.1))
-    monkeypatch.setitem(lvvit.SOFTENING, 8, 1)
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", lvvit.Row(8, 4, 2, stem=8, a=1, drop_path=0.1))
     torch.manual_seed(0)
     model, trick, seen, brought = LVViT("nano", num_classes=3, image_size=32), TokenLabeling(), SeenSteps(), []
     look = At("on_before_backward", lambda *_: brought.append(trick._maps_and_crops))

@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
 def tiny(monkeypatch):
     """The smallest networks of either kind, under names of their own."""
     monkeypatch.setitem(convnext.VARIANTS, "nano", convnext.Row((1, 1, 1, 1), (8, 8, 16, 16), 0.1))
-    monkeypatch.setitem(vit.VARIANTS, "nano", (16, 2, 2, 16))
+    monkeypatch.setitem(vit.VARIANTS, "nano", vit.TokenRow(16, 2, 2))
 
 
 def small(module, folder, **more):

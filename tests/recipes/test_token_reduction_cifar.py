@@ -10,10 +10,9 @@ from callbacks import TokenDistillation
 from recipes import token_reduction_cifar as module
 from recipes.frame import catalogue, records
 from tests.recipes.conftest import write_shades
-from zoo.dvt import confidences
 from zoo.tools.complexity import total_macs
+from zoo.tools.early_exit import confidences
 
-NARROW = (24, 12, 3, 16)
 CACHED = (module.images, module.dense)
 LAST = "normal_token."  # of DVT: its last ViT has the patches of the trained one
 TABLES = ((zoo.vit, "Ti/16"), (zoo.dynamic_vit, "Ti"), (zoo.evit, "Ti"), (zoo.patch_slimming, "Ti"))
@@ -29,8 +28,8 @@ def folder(tmp_path_factory):
 def narrow(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for file, name in TABLES:
-        monkeypatch.setitem(file.VARIANTS, name, NARROW)
-    monkeypatch.setitem(zoo.dvt.VARIANTS, "DeiT-Ti", (24, 12, 3, 4))
+        monkeypatch.setitem(file.VARIANTS, name, file.VARIANTS[name]._replace(width=24))
+    monkeypatch.setitem(zoo.dvt.VARIANTS, "DeiT-Ti", zoo.dvt.Row(24, 12, 3, 4))
     yield
     for kept in CACHED:
         kept.cache_clear()
@@ -125,7 +124,7 @@ def test_early_exits_are_those_of_the_network(folder, networks, monkeypatch):
     images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
     with torch.no_grad():
         halves = [confidences(logits).median().item() for logits in dvt.eval().exits(images)]
-    monkeypatch.setattr(module, "thresholds", lambda *arguments: halves)
+    monkeypatch.setattr(module, "search_thresholds", lambda *arguments: halves)
     eta, measured = module.early_exits(dvt, data, 1e9)
     logits, exits = dvt.early_exit(images, halves)
     assert eta == halves and len(set(exits.tolist())) == 3

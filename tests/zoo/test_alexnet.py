@@ -9,7 +9,8 @@ import torchvision
 from torch import nn
 
 from zoo import AlexNet
-from zoo.alexnet import LRN, VARIANTS
+from zoo.alexnet import VARIANTS
+from zoo.layers.alexnet_parts import local_norm
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 227 px ("2012") and 224 px
 # ("owt"). Counted on torchvision 0.29 ("owt") and on a network written apart from this one; the paper says 60 million.
@@ -90,7 +91,7 @@ def test_norm_by_hand():
     a = torch.tensor([100.0, 0, 0, 100, 0, 50, 200]).reshape(1, 7, 1, 1)
     sums = torch.tensor([1e4, 1e4 + 1e4, 1e4 + 1e4, 1e4 + 2500, 1e4 + 4e4 + 2500, 1e4 + 4e4 + 2500, 4e4 + 2500])
     expected = a.flatten() / (2 + 1e-4 * sums) ** 0.75
-    torch.testing.assert_close(nn.LocalResponseNorm(**LRN)(a).flatten(), expected)
+    torch.testing.assert_close(local_norm()(a).flatten(), expected)
 
 
 def test_only_2012_normalises():

@@ -11,7 +11,8 @@ from torch import nn
 
 from zoo import ConvNeXt
 from zoo.convnext import VARIANTS, Block, Row
-from zoo.layers.basic import DropPath, LayerNorm2d, linear_rates
+from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.layer_norm_2d import LayerNorm2d
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px. Counted on timm 1.0,
 # isotropic rows on a network written apart from this one; the authors print 28, 50, 89, 198 and 350 million, 4.5, 8.7,

@@ -12,7 +12,7 @@ from torch import nn
 
 from zoo import ConvNeXtRoadmap
 from zoo.convnext_roadmap import STEPS, VARIANTS
-from zoo.layers.basic import DropPath
+from zoo.layers.drop_path import DropPath
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on networks
 # written apart from this one; then what the paper prints, where we have it (Figure 2 and the tables behind it).

@@ -11,8 +11,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.closed_form import fill
 from zoo import DVT, Step, ViT
-from zoo.dvt import NAMES, VARIANTS, confidences, fitted, leaving, quantiles, thresholds, up, up_features, up_relations
+from zoo.dvt import NAMES, VARIANTS, Row, fit
 from zoo.layers.t2t import linear_attention, sines
+from zoo.layers.token_grid import up, up_features, up_relations
+from zoo.tools.early_exit import choose_exits, confidences, search_thresholds, thresholds_for
 
 # Logits of the authors' networks and thresholds of their search, on numbers in closed form.
 ORACLE = json.loads((Path(__file__).parents[1] / "data" / "dvt.json").read_text())
@@ -40,8 +42,8 @@ def filled(model: DVT) -> DVT:
 @pytest.fixture(autouse=True)
 def nano(monkeypatch):
     """Rows small enough for a test: 24 wide, two blocks."""
-    monkeypatch.setitem(VARIANTS, "DeiT-nano", (24, 2, 2, 4))
-    monkeypatch.setitem(VARIANTS, "T2T-nano", (24, 2, 2, 2))
+    monkeypatch.setitem(VARIANTS, "DeiT-nano", Row(24, 2, 2, 4))
+    monkeypatch.setitem(VARIANTS, "T2T-nano", Row(24, 2, 2, 2, t2t=True))
 
 
 @pytest.fixture
@@ -124,9 +126,9 @@ def test_thresholds_are_the_authors():
     logits, targets = oracle_logits()
     for p, (first, second, accuracy, cost) in enumerate(ORACLE["thresholds"], start=1):
         shares = torch.tensor([(p / 20) ** k for k in (1, 2, 3)])
-        eta = quantiles(confidences(logits), (shares / shares.sum()).tolist())
+        eta = thresholds_for(confidences(logits), (shares / shares.sum()).tolist())
         assert eta == pytest.approx([first, second, 0.0], abs=1e-7)
-        exits = leaving(confidences(logits), eta)
+        exits = choose_exits(confidences(logits), eta)
         right = logits.argmax(-1).gather(0, exits[None])[0] == targets
         assert 100 * right.double().mean().item() == pytest.approx(accuracy, abs=1e-4)
         assert torch.tensor([1.0, 3.0, 8.0])[exits].mean().item() == pytest.approx(cost, abs=1e-4)
@@ -291,8 +293,8 @@ def test_thresholds_cost_what_they_promise(model):
     with torch.no_grad():
         logits = torch.stack(model.exits(images))
     budget = 0.5 * (macs[0] + macs[1])
-    eta = [t - 1e-5 for t in thresholds(logits, macs, budget)]  # the same image at the edge, in any batch
-    promised = torch.tensor(macs)[leaving(confidences(logits), eta)].sum().item()
+    eta = [t - 1e-5 for t in search_thresholds(logits, macs, budget)]  # the same image at the edge, in any batch
+    promised = torch.tensor(macs)[choose_exits(confidences(logits), eta)].sum().item()
     with FlopCounterMode(display=False) as counted:
         _, exits = model.early_exit(images, eta)
     assert counted.get_total_flops() // 2 == promised == sum(macs[i] for i in exits.tolist())
@@ -305,21 +307,21 @@ def test_the_best_within_the_budget():
     for budget in (1.5, 3.0, 6.0):
         within = [row for row in rows if row[3] <= budget]
         best = max(within, key=lambda row: (row[2], -row[3]))
-        assert thresholds(logits, macs, budget, targets) == pytest.approx([best[0], best[1], 0], abs=1e-7)
+        assert search_thresholds(logits, macs, budget, targets) == pytest.approx([best[0], best[1], 0], abs=1e-7)
         dear = max(within, key=lambda row: row[3])
-        assert thresholds(logits, macs, budget) == pytest.approx([dear[0], dear[1], 0], abs=1e-7)
+        assert search_thresholds(logits, macs, budget) == pytest.approx([dear[0], dear[1], 0], abs=1e-7)
     with pytest.raises(ValueError, match="budget=1 is less than the 1.1"):
-        thresholds(logits, macs, 1.0, targets)
+        search_thresholds(logits, macs, 1.0, targets)
 
 
 def test_quantiles_by_hand():
     sure = torch.tensor([[0.9, 0.8, 0.7, 0.6, 0.5], [0.1, 0.2, 0.3, 0.9, 0.8], [1.0] * 5])
-    assert quantiles(sure, [0.4, 0.2, 0.4]) == pytest.approx([0.8, 0.9, 0])
-    assert leaving(sure, [0.8, 0.9, 0.0]).tolist() == [0, 0, 2, 1, 2]
-    assert leaving(sure, [2.0, 2.0, 2.0]).tolist() == [2] * 5
-    assert quantiles(sure, [0.1, 0.8, 0.1]) == pytest.approx([math.inf, 0.2, 0])  # a tenth of five is nobody
+    assert thresholds_for(sure, [0.4, 0.2, 0.4]) == pytest.approx([0.8, 0.9, 0])
+    assert choose_exits(sure, [0.8, 0.9, 0.0]).tolist() == [0, 0, 2, 1, 2]
+    assert choose_exits(sure, [2.0, 2.0, 2.0]).tolist() == [2] * 5
+    assert thresholds_for(sure, [0.1, 0.8, 0.1]) == pytest.approx([math.inf, 0.2, 0])  # a tenth of five is nobody
     four = torch.tensor([[0.9, 0.1, 0.1, 0.1], [0.2, 0.9, 0.1, 0.1], [0.9, 0.8, 0.7, 0.1], [1.0] * 4])
-    assert quantiles(four, [0.25] * 4) == pytest.approx([0.9, 0.9, 0.7, 0])  # who left at any exit is gone
+    assert thresholds_for(four, [0.25] * 4) == pytest.approx([0.9, 0.9, 0.7, 0])  # who left at any exit is gone
 
 
 # ---- files
@@ -347,7 +349,7 @@ def test_patches_of_another_size_say_the_same():
     """Kernels that are a plain sum and a slope, of an image that is plain, and one that rises as far in all."""
     rise = (torch.arange(4) - 1.5) / 4
     kernel = torch.stack([torch.ones(4, 4), rise.expand(4, 4)])[:, None]
-    large = fitted(kernel, torch.empty(2, 1, 8, 8))
+    large = fit(kernel, torch.empty(2, 1, 8, 8))
     assert large.shape == (2, 1, 8, 8)
     assert large.sum((1, 2, 3)).tolist() == pytest.approx([16, 0], abs=1e-5)
     slope = (torch.arange(8) - 3.5) / 8

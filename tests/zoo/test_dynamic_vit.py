@@ -13,9 +13,11 @@ from callbacks.loss.token_ratio import ratio_loss
 from tests.closed_form import fill, filled, gumbel
 from tests.closed_form import images as given_images
 from zoo import DynamicViT, LVViT, ViT, lvvit
-from zoo.dynamic_vit import VARIANTS, Predictor, decide, gumbel_noise, masked_attention, take
+from zoo.dynamic_vit import VARIANTS, Predictor, Row, decide, gumbel_noise
+from zoo.layers.attention import attention
+from zoo.layers.masked_attention import masked_attention
+from zoo.layers.patch_embed import take_patches
 from zoo.tools.complexity import total_macs
-from zoo.vit import attention
 
 # Numbers made from the paper's equations and by the authors' code.
 DATA = Path(__file__).parents[1] / "data"
@@ -52,11 +54,9 @@ COUNTS = {
 def nano(monkeypatch):
     """Variants small enough for a test: 24 wide, and LV-ViT's 20 wide with 8 blocks and halved residuals."""
     for variants in (DynamicViT.variants, ViT.variants):
-        monkeypatch.setitem(variants, "nano", (24, 12, 2, 16))
-    for variants, name in ((DynamicViT.variants, "LV-nano"), (LVViT.variants, "nano")):
-        monkeypatch.setitem(variants, name, (20, 8, 2, 16))
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 8, 2, 8, 2, 0.1))
-    monkeypatch.setitem(lvvit.SOFTENING, 20, 2)
+        monkeypatch.setitem(variants, "nano", next(iter(variants.values()))._replace(width=24, depth=12, heads=2))
+    monkeypatch.setitem(VARIANTS, "LV-nano", Row(20, 8, 2, stem=8, a=2))
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", lvvit.Row(20, 8, 2, stem=8, a=2, drop_path=0.1))
 
 
 def tiny(randomise=True, variant="nano", **arguments) -> DynamicViT:
@@ -179,7 +179,7 @@ def test_share_of_decisions_is_pi():
 
 def test_take_keeps_the_prefix_and_the_order_asked_for():
     tokens = torch.arange(6.0).view(1, 6, 1)
-    assert take(tokens, torch.tensor([[3, 0]]), prefix=2).flatten().tolist() == [0, 1, 5, 2]
+    assert take_patches(tokens, torch.tensor([[3, 0]]), prefix=2).flatten().tolist() == [0, 1, 5, 2]
 
 
 # ---- the whole
@@ -188,7 +188,7 @@ def test_take_keeps_the_prefix_and_the_order_asked_for():
 @pytest.fixture(params=["nano", "LV-nano"])
 def authors(request, monkeypatch):
     """A network with the authors' stem of 64 channels, and what theirs says."""
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 8, 2, 64, 2, 0.1))
+    monkeypatch.setitem(VARIANTS, "LV-nano", Row(20, 8, 2, stem=64, a=2))
     return filled(DynamicViT(request.param, num_classes=5, keep=0.7)), AUTHORS[request.param]
 
 
@@ -292,8 +292,8 @@ def test_a_dropped_patch_has_no_say_in_the_largest_logit():
     kept = torch.tensor([[1.0, 0, 1, 0] * 4, [0.0] * 16])
     of_class, of_patches = model.head(z[:, 0]), model.aux_head(z[:, 1:])
     expected = of_class + torch.stack([of_patches[0, ::2].amax(0), of_patches[1].amax(0)]) / 2
-    torch.testing.assert_close(model.read(z, kept), expected)
-    torch.testing.assert_close(model.read(z), of_class + of_patches.amax(1) / 2)
+    torch.testing.assert_close(model.classify(z, kept), expected)
+    torch.testing.assert_close(model.classify(z), of_class + of_patches.amax(1) / 2)
 
 
 @pytest.mark.parametrize(("variant", "blocks"), [("S", [3, 6, 9]), ("LV-S", [4, 8, 12]), ("LV-M", [5, 10, 15])])

@@ -8,9 +8,10 @@ from torch import nn
 
 from tests.closed_form import filled, images
 from zoo import EViT, ViT
-from zoo.evit import IN, VARIANTS, ScoringAttention, reorganise
+from zoo.evit import DROPS_IN, VARIANTS, ScoringAttention, reorganise
+from zoo.layers.attention import attention
+from zoo.layers.token_classifier import TokenRow
 from zoo.tools.complexity import total_macs
-from zoo.vit import attention
 
 # What the authors' network says, with weights and images in closed form, by share kept and fate of the others.
 AUTHORS = json.loads((Path(__file__).parents[1] / "data" / "evit.json").read_text())
@@ -41,7 +42,7 @@ TOKENS = {
 def nano(monkeypatch):
     """A variant small enough for a test: 24 wide."""
     for variants in (EViT.variants, ViT.variants):
-        monkeypatch.setitem(variants, "nano", (24, 12, 2, 16))
+        monkeypatch.setitem(variants, "nano", TokenRow(24, 12, 2))
 
 
 def tiny(**arguments) -> EViT:
@@ -65,7 +66,7 @@ def test_counts(keep, fuse):
 @pytest.mark.parametrize("training", [False, True])
 def test_tokens_left_at_224_px(keep, fuse, training):
     model, seen = tiny(image_size=224, keep=keep, fuse=fuse).train(training), []
-    for i in (IN[0] - 1, *IN):
+    for i in (DROPS_IN[0] - 1, *DROPS_IN):
         model.blocks[i].register_forward_hook(lambda m, inputs, output: seen.append(output.shape[1] - 1))
     model(torch.zeros(1, 3, 224, 224))
     assert seen == TOKENS[keep, fuse]

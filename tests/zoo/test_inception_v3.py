@@ -6,7 +6,7 @@ import torchvision
 from torch import nn
 
 from zoo import InceptionV3
-from zoo.inception_v3 import check_last_maps
+from zoo.layers.inception import check_last_maps
 
 # At 1000 classes and 299 px: parameters without and with the auxiliary head, and 1e9 multiply-adds of convolutions and
 # linear layers without it, counted on timm 1.0 and torchvision 0.29. The paper says "less than 25 million".

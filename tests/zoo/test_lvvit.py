@@ -10,8 +10,9 @@ from torch import nn
 
 from tests.closed_form import filled
 from tests.closed_form import images as given_images
-from zoo import LVViT, lvvit
-from zoo.lvvit import VARIANTS, Stem, box
+from zoo import LVViT
+from zoo.layers.patch_embed import ConvStem
+from zoo.lvvit import VARIANTS, Row, box
 from zoo.tools.complexity import total_macs
 
 # What the authors' network says, with weights and images in closed form, and with a box that it drew.
@@ -59,7 +60,7 @@ def timms(variant: str, pixels: int, patch: int) -> VisionTransformer:
     """The same network from timm's parts: the residual's scale is a LayerScale of 1/a everywhere."""
     width, depth, heads, c, a, _ = VARIANTS[variant]
 
-    class Embedding(Stem):
+    class Embedding(ConvStem):
         def __init__(self, patch_size, embed_dim, **_):
             super().__init__(patch_size, c, embed_dim)
             self.num_patches = (pixels // patch) ** 2
@@ -89,9 +90,7 @@ def test_logits_equal_those_of_timms_parts(variant, pixels):
 @pytest.fixture
 def authors(monkeypatch):
     """Narrow, with their stem."""
-    monkeypatch.setitem(LVViT.variants, "nano", (20, 4, 2, 16))
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 4, 2, 64, 2, 0.0))
-    monkeypatch.setitem(lvvit.SOFTENING, 20, 2)
+    monkeypatch.setitem(VARIANTS, "nano", Row(20, 4, 2, stem=64, a=2, drop_path=0.0))
     return filled(LVViT("nano", num_classes=5))
 
 
@@ -211,7 +210,7 @@ def test_start():
     ("call", "match"),
     [
         (lambda: LVViT("XL"), "LVViT has no 'XL'"),
-        (lambda: LVViT("T", image_size=230), "image_size=230 is no multiple of the patch's 16 px"),
+        (lambda: LVViT("T", image_size=230), "image_size=230 is not a multiple of the patch's 16 px"),
         (lambda: LVViT("T", image_size=24), "patches are of even size, got 3 px"),
     ],
 )

@@ -9,7 +9,8 @@ import torchvision
 from torch import nn
 
 from zoo import MobileNetV2
-from zoo.mobilenet_v2 import VARIANTS, InvertedResidual, round_to_8
+from zoo.layers.round_to_8 import round_to_8
+from zoo.mobilenet_v2 import VARIANTS, InvertedResidual
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on timm 1.0 or
 # torchvision 0.29; the authors' code prints 6.06, 3.47, 2.61, 1.95 and 1.66 million, 582, 300, 209, 97 and 59 million.

@@ -10,7 +10,8 @@ from timm.models.mobilenetv3 import _gen_mobilenet_v3
 from torch import nn
 
 from zoo import MobileNetV3
-from zoo.mobilenet_v3 import VARIANTS, InvertedResidual, SqueezeExcite
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.mobilenet_v3 import VARIANTS, InvertedResidual, Row, squeeze_excite
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on timm 1.0 or
 # torchvision 0.29; the authors print 5.4, 2.5, 4.0, 2.0, 3.9 and 2.0 million, 217, 56, 155, 44, 209 and 65 million.
@@ -79,7 +80,7 @@ def test_same_logits_as_timms_code(variant, randomise, images, agree):
 
 def test_squeeze_excite_by_hand():
     """Means 1 and 3 -> hidden ReLU(1 - 3 + 1) = 0 -> gates of the biases -1 and 6: ReLU6(2) / 6 and ReLU6(9) / 6."""
-    layer = SqueezeExcite(32)
+    layer = squeeze_excite(32)
     assert layer.fc1.weight.shape == (8, 32, 1, 1)
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
@@ -96,7 +97,7 @@ def test_squeeze_excite_by_hand():
 
 def test_blocks_end_without_activation_and_shortcuts_are_identities():
     torch.manual_seed(0)
-    block, x = InvertedResidual(8, 24, 8, 3, True, nn.ReLU, stride=1).eval(), torch.randn(4, 8, 5, 5)
+    block, x = InvertedResidual(8, 24, 8, 1, Row(3, 24, 8, True, nn.ReLU, 1)).eval(), torch.randn(4, 8, 5, 5)
     assert block.block(x).min() < 0
     nn.init.zeros_(block.block[-1][1].weight)
     assert torch.equal(block(x), x)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from tests.closed_form import fill
 from zoo import MoEViT, ViT
-from zoo.moe_vit import MoE, balance, places
+from zoo.moe_vit import MoE, balance, queue_slots
 from zoo.tools.complexity import total_macs
 
 # Computed from the definitions by loops over tokens, on weights in closed form: 8 tokens, 2 experts
@@ -55,7 +55,7 @@ def test_choice_and_capacity_of_the_oracle(layer, tokens):
     torch.testing.assert_close(gates[0], known("gate"))
     choice = gates.argmax(-1)
     assert choice[0].tolist() == ORACLE["top1"]
-    place = places(choice, 2, ORACLE["capacity"])
+    place = queue_slots(choice, 2, ORACLE["capacity"])
     assert (place[0] < 10).int().tolist() == ORACLE["kept"]
     assert place[0].tolist() == [0, 5, 1, 6, 2, 3, 4, 10]
 
@@ -93,7 +93,7 @@ def test_each_token_goes_through_its_expert(layer):
 
 def test_places_are_counted_in_each_image():
     choice = torch.tensor([[1, 1, 0, 1], [0, 0, 1, 0]])
-    assert places(choice, 2, 2).tolist() == [[2, 3, 0, 4], [0, 1, 2, 4]]
+    assert queue_slots(choice, 2, 2).tolist() == [[2, 3, 0, 4], [0, 1, 2, 4]]
 
 
 def test_balance_is_one_if_even_and_the_experts_number_if_not():

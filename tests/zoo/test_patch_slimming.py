@@ -10,7 +10,18 @@ from torch import nn
 import zoo
 from tests.closed_form import fill
 from zoo import PatchSlimming, ViT
-from zoo.patch_slimming import SlimBlock, effective, error, multiply_adds, propagate, significance, trace, within
+from zoo.layers.token_classifier import TokenRow
+from zoo.layers.transformer import Block
+from zoo.patch_slimming import (
+    SlimBlock,
+    effective,
+    multiply_adds,
+    propagate,
+    relative_error,
+    significance,
+    trace,
+    within,
+)
 from zoo.tools.complexity import total_macs
 
 # Significance by a loop over all paths through the heads, on weights in closed form
@@ -77,7 +88,7 @@ def test_rows_that_are_kept_are_those_of_the_full_block(fused):
 
 
 def test_full_block_is_vits():
-    block, vits = filled(SlimBlock(6, 2, 0.0), 0.3), zoo.vit.Block(6, 2).double()
+    block, vits = filled(SlimBlock(6, 2, 0.0), 0.3), Block(6, 2).double()
     vits.load_state_dict(block.state_dict())
     x = fill(2, 5, 6, s=0.4, a=1)
     torch.testing.assert_close(block(x), vits(x), rtol=1e-12, atol=1e-12)
@@ -143,7 +154,7 @@ def test_search_stays_within_its_error(model):
         features, _ = trace(model, images)
         for layer in range(1, 12):
             block, given, wanted = model.blocks[layer], kept[layer - 1], kept[layer]
-            assert error(block, features[layer], features[layer + 1], given, wanted) <= eps
+            assert relative_error(block, features[layer], features[layer + 1], given, wanted) <= eps
     assert all(block.rows is None for block in model.blocks)
     assert [*map(len, effective(model, images, 100.0))] == [1] * 12
     assert [*map(len, effective(model, images, 1e-12))][:-1] == [65] * 11
@@ -191,7 +202,7 @@ def test_slim_models_keep_their_tokens_in_files(model, tmp_path, trainer):
 @pytest.mark.slow
 def test_slim_models_are_graphs_too(tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
-    monkeypatch.setitem(PatchSlimming.variants, "nano", (8, 12, 2, 16))
+    monkeypatch.setitem(PatchSlimming.variants, "nano", TokenRow(8, 12, 2))
     slim = randomised(PatchSlimming("nano", num_classes=10, image_size=32, kept=nested(12, 65)))
     images = torch.randn(3, 3, 32, 32)
     with torch.no_grad():

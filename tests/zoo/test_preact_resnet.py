@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import PreActResNet
-from zoo.preact_resnet import VARIANTS, PreActBasic, PreActBottleneck
+from zoo.preact_resnet import VARIANTS, PreActBasic, PreActBottleneck, Row
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px. Counted on timm 1.0,
 # for 200 on a network written apart from this one.
@@ -87,7 +87,7 @@ def by_the_paper(w: dict, x: torch.Tensor, depth: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("block", [PreActBasic, PreActBottleneck])
 def test_cifar_rows_are_the_paper(block, monkeypatch, randomise, agree, images):
-    monkeypatch.setitem(VARIANTS, "short", (block, (3, 3, 3), 16))
+    monkeypatch.setitem(VARIANTS, "short", Row(block, (3, 3, 3), 16))
     torch.manual_seed(0)
     ours = randomise(PreActResNet("short", num_classes=10))
     agree(ours, partial(by_the_paper, ours.state_dict(), depth=3), images(18))

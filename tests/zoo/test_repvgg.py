@@ -11,7 +11,8 @@ from torch import nn
 
 import zoo
 from zoo import RepVGG
-from zoo.repvgg import VARIANTS, Block, SqueezeExcite
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.repvgg import VARIANTS, Block, Row
 from zoo.tools.complexity import total_macs
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, training and
@@ -35,7 +36,7 @@ FUSED = {"B1g2": (41_360_104, 8.8097), "D2se": (120_387_572, 32.8296)}
 @pytest.fixture
 def tiny(monkeypatch):
     """Few channels, groups in every second of seven layers."""
-    monkeypatch.setitem(VARIANTS, "tiny", ((2, 2, 2, 1), 0.25, 0.125, 2))
+    monkeypatch.setitem(VARIANTS, "tiny", Row((2, 2, 2, 1), 0.25, 0.125, 2))
     torch.manual_seed(0)
     return partial(RepVGG, "tiny", num_classes=10)
 
@@ -168,7 +169,7 @@ def test_reparameterize_keeps_the_kind_of_number(tiny, randomise, images):
 
 def test_squeeze_excite_by_hand():
     """Means 1 and 3, hidden ReLU(1 - 3) = 0, gates of the biases 0 and ln 3: 1/2 and 3/4."""
-    gated = SqueezeExcite(16)
+    gated = SqueezeExcite(16, 1)
     for parameter in gated.parameters():
         nn.init.zeros_(parameter)
     with torch.no_grad():
@@ -204,7 +205,7 @@ def test_bad_arguments_say_what_to_do():
 def test_every_block_adds_up_exactly_where_the_whole_cannot_show_it(variant, monkeypatch, randomise, images):
     """48 layers of gates turn a rounding error of 1e-15 into one of 1e-8 or worse, added up or not: block by block, on
     the maps that it gets in the network, float64 shows the equality to 1e-13 of the output."""
-    monkeypatch.setitem(VARIANTS, "thin-se", ((8, 14, 24, 1), 0.25, 0.25, 1))
+    monkeypatch.setitem(VARIANTS, "thin-se", Row((8, 14, 24, 1), 0.25, 0.25))
     torch.manual_seed(0)
     model = randomise(RepVGG(variant, num_classes=10)).double()
     blocks, seen = [m for m in model.modules() if isinstance(m, Block)], []

@@ -11,7 +11,7 @@ import torchvision
 from torch import nn
 
 from zoo import ResNeXt
-from zoo.resnext import VARIANTS, GroupedBottleneck
+from zoo.resnext import VARIANTS, GroupedBottleneck, Row
 
 # At 1000 classes and 224 px: parameters, 1e9 multiply-adds. Counted on torchvision 0.29 and timm 1.0 (101-32x4d);
 # printed are 25.0, 44.2, 83.5 million parameters and 4.2, 8.0, 15.6 (15.46 counted) for 50-32x4d, 101-32x4d, 101-64x4d.
@@ -99,7 +99,7 @@ def by_the_paper(w: dict, x: torch.Tensor, variant: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("variant", ["tiny", *(pytest.param(v, marks=pytest.mark.slow) for v in CIFAR_COUNTS)])
 def test_cifar_rows_are_sums_over_paths(variant, monkeypatch, randomise, agree, images):
-    monkeypatch.setitem(VARIANTS, "tiny", ((3, 3, 3), 4, 16))
+    monkeypatch.setitem(VARIANTS, "tiny", Row((3, 3, 3), 4, 16))
     torch.manual_seed(0)
     ours = randomise(ResNeXt(variant, num_classes=10))
     agree(ours, partial(by_the_paper, ours.state_dict(), variant=variant), images(10))

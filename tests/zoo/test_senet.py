@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from zoo import SENet
-from zoo.senet import VARIANTS, SEBasic, SqueezeExcite
+from zoo.layers.squeeze_excite import SqueezeExcite
+from zoo.senet import VARIANTS, SEBasic
 
 # At 1000 classes and 224 px: parameters, 1e9 multiply-adds. Counted on timm 1.0; the paper prints 3.87, 7.60 and 11.32
 # for 50, 101 and 152, 4.25 and 8.00 for 50-32x4d and 101-32x4d (Table 2).

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import ShuffleNetV1
-from zoo.shufflenet_v1 import VARIANTS, Unit, channel_shuffle
+from zoo.layers.channel_shuffle import channel_shuffle
+from zoo.shufflenet_v1 import VARIANTS, Unit
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on a network
 # written apart from this one; the authors' code prints 5.4, 6.5, 3.4, 4.3, 1.9, 2.4, .7 and 1.0 million, 524, 522, 292,

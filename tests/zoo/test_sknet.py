@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import SKNet
-from zoo.sknet import VARIANTS, Selection, SelectiveKernel, conv_bn
+from zoo.sknet import VARIANTS, Selection, SelectiveKernel, branch
 
 # At 1000 classes and 224 px: parameters, 1e9 multiply-adds; then the parameters of a network written apart from this
 # one, which had biases in A1 and A2 where timm and the authors' file (`B_fc2`: `bias_term: false`) have none. The
@@ -139,7 +139,7 @@ def test_bad_arguments_say_what_to_do():
 @pytest.mark.parametrize("mode", ["mixed", "true"])
 def test_gradients_of_the_dilated_path_in_bfloat16(mode, memory_format):
     """As in float32, in either layout of memory; torch's own are wrong by any factor in channels_last."""
-    conv = conv_bn(128, 128, 3, dilation=2, groups=32).conv
+    conv = branch(128, stride=1, dilation=2).conv
     x, g = torch.randn(2, 16, 128, 32, 32).relu()
     (expected,) = torch.autograd.grad(conv(x), conv.weight, g)
     layer = copy.deepcopy(conv).to(torch.bfloat16 if mode == "true" else torch.float32).to(memory_format=memory_format)

@@ -7,16 +7,8 @@ import torch
 from torch import nn
 
 from zoo import Swin
-from zoo.swin import (
-    VARIANTS,
-    Block,
-    joined,
-    neighbours,
-    relative_index,
-    resize_table,
-    shift_mask,
-    windows,
-)
+from zoo.layers.window_attention import relative_index, shift_mask, window_partition, window_reverse
+from zoo.swin import VARIANTS, Block, neighbours, resize_table
 from zoo.tools.complexity import total_macs
 
 # Computed from the definitions by loops, and by the authors' code: https://github.com/microsoft/Swin-Transformer
@@ -128,8 +120,8 @@ def test_order_of_merging():
 
 def test_windows_are_squares_and_come_back():
     x = torch.arange(2 * 36.0).view(2, 6, 6, 1)
-    assert windows(x, 3)[1, :, 0].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17]
-    assert torch.equal(joined(windows(x, 3), 3, 6), x)
+    assert window_partition(x, 3)[1, :, 0].tolist() == [3, 4, 5, 9, 10, 11, 15, 16, 17]
+    assert torch.equal(window_reverse(window_partition(x, 3), 3, 6), x)
 
 
 @pytest.mark.parametrize(("shifted", "reached"), [(False, range(4)), (True, range(2, 6))])
@@ -209,8 +201,8 @@ def test_start():
     ("call", "match"),
     [
         (lambda: Swin("XL"), "Swin has no 'XL'"),
-        (lambda: Swin("T", image_size=230), "image_size=230 is no multiple of Swin's 32 px"),
-        (lambda: Swin("T", image_size=40), "image_size=40 is no multiple of Swin's 16 px"),
+        (lambda: Swin("T", image_size=230), "multiple of 32 px, got 230"),
+        (lambda: Swin("T", image_size=40), "multiple of 16 px, got 40"),
         (lambda: Swin("T", image_size=96)(torch.zeros(1, 3, 128, 128)), "windows for images of 96 x 96 px"),
     ],
 )

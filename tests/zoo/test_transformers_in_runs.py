@@ -25,7 +25,6 @@ from zoo import (
     swin,
 )
 
-NANO = (8, 12, 2, 16)
 HALF = [[*range(65)]] * 6 + [[*range(33)]] * 5 + [[0]]
 
 
@@ -33,11 +32,11 @@ HALF = [[*range(65)]] * 6 + [[*range(33)]] * 5 + [[0]]
 def nano(monkeypatch):
     """Variants small enough for a test: 8 wide, 12 blocks; images of 16 px."""
     for model in (ViT, DeiT, DynamicViT, EViT, LVViT, MoEViT, PatchSlimming):
-        monkeypatch.setitem(model.variants, "nano", NANO)
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (8, 12, 2, 8, 2, 0.1))
-    monkeypatch.setitem(lvvit.SOFTENING, 8, 2)
-    monkeypatch.setitem(dvt.VARIANTS, "nano", (8, 2, 2, 4))
-    monkeypatch.setitem(swin.VARIANTS, "nano", (8, (2, 2, 2, 2), (1, 2, 2, 4), 0.1))
+        row = next(iter(model.variants.values()))
+        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=12, heads=2))
+    monkeypatch.setitem(lvvit.VARIANTS, "nano", lvvit.Row(8, 12, 2, stem=8, a=2, drop_path=0.1))
+    monkeypatch.setitem(dvt.VARIANTS, "nano", dvt.Row(8, 2, 2, 4))
+    monkeypatch.setitem(swin.VARIANTS, "nano", swin.Row(8, (2, 2, 2, 2), (1, 2, 2, 4), 0.1))
 
 
 def teacher(kind=ResNet, variant="20"):

@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from zoo import AttentionUNet, UNet
 from zoo.attention_unet import Gate
-from zoo.unet import init_weights
+from zoo.layers.unet_levels import init_weights
 
 
 def block(state, name, x, padding):

@@ -9,8 +9,10 @@ from timm.layers import resample_abs_pos_embed
 from torch import nn
 
 from zoo import DeiT, DynamicViT, EViT, Swin, ViT
+from zoo.layers.attention import Attention, attention, fused_attention
+from zoo.layers.patch_embed import resize_positions
 from zoo.tools.complexity import total_macs
-from zoo.vit import VARIANTS, Attention, attention, fused_attention, resize_positions
+from zoo.vit import VARIANTS
 
 # Parameters and multiply-adds at 224 px, 1000 classes. Parameters of B, L and H are the paper's 86M, 307M, 632M, to the
 # unit those of timm's networks; multiply-adds were counted on timm's. timm has L/32 and H/14 without a head, and Ti/32
@@ -233,7 +235,7 @@ def test_start():
     ("call", "match"),
     [
         (lambda: ViT("B/8"), "ViT has no 'B/8'; there are: Ti/16"),
-        (lambda: ViT("B/16", image_size=230), "image_size=230 is no multiple of the patch's 16 px"),
+        (lambda: ViT("B/16", image_size=230), "image_size=230 is not a multiple of the patch's 16 px"),
         (lambda: ViT("Ti/16", image_size=224)(torch.zeros(1, 3, 256, 256)), "positions for images of 224 x 224 px"),
     ],
 )

@@ -26,7 +26,9 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 
 def in_channels(network: nn.Module) -> int:
-    """Return C of the images, as the first convolution has it; 3 where there is none."""
+    """Return C of the images: the network's `in_chans`, or that of the first convolution; 3 where there is neither."""
+    if isinstance(chans := getattr(network, "in_chans", None), int):
+        return chans
     return next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3)
 
 

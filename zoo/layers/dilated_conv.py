@@ -1,7 +1,7 @@
-"""A convolution with right gradients where torch's are not: of weights in groups and dilation, in bfloat16, on a CPU.
+"""A convolution with right gradients where torch's are wrong: grouped, dilated, bfloat16, on a CPU.
 
-torch 2.14 (oneDNN) leaves memory in them that nobody wrote where images or weights are channels_last, at 32 x 32 px
-often enough to end in NaN; and channels_last is how our data modules' images come.
+With channels_last images or weights, torch 2.14 (oneDNN) leaves uninitialised memory in those weight gradients. At
+32 x 32 px they often become NaN. Our data modules deliver channels_last images.
 """
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class DilatedConv2d(nn.Conv2d):
-    """`nn.Conv2d` in every number but these: there it goes through the other layout of memory."""
+    """`nn.Conv2d`; in bfloat16 on a CPU it computes in the contiguous memory layout, whose gradients are right."""
 
     def forward(self, x: Tensor) -> Tensor:
         half = x.dtype == torch.bfloat16 or torch.is_autocast_enabled("cpu")

@@ -1,4 +1,4 @@
-"""T2T-ViT's way from an image to tokens: overlapping patches of patches, with attention between. For `dvt.py`.
+"""T2T-ViT's tokens: overlapping patches of patches, with attention in between.
 
 Tokens-to-Token ViT: Training Vision Transformers from Scratch on ImageNet (Yuan et al.; ICCV 2021)
 https://arxiv.org/abs/2101.11986, sections 3.1 and 3.2; its attention is that of Rethinking Attention with Performers
@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-WIDTH = 64  # of the tokens between two splits
-FEATURES = 32  # of the random features that stand for the exponential
+WIDTH = 64  # channels of the tokens between two splits
+FEATURES = 32  # random features that estimate the exponential
 
 
 class TokensToToken(nn.Module):
@@ -37,24 +37,26 @@ class TokensToToken(nn.Module):
 
 
 def soft_split(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
-    """Overlapping patches, each flat: (N, C, H, W) -> (N, L, C kernel^2)."""
+    """Cut maps into overlapping patches and flatten each: (N, C, H, W) -> (N, L, C kernel^2)."""
     return F.unfold(x, kernel, stride=stride, padding=padding).transpose(1, 2)
 
 
 def as_map(x: Tensor) -> Tensor:
-    """Tokens (N, L, C) -> (N, C, sqrt L, sqrt L)."""
+    """Arrange tokens as a map: (N, L, C) -> (N, C, sqrt L, sqrt L)."""
     return x.transpose(1, 2).unflatten(2, [isqrt(x.shape[1])] * 2)
 
 
 def soft_grid(image_size: int, split: tuple[int, int, int]) -> int:
-    """Tokens a side that three soft splits make."""
+    """Return the number of tokens a side after three soft splits."""
     for kernel, stride, padding in (split, (3, 2, 1), (3, 2, 1)):
         image_size = (image_size + 2 * padding - kernel) // stride + 1
     return image_size
 
 
 class Performer(nn.Module):
-    """Attention of one head, linear in the number of tokens, whose residual is V. Shapes: (N, L, C) -> (N, L, 64)."""
+    """Attention of one head, linear in the number of tokens; its residual is V. Shapes: (N, L, C) -> (N, L, 64)."""
+
+    w: Tensor
 
     def __init__(self, c_in: int):
         super().__init__()
@@ -69,14 +71,16 @@ class Performer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         k, q, v = self.kqv(self.norm1(x)).chunk(3, -1)
         device = "cpu" if x.is_meta else x.device.type  # autocast knows no meta device
-        with torch.autocast(device, enabled=False):  # in half precision, exponents would be far off, or overflow
+        with torch.autocast(device, enabled=False):  # exponents in half precision would be inaccurate, or overflow
             y = linear_attention(q.float(), k.float(), v.float(), self.w.float())
         x = v + self.dp(self.proj(y.to(v.dtype)))
         return x + self.mlp(self.norm2(x))
 
 
 def linear_attention(q: Tensor, k: Tensor, v: Tensor, w: Tensor) -> Tensor:
-    """sum_j f(q_i).f(k_j) v_j / sum_j f(q_i).f(k_j), f(x) = exp(w x - |x|^2 / 2) / sqrt m: f(q).f(k) is about exp(q.k).
+    """Compute y_i = sum_j f(q_i).f(k_j) v_j / sum_j f(q_i).f(k_j),  f(x) = exp(w x - |x|^2 / 2) / sqrt m.
+
+    f(q).f(k) estimates exp(q.k), so y approximates softmax attention without scaling.
 
     Args:
         q, k, v: (N, L, d).
@@ -90,7 +94,7 @@ def linear_attention(q: Tensor, k: Tensor, v: Tensor, w: Tensor) -> Tensor:
 
 
 def sines(length: int, width: int) -> Tensor:
-    """Positions of Vaswani et al. 2017, sines and cosines in turn: (length, width)."""
+    """Return the positions of Vaswani et al. 2017, sines and cosines in turn: (length, width)."""
     angles = torch.arange(length, dtype=torch.float64)[:, None]
     angles = angles / 10000 ** (2 * torch.arange(width // 2, dtype=torch.float64) / width)
     return torch.stack([angles.sin(), angles.cos()], 2).flatten(1).float()

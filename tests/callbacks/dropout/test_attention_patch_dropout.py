@@ -13,7 +13,7 @@ from callbacks.dropout.attention_patch_dropout import choose, class_attention
 from tests.callbacks.conftest import hooks
 from tests.conftest import TinyTransformer, tiny_classifier
 from zoo import Classifier, DynamicViT, EViT, ResNet
-from zoo.vit import Attention
+from zoo.layers.attention import Attention
 
 DATA = Path(__file__).parents[2] / "data"
 ORACLE = json.loads((DATA / "attention_patch_dropout.json").read_text())

@@ -13,7 +13,7 @@ from tests.callbacks.conftest import At, hooks
 from tests.closed_form import fill
 from tests.conftest import TinyTransformer, tiny_classifier
 from zoo import Classifier, ResNet
-from zoo.vit import Attention
+from zoo.layers.attention import Attention
 
 DATA = Path(__file__).parents[2] / "data"
 ORACLE = json.loads((DATA / "drophead.json").read_text())

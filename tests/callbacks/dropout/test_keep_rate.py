@@ -15,7 +15,8 @@ from zoo import DynamicViT, EViT, ViT, load
 def nano(monkeypatch):
     """A variant small enough for a test: 8 wide."""
     for model in (EViT, DynamicViT):
-        monkeypatch.setitem(model.variants, "nano", (8, 12, 2, 16))
+        row = next(iter(model.variants.values()))
+        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=12, heads=2))
 
 
 @pytest.fixture

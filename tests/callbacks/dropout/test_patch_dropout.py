@@ -9,6 +9,7 @@ from callbacks import AttentionPatchDropout, Linear, PatchDropout
 from callbacks.dropout.patch_dropout import drop_patches, fraction_now
 from tests.callbacks.conftest import hooks
 from zoo import Classifier, DeiT, PatchSlimming, ResNet, ViT
+from zoo.layers.token_classifier import TokenRow
 
 ORACLE = json.loads((Path(__file__).parents[2] / "data" / "patchdropout.json").read_text())
 TIMM = {"img_size": 8, "patch_size": 1, "embed_dim": 8, "depth": 1, "num_heads": 2, "num_classes": 10}
@@ -18,7 +19,8 @@ TIMM = {"img_size": 8, "patch_size": 1, "embed_dim": 8, "depth": 1, "num_heads":
 def nano(monkeypatch):
     """A variant small enough for a test: 8 wide."""
     for model in (ViT, DeiT):
-        monkeypatch.setitem(model.variants, "nano", (8, 2, 2, 16))
+        row = next(iter(model.variants.values()))
+        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=2, heads=2))
 
 
 def test_drops_what_the_authors_code_drops():
@@ -104,7 +106,7 @@ def test_refuses_fixed_maps_and_windows(trainer, tiny_data):
 @pytest.mark.parametrize("trick", [PatchDropout, AttentionPatchDropout])
 def test_refuses_a_slim_network(trick, trainer, tiny_data, monkeypatch):
     """Its blocks take certain places of what comes in; before it is slimmed, nothing is in the way."""
-    monkeypatch.setitem(PatchSlimming.variants, "nano", (8, 4, 2, 16))
+    monkeypatch.setitem(PatchSlimming.variants, "nano", TokenRow(8, 4, 2))
     whole = PatchSlimming("nano", num_classes=10, image_size=8)
     with pytest.raises(TypeError, match=f"PatchSlimming is slim, .* take {trick.__name__} out"):
         trainer(callbacks=[trick()]).fit(whole.slim([[*range(65)], [*range(9)], [0], [0]]), tiny_data)

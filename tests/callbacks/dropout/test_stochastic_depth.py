@@ -11,7 +11,7 @@ from callbacks.dropout.stochastic_depth import branch_ends
 from tests.callbacks.conftest import At
 from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
-from zoo.layers.basic import linear_rates
+from zoo.layers.drop_path import linear_rates
 
 # network -> its residual blocks: the layers that stand for one, and whether an activation follows the sum
 NETWORKS = {

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from callbacks import DropHead, GatingDropout, PatchDropout
-from zoo import DynamicViT, EViT, MoEViT, ViT, lvvit
-from zoo.dynamic_vit import masked_attention
+from zoo import DynamicViT, EViT, MoEViT, ViT, dynamic_vit
 from zoo.evit import reorganise
 from zoo.frame.classifier import split_outputs
-from zoo.vit import attention
+from zoo.layers.attention import attention
+from zoo.layers.masked_attention import masked_attention
 
 HALF = [torch.bfloat16, torch.float16]
 # rounding of a half: 2^-9 and 2^-12
@@ -23,9 +23,9 @@ ERROR = {torch.float32: 1e-5, torch.bfloat16: 0.03, torch.float16: 0.004}
 def nano(monkeypatch):
     """Variants small enough for a test: 24 wide, 4 blocks (12 where blocks have places of their own)."""
     for model, depth in ((DynamicViT, 4), (EViT, 12), (MoEViT, 4), (ViT, 4)):
-        monkeypatch.setitem(model.variants, "nano", (24, depth, 2, 16))
-    monkeypatch.setitem(DynamicViT.variants, "LV-nano", (20, 8, 2, 16))
-    monkeypatch.setitem(lvvit.VARIANTS, "nano", (20, 8, 2, 8, 2, 0.1))
+        row = next(iter(model.variants.values()))
+        monkeypatch.setitem(model.variants, "nano", row._replace(width=24, depth=depth, heads=2))
+    monkeypatch.setitem(DynamicViT.variants, "LV-nano", dynamic_vit.Row(20, 8, 2, stem=8, a=2))
 
 
 def made(kind, variant="nano", **arguments):

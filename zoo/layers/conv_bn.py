@@ -1,0 +1,50 @@
+"""A convolution, a batch norm and an activation: the unit of most convolutional networks."""
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+
+class ConvBNReLU(nn.Module):
+    """Convolution, batch norm (or a bias), ReLU. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s).
+
+    Args:
+        c_in: C_in.
+        c_out: C_out.
+        size: side of the kernel, or its height and width.
+        stride: s.
+        padding: zeros on each side. None: half the kernel, so that stride 1 keeps the size.
+        batch_norm: False: a bias in its place.
+        eps: of the batch norm.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        size: int | tuple[int, int],
+        stride: int = 1,
+        padding: int | None = None,
+        batch_norm: bool = True,
+        eps: float = 1e-3,
+    ):
+        super().__init__()
+        height, width = (size, size) if isinstance(size, int) else size
+        around = (height // 2, width // 2) if padding is None else (padding, padding)
+        self.conv = nn.Conv2d(c_in, c_out, (height, width), stride, around, bias=not batch_norm)
+        self.bn = nn.BatchNorm2d(c_out, eps=eps) if batch_norm else nn.Identity()
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.bn(self.conv(x)))
+
+
+def conv_bn(
+    c_in: int, c_out: int, size: int = 1, stride: int = 1, groups: int = 1, relu: bool = True, bias: bool = False
+) -> nn.Sequential:
+    """Return `conv`, `bn` and, with `relu`, `act`. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, groups=groups, bias=bias)
+    layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out))
+    if relu:
+        layers["act"] = nn.ReLU(inplace=True)
+    return nn.Sequential(layers)
