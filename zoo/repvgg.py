@@ -139,6 +139,7 @@ class RepVGG(Classifier):
         ValueError: for an unknown variant (says which there are).
     """
 
+    in_chans = 3  # once fused, the first convolution that is found is a squeeze-and-excitation
     aliases = authors_keys()
     timm_names = {v: f"repvgg_{v.lower()}" for v in VARIANTS if not v.endswith("g2")}
 

@@ -106,7 +106,7 @@ class WideResNet(Classifier):
         if variant in CIFAR and image_size > SMALL:
             raise ValueError(f"WideResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         if variant not in CIFAR and dropout > 0:
-            raise ValueError(f"WideResNet-{variant} takes no dropout: that stands between two 3x3 convolutions")
+            raise ValueError(f"WideResNet-{variant} has no place for dropout: it stands between 3x3 convolutions")
         super().__init__(num_classes=num_classes, image_size=image_size, **training)
         self.cifar = variant in CIFAR
         if self.cifar:
