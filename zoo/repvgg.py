@@ -81,7 +81,7 @@ class Block(nn.Module):
 
     @torch.no_grad()
     def reparameterize(self) -> None:
-        """Adds the branches up into one convolution; nothing happens the second time."""
+        """Add the branches up into one convolution. A second call does nothing."""
         if self.reparam_conv is not None:
             return
         conv = self.conv_kxk.conv
@@ -180,7 +180,7 @@ class RepVGG(Classifier):
         return self.head(x.mean((2, 3)))
 
     def reparameterize(self) -> "RepVGG":
-        """Adds up the branches of every block, in place, for inference: the logits of `eval()` stay as they are.
+        """Add up the branches of every block, in place, for inference. The logits in eval mode stay as they are.
 
         Returns:
             The model itself. It cannot go back. A model with branches that loads its weights is added up too.
