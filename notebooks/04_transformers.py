@@ -21,6 +21,8 @@ from callbacks.dropout.attention_patch_dropout import choose, class_attention
 from datamodules import Digits
 from recipes.frame import records
 from zoo import dvt, dynamic_vit, evit, vit
+from zoo.layers.token_classifier import TokenRow
+from zoo.tools import early_exit
 
 logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
 warnings.filterwarnings("ignore")
@@ -34,9 +36,9 @@ warnings.filterwarnings("ignore")
 
 # %%
 SIDE, PATCH = 96, 16
-for table in (vit.VARIANTS, evit.VARIANTS, dynamic_vit.VARIANTS):
-    table["small"] = (64, 12, 4, PATCH)
-dvt.VARIANTS["small"] = (64, 12, 4, 4)
+vit.VARIANTS["small"] = evit.VARIANTS["small"] = TokenRow(width=64, depth=12, heads=4, patch=PATCH)
+dynamic_vit.VARIANTS["small"] = dynamic_vit.Row(width=64, depth=12, heads=4)
+dvt.VARIANTS["small"] = dvt.Row(width=64, depth=12, heads=4, ratio=4)
 
 
 class LargeDigits(Digits):
@@ -171,7 +173,7 @@ def patches_of_dynamic(model: zoo.DynamicViT) -> list[torch.Tensor]:
 def patches_of_fusing(model: zoo.EViT) -> list[torch.Tensor]:
     """Return the positions of the patches that are left after each fusing block; a fused token has position -1."""
     positions, kept = torch.arange(model.grid**2).expand(len(images), -1), []
-    for _, scores in outputs([model.blocks[i].attn for i in evit.IN], model):
+    for _, scores in outputs([model.blocks[i].attn for i in evit.DROPS_IN], model):
         order = scores.argsort(1, descending=True)[:, : ceil(model.keep * scores.shape[1])]
         positions = F.pad(positions.gather(1, order), (0, 1), value=-1)
         kept.append(positions)
@@ -255,7 +257,7 @@ batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloa
 testing, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
 points = []
 for budget in budgets:
-    eta = dvt.thresholds(logits, costs, budget)
+    eta = early_exit.search_thresholds(logits, costs, budget)
     answers, exits = cascade.early_exit(testing, eta)
     cost = torch.tensor(costs, dtype=torch.float)[exits].mean().item()
     points.append((cost / 1e6, (answers.argmax(1) == labels).float().mean().item()))
@@ -267,9 +269,9 @@ ax.set(xlabel="multiply-adds of a test image, mean (M)", ylabel="test accuracy",
 # The images that leave first, and those that all three had to look at:
 
 # %%
-eta = dvt.thresholds(logits, costs, budgets[2])
+eta = early_exit.search_thresholds(logits, costs, budgets[2])
 answers, exits = cascade.early_exit(testing, eta)
-sure = dvt.confidences(answers)
+sure = early_exit.confidences(answers)
 print("images that leave at each exit:", exits.bincount(minlength=3).tolist(), "of", len(exits))
 easy, hard = (testing[exits == i][(sign * sure[exits == i]).argsort()][:8] for i, sign in ((0, -1), (2, 1)))
 for name, chosen in (("easy", easy), ("hard", hard)):
