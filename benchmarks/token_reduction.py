@@ -17,10 +17,9 @@ from collections.abc import Callable
 from types import SimpleNamespace
 
 import torch
-from models import infer, train
+from models import infer, train, turns
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
-from tricks import least
 
 import zoo
 from callbacks import PatchDropout
@@ -61,7 +60,7 @@ def multiply_adds(network: nn.Module, images: Tensor) -> int:
 def compare(name: str, what: str, reduced: nn.Module, dense: nn.Module, images: Tensor, rounds: int) -> dict:
     for network in (dense, reduced):
         network.train(what == "training")
-    slow, quick = least(train if what == "training" else infer, [dense, reduced], images, rounds)
+    slow, quick = map(min, turns(train if what == "training" else infer, [dense, reduced], images, rounds))
     left = multiply_adds(reduced, images) / multiply_adds(dense, images)
     print(
         f"{name:17}{what:10}{len(images) / quick:6.1f} images/s, dense {len(images) / slow:6.1f}  "
