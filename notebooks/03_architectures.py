@@ -169,7 +169,7 @@ for ax, (road, accuracies) in zip(axes, PUBLISHED.items(), strict=True):
     for step, (size, macs) in zip(STEPS, counts, strict=True):
         ax.text(0, step, f" {macs / 1e3:.2f} G, {size:.1f} M", va="center", fontsize=8)
     ax.set(xlabel="multiply-adds (1e9)", title=f"from ResNet-{road}")
-    dots, spread = ax.referencey(), max(accuracies) - min(accuracies)
+    dots, spread = ax.twiny(), max(accuracies) - min(accuracies)
     dots.plot(accuracies, list(STEPS), "o-", color="darkorange")
     dots.set_xlim(min(accuracies) - 0.6 * spread, max(accuracies) + 0.1 * spread)  # the text on the left stays free
     dots.set_xlabel("top-1 (%), published", color="darkorange")
