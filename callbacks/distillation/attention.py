@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import Range, stage_names
+from callbacks.frame.needs import Range, stage_names, stages_of
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from callbacks.frame.trick import names_of
 from zoo import Step
 from zoo.frame.checks import validate_choice
@@ -101,7 +101,7 @@ class AttentionTransfer(Taught):
         beta: Rate = 1000.0,
         p: float = 2,
         mapping: Mapping = "sum",
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
         image_size: int | None = None,
     ):
         validate_choice(mapping, get_args(Mapping), "AttentionTransfer")
@@ -118,8 +118,8 @@ class AttentionTransfer(Taught):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, None)  # attention needs no common classes
-        self._student_hooks = FeatureHooks(model.stages, self._names)
-        self._teacher_hooks = FeatureHooks(self._teacher.network.stages, self._names)
+        self._student_hooks = FeatureHooks(stages_of(model), self._names)
+        self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), self._names)
         self.keep_hooks(self._student_hooks, self._teacher_hooks)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from callbacks.distillation.knowledge import Kind, KnowledgeDistillation
 from callbacks.frame.schedule import Rate
-from callbacks.frame.teacher import Source
+from callbacks.frame.teacher import Normalization, Source
 from zoo import Step
 
 
@@ -71,7 +71,7 @@ class CachedLogits(KnowledgeDistillation):
         path: str | Path,
         T: Rate = 4.0,
         weight: Rate = 0.9,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
         kind: Kind = "soft",
         image_size: int | None = None,
     ):

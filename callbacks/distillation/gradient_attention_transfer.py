@@ -18,7 +18,7 @@ from torch import Tensor
 from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
-from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -45,7 +45,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
         self,
         teacher: Source,
         beta: Rate = 1.0,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
         image_size: int | None = None,
     ):
         self.teacher, self.beta = teacher, beta

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.hint_regressors import device_of, dry_run, regressor
-from callbacks.frame.needs import Range, stage_names
+from callbacks.frame.needs import Range, stage_names, stages_of
 from callbacks.frame.schedule import Rate, Time, in_steps, parse_time, rate_now
-from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from callbacks.frame.trick import names_of
 from callbacks.frame.unsaved_parameters import UnsavedParameters
 from zoo import Step
@@ -45,7 +45,7 @@ def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
         ValueError: if the numbers of tokens differ.
     """
     if predicted.ndim == 4 and predicted.shape[2:] != u.shape[2:]:
-        u = F.adaptive_avg_pool2d(u, predicted.shape[2:])
+        u = F.adaptive_avg_pool2d(u, (predicted.shape[2], predicted.shape[3]))
     if predicted.shape != u.shape:
         raise ValueError(
             f"Hints: the student has {predicted.shape[1]} tokens, the teacher {u.shape[1]}: take other stages, or a "
@@ -86,14 +86,15 @@ class Hints(Taught):
         stages: Sequence[str] | None = None,
         weight: Rate = 1.0,
         pretrain: Time | None = None,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
         image_size: int | None = None,
     ):
         if pretrain is not None:
             parse_time(pretrain)
         self.teacher, self.stages, self.weight, self.pretrain = teacher, names_of(stages), weight, pretrain
         self.normalization, self.image_size = normalization, image_size
-        self._teacher, self._regressors = Teacher(teacher, normalization, image_size), None
+        self._teacher = Teacher(teacher, normalization, image_size)
+        self._regressors: UnsavedParameters | None = None
 
     # ---- the regressors
 
@@ -139,8 +140,8 @@ class Hints(Taught):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, None)
-        self._student_hooks = FeatureHooks(model.stages, list(self._regressors.parts))
-        self._teacher_hooks = FeatureHooks(self._teacher.network.stages, list(self._regressors.parts))
+        self._student_hooks = FeatureHooks(stages_of(model), list(self._regressors.parts))
+        self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), list(self._regressors.parts))
         self.keep_hooks(self._student_hooks, self._teacher_hooks)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Cosine, Rate, rate_now
-from callbacks.frame.teacher import Source, Taught, Teacher
+from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
@@ -68,7 +68,7 @@ class KnowledgeDistillation(Taught):
         teacher: Source,
         T: Rate = 4.0,
         weight: Rate = 0.9,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
         kind: Kind = "soft",
         image_size: int | None = None,
     ):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.needs import EveryPatch, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
-from callbacks.frame.teacher import Taught, Teacher
+from callbacks.frame.teacher import Normalization, Taught, Teacher
 from callbacks.frame.tokens import prefix_of, vit_in
 from zoo import Step
 from zoo.frame.checks import classes_of
@@ -63,7 +63,7 @@ class TokenDistillation(Taught):
         teacher: nn.Module | str | Path,
         logits: Rate = 0.5,
         tokens: Rate = 0.5,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
     ):
         self.teacher, self.logits, self.tokens, self.normalization = teacher, logits, tokens, normalization
         self._teacher = Teacher(teacher, normalization)

@@ -10,6 +10,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import lightning as L
+from torch import nn
 
 from callbacks.frame.run import callbacks_of
 from callbacks.frame.schedule import Schedule, rate_values
@@ -64,7 +65,7 @@ class Declaring(LossTrick):
 
 
 def _subject(need: Need) -> tuple[type[Need], str]:
-    """What a need is about: a subclass's range of an argument takes the place of its base's."""
+    """Return what a need is about: a subclass's range of an argument takes the place of its base's."""
     return type(need), getattr(need, "argument", "")
 
 
@@ -73,7 +74,7 @@ def _subject(need: Need) -> tuple[type[Need], str]:
 
 @dataclass(frozen=True)
 class Range(Need):
-    """A number between two bounds; so are all values of a `Schedule`, or of a sequence. None is not checked.
+    """A number between two bounds; so are all values of a `Schedule`, or of a sequence. None always passes.
 
     Args:
         argument: its name.
@@ -170,6 +171,12 @@ def stage_names(trick: L.Callback, model: Any, names: Sequence[str] | None) -> l
             "zoo.Classifier(network, stages={'stage1': 'path.of.module', ...})"
         )
     return there if names is None else [validate_choice(name, there, type(model).__name__) for name in names]
+
+
+def stages_of(model: nn.Module) -> Mapping[str, nn.Module]:
+    """Return the modules that a model names as its stages, by name, in order. Raises AttributeError if it has none."""
+    stages: Mapping[str, nn.Module] = model.stages  # type: ignore[assignment]  # torch: a tensor or a module
+    return stages
 
 
 # ---- other tricks

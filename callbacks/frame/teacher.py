@@ -1,5 +1,6 @@
 """A teacher: a trained network beside the student, never in its files, averages or optimizers."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -12,15 +13,17 @@ from torch import Tensor, nn
 
 import zoo
 from callbacks.frame.resizing import resize
+from callbacks.frame.run import datamodule_of
 from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.checks import classes_of
 
 Source = nn.Module | str | Path
+Normalization = tuple[Sequence[float], Sequence[float]]  # mean and std, 3 numbers each
 
 
 def trained(source: Source) -> nn.Module:
-    """The network that a trick's `teacher=` names.
+    """Return the network that a trick's `teacher=` names.
 
     Args:
         source: the network itself; the path of a checkpoint that a `Trainer` wrote from a model of the zoo;
@@ -77,7 +80,7 @@ class Teacher:
 
     _joined = False
 
-    def __init__(self, source: Source, normalization: tuple | None = None, image_size: int | None = None):
+    def __init__(self, source: Source, normalization: Normalization | None = None, image_size: int | None = None):
         self.network = trained(source)
         published = {} if isinstance(source, nn.Module) else getattr(self._inner(), "pretrained_cfg", {})
         if published and normalization is None:
@@ -89,7 +92,7 @@ class Teacher:
         return getattr(self.network, "network", self.network)
 
     def join(self, trainer: L.Trainer, student: L.LightningModule, num_classes: int | None) -> None:
-        """Moves beside the student. Raises ValueError if the two disagree about the classes."""
+        """Move beside the student. Raises ValueError if the two disagree about the classes."""
         own = None if num_classes is None else classes_of(self.network)
         if own != num_classes:
             raise ValueError(f"the teacher knows {own} classes, the student {num_classes}: they must be the same")
@@ -101,7 +104,7 @@ class Teacher:
         self.network.requires_grad_(False).eval().to(student.device)
 
     def leave(self) -> None:
-        """Gives the network back."""
+        """Give the network back."""
         if self._joined:
             self._joined = False
             before = LENT[self.network].pop()
@@ -113,7 +116,7 @@ class Teacher:
         """x of the data -> scale x + shift of the teacher: (x std + mean - mean_t) / std_t."""
         if self.normalization is None:
             return torch.ones((), device=device), torch.zeros((), device=device)
-        data = trainer.datamodule
+        data = datamodule_of(trainer)
         if getattr(data, "mean", None) is None or getattr(data, "whitening", None) is not None:
             raise ValueError("a teacher with its own normalisation needs a data module with `mean` and `std`")
         columns = [torch.tensor(v, device=device).view(-1, 1, 1) for v in (data.mean, data.std, *self.normalization)]
@@ -121,7 +124,7 @@ class Teacher:
         return std / teacher_std, (mean - teacher_mean) / teacher_std
 
     def see(self, images: Tensor) -> Tensor:
-        """Images as the data gives them -> as the teacher knows them. Differentiable."""
+        """Convert images as the data gives them to images as the teacher knows them. Differentiable."""
         if (weight := next(self.network.parameters(), None)) is not None:
             images = images.to(weight.dtype)
         if self.normalization is not None:
@@ -130,19 +133,19 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, step: Step) -> Tensor:
-        """(N, K) for the step's images. Tricks that share a teacher and what it sees share its answer."""
+        """Return (N, K) for the step's images. Tricks that share a teacher and what it sees share its answer."""
         key = f"teacher {id(self.network)} {self.normalization} {self.image_size}"
         if key not in step.extras:
             step.extras[key] = self.network(self.see(step.images))
-        return step.extras[key]
+        logits: Tensor = step.extras[key]
+        return logits
 
 
 class Taught(Trick):
     """Abstract: a trick with a teacher, `_teacher`, which it gives back after the fit."""
 
-    _teacher: Teacher | None
+    _teacher: Teacher
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
-        if self._teacher is not None:
-            self._teacher.leave()
+        self._teacher.leave()

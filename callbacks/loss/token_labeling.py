@@ -28,7 +28,8 @@ from callbacks.frame.needs import Claims, EveryPatch, NothingAddedBefore, OneIma
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.score_maps import expand, relabel, score_maps
 from callbacks.frame.targets import probabilities
-from callbacks.frame.teacher import Taught, Teacher
+from callbacks.frame.teacher import Normalization, Teacher
+from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.checks import classes_of, validate_choice
 
@@ -63,7 +64,7 @@ def network_with_tokens(model: nn.Module) -> nn.Module | None:
     return next((module for module in model.modules() if hasattr(module, "mix_token")), None)
 
 
-class TokenLabeling(Taught):
+class TokenLabeling(Trick):
     """Replace the loss of an `LVViT` by the one above. Metrics and evaluation keep the true labels.
 
     With a teacher, the maps are computed for each batch. Without one, a batch is `[images, targets, maps, crops]`, as
@@ -100,7 +101,7 @@ class TokenLabeling(Taught):
         weight: Rate = 0.5,
         formulation: Formulation = "paper",
         mix_token: bool = True,
-        normalization: tuple | None = None,
+        normalization: Normalization | None = None,
     ):
         self.formulation = validate_choice(formulation, get_args(Formulation), "TokenLabeling")
         self.teacher, self.weight, self.mix_token, self.normalization = teacher, weight, mix_token, normalization
@@ -152,8 +153,9 @@ class TokenLabeling(Taught):
         return score_maps(self._teacher.network, self._teacher.see(step.images)), None
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        super().leave(trainer, model)
         self._maps_and_crops = []
+        if self._teacher is not None:
+            self._teacher.leave()
         if self._network is not None:
             self._network.mix_token = False
         self._network = None

@@ -57,13 +57,18 @@ class Step:
     images: Tensor
     targets: Tensor
     logits: Tensor
-    loss: Tensor | None
+    loss: Tensor
     extras: dict[str, Any] = field(default_factory=dict)
 
     def over_heads(self, loss: Callable[[Tensor], Tensor]) -> Tensor:
         """`loss` of the logits, plus that of each auxiliary head times its weight."""
-        aux = (weight * loss(logits) for weight, logits in self.extras.get("aux", ()))
-        return sum(aux, start=loss(self.logits))
+        return over_heads(loss, self.logits, self.extras)
+
+
+def over_heads(loss: Callable[[Tensor], Tensor], logits: Tensor, extras: Mapping[str, Any]) -> Tensor:
+    """Compute `loss` of the logits, plus that of each auxiliary head of `extras["aux"]` times its weight."""
+    aux = (weight * loss(z) for weight, z in extras.get("aux", ()))
+    return sum(aux, start=loss(logits))
 
 
 class LossTrick(L.Callback):
@@ -202,8 +207,8 @@ class Classifier(L.LightningModule):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = self._checked(batch, batch_idx)
         logits, extras = split_outputs(self(images))
-        step = Step(images, targets, logits, None, extras)
-        step.loss = step.over_heads(lambda z: F.cross_entropy(z, targets))
+        loss = over_heads(lambda z: F.cross_entropy(z, targets), logits, extras)
+        step = Step(images, targets, logits, loss, extras)
         for trick in self.trainer.callbacks:
             if isinstance(trick, LossTrick) and changes_loss(type(trick)):
                 trick.on_loss(self, step)

@@ -171,7 +171,7 @@ def test_of_its_own_normalisation_and_resolution(trick, tiny_model, tiny_data, t
     teacher.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     data = Plain(tiny_data)
     if trick is Hints:  # its regressors need to know
-        with pytest.raises(ValueError, match="give one of them an `image_size`"):
+        with pytest.raises(ValueError, match="give the model or the data module an `image_size`"):
             run.fit(tiny_model, datamodule=data)
     data.image_size = 8
     run.fit(tiny_model, datamodule=data)
