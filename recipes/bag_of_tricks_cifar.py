@@ -8,7 +8,7 @@ Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `-
           class in proportion. CIFAR-10-JPEG (`--folder`) are lossy copies (quality 75), to be compared with each other
           only
 Settings: the paper's in small: batches of 128 where the baseline's rate .1 is meant for 32, falling by 10 at 1/4, 1/2
-          and 3/4; 5 % of the run as warm-up; alpha .2; T = 20, with hard : soft = .1 : .9 (the notes'; the paper adds the
+          and 3/4; 5 % of the run as warm-up; alpha .2; T = 20, with hard : soft = .1 : .9 (ours; the paper adds the
           two as they are, its GluonCV script halves both). SGD with Nesterov's momentum .9, decay 1e-4, crop from
           4 pixels of padding, flip, bf16. The teacher is a ResNet-56 trained for twice as long on the rung before, with
           a seed that no student has, its training not in the seconds; or, with `--teacher`, one that others trained on

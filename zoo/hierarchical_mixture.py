@@ -9,7 +9,7 @@ Block:    y_m(x) = g_m(x) y_left(x) + (1 - g_m(x)) y_right(x),  g_m = sigmoid(w_
           y_l = V_l x + c_l at the 2^h leaves;  so y = sum_l pi_l(x) y_l(x),  pi_l the product of gates on the way to l
 Shapes:   (N, 3, H, W) -ResNet-> x (N, C) -> gates (N, 2^h - 1) -> pi (N, 2^h);  experts (N, 2^h, K) -> (N, K)
 Defaults: ResNet-18 and h = 4 levels: ours. Gates and experts start as torch has linear layers
-Differs:  not checked against the paper, of which only the abstract and a port's equations were at hand. That the tree
+Differs:  written after the abstract and a port's equations, without the paper's full text. That the tree
           reads a ResNet's mean features is ours. Experts are linear (constants are the other kind) and give logits:
           softmax comes after the mixture. g is multiplied by a constant, at first 1, that `SubtreeDropout` sets.
 """

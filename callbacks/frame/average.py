@@ -98,7 +98,7 @@ class Average(Trick):
                 torch.distributed.broadcast(tensor, src=0)
 
     def copy_to(self, model: L.LightningModule) -> None:
-        """Replaces the model's weights by the average. Raises RuntimeError if there is none yet."""
+        """Replace the model's weights by the average. Raises RuntimeError if there is none yet."""
         if self.average is None:
             raise RuntimeError(f"{self!r} has no average yet: nothing was trained, or not for long enough")
         model.load_state_dict(self.average)
@@ -148,7 +148,7 @@ class Average(Trick):
     # ---- its place in checkpoints
 
     def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict) -> None:
-        """A `Classifier` has written the average already, also into weights-only files, which never come here."""
+        """Add the average. A `Classifier` has done so already, for weights-only files too, which skip this hook."""
         if self.average is not None:
             checkpoint.setdefault("averages", {})[self.state_key] = self.average
 

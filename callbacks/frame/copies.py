@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def copy_of(trainer: L.Trainer, model: L.LightningModule) -> dict[str, Tensor]:
-    """The state dict, on the CPU; of several ranks, whose batch norms differ, that of rank 0."""
+    """Copy the state dict to the CPU; with several ranks, whose batch norms differ, that of rank 0."""
     copies = {name: value.detach().clone() for name, value in model.state_dict().items()}
     if trainer.world_size > 1:
         for tensor in copies.values():

@@ -70,7 +70,7 @@ class Decay(Trick):
         return schedule.total_steps(trainer)
 
     def steps(self, name: str, time: Time, trainer: L.Trainer) -> int:
-        """The time given as argument `name`, in steps. Raises ValueError if these are none."""
+        """Return the time given as argument `name` in steps. Raises ValueError if it is shorter than a step."""
         steps = schedule.in_steps(time, trainer)
         if steps < 1:
             raise ValueError(f"{type(self).__name__}: {name} {time!r} is less than one optimizer step: make it longer")
@@ -85,4 +85,4 @@ class Decay(Trick):
 
     @abstractmethod
     def factor(self, step: int) -> float:
-        """The factor after the warm-up, at optimizer step `step` of `self.total`."""
+        """Return the factor after the warm-up, at optimizer step `step` of `self.total`."""

@@ -48,7 +48,7 @@ def parts(model: L.LightningModule) -> list[list[str]]:
 
 
 def _network(model: nn.Module) -> tuple[nn.Module, str]:
-    """The network inside of a LightningModule that wraps one, and the prefix of its parameters' names."""
+    """Return the network inside a LightningModule that wraps one, and the prefix of its parameters' names."""
     path = ""
     while isinstance(inner := getattr(model, "network", None), nn.Module):
         model, path = inner, f"{path}network."
@@ -56,7 +56,7 @@ def _network(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _convnext(name: str, third: int) -> int:
-    """The authors' `get_num_layer_for_convnext`, for any number of blocks in the third stage."""
+    """Number ConvNeXt's layers as the authors' `get_num_layer_for_convnext`, for any third stage."""
     groups, (kind, *rest) = -(-third // 3), name.split(".")
     if kind == "stem":
         return 0
@@ -86,7 +86,7 @@ def _by_blocks(network: nn.Module, names: list[str]) -> dict[str, int]:
 
 
 def _units(network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """The modules that are not taken apart any further, in order, with the beginnings of their parameters' names."""
+    """Return the modules that are not taken apart, in order, with the prefixes of their parameters' names."""
     children = _with_parameters(network)
     blocks = [_row_in(child) for _, child in children]
     for (name, child), row in zip(children, blocks, strict=True):
@@ -112,7 +112,7 @@ def _with_parameters(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _row_in(module: nn.Module) -> tuple[str, nn.Module] | None:
-    """The sequence of blocks that a module is, or has by that name, and the way to it; None: it has none."""
+    """Return the sequence of blocks that a module is or has by that name, and its path; None without one."""
     for path, row in (("", module), ("blocks.", getattr(module, "blocks", None))):
         if isinstance(row, nn.Sequential | nn.ModuleList) and any(_with_parameters(child) for child in row):
             return path, row

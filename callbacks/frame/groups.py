@@ -11,7 +11,7 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr", "base_lrs", "_last_lr", "max_lr
 
 
 def regroup(trainer: L.Trainer, split: Callable[[dict], list[dict]]) -> None:
-    """Replaces each parameter group by those that `split` makes of it. Call in `on_fit_start`.
+    """Replace each parameter group by those that `split` makes of it. Call in `on_fit_start`.
 
     There the optimizers are made but not yet restored, so that a resume finds the groups that it saved. A new group
     with a `"scale"` has its learning rates multiplied by it, also those that schedulers remember.

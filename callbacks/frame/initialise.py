@@ -35,10 +35,10 @@ class Initialise(Trick):
 
     @abstractmethod
     def draw(self, weight: Tensor) -> None:
-        """Fills a weight in place."""
+        """Fill a weight in place."""
 
     def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
-        """Fills the bias that stands beside a weight."""
+        """Fill the bias of a weight's layer in place."""
         nn.init.zeros_(bias)
 
 

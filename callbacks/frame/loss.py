@@ -31,7 +31,7 @@ class Adding(Trick):
     weight: Rate
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
-        """The term of one step, without the weight: a scalar."""
+        """Return the term of one step without the weight, a scalar."""
         raise NotImplementedError
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
@@ -39,7 +39,7 @@ class Adding(Trick):
 
 
 def per_class(trick: Trick, name: str, model: L.LightningModule) -> Tensor:
-    """An argument of K numbers, on the model's device. Raises ValueError if they are of another number."""
+    """Return an argument of K numbers on the model's device. Raises ValueError if they are of another number."""
     values, k = torch.tensor(getattr(trick, name), dtype=torch.float32, device=model.device), classes_of(model)
     if len(values) != k:
         raise ValueError(f"{type(trick).__name__}: {name} has {len(values)} numbers, and there are {k} classes")

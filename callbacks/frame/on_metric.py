@@ -35,7 +35,7 @@ class OnMetric(Trick):
 
     @abstractmethod
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
-        """What the trick does with a new value."""
+        """Act on a new value."""
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)
@@ -113,7 +113,7 @@ def validates(trainer: L.Trainer) -> bool:
 
 
 def _over_ranks(value: Tensor) -> Tensor:
-    """The mean of the ranks' values."""
+    """Return the mean of the ranks' values."""
     if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
         value = value.clone()
         distributed.all_reduce(value)

@@ -14,7 +14,7 @@ def weights_of(model: nn.Module) -> list[Tensor]:
 
 
 def norms(weights: list[Tensor], power: float) -> Tensor:
-    """The norm of each: tensors -> (their number,). In one kernel for all of them where the device has it."""
+    """Return the norm of each tensor, (their number,), in one kernel where the device has it."""
     return torch.stack(torch._foreach_norm(weights, power))
 
 
@@ -25,7 +25,7 @@ class Penalty(Adding):
         self._weights = weights_of(model)
 
     def penalty(self, weights: list[Tensor]) -> Tensor:
-        """The term of these weights, a scalar."""
+        """Return the term of these weights, a scalar."""
         raise NotImplementedError
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:

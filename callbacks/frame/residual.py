@@ -37,7 +37,7 @@ class _Graph:
         self.transposed = {c.outputs[0].number: c.weights()[0] for c in seen.calls if c.name == "t" and c.weights()}
 
     def ends_in(self, value: Value, ends: Sequence[str]) -> str | None:
-        """The weight of what gave a value, where nothing but reshaping, scaling and gates came after it."""
+        """Return the weight that gave a value, if only reshaping, scaling and gates came after it."""
         call = self.maker.get(value.number)
         if call is None:
             return None
@@ -69,7 +69,7 @@ class _Graph:
         return layer is not None and layer.name in LAYERS and bool({*layer.values()} & {*other.values()})
 
     def ancestors(self, value: Value, layers: float = float("inf")) -> set[int]:
-        """The values from which one was made, behind as many layers at most."""
+        """Return the values that one was made from, through so many layers at most."""
         found: set[int] = set()
         waiting = [(value, layers)]
         while waiting:

@@ -42,5 +42,5 @@ def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def nearest_multiple(length: float, of: int) -> int:
-    """The multiple of `of` that is nearest to a length, at least `of`."""
+    """Return the multiple of `of` nearest to a length, at least `of`."""
     return max(of, round(length / of) * of)

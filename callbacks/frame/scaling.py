@@ -39,7 +39,7 @@ class Scaling(Trick):
 
     @abstractmethod
     def factor(self, k: float) -> float:
-        """What the rate is multiplied by where the batch is k times the base."""
+        """Return the factor of the rate for a batch of k times the base."""
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         name = type(self).__name__

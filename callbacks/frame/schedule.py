@@ -27,7 +27,7 @@ def parse_time(time: Time) -> tuple[float, str]:
 
 
 def load_data(trainer: L.Trainer) -> None:
-    """Sets up the training loader, so that an epoch has a length. In `on_fit_start`, Lightning has not yet done it."""
+    """Set up the training loader, so that an epoch has a length: Lightning has not done so in `on_fit_start`."""
     if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
 
@@ -50,7 +50,7 @@ def total_steps(trainer: L.Trainer) -> int:
 
 
 def in_steps(time: Time, trainer: L.Trainer) -> int:
-    """A time as optimizer steps since the start of the run, rounded to whole ones; sets up the loaders for it."""
+    """Return a time as whole optimizer steps since the start of the run; sets up the loaders for it."""
     number, unit = parse_time(time)
     if unit == "st":
         return round(number)
@@ -71,10 +71,10 @@ def accumulated(trainer: L.Trainer, epoch: int) -> int:
 
 
 def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
-    """Steps of the first `epochs`; the last batches of an epoch are a step, however few they are.
+    """Return the steps of the first `epochs`; the last batches of an epoch are a step, however few.
 
     Raises:
-        ValueError: if the training data has no length; no epochs have no steps all the same.
+        ValueError: if the training data has no length; zero epochs are zero steps.
     """
     batches, changing, whole = trainer.num_training_batches, accumulation(trainer), int(epochs)
     if math.isinf(batches):
@@ -94,7 +94,7 @@ class Schedule(ABC):
 
     @abstractmethod
     def now(self, trainer: L.Trainer) -> float:
-        """The value for the optimizer step that comes next."""
+        """Return the value for the next optimizer step."""
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,12 @@ Rate = float | Schedule
 
 
 def rate_now(rate: Rate, trainer: L.Trainer) -> float:
-    """A number as it is, a schedule's value for the next step."""
+    """Return a number as it is, or a schedule's value for the next step."""
     return rate.now(trainer) if isinstance(rate, Schedule) else rate
 
 
 def rate_values(rate: Rate) -> list[float]:
-    """The values between which a rate moves: what a trick checks against its range."""
+    """Return the values between which a rate moves, to be checked against a range."""
     if isinstance(rate, Steps):
         return [rate.start, *rate.after.values()]
     return [rate.start, rate.end] if isinstance(rate, Schedule) else [rate]

@@ -5,7 +5,7 @@ from torch import nn
 
 
 def vit_in(trick: L.Callback, model: nn.Module, wants: str) -> nn.Module:
-    """The first module with a `patch_drop` layer and prefix tokens. Refuses a model without, since `wants`."""
+    """Return the first module with a `patch_drop` layer and prefix tokens; refuse a model without one."""
     for module in model.modules():
         if isinstance(getattr(module, "patch_drop", None), nn.Module) and prefix_of(module) is not None:
             return module

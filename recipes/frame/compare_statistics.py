@@ -86,7 +86,7 @@ def paired_half_width(differences: Array, alpha: float = ALPHA) -> float:
 
 
 def pooled_sd(accuracies: Array) -> tuple[float, int]:
-    """Standard deviation of one run, arms and seeds taken out, and its (k - 1)(n - 1) degrees of freedom.
+    """Return the standard deviation of one run, arms and seeds taken out, and its (k - 1)(n - 1) degrees of freedom.
 
     With two arms, sqrt(2) times it is the standard deviation of the paired differences.
     """
@@ -136,7 +136,7 @@ def noisy_arms(accuracies: Array) -> set[int]:
 
 
 def _ratios(accuracies: Array) -> Array:
-    """Standard deviation of each arm over the root mean square of all of them: (..., k, n) -> (..., k)."""
+    """Return the standard deviation of each arm over the root mean square of all of them: (..., k, n) -> (..., k)."""
     sd: Array = accuracies.std(-1, ddof=1)
     pool = np.sqrt((sd**2).mean(-1, keepdims=True))
     return sd / np.where(pool > 0, pool, 1)

@@ -51,7 +51,7 @@ class Channels:
     # ---- joined numbers
 
     def find(self, number: int) -> int:
-        """The number that stands for all that it is joined with; 0: stays."""
+        """Return the number of the group that a channel belongs to; 0: it stays."""
         while self._parent[number] != number:
             self._parent[number] = number = self._parent[self._parent[number]]
         return number
@@ -208,7 +208,7 @@ class Channels:
     # ---- which of them can leave
 
     def _keep_what_others_own(self, network: nn.Module) -> None:
-        """A weight of a module that is not one of torch's own layers would no longer fit its module."""
+        """Keep weights of modules that are not torch's own layers: they would no longer fit."""
         own = {*CONVS, *NORMS, nn.Linear}
         for (name, _), numbers in self.places.items():
             module = network.get_submodule(name.rpartition(".")[0])

@@ -37,7 +37,7 @@ class Cost:
 
 
 def costs(network: nn.Module, image_size: int, names: Iterable[str] | None = None) -> list[Cost]:
-    """The cost of the modules `names`, in the order in which they are run; None: of every module without children."""
+    """Return the cost of the modules `names`, in the order of the run; None: every module without children."""
     modules = dict(network.named_modules())
     names = [n for n, m in modules.items() if n and not any(m.children())] if names is None else list(names)
     outputs: dict[str, Tensor] = {}
@@ -73,7 +73,7 @@ class StageCost:
 
 
 def stage_costs(network: nn.Module, image_size: int) -> list[StageCost]:
-    """The cost of every stage of `network.stages`, then of the head; they add up to the whole network."""
+    """Return the cost of every stage of `network.stages`, then of the head; they add up to the whole network."""
     stages, modules = dict(getattr(network, "stages", {})), dict(network.named_modules())
     rows = [StageCost(name, (), 0, 0, 0) for name in [*stages, "head", "in training only"]]
     first_run: dict[str, StageCost] = {}  # module -> the row in which it was run first
@@ -140,7 +140,7 @@ def total_macs(network: nn.Module, image_size: int) -> int:
 
 
 def table(rows: Iterable[Cost], title: str) -> Table:
-    """The rows with their sums, for `rich.print`."""
+    """Return the rows with their sums, for `rich.print`."""
     rows = list(rows)
     view = Table(title=title)
     for heading, side in (("layer", "left"), ("kind", "left"), ("output", "left")):

@@ -29,7 +29,7 @@ ALONE = HOMOGENEOUS | {
 
 @library.custom_op("zoo::cut_here", mutates_args=())
 def cut_here(x: Tensor) -> Tensor:
-    """Does nothing, and is seen in a trace."""
+    """Mark the place in a trace; do nothing."""
     return x.clone()
 
 
@@ -76,7 +76,7 @@ FIRST = {nn.Conv2d: FirstConv2d, nn.Linear: FirstLinear, nn.BatchNorm2d: FirstBa
 def cut(
     model: nn.Module, places: Sequence[str], width: int, before: bool = False, image_size: int | None = None
 ) -> nn.Module:
-    """A copy of the model with the first features at some places only, times the share that they are of all.
+    """Return a copy of the model with only the first features at some places, times their fraction of all.
 
     Its checkpoints say what was cut: `zoo.load` gives the smaller network.
 
@@ -225,7 +225,7 @@ class _Plan:
 
 
 def _shorten(layer: nn.Module, columns: tuple[int, float] | None, rows: tuple[int, int | None] | None) -> None:
-    """Takes the last inputs and outputs from a layer; its weights keep their names."""
+    """Take the last inputs and outputs from a layer; its weights keep their names."""
     count, layer.wide = rows or (None, None)
     for name in ("weight", "bias", "running_mean", "running_var"):
         old = getattr(layer, name, None)

@@ -26,7 +26,7 @@ class FusedNorm(nn.Identity):
     """Where a batch norm was, whose work the convolution before it now does."""
 
     def train(self, mode: bool = True) -> "FusedNorm":
-        """Raises RuntimeError for training: the statistics are in the convolution, and would no longer move."""
+        """Refuse training: the statistics are in the convolution and would not move. Raises RuntimeError."""
         if mode:
             raise RuntimeError(
                 "this network is fused for inference: train the one that zoo.fuse was given, and fuse that again"
@@ -35,7 +35,7 @@ class FusedNorm(nn.Identity):
 
 
 def fuse(model: nn.Module, image_size: int | None = None) -> nn.Module:
-    """A copy of the model in eval mode, whose convolutions do the batch norms' work too; the logits stay as they are.
+    """Return a copy in eval mode whose convolutions include their batch norms; the logits stay the same.
 
     For inference only: the copy's weights take no gradient, and it refuses to be put in training mode. Its weights have
     other keys than a trained model's: save the model itself, load it, and fuse it then.

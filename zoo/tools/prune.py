@@ -23,7 +23,7 @@ SCORES = ("l1", "gamma")
 
 
 def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_size: int | None = None) -> nn.Module:
-    """A copy of the model with fewer channels, to be tuned again, saved and exported as any other.
+    """Return a copy of the model with fewer channels, to be tuned again, saved and exported as any other.
 
     Its checkpoints say what was taken out: `zoo.load` gives the smaller network. Parameters and multiply-adds fall by
     about 1 - (1 - share)^2 where all layers can lose channels. Each layer keeps one at least.
@@ -53,7 +53,7 @@ def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_s
 
 @torch.no_grad()
 def choose(model: nn.Module, channels: Channels, share: float, by: str) -> dict[str, list[int]]:
-    """The channels to take out: path of a layer that makes them -> their places among its outputs."""
+    """Choose the channels to take out: path of a layer that makes them -> their places among its outputs."""
     weights = dict(model.named_parameters())
     groups = channels.groups(model)
     scores = [_l1(group, weights) if by == "l1" else _gamma(group, weights, channels) for group in groups]
@@ -105,7 +105,7 @@ def _gamma(group: dict[int, list[tuple[str, int]]], weights: dict[str, Tensor], 
 @operation("prune_channels")
 @torch.no_grad()
 def take_out(network: nn.Module, removed: dict[str, list[int]], image_size: int, parameters: int) -> None:
-    """Takes channels out of all layers that have them, in place.
+    """Take channels out of all layers that have them, in place.
 
     Raises:
         ValueError: for another network than the one that they were chosen in.
@@ -128,7 +128,7 @@ def take_out(network: nn.Module, removed: dict[str, list[int]], image_size: int,
 
 
 def _shorten(network: nn.Module, name: str, dim: int, keep: list[int]) -> None:
-    """A weight without some of its rows (dim 0) or columns; its module says so."""
+    """Return a weight without some of its rows (dim 0) or columns, and set its module's sizes."""
     path, _, attribute = name.rpartition(".")
     module = network.get_submodule(path)
     old = getattr(module, attribute)

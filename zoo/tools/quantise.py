@@ -40,7 +40,7 @@ class Quantised(Classifier):
         raise RuntimeError("an int8 network cannot be trained: train the one that zoo.quantise was given")
 
     def export(self, path: Any, image_size: int | None = None) -> NoReturn:
-        """Raises NotImplementedError: export the float model, and quantise with the tools of where it will run."""
+        """Refuse: export the float model, and quantise with the tools of its destination."""
         raise NotImplementedError(
             "an int8 network has no export: export the model that zoo.quantise was given, and quantise it where it "
             "will run (onnxruntime and others do so)"
@@ -48,7 +48,7 @@ class Quantised(Classifier):
 
 
 def quantise(model: nn.Module, batches: Iterable, engine: str = "x86") -> Quantised:
-    """The int8 form of a trained network, for CPUs; batch norms are taken into the convolutions before them.
+    """Return the int8 form of a trained network, for CPUs; batch norms join the convolutions before them.
 
     Convolutions, linear layers, sums, ReLUs and poolings between them are int8; concatenations, and what torch has no
     int8 form of, stay float. Works on the zoo's convolutional networks; those of tokens are refused. What it costs in

@@ -40,7 +40,7 @@ class Field(NamedTuple):
 
 
 def receptive_fields(network: nn.Module, image_size: int | None = None) -> dict[str, Field]:
-    """The field of every stage, by name. Takes a second or two; weights may be on torch's meta device.
+    """Return the field of every stage, by name. Takes a second or two; weights may be on torch's meta device.
 
     Args:
         network: has `stages`, as a `Classifier` does.
@@ -166,7 +166,7 @@ class _Places(TorchDispatchMode):
 def _window(
     x: Tensor, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, ceil_mode: bool = False
 ) -> Tensor:
-    """The least over each window: (N, C, H, W) -> (N, C, H', W')."""
+    """Return the minimum of each window: (N, C, H, W) -> (N, C, H', W')."""
     kernel, stride, padding, dilation = (_pair(v) for v in (kernel, stride or kernel, padding, dilation))
     x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=NOWHERE)
     return -F.max_pool2d(-x.contiguous(), kernel, stride, 0, dilation, ceil_mode)
@@ -228,7 +228,7 @@ def _variance(x: Tensor, dim: Any = None, correction: Any = None, keepdim: bool 
 
 
 def _same(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch norm in eval mode."""
+    """Apply a batch norm in eval mode."""
     return x, x.new_empty(0), x.new_empty(0)
 
 

@@ -44,11 +44,11 @@ class Call:
     outputs: list[Value]
 
     def values(self) -> Iterator[Value]:
-        """The tensors that it reads, weights not among them."""
+        """Return the tensors that it reads, without weights."""
         return (leaf for leaf in tree_leaves(self.args) if isinstance(leaf, Value))
 
     def weights(self) -> list[str]:
-        """The names of the weights that it reads."""
+        """Return the names of the weights that it reads."""
         return [leaf.name for leaf in tree_leaves(self.args) if isinstance(leaf, Weight)]
 
 
@@ -62,7 +62,7 @@ class Trace:
 
 
 def trace(network: nn.Module, image_size: int) -> Trace:
-    """The operations of one pass of one image, in their order. The network stays as it is, its weights are not read."""
+    """Return the operations of one pass of one image, in order. The network is unchanged; weights are not read."""
     state, images = meta_state(network), meta_images(network, image_size)
     recorder = _Recorder({id(tensor): name for name, tensor in state.items()})
     seen = recorder.value(images)
