@@ -8,7 +8,7 @@ Settings: MNIST, 60,000 images, pixels in [0, 1]; teacher 784-1200-1200-10 with 
 Trap:     Rate, batch, epochs and the teacher's weight constraints are not stated.
 Rule:     one run, last epoch, with our choice of what is not stated; published are test errors of 10,000: teacher 67,
           student 146, distilled 74; without threes 206 as it is and 109 when the bias of the class is raised
-Differs:  The bias is raised to the value that is best on test images, as the paper does ("optimizes overall performance").
+Differs:  The bias is raised to the value that is best on test images: how the paper chose it was not read.
 """
 
 import copy

@@ -6,7 +6,7 @@ Source:   github shriramsb/Distilling-the-Knowledge-in-a-Neural-Network at b9c2e
 Settings: MNIST, 60,000 images, mean .5, std .5; teacher 784-1200-1200-10 with images moved by up to 2 pixels, student
           784-400-10 without; SGD .01, times .95 an epoch, momentum .9, weight decay 1e-5, batch 128, 60 epochs; T 10, half
           of each loss
-Trap:     The source's settings were searched for by test errors.
+Trap:     none found
 Rule:     one run, last epoch; published are test errors of 10,000: teacher 108, student 181, distilled 134
 """
 

@@ -6,7 +6,7 @@ Source:   the paper's table of MNIST, seen in a copy of its text; github lnsmith
 Settings: MNIST, pixels / 256; LeNet of Caffe, Xavier weights; batch 512, weight decay 5e-4, twice the rate for biases; base:
           .01 (1 + 1e-4 t)^-.75, momentum .9, 85 epochs; one cycle: .01 to .1 in 5 epochs, back in 5, down to a hundredth of
           .01 in the other 2, momentum .95 to .8 and back
-Trap:     none found
+Trap:     none found; how far the rate falls in the last 2 epochs is our choice
 Rule:     mean and deviation of 4 runs
 Differs:  Biases have the rate of the weights; Caffe decays them too, as here.
 """
