@@ -180,7 +180,7 @@ axes[0].invert_yaxis()
 # `zoo show AlexNet owt`:
 
 # %%
-zoo.AlexNet("owt").summary_table()
+zoo.summary(zoo.AlexNet("owt"))
 
 # %% [markdown]
 # ## A look inside

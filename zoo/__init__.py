@@ -1,95 +1,73 @@
-"""Image classifiers, and networks that classify each pixel; one file a paper, each class is a LightningModule."""
+"""Image classifiers, and networks that classify each pixel; one file a paper, each class is a LightningModule.
 
-from zoo.alexnet import AlexNet
-from zoo.attention_unet import AttentionUNet
-from zoo.bn_inception import BNInception
-from zoo.cbam import CBAMResNet
-from zoo.conv_net import ConvNet
-from zoo.convnext import ConvNeXt
-from zoo.convnext_roadmap import ConvNeXtRoadmap
-from zoo.deit import DeiT
-from zoo.densenet import DenseNet
-from zoo.dvt import DVT
-from zoo.dynamic_vit import DynamicViT
-from zoo.evit import EViT
-from zoo.frame.classifier import Classifier, LossTrick, Step
-from zoo.frame.load import load
-from zoo.frame.prediction import Prediction, predict
-from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.segmenter import Segmenter
-from zoo.googlenet import GoogLeNet
-from zoo.hierarchical_mixture import HierarchicalMixture
-from zoo.inception_resnet_v2 import InceptionResNetV2
-from zoo.inception_v3 import InceptionV3
-from zoo.inception_v4 import InceptionV4
-from zoo.lvvit import LVViT
-from zoo.mlp import MLP
-from zoo.mobilenet_v1 import MobileNetV1
-from zoo.mobilenet_v2 import MobileNetV2
-from zoo.mobilenet_v3 import MobileNetV3
-from zoo.moe_vit import MoEViT
-from zoo.nin import NIN
-from zoo.patch_slimming import PatchSlimming
-from zoo.preact_resnet import PreActResNet
-from zoo.regnet import RegNet
-from zoo.repvgg import RepVGG
-from zoo.resnet import ResNet
-from zoo.resnext import ResNeXt
-from zoo.senet import SENet
-from zoo.shufflenet_v1 import ShuffleNetV1
-from zoo.shufflenet_v2 import ShuffleNetV2
-from zoo.sknet import SKNet
-from zoo.swin import Swin
-from zoo.tools.fuse import fuse
-from zoo.tools.prune import prune_channels
-from zoo.tools.quantise import Quantised, quantise
-from zoo.tools.receptive import Field, receptive_fields
-from zoo.unet import UNet
-from zoo.vgg import VGG
-from zoo.vit import ViT
-from zoo.wide_resnet import WideResNet
-from zoo.xception import Xception
-from zoo.zfnet import ZFNet
+A model is its file and its line here: `__all__` and the lists of the command line are made from these lines.
+"""
 
-__all__ = [
-    "AlexNet",
-    "BNInception",
-    "CBAMResNet",
-    "ConvNeXt",
-    "ConvNeXtRoadmap",
-    "ConvNet",
-    "DVT",
-    "DeiT",
-    "DenseNet",
-    "DynamicViT",
-    "EViT",
-    "GoogLeNet",
-    "HierarchicalMixture",
-    "InceptionResNetV2",
-    "InceptionV3",
-    "InceptionV4",
-    "LVViT",
-    "MLP",
-    "MobileNetV1",
-    "MobileNetV2",
-    "MobileNetV3",
-    "MoEViT",
-    "NIN",
-    "PatchSlimming",
-    "PreActResNet",
-    "RegNet",
-    "RepVGG",
-    "ResNeXt",
-    "ResNet",
-    "SENet",
-    "SKNet",
-    "ShuffleNetV1",
-    "ShuffleNetV2",
-    "Swin",
-    "VGG",
-    "ViT",
-    "WideResNet",
-    "Xception",
-    "ZFNet",
-]
+from importlib.metadata import version
+
+from zoo.alexnet import AlexNet as AlexNet
+from zoo.attention_unet import AttentionUNet as AttentionUNet
+from zoo.bn_inception import BNInception as BNInception
+from zoo.cbam import CBAMResNet as CBAMResNet
+from zoo.conv_net import ConvNet as ConvNet
+from zoo.convnext import ConvNeXt as ConvNeXt
+from zoo.convnext_roadmap import ConvNeXtRoadmap as ConvNeXtRoadmap
+from zoo.deit import DeiT as DeiT
+from zoo.densenet import DenseNet as DenseNet
+from zoo.dvt import DVT as DVT
+from zoo.dynamic_vit import DynamicViT as DynamicViT
+from zoo.evit import EViT as EViT
+from zoo.frame.classifier import Classifier as Classifier
+from zoo.frame.classifier import LossTrick as LossTrick
+from zoo.frame.classifier import Step as Step
+from zoo.frame.load import load as load
+from zoo.frame.model import Model as Model
+from zoo.frame.prediction import Prediction as Prediction
+from zoo.frame.prediction import predict as predict
+from zoo.frame.preprocessing import Preprocessing as Preprocessing
+from zoo.frame.segmenter import Segmenter as Segmenter
+from zoo.googlenet import GoogLeNet as GoogLeNet
+from zoo.hierarchical_mixture import HierarchicalMixture as HierarchicalMixture
+from zoo.inception_resnet_v2 import InceptionResNetV2 as InceptionResNetV2
+from zoo.inception_v3 import InceptionV3 as InceptionV3
+from zoo.inception_v4 import InceptionV4 as InceptionV4
+from zoo.lvvit import LVViT as LVViT
+from zoo.mlp import MLP as MLP
+from zoo.mobilenet_v1 import MobileNetV1 as MobileNetV1
+from zoo.mobilenet_v2 import MobileNetV2 as MobileNetV2
+from zoo.mobilenet_v3 import MobileNetV3 as MobileNetV3
+from zoo.moe_vit import MoEViT as MoEViT
+from zoo.nin import NIN as NIN
+from zoo.patch_slimming import PatchSlimming as PatchSlimming
+from zoo.preact_resnet import PreActResNet as PreActResNet
+from zoo.regnet import RegNet as RegNet
+from zoo.repvgg import RepVGG as RepVGG
+from zoo.resnet import ResNet as ResNet
+from zoo.resnext import ResNeXt as ResNeXt
+from zoo.senet import SENet as SENet
+from zoo.shufflenet_v1 import ShuffleNetV1 as ShuffleNetV1
+from zoo.shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
+from zoo.sknet import SKNet as SKNet
+from zoo.swin import Swin as Swin
+from zoo.tools.complexity import summary as summary
+from zoo.tools.fuse import fuse as fuse
+from zoo.tools.prune import prune_channels as prune_channels
+from zoo.tools.quantise import Quantised as Quantised
+from zoo.tools.quantise import quantise as quantise
+from zoo.tools.receptive import Field as Field
+from zoo.tools.receptive import receptive_fields as receptive_fields
+from zoo.unet import UNet as UNet
+from zoo.vgg import VGG as VGG
+from zoo.vit import ViT as ViT
+from zoo.wide_resnet import WideResNet as WideResNet
+from zoo.xception import Xception as Xception
+from zoo.zfnet import ZFNet as ZFNet
+
 SEGMENTERS = ["AttentionUNet", "UNet"]  # images -> a class for each pixel
+__all__ = sorted(
+    name
+    for name, member in globals().items()
+    if isinstance(member, type) and member.__module__.count(".") == 1 and issubclass(member, Classifier)
+    if name not in SEGMENTERS
+)
+__version__ = version("lightning-zoo")

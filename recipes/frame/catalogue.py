@@ -102,8 +102,12 @@ def _names(init: ast.Module, package: str, names: str) -> list[str]:
     with suppress(ValueError):
         return list(_literal(init, names))
     imports = [node for node in init.body if isinstance(node, ast.ImportFrom)]
-    members = [node for node in imports if re.match(rf"{package}\.(?!frame\.)", f"{node.module}.")]
-    return sorted(alias.asname or alias.name for node in members for alias in node.names)
+    members = [node for node in imports if re.match(rf"{package}\.(?!frame\.|tools\.)", f"{node.module}.")]
+    apart: list[str] = []
+    with suppress(LookupError):
+        apart = _literal(init, "SEGMENTERS")
+    found = {alias.asname or alias.name for node in members for alias in node.names}
+    return sorted(found.difference(apart))
 
 
 def _entry(package: str, name: str) -> Entry:

@@ -17,7 +17,6 @@ import lightning as L
 import timm
 import torch
 import torch.nn.functional as F
-from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
@@ -33,7 +32,6 @@ from zoo.frame.scores import RunningMean, Scores
 from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.weight_files import explained, write
 from zoo.frame.weights import load_into
-from zoo.tools import complexity
 
 optimizers.register()
 
@@ -101,6 +99,9 @@ class Classifier(L.LightningModule):
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
     `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
+
+    Two callbacks join every run unasked: `ExactResume` (a resumed run ends with the same bits) and `GracefulStop`
+    (Ctrl-C ends the run in order). Listed in `Trainer(callbacks=...)`, yours are taken.
 
     Args:
         network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
@@ -335,15 +336,6 @@ class Classifier(L.LightningModule):
     def on_train_start(self) -> None:
         self.untrained = False
         self._logged_at = self.trainer.global_step
-
-    # ---- cost
-
-    def summary_table(self, image_size: int | None = None) -> Table:
-        """Output shape, memory, parameters and multiply-adds of every layer for one image; `rich.print` shows it."""
-        size = image_size or self.image_size
-        if size is None:
-            raise ValueError("how large are the images? summary_table(image_size=...)")
-        return complexity.table(complexity.costs(self, size), f"{type(self).__name__}, {size} x {size} px")
 
     # ---- files
 

@@ -70,9 +70,10 @@ def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
 
 
 class ClearCheckpointIO(TorchCheckpointIO):
-    """How `Trainer` reads the file of `ckpt_path`."""
+    """How `Trainer` reads the file of `ckpt_path`: no code runs, from a URL neither, unless `weights_only=False`."""
 
     def load_checkpoint(self, path: str | Path, *args: Any, weights_only: bool | None = None, **kwargs: Any) -> dict:
+        weights_only = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
         with explained(path, weights_only):
             return super().load_checkpoint(path, *args, weights_only=weights_only, **kwargs)
 

@@ -151,3 +151,19 @@ def table(rows: Iterable[Cost], title: str) -> Table:
         shape = " x ".join(map(str, row.shape))
         view.add_row(row.name, row.kind, shape, f"{row.memory / 1024:,.2f}", f"{row.parameters:,}", f"{row.macs:,}")
     return view
+
+
+def summary(network: nn.Module, image_size: int | None = None) -> Table:
+    """Return output shape, memory, parameters and multiply-adds of every layer for one image; `rich.print` shows it.
+
+    Args:
+        network: stays as it is.
+        image_size: side of the image in pixels; None: what the network says.
+
+    Raises:
+        ValueError: the side of the images is not known.
+    """
+    size = image_size or getattr(network, "image_size", None)
+    if size is None:
+        raise ValueError("how large are the images? zoo.summary(network, image_size=...)")
+    return table(costs(network, size), f"{type(network).__name__}, {size} x {size} px")

@@ -11,12 +11,14 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 import zoo
 from callbacks import EMA
 from zoo import Classifier, ResNet
 from zoo.frame import weights as weights_module
+from zoo.frame.weight_files import ClearCheckpointIO
 
 ROOT = Path(__file__).resolve().parents[3]
 OTHERS = ROOT.parent / "shared" / "data"  # checkpoints trained by others, where they are at hand
@@ -374,3 +376,14 @@ def test_weights_of_akamaster(variant, file, images):
     assert torch.equal(model.fc.weight, theirs["module.linear.weight"])
     assert torch.equal(model.layer3[1].bn2.running_var, theirs["module.layer3.1.bn2.running_var"])
     assert model.eval()(images).std() > 1  # trained, so sure of something
+
+
+@pytest.mark.parametrize(("asked", "used"), [(None, True), (True, True), (False, False)])
+@pytest.mark.parametrize("path", ["http://example.org/last.ckpt", "s3://bucket/last.ckpt", "last.ckpt"])
+def test_a_checkpoint_runs_no_code_unless_that_is_asked_for(path, asked, used, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        TorchCheckpointIO, "load_checkpoint", lambda *args, weights_only, **kwargs: seen.append(weights_only)
+    )
+    ClearCheckpointIO().load_checkpoint(path, weights_only=asked)
+    assert seen == [used]

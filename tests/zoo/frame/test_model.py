@@ -1,0 +1,56 @@
+"""`Model`: what every model says and does once."""
+
+import inspect
+
+import pytest
+import torch
+
+import zoo
+from zoo import ConvNeXt, ResNet
+from zoo.frame.arguments import DEFAULTS, Training
+from zoo.frame.classifier import Classifier
+
+
+def test_training_arguments_and_their_defaults_are_those_of_classifier():
+    parameters = inspect.signature(Classifier.__init__).parameters
+    own = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
+    assert {name: own[name] for name in Training.__annotations__} == DEFAULTS
+    assert {*own} - {*DEFAULTS} == {"stages", "image_size"}
+
+
+def test_signature_is_written_out():
+    shared = ["variant", "num_classes", "image_size", "weights"]
+    assert [*inspect.signature(ConvNeXt).parameters] == [*shared, "drop_path", *DEFAULTS]
+    assert [*inspect.signature(ResNet).parameters] == [*shared, *DEFAULTS]
+
+
+def test_help_has_every_argument():
+    for name in inspect.signature(ConvNeXt).parameters:
+        assert f"    {name}: " in ConvNeXt.__doc__
+
+
+@pytest.mark.parametrize(("wrong", "right"), [("num_clases", "num_classes"), ("lrr", "lr"), ("varient", "variant")])
+def test_a_wrong_keyword_is_refused_with_the_right_one(wrong, right):
+    with pytest.raises(TypeError, match=f"ResNet takes no '{wrong}'; did you mean '{right}'"):
+        ResNet(**{wrong: 1})
+
+
+def test_hyper_parameters_are_those_of_the_call():
+    with torch.device("meta"):
+        hparams = ConvNeXt("T", 10, 32, drop_path=0.2, lr=0.3).hparams
+    given = {"variant": "T", "num_classes": 10, "image_size": 32, "drop_path": 0.2}
+    assert dict(hparams) == {**DEFAULTS, **given, "lr": 0.3}
+
+
+def test_stages_are_a_mapping_in_order():
+    with torch.device("meta"):
+        timm_keys, small = ConvNeXt("T").stages, ResNet("20", num_classes=10).stages
+    assert [*timm_keys] == ["stage1", "stage2", "stage3", "stage4"] and [*small] == ["stage1", "stage2", "stage3"]
+    assert [*timm_keys.values()] == [timm_keys[name] for name in timm_keys] and "stage5" not in timm_keys
+    with pytest.raises(KeyError, match="stage5"):
+        timm_keys["stage5"]
+
+
+def test_the_front_lists_models_only():
+    assert {"ResNet", "ConvNeXt"} <= {*zoo.__all__} and not {"UNet", "Model", "Classifier"} & {*zoo.__all__}
+    assert zoo.__version__ == "0.1.0"
