@@ -3,7 +3,7 @@
 Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, Ruder; ACL 2018)
           https://arxiv.org/abs/1801.06146, for the order; How transferable are features in deep neural networks?
           (Yosinski et al.; NIPS 2014) https://arxiv.org/abs/1411.1792, for what to keep
-Command:  zoo finetune photos --model timm:resnet18 --save runs/photos
+Command:  zoo run finetune_folder --folder photos --model timm:resnet18 --record
 Data:     a folder a class, as `ImageFolder` reads it
 Settings: by the number of training images a class and their likeness to the pretraining's, as the course CS231n
           advises: few and similar: the head alone; few and different: the head, then the last stages; many and similar:

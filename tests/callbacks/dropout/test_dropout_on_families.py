@@ -21,11 +21,11 @@ METHODS = [name for name in callbacks.__all__ if issubclass(getattr(callbacks, n
 STAGES = ("stage1", "stage2", "stage3", "stage4")
 # the family's class and table, a row of it that is narrow and shallow, and how many stages that has
 FAMILIES = {
-    "ResNet": (ResNet, resnet.VARIANTS, (resnet.BasicBlock, (1, 1, 1), 8, "", "B"), 3),
-    "DenseNet": (DenseNet, densenet.VARIANTS, ((2, 2, 2), 4, 8, False), 3),
+    "ResNet": (ResNet, resnet.VARIANTS, resnet.Row(resnet.BasicBlock, (1, 1, 1), 8), 3),
+    "DenseNet": (DenseNet, densenet.VARIANTS, densenet.Row((2, 2, 2), k=4, stem=8, bottleneck=False), 3),
     "MobileNetV2": (MobileNetV2, mobilenet_v2.VARIANTS, 0.1, 4),
     "ConvNeXt": (ConvNeXt, convnext.VARIANTS, convnext.Row((1, 1, 1, 1), (8, 8, 16, 16), 0.0, scale=1.0), 4),
-    "ViT": (ViT, vit.VARIANTS, (16, 4, 2, 16), 4),
+    "ViT": (ViT, vit.VARIANTS, vit.TokenRow(16, 4, 2), 4),
 }
 NEVER = callbacks.Linear(0, 0)
 LAYERS = {"DropConnect", "GuidedDropout"}  # act on layers, which stages are not
