@@ -12,7 +12,7 @@ Result:
 not measured yet
 
 - Data: a folder a class, as `ImageFolder` reads it
-- Command: zoo finetune photos --model timm:resnet18 --save runs/photos
+- Command: zoo run finetune_folder --folder photos --model timm:resnet18 --record
 """
 
 from pathlib import Path
