@@ -1,5 +1,6 @@
 """What CONTRIBUTING shows works: each of its examples is loaded as the file that it names, and used."""
 
+import gc
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import torch
 
 from callbacks import CosineDecay
 from recipes.frame.catalogue import field
+from zoo.frame.classifier import MODELS
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
 FILES = {m[1]: m[2] for m in re.finditer(r"```python\n# (\S+\.py)\n(.*?)```", TEXT, re.DOTALL)}
@@ -21,13 +23,20 @@ QUIET = dict.fromkeys(["logger", "enable_checkpointing", "enable_progress_bar", 
 def load(monkeypatch):
     """Load one example as a module under the name that its path gives it."""
 
+    modules = []
+
     def loaded(path):
         module = ModuleType(path.removesuffix(".py").replace("/", "."))
+        modules.append(module)
         monkeypatch.setitem(sys.modules, module.__name__, module)
         exec(compile(FILES[path], path, "exec"), module.__dict__)
         return module
 
-    return loaded
+    yield loaded
+    MODELS.pop("LeNet", None)
+    for module in modules:
+        vars(module).clear()
+    gc.collect()  # else the command line, which looks for subclasses, would find classes that no module has
 
 
 def fit(model, data, tricks):

@@ -180,6 +180,8 @@ class Classifier(L.LightningModule):
         arguments: dict[str, Any] = {}
         for level in reversed(vars(self)["_levels"]):
             arguments |= level
+        if isinstance(arguments.get("variant"), int):
+            arguments["variant"] = str(arguments["variant"])  # rows of tables have names; a number will do
         # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
         ignored = ["weights"] if isinstance(network, str) else ["weights", "network"]
         ignored += ["stages"] if network is None else []  # a model names its own

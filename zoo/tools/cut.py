@@ -107,6 +107,15 @@ def cut(
 @operation("cut")
 @torch.no_grad()
 def cut_in_place(network: nn.Module, places: Sequence[str], width: int, before: bool, image_size: int) -> None:
+    """Shorten the network itself to the first `width` features at the modules `places`. See `cut`.
+
+    Args:
+        network: changed in place.
+        places: paths of the modules.
+        width: features that stay.
+        before: cut what the modules read, instead of what they give.
+        image_size: side of the images in pixels.
+    """
     modules = [network.get_submodule(name) for name in places]
     if before:
         hooks = [m.register_forward_pre_hook(lambda m, given: (cut_here(given[0]), *given[1:])) for m in modules]
