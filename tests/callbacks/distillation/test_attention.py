@@ -170,7 +170,10 @@ def test_beside_distillation_with_a_decaying_beta(tiny_model, tiny_data, trainer
 def test_other_widths_and_map_sizes(tiny_data, trainer, teacher):
     torch.manual_seed(0)
     coarse = TinyNetwork(10)
-    coarse.block1.conv1.stride = coarse.block1.downsample.stride = (1, 1)  # maps twice as large as the teacher's
+    coarse.block1.conv1.stride, coarse.block1.downsample = (
+        (1, 1),
+        nn.Conv2d(3, 10, 1),
+    )  # maps twice as large as the teacher's
     student = Classifier(coarse, stages={"stage1": "block1", "stage2": "block2"})
     steps = run_one(trainer, student, tiny_data, AttentionTransfer(teacher))
     assert all(step.loss > F.cross_entropy(step.logits, step.targets) for step in steps)

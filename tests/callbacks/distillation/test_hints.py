@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import zoo
 from callbacks import EMA, AttentionTransfer, Hints, KnowledgeDistillation, Linear
@@ -186,7 +187,10 @@ def test_two_hints_and_attention_share_a_teacher(tiny_model, tiny_data, trainer,
 def test_maps_of_other_sizes(tiny_data, trainer, teacher):
     torch.manual_seed(0)
     fine = TinyNetwork(10)
-    fine.block1.conv1.stride = fine.block1.downsample.stride = (1, 1)  # maps twice as large as the teacher's
+    fine.block1.conv1.stride, fine.block1.downsample = (
+        (1, 1),
+        nn.Conv2d(3, 10, 1),
+    )  # maps twice as large as the teacher's
     student = Classifier(fine, stages={"stage1": "block1", "stage2": "block2"}, image_size=8)
     trick = Hints(teacher, ("stage1",))
     trainer(callbacks=[trick], max_epochs=1).fit(student, tiny_data)
