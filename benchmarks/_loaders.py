@@ -29,7 +29,7 @@ def compare(paths: dict[str, Start], batches: int, batch_size: int, rounds: int)
 
 
 def show(rates: dict[str, list[float]]) -> dict[str, float]:
-    """Prints a table; returns the medians."""
+    """Print a table; return the medians."""
     width = max(map(len, rates)) + 2
     print(f"{'images a second':<{width}} {'median':>10} {'lowest':>10} {'highest':>10}")
     for name, values in rates.items():
@@ -38,6 +38,6 @@ def show(rates: dict[str, list[float]]) -> dict[str, float]:
 
 
 def record(name: str, arguments: dict, metrics: dict[str, float], begin: float) -> None:
-    """Adds a line to `results/<name>.jsonl`; `begin` is `time.perf_counter()` at the start."""
+    """Add a line to `results/<name>.jsonl`; `begin` is `time.perf_counter()` at the start."""
     run = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - begin}
     append(name, run)

@@ -63,7 +63,7 @@ def methods() -> dict[str, type[FeatureDropout]]:
 
 
 def at_last_rate(trick: FeatureDropout) -> FeatureDropout:
-    """The same, acting at every step."""
+    """Return the same method, acting at every step."""
     trick.p, trick.participation = rate_values(trick.p)[-1], 1.0
     return trick
 
@@ -163,7 +163,7 @@ def added(network: str, names: list[str]) -> dict[str, Figure]:
 
 
 def twins() -> dict[str, tuple[FeatureDropout, float, Callable[[Tensor], Tensor]]]:
-    """What is compared -> our method, its rate, their function."""
+    """Return what is compared -> our method, its rate, their function."""
     ops, layers = torchvision.ops, timm.layers
     blocks = layers.DropBlock2d(drop_prob=0.1, block_size=7)
     return {

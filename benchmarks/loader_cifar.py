@@ -46,7 +46,7 @@ def ours() -> tuple[Start, Start]:
 
 
 def theirs() -> Start:
-    """A function that starts an epoch of torchvision's data set and transforms."""
+    """Return a function that starts an epoch of torchvision's data set and transforms."""
     data = TorchvisionCIFAR10.__new__(TorchvisionCIFAR10)  # without its files
     pixels, targets = random_images()
     steps = [

@@ -98,7 +98,7 @@ def rate(way: Way, key: int, images: int) -> float:
 
 
 def differences(paths: list[Path], images: FileSet) -> tuple[int, float, float]:
-    """The largest difference to PIL's pixels, in levels of 255, and the shares that differ at all, and by over one."""
+    """Return the largest difference to PIL's pixels, of 255, and the fractions that differ at all and by over 1."""
     mine, theirs = ours(images), torchvisions(paths, [transforms.PILToTensor()])
     parts = [(mine(0, i, i + 1).int() - theirs(0, i, i + 1).int()).abs() for i in range(len(paths))]
     shares = [statistics.fmean((part > least).double().mean().item() for part in parts) for least in (0, 1)]

@@ -82,7 +82,7 @@ def main(root: Path, rounds: int = 5, record: bool = False) -> None:
 
 
 def jpegs(root: Path, folder: Path) -> Path:
-    """The training files as a folder a class, unpacked where there is only the zip."""
+    """Return the training files as a folder a class; unpack the zip if need be."""
     for found in (root / "train", root / "tiny-imagenet-200" / "train"):
         if found.is_dir():
             return found

@@ -71,7 +71,7 @@ def train(network: nn.Module, images: Tensor) -> None:
 
 
 def turns(run: Callable[[nn.Module, Tensor], None], networks: list[nn.Module], images: Tensor, rounds: int) -> list:
-    """The seconds of each network in each round; the first call of each is not timed."""
+    """Measure the seconds of each network in each round; the first call of each is not timed."""
     seconds = [[] for _ in networks]
     for i in range(rounds + 1):
         for k in range(len(networks)) if i % 2 else reversed(range(len(networks))):
@@ -103,7 +103,7 @@ def pair(family: str) -> tuple[nn.Module, nn.Module, str]:
 
 
 def against_twin(family: str, rounds: int) -> dict[str, list[float]]:
-    """The twin's seconds by ours in each round, in inference and in training."""
+    """Return the reference's seconds divided by ours in each round, in inference and in training."""
     ours, twin, source = pair(family)
     row, *counts = ROWS[family]
     metrics = {}

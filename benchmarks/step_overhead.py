@@ -97,7 +97,7 @@ def with_trainer(batches: list[list[Tensor]], steps: int) -> tuple[float, float]
 
 
 def by_hand(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
-    """The same, written out."""
+    """Run the same steps, written out."""
     model, total = make_model().train(), steps * EPOCHS
     for name, p in model.named_parameters():
         if name.endswith("bn2.weight"):

@@ -75,7 +75,7 @@ CALLS = (  # by the trainer, in every step
 
 
 def timed(trick: L.Callback) -> list[float]:
-    """Gets the seconds of each of its `CALLS`; the list grows."""
+    """Time each of its `CALLS`; the list grows."""
     seconds = []
 
     def clocked(call: Callable) -> Callable:
@@ -93,7 +93,7 @@ def timed(trick: L.Callback) -> list[float]:
 
 
 def step(tricks: list[L.Callback], steps: int) -> float:
-    """The least seconds of a step."""
+    """Return the least seconds of a step."""
     torch.manual_seed(0)
     clock, off = Clock(), ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     trainer = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[*tricks, clock], **dict.fromkeys(off, False))
@@ -166,7 +166,7 @@ def lightnings(model: ResNet) -> Callable[[], None]:
 
 
 def neighbours() -> dict[str, tuple[Callable, Callable]]:
-    """What is compared -> our call, theirs."""
+    """Return what is compared -> our call, theirs."""
     images, targets = Batches(1).batch
     model = ResNet("20", num_classes=CLASSES, image_size=32)
     average = timm.utils.ModelEmaV3(model, decay=0.999)

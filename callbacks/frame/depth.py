@@ -56,7 +56,7 @@ def _network(model: nn.Module) -> tuple[nn.Module, str]:
 
 
 def _convnext(name: str, third: int) -> int:
-    """Number ConvNeXt's layers as the authors' `get_num_layer_for_convnext`, for any third stage."""
+    """Count layers as the authors' `get_num_layer_for_convnext`, for any number of blocks in stage 3."""
     groups, (kind, *rest) = -(-third // 3), name.split(".")
     if kind == "stem":
         return 0

@@ -35,7 +35,7 @@ def validate_choice(name: Name, choices: Iterable[str], owner: str) -> Name:
 
 
 def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:
-    """Raises ValueError unless images are (N, C, H, W), float, and of the kind that the stem was made for.
+    """Refuse images that are not (N, C, H, W), float, and of the size that the stem was made for. Raises ValueError.
 
     With `views` they may be (N, V, C, H, W), V views of each.
     """
@@ -51,7 +51,7 @@ def check_images(images: Tensor, image_size: int | None, model: str, views: bool
 
 
 def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ()) -> None:
-    """Raises ValueError unless targets are classes (N,) in [0, K) or probabilities (N, K).
+    """Refuse targets that are neither classes (N,) in [0, K) nor probabilities (N, K). Raises ValueError.
 
     Of masks, with `pixels` their height and width: (N, H, W) or (N, K, H, W).
     """

@@ -234,7 +234,7 @@ class Classifier(L.LightningModule):
         self._scores.update(over_views(self, images), targets)
 
     def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
-        """The batch, or an error that says what to do. Reads labels where that costs no wait for a device."""
+        """Check the batch. Labels are read only where that costs no wait for a device."""
         images, targets = batch
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
         if batch_idx == 0 or not targets.is_cuda:
@@ -309,7 +309,7 @@ class Classifier(L.LightningModule):
         return [own() for own in (ExactResume, GracefulStop) if own not in listed]
 
     def setup(self, stage: str) -> None:
-        """Checks model against data; compiles. Runs after the `setup` of every trick, so after all surgery."""
+        """Check the model against the data; compile. Runs after the `setup` of every trick, so after all surgery."""
         if stage == "fit" and not self.training:
             self.train()  # Lightning would train a model that `zoo.load` or a user put in eval mode as it is
         data = getattr(self.trainer, "datamodule", None)
@@ -348,7 +348,7 @@ class Classifier(L.LightningModule):
             return super().load_from_checkpoint(checkpoint_path, *args, weights_only=weights_only, **kwargs)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Does to the network what tricks had done to the file's. Raises ValueError if it is another one already."""
+        """Repeat the surgery of the file's network. Raises ValueError if other surgery was done already."""
         found = checkpoint.get(ABOUT, {})
         data = getattr(self._trainer, "datamodule", None)
         if not self.replace_classes:
@@ -373,7 +373,7 @@ class Classifier(L.LightningModule):
             checkpoint["averages"] = averages
 
     def export(self, path: str | Path, image_size: int | None = None) -> None:
-        """Writes the network for use elsewhere, as the file's suffix says.
+        """Write the network for use elsewhere, as the file's suffix says.
 
         Args:
             path: `.onnx` and `.pt2`: the graph of the network in eval mode, for batches of any size (`frame/graph.py`);
@@ -391,11 +391,11 @@ class Classifier(L.LightningModule):
         graph.write(self, path, size)
 
     def plain_state_dict(self) -> dict[str, Tensor]:
-        """The network's weights under the keys that timm, torchvision or the authors use."""
+        """Return the weights under the keys that timm, torchvision or the authors use."""
         return getattr(self, "network", self).state_dict()
 
     def load_weights(self, weights: str | Path) -> None:
-        """Takes weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file."""
+        """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file."""
         load_into(self, weights)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -407,7 +407,7 @@ class Classifier(L.LightningModule):
 
 
 def split_outputs(outputs: Tensor | tuple) -> tuple[Tensor, dict[str, Any]]:
-    """What a network gave: logits, `(logits, extras)`, or torchvision's named tuple -> logits and extras."""
+    """Split what a network gave, logits, `(logits, extras)` or torchvision's named tuple, into logits and extras."""
     if isinstance(outputs, Tensor):
         return outputs, {}
     if hasattr(outputs, "_asdict"):

@@ -35,7 +35,7 @@ def reseed(seed: int, device: torch.device) -> None:
 
 
 def global_seed() -> int:
-    """What `seed_everything` set, else 0: the same on every rank, as Lightning's own samplers take it."""
+    """Return the seed of `seed_everything`, else 0; it is the same on every rank."""
     return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 

@@ -11,7 +11,7 @@ SUFFIXES = (".onnx", ".pt2")
 
 
 def write(network: nn.Module, path: str | Path, image_size: int) -> None:
-    """Writes the network in eval mode, images (N, 3, S, S) -> logits (N, K), for any N.
+    """Write the network in eval mode, images (N, C, S, S) -> logits (N, K), for any N.
 
     Raises:
         ModuleNotFoundError: `.onnx` needs the packages onnx and onnxscript.

@@ -33,7 +33,7 @@ class Scores:
         self.metrics = {name: metric.to(device) for name, metric in metrics.items()}
 
     def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Adds a batch: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W)."""
+        """Add a batch: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W)."""
         logits = logits.float()
         for name, metric in self.metrics.items():
             if name == "loss":
@@ -65,13 +65,13 @@ class RunningMean:
 
     @torch.no_grad()
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Adds a batch: logits (N, K), targets (N,) or (N, K). Sums wait for `compute`: fewer operations a step."""
+        """Add a batch: logits (N, K), targets (N,) or (N, K). `compute` forms the sums: fewer operations a step."""
         mixed, best = targets.is_floating_point(), logits.argmax(1)
         hits = targets.gather(1, best[:, None]).sum(dtype=torch.float32) if mixed else (best == targets).sum()
         self.batches[mixed].append((loss.detach(), hits, best.numel()))  # images, or pixels
 
     def merge(self, other: "RunningMean") -> None:
-        """Adds another one's batches."""
+        """Add the batches of another mean."""
         for mine, theirs in zip(self.batches, other.batches, strict=True):
             mine += theirs
 

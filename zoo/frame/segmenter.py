@@ -30,7 +30,7 @@ class Segmenter(Classifier):
 
 
 def refuse(model: Classifier, callbacks: Iterable) -> None:
-    """Raises TypeError for a trick that works on one label an image."""
+    """Refuse a trick that works on one label an image. Raises TypeError."""
     for trick in callbacks:
         name = type(trick).__name__
         if getattr(trick, "needs_labels", False) or getattr(trick, "resizes", False):
@@ -39,7 +39,7 @@ def refuse(model: Classifier, callbacks: Iterable) -> None:
 
 
 def needs_multiple(sides: Iterable[int], of: int, model: str) -> None:
-    """Raises ValueError for images whose maps would not fit together on the way up."""
+    """Refuse images whose maps would not fit together on the way up. Raises ValueError."""
     height, width = sides
     if height % of or width % of:
         raise ValueError(

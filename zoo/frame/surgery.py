@@ -23,7 +23,7 @@ def operation(function_of: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def operate(network: nn.Module, name: str, **arguments: Any) -> bool:
-    """Changes a network in place, once: False if this was the last thing done to it by that trick before."""
+    """Change a network in place, once. Return False if this was the trick's last change already."""
     record = recorded(network)
     if next((theirs for trick, theirs in reversed(record) if trick == name), None) == arguments:
         return False
@@ -33,12 +33,12 @@ def operate(network: nn.Module, name: str, **arguments: Any) -> bool:
 
 
 def recorded(network: nn.Module) -> Record:
-    """What has been done to a network."""
+    """Return the surgery done to a network."""
     return getattr(network, "surgery", [])
 
 
 def follow(network: nn.Module, record: Iterable) -> None:
-    """Makes the network what the one in a file was. Raises ValueError where it is another one already."""
+    """Repeat the surgery that a file records. Raises ValueError if other surgery was done already."""
     mine, theirs = recorded(network), [(name, dict(arguments)) for name, arguments in record]
     if mine != theirs[: len(mine)]:
         raise ValueError(f"the file's network was changed by {words(theirs)}, this one by {words(mine)}")
@@ -55,6 +55,6 @@ def words(record: Record) -> str:
 
 
 def replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    """Puts a module in the place of the one at `path`."""
+    """Replace the module at `path`."""
     parent, _, name = path.rpartition(".")
     setattr(network.get_submodule(parent), name, module)

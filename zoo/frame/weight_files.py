@@ -18,7 +18,7 @@ from torch import Tensor
 
 
 def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
-    """The weights in a file. `average`: of a checkpoint's averages, the one to take, such as `"EMA(0.999)"`."""
+    """Read the weights in a file. `average`: which of a checkpoint's averages to take, such as `"EMA(0.999)"`."""
     if Path(path).suffix == ".safetensors":
         return _read_safetensors(_existing(path))
     content = read_checkpoint(path)
@@ -39,7 +39,7 @@ def pick_average(checkpoint: dict[str, Any], average: str, path: str | Path) -> 
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """A file of `torch.save`, read without running anything that it carries."""
+    """Read a file of `torch.save` without running anything that it carries."""
     _existing(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -110,7 +110,7 @@ def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def write(state: dict[str, Tensor], path: str | Path) -> None:
-    """Writes plain weights: safetensors if the name ends so, else torch's format."""
+    """Write plain weights: safetensors if the name ends so, else torch's format."""
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if Path(path).suffix == ".safetensors":
         safetensors.torch.save_file(state, path)

@@ -40,7 +40,7 @@ WRAPPERS = ("module.", "network.", "_orig_mod.", "model.")  # DDP, Classifier(ne
 
 
 def load_into(model: Receiver, source: str | Path) -> None:
-    """Puts the weights that `source` names into the model.
+    """Put the weights that `source` names into the model.
 
     Args:
         model: receives them.
