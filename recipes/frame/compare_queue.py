@@ -13,21 +13,36 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import cloudpickle
 
 from recipes.frame.compare_work import Job
 
-if TYPE_CHECKING:
-    from recipes.frame.compare import Engine
-
 STUDY = "compare"
 BEAT = 30.0  # seconds between signs of life of a run
 DEAD = 300.0  # seconds without one after which a run is given to another worker
 LOOK = 2.0  # seconds between looks at the queue
+
+
+class Engine(Protocol):
+    """What the queue asks of the engine in `compare.py`."""
+
+    folder: Path
+    workers: int
+    storage: str | None
+    failed: set[str]
+
+    def result(self, job: Job) -> dict[str, Any] | None: ...
+
+    def run(self, jobs: Iterable[Job]) -> None: ...
+
+    def note(self, job: Job) -> None: ...
+
+    def say(self, job: Job) -> None: ...
 
 
 def open_study(storage: str) -> Any:
@@ -72,7 +87,7 @@ def enqueue(study: Any, jobs: list[Job]) -> None:
             study.enqueue_trial({}, user_attrs={"key": job.key, "job": payload, "name": str(job)})
 
 
-def run(engine: "Engine", waiting: list[Job]) -> None:
+def run(engine: Engine, waiting: list[Job]) -> None:
     """Enqueue runs, start `engine.workers` workers here, and wait until all runs are done or have failed."""
     storage = engine.storage or ""
     study = open_study(storage)
@@ -89,7 +104,7 @@ def run(engine: "Engine", waiting: list[Job]) -> None:
             worker.terminate()
 
 
-def collect(engine: "Engine", study: Any, job: Job) -> bool:
+def collect(engine: Engine, study: Any, job: Job) -> bool:
     """Write a run's result into its folder if the study has it; tell whether the run is done or has failed."""
     if engine.result(job) is None:
         mine = [t.user_attrs for t in study.get_trials(deepcopy=False) if t.user_attrs.get("key") == job.key]
@@ -113,7 +128,7 @@ def collect(engine: "Engine", study: Any, job: Job) -> bool:
 # ---- a worker
 
 
-def work_on(storage: str, engine: "Engine", patience: float = 60.0) -> int:
+def work_on(storage: str, engine: Engine, patience: float = 60.0) -> int:
     """Take runs from the queue until it is empty; return how many were done.
 
     Args:
@@ -135,7 +150,7 @@ def work_on(storage: str, engine: "Engine", patience: float = 60.0) -> int:
             time.sleep(LOOK)
 
 
-def take(study: Any, engine: "Engine") -> bool:
+def take(study: Any, engine: Engine) -> bool:
     """Take a run and do it; tell whether there was one."""
     states = import_module("optuna.trial").TrialState
     trial = study.ask()
