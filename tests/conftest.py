@@ -41,8 +41,8 @@ class TinyBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(c_in, w, 3, padding=1, stride=2, bias=False)
         self.bn1 = nn.BatchNorm2d(w)
-        # 2x2: oneDNN of torch 2.14 breaks the heap at a 1x1, stride-2, channels_last convolution of 3 channels on AVX2
-        self.downsample = nn.Conv2d(c_in, w, 2, stride=2)
+        # 3x3: oneDNN of torch 2.14 breaks the heap at a 1x1, stride-2, channels_last convolution of 3 channels on AVX2
+        self.downsample = nn.Conv2d(c_in, w, 3, padding=1, stride=2)
         self.relu = nn.ReLU()
 
     def forward(self, x):

@@ -65,7 +65,7 @@ def test_the_page_of_a_short_run_and_of_a_foreign_module(tiny_data, trainer):
 def test_the_page_warns_of_nothing_and_leaves_no_hook(tiny_data, trainer, monkeypatch):
     monkeypatch.setattr(Diagnostic, "quiet", False)
     model, trick = tiny_classifier(), Checklist(steps=1)
-    model.network.head.weight.data.mul_(100)
+    model.network.head.weight.data.mul_(1000)
     run = trainer(callbacks=[trick], max_epochs=1)
     run.fit(model, tiny_data)  # warnings are errors
     assert not all(finding.well for finding in trick.findings)

@@ -1,6 +1,7 @@
 """`Model`: what every model says and does once."""
 
 import inspect
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -53,4 +54,4 @@ def test_stages_are_a_mapping_in_order():
 
 def test_the_front_lists_models_only():
     assert {"ResNet", "ConvNeXt"} <= {*zoo.__all__} and not {"UNet", "Model", "Classifier"} & {*zoo.__all__}
-    assert zoo.__version__ == "0.1.0"
+    assert zoo.__version__ == version("lightning-zoo")
