@@ -35,7 +35,7 @@ from zoo.frame.weights import load_into
 
 optimizers.register()
 
-
+Outputs = Tensor | tuple[Tensor, dict[str, Any]]  # logits (N, K), or (logits, extras) in training
 MODELS: dict[str, type["Classifier"]] = {}  # the models of the zoo by name: `load` makes no others
 
 
@@ -125,10 +125,10 @@ class Classifier(L.LightningModule):
     replace_classes = False  # True: a checkpoint may be resumed on data of other class names
     calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
     masks = False  # whether targets have a class for each pixel: see `Segmenter`
-    aliases: dict[str, str] = {}  # prefixes of keys in others' files -> ours
+    aliases: Mapping[str, str] = {}  # prefixes of keys in others' files -> ours
     # variant -> the timm model with the same keys and the same function; several where only the image size differs
-    timm_names: dict[str, str | tuple[str, ...]] = {}
-    torchvision_names: dict[str, str] = {}  # likewise for torchvision
+    timm_names: Mapping[str, str | tuple[str, ...]] = {}
+    torchvision_names: Mapping[str, str] = {}  # likewise for torchvision
     stage_paths: Paths = ()  # of the modules that are the stages, in order
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -191,9 +191,10 @@ class Classifier(L.LightningModule):
     def constructed(self) -> None:
         """Run when the outermost constructor is through: `Model` loads its weights here."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W) -> logits (N, K)."""
-        return self.network(x)
+    def forward(self, x: Tensor) -> Outputs:
+        """Images (N, C, H, W) -> logits (N, K), or in training (logits, extras)."""
+        outputs: Outputs = self.network(x)
+        return outputs
 
     @property
     def stages(self) -> Mapping[str, nn.Module]:

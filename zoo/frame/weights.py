@@ -5,6 +5,7 @@ Files are read with `torch.load(weights_only=True)` or safetensors. Keys may sit
 classes, which starts afresh with a message.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,9 +21,9 @@ from zoo.frame.weight_files import read
 class Receiver(Protocol):
     """What `load_into` asks of a model: see `Classifier`."""
 
-    aliases: dict[str, str]
-    timm_names: dict[str, str | tuple[str, ...]]
-    torchvision_names: dict[str, str]
+    aliases: Mapping[str, str]
+    timm_names: Mapping[str, str | tuple[str, ...]]
+    torchvision_names: Mapping[str, str]
     num_classes: int
     untrained: bool
 
@@ -68,7 +69,7 @@ def _from_torchvision(model: Receiver, name: str) -> dict[str, Tensor]:
     return torchvision.models.get_model_weights(network)[name].get_state_dict(check_hash=True)
 
 
-def _same_network(model: Receiver, asked: str | None, names: dict[str, str | tuple[str, ...]], library: str) -> None:
+def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:
     """Keys may agree where the function does not (ResNet-50 and 50-B): only the network of our table will do."""
     variant = model.hparams.get("variant")
     all_of = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in names.items()}
