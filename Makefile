@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread a process: two pytest processes that each start a thread per core slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test slow lint house format notebooks wheel tables evidence clean
+.PHONY: demo test slow pairs lint house format notebooks wheel tables evidence clean
 
 # Train, test, save, reload and judge ResNet-20 on handwritten digits.
 demo: .venv/.demo
@@ -19,7 +19,11 @@ test: .venv/.test
 
 # Subprocesses, killed runs, real trainings.
 slow: .venv/.test
-	$(PYTEST) -m slow --durations 20
+	$(PYTEST) -m "slow and not pairs" --durations 20
+
+# Every two tricks in one run: half an hour.
+pairs: .venv/.test
+	$(PYTEST) tests/callbacks/frame/test_pairs.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .

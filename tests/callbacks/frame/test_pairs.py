@@ -1,6 +1,7 @@
 """Every two tricks train together; those that cannot, or in one order only, say why, as `callbacks.frame.pairs` has it.
 
-In the default suite: as many pairs as it has time for, those first that two mechanisms have not had yet.
+`make test` has the first pairs of an order in which those come first whose two mechanisms have not met yet; `make slow`
+has the next ones, `make pairs` has all.
 """
 
 import zlib
@@ -18,7 +19,7 @@ from tests.conftest import build_trick, tiny_classifier, tiny_network
 
 HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
 SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` asks, beside `needs`
-QUICK, LEAST = 800, 5  # pairs in the default suite: of all tricks together, and of each at least
+QUICK, SLOW, LEAST = 400, 1600, 5  # pairs in `make test`, in that and `make slow`, and of each trick at least
 
 
 def orders(*names: str) -> list[tuple[str, ...]]:
@@ -59,11 +60,12 @@ def quick(pairs: list[tuple[str, str]], size: int) -> set[tuple[str, str]]:
     return chosen
 
 
-CHOSEN = quick(PAIRS, QUICK)
+CHOSEN, NEXT = quick(PAIRS, QUICK), quick(PAIRS, SLOW)
 
 
 def marked(pair):
-    return pytest.param(pair, marks=[] if pair in CHOSEN else [pytest.mark.slow])
+    slow = [] if pair in CHOSEN else [pytest.mark.slow]
+    return pytest.param(pair, marks=slow if pair in NEXT else [*slow, pytest.mark.pairs])
 
 
 @pytest.mark.parametrize("pair", [marked(pair) for pair in PAIRS], ids="+".join)
