@@ -121,12 +121,12 @@ def against_twin(family: str, rounds: int) -> dict[str, list[float]]:
 
 def fusions() -> dict[str, tuple[nn.Module, nn.Module]]:
     """Networks in eval mode, unfused and fused."""
-    ours, timms, resnet = zoo.RepVGG("A0").eval(), timm.create_model("repvgg_a0").eval(), zoo.ResNet("50-B").eval()
+    ours, timms, resnet = zoo.RepVGG("A0").eval(), timm.create_model("repvgg_a0").eval(), zoo.ResNet("50").eval()
     timms.load_state_dict(ours.state_dict())
     return {
         "RepVGG A0": (ours, copy.deepcopy(ours).reparameterize()),
         "timm's RepVGG A0": (timms, reparameterize_model(timms)),
-        "ResNet 50-B": (resnet, zoo.fuse(resnet)),
+        "ResNet 50-B": (resnet, zoo.fuse(resnet)),  # the name of our "50" in the Bag of Tricks
     }
 
 

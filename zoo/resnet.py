@@ -3,14 +3,17 @@
 Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVPR 2016) https://arxiv.org/abs/1512.03385
           Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187, 4
 Code:     https://github.com/KaimingHe/deep-residual-networks (the authors', Caffe prototxt); keys and functions of
-          torchvision 0.29 `resnet*` (18, 34, -B) and of timm 1.0 `resnet*c`, `resnet*d` (-C, -D)
+          torchvision 0.29 and timm 1.0 `resnet*` (18 to 152), and of timm 1.0 `resnet*c`, `resnet*d` (-C, -D)
 Block:    y = ReLU(F(x) + shortcut(x));  F basic: BN conv3x3 ReLU BN conv3x3;  bottleneck: 1x1 (w), 3x3 (w), 1x1 (4w)
-          v1: a bottleneck's stride is in the first 1x1;  B: in its 3x3;  C: B, and the 7x7 of the stem as three 3x3;
-          D: C, and a shortcut that shrinks averages 2x2 before its 1x1
+          50, 101, 152: a bottleneck's stride is in its 3x3 (the Bag of Tricks' B);  -v1: in the first 1x1 (He et al.);
+          -C: B, and the 7x7 of the stem as three 3x3;  -D: C, and a shortcut that shrinks averages 2x2 before its 1x1
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32) -> (N, K), e = 1 basic, 4 bottleneck;
           CIFAR rows: (N, 16, H, W) -> (N, 64, H/4, W/4) -> (N, K)
 Defaults: training arguments of `Classifier`, from the ImageNet section; He initialisation, fan-out (fb.resnet.torch)
-Differs:  He et al. draw weights by fan-in. CIFAR rows "-B" take option B (projection) shortcuts, the plain ones option
+Differs:  "50", "101" and "152" are what nearly everybody's files hold; the network of He et al. is "50-v1". The two
+          have the same keys and shapes: plain weights do not tell which they are of, and give wrong logits in the
+          other. So do timm's `resnetaa*` and `resnetblur*` (averages before a stride) in 50 and 50-D.
+          He et al. draw weights by fan-in. CIFAR rows "-B" take option B (projection) shortcuts, the plain ones option
           A. For images of up to 64 px the stem of the ImageNet rows is one 3x3 (three in C, D) of stride 1 without
           pooling, as the CIFAR literature has it; not in the papers.
 """
@@ -56,7 +59,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, c_in: int, w: int, stride: int, shortcut: nn.Module | None, tweak: str):
         super().__init__()
-        first, second = (1, stride) if tweak else (stride, 1)  # B, C, D: a strided 1x1 never sees 3/4 of its input
+        first, second = (stride, 1) if tweak == "v1" else (1, stride)  # a strided 1x1 never sees 3/4 of its input
         self.conv1 = nn.Conv2d(c_in, w, kernel_size=1, stride=first, bias=False)
         self.bn1 = nn.BatchNorm2d(w)
         self.conv2 = nn.Conv2d(w, w, stride=second, **CONV3)
@@ -104,13 +107,13 @@ class Row:
     block: type[BasicBlock | Bottleneck]
     depths: tuple[int, ...]  # blocks per stage
     width: int = 64  # w of stage 1; twice as much in each of the next
-    tweak: str = ""  # "B", "C" or "D" of the Bag of Tricks
+    tweak: str = "B"  # "v1", or "B", "C" or "D" of the Bag of Tricks; v1 and B differ in bottlenecks only
     shortcut: str = "B"  # where the size changes: option "A" or "B"
 
 
 VARIANTS = {
     **{name: Row(*row) for name, row in IMAGENET.items()},
-    **{f"{name}-{t}": Row(*IMAGENET[name], tweak=t) for name in ("50", "101", "152") for t in "BCD"},
+    **{f"{name}-{t}": Row(*IMAGENET[name], tweak=t) for name in ("50", "101", "152") for t in ("v1", "C", "D")},
     **{f"{name}-D": Row(*IMAGENET[name], tweak="D") for name in ("18", "34")},
     **{name: Row(BasicBlock, (n, n, n), 16, shortcut="A") for name, n in CIFAR.items()},
     **{f"{name}-B": Row(BasicBlock, (n, n, n), 16) for name, n in CIFAR.items()},
@@ -124,7 +127,7 @@ class ResNet(Model):
     small_only = (*CIFAR, *(f"{name}-B" for name in CIFAR))
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
     aliases = {"linear.": "fc."}  # akamaster/pytorch_resnet_cifar10 and most CIFAR code
-    torchvision_names = {"18": "resnet18", "34": "resnet34"} | {f"{d}-B": f"resnet{d}" for d in (50, 101, 152)}
+    torchvision_names = {depth: f"resnet{depth}" for depth in IMAGENET}
     timm_names = (
         torchvision_names
         | {f"{depth}-C": f"resnet{depth}c" for depth in (50, 101, 152)}

@@ -70,7 +70,7 @@ def _from_torchvision(model: Receiver, name: str) -> dict[str, Tensor]:
 
 
 def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:
-    """Keys may agree where the function does not (ResNet-50 and 50-B): only the network of our table will do."""
+    """Keys may agree where the function does not (ResNet's 50 and 50-v1): only the network of our table will do."""
     variant = model.hparams.get("variant")
     all_of = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in names.items()}
     if asked is None or asked not in all_of.get(variant, ()):

@@ -201,14 +201,14 @@ def test_from_the_hub(model, images, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("variant", "weights", "advice"),
     [
-        ("50", "torchvision:IMAGENET1K_V2", r"is not ResNet\('50'\).*50-B"),
-        ("50", "timm:resnet50.a1_in1k", r"timm's resnet50 is not ResNet\('50'\); it is variant '50-B' here"),
-        ("50-D", "timm:resnet50", "it is variant '50-B' here"),
-        ("50-D", "timm:convnext_tiny", r"is not ResNet\('50-D'\); variants that it has: 18, 34, 50-B"),
+        ("50-v1", "torchvision:IMAGENET1K_V2", r"is not ResNet\('50-v1'\); variants that it has: 18, 34, 50, "),
+        ("50-v1", "timm:resnet50.a1_in1k", r"timm's resnet50 is not ResNet\('50-v1'\); it is variant '50' here"),
+        ("50-D", "timm:resnet50", "it is variant '50' here"),
+        ("50-D", "timm:convnext_tiny", r"is not ResNet\('50-D'\); variants that it has: 18, 34, 50, "),
     ],
 )
 def test_equal_keys_are_not_enough(variant, weights, advice, monkeypatch):
-    """torchvision's weights fit ResNet-50's shapes, but were trained with the strides of 50-B."""
+    """torchvision's weights fit the shapes of 50-v1, but were trained with other strides."""
     monkeypatch.setattr(timm, "create_model", None)  # nothing may be fetched
     with pytest.raises(ValueError, match=advice):
         ResNet(variant, weights=weights)

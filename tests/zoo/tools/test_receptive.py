@@ -47,17 +47,17 @@ def test_vgg_16():
     assert strides(model) == [1, 2, 4, 8, 16]
 
 
-def test_resnet_50_v1_and_b():
+def test_resnet_50_and_v1():
     """v1 has the stride in the first 1x1, so the 3x3 of a stage's first block already steps by the new stride."""
     stem = 7 + 2 * 2  # 7x7 of stride 2, then the pool's 3x3
     v1 = [stem + 8 * 3]
     for depth, stride in ((4, 8), (6, 16), (3, 32)):
         v1.append(v1[-1] + 2 * stride * depth)
-    assert sizes(on_meta("ResNet", "50")) == v1 == [35, 99, 291, 483]
+    assert sizes(on_meta("ResNet", "50-v1")) == v1 == [35, 99, 291, 483]
     b = [stem + 8 * 3]
     for depth, stride in ((4, 8), (6, 16), (3, 32)):
         b.append(b[-1] + 2 * stride * (depth - 1) + stride)
-    assert sizes(on_meta("ResNet", "50-B")) == b == [35, 91, 267, 427]
+    assert sizes(on_meta("ResNet", "50")) == b == [35, 91, 267, 427]
 
 
 def test_googlenet():
@@ -117,8 +117,8 @@ class Pick(nn.Module):
     [
         ("MobileNetV1", "1.0", 315),
         ("BNInception", "BN", 699),
-        ("ResNet", "101", 1027),
-        ("ResNet", "152", 1507),
+        ("ResNet", "101-v1", 1027),
+        ("ResNet", "152-v1", 1507),
         pytest.param("InceptionV3", "v3", 1311, marks=pytest.mark.slow),
         pytest.param("InceptionV4", "v4", 2071, marks=pytest.mark.slow),
         pytest.param("InceptionResNetV2", "v2", 3039, marks=pytest.mark.slow),
