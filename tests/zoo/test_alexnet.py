@@ -120,11 +120,11 @@ def test_where_dropout_acts(variant, where):
     [(227, (55, 27, 13, 13, 13)), (224, (55, 27, 13, 13, 13)), (64, (64, 31, 15, 15, 15)), (32, (32, 15, 7, 7, 7))],
 )
 def test_map_sizes(pixels, sizes, map_sizes):
-    channels = VARIANTS["2012"][0]
+    channels = VARIANTS["2012"].channels
     assert map_sizes(partial(AlexNet, "2012", image_size=pixels), pixels) == list(zip(channels, sizes, strict=True))
 
 
 @pytest.mark.parametrize("pixels", [14, 1])
 def test_refuses_images_that_shrink_to_nothing(pixels):
-    with pytest.raises(ValueError, match="image_size=15 or more"):
+    with pytest.raises(ValueError, match="at least 15 px"):
         AlexNet(image_size=pixels)

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from zoo import ZFNet
-from zoo.zfnet import VARIANTS, side_after_pools
+from zoo.layers.alexnet_parts import pooled_side
+from zoo.zfnet import VARIANTS
 
 # At 1000 classes and 224 px: parameters, and 1e9 multiply-adds of convolutions and linear layers, counted on a network
 # written apart from this one. The paper prints neither.
@@ -73,9 +74,9 @@ def test_is_figure_3(variant, agree, images):
     ("pixels", "sizes"), [(224, (110, 26, 13, 13, 13)), (64, (64, 32, 16, 16, 16)), (32, (32, 16, 8, 8, 8))]
 )
 def test_map_sizes(pixels, sizes, map_sizes):
-    for variant, channels in VARIANTS.items():
+    for variant, row in VARIANTS.items():
         found = map_sizes(partial(ZFNet, variant, image_size=pixels), pixels)
-        assert found == list(zip(channels, sizes, strict=True))
+        assert found == list(zip(row.channels, sizes, strict=True))
 
 
 def test_initial_weights_of_the_paper():
@@ -88,6 +89,6 @@ def test_initial_weights_of_the_paper():
 
 
 def test_refuses_images_that_shrink_to_nothing():
-    assert [side_after_pools(pixels) for pixels in (9, 16, 32, 64)] == [1, 1, 3, 6]
-    with pytest.raises(ValueError, match="image_size=9 or more"):
+    assert [pooled_side(pixels, (1, 1, 0)) for pixels in (9, 16, 32, 64)] == [1, 1, 3, 6]
+    with pytest.raises(ValueError, match="at least 9 px"):
         ZFNet(image_size=8)

@@ -9,7 +9,8 @@ To write a model, or to bring an older one here:
    `self.variant`, `self.num_classes` and `self.image_size`, the latter to `default_size` where none is given; when your
    constructor is through, weights are loaded. So no `validate_choice`, no `image_size or 224`, no `load_weights`.
 3. `small_only = CIFAR` names rows that take up to 64 px only, and 32 px by default. `self.needs_at_least(8)` refuses
-   smaller images.
+   smaller images. Where each row has its own default, override `size_for`; where names beside the rows are taken
+   (`MLP("75-45")`), override `check_variant`.
 4. Name the stages in the class, as in the paper's figure: `stage_paths = ("layer1", "layer2", "layer3", "layer4")`. A
    row that ends earlier sets the others to None (`self.layer4 = None`). Where the paths follow from the row, assign
    `self.stage_paths = (...)` in the constructor. Layers with timm's keys `stages.0`, ... are kept in a `Stages`:
@@ -61,8 +62,8 @@ class Model(Classifier):
         **training: Unpack[Training],
     ):
         variant, name = str(variant), type(self).__name__
-        validate_choice(variant, self.variants, name)
-        image_size = image_size or (32 if variant in self.small_only else self.default_size)
+        self.check_variant(variant)
+        image_size = image_size or self.size_for(variant)
         if variant in self.small_only and image_size > SMALL:
             raise ValueError(f"{name}-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
         vars(self)["_levels"][0] |= {"variant": variant, "image_size": image_size}
@@ -70,6 +71,16 @@ class Model(Classifier):
         self.variant = variant
         self.image_size: int = image_size
         self._weights = weights
+
+    @classmethod
+    def check_variant(cls, variant: str) -> None:
+        """Raise ValueError for a variant that is no row, with the nearest rows."""
+        validate_choice(variant, cls.variants, cls.__name__)
+
+    @classmethod
+    def size_for(cls, variant: str) -> int:
+        """Return the side of a row's images in pixels, where none is given."""
+        return 32 if variant in cls.small_only else cls.default_size
 
     def constructed(self) -> None:
         """Load the weights: every layer is there."""

@@ -1,4 +1,4 @@
-"""The norm and the last layers of AlexNet, which ZFNet shares.
+"""What AlexNet and ZFNet share: the norm, the sizes of the maps, the last layers.
 
 Paper:    ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky, Sutskever, Hinton; NIPS 2012)
           https://doi.org/10.1145/3065386, sections 3.3 and 3.5
@@ -16,13 +16,25 @@ def local_norm() -> LocalResponseNorm:
     return LocalResponseNorm(size=5, alpha=5e-4, beta=0.75, k=2.0)
 
 
-def hidden_layers(features: int, num_classes: int, drop_inputs: bool) -> nn.Sequential:
-    """Return two layers of 4096 units and the classes: (N, features) -> (N, K).
+def pooled_side(pixels: int, padding: tuple[int, int, int]) -> int:
+    """Return the side of a small image's maps after three max pools of 3x3 and stride 2, at most 6.
 
     Args:
-        features: of the flat maps.
+        pixels: side of the image.
+        padding: of each pool.
+    """
+    for pad in padding:
+        pixels = (pixels + 2 * pad - 3) // 2 + 1
+    return min(pixels, 6)
+
+
+def hidden_layers(features: int, num_classes: int, drop_inputs: bool) -> nn.Sequential:
+    """Return two hidden layers of 4096 units and the layer of the classes: (N, features) -> (N, K).
+
+    Args:
+        features: C H W of the maps that are flattened.
         num_classes: K.
-        drop_inputs: dropout on the inputs of the two layers (torchvision), else on their outputs (Caffe).
+        drop_inputs: dropout on the inputs of the hidden layers (torchvision); else on their outputs (Caffe).
     """
     before, after = (nn.Dropout(0.5), nn.Identity()) if drop_inputs else (nn.Identity(), nn.Dropout(0.5))
     layers: dict[str, nn.Module] = {
