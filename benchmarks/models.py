@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 import zoo
 from recipes.frame import records
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 
 TARGET = 0.97
 TARGETS = {"RepVGG A0, 32 images fused": 1.5, "ResNet 50-B, 1 image fused": 1.0, "ResNet 50-B, 32 images fused": 1.0}

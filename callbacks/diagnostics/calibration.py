@@ -17,9 +17,9 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
-from callbacks.frame.run import datamodule_of
 from zoo.frame.checks import classes_of
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
+from zoo.frame.run import datamodule_of
 
 PAIRS = 3  # how many of the most frequent confusions are named
 

@@ -26,7 +26,7 @@ from callbacks.diagnostics.overfit_samples import OverfitSamples
 from callbacks.diagnostics.update_ratio import UpdateRatio
 from callbacks.frame.diagnostic import Diagnostic, Finding
 from callbacks.frame.needs import Range
-from callbacks.frame.run import callbacks_of
+from zoo.frame.run import callbacks_of
 
 CHECKS: tuple[type[Diagnostic], ...] = (InitialLoss, OverfitSamples, GradientFlow, UpdateRatio, DeadUnits, NaNGuard)
 

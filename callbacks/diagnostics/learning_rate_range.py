@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
-from callbacks.frame.run import callbacks_of
+from zoo.frame.run import callbacks_of
 
 BETA, SKIPPED = 0.98, 10
 STOP = 8.0  # times the least smoothed loss; Lightning's first one is half the first loss

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 
 
 def memorise(network: torch.nn.Module, images: Tensor, targets: Tensor, steps: int, lr: float) -> list[float]:

@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.func import functional_call
 
 from callbacks.frame.needs import Range
-from callbacks.frame.run import callbacks_of
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unsaved_parameters import without_hooks
 from callbacks.optimization.ema import EMA
 from zoo import Step
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
+from zoo.frame.run import callbacks_of
 
 
 def consistency_loss(z: Tensor, v: Tensor) -> Tensor:

@@ -29,12 +29,12 @@ from torch import Tensor
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.committee import group, split
 from callbacks.frame.needs import Claims, NothingAddedBefore, Range
-from callbacks.frame.run import datamodule_of
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Source, Taught, Teacher
 from zoo import Step
 from zoo.frame.checks import classes_of
+from zoo.frame.run import datamodule_of
 
 
 def clusters(p: Tensor, M: int) -> list[tuple[int, ...]]:

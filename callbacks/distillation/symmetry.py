@@ -18,7 +18,7 @@ from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.unsaved_parameters import without_hooks
 from zoo import Step
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 
 
 class SymmetryAttention(DoubleBackward):

@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
 from zoo.frame.scores import Scores
 
 

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import lightning as L
 from torch import nn
 
-from callbacks.frame.run import callbacks_of
 from callbacks.frame.schedule import Schedule, rate_values
 from zoo import LossTrick
 from zoo.frame.checks import validate_choice
-from zoo.frame.classifier import changes_loss
+from zoo.frame.run import callbacks_of
+from zoo.frame.step import changes_loss
 
 
 class Need:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import zoo
 from callbacks.frame.resizing import resize
-from callbacks.frame.run import datamodule_of
 from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.checks import classes_of
+from zoo.frame.run import datamodule_of
 
 Source = nn.Module | str | Path
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and std, 3 numbers each

@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import Claims, Range, stage_names
-from callbacks.frame.run import datamodule_of
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
 from zoo import Step
 from zoo.frame.checks import classes_of
-from zoo.frame.classifier import split_outputs
 from zoo.frame.evaluating import evaluating, in_channels
 from zoo.frame.exact_resume import global_seed, mix
+from zoo.frame.outputs import split_outputs
+from zoo.frame.run import datamodule_of
 
 NAME = "auxiliary_heads"
 

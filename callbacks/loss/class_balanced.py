@@ -18,8 +18,8 @@ from torch import Tensor
 
 from callbacks.frame.loss import Replacing, per_class
 from callbacks.frame.needs import Range
-from callbacks.frame.run import datamodule_of
 from callbacks.frame.targets import probabilities
+from zoo.frame.run import datamodule_of
 
 
 def effective_weights(n: Tensor, beta: float) -> Tensor:

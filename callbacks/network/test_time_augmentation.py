@@ -20,7 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
 from zoo.frame.scores import Scores
 
 

@@ -16,8 +16,8 @@ import lightning as L
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from callbacks.frame.needs import Claims
-from callbacks.frame.run import callbacks_of
 from callbacks.frame.trick import Trick
+from zoo.frame.run import callbacks_of
 
 
 class AccumulationSchedule(Trick):

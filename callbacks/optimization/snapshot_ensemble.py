@@ -22,7 +22,7 @@ from torch.func import functional_call
 from callbacks.frame.copies import copy_of
 from callbacks.frame.decay import Decay, cosine
 from zoo.frame.checks import classes_of
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
 from zoo.frame.scores import Scores
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from recipes.frame.answers import Answers, pack
 from recipes.frame.recipe import Recipe
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
 
 Build = Callable[..., Recipe]
 Change = Callable[[Recipe], Recipe]

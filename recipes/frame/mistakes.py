@@ -9,8 +9,9 @@ from torch import Tensor
 
 from datamodules import ImageData
 from recipes.frame.report import has_test_images
-from zoo.frame.classifier import Classifier, over_views
+from zoo.frame.classifier import Classifier
 from zoo.frame.evaluating import evaluating
+from zoo.frame.outputs import over_views
 
 SHOWN = 12  # pictures of the worst mistakes
 NAMED = 40  # classes at most whose names and counts are written

@@ -15,7 +15,8 @@ from datamodules import ImageData
 from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
-from zoo.frame.classifier import Classifier, over_views
+from zoo.frame.classifier import Classifier
+from zoo.frame.outputs import over_views
 from zoo.frame.weight_files import read_checkpoint
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from datamodules import ImageData
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
-from zoo.frame.classifier import Classifier, over_views
+from zoo.frame.classifier import Classifier
+from zoo.frame.outputs import over_views
 
 
 class Run(Protocol):

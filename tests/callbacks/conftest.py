@@ -8,7 +8,7 @@ from torch import nn
 
 from callbacks.frame.needs import Declaring
 from tests.conftest import TinyNetwork
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 
 
 class Foreign(L.LightningModule):

@@ -20,7 +20,7 @@ from recipes.command.lightning import Parser
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
 from tests.conftest import TEACHERS, build_trick, needed, tiny_classifier, tiny_network
 from zoo import Classifier, ResNet
-from zoo.frame.classifier import changes_loss
+from zoo.frame.step import changes_loss
 
 every = pytest.mark.parametrize("name", callbacks.__all__)
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 import zoo
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 
 # Rows that are light enough to be trained, copied and compiled at each change, on images of 8 px. Other models take
 # their row with the fewest parameters and images of 32 px; where they train, their tests are slow ones.

@@ -60,3 +60,13 @@ def check_classes(theirs: list[str] | None, data: Any) -> None:
         f"the checkpoint was trained on other classes than the data has: the {what}. To train these classes from its "
         "weights, begin a new run with weights=FILE; to go on all the same, set model.replace_classes = True"
     )
+
+
+def check_num_classes(model: Any, data: Any) -> None:
+    """Refuse data of another number of classes than the model's. Raises ValueError."""
+    theirs = getattr(data, "num_classes", model.num_classes)
+    if theirs != model.num_classes:
+        raise ValueError(
+            f"the data has {theirs} classes, the model {model.num_classes}: "
+            f"{type(model).__name__}(..., num_classes={theirs})"
+        )

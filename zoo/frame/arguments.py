@@ -2,8 +2,10 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin, get_type_hints
+
+from torch import nn
 
 from zoo.frame.checks import did_you_mean
 
@@ -98,3 +100,19 @@ def bind(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs:
         elif parameter.kind is not parameter.VAR_POSITIONAL:
             found[parameter.name] = value
     return found
+
+
+def hyperparameters(levels: Sequence[Mapping[str, Any]], network: nn.Module | str | None) -> dict[str, Any]:
+    """Return the arguments that a checkpoint keeps: of all constructors, the outermost first; its own count.
+
+    A network is in the state, not here.
+    """
+    arguments: dict[str, Any] = {}
+    for level in reversed(levels):
+        arguments |= level
+    if isinstance(arguments.get("variant"), int):
+        arguments["variant"] = str(arguments["variant"])  # rows of tables have names; a number will do
+    # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
+    ignored = ["weights"] if isinstance(network, str) else ["weights", "network"]
+    ignored += ["stages"] if network is None else []  # a model names its own
+    return {name: value for name, value in arguments.items() if name not in ignored}

@@ -12,9 +12,9 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.run import callbacks_of
 from recipes.papers.frame.data import Batches, Images
 from zoo import Classifier
+from zoo.frame.run import callbacks_of
 
 EPOCHS = 10**9  # at most so many: tests make do with few
 

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from callbacks import EMA
 from datamodules import ImageData
 from zoo import Classifier
-from zoo.frame.classifier import over_views
+from zoo.frame.outputs import over_views
 
 K, V = 7, 5
 

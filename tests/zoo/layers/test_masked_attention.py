@@ -10,7 +10,7 @@ from torch import nn
 from callbacks import DropHead, GatingDropout, PatchDropout
 from zoo import DynamicViT, EViT, MoEViT, ViT, dynamic_vit
 from zoo.evit import reorganise
-from zoo.frame.classifier import split_outputs
+from zoo.frame.outputs import split_outputs
 from zoo.layers.attention import attention
 from zoo.layers.masked_attention import masked_attention
 

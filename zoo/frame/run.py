@@ -14,3 +14,9 @@ def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
 def datamodule_of(trainer: L.Trainer) -> Any:
     """Return the run's data module, or None. Data modules have attributes of their own, so that its type is open."""
     return trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector
+
+
+def log_every_n_steps(trainer: L.Trainer) -> int:
+    """Return after how many steps the run logs; 0 where it never does."""
+    steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's connector
+    return steps

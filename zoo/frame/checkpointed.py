@@ -1,0 +1,66 @@
+"""What a model writes into its checkpoints beside the weights, and does again when one is loaded."""
+
+from pathlib import Path
+from typing import IO, Any, Self
+
+import lightning as L
+
+from zoo.frame import surgery
+from zoo.frame.about import ABOUT, about, check_classes, restore
+from zoo.frame.preprocessing import Preprocessing
+from zoo.frame.run import callbacks_of, datamodule_of
+from zoo.frame.weight_files import explained
+
+
+class Checkpointed(L.LightningModule):
+    """A module whose checkpoints say what it is: class, classes, preprocessing, tricks, versions, surgery, averages."""
+
+    replace_classes = False  # True: a checkpoint may be resumed on data of other class names
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.surgery: surgery.Record = []
+        self.classes: tuple[str, ...] | None = None  # names, from the data or a checkpoint
+        self.preprocessing: Preprocessing | None = None  # of pictures, from the data or a checkpoint: see `predict`
+        self.untrained = True  # until weights are loaded or trained: only then may a trick initialise
+
+    @classmethod
+    def load_from_checkpoint(
+        cls,
+        checkpoint_path: str | Path | IO[bytes],
+        map_location: Any = None,
+        hparams_file: str | Path | None = None,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Lightning's, with `zoo.load`'s words for a file that is cut short or carries code. See also `zoo.load`."""
+        with explained(checkpoint_path, weights_only):
+            return super().load_from_checkpoint(
+                checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
+            )
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Repeat the surgery of the file's network. Raises ValueError if other surgery was done already."""
+        found = checkpoint.get(ABOUT, {})
+        data = datamodule_of(self._trainer) if self._trainer else None
+        if not self.replace_classes:
+            check_classes(found.get("classes"), data)
+        surgery.follow(self, checkpoint.get("surgery", ()))
+        if data is None:
+            restore(self, found)
+        self.untrained = False
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the class's name, classes, preprocessing, tricks, versions, surgery and every average that a trick keeps.
+
+        Runs for weights-only files too.
+        """
+        checkpoint["model"] = type(self).__name__
+        checkpoint[ABOUT] = about(self, self._trainer)
+        if self.surgery:
+            checkpoint["surgery"] = self.surgery
+        tricks = callbacks_of(self._trainer) if self._trainer else []
+        averages = {t.state_key: average for t in tricks if (average := getattr(t, "average", None))}
+        if averages:
+            checkpoint["averages"] = averages

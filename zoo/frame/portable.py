@@ -1,0 +1,56 @@
+"""Weights in and out: those of timm, torchvision, the Hub and files in; plain weights and graphs out."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import lightning as L
+from torch import Tensor
+
+from zoo.frame import graph
+from zoo.frame.weight_files import write
+from zoo.frame.weights import load_into
+
+
+class Portable(L.LightningModule):
+    """A module whose weights come from elsewhere and go elsewhere, under the keys that others use."""
+
+    aliases: Mapping[str, str] = {}  # prefixes of keys in others' files -> ours
+    # variant -> the timm model with the same keys and the same function; several where only the image size differs
+    timm_names: Mapping[str, str | tuple[str, ...]] = {}
+    torchvision_names: Mapping[str, str] = {}  # likewise for torchvision
+    num_classes: int
+    image_size: int | None
+    untrained: bool
+
+    def load_weights(self, weights: str | Path) -> None:
+        """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file."""
+        load_into(self, weights)
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from elsewhere, under our keys, before they are compared with the model's: as they are.
+
+        A network whose weights depend on the image size overrides this.
+        """
+        return state
+
+    def plain_state_dict(self) -> dict[str, Tensor]:
+        """Return the weights under the keys that timm, torchvision or the authors use."""
+        return getattr(self, "network", self).state_dict()
+
+    def export(self, path: str | Path, image_size: int | None = None) -> None:
+        """Write the network for use elsewhere, as the file's suffix says.
+
+        Args:
+            path: `.onnx` and `.pt2`: the graph of the network in eval mode, for batches of any size (`frame/graph.py`);
+                otherwise the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format.
+            image_size: of a graph, in pixels; None: that of the model.
+
+        Raises:
+            ValueError: a graph of a network that does not know its image size.
+        """
+        if Path(path).suffix not in graph.SUFFIXES:
+            write(self.plain_state_dict(), path)
+            return
+        if (size := image_size or self.image_size) is None:
+            raise ValueError(f"how large are the images? export({str(path)!r}, image_size=...)")
+        graph.write(self, path, size)

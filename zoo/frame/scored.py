@@ -1,0 +1,81 @@
+"""How a model is scored: its training, validation and test batches are counted, and their means logged."""
+
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+
+from zoo.frame.run import log_every_n_steps
+from zoo.frame.scores import RunningMean, Scores
+
+
+class Scored(L.LightningModule):
+    """A module that scores its batches: `_count` takes those of training, `_score` those of evaluation.
+
+    Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
+    `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
+    """
+
+    masks = False  # whether targets have a class for each pixel: see `Segmenter`
+    num_classes: int
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._window, self._epoch = RunningMean(), RunningMean()  # since `loss_step` was logged; before, in this epoch
+        self._logged_at = 0  # in steps
+        self._scores: Scores | None = None  # of the evaluation that runs
+
+    def _count(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch of training."""
+        self._window.update(loss, logits, targets)
+
+    def _score(self, logits: Tensor, targets: Tensor) -> None:
+        """Count a batch of validation or test."""
+        assert self._scores is not None  # since the epoch began
+        self._scores.update(logits, targets)
+
+    # ---- training
+
+    def on_train_start(self) -> None:
+        self._logged_at = self.trainer.global_step
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        step = self.trainer.global_step
+        if step > self._logged_at and step % log_every_n_steps(self.trainer) == 0:  # once, if gradients accumulate
+            self._logged_at = step
+            self.log("train/loss_step", self._window.compute(self._sum_over_ranks)["loss"], prog_bar=True)
+            self._close_window()
+
+    def on_train_epoch_end(self) -> None:
+        self._close_window()
+        if self._epoch:
+            means = self._epoch.compute(self._sum_over_ranks)
+            self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)
+        self._epoch = RunningMean()
+
+    def _close_window(self) -> None:
+        self._epoch.merge(self._window)
+        self._window = RunningMean()
+
+    def _sum_over_ranks(self, values: Tensor) -> Tensor:
+        total = self.trainer.strategy.reduce(values, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return total
+
+    # ---- evaluation
+
+    def on_validation_epoch_start(self) -> None:
+        self._scores = Scores(self.num_classes, self.device, self.masks)
+
+    def on_test_epoch_start(self) -> None:
+        self._scores = Scores(self.num_classes, self.device, self.masks)
+
+    def on_validation_epoch_end(self) -> None:
+        self._log_scores("val", prog_bar=True)
+
+    def on_test_epoch_end(self) -> None:
+        self._log_scores("test")
+
+    def _log_scores(self, part: str, prog_bar: bool = False) -> None:
+        assert self._scores is not None
+        self.log_dict({f"{part}/{name}": value for name, value in self._scores.compute().items()}, prog_bar=prog_bar)
