@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 Outputs = Tensor | tuple[Tensor, dict[str, Any]]  # logits (N, K), or (logits, extras) in training
 
 
