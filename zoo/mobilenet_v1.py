@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.layers.init import he_fan_out_mobile
+from zoo.layers.init import he_fan_out_01
 
 #        width multiplier: Table 6
 VARIANTS = {"1.0": 1.0, "0.75": 0.75, "0.5": 0.5, "0.25": 0.25}
@@ -94,7 +94,7 @@ class MobileNetV1(Classifier):
             c_in = c
         self.stage_paths = {f"stage{i}": f"blocks.{i}" for i in (1, 2, 3, 4)}
         self.classifier = nn.Linear(c_in, num_classes)
-        self.apply(he_fan_out_mobile)
+        self.apply(he_fan_out_01)
         if weights is not None:
             self.load_weights(weights)
 

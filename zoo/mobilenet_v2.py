@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.layers.init import he_fan_out_mobile
+from zoo.layers.init import he_fan_out_01
 from zoo.layers.round_to_8 import round_to_8
 
 #        width multiplier: the authors' table of checkpoints
@@ -114,7 +114,7 @@ class MobileNetV2(Classifier):
         # the last blocks at strides 4, 8, 16 and 32
         self.stage_paths = {f"stage{i}": f"features.{n}" for i, n in enumerate((3, 6, 13, 17), 1)}
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(c_last, num_classes))
-        self.apply(he_fan_out_mobile)
+        self.apply(he_fan_out_01)
         if weights is not None:
             self.load_weights(weights)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
-from zoo.layers.init import he_fan_out_mobile
+from zoo.layers.init import he_fan_out_01
 from zoo.layers.round_to_8 import round_to_8
 from zoo.layers.squeeze_excite import SqueezeExcite
 
@@ -181,7 +181,7 @@ class MobileNetV3(Classifier):
         self.stage_paths = {f"stage{i}": f"features.{end}" for i, end in enumerate(ends, 1)}
         hidden, fc = nn.Linear(6 * c_in, head), nn.Linear(head, num_classes)
         self.classifier = nn.Sequential(hidden, act(inplace=True), nn.Dropout(0.2), fc)
-        self.apply(he_fan_out_mobile)
+        self.apply(he_fan_out_01)
         if weights is not None:
             self.load_weights(weights)
 

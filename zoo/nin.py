@@ -11,75 +11,75 @@ Shapes:   (N, 3, H, W) -mlpconv, max pool, dropout-> (N, 96, H/2, W/2) -mlpconv,
 Defaults: training arguments of `Classifier`; dropout 0.5 and batch norm epsilon 1e-3 from nin.lua; He initialisation,
           fan-in
 Differs:  The first paper has no batch norm. The second gives no widths, only 0.2 and 1 million parameters: "wide" is
-          nin.lua (0.97), "thin" half of each of its widths (0.25). The maps of the classes have neither BN nor ReLU,
-          which nin.lua has there: means of rectified, normalised maps are never below 0 and hardly leave 1, so that the
-          loss falls slowly. nin.lua draws from N(0, 0.05^2), which halves the signal in most layers until the batch
-          norms have their statistics. Keys are our own: neither library has it.
+          nin.lua (0.97 million), "thin" has half of its widths (0.25 million). nin.lua has BN and ReLU on the maps of
+          the classes; here they have neither, because means of such maps are never negative and stay near 1, so that
+          the loss falls slowly. nin.lua draws weights from N(0, 0.05^2), which halves the signal in most layers until
+          the batch norms have their statistics. Keys are our own: neither library has NIN.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_in
 
-#        channels of the layers in the first, second and third mlpconv; the ninth layer is the classes
+
+@dataclass(frozen=True)
+class Row:
+    """Channels of the layers of each mlpconv; a ninth layer gives the classes."""
+
+    first: tuple[int, int, int]
+    second: tuple[int, int, int]
+    third: tuple[int, int]
+
+
 VARIANTS = {
-    "thin": ((96, 80, 48), (96, 96, 96), (96, 96)),
-    "wide": ((192, 160, 96), (192, 192, 192), (192, 192)),
+    "thin": Row((96, 80, 48), (96, 96, 96), (96, 96)),
+    "wide": Row((192, 160, 96), (192, 192, 192), (192, 192)),
 }
 
 
-class NIN(Classifier):
-    """`NIN("thin", num_classes=10)`, for images of up to 64 px.
+class NIN(Model):
+    """`NIN("thin", num_classes=10)`, for images of up to 64 px."""
 
-    Args:
-        variant: a key of `VARIANTS`: "thin" or "wide".
-        num_classes: K.
-        image_size: side of the images in pixels, at most 64. None: 32.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or images of more than 64 px.
-    """
+    variants = VARIANTS
+    small_only = VARIANTS
+    stage_paths = ("mlpconv1", "mlpconv2", "mlpconv3")
 
     def __init__(
         self,
-        variant: str = "wide",
+        variant: str | int = "wide",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        first, second, third = VARIANTS[validate_choice(variant, VARIANTS, "NIN")]
-        image_size = image_size or 32
-        if image_size > SMALL:
-            raise ValueError(f"NIN is for images of up to {SMALL} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.mlpconv1 = mlpconv(3, first, size=5)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        self.mlpconv1 = mlpconv(3, row.first, size=5)
         self.pool1 = nn.Sequential(nn.MaxPool2d(3, stride=2, ceil_mode=True), nn.Dropout(0.5))
-        self.mlpconv2 = mlpconv(first[-1], second, size=5)
+        self.mlpconv2 = mlpconv(row.first[-1], row.second, size=5)
         self.pool2 = nn.Sequential(nn.AvgPool2d(3, stride=2, ceil_mode=True), nn.Dropout(0.5))
-        self.mlpconv3 = mlpconv(second[-1], third, size=3)
-        self.classes = nn.Conv2d(third[-1], num_classes, kernel_size=1)
-        self.stage_paths = {f"stage{i}": f"mlpconv{i}" for i in (1, 2, 3)}
+        self.mlpconv3 = mlpconv(row.second[-1], row.third, size=3)
+        self.head = nn.Conv2d(row.third[-1], num_classes, kernel_size=1)
         self.apply(he_fan_in)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool1(self.mlpconv1(x))
         x = self.pool2(self.mlpconv2(x))
-        x = self.classes(self.mlpconv3(x))  # (N, K, H/4, W/4): one map a class
+        x = self.head(self.mlpconv3(x))  # (N, K, H/4, W/4): one map a class
         return x.mean((2, 3))
 
 
 def mlpconv(c_in: int, channels: tuple[int, ...], size: int) -> nn.Sequential:
-    """Return a convolution of size x size, then 1x1 convolutions: (N, C_in, H, W) -> (N, channels[-1], H, W)."""
+    """Return a convolution of size x size, then 1x1 convolutions, each with batch norm and ReLU.
+
+    Shapes: (N, C_in, H, W) -> (N, channels[-1], H, W).
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, c_out in enumerate(channels, 1):
         layers[f"conv{i}"] = nn.Conv2d(c_in, c_out, size, padding=size // 2)

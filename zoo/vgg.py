@@ -8,45 +8,45 @@ Shapes:   (N, 3, H, W) -> 64 x H -> 128 x H/2 -> 256 x H/4 -> 512 x H/8 -> 512 x
           -> 4096 -> (N, K)
 Defaults: training arguments of `Classifier`; dropout 0.5 (section 3.1). Initialisation of torchvision: convolutions He
           normal by fan-out, linear layers N(0, 0.01^2), biases 0
-Differs:  The paper starts the deeper networks from a trained A, itself from N(0, 0.01^2). "-BN" (batch norm before each
-          ReLU) is torchvision's, not the paper's. A-LRN and C are left out. Dense evaluation is not here: other sizes
-          than 224 px are averaged to 7 x 7, as torchvision does. For up to 64 px the head reads the H/32 x H/32 maps
-          that are left; the convolutions and pools stay as they are, as the CIFAR literature has it.
+Differs:  The paper starts its deeper networks from a trained A, and A from N(0, 0.01^2). "-BN" (batch norm before each
+          ReLU) is torchvision's, not the paper's. A-LRN, C and dense evaluation are left out. At other sizes than 224
+          px the last maps are averaged to 7 x 7, as in torchvision. For images of up to 64 px the head reads the maps
+          that are left, H/32 x H/32; convolutions and pools stay as they are, as in the CIFAR literature.
 """
+
+from dataclasses import dataclass, replace
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
+from zoo.layers.init import he_fan_out_01
 
-WIDTHS = (64, 128, 256, 512, 512)
-#        convolutions per stage: table 1, columns A, B, D, E
+WIDTHS = (64, 128, 256, 512, 512)  # channels per stage
+
+
+@dataclass(frozen=True)
+class Row:
+    """A column of table 1."""
+
+    depths: tuple[int, int, int, int, int]  # convolutions per stage
+    batch_norm: bool = False  # before each ReLU
+
+
 PLAIN = {
-    "11": (1, 1, 2, 2, 2),
-    "13": (2, 2, 2, 2, 2),
-    "16": (2, 2, 3, 3, 3),
-    "19": (2, 2, 4, 4, 4),
+    "11": Row((1, 1, 2, 2, 2)),
+    "13": Row((2, 2, 2, 2, 2)),
+    "16": Row((2, 2, 3, 3, 3)),
+    "19": Row((2, 2, 4, 4, 4)),
 }
-#        variant -> convolutions per stage, batch norm
-VARIANTS = {name: (depths, False) for name, depths in PLAIN.items()} | {
-    f"{name}-BN": (depths, True) for name, depths in PLAIN.items()
-}
+VARIANTS = PLAIN | {f"{name}-BN": replace(row, batch_norm=True) for name, row in PLAIN.items()}
 
 
-class VGG(Classifier):
-    """`VGG("16")` as in the paper, `VGG("16-BN", num_classes=10, image_size=32)` for CIFAR.
+class VGG(Model):
+    """`VGG("16")` as in the paper, `VGG("16-BN", num_classes=10, image_size=32)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`: "11" "13" "16" "19", with "-BN" for batch norm.
-        num_classes: K.
-        image_size: side of the images in pixels, at least 32; up to 64 takes the small head. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or images that the pools shrink to nothing.
-    """
-
+    variants = VARIANTS
     torchvision_names = {name: f"vgg{name.replace('-BN', '_bn')}" for name in VARIANTS}
 
     def __init__(
@@ -55,46 +55,33 @@ class VGG(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "VGG")
-        depths, batch_norm = VARIANTS[variant]
-        image_size = image_size or 224
-        side = image_size // 32 if image_size <= SMALL else 7
-        if side < 1:
-            raise ValueError(f"VGG shrinks images of {image_size} px to nothing: use image_size=32 or more")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
-
-        layers, c_in = [], 3
-        for i, (depth, width) in enumerate(zip(depths, WIDTHS, strict=True), 1):
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        self.needs_at_least(32)
+        row = VARIANTS[self.variant]
+        self.features, c_in = nn.Sequential(), 3
+        for depth, width in zip(row.depths, WIDTHS, strict=True):
             for _ in range(depth):
-                norm = [nn.BatchNorm2d(width)] if batch_norm else []
-                layers += [nn.Conv2d(c_in, width, kernel_size=3, padding=1), *norm, nn.ReLU(inplace=True)]
+                self.features.extend(layer(c_in, width, row.batch_norm))
                 c_in = width
-            self.stage_paths[f"stage{i}"] = f"features.{len(layers) - 1}"  # the last ReLU before the pool
-            layers.append(nn.MaxPool2d(kernel_size=2, stride=2))
-        self.features = nn.Sequential(*layers)
+            self.stage_paths = (*self.stage_paths, f"features.{len(self.features) - 1}")  # the last ReLU of the stage
+            self.features.append(nn.MaxPool2d(kernel_size=2, stride=2))
+        side = self.image_size // 32 if self.small else 7
         self.avgpool = nn.AdaptiveAvgPool2d(side)  # the identity at the paper's image size
         self.classifier = nn.Sequential(
             nn.Linear(512 * side**2, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
             nn.Linear(4096, 4096), nn.ReLU(inplace=True), nn.Dropout(0.5),
             nn.Linear(4096, num_classes),
         )  # fmt: skip
-        self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
+        self.apply(he_fan_out_01)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.avgpool(self.features(x))  # (N, 512, 7, 7)
         return self.classifier(x.flatten(1))
 
 
-def init_weights(module: nn.Module) -> None:
-    """Convolutions N(0, 2 / (9 C_out)), linear layers N(0, 0.01^2), biases 0."""
-    if isinstance(module, nn.Conv2d):
-        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, std=0.01)
-        nn.init.zeros_(module.bias)
+def layer(c_in: int, c_out: int, batch_norm: bool) -> list[nn.Module]:
+    """Return a 3x3 convolution, batch norm if asked for, ReLU. Shapes: (N, C_in, H, W) -> (N, C_out, H, W)."""
+    norm = [nn.BatchNorm2d(c_out)] if batch_norm else []
+    return [nn.Conv2d(c_in, c_out, kernel_size=3, padding=1), *norm, nn.ReLU(inplace=True)]

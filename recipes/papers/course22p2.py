@@ -22,8 +22,8 @@ from recipes.papers.frame.initial import HeWeights
 from recipes.papers.frame.optimization import Rate, adamw, sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row
 from zoo import ConvNet
-from zoo.conv_net import Norm as Place
 from zoo.frame.surgery import replace
+from zoo.layers.norm_order import Norm as Place
 
 SGD = sgd(0.2, momentum=0.85)
 

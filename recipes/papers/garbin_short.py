@@ -18,7 +18,7 @@ from recipes.papers.frame.initial import keras_norms
 from recipes.papers.frame.optimization import sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row
 from zoo import MLP
-from zoo.mlp import Norm
+from zoo.layers.norm_order import Norm
 
 
 def arm(lr: float, norm: Norm | None, initial: type[Trick]) -> Fit:

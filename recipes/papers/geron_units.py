@@ -22,7 +22,7 @@ from recipes.papers.frame.optimization import sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row
 from zoo import MLP
 from zoo.frame.surgery import replace
-from zoo.mlp import Norm
+from zoo.layers.norm_order import Norm
 
 WIDTHS = {"hidden1": 300, "hidden2": 100}
 

@@ -16,7 +16,7 @@ from recipes.papers.frame.initial import Normal, keras_norms
 from recipes.papers.frame.optimization import adam
 from recipes.papers.frame.row import Effect, Fit, Published, Row
 from zoo import MLP
-from zoo.mlp import Norm
+from zoo.layers.norm_order import Norm
 
 
 def arm(initial, norm: Norm | None = None) -> Fit:

@@ -17,7 +17,7 @@ from recipes.papers.frame.initial import HeWeights, Normal
 from recipes.papers.frame.optimization import sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row
 from zoo import MLP
-from zoo.mlp import Norm
+from zoo.layers.norm_order import Norm
 
 
 def arm(*make, norm: Norm | None = None) -> Fit:

@@ -36,7 +36,7 @@ def by_nin_lua(w: dict, x: torch.Tensor) -> torch.Tensor:
     x = block(block(block(x, "mlpconv2", 1, 2), "mlpconv2", 2, 0), "mlpconv2", 3, 0)
     x = F.avg_pool2d(x, 3, 2, ceil_mode=True)
     x = block(block(x, "mlpconv3", 1, 1), "mlpconv3", 2, 0)
-    x = F.conv2d(x, w["classes.weight"], w["classes.bias"])  # there with batch norm and ReLU
+    x = F.conv2d(x, w["head.weight"], w["head.bias"])  # there with batch norm and ReLU
     return F.avg_pool2d(x, 8, 1).flatten(1)
 
 
@@ -59,7 +59,7 @@ def test_initial_weights_and_dropout():
     for name, w in model.named_parameters():
         if "conv2.weight" in name:
             assert w.std().item() == pytest.approx((2 / w.shape[1]) ** 0.5, rel=0.05)
-        assert not (("conv" in name.split(".")[1] or "classes" in name) and name.endswith("bias") and w.any())
+        assert not (("conv" in name.split(".")[1] or "head" in name) and name.endswith("bias") and w.any())
     assert [layer.p for layer in (model.pool1[1], model.pool2[1])] == [0.5, 0.5]
 
 

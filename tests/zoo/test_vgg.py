@@ -95,5 +95,5 @@ def test_initial_weights():
 
 
 def test_refuses_images_that_shrink_to_nothing():
-    with pytest.raises(ValueError, match="image_size=32 or more"):
+    with pytest.raises(ValueError, match="at least 32 px"):
         VGG("11", image_size=28)

@@ -17,7 +17,7 @@ def he_fan_in(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-def he_fan_out_mobile(module: nn.Module) -> None:
+def he_fan_out_01(module: nn.Module) -> None:
     """Draw convolutions from N(0, 2 / (k^2 C_out)) and linear layers from N(0, .01^2); set biases to 0."""
     he_fan_out(module)
     if isinstance(module, nn.Linear):
