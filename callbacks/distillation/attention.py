@@ -18,10 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import Range, stage_names, stages_of
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
+from callbacks.frame.teacher import ComparesStages, Normalization, Source, Teacher
 from callbacks.frame.trick import names_of
 from zoo import Step
 from zoo.frame.checks import validate_choice
@@ -70,7 +69,7 @@ def attention_loss(A_S: Tensor, A_T: Tensor, p: float = 2, mapping: Mapping = "s
     return (F.normalize(Q_S.flatten(1)) - F.normalize(Q_T.flatten(1))).square().mean()
 
 
-class AttentionTransfer(Taught):
+class AttentionTransfer(ComparesStages):
     """Add the distance between the attention maps of student and teacher to the loss.
 
     The paper's AT + KD is `[KnowledgeDistillation(teacher), AttentionTransfer(teacher, beta=Linear(1000, 0))]`. Both
@@ -110,17 +109,10 @@ class AttentionTransfer(Taught):
         self._teacher = Teacher(teacher, normalization, image_size)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        theirs = stage_names(self, self._teacher.network, self.stages)
-        names = self.stages or [name for name in stage_names(self, model, None) if name in theirs]
-        self._names = stage_names(self, model, names)
-        if not self._names:
-            raise ValueError(f"{type(self).__name__}: student and teacher have no stage name in common: rename stages")
+        self._names = self.common_stages(model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._teacher.join(trainer, model, None)  # attention needs no common classes
-        self._student_hooks = FeatureHooks(stages_of(model), self._names)
-        self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), self._names)
-        self.keep_hooks(self._student_hooks, self._teacher_hooks)
+        self.join_at(self._names, trainer, model)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         self._teacher.logits(step)

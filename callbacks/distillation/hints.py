@@ -20,16 +20,15 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.optim import Optimizer
 
-from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.hint_regressors import device_of, dry_run, regressor
-from callbacks.frame.needs import Range, stage_names, stages_of
+from callbacks.frame.hint_regressors import Regressors, device_of, dry_run
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, Time, in_steps, parse_time, rate_now
-from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
+from callbacks.frame.teacher import ComparesStages, Normalization, Source, Teacher
 from callbacks.frame.trick import names_of
-from callbacks.frame.unsaved_parameters import UnsavedParameters
 from zoo import Step
-from zoo.frame.exact_resume import global_seed, mix
+from zoo.frame.run import image_size_of
 
 SIDE = 32  # pixels, for measuring shapes if neither model nor data module has an image size
 
@@ -54,7 +53,7 @@ def hint_loss(predicted: Tensor, u: Tensor) -> Tensor:
     return F.mse_loss(predicted.float(), u.float())
 
 
-class Hints(Taught):
+class Hints(ComparesStages):
     """Add the error of the predicted hints to the loss, or pretrain the lower part of the student with it.
 
     The student's optimizer trains the regressors. They are saved in the trick's state only, and removed after the fit.
@@ -94,40 +93,29 @@ class Hints(Taught):
         self.teacher, self.stages, self.weight, self.pretrain = teacher, names_of(stages), weight, pretrain
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)
-        self._regressors: UnsavedParameters | None = None
+        self._regressors: Regressors | None = None
 
     # ---- the regressors
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        names = self._stages(model)
+        names = self.common_stages(model)
         if stage != "fit":
             return
+        names = names if self.stages else [names[(len(names) - 1) // 2]]
         side = self._side(trainer, model)
         v, self._rest = dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
         teacher = self._teacher.network
         images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=device_of(teacher))
         u, _ = dry_run(teacher, names, images)
-        self._name = next(name for i in range(99) if not hasattr(model, name := f"hints{i}"))
-        with torch.random.fork_rng(devices=[]):  # a function of the run's seed only: a second fit starts like the first
-            torch.default_generator.manual_seed(mix(global_seed(), len(self._name), int(self._name[5:])))
-            self._regressors = UnsavedParameters({name: regressor(v[name], u[name]) for name in names}, self._name)
-        model.add_module(self._name, self._regressors.to(model.device))
+        self._regressors = Regressors.attach(model, v, u)
 
     def _side(self, trainer: L.Trainer, model: L.LightningModule) -> int:
-        known = (getattr(o, "image_size", None) for o in (model, getattr(trainer, "datamodule", None)))
-        if (side := next(filter(None, known), None)) is None and self._teacher.image_size is not None:
+        if (side := image_size_of(trainer, model)) is None and self._teacher.image_size is not None:
             raise ValueError(
                 "Hints: the teacher has an image size of its own, and the student's is unknown: give the model or "
                 "the data module an `image_size`"
             )
         return side or SIDE
-
-    def _stages(self, model: L.LightningModule) -> list[str]:
-        theirs = stage_names(self, self._teacher.network, self.stages)
-        common = [name for name in stage_names(self, model, self.stages) if name in theirs]
-        if not common:
-            raise ValueError("Hints: student and teacher have no stage name in common: rename stages")
-        return common if self.stages else [common[(len(common) - 1) // 2]]
 
     def state_dict(self) -> dict[str, Tensor]:
         return {} if self._regressors is None else dict(self._regressors.parts.state_dict())
@@ -139,32 +127,32 @@ class Hints(Taught):
     # ---- the loss
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._teacher.join(trainer, model, None)
-        self._student_hooks = FeatureHooks(stages_of(model), list(self._regressors.parts))
-        self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), list(self._regressors.parts))
-        self.keep_hooks(self._student_hooks, self._teacher_hooks)
+        assert self._regressors is not None, "made by `prepare`"
+        self.join_at(list(self._regressors.parts), trainer, model)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._until = 0 if self.pretrain is None else in_steps(self.pretrain, trainer)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        assert self._regressors is not None, "made by `prepare`"
         v, self._alone = self._student_hooks.take(), model.trainer.global_step < self._until
-        if self.pretrain is not None and not self._alone:  # DDP raises an error for parameters without a gradient
-            step.loss = step.loss + 0 * sum(p.sum() for p in self._regressors.parameters())
+        if self.pretrain is not None and not self._alone:
+            step.loss = step.loss + self._regressors.zero()
             return
         self._teacher.logits(step)
         u = self._teacher_hooks.take()
-        distance = sum(hint_loss(r(v[name]), u[name]) for name, r in self._regressors.parts.items())
-        step.loss = (
-            distance + 0 * step.loss if self._alone else step.loss + rate_now(self.weight, model.trainer) * distance
-        )
+        distance = torch.stack([hint_loss(r, u[name]) for name, r in self._regressors.predict(v).items()]).sum()
+        if self._alone:
+            step.loss = distance + 0 * step.loss
+        else:
+            step.loss = step.loss + rate_now(self.weight, model.trainer) * distance
 
-    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:
+    def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
         if self._alone:  # with gradient None instead of 0, the optimizer skips them, weight decay included
             for parameter in self._rest:
                 parameter.grad = None
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
-        if self._regressors is not None and getattr(model, self._name, None) is self._regressors:
-            delattr(model, self._name)
+        if self._regressors is not None:
+            self._regressors.detach(model)

@@ -17,6 +17,7 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.distillation.knowledge import soft_loss
+from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import EveryPatch, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Taught, Teacher
@@ -73,9 +74,10 @@ class TokenDistillation(Taught):
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))
-        vit, self._seen = vit_in(self, self._teacher.network, "compares a ViT's patches"), {}
+        vit = vit_in(self, self._teacher.network, "compares a ViT's patches")
         self._prefix = prefix_of(vit)
-        self.keep_hooks(vit.norm.register_forward_hook(lambda m, inputs, output: self._seen.update(tokens=output)))
+        self._norm = FeatureHooks({"norm": vit.get_submodule("norm")}, ["norm"])
+        self.keep_hooks(self._norm)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         if "tokens" not in step.extras:
@@ -84,7 +86,7 @@ class TokenDistillation(Taught):
                 "extras['tokens'] (N, L, D) in training; KnowledgeDistillation compares logits only"
             )
         v, t = self._teacher.logits(step), step.extras["tokens"]
-        theirs = self._seen.pop("tokens")[:, self._prefix :]
+        theirs = self._norm.take()["norm"][:, self._prefix :]
         if t.shape != theirs.shape:
             raise ValueError(
                 f"TokenDistillation: the student's tokens are {tuple(t.shape)}, the teacher's {tuple(theirs.shape)}: "

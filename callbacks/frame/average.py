@@ -81,7 +81,7 @@ class Average(Trick):
         self._step = trainer.global_step
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
         if trainer.global_step == self._step:  # gradients are accumulating: no step was taken
             return
         self._step = trainer.global_step
@@ -89,33 +89,37 @@ class Average(Trick):
 
     def on_train_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self.average is not None:
-            self._agree(trainer)
+            self._agree(trainer, self.average)
 
-    def _agree(self, trainer: L.Trainer) -> None:
+    def _agree(self, trainer: L.Trainer, average: dict[str, Tensor]) -> None:
         """Parameters are equal on all ranks, batch-norm statistics are each rank's own: all take rank 0's."""
         if trainer.world_size > 1:
-            for tensor in self.average.values():
+            for tensor in average.values():
                 torch.distributed.broadcast(tensor, src=0)
 
     def copy_to(self, model: L.LightningModule) -> None:
         """Replace the model's weights by the average. Raises RuntimeError if there is none yet."""
+        model.load_state_dict(self.values())
+
+    def values(self) -> dict[str, Tensor]:
+        """Return the average. Raises RuntimeError if there is none yet."""
         if self.average is None:
             raise RuntimeError(f"{self!r} has no average yet: nothing was trained, or not for long enough")
-        model.load_state_dict(self.average)
+        return self.average
 
     # ---- its evaluation
 
     def _start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self.average is not None:
             self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
-            self._agree(trainer)
+            self._agree(trainer, self.average)
             live = model.state_dict()
             names = set(unique(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
 
     @torch.no_grad()
-    def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list) -> None:
+    def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor]) -> None:
         if self.average is not None:
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
@@ -133,10 +137,14 @@ class Average(Trick):
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._start(trainer, model)
 
-    def on_validation_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+    def on_validation_batch_end(
+        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list[Tensor], *_: Any
+    ) -> None:
         self._score(trainer, model, batch)
 
-    def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:
+    def on_test_batch_end(
+        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list[Tensor], *_: Any
+    ) -> None:
         self._score(trainer, model, batch)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -147,12 +155,12 @@ class Average(Trick):
 
     # ---- its place in checkpoints
 
-    def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict) -> None:
+    def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add the average. A `Classifier` has done so already, for weights-only files too, which skip this hook."""
         if self.average is not None:
             checkpoint.setdefault("averages", {})[self.state_key] = self.average
 
-    def on_load_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict) -> None:
+    def on_load_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self.average = checkpoint.get("averages", {}).get(self.state_key)
 
 
@@ -205,8 +213,8 @@ class Mean(Average):
         else:
             self.move(1 / self.taken)
 
-    def state_dict(self) -> dict:
+    def state_dict(self) -> dict[str, Any]:
         return {"taken": self.taken, "began": self._began}
 
-    def load_state_dict(self, state: dict) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         self.taken, self._began = state["taken"], state["began"]

@@ -25,6 +25,11 @@ class BatchRenorm2d(nn.BatchNorm2d):
         warmup: training passes as a batch norm before r and d come in.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float = 0.01, affine: bool = True, warmup: int = 5000
     ):

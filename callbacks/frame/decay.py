@@ -7,6 +7,7 @@ from typing import ClassVar
 import lightning as L
 from lightning.pytorch.callbacks import StochasticWeightAveraging
 from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
 
 from callbacks.frame import schedule
 from callbacks.frame.needs import Claims, Need
@@ -14,6 +15,7 @@ from callbacks.frame.schedule import Time, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
 from zoo.frame.checks import validate_choice
+from zoo.frame.run import callbacks_of, is_fast_dev_run
 
 
 def cosine(t: float, T: float) -> float:
@@ -46,14 +48,14 @@ class Decay(Trick):
             raise ValueError(
                 f"{type(self).__name__} and the model's own scheduler both set the learning rate: keep one"
             )
-        if any(isinstance(callback, StochasticWeightAveraging) for callback in trainer.callbacks):
+        if any(isinstance(callback, StochasticWeightAveraging) for callback in callbacks_of(trainer)):
             raise ValueError(
                 f"{type(self).__name__} and Lightning's StochasticWeightAveraging both set the learning rate: take "
                 "callbacks.SWA in its place, or one of the two out"
             )
         self.total = self.length(trainer)
         self.warmup = schedule.in_steps(self.warmup_epochs, trainer)
-        if trainer.fast_dev_run and 0 < self.total <= self.warmup:
+        if is_fast_dev_run(trainer) and 0 < self.total <= self.warmup:
             self.warmup = int(self.total) - 1
             rank_zero_info(f"{type(self).__name__}: fast_dev_run is short, so warm-up takes {self.warmup} of its steps")
         if 0 < self.total <= self.warmup:
@@ -76,7 +78,9 @@ class Decay(Trick):
             raise ValueError(f"{type(self).__name__}: {name} {time!r} is less than one optimizer step: make it longer")
         return steps
 
-    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
+    ) -> None:
         step, m = trainer.global_step, self.warmup
         factor = warm_up(step, m, self.warmup_kind) if step < m else self.factor(step)
         for optimizer in trainer.optimizers:

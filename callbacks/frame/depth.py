@@ -1,6 +1,7 @@
 """How deep a parameter sits: layers from the stem to the head, and the coarser parts that the stages cut."""
 
 from collections.abc import Iterator
+from typing import Any, Protocol, runtime_checkable
 
 import lightning as L
 from timm.models import group_parameters
@@ -8,6 +9,13 @@ from torch import nn
 
 from zoo.convnext import ConvNeXt
 from zoo.frame.checks import classes_of
+
+
+@runtime_checkable
+class Grouped(Protocol):
+    """A timm network, which says itself which parameters are a layer."""
+
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]: ...
 
 
 def depths(model: L.LightningModule) -> dict[str, int]:
@@ -20,10 +28,11 @@ def depths(model: L.LightningModule) -> dict[str, int]:
     """
     network, path = _network(model)
     names = [name for name, _ in network.named_parameters()]
-    if hasattr(network, "group_matcher"):
+    if isinstance(network, Grouped):
         found = group_parameters(network, network.group_matcher(coarse=False), reverse=True)
     elif isinstance(network, ConvNeXt):
-        found = {name: _convnext(name, len([*network.stages.children()][2].blocks)) for name in names}
+        third = [*network.stages["stage3"].get_submodule("blocks").children()]
+        found = {name: _convnext(name, len(third)) for name in names}
     else:
         found = _by_blocks(network, names)
     head = max(found.values(), default=0)
@@ -95,8 +104,7 @@ def _units(network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
         elif row is None:  # AlexNet, VGG: a row of single layers is the network
             yield from ((f"{path}{name}.{n}.", layer) for n, layer in _with_parameters(child))
         else:
-            inside, row = row
-            yield from _members(row, f"{path}{name}.{inside}")
+            yield from _members(row[1], f"{path}{name}.{row[0]}")
 
 
 def _members(row: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:

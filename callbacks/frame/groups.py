@@ -5,12 +5,13 @@ from typing import Any
 
 import lightning as L
 
+Group = dict[str, Any]  # of parameters, as torch's optimizers keep them
 # the lists that a torch scheduler keeps with one entry a group, made before the split
 PER_GROUP = ("base_lrs", "_last_lr", "lr_lambdas", "min_lrs", "max_lrs", "base_momentums", "max_momentums")
 RATES = ("lr", "initial_lr", "max_lr", "min_lr", "base_lrs", "_last_lr", "max_lrs", "min_lrs")  # of groups, schedulers
 
 
-def regroup(trainer: L.Trainer, split: Callable[[dict], list[dict]]) -> None:
+def regroup(trainer: L.Trainer, split: Callable[[Group], list[Group]]) -> None:
     """Replace each parameter group by those that `split` makes of it. Call in `on_fit_start`.
 
     There the optimizers are made but not yet restored, so that a resume finds the groups that it saved. A new group

@@ -1,12 +1,18 @@
 """Regressors from a student's features to a teacher's: one layer for each stage, made for shapes that are measured."""
 
+from collections.abc import Mapping
+from itertools import count
 from typing import Any
 
+import lightning as L
 import torch
 from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.unsaved_parameters import without_hooks
+from callbacks.frame.unsaved_parameters import UnsavedParameters, without_hooks
+from zoo.frame.exact_resume import global_seed, mix
+
+Shapes = Mapping[str, torch.Size]
 
 
 def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
@@ -21,6 +27,49 @@ def regressor(v: torch.Size, u: torch.Size) -> nn.Module:
         return nn.Linear(v[-1], u[-1])
     height, width = (max(1, mine - theirs + 1) for mine, theirs in zip(v[2:], u[2:], strict=True))
     return nn.Conv2d(v[1], u[1], (height, width))
+
+
+class Regressors(UnsavedParameters):
+    """The regressors of some stages, trained as part of a model until `detach`.
+
+    Args:
+        parts: by the name of the stage.
+        name: the attribute of the model.
+    """
+
+    def __init__(self, parts: dict[str, nn.Module], name: str):
+        super().__init__(parts, name)
+        self.name = name
+
+    @classmethod
+    def attach(cls, model: L.LightningModule, v: Shapes, u: Shapes) -> "Regressors":
+        """Make a regressor for each stage of v, drawn from the run's seed alone: a second fit starts like the first.
+
+        Args:
+            model: the student.
+            v: shapes of its features, by stage.
+            u: shapes of the teacher's.
+        """
+        i = next(i for i in count() if not hasattr(model, f"hints{i}"))
+        name = f"hints{i}"
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(mix(global_seed(), len(name), i))
+            regressors = cls({stage: regressor(v[stage], u[stage]) for stage in v}, name)
+        model.add_module(name, regressors.to(model.device))
+        return regressors
+
+    def detach(self, model: nn.Module) -> None:
+        """Take them out of the model."""
+        if getattr(model, self.name, None) is self:
+            delattr(model, self.name)
+
+    def predict(self, v: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return r(v) of each stage."""
+        return {stage: r(v[stage]) for stage, r in self.parts.items()}
+
+    def zero(self) -> Tensor:
+        """Return 0 as a function of all parameters: DDP raises an error for those without a gradient."""
+        return 0 * torch.stack([p.sum() for p in self.parameters()]).sum()
 
 
 def dry_run(network: Any, names: list[str], images: Tensor) -> tuple[dict[str, torch.Size], list[nn.Parameter]]:

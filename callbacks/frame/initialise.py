@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.needs import Claims
 from callbacks.frame.trick import Trick
+from zoo.frame.run import callbacks_of
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -26,12 +27,12 @@ class Initialise(Trick):
                 self.draw(layer.weight)
                 if layer.bias is not None:
                     self.draw_bias(layer.bias, layer.weight)
-        for other in trainer.callbacks:  # what shall start at 0 does so in whichever order the two are listed
+        for other in callbacks_of(trainer):  # what shall start at 0 does so in whichever order the two are listed
             if hasattr(other, "zero_after_drawing"):
                 other.zero_after_drawing(model)
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        model.untrained = False  # a Classifier knows by itself, other modules do not
+        model.untrained = False  # type: ignore[assignment]  # a plain flag; a Classifier sets it by itself
 
     @abstractmethod
     def draw(self, weight: Tensor) -> None:
@@ -44,7 +45,7 @@ class Initialise(Trick):
 
 def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:
     """Whether the network has neither been trained nor been given weights; says so if it has."""
-    untrained = getattr(model, "untrained", True)
+    untrained: bool = getattr(model, "untrained", True)
     if not untrained:
         rank_zero_info(f"{type(trick).__name__} leaves the network alone: it has been trained, or was given weights")
     return untrained

@@ -1,5 +1,7 @@
 """Losses of a network's gradient with respect to its images: what they need of the run to be differentiated again."""
 
+from typing import Any
+
 import lightning as L
 import torch
 import torch.nn.functional as F
@@ -45,12 +47,14 @@ class DoubleBackward(Trick):
             self._compiled, model._compiled_call_impl = model._compiled_call_impl, None
         self.keep_hooks(model.register_forward_pre_hook(_require_gradients))  # after all tricks that change the images
 
-    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
+    ) -> None:
         if not _only_math():  # the one kernel of attention that can be differentiated twice
             self._kernel = sdpa_kernel(SDPBackend.MATH)
             self._kernel.__enter__()
 
-    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
         if self._kernel is not None:
             self._kernel.__exit__(None, None, None)
             self._kernel = None
@@ -68,7 +72,7 @@ def _only_math() -> bool:
     return not (cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.cudnn_sdp_enabled())
 
 
-def _require_gradients(model: L.LightningModule, inputs: tuple) -> None:
+def _require_gradients(model: L.LightningModule, inputs: tuple[Any, ...]) -> None:
     images = inputs[0]  # or the batch: under DDP Lightning calls the training step through the module itself
     if isinstance(images, Tensor) and model.training and torch.is_grad_enabled():
         images.requires_grad_()

@@ -1,10 +1,12 @@
 """The two kinds of loss tricks: those that take the cross-entropy's place, and those that add a term to the loss."""
 
+from typing import ClassVar
+
 import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.needs import Claims, Need, NothingAddedBefore, Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step
@@ -14,7 +16,7 @@ from zoo.frame.checks import classes_of
 class Replacing(Trick):
     """Another loss in the place of the cross-entropy, of the auxiliary heads too. A subclass defines `loss`."""
 
-    needs = (Claims("replace the cross-entropy"), NothingAddedBefore())
+    needs: ClassVar[tuple[Need, ...]] = (Claims("replace the cross-entropy"), NothingAddedBefore())
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Logits (N, K), targets (N,) classes or (N, K) probabilities -> scalar."""
@@ -27,7 +29,7 @@ class Replacing(Trick):
 class Adding(Trick):
     """`weight`, a number > 0 or a `Schedule`, times a term beside the loss so far. A subclass defines `term`."""
 
-    needs = (Range("weight", 0, off_at_low=True),)
+    needs: ClassVar[tuple[Need, ...]] = (Range("weight", 0, off_at_low=True),)
     weight: Rate
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:

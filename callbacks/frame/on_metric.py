@@ -68,7 +68,7 @@ class OnMetric(Trick):
     # ---- the training loss
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list, batch_idx: int
+        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list[Tensor], batch_idx: int
     ) -> None:
         super().on_train_batch_end(trainer, model, outputs, batch, batch_idx)
         if self.metric is None and outputs:
@@ -80,7 +80,9 @@ class OnMetric(Trick):
         if trainer.is_last_batch:  # not of an epoch that was cut short, and that a resume will go on with
             self._close(trainer, model)
 
-    def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
+    ) -> None:
         if batch_idx == 0:  # resumed from the last batch of an epoch, whose end Lightning then leaves out
             self._close(trainer, model)
         super().on_train_batch_start(trainer, model, batch, batch_idx)
@@ -91,7 +93,7 @@ class OnMetric(Trick):
             self._sum, self._batches = 0.0, 0
             self._pass_on(trainer, model, mean)
 
-    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor) -> None:
+    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor | float) -> None:
         self.judge(trainer, model, _over_ranks(torch.as_tensor(value)).item())
 
     # ---- its place in checkpoints

@@ -1,5 +1,7 @@
 """Batches at another size, on the device where they are."""
 
+from typing import Any
+
 import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,11 +17,11 @@ class Resizing(Trick):
 
     _made: tuple[int, int] | None = None
 
-    def resize(self, batch: list, scale: float) -> None:
+    def resize(self, batch: list[Tensor], scale: float) -> None:
         """Both sides, in place, to the multiples of `self.multiple` that are nearest to so much of them."""
-        given = tuple(batch[0].shape[-2:])
-        size = tuple(nearest_multiple(scale * side, self.multiple) for side in given)
-        self._made = None if size == given else size
+        height, width = batch[0].shape[-2:]
+        size = nearest_multiple(scale * height, self.multiple), nearest_multiple(scale * width, self.multiple)
+        self._made = None if size == (height, width) else size
         batch[0] = resize(batch[0], size)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
@@ -28,7 +30,7 @@ class Resizing(Trick):
             name, (height, width) = type(self).__name__, self._made
             exception.add_note(f"{name} had made the images {height} x {width} px: not every network takes any size")
 
-    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *args) -> None:
+    def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
         self._made = None
 
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,18 +21,19 @@ def over_rows(reduce: Callable[..., Tensor], *lists: list[Tensor]) -> list[Tenso
     Returns:
         One tensor for each place, of a shape that broadcasts to the tensors there: (R, 1, ...), (1,) or ().
     """
-    places, found = defaultdict(list), [None] * len(lists[0])
+    members_of: defaultdict[tuple[Any, ...], list[tuple[int, int, tuple[int, ...]]]] = defaultdict(list)
+    found: dict[int, Tensor] = {}
     for i, tensors in enumerate(zip(*lists, strict=True)):
         first = tensors[0]
         rows = first.shape[0] if first.ndim > 1 else 1
         width = first.numel() // max(rows, 1)
-        kind = (width, first.dtype, first.device) if _joins(first) else (width, i)
-        places[kind].append((i, rows, (rows, *[1] * (first.ndim - 1))[: first.ndim]))
-    for (width, *_), members in places.items():
+        kind: tuple[Any, ...] = (width, first.dtype, first.device) if _joins(first) else (width, i)
+        members_of[kind].append((i, rows, (rows, *[1] * (first.ndim - 1))[: first.ndim]))
+    for (width, *_), members in members_of.items():
         tables = [_join([tensors[i].reshape(-1, width) for i, _, _ in members]) for tensors in lists]
         for (i, _, shape), values in zip(members, reduce(*tables).split([r for _, r, _ in members]), strict=True):
             found[i] = values.view(shape)
-    return found
+    return [found[i] for i in range(len(lists[0]))]
 
 
 def _joins(tensor: Tensor) -> bool:

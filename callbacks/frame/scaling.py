@@ -14,7 +14,7 @@ def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
     """Images of the first optimizer step. Raises ValueError where the loader does not say how large its batches are."""
     schedule.load_data(trainer)
     loader = trainer.train_dataloader
-    size = getattr(loader, "batch_size", None) if isinstance(loader, DataLoader) else None
+    size: int | None = getattr(loader, "batch_size", None) if isinstance(loader, DataLoader) else None
     size = size or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     if not size:
         raise ValueError(f"{name} cannot read the batch size: the training loader needs a `batch_size`")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import lightning as L
 
+from zoo.frame.run import callbacks_of
+
 Time = float | str
 FORM = re.compile(r"(\d+(?:\.\d+)?)(dur|ep|st)")
 
@@ -43,9 +45,10 @@ def total_steps(trainer: L.Trainer) -> int:
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
     if total == -1:  # what Lightning says of epochs that have no length
         raise ValueError("a schedule needs a run with an end, and the training data has no length: set max_steps")
-    if accumulation(trainer) is None or trainer.max_epochs == -1 or math.isinf(trainer.num_training_batches):
-        return total
-    steps = steps_of_epochs(max(trainer.max_epochs, 1), trainer)
+    epochs = trainer.max_epochs
+    if accumulation(trainer) is None or epochs in (None, -1) or math.isinf(trainer.num_training_batches):
+        return int(total)
+    steps = steps_of_epochs(max(epochs or 0, 1), trainer)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 
@@ -60,7 +63,7 @@ def in_steps(time: Time, trainer: L.Trainer) -> int:
 
 def accumulation(trainer: L.Trainer) -> Callable[[int], int] | None:
     """Epoch -> batches a step, where a callback changes that: AccumulationSchedule, or Lightning's own."""
-    found = [c.get_accumulate_grad_batches for c in trainer.callbacks if hasattr(c, "get_accumulate_grad_batches")]
+    found = [c.get_accumulate_grad_batches for c in callbacks_of(trainer) if hasattr(c, "get_accumulate_grad_batches")]
     return found[0] if found else None
 
 
@@ -96,6 +99,10 @@ class Schedule(ABC):
     def now(self, trainer: L.Trainer) -> float:
         """Return the value for the next optimizer step."""
 
+    @abstractmethod
+    def values(self) -> list[float]:
+        """Return the values between which it moves, to be checked against a range."""
+
 
 @dataclass(frozen=True)
 class Linear(Schedule):
@@ -105,8 +112,11 @@ class Linear(Schedule):
     end: float
     until: Time = "1dur"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_time(self.until)
+
+    def values(self) -> list[float]:
+        return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
         return self.start + (self.end - self.start) * _done(self.until, trainer)
@@ -120,8 +130,11 @@ class Cosine(Schedule):
     end: float
     until: Time = "1dur"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_time(self.until)
+
+    def values(self) -> list[float]:
+        return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
         return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _done(self.until, trainer))) / 2
@@ -135,8 +148,11 @@ class VShape(Schedule):
     end: float
     low: Time = "0.2dur"
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         parse_time(self.low)
+
+    def values(self) -> list[float]:
+        return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
         fallen = _done(self.low, trainer)
@@ -153,9 +169,12 @@ class Steps(Schedule):
     start: float
     after: dict[Time, float]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for time in self.after:
             parse_time(time)
+
+    def values(self) -> list[float]:
+        return [self.start, *self.after.values()]
 
     def now(self, trainer: L.Trainer) -> float:
         starts = sorted((in_steps(time, trainer), value) for time, value in self.after.items())
@@ -178,6 +197,4 @@ def rate_now(rate: Rate, trainer: L.Trainer) -> float:
 
 def rate_values(rate: Rate) -> list[float]:
     """Return the values between which a rate moves, to be checked against a range."""
-    if isinstance(rate, Steps):
-        return [rate.start, *rate.after.values()]
-    return [rate.start, rate.end] if isinstance(rate, Schedule) else [rate]
+    return rate.values() if isinstance(rate, Schedule) else [rate]

@@ -12,6 +12,8 @@ from huggingface_hub import hf_hub_download
 from torch import Tensor, nn
 
 import zoo
+from callbacks.frame.feature_hooks import FeatureHooks
+from callbacks.frame.needs import stage_names, stages_of
 from callbacks.frame.resizing import resize
 from callbacks.frame.trick import Trick
 from zoo import Step
@@ -149,3 +151,28 @@ class Taught(Trick):
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
         self._teacher.leave()
+
+
+class ComparesStages(Taught):
+    """Abstract: a trick that compares features of student and teacher.
+
+    Attributes:
+        stages: names of the stages to compare; None: as `common_stages` says.
+    """
+
+    stages: tuple[str, ...] | None
+
+    def common_stages(self, model: L.LightningModule) -> list[str]:
+        """Return the stages asked for, or all that student and teacher both have. Raises as `stage_names`."""
+        theirs = stage_names(self, self._teacher.network, self.stages)
+        common = [name for name in stage_names(self, model, self.stages) if name in theirs]
+        if not common:
+            raise ValueError(f"{type(self).__name__}: student and teacher have no stage name in common: rename stages")
+        return common
+
+    def join_at(self, names: Sequence[str], trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Bring the teacher to the student, and keep the features of these stages of both."""
+        self._teacher.join(trainer, model, None)  # features need no common classes
+        self._student_hooks = FeatureHooks(stages_of(model), names)
+        self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), names)
+        self.keep_hooks(self._student_hooks, self._teacher_hooks)

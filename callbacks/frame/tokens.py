@@ -19,7 +19,7 @@ def vit_in(trick: L.Callback, model: nn.Module, wants: str) -> nn.Module:
 def shortened(trick: L.Callback, model: nn.Module) -> nn.Module:
     """`vit_in` for a trick that takes patches out. Refuses a slim network, whose blocks keep certain places."""
     vit = vit_in(trick, model, "shortens a sequence of patches")
-    if any(getattr(block, "rows", None) is not None for block in vit.blocks):
+    if any(getattr(block, "rows", None) is not None for block in vit.get_submodule("blocks").children()):
         raise TypeError(
             f"this {type(vit).__name__} is slim, and keeps certain places of all patches: take {type(trick).__name__} "
             "out, or use it before the model is slimmed"

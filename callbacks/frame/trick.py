@@ -59,7 +59,8 @@ class Trick(Declaring):
             setattr(cls, "__init__", _checked(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
 
     def __repr__(self) -> str:
-        arguments = parameters(type(self))
+        make: Callable[..., Trick] = type(self)
+        arguments = parameters(make)
         given = {name: getattr(self, name) for name in arguments}
         words = [f"{name}={_word(v)}" for name, v in given.items() if not _same(v, arguments[name].default)]
         return f"{type(self).__name__}({', '.join(words)})"
@@ -130,7 +131,7 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
 
 
 @functools.cache
-def parameters(kind: type) -> Mapping[str, inspect.Parameter]:
+def parameters(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """Return those of its constructor. Kept: Lightning asks for a `state_key` at every hook of every step."""
     return inspect.signature(kind).parameters
 

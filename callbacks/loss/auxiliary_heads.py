@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import Claims, Range, stage_names
+from callbacks.frame.needs import Claims, Range, stage_names, stages_of
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
 from zoo import Step
@@ -26,7 +26,7 @@ from zoo.frame.checks import classes_of
 from zoo.frame.evaluating import evaluating, in_channels
 from zoo.frame.exact_resume import global_seed, mix
 from zoo.frame.outputs import split_outputs
-from zoo.frame.run import datamodule_of
+from zoo.frame.run import image_size_of
 
 NAME = "auxiliary_heads"
 
@@ -73,7 +73,7 @@ class Heads(nn.Module):
 @torch.no_grad()
 def widths_of(model: L.LightningModule, names: Sequence[str], image_size: int) -> dict[str, int]:
     """Return C or D of each stage, measured on one black image in evaluation mode."""
-    hooks, p = FeatureHooks(model.stages, names), next(model.parameters())
+    hooks, p = FeatureHooks(stages_of(model), names), next(model.parameters())
     try:
         with evaluating(model):
             shape = (1, in_channels(model), image_size, image_size)
@@ -114,12 +114,13 @@ class AuxiliaryHeads(Trick):
         if not names:
             raise ValueError("AuxiliaryHeads: the model has one stage, which has a head already: name it in `stages`")
         if stage == "fit":
-            size = getattr(model, "image_size", None) or getattr(datamodule_of(trainer), "image_size", None) or 32
+            size = image_size_of(trainer, model) or 32
             self._heads = Heads(widths_of(model, names, size), classes_of(model))
             model.add_module(NAME, self._heads)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._feature_hooks = FeatureHooks(model.stages, self._heads.names)
+        assert self._heads is not None, "made by `prepare`"
+        self._feature_hooks = FeatureHooks(stages_of(model), self._heads.names)
         self.keep_hooks(self._feature_hooks, model.register_forward_hook(self._add))
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
@@ -127,6 +128,7 @@ class AuxiliaryHeads(Trick):
 
     @torch.compiler.disable  # otherwise torch.compile traces this hook as a graph of its own, which gains nothing
     def _add(self, model: L.LightningModule, inputs: tuple, output: Tensor | tuple) -> tuple | None:
+        assert self._heads is not None, "made by `prepare`"
         features = self._feature_hooks.take()
         if not features or not model.training:  # no features: DDP calls the hook again around its training step
             return None

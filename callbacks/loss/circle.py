@@ -82,6 +82,7 @@ class CircleLoss(Adding):
     needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True))
     examples = ({"weight": 0.01, "m": 0.4, "gamma": 80.0, "form": "pair"},)
     _head: nn.Linear | None = None
+    _seen: dict[str, Tensor]
 
     def __init__(self, weight: Rate = 0.005, m: float = 0.25, gamma: float = 256.0, form: str = "class"):
         self.weight = weight
@@ -105,7 +106,7 @@ class CircleLoss(Adding):
                 f"CircleLoss compares features with the rows of a linear layer with {k} outputs, and "
                 f"{type(model).__name__} has none: take a model that ends in such a layer"
             )
-        return head if any(head is layer for layer in heads) else heads[-1]
+        return next((layer for layer in heads if layer is head), heads[-1])
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._head, self._seen = self._head_of(model), {}
@@ -116,6 +117,7 @@ class CircleLoss(Adding):
             self._seen["features"] = inputs[0]
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
+        assert self._head is not None, "found in `on_fit_start`"
         with torch.autocast(model.device.type, enabled=False):
             x = F.normalize(self._seen.pop("features").float())
             if self.form == "class":

@@ -17,7 +17,7 @@ Differs:  the authors' code passes the crop (top, left, height, width) to a func
 """
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args, runtime_checkable
 
 import lightning as L
 import torch
@@ -59,9 +59,17 @@ def mix_labels(y_cls: Tensor, y_tok: Tensor, mixed: Tensor) -> tuple[Tensor, Ten
     return y_cls.lerp(y_cls.flip(0), fraction), torch.where(mixed.view(-1, 1), y_tok.flip(0), y_tok)
 
 
-def network_with_tokens(model: nn.Module) -> nn.Module | None:
+@runtime_checkable
+class PredictsTokens(Protocol):
+    """A network that predicts a label for each token."""
+
+    mix_token: bool  # whether training mixes tokens
+    grid: int  # patches a side
+
+
+def network_with_tokens(model: nn.Module) -> PredictsTokens | None:
     """Return the module that predicts a label for each token; None if there is none."""
-    return next((module for module in model.modules() if hasattr(module, "mix_token")), None)
+    return next((module for module in model.modules() if isinstance(module, PredictsTokens)), None)
 
 
 class TokenLabeling(Trick):
@@ -107,7 +115,7 @@ class TokenLabeling(Trick):
         self.teacher, self.weight, self.mix_token, self.normalization = teacher, weight, mix_token, normalization
         self._teacher = None if teacher is None else Teacher(teacher, normalization)
         self._maps_and_crops: list[Tensor] = []
-        self._network: nn.Module | None = None
+        self._network: PredictsTokens | None = None
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._network = network_with_tokens(model)
@@ -118,6 +126,7 @@ class TokenLabeling(Trick):
             )
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        assert self._network is not None, "found by `prepare`"
         self._network.mix_token = self.mix_token
         if self._teacher is not None:
             self._teacher.join(trainer, model, classes_of(model))
@@ -133,6 +142,7 @@ class TokenLabeling(Trick):
             batch[:] = batch[:2]
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        assert self._network is not None, "found by `prepare`"
         grid = self._network.grid
         tokens, mixed, k = step.extras["token_logits"], step.extras["mixed"], step.logits.shape[1]
         if tokens.shape[1] != grid**2:

@@ -10,6 +10,7 @@ Differs:  nothing. Decisions are random, so that the term ends near sum_s rho_s 
 """
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -32,6 +33,14 @@ def ratio_loss(kept: Sequence[Tensor], ratios: Sequence[float]) -> Tensor:
     return (fractions - fractions.new_tensor(ratios)[:, None]).square().mean()
 
 
+@runtime_checkable
+class Deciding(Protocol):
+    """A network that decides which patches it keeps."""
+
+    @property
+    def ratios(self) -> Sequence[float]: ...
+
+
 class TokenRatio(Trick):
     """Add the squared distance between kept fractions and targets of a `DynamicViT` to the loss.
 
@@ -46,12 +55,13 @@ class TokenRatio(Trick):
     needs = (Range("weight", 0, off_at_low=True),)
     examples = ({"weight": 5.0},)
     taxonomy = "penalty"
+    _network: Deciding | None = None
 
     def __init__(self, weight: Rate = 2.0):
         self.weight = weight
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        deciding = [module for module in model.modules() if hasattr(module, "ratios")]
+        deciding = [module for module in model.modules() if isinstance(module, Deciding)]
         if not deciding:
             raise TypeError(
                 f"TokenRatio needs a network that decides which patches it keeps; {type(model).__name__} does not: "
@@ -60,6 +70,7 @@ class TokenRatio(Trick):
         self._network = deciding[0]
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        assert self._network is not None, "found by `prepare`"
         term = ratio_loss(step.extras["kept"], self._network.ratios)
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 

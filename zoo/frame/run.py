@@ -20,3 +20,13 @@ def log_every_n_steps(trainer: L.Trainer) -> int:
     """Return after how many steps the run logs; 0 where it never does."""
     steps: int = trainer.log_every_n_steps  # type: ignore[attr-defined]  # set by Lightning's connector
     return steps
+
+
+def is_fast_dev_run(trainer: L.Trainer) -> bool:
+    """Return whether the run is a trial of a few batches: `Trainer(fast_dev_run=...)`."""
+    return bool(trainer.fast_dev_run)  # type: ignore[attr-defined]  # set by Lightning's `_init_debugging_flags`
+
+
+def image_size_of(trainer: L.Trainer, model: L.LightningModule) -> int | None:
+    """Return the side of the images in pixels, as the model says, or else the data module; None if neither does."""
+    return getattr(model, "image_size", None) or getattr(datamodule_of(trainer), "image_size", None)

@@ -117,7 +117,8 @@ def test_another_schedule_is_a_few_lines(tiny_model, tiny_data, trainer):
         def now(self, trainer):
             return 0.2 if trainer.global_step % 2 else 0.1
 
-        start = end = 0.1
+        def values(self):
+            return [0.1, 0.2]
 
     trainer(callbacks=[LabelSmoothing(Odd())]).fit(tiny_model, tiny_data)
 
