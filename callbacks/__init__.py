@@ -81,7 +81,6 @@ from callbacks.frame.needs import NothingAddedBefore as NothingAddedBefore
 from callbacks.frame.needs import OneImageSize as OneImageSize
 from callbacks.frame.needs import PairNeed as PairNeed
 from callbacks.frame.needs import Range as Range
-from callbacks.frame.needs import Stages as Stages
 from callbacks.frame.pattern import Pattern as Pattern
 from callbacks.frame.schedule import Cosine as Cosine
 from callbacks.frame.schedule import Linear as Linear

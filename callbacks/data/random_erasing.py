@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.boxes import boxes
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 
@@ -85,7 +85,12 @@ class RandomErasing(Trick):
     """
 
     changes_batch = True
-    needs = (Range("p", 0, 1, off_at_low=True), Range("r1", 0, 1, open_low=True))
+    needs = (
+        Range("p", 0, 1, off_at_low=True),
+        Range("r1", 0, 1, open_low=True),
+        Choice("fill", ("random", "mean")),
+        Choice("formulation", ("paper", "timm")),
+    )
     examples = ({"p": 0.25, "scale": (0.02, 0.33), "r1": 0.4, "fill": "mean", "formulation": "timm"},)
 
     def __init__(
@@ -98,10 +103,6 @@ class RandomErasing(Trick):
     ):
         if not 0 <= scale[0] <= scale[1] <= 1 or scale[1] == 0:
             raise ValueError(f"RandomErasing: scale must be two fractions in [0, 1], the smaller first, got {scale}")
-        if fill not in ("random", "mean"):
-            raise ValueError(f'RandomErasing: fill must be "random" or "mean", got {fill!r}')
-        if formulation not in ("paper", "timm"):
-            raise ValueError(f'RandomErasing: formulation must be "paper" or "timm", got {formulation!r}')
         self.p, self.scale, self.r1, self.fill, self.formulation = p, tuple(scale), r1, fill, formulation
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:

@@ -18,12 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.teacher import ComparesStages, Normalization, Source, Teacher
 from callbacks.frame.trick import names_of
 from zoo import Step
-from zoo.frame.checks import validate_choice
 
 Mapping = Literal["sum", "max"]
 
@@ -90,7 +89,7 @@ class AttentionTransfer(ComparesStages):
         TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
-    needs = (Range("beta", 0, off_at_low=True), Range("p", 1))
+    needs = (Range("beta", 0, off_at_low=True), Range("p", 1), Choice("mapping", get_args(Mapping)))
     examples = ({"stages": ("stage1",), "beta": 10.0, "mapping": "max"},)
 
     def __init__(
@@ -103,7 +102,6 @@ class AttentionTransfer(ComparesStages):
         normalization: Normalization | None = None,
         image_size: int | None = None,
     ):
-        validate_choice(mapping, get_args(Mapping), "AttentionTransfer")
         self.teacher, self.stages, self.beta, self.p, self.mapping = teacher, names_of(stages), beta, p, mapping
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)

@@ -20,11 +20,11 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Cosine, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from zoo import Step
-from zoo.frame.checks import classes_of, validate_choice
+from zoo.frame.checks import classes_of
 
 Kind = Literal["soft", "hard"]
 
@@ -59,7 +59,7 @@ class KnowledgeDistillation(Taught):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
-    needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True))
+    needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True), Choice("kind", get_args(Kind)))
     examples = ({"T": Cosine(4, 1), "weight": 0.5},)
     needs_labels = True
 
@@ -72,7 +72,6 @@ class KnowledgeDistillation(Taught):
         kind: Kind = "soft",
         image_size: int | None = None,
     ):
-        validate_choice(kind, get_args(Kind), "KnowledgeDistillation")
         self.teacher, self.T, self.weight, self.kind = teacher, T, weight, kind
         self.normalization, self.image_size = normalization, image_size
         self._teacher = Teacher(teacher, normalization, image_size)

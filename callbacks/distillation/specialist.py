@@ -94,6 +94,7 @@ class Specialist(Taught):
         NothingAddedBefore(),
         Range("weight", 0),
         Range("T", 0, open_low=True),
+        Range("fraction", 0, 1, open_low=True, open_high=True),
     )
     examples = ({"classes": (1, 2), "weight": Linear(0, 1), "T": 2.0, "fraction": 0.3},)
     needs_labels = True
@@ -106,8 +107,6 @@ class Specialist(Taught):
         T: Rate = 4.0,
         fraction: float = 0.5,
     ):
-        if not 0 < fraction < 1:
-            raise ValueError(f"Specialist: fraction must be in (0, 1), not {fraction}")
         self.teacher, self.classes, self.weight, self.T, self.fraction = teacher, tuple(classes), weight, T, fraction
         self._teacher = Teacher(teacher)
 

@@ -23,10 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_values
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.tokens import prefix_of, shortened
 from callbacks.frame.trick import Trick
-from zoo.frame.checks import validate_choice
 from zoo.layers.attention import attention
 from zoo.layers.patch_embed import take_patches
 
@@ -85,7 +84,7 @@ class AttentionPatchDropout(Trick):
             drops patches by attention itself.
     """
 
-    needs = (Range("tau", 0),)
+    needs = (Range("tau", 0), Choice("drop", get_args(Drop)))
     examples = ({"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},)
     drops_patches = True
 
@@ -95,7 +94,7 @@ class AttentionPatchDropout(Trick):
                 f"AttentionPatchDropout: rate must be in (0, 1), a schedule or a pair in [0, 1), got {rate}"
             )
         self.rate, self.where, self.tau = rate, where, tau
-        self.drop = validate_choice(drop, get_args(Drop), "AttentionPatchDropout")
+        self.drop = drop
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         vit: Any = shortened(self, model)  # ours or timm's

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, largest_mask
+from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Linear, Rate
-from zoo.frame.checks import validate_choice
 
 Metric = Literal["peak", "cosine"]
 
@@ -66,12 +66,13 @@ class ChannelDropBlock(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Choice("metric", get_args(Metric)),)
     examples = ({"p": Linear(0, 0.3), "metric": "cosine", "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(1, 2)
 
     def __init__(self, p: Rate = 0.2, metric: Metric = "peak", where: Where = None, participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.metric = validate_choice(metric, get_args(Metric), "ChannelDropBlock")
+        self.metric = metric
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]

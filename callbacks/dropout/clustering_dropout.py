@@ -84,9 +84,9 @@ class ClusteringDropout(FeatureDropout):
     """
 
     needs = (
-        Range("low", 0, 1),
-        Range("high", 0, 1, open_low=True),
-        Range("decay", 0, 1),
+        Range("low", 0, "high"),
+        Range("high", 0, 1, open_low=True, open_high=True),
+        Range("decay", 0, 1, open_high=True),
         Range("clusters", 2),
         Range("every", 1),
     )
@@ -106,8 +106,6 @@ class ClusteringDropout(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(0.5, where, participation)  # each group has its own rate: this one is not used
-        if low > high or high == 1 or decay == 1:
-            raise ValueError(f"ClusteringDropout: needs low <= high < 1 and decay < 1, got {low}, {high} and {decay}")
         self.low, self.high, self.clusters, self.every, self.decay = low, high, clusters, every, decay
         self._reset()
 

@@ -23,9 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import validate_choice
 
 Kind = Literal["spatial", "channel"]
 
@@ -73,7 +72,7 @@ class CorrDrop(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
-    needs = (Range("temperature", 0, open_low=True),)
+    needs = (Range("temperature", 0, open_low=True), Choice("kind", get_args(Kind)), Range("block_size", 1))
     examples = (
         {"p": 0.3, "kind": "channel", "block_size": 2, "temperature": 0.1, "where": ("stage2",), "participation": 0.5},
     )
@@ -89,9 +88,7 @@ class CorrDrop(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        self.kind = validate_choice(kind, get_args(Kind), "CorrDrop")
-        if block_size < 1:
-            raise ValueError(f"CorrDrop: block_size must be at least 1, got {block_size}")
+        self.kind = kind
         self.block_size, self.temperature = block_size, temperature
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_count
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate
 
 DEFAULT = Linear(0, 0.1)
@@ -73,6 +74,7 @@ class DropBlock(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a block size below 1.
     """
 
+    needs = (Range("block_size", 1),)
     examples = ({"p": 0.2, "block_size": 2, "shared": True, "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(-2, None)
 
@@ -85,8 +87,6 @@ class DropBlock(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        if block_size < 1:
-            raise ValueError(f"DropBlock: block_size must be at least 1, got {block_size}")
         self.block_size, self.shared = block_size, shared
 
     def factors(self, count: int) -> list[float]:

@@ -21,9 +21,8 @@ from torch.utils.hooks import RemovableHandle
 
 from callbacks.dropout.guided_dropout import Guided
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Choice, Claims
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import validate_choice
 
 Per = Literal["sample", "batch"]
 PLAIN = (nn.Linear.forward, nn.Conv2d.forward)
@@ -89,14 +88,14 @@ class DropConnect(FeatureDropout):
         TypeError: for a module that is no linear layer or convolution, or one that computes in its own way.
     """
 
-    needs = (Claims("drop weights"),)
+    needs = (Claims("drop weights"), Choice("per", get_args(Per)))
     examples = ({"p": 0.2, "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"
     draws_once = True
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", per: Per = "sample", participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.per = validate_choice(per, get_args(Per), "DropConnect")
+        self.per = per
         if where in (None, "input"):
             raise ValueError(f"DropConnect: where={where!r} has no weights: name layers, or leave the classifier")
 

@@ -21,8 +21,8 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, scale_by_rate
+from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Linear, Rate, rate_values
-from zoo.frame.checks import validate_choice
 
 Form = Literal["inverted", "2014"]
 
@@ -45,12 +45,13 @@ class Dropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
+    needs = (Choice("form", get_args(Form)),)
     examples = ({"p": Linear(0, 0.5), "where": ("stage1", "stage2"), "form": "2014"},)
     acts_on = ANY
 
     def __init__(self, p: Rate = 0.5, where: Where = "classifier", form: Form = "inverted", participation: Rate = 1.0):
         super().__init__(p, where, participation)
-        self.form = validate_choice(form, get_args(Form), "Dropout")
+        self.form = form
         if form == "2014" and participation != 1:
             raise ValueError(
                 "Dropout: the form of 2014 scales evaluation for a mask at every step: leave out participation"

@@ -40,14 +40,12 @@ class FocusedDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for low > high.
     """
 
-    needs = (Range("low", 0, 1, open_low=True), Range("high", 0, 1, open_low=True, open_high=True))
+    needs = (Range("low", 0, "high", open_low=True), Range("high", 0, 1, open_low=True, open_high=True))
     examples = ({"low": 0.2, "high": 0.9, "where": ("stage2",), "participation": 1.0},)
     default_stages = slice(-2, -1)
 
     def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):
         super().__init__(0.5, where, participation)  # gamma decides what goes: this rate is not used
-        if low > high:
-            raise ValueError(f"FocusedDropout: needs low <= high < 1, got {low} and {high}")
         self.low, self.high = low, high
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

@@ -16,10 +16,9 @@ from typing import Literal, get_args
 import lightning as L
 import torch
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
-from zoo.frame.checks import validate_choice
 from zoo.moe_vit import MoE
 
 Kind = Literal["gate", "gate-expert"]
@@ -42,11 +41,11 @@ class GatingDropout(Trick):
         TypeError: for a network without experts.
     """
 
-    needs = (Range("p", 0, 1, off_at_low=True),)
+    needs = (Range("p", 0, 1, off_at_low=True), Choice("kind", get_args(Kind)))
     examples = ({"p": Linear(0, 1), "kind": "gate-expert"},)
 
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
-        self.p, self.kind = p, validate_choice(kind, get_args(Kind), "GatingDropout")
+        self.p, self.kind = p, kind
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if not any(isinstance(module, MoE) for module in model.modules()):

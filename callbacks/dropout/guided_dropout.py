@@ -23,10 +23,9 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, largest_mask
-from callbacks.frame.needs import Claims, NoHeadMadeAfter, Range
+from callbacks.frame.needs import Choice, Claims, NoHeadMadeAfter, Range
 from callbacks.frame.schedule import Rate
 from callbacks.loss.auxiliary_heads import NAME
-from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation
 
 Kind = Literal["top-k", "dr"]
@@ -97,7 +96,7 @@ class GuidedDropout(FeatureDropout):
         TypeError: for a module that is no linear layer or convolution.
     """
 
-    needs = (Claims("give units a strength"), NoHeadMadeAfter(), Range("active", 0, 1))
+    needs = (Claims("give units a strength"), NoHeadMadeAfter(), Range("active", 0, 1), Choice("kind", get_args(Kind)))
     examples = ({"p": 0.4, "kind": "top-k", "active": 0.5, "participation": 0.5},)
     acts_on = ANY
     draws_once = True
@@ -111,7 +110,7 @@ class GuidedDropout(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        self.kind = validate_choice(kind, get_args(Kind), "GuidedDropout")
+        self.kind = kind
         self.active = active
         if where in (None, "input"):
             raise ValueError(f"GuidedDropout: where={where!r} is no layer: name layers, or leave the classifier")

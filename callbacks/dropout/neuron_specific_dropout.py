@@ -33,6 +33,7 @@ from callbacks.frame.feature_dropout import (
     scale_by_rate,
 )
 from callbacks.frame.held_out import class_sums, sums_at, units, validation_batches
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import classes_of
 
@@ -71,6 +72,7 @@ class NeuronSpecificDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; at the first step, for targets that are not one label an image.
     """
 
+    needs = (Range("held", 0, 1, open_low=True, open_high=True),)
     acts_on = ANY
     needs_labels = True
     examples = ({"p": 0.4, "absolute": True, "held": None, "where": ("stage2",), "participation": 0.5},)
@@ -86,8 +88,6 @@ class NeuronSpecificDropout(FeatureDropout):
         participation: Rate = 1.0,
     ):
         super().__init__(p, where, participation)
-        if held is not None and not 0 < held < 1:
-            raise ValueError(f"NeuronSpecificDropout: held must be in (0, 1), or None for validation, not {held}")
         if where == "input":
             raise ValueError("NeuronSpecificDropout: images have no units: name modules, or leave the classifier")
         self.absolute, self.held = absolute, held

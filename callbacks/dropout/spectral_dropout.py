@@ -18,9 +18,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import validate_choice
 
 Dims = Literal["spatial", "channel", "all"]
 AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}
@@ -70,14 +69,14 @@ class SpectralDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    needs = (Range("tau", 0),)
+    needs = (Range("tau", 0), Choice("dims", get_args(Dims)))
     examples = ({"p": 0.3, "tau": 1.0, "dims": "all", "where": ("stage2",), "participation": 0.5},)
 
     def __init__(
         self, p: Rate = 0.2, tau: float = 0.1, dims: Dims = "spatial", where: Where = None, participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        self.tau, self.dims = tau, validate_choice(dims, get_args(Dims), "SpectralDropout")
+        self.tau, self.dims = tau, dims
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         with float32(x):

@@ -16,8 +16,8 @@ from typing import Literal, get_args
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
+from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Linear, Rate
-from zoo.frame.checks import validate_choice
 from zoo.layers.drop_path import DropPath
 
 Per = Literal["sample", "batch"]
@@ -65,6 +65,7 @@ class StochasticDepth(FeatureDropout):
         TypeError: for a network without residual blocks.
     """
 
+    needs = (Choice("rule", get_args(Rule)), Choice("per", get_args(Per)))
     examples = ({"p": Linear(0, 0.5), "rule": "constant", "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"
     acts_on = ANY
@@ -72,8 +73,8 @@ class StochasticDepth(FeatureDropout):
 
     def __init__(self, p: Rate = 0.5, rule: Rule = "linear", per: Per = "sample", participation: Rate = 1.0):
         super().__init__(p, None, participation)
-        self.rule = validate_choice(rule, get_args(Rule), "StochasticDepth")
-        self.per = validate_choice(per, get_args(Per), "StochasticDepth")
+        self.rule = rule
+        self.per = per
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         found = branch_ends(model)

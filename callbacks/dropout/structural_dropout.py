@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from zoo.tools.cut import cut as cut_network
 
@@ -56,6 +57,7 @@ class StructuralDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for a width or a step below 1.
     """
 
+    needs = (Range("low", 1), Range("step", 1))
     examples = ({"p": 0.9, "low": 2, "step": 2, "where": ("stage2",), "participation": 0.5},)
     acts_on = ANY
     draws_once = True
@@ -64,8 +66,6 @@ class StructuralDropout(FeatureDropout):
         self, p: Rate = 0.5, low: int = 1, step: int = 1, where: Where = "classifier", participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        if low < 1 or step < 1:
-            raise ValueError(f"StructuralDropout: low and step must be at least 1, got {low} and {step}")
         self.low, self.step = low, step
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

@@ -17,9 +17,8 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, largest_mask
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate
-from zoo.frame.checks import validate_choice
 
 Rescale = Literal["score", "inverse", "none"]
 
@@ -56,7 +55,7 @@ class WeightedChannelDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`.
     """
 
-    needs = (Range("q", 0, 1, open_low=True),)
+    needs = (Range("q", 0, 1, open_low=True), Choice("rescale", get_args(Rescale)))
     examples = ({"p": 0.5, "q": 1.0, "rescale": "inverse", "where": ("stage1",), "participation": 0.5},)
     default_stages = slice(-2, None)
 
@@ -64,7 +63,7 @@ class WeightedChannelDropout(FeatureDropout):
         self, p: Rate = 0.2, q: float = 0.9, rescale: Rescale = "score", where: Where = None, participation: Rate = 1.0
     ):
         super().__init__(p, where, participation)
-        self.q, self.rescale = q, validate_choice(rescale, get_args(Rescale), "WeightedChannelDropout")
+        self.q, self.rescale = q, rescale
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         n, c = x.shape[:2]

@@ -10,11 +10,10 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Claims, Need
+from callbacks.frame.needs import Choice, Claims, Need
 from callbacks.frame.schedule import Time, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
-from zoo.frame.checks import validate_choice
 from zoo.frame.run import callbacks_of, is_fast_dev_run
 
 
@@ -34,14 +33,17 @@ class Decay(Trick):
         warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
     """
 
-    needs: ClassVar[tuple[Need, ...]] = (Claims("set the learning rate"),)
+    needs: ClassVar[tuple[Need, ...]] = (
+        Claims("set the learning rate"),
+        Choice("warmup_kind", tuple(KINDS), "a warm-up"),
+    )
 
     def __init__(self, warmup_epochs: Time = 0, warmup_kind: str = "linear"):
         if not isinstance(warmup_epochs, str) and warmup_epochs < 0:
             raise ValueError(f"warmup_epochs must be >= 0, got {warmup_epochs}")
         parse_time(warmup_epochs)
         self.warmup_epochs = warmup_epochs
-        self.warmup_kind = validate_choice(warmup_kind, KINDS, "a warm-up")
+        self.warmup_kind = warmup_kind
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if trainer.lr_scheduler_configs:

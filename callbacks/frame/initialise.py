@@ -1,12 +1,13 @@
 """Initialisation happens once, on a fresh network: never on weights that were loaded or trained."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Claims, Need
 from callbacks.frame.trick import Trick
 from zoo.frame.run import callbacks_of
 
@@ -17,7 +18,7 @@ class Initialise(Trick):
     """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
 
     taxonomy = "optimisation"
-    needs = (Claims("draw the weights"),)
+    needs: ClassVar[tuple[Need, ...]] = (Claims("draw the weights"),)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit" or not is_fresh(self, model):

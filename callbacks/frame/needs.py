@@ -147,16 +147,6 @@ class CallsOnLoss(Need):
         )
 
 
-@dataclass(frozen=True)
-class Stages(Need):
-    """A model that names its stages, among them those of an argument."""
-
-    argument: str = "stages"
-
-    def check_run(self, trick: Declaring, trainer: L.Trainer, model: L.LightningModule) -> None:
-        stage_names(trick, model, getattr(trick, self.argument))
-
-
 def stage_names(trick: L.Callback, model: Any, names: Sequence[str] | None) -> list[str]:
     """Return the stages asked for, or all that the model has.
 

@@ -1,18 +1,17 @@
 """A trick that judges a number again and again: a metric after each validation, or the loss of each training epoch."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, distributed
 
+from callbacks.frame.needs import Choice, Need
 from callbacks.frame.schedule import load_data
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import validate_choice
-
-MODES = ("min", "max")
 
 
 class OnMetric(Trick):
@@ -26,12 +25,13 @@ class OnMetric(Trick):
         ValueError: for another mode; for a metric without a validation, or one that was not logged by then.
     """
 
+    needs: ClassVar[tuple[Need, ...]] = (Choice("mode", ("min", "max"), "mode"),)
+
     _sum: Tensor | float = 0.0  # of the training losses of this epoch, in float64
     _batches: int = 0
 
     def __init__(self, metric: str | None, mode: str):
-        self.metric = metric
-        self.mode = validate_choice(mode, MODES, "mode")
+        self.metric, self.mode = metric, mode
 
     @abstractmethod
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:

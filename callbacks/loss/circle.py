@@ -20,11 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.loss import Adding
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate
 from callbacks.frame.targets import probabilities
 from zoo import Step
-from zoo.frame.checks import classes_of, validate_choice
+from zoo.frame.checks import classes_of
 
 FORMS = ("class", "pair")
 NONE = -1e9  # stands for log 0, with a gradient of 0
@@ -79,7 +79,7 @@ class CircleLoss(Adding):
         TypeError: if the LightningModule does not call `on_loss`, or does not end in a linear layer.
     """
 
-    needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True))
+    needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True), Choice("form", FORMS))
     examples = ({"weight": 0.01, "m": 0.4, "gamma": 80.0, "form": "pair"},)
     _head: nn.Linear | None = None
     _seen: dict[str, Tensor]
@@ -87,7 +87,7 @@ class CircleLoss(Adding):
     def __init__(self, weight: Rate = 0.005, m: float = 0.25, gamma: float = 256.0, form: str = "class"):
         self.weight = weight
         self.m, self.gamma = m, gamma
-        self.form = validate_choice(form, FORMS, "CircleLoss")
+        self.form = form
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)

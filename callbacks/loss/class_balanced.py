@@ -46,12 +46,10 @@ class ClassBalanced(Replacing):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
-    needs = (Range("beta", 0, 1),)
+    needs = (Range("beta", 0, 1, open_high=True),)
     examples = ({"beta": 0.9, "counts": (7,) * 10},)
 
     def __init__(self, beta: float = 0.999, counts: Sequence[int] | None = None):
-        if beta == 1:
-            raise ValueError("ClassBalanced: beta must be below 1, such as 0.9999; at 1 no sample is new")
         self.beta = beta
         self.counts = None if counts is None else tuple(counts)
 

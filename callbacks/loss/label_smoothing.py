@@ -16,12 +16,11 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.needs import Choice, Claims, NothingAddedBefore, Range
 from callbacks.frame.schedule import Rate, Steps, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo import Step
-from zoo.frame.checks import validate_choice
 
 FORMULATIONS = ("torch", "paper")
 
@@ -54,12 +53,17 @@ class LabelSmoothing(Trick):
     """
 
     taxonomy = "data"
-    needs = (Claims("replace the cross-entropy"), NothingAddedBefore(), Range("eps", 0, 1, off_at_low=True))
+    needs = (
+        Claims("replace the cross-entropy"),
+        NothingAddedBefore(),
+        Range("eps", 0, 1, off_at_low=True),
+        Choice("formulation", FORMULATIONS),
+    )
     examples = ({"eps": Steps(0, {"1ep": 0.2}), "formulation": "paper"},)
 
     def __init__(self, eps: Rate = 0.1, formulation: str = "torch"):
         self.eps = eps
-        self.formulation = validate_choice(formulation, FORMULATIONS, "LabelSmoothing")
+        self.formulation = formulation
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         targets = probabilities(step.targets, step.logits.shape[1])

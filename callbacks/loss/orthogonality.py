@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from callbacks.frame.loss import Adding
+from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Rate, Steps
 from zoo import Step
-from zoo.frame.checks import validate_choice
 
 KINDS = ("so", "srip")
 
@@ -63,12 +63,13 @@ class Orthogonality(Adding):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    needs = (Choice("kind", KINDS),)
     examples = ({"weight": Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 1e-4, kind: str = "so"):
         self.weight = weight
-        self.kind = validate_choice(kind, KINDS, "Orthogonality")
+        self.kind = kind
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._by_shape: dict[tuple[int, int], list[Tensor]] = {}  # matrices of one shape share one batched product

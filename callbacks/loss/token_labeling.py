@@ -24,14 +24,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Claims, EveryPatch, NothingAddedBefore, OneImageSize, Range
+from callbacks.frame.needs import Choice, Claims, EveryPatch, NothingAddedBefore, OneImageSize, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.score_maps import expand, relabel, score_maps
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Normalization, Teacher
 from callbacks.frame.trick import Trick
 from zoo import Step
-from zoo.frame.checks import classes_of, validate_choice
+from zoo.frame.checks import classes_of
 
 Formulation = Literal["paper", "code"]
 
@@ -100,6 +100,7 @@ class TokenLabeling(Trick):
         EveryPatch(),
         OneImageSize(),
         Range("weight", 0, off_at_low=True),
+        Choice("formulation", get_args(Formulation)),
     )
     examples = ({"weight": Linear(1, 0), "formulation": "code", "mix_token": False},)
 
@@ -111,7 +112,7 @@ class TokenLabeling(Trick):
         mix_token: bool = True,
         normalization: Normalization | None = None,
     ):
-        self.formulation = validate_choice(formulation, get_args(Formulation), "TokenLabeling")
+        self.formulation = formulation
         self.teacher, self.weight, self.mix_token, self.normalization = teacher, weight, mix_token, normalization
         self._teacher = None if teacher is None else Teacher(teacher, normalization)
         self._maps_and_crops: list[Tensor] = []

@@ -22,9 +22,8 @@ Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which
 import lightning as L
 from torch import nn
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Choice, Claims
 from callbacks.frame.trick import Trick
-from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -72,11 +71,11 @@ class Activation(Trick):
         ValueError: for another kind, or a second Activation.
     """
 
-    needs = (Claims("choose the activations"),)
+    needs = (Claims("choose the activations"), Choice("kind", tuple(ACTIVATIONS)))
     examples = ({"kind": "prelu"},)
 
     def __init__(self, kind: str = "gelu"):
-        self.kind = validate_choice(kind, ACTIVATIONS, "Activation")
+        self.kind = kind
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":

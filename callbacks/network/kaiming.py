@@ -11,7 +11,7 @@ Differs:  the last linear layer is drawn like all others; norms stay as they are
 from torch import Tensor, nn
 
 from callbacks.frame.initialise import Initialise
-from zoo.frame.checks import validate_choice
+from callbacks.frame.needs import Choice
 
 MODES = ("fan_in", "fan_out")
 
@@ -26,10 +26,11 @@ class Kaiming(Initialise):
         ValueError: for another mode, or a second trick that draws the weights.
     """
 
+    needs = (Choice("mode", MODES),)
     examples = ({"mode": "fan_out"},)
 
     def __init__(self, mode: str = "fan_in"):
-        self.mode = validate_choice(mode, MODES, "Kaiming")
+        self.mode = mode
 
     def draw(self, weight: Tensor) -> None:
         """Fill a weight from N(0, 2 / fan), in place."""

@@ -78,12 +78,10 @@ class MagnitudePruning(Trick):
         ValueError: for a fraction or a number of steps out of its range, or an end before the start.
     """
 
-    needs = (Range("final", 0, 1, open_low=True),)
+    needs = (Range("final", 0, 1, open_low=True, open_high=True), Range("every", 1))
     examples = ({"final": 0.5, "start": "0st", "end": "3st", "every": 1},)
 
     def __init__(self, final: float = 0.9, start: Time = "0.1dur", end: Time = "0.7dur", every: int = 100):
-        if final == 1 or every < 1:
-            raise ValueError(f"MagnitudePruning: final must be below 1 and every 1 or more, got {final} and {every}")
         parse_time(start), parse_time(end)
         self.final, self.start, self.end, self.every = final, start, end, every
 

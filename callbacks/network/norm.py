@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Choice, Claims
 from callbacks.frame.trick import Trick
-from zoo.frame.checks import validate_choice
 from zoo.frame.surgery import operate, operation, replace
 
 GROUPS = 32
@@ -86,11 +85,11 @@ class Norm(Trick):
         ValueError: for another kind, or a second Norm.
     """
 
-    needs = (Claims("choose the norms"),)
+    needs = (Claims("choose the norms"), Choice("kind", tuple(NORMS)))
     examples = ({"kind": "batch_renorm"},)
 
     def __init__(self, kind: str = "group"):
-        self.kind = validate_choice(kind, NORMS, "Norm")
+        self.kind = kind
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from callbacks.frame.unscaled import needs_unscaled
-from zoo.frame.checks import validate_choice
 
 KINDS: dict[str, Callable[[Iterable[Tensor], float], object]] = {
     "norm": torch.nn.utils.clip_grad_norm_,
@@ -43,12 +42,12 @@ class GradientClipping(Trick):
         TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
     """
 
-    needs = (Range("limit", 0, open_low=True),)
+    needs = (Range("limit", 0, open_low=True), Choice("kind", tuple(KINDS)))
     examples = ({"limit": Linear(2.0, 0.1), "kind": "value"},)
 
     def __init__(self, limit: Rate = 1.0, kind: str = "norm"):
         self.limit = limit
-        self.kind = validate_choice(kind, KINDS, "GradientClipping")
+        self.kind = kind
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         needs_unscaled(self, trainer)

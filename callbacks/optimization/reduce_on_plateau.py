@@ -43,7 +43,7 @@ class ReduceOnPlateau(OnMetric, Decay):
             something else sets the rate too.
     """
 
-    needs = (Range("patience", 0), Range("threshold", 0, 1))
+    needs = (Range("patience", 0), Range("threshold", 0, 1), Range("gamma", 0, 1, open_low=True, open_high=True))
     examples = ({"mode": "max", "gamma": 0.5, "patience": 2, "threshold": 0.01, "warmup_epochs": 0.5},)
     _plateau: ReduceLROnPlateau | None = None
 
@@ -59,8 +59,6 @@ class ReduceOnPlateau(OnMetric, Decay):
     ):
         OnMetric.__init__(self, metric, mode)
         Decay.__init__(self, warmup_epochs, warmup_kind)
-        if not 0 < gamma < 1:
-            raise ValueError(f"ReduceOnPlateau: gamma must be in (0, 1), got {gamma}")
         self.gamma = gamma
         self.patience = patience
         self.threshold = threshold

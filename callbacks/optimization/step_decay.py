@@ -12,6 +12,7 @@ Differs:  nothing
 import lightning as L
 
 from callbacks.frame.decay import Decay
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
@@ -28,6 +29,7 @@ class StepDecay(Decay):
         ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.
     """
 
+    needs = (Range("gamma", 0, open_low=True),)
     examples = ({"milestones": (1, "0.7dur"), "gamma": 0.5, "warmup_epochs": 0.5},)
 
     def __init__(
@@ -40,8 +42,6 @@ class StepDecay(Decay):
         super().__init__(warmup_epochs, warmup_kind)
         for time in milestones:
             parse_time(time)
-        if gamma <= 0:
-            raise ValueError(f"StepDecay: gamma must be > 0, got {gamma}")
         self.milestones = tuple(milestones)
         self.gamma = gamma
 

@@ -14,6 +14,7 @@ Differs:  ours, an idea for a reader of that paper: "60 epochs of step decay, th
 import lightning as L
 
 from callbacks.frame.decay import Decay, cosine
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
 
 
@@ -33,6 +34,7 @@ class StepThenCosine(Decay):
             else sets the rate too.
     """
 
+    needs = (Range("gamma", 0, open_low=True),)
     examples = ({"milestones": (1,), "gamma": 0.5, "cosine_from": "1.5ep", "warmup_kind": "multiplier"},)
 
     def __init__(
@@ -46,8 +48,6 @@ class StepThenCosine(Decay):
         super().__init__(warmup_epochs, warmup_kind)
         for time in (*milestones, cosine_from):
             parse_time(time)
-        if gamma <= 0:
-            raise ValueError(f"StepThenCosine: gamma must be > 0, got {gamma}")
         self.milestones = tuple(milestones)
         self.gamma = gamma
         self.cosine_from = cosine_from

@@ -21,10 +21,9 @@ import lightning as L
 from torch.optim import Optimizer
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Choice, Claims, Range
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
-from zoo.frame.checks import validate_choice
 
 
 class WarmUp(Trick):
@@ -42,13 +41,13 @@ class WarmUp(Trick):
         ValueError: for an argument out of its range, or if another trick sets the rate.
     """
 
-    needs = (Claims("set the learning rate"), Range("epochs", 0, open_low=True))
+    needs = (Claims("set the learning rate"), Range("epochs", 0, open_low=True), Choice("kind", tuple(KINDS)))
     examples = ({"epochs": 0.5, "kind": "constant"},)
     _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with their own rates
 
     def __init__(self, epochs: float = 5, kind: str = "linear"):
         self.epochs = epochs
-        self.kind = validate_choice(kind, KINDS, "WarmUp")
+        self.kind = kind
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         schedule.load_data(trainer)

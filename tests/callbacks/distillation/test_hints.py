@@ -7,7 +7,8 @@ from torch import nn
 
 import zoo
 from callbacks import EMA, AttentionTransfer, Hints, KnowledgeDistillation, Linear
-from callbacks.distillation.hints import hint_loss, regressor
+from callbacks.distillation.hints import hint_loss
+from callbacks.frame.hint_regressors import regressor
 from tests.callbacks.conftest import At, SeenSteps, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, tiny_classifier
 from zoo import Classifier, ResNet
