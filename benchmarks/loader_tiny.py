@@ -1,7 +1,7 @@
-"""Training batches of Tiny-ImageNet a second, ready for the network: ours from memory against torchvision's usual way.
+"""Training batches of Tiny-ImageNet a second, ready for the network: ours in memory against torchvision's usual way.
 
 Command: python benchmarks/loader_tiny.py DATA --record true
-Ours:    crop from 8 pixels of padding, flip, normalise; batches of 256 in the main process, from memory.
+Ours:    crop from 8 pixels of padding, flip, normalise; batches of 256 in the main process, in memory.
 Theirs:  torchvision's ImageFolder on the JPEG files, with RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on
          PIL images, in a DataLoader with 2 workers; and the same on images that are decoded already, in memory.
 Rounds of all take turns, so that other work on the machine slows all down. One thread of torch in each process.

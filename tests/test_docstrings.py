@@ -49,6 +49,25 @@ def test_what_is_public_says_what_it_is(path):
     assert silent == []
 
 
+WITH_FIELDS = [kind for name in zoo.__all__ if issubclass(kind := getattr(zoo, name), zoo.Model)]
+WITH_FIELDS += [getattr(callbacks, name) for name in callbacks.__all__]
+
+
+@pytest.mark.parametrize("cls", WITH_FIELDS)
+def test_help_shows_the_fields_once_between_what_it_does_and_its_arguments(cls):
+    doc, file = inspect.getdoc(cls), inspect.getdoc(inspect.getmodule(cls))
+    fields = file[file.index("\nPaper:") + 1 :]
+    assert doc.count(fields) == doc.count("\nPaper:") == 1
+    first = inspect.cleandoc(ast.get_docstring(source(cls)) or "").splitlines()[0]
+    assert doc.splitlines()[0] == first and doc.index(first) < doc.index(fields)
+    assert "\nArgs:\n" not in doc or doc.index(fields) < doc.index("\nArgs:\n")
+
+
+def source(cls: type) -> ast.ClassDef:
+    nodes = ast.parse(Path(inspect.getfile(cls)).read_text()).body
+    return next(node for node in nodes if isinstance(node, ast.ClassDef) and node.name == cls.__name__)
+
+
 def test_tricks_are_in_rooms():
     """No file lies beside the rooms: what tricks are made of is in `frame`."""
     assert [path.name for path in (ROOT / "callbacks").glob("*.py")] == ["__init__.py"]

@@ -45,10 +45,9 @@ def total_steps(trainer: L.Trainer) -> int:
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
     if total == -1:  # what Lightning says of epochs that have no length
         raise ValueError("a schedule needs a run with an end, and the training data has no length: set max_steps")
-    epochs = trainer.max_epochs
-    if accumulation(trainer) is None or epochs in (None, -1) or math.isinf(trainer.num_training_batches):
+    if accumulation(trainer) is None or trainer.max_epochs in (None, -1) or math.isinf(trainer.num_training_batches):
         return int(total)
-    steps = steps_of_epochs(max(epochs or 0, 1), trainer)
+    steps = steps_of_epochs(max(trainer.max_epochs or 0, 1), trainer)
     return steps if trainer.max_steps == -1 else min(steps, trainer.max_steps)
 
 

@@ -9,6 +9,7 @@ import lightning as L
 
 from callbacks.frame.needs import Declaring
 from callbacks.frame.schedule import Schedule
+from zoo.frame.fields import with_fields
 
 PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
 # where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
@@ -51,6 +52,7 @@ class Trick(Declaring):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        cls.__doc__ = with_fields(cls)
         cls.examples = vars(cls).get("examples", ())
         if cls.taxonomy is None and "taxonomy" not in vars(cls):
             package, _, room = cls.__module__.rpartition(".")[0].partition(".")

@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Unpack
 from zoo.frame.arguments import Training
 from zoo.frame.checks import SMALL, validate_choice
 from zoo.frame.classifier import Classifier
+from zoo.frame.fields import fields_of
 
 
 class Model(Classifier):
@@ -103,7 +104,7 @@ class Model(Classifier):
 
 
 def documented(cls: type[Model]) -> str:
-    """Return the docstring of a model with the arguments and errors that all models share."""
+    """Return the docstring of a model with the fields of its file, and what all models share."""
     own, shared = sections(cls.__doc__ or ""), sections(Model.__doc__ or "")
     classifier = entries(sections(Classifier.__doc__ or "")["Args"])
     training = [line for name, line in classifier if name in Training.__annotations__]
@@ -115,7 +116,8 @@ def documented(cls: type[Model]) -> str:
     arguments = "\n".join([*before, *(line for _, line in mine), *training])
     errors = "\n".join(filter(None, [shared["Raises"], own.get("Raises", "")]))
     others = [f"{name}:\n{text}" for name, text in own.items() if name not in ("", "Args", "Raises")]
-    return "\n\n".join([own[""], *others, f"Args:\n{arguments}", f"Raises:\n{errors}"]) + "\n"
+    fields = [text for text in [fields_of(cls)] if text]
+    return "\n\n".join([own[""], *fields, *others, f"Args:\n{arguments}", f"Raises:\n{errors}"]) + "\n"
 
 
 def sections(doc: str) -> dict[str, str]:

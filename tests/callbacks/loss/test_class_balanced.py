@@ -63,7 +63,7 @@ def test_counts_of_the_data_module_reach_the_run(trainer):
 
 
 def test_refusals(tiny_model, tiny_data, trainer):
-    with pytest.raises(ValueError, match="beta must be below 1"):
+    with pytest.raises(ValueError, match=r"beta must be in \[0, 1\)"):
         ClassBalanced(1)
     with pytest.raises(ValueError, match="beta must be in"):
         ClassBalanced(-0.1)

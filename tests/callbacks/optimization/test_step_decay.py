@@ -27,7 +27,7 @@ def test_milestones_in_every_unit(trainer, tiny_data):
 
 
 def test_what_it_refuses():
-    with pytest.raises(ValueError, match="gamma must be > 0, got 0"):
+    with pytest.raises(ValueError, match=r"gamma must be in \(0, inf\], not 0"):
         StepDecay(gamma=0)
     with pytest.raises(ValueError, match="a time is"):
         StepDecay(("third",))

@@ -1,0 +1,25 @@
+"""What `help` shows of a model or a trick beside its own docstring: the fields at the head of its file."""
+
+import inspect
+import re
+import sys
+
+SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$", re.MULTILINE)
+
+
+def fields_of(cls: type) -> str:
+    """Return the six fields of the file of a class, "Paper:" to "Differs:"; nothing where it has none."""
+    head = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    start = re.search(r"^Paper:", head, re.MULTILINE)
+    return head[start.start() :] if start else ""
+
+
+def with_fields(cls: type) -> str | None:
+    """Return the docstring of a class with the fields of its file before its arguments; None where it has no own."""
+    own, fields = vars(cls).get("__doc__"), fields_of(cls)
+    if not own or not fields:
+        return own
+    doc = inspect.cleandoc(own)
+    section = SECTION.search(doc)
+    at = section.start() if section else len(doc)
+    return "\n\n".join(filter(None, [doc[:at].rstrip(), fields, doc[at:]])) + "\n"
