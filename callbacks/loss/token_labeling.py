@@ -139,8 +139,7 @@ class TokenLabeling(Trick):
                     "TokenLabeling without a teacher needs batches [images, targets, maps, crops] that are not mixed: "
                     "give it a teacher, or take out the tricks that mix images"
                 )
-            self._maps_and_crops = batch[2:]
-            batch[:] = batch[:2]
+            batch[:], self._maps_and_crops = batch[:2], batch[2:]
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         assert self._network is not None, "found by `prepare`"

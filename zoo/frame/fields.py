@@ -9,7 +9,7 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$", re.MULTILINE)
 
 def fields_of(cls: type) -> str:
     """Return the six fields of the file of a class, "Paper:" to "Differs:"; nothing where it has none."""
-    head = inspect.cleandoc(sys.modules[cls.__module__].__doc__ or "")
+    head = inspect.cleandoc(getattr(sys.modules.get(cls.__module__), "__doc__", None) or "")
     start = re.search(r"^Paper:", head, re.MULTILINE)
     return head[start.start() :] if start else ""
 
