@@ -7,6 +7,7 @@ made of: derive your own from `Trick` or `FeatureDropout`.
 A trick is its file and its line here: `__all__` and the lists of the command line are made from these lines.
 """
 
+import callbacks.frame.beside  # first of all: it looks whether `zoo` is ours
 from callbacks.data.channel_order import ChannelOrder as ChannelOrder
 from callbacks.data.cutmix import CutMix as CutMix
 from callbacks.data.cutout import Cutout as Cutout

@@ -1,11 +1,15 @@
-"""Parts of a file, read by position: safe in forked workers, and an error where a memory map would kill the process."""
+"""Files that may become shorter while they are read: an error where a memory map would kill the process."""
 
+import mmap
 import os
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 
 class ByteFile:
-    """A file open for reading at any position.
+    """A file open for reading at any position, also in forked workers.
 
     Args:
         path: of the file.
@@ -30,3 +34,15 @@ class ByteFile:
         if len(data) < end - start:
             raise ValueError(f"{self.path} is cut short: it ends before byte {end:,}")
         return data
+
+
+def check_map(array: NDArray[Any]) -> None:
+    """Raise a ValueError if this is a map of a file that has become shorter: to read on would kill the process."""
+    base: Any = array
+    while base is not None and not isinstance(base, mmap.mmap):
+        base = getattr(base, "base", None) if not isinstance(base, memoryview) else base.obj
+    if base is not None and base.size() < len(base):
+        raise ValueError(
+            f"the file of the images has become shorter: {base.size():,} bytes instead of {len(base):,}: copy or make "
+            "it again"
+        )

@@ -34,10 +34,11 @@ def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **o
         raise ImportError("chunks are written by litdata: pip install 'lightning-zoo[stream]'")
     folder = Path(folder)
     packed, new = folder.with_name(f".{folder.name}.packed"), folder.with_name(f".{folder.name}.chunks")
-    with lock(folder) as waited:
+    with lock(folder):
         if folder.exists():
             source = {part: len(targets) for part, (_, targets) in parts.items()}
-            return existing(folder, {"classes": list(classes), "source": source}, "litdata", waited)
+            asked = {name: options[name] for name in ("side", "quality") if name in options}
+            return existing(folder, {"classes": list(classes), "source": source, **asked}, "litdata")
         for left in (packed, new):  # by a killed process
             shutil.rmtree(left, ignore_errors=True)
         try:

@@ -22,22 +22,21 @@ WAIT = 60  # seconds without a byte after which a connection counts as lost
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[bool]:
-    """Let one process at a time into the block; tell it whether it had to wait for another.
+def lock(path: Path) -> Iterator[None]:
+    """Let one process at a time into the block.
 
     The lock is the system's, on the file `.<name>.lock` beside, and ends with the process: a file that a killed process
     left behind locks nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    held, waited = FileLock(path.with_name(f".{path.name}.lock")), False
+    held = FileLock(path.with_name(f".{path.name}.lock"))
     try:
         held.acquire(timeout=0)
     except Timeout:
         print(f"{path}: another process is at work on it; waiting", file=sys.stderr)
-        waited = True
         held.acquire()
     try:
-        yield waited
+        yield
     finally:
         held.release()
 

@@ -64,6 +64,19 @@ def _problems(header: dict[str, Any]) -> Iterator[str]:
     for name in ("mean", "std"):
         if header.get(name) is not None and not is_colours(header[name]):
             yield f"{name} is {header[name]!r}"
+    yield from _problems_of_origin(header)
+
+
+def _problems_of_origin(header: dict[str, Any]) -> Iterator[str]:
+    """Name what is wrong with how the images were made, and of what."""
+    for name in ("side", "quality"):
+        if not is_count(header.get(name)):
+            yield f"{name} is {header.get(name)!r}"
+    source = header.get("source")
+    if not isinstance(source, dict) or not all(map(is_count, source.values())):
+        yield "source has no counts of images"
+    if header.get("val_split") is not None and not is_split(header["val_split"]):
+        yield f"val_split is {header['val_split']!r}"
 
 
 def is_span(span: object) -> bool:
@@ -91,6 +104,11 @@ def is_colours(numbers: object) -> bool:
         and len(numbers) in (1, 3)
         and all(isinstance(x, int | float) and math.isfinite(x) for x in numbers)
     )
+
+
+def is_split(number: object) -> bool:
+    """Return whether this is a count of images, or a fraction in [0, 1)."""
+    return is_count(number) or (isinstance(number, float) and 0 <= number < 1)
 
 
 def is_count(number: object) -> bool:

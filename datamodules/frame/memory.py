@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.frame.byte_file import check_map
 from datamodules.frame.image_data import ImageData
 from datamodules.frame.image_set import ImageSet, Items, split_items
 from datamodules.frame.options import Colours, Flip, ImageOptions, check_colours
@@ -92,6 +93,7 @@ class MemorySet(ImageSet):
     def __getitems__(self, items: Items) -> list[Tensor]:
         """Return [uint8 (N, C, S, S), int64 (N,)] for (key, index) pairs of `Order`, or for plain indices."""
         keys, index = split_items(items)
+        check_map(self.images)
         images = self.images[index.numpy()] if self.augment is None else self.augment(index, keys)
         return [torch.from_numpy(images).permute(0, 3, 1, 2), self.targets[index]]
 

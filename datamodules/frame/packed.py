@@ -181,7 +181,7 @@ def write(
     processes that write the same, the second waits for the first and takes its folder.
 
     Args:
-        folder: must not be there.
+        folder: must not be there, or be what this call would write.
         parts: "train", "val", "test" -> (Source, int64 targets).
         classes: names.
         side, quality: of the JPEGs, as in `shrink`.
@@ -193,8 +193,8 @@ def write(
         The header.
 
     Raises:
-        ValueError: the folder is there, an argument is out of range, or some images cannot be read: all are tried
-            first, so that it can count and name them.
+        ValueError: the folder is there and holds something else, an argument is out of range, or some images cannot be
+            read: all are tried first, so that it can count and name them.
         OSError: the disk is too small: before it starts, by an estimate, or when it is full. Nothing is left.
     """
     if side < 1 or not 1 <= quality <= 100:
@@ -202,18 +202,18 @@ def write(
     folder = Path(folder)
     source = {part: len(targets) for part, (_, targets) in parts.items()}
     about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
-    with lock(folder) as waited:
+    with lock(folder):
         if folder.exists():
-            return existing(folder, about, "packed", waited)
+            return existing(folder, about, "packed")
         needed = estimate(parts, side, quality)
         if shutil.disk_usage(folder.parent).free < needed:
             raise too_small(folder, needed)
         return _write_new(folder, _Writer(side, quality, skip_unreadable, threads), parts, about, needed)
 
 
-def existing(folder: Path, about: dict[str, Any], storage: str, waited: bool) -> Header:
-    """Return the header of a folder that another process has just made. Raise a ValueError if it is another one."""
-    if waited:
+def existing(folder: Path, about: dict[str, Any], storage: str) -> Header:
+    """Return the header of a folder that another process has made. Raise a ValueError if it holds something else."""
+    with suppress(ValueError):  # no prepared folder, or a damaged one
         header = read_header(folder)
         if json.loads(json.dumps({**about, "storage": storage})).items() <= dict(header).items():
             return header

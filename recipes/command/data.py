@@ -1,4 +1,4 @@
-"""`zoo data show NAME`: what a data set holds, as text, and a picture of a batch."""
+"""`zoo data show NAME`: what a data set holds, as text, and a picture of a batch. `zoo data verify FOLDER`: its bytes."""
 
 import shutil
 from collections.abc import Iterable
@@ -10,6 +10,7 @@ from torch import Tensor
 import datamodules
 from datamodules.frame.files import FileData
 from datamodules.frame.measure import measure_files
+from datamodules.frame.packed import read_header, verify
 from datamodules.transforms.catalogue import PRESETS
 from recipes.command.prepare import find
 from recipes.command.run import Parser
@@ -21,15 +22,28 @@ NARROWEST = 10  # characters of a name or a bar
 
 
 def main(arguments: list[str]) -> None:
-    """Run `zoo data show NAME [options]`; the signature of `show` gives the options."""
+    """Run `zoo data verify FOLDER`, or `zoo data show NAME [options]`: the signature of `show` gives the options."""
+    if arguments[0] == "verify":
+        return check(arguments[1:])
     parser = Parser(prog="zoo data show NAME", description="What a data set holds.")
     parser.add_function_arguments(show, skip={"name"})
     if arguments[0] != "show":
-        raise unknown("command", f"data {arguments[0]}", ["data", "data show"])
+        raise unknown("command", f"data {arguments[0]}", ["data", "data show", "data verify"])
     if len(arguments) < 2 or arguments[1] in ("-h", "--help"):
         return parser.print_help()
     flags = ["--all=true" if a == "--all" else a for a in arguments[2:]]
     show(find(arguments[1], of_images()), **vars(parser.parse_args(flags)))
+
+
+def check(arguments: list[str]) -> None:
+    """Read all of a folder of `zoo prepare`, and say that no byte has changed, or raise an error that names the file."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        raise UsageError("zoo data verify FOLDER: a folder that `zoo prepare` has made")
+    folder = Path(arguments[0]).expanduser()
+    verify(folder)
+    header = read_header(folder)
+    size, images = sum(size for size, _ in header["files"].values()), sum(b - a for a, b in header["parts"].values())
+    print(f"{folder}: {images:,} images, {size / 1e9:.3g} GB in {len(header['files'])} files, all as they were written")
 
 
 def of_images() -> list[str]:

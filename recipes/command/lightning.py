@@ -1,15 +1,19 @@
 """`zoo fit|validate|test|predict`: LightningCLI, with every model, trick and data module by its short name."""
 
+import os
 import sys
 from typing import NoReturn
 
+import lightning as L
 import lightning.pytorch.cli as cli
+from lightning.pytorch.callbacks import ModelCheckpoint
 
 import callbacks
 import datamodules
 import zoo  # short names are found only of classes that are imported before the parser runs
 from recipes.frame.describe import defaults
 from recipes.frame.errors import UsageError, one_line
+from zoo.frame.run import callbacks_of
 
 CALLBACKS = "--trainer.callbacks"
 
@@ -22,15 +26,34 @@ class Parser(cli.LightningArgumentParser):
         raise UsageError(one_line(message, _known())) from ex
 
 
+class CLI(cli.LightningCLI):
+    """LightningCLI for models by name: a checkpoint's arguments, without the name, are not laid over those given."""
+
+    def _parse_ckpt_path(self) -> None:
+        """Do nothing. Lightning's would read the arguments as those of no class, and refuse each of them."""
+
+
 def main() -> None:
-    """Run LightningCLI."""
+    """Run LightningCLI. A run that Ctrl-C has stopped ends with the file that it goes on from, and the code 130."""
     sys.argv[1:] = ours(sys.argv[1:])
-    cli.LightningCLI(
+    done = CLI(
         parser_class=Parser,
         seed_everything_default=0,
         trainer_defaults={"default_root_dir": "runs"},
         save_config_kwargs={"overwrite": True},  # without a logger, each run writes runs/config.yaml
     )
+    if any(getattr(callback, "interrupted", False) for callback in callbacks_of(done.trainer)):
+        print(f"zoo: stopped by Ctrl-C; {how_to_go_on(done.trainer)}", file=sys.stderr)
+        sys.exit(130)
+
+
+def how_to_go_on(trainer: L.Trainer) -> str:
+    """Return the option that goes on from the run's last checkpoint, or says that there is none."""
+    kept = [callback for callback in callbacks_of(trainer) if isinstance(callback, ModelCheckpoint)]
+    written = [path for each in kept for path in (each.last_model_path, each.best_model_path) if path]
+    if not written:
+        return "no checkpoint was written, so it cannot go on"
+    return f"go on with --ckpt_path {max(written, key=os.path.getmtime)}"
 
 
 def ours(arguments: list[str]) -> list[str]:

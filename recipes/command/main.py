@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import NoReturn
 
 from recipes.frame import catalogue
-from recipes.frame.errors import UsageError, meant_for_the_user, unknown
+from recipes.frame.errors import UsageError, meant_for_the_user, refuse_other_packages, unknown
 
 HELP = """\
 usage: zoo COMMAND [options]
@@ -30,6 +30,7 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
   zoo card TRICK                   a trick: its paper, what it brought and cost here, what it does not go with
   zoo data                         the data modules, one line each
   zoo data show NAME [options]     a data set: parts, classes, how many of each; --batch FILE.png draws some
+  zoo data verify FOLDER           photographs made small: whether a byte has changed since they were written
   zoo prepare NAME [options]       photographs made small, once: three times as many a second from then on
   zoo reproduce [NAME] [options]   rows of papers run again: inside, outside or undecided
   zoo verify FILE [options]        a checkpoint that others published, evaluated in our network
@@ -52,19 +53,21 @@ def main() -> None:
     """Run the command line `zoo`."""
     arguments = sys.argv[1:]
     try:
+        refuse_other_packages()
         _dispatch(arguments)
         sys.stdout.flush()
     except UsageError as error:
         _fail(error)
     except BrokenPipeError:  # `zoo models | head`: nobody reads on, and Python's own flush at exit must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except KeyboardInterrupt:
+        _stopped("Ctrl-C", 130)
     except SystemExit as error:
-        if type(error).__name__ != "SIGTERMException":  # Lightning's, which would end with the code 0
-            raise
-        print(
-            "zoo: stopped by SIGTERM; a run with --save FOLDER goes on with --resume FOLDER/last.ckpt", file=sys.stderr
-        )
-        sys.exit(143)
+        if type(error).__name__ == "SIGTERMException":  # Lightning's, which would end with the code 0
+            _stopped("SIGTERM", 143)
+        if isinstance(error.__context__, KeyboardInterrupt):  # the second Ctrl-C of a run, which is Lightning's
+            _stopped("Ctrl-C", 130)
+        raise
     except Exception as error:
         message = meant_for_the_user(error)
         if message is None or os.environ.get("ZOO_TRACEBACK"):
@@ -195,6 +198,12 @@ def _check_names(arguments: list[str]) -> None:
 
 def _is_lightnings(name: str) -> bool:
     return hasattr(import_module("lightning.pytorch.callbacks"), name)
+
+
+def _stopped(by: str, code: int) -> NoReturn:
+    go_on = "--resume FOLDER/last.ckpt, one of `zoo fit` with --ckpt_path FILE"
+    print(f"zoo: stopped by {by}; a run with --save FOLDER goes on with {go_on}", file=sys.stderr)
+    sys.exit(code)
 
 
 def _fail(error: BaseException) -> NoReturn:

@@ -5,6 +5,7 @@ import difflib
 import re
 import traceback
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,17 @@ class PlainParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raise the message as a `UsageError`."""
         raise UsageError(f"{message}; usage: {self.usage}")
+
+
+def refuse_other_packages() -> None:
+    """Raise a `UsageError` if a folder of the user's comes before one of our packages of the same name."""
+    for name in OURS:
+        spec = find_spec(name)
+        places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+        if places and Path(places[0]).resolve().parent != ROOT:
+            raise UsageError(
+                f"{places[0]} hides the package {name!r} of Lightning Zoo: give it another name, or go to another folder"
+            )
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -146,9 +146,13 @@ class Recipe:
         """Refuse a checkpoint of another run, and say what differs.
 
         Raises:
-            FileNotFoundError: no such file.
+            FileNotFoundError: no such file; says where the checkpoint would be.
             ValueError: the file is damaged, of no recipe, or of another recipe, seed or arguments.
         """
+        if not Path(path).is_file():
+            inside = Path(path) / "last.ckpt"
+            hint = f"take {inside}" if inside.is_file() else "resume from the last.ckpt in the folder of --save"
+            raise FileNotFoundError(f"there is no checkpoint {path}: {hint}")
         theirs, ours = read_checkpoint(path).get("origin"), self.origin
         if theirs is None:
             raise ValueError(f"{path} is no checkpoint of a recipe: resume from the last.ckpt in the folder of --save")

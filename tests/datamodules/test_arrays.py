@@ -1,5 +1,7 @@
 """Arrays: every layout and type gives the same bytes, files stay on the disk, and what is no image is refused."""
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,15 @@ def test_files_stay_on_the_disk(tmp_path):
         base = base.base
     assert isinstance(base, np.memmap) or type(base).__name__ == "mmap"
     assert torch.equal(pixels(data), torch.from_numpy(COLOUR).permute(0, 3, 1, 2))
+
+
+def test_a_file_that_becomes_shorter_is_an_error_and_no_crash(tmp_path):
+    np.save(tmp_path / "images.npy", COLOUR)
+    data = ready(tmp_path / "images.npy")
+    size = (tmp_path / "images.npy").stat().st_size
+    os.truncate(tmp_path / "images.npy", size - 100)  # within a page: to read it is no crash, but wrong pixels
+    with pytest.raises(ValueError, match=f"has become shorter: {size - 100:,} bytes instead of {size:,}"):
+        pixels(data)
 
 
 def test_parts_and_names():

@@ -4,10 +4,11 @@ import errno
 import io
 import json
 import pickle
+import random
 import shutil
 import time
 import warnings
-from contextlib import nullcontext
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,10 +17,12 @@ import simplejpeg
 import torch
 from PIL import Image
 
+from datamodules import Prepared
 from datamodules.frame import packed as packed_module
 from datamodules.frame import shrink as shrink_module
 from datamodules.frame.packed import Packed, read_header, verify, write
 from datamodules.frame.shrink import shrink
+from recipes.command.prepare import tell
 
 
 class Listed:
@@ -337,6 +340,12 @@ WRONG = [
     {"mean": [0.5] * 2},
     {"std": [float("nan")] * 3},
     {"version": None},
+    {"side": None},
+    {"quality": [90]},
+    {"source": "train"},
+    {"source": {"train": [1]}},
+    {"val_split": "a tenth"},
+    {"val_split": 1.5},
 ]
 
 
@@ -348,18 +357,59 @@ def test_a_damaged_header_is_one_clear_error(change, out):
         read_header(out)
 
 
-def test_bytes_at_random_in_a_header(out):
-    """Each change is harmless, or a ValueError that names the file."""
-    whole, rng = (out / "header.json").read_bytes(), np.random.default_rng(0)
-    for _ in range(500):
-        data = bytearray(whole)
-        for place in rng.integers(0, len(data), 3):
-            data[place] = rng.integers(0, 256)
-        (out / "header.json").write_bytes(data[: rng.integers(1, 2 * len(data))])
+JUNK = [None, True, 0, -1, 3.5, 1e400, float("nan"), "", "../x", [], {}, [[]], {"a": 1}, 2**70, [0, 5], ["a"] * 3]
+
+
+def places_in(value, path=()):
+    """Return where everything stands that a header holds."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path] + [place for key, each in inside for place in places_in(each, (*path, key))]
+
+
+def damaged(header, rng):
+    """Return the header with one of its values taken out or replaced."""
+    header = json.loads(json.dumps(header))
+    *way, last = rng.choice(places_in(header)[1:])
+    holder = header
+    for key in way:
+        holder = holder[key]
+    if rng.random() < 0.3:
+        del holder[last]
+    else:
+        holder[last] = rng.choice(JUNK)
+    return json.dumps(header).encode()
+
+
+def scrambled(whole, rng):
+    """Return the bytes with three of them changed, often cut short."""
+    data = bytearray(whole)
+    for _ in range(3):
+        data[rng.randrange(len(data))] = rng.randrange(256)
+    return bytes(data[: rng.randrange(1, 2 * len(data))])
+
+
+def use(out):
+    """Read what a prepared folder is asked for: its parts, an image, and what `zoo prepare` says of it."""
+    data = Prepared(out, num_workers=0)
+    images = {part: data.source(part) for part in data.header["parts"]}
+    source, targets = next(iter(images.values()))
+    assert len(source) == len(targets) and source.read(0)
+    tell(out, None)
+
+
+@pytest.mark.slow
+def test_2000_damaged_headers(out, capsys):
+    """Each is harmless, or one ValueError that names the folder."""
+    whole, rng, refused = (out / "header.json").read_bytes(), random.Random(0), 0
+    for i in range(2000):
+        text = scrambled(whole, rng) if i % 2 else damaged(json.loads(whole), rng)
+        (out / "header.json").write_bytes(text)
         try:
-            read_header(out)
-        except ValueError as error:
-            assert str(out) in str(error)
+            use(out)
+        except (ValueError, OSError) as error:
+            assert str(out) in str(error) and "\n" not in str(error), text
+            refused += 1
+    assert 1700 < refused < 2000
 
 
 @pytest.mark.parametrize("name", ["offsets.npy", "targets.npy"])
@@ -379,10 +429,12 @@ def test_bytes_at_random_in_an_index(name, out):
                 assert str(out) in str(error)
 
 
-def test_of_two_that_prepare_the_same_the_second_takes_the_firsts(tmp_path, monkeypatch, capsys):
+def test_of_two_that_prepare_the_same_the_second_takes_the_firsts(tmp_path):
+    """Whether it waited for the first, or came when that was just done."""
     source, targets = listed(6)
-    first = write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=20)
-    monkeypatch.setattr(packed_module, "lock", lambda path: nullcontext(True))  # it has waited
-    assert write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=20) == first
+    with ThreadPoolExecutor(3) as pool:
+        calls = [pool.submit(write, tmp_path / "out", {"train": (source, targets)}, CLASSES, side=20) for _ in range(3)]
+        first, *others = (call.result() for call in calls)
+    assert others == [first, first] and first == read_header(tmp_path / "out")
     with pytest.raises(ValueError, match="is there already"):
         write(tmp_path / "out", {"train": (source, targets)}, CLASSES, side=21)

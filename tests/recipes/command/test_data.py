@@ -128,6 +128,35 @@ def test_where_it_goes(tmp_path, monkeypatch):
     )
 
 
+# ---- zoo data verify
+
+
+def test_verify_tells_whether_a_byte_has_changed(run, photos):
+    run("prepare", "image-folder", "--root", "photos", "--size", "20")
+    code, out, _ = run("data", "verify", "photos-20")
+    assert code == 0 and out.startswith("photos-20: 40 images, ") and "in 3 files, all as they were written" in out
+    for name in ("targets.npy", "images.bin"):
+        whole = (photos.parent / "photos-20" / name).read_bytes()
+        (photos.parent / "photos-20" / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+        code, _, err = run("data", "verify", "photos-20")
+        assert code == 2 and err.count("\n") == 1
+        assert err.startswith(f"zoo: photos-20/{name} has changed since it was written")
+        (photos.parent / "photos-20" / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "zoo data verify FOLDER"),
+        (["photos"], "photos is no prepared data set"),
+        (["a", "b"], "zoo data verify FOLDER"),
+    ],
+)
+def test_verify_of_something_else(run, photos, arguments, said):
+    code, _, err = run("data", "verify", *arguments)
+    assert code == 2 and said in err and err.count("\n") == 1
+
+
 # ---- zoo data show
 
 

@@ -6,6 +6,7 @@ import sys
 import pytest
 import yaml
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from PIL import Image
 
 import callbacks
 import datamodules
@@ -13,6 +14,7 @@ import zoo
 from recipes.command import lightning as lightning_module
 from recipes.command import main as main_module
 from recipes.frame import catalogue, records
+from zoo.frame.graceful_stop import GracefulStop
 
 
 @pytest.fixture(autouse=True)
@@ -237,6 +239,89 @@ def test_sigterm_ends_with_a_line_and_a_code(run, monkeypatch):
     monkeypatch.setitem(main_module.LISTS, "recipes", stopped)
     code, _, err = run("recipes")
     assert code == 143 and err.splitlines()[-1].startswith("zoo: stopped by SIGTERM")
+
+
+def test_a_second_ctrl_c_and_one_outside_of_a_run_end_with_a_line_and_a_code(run, monkeypatch):
+    def at_once():
+        raise KeyboardInterrupt
+
+    def as_lightning_does():
+        try:
+            raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            sys.exit(1)
+
+    for stopped in (at_once, as_lightning_does):
+        monkeypatch.setitem(main_module.LISTS, "recipes", stopped)
+        code, _, err = run("recipes")
+        assert code == 130 and err.count("\n") == 1
+        assert err.startswith("zoo: stopped by Ctrl-C") and "goes on with --resume FOLDER/last.ckpt" in err
+
+
+class Stopped(GracefulStop):
+    """As after a Ctrl-C in the first batch."""
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        trainer.should_stop = self.interrupted = True
+
+
+FIT = "--model ResNet --model.variant 20 --model.num_classes 10 --model.image_size 8 --data Digits"
+QUIET = "--trainer.max_epochs 2 --trainer.limit_val_batches 1 --trainer.logger false --trainer.accelerator cpu"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_fit_that_ctrl_c_stops_says_how_to_go_on(run, monkeypatch, tmp_path, keeps):
+    more = ["--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", str(keeps).lower()]
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.frame.classifier.GracefulStop", Stopped)
+        code, _, err = run("fit", *FIT.split(), *QUIET.split(), *more)
+    last = err.splitlines()[-1]
+    assert code == 130 and last.startswith("zoo: stopped by Ctrl-C; ")
+    if not keeps:
+        assert last.endswith("no checkpoint was written, so it cannot go on")
+        return
+    (written,) = tmp_path.rglob("*.ckpt")
+    assert last.endswith(f"go on with --ckpt_path {written.relative_to(tmp_path)}")
+    code, _, err = run("fit", *FIT.split(), *QUIET.split(), *more[:2], "--ckpt_path", str(written))
+    assert code == 0, err
+
+
+def test_images_of_a_folder_in_memory_from_the_command_line(run, tmp_path):
+    """The defaults of images in files, which the command line hands over too, are no wish for both."""
+    for name, value in (("ant", 20), ("bee", 60)):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(10):
+            Image.effect_noise((8, 8), value + i).convert("RGB").save(tmp_path / "photos" / name / f"{i}.png")
+    model = "--model ResNet --model.variant 20 --model.num_classes 2 --model.image_size 8"
+    data = "--data ImageFolder --data.root photos --data.batch_size 4 --data.cache memory"
+    off = "--trainer.enable_progress_bar false --trainer.enable_checkpointing false"
+    code, out, err = run("fit", *f"{model} {data} {QUIET} {off}".split(), "--print_config")
+    assert code == 0, err
+    (tmp_path / "run.yaml").write_text(out)
+    code, _, err = run("fit", "--config", "run.yaml")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("name", ["callbacks", "datamodules", "zoo"])
+def test_a_folder_of_the_users_that_hides_ours_is_one_line(tmp_path, name):
+    """In a fresh process: one that has imported ours does not look again."""
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}]; sys.argv[1:] = ['models']"
+    code += "; from recipes.command.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=catalogue.ROOT)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"zoo: {tmp_path / name} hides the package {name!r} of Lightning Zoo: give it")
+
+
+def test_resuming_from_what_is_no_checkpoint_is_one_line(run, tmp_path):
+    code, _, err = run("run", "digits_resnet20", "--resume", "last.ckpt")
+    hint = "resume from the last.ckpt in the folder of --save"
+    assert (code, err) == (2, f"zoo: there is no checkpoint last.ckpt: {hint}\n")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "last.ckpt").write_text("")
+    code, _, err = run("run", "digits_resnet20", "--resume", "out")
+    assert (code, err) == (2, "zoo: there is no checkpoint out: take out/last.ckpt\n")
 
 
 def test_several_seeds_do_not_go_on_with_one_run(run, tmp_path):
