@@ -11,6 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from filelock import FileLock
+
+from zoo.frame import atomic
+
 HERE = Path(__file__).resolve().parents[2]
 CHECKOUT = HERE if (HERE / "pyproject.toml").exists() else None
 RESULTS = (CHECKOUT or Path()) / "results"
@@ -43,8 +47,11 @@ def append(name: str, record: Record) -> Record:
         raise ValueError(f"a record needs {', '.join(sorted(missing))} so that the run can be repeated")
     record = {"hardware": hardware(), "versions": versions(), "commit": commit(), **record}
     RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / f"{name}.jsonl").open("a") as file:
-        file.write(json.dumps(record, sort_keys=True) + "\n")
+    path, line = (RESULTS / f"{name}.jsonl").resolve(), json.dumps(record, sort_keys=True) + "\n"
+    with FileLock(RESULTS / f".{name}.jsonl.lock"):  # of two processes at once, one would lose its line
+        before = path.read_bytes() if path.exists() else b""
+        with atomic.replace(path) as file:
+            file.write(before + line.encode())
     return record
 
 

@@ -1,10 +1,13 @@
 """A network as a graph that runs without this project: `.onnx` for ONNX Runtime, `.pt2` for `torch.export.load`."""
 
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from torch import nn
 
+from zoo.frame import atomic
 from zoo.frame.evaluating import evaluating, in_channels
 
 SUFFIXES = (".onnx", ".pt2")
@@ -16,12 +19,17 @@ def write(network: nn.Module, path: str | Path, image_size: int) -> None:
     Raises:
         ModuleNotFoundError: `.onnx` needs the packages onnx and onnxscript.
     """
-    with evaluating(network):
-        graph = _graph(network, image_size)
-        if Path(path).suffix == ".pt2":
-            torch.export.save(graph, path)
+    path = Path(path).expanduser()
+    with evaluating(network), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        graph, new = _graph(network, image_size), Path(folder, path.name)
+        if path.suffix == ".pt2":
+            buffer = BytesIO()  # to a file, torch's writer ends the process where the disk is full
+            torch.export.save(graph, buffer)
+            new.write_bytes(buffer.getbuffer())
         else:
-            _onnx(graph).save(str(path))
+            _onnx(graph).save(str(new))
+        for file in sorted(new.parent.iterdir(), key=new.__eq__):  # the graph last; of 2 GB, its weights are beside it
+            atomic.publish(file, path.with_name(file.name))
 
 
 def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:

@@ -3,6 +3,7 @@
 Files are read with `torch.load(weights_only=True)` or safetensors.
 """
 
+import io
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -12,9 +13,13 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from fsspec.implementations.local import LocalFileSystem
+from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import SafetensorError
 from torch import Tensor
+
+from zoo.frame import atomic
 
 
 def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
@@ -70,7 +75,19 @@ def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
 
 
 class ClearCheckpointIO(TorchCheckpointIO):
-    """How `Trainer` reads the file of `ckpt_path`: no code runs, from a URL neither, unless `weights_only=False`."""
+    """How `Trainer` writes and reads checkpoints.
+
+    Written: beside the old file, which stays until the new one is on the disk in full; on object stores as Lightning
+    does. Read from `ckpt_path`: no code runs, from a URL neither, unless `weights_only=False`.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        if storage_options is not None or not isinstance(get_filesystem(path), LocalFileSystem):
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        file = Path(LocalFileSystem._strip_protocol(str(path)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, *args: Any, weights_only: bool | None = None, **kwargs: Any) -> dict:
         weights_only = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
@@ -110,9 +127,19 @@ def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
 
 
 def write(state: dict[str, Tensor], path: str | Path) -> None:
-    """Write plain weights: safetensors if the name ends so, else torch's format."""
+    """Write plain weights in place of an older file: safetensors if the name ends so, else torch's format."""
+    path = Path(path).expanduser()
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
-    if Path(path).suffix == ".safetensors":
-        safetensors.torch.save_file(state, path)
+    if path.suffix == ".safetensors":
+        with atomic.replace(path) as file:
+            file.write(safetensors.torch.save(state))
     else:
-        torch.save(state, path)
+        save(state, path)
+
+
+def save(content: Any, path: Path) -> None:
+    """Do what `torch.save` does, in place of an older file, which stays if the disk is full."""
+    buffer = io.BytesIO()  # to a file, torch's writer ends the process where the disk is full
+    torch.save(content, buffer)
+    with atomic.replace(path) as file:
+        file.write(buffer.getbuffer())
