@@ -4,30 +4,33 @@ Paper:    Batch Normalization: Accelerating Deep Network Training by Reducing In
           ICML 2015) https://arxiv.org/abs/1502.03167, figure 5
 Code:     the released Caffe graph, as ported in https://github.com/Cadene/pretrained-models.pytorch (`bninception`),
           whose files load through `aliases`; the same table as the authors' SE-BN-Inception (hujie-frank/SENet)
-Block:    [1x1 | 1x1, 3x3 | 1x1, 3x3, 3x3 | pool 3x3, 1x1] side by side in the channels, each convolution followed by BN
-          and ReLU; 3c and 4e have stride 2 in their last 3x3 and in their pool, which passes its input on, and no 1x1
+Block:    [1x1 | 1x1, 3x3 | 1x1, 3x3, 3x3 | pool 3x3, 1x1], concatenated along the channels; BN and ReLU follow each
+          convolution; 3c and 4e halve the maps: [1x1, 3x3 | 1x1, 3x3, 3x3 | pool 3x3], each last layer of stride 2
 Shapes:   (N, 3, H, W) -> 64 x H/2 -> 192 x H/4 -> 320 x H/8 -> 608 x H/16 -> 1024 x H/32 -mean-> (N, K)
 Defaults: training arguments of `Classifier`; no dropout (section 4.2.1); He initialisation, fan-out, ours
-Differs:  The table is the released graph's: the paper prints 96 for the pool projections of 4c and 4d, the graph has
-          128, so that 4c and 4d give 608 channels. As in the graph, convolutions have a bias besides the batch norm and
-          there are no auxiliary heads. The port's momentum of 0.9 for the running statistics misreads Caffe's 0.9; it
-          is torch's 0.1 here. Keys are our own, after GoogLeNet's. For up to 64 px conv 1 is 3x3 of stride 1 and there
-          is no first pool: ours.
+Differs:  The table is that of the released graph. It has 128 for the pool projections of 4c and 4d, which thus have
+          608 channels; the paper prints 96. As in the graph, convolutions have a bias besides the batch norm, and there
+          are no auxiliary heads. Running statistics have torch's momentum of 0.1, which is Caffe's 0.9: the port
+          misreads it. Keys are our own, after GoogLeNet's. For images of up to 64 px conv 1 is 3x3 of stride 1 and
+          there is no first pool: ours.
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
 
 
-class Row(NamedTuple):
-    """A block of figure 5. Without a pool projection the block has stride 2."""
+@dataclass(frozen=True)
+class Block:
+    """A block of figure 5. Without a pool projection it halves the maps."""
 
     one: int  # channels of the 1x1; 0: none
     three_in: int  # of the 1x1 before the 3x3
@@ -39,18 +42,27 @@ class Row(NamedTuple):
 
 
 BLOCKS = {
-    "3a": Row(64, 64, 64, 64, 96, "avg", 32),
-    "3b": Row(64, 64, 96, 64, 96, "avg", 64),
-    "3c": Row(0, 128, 160, 64, 96, "max", 0),
-    "4a": Row(224, 64, 96, 96, 128, "avg", 128),
-    "4b": Row(192, 96, 128, 96, 128, "avg", 128),
-    "4c": Row(160, 128, 160, 128, 160, "avg", 128),
-    "4d": Row(96, 128, 192, 160, 192, "avg", 128),
-    "4e": Row(0, 128, 192, 192, 256, "max", 0),
-    "5a": Row(352, 192, 320, 160, 224, "avg", 128),
-    "5b": Row(352, 192, 320, 192, 224, "max", 128),
+    "3a": Block(64, 64, 64, 64, 96, "avg", 32),
+    "3b": Block(64, 64, 96, 64, 96, "avg", 64),
+    "3c": Block(0, 128, 160, 64, 96, "max", 0),
+    "4a": Block(224, 64, 96, 96, 128, "avg", 128),
+    "4b": Block(192, 96, 128, 96, 128, "avg", 128),
+    "4c": Block(160, 128, 160, 128, 160, "avg", 128),
+    "4d": Block(96, 128, 192, 160, 192, "avg", 128),
+    "4e": Block(0, 128, 192, 192, 256, "max", 0),
+    "5a": Block(352, 192, 320, 160, 224, "avg", 128),
+    "5b": Block(352, 192, 320, 192, 224, "max", 128),
 }
-VARIANTS = {"BN": BLOCKS}  # the paper has one network
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the paper."""
+
+    blocks: Mapping[str, Block]  # by their names
+
+
+VARIANTS = {"BN": Row(BLOCKS)}
 
 CAFFE = {
     "one": "1x1",
@@ -65,31 +77,33 @@ STEM = {"conv1": "conv1_7x7_s2", "conv2": "conv2_3x3_reduce", "conv3": "conv2_3x
 NAMES = STEM | {f"inception{b}.{ours}": f"inception_{b}_{theirs}" for b in BLOCKS for ours, theirs in CAFFE.items()}
 
 
-def unit(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:
+def conv_bn_relu(c_in: int, c_out: int, size: int, stride: int = 1) -> nn.Sequential:
     """Return convolution with bias, batch norm, ReLU. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
     conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2)
     return nn.Sequential(OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out), relu=nn.ReLU(inplace=True)))
 
 
-class Mixed(nn.Module):
-    """Branches side by side. Shapes: (N, C_in, H, W) -> (N, sum of the branches, H/s, W/s)."""
+class Inception(nn.Module):
+    """Three or four branches. Shapes: (N, C_in, H, W) -> (N, sum of the branches, H/s, W/s)."""
 
-    def __init__(self, c_in: int, row: Row):
+    def __init__(self, c_in: int, block: Block):
         super().__init__()
-        stride = 1 if row.proj else 2
-        self.one = unit(c_in, row.one, 1) if row.one else None
-        self.three = nn.Sequential(unit(c_in, row.three_in, 1), unit(row.three_in, row.three, 3, stride))
-        self.double3 = nn.Sequential(
-            unit(c_in, row.double_in, 1),
-            unit(row.double_in, row.double, 3),
-            unit(row.double, row.double, 3, stride),
+        stride = 1 if block.proj else 2
+        self.one = conv_bn_relu(c_in, block.one, 1) if block.one else None
+        self.three = nn.Sequential(
+            conv_bn_relu(c_in, block.three_in, 1),
+            conv_bn_relu(block.three_in, block.three, 3, stride),
         )
-        # where the pool shrinks maps, it rounds up and does not pad, as in Caffe
-        kind, padding = nn.AvgPool2d if row.pool == "avg" else nn.MaxPool2d, stride % 2
+        self.double3 = nn.Sequential(
+            conv_bn_relu(c_in, block.double_in, 1),
+            conv_bn_relu(block.double_in, block.double, 3),
+            conv_bn_relu(block.double, block.double, 3, stride),
+        )
+        # as in Caffe, a pool of stride 2 rounds up and does not pad
+        kind, padding = nn.AvgPool2d if block.pool == "avg" else nn.MaxPool2d, stride % 2
         self.pool = nn.Sequential(kind(3, stride, padding=padding, ceil_mode=True))
-        if row.proj:
-            self.pool.append(unit(c_in, row.proj, 1))
-        self.channels = row.one + row.three + row.double + (row.proj or c_in)
+        if block.proj:
+            self.pool.append(conv_bn_relu(c_in, block.proj, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         branches = [self.three(x), self.double3(x), self.pool(x)]
@@ -98,71 +112,55 @@ class Mixed(nn.Module):
         return torch.cat(branches, 1)
 
 
-class BNInception(Classifier):
+class BNInception(Model):
     """`BNInception()` for ImageNet, `BNInception(num_classes=10, image_size=32)` for CIFAR.
 
-    Args:
-        variant: "BN", the only one.
-        num_classes: K.
-        image_size: side of the images in pixels, a multiple of 32; up to 64, a multiple of 8, it takes the small-image
-            stem. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
     Raises:
-        ValueError: for another variant or an image size that leaves odd maps to the blocks that halve them.
+        ValueError: an image size that leaves odd maps to the blocks that halve them: it must be a multiple of 32, of 8
+            at up to 64 px.
     """
 
+    variants = VARIANTS
+    stage_paths = ("conv1", "conv3", "inception3b", "inception4d", "inception5b")
     aliases = (
         {f"{theirs}.": f"{ours}.conv." for ours, theirs in NAMES.items()}
         | {f"{theirs}_bn.": f"{ours}.bn." for ours, theirs in NAMES.items()}
         | {"last_linear.": "fc."}
     )
 
-    inception3a: Mixed
-    inception3b: Mixed
-    inception3c: Mixed
-    inception4a: Mixed
-    inception4b: Mixed
-    inception4c: Mixed
-    inception4d: Mixed
-    inception4e: Mixed
-    inception5a: Mixed
-    inception5b: Mixed
-
     def __init__(
         self,
-        variant: str = "BN",
+        variant: str | int = "BN",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        blocks = VARIANTS[validate_choice(variant, VARIANTS, "BNInception")]
-        image_size = image_size or 224
-        small = image_size <= SMALL
-        step = 8 if small else 32
-        if image_size % step:
-            raise ValueError(f"BNInception halves its maps: image_size must be a multiple of {step}, got {image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.conv1 = unit(3, 64, 3) if small else unit(3, 64, 7, stride=2)
-        self.pool1 = nn.Identity() if small else nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        self.conv2 = unit(64, 64, 1)
-        self.conv3 = unit(64, 192, 3)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        step = 8 if self.small else 32
+        if self.image_size % step:
+            raise ValueError(
+                f"BNInception halves its maps: image_size must be a multiple of {step}, got {self.image_size}"
+            )
+        blocks = VARIANTS[self.variant].blocks
+        self.conv1 = conv_bn_relu(3, 64, 3) if self.small else conv_bn_relu(3, 64, 7, stride=2)
+        self.pool1 = nn.Identity() if self.small else nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        self.conv2 = conv_bn_relu(64, 64, 1)
+        self.conv3 = conv_bn_relu(64, 192, 3)
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        c_in = 192
-        for name, row in blocks.items():
-            block = Mixed(c_in, row)
-            self.add_module(f"inception{name}", block)
-            c_in = block.channels
-        ends = ("conv1", "conv3", "inception3b", "inception4d", "inception5b")
-        self.stage_paths = {f"stage{i}": end for i, end in enumerate(ends, 1)}
+        self.inception3a = Inception(192, blocks["3a"])
+        self.inception3b = Inception(256, blocks["3b"])
+        self.inception3c = Inception(320, blocks["3c"])
+        self.inception4a = Inception(576, blocks["4a"])
+        self.inception4b = Inception(576, blocks["4b"])
+        self.inception4c = Inception(576, blocks["4c"])
+        self.inception4d = Inception(608, blocks["4d"])
+        self.inception4e = Inception(608, blocks["4e"])
+        self.inception5a = Inception(1056, blocks["5a"])
+        self.inception5b = Inception(1024, blocks["5b"])
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(c_in, num_classes)
+        self.fc = nn.Linear(1024, num_classes)
         self.apply(he_fan_out)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool1(self.conv1(x))

@@ -3,60 +3,66 @@
 Paper:    Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning (Szegedy, Ioffe, Vanhoucke,
           Alemi; AAAI 2017) https://arxiv.org/abs/1602.07261, figures 15 to 19, table 1, section 3.3 on scaling
 Code:     timm 1.0's `inception_resnet_v2` inside (a network whose size is in tables): its layers, keys and function
-Block:    y = ReLU(x + s W B(x)): B are two or three branches side by side (35 x 35: 1x1 and 3x3; 17 x 17: 1x7 and 7x1;
-          8 x 8: 1x3 and 3x1), W is a 1x1 convolution with bias, s = 0.17, 0.1, 0.2 by stage
+Block:    y = ReLU(x + s W B(x)): B(x) concatenates two or three branches (35 x 35: 1x1 and 3x3; 17 x 17: 1x7 and 7x1;
+          8 x 8: 1x3 and 3x1), W is a 1x1 convolution with bias, s = 0.17, 0.1, 0.2 in the three stages
 Shapes:   (N, 3, 299, 299) -stem-> 320 x 35 x 35 (10 blocks) -> 1088 x 17 x 17 (20) -> 2080 x 8 x 8 (10) -1x1-> 1536 x 8
           x 8 -mean-> (N, K)
 Defaults: training arguments of `Classifier`; dropout 0.2 (keep 0.8); initialisation of timm, which is torch's
-Differs:  Inside is timm's code, not ours; no auxiliary head, which timm leaves out. It is the network that was
-          released: the stem is Inception-v3's, not the paper's (figure 3), and the last block has no ReLU and s = 1.
-          For up to 64 px the stem's strides are 1 but for the last one, with padding; not in the paper.
+Differs:  The network is timm's code, not ours, and has no auxiliary head. It is the one that was released: the stem is
+          Inception-v3's, not the paper's (figure 3), and the last block has s = 1 and no ReLU. For images of up to 64
+          px strides of the stem are 1, with padding, but for the last one; not in the paper.
 """
+
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import timm
 from torch import nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
-from zoo.layers.inception import check_last_maps, keep_size
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
+from zoo.frame.preprocessing import Preprocessing
+from zoo.layers.inception import keep_size
 
-VARIANTS = {"v2": "inception_resnet_v2"}  # its name in timm; the paper's smaller v1 is not there
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the paper."""
+
+    network: str  # its name in timm
 
 
-class InceptionResNetV2(Classifier):
-    """`InceptionResNetV2()` for ImageNet at 299 px, `InceptionResNetV2(num_classes=10, image_size=32)` for CIFAR.
+VARIANTS = {"v2": Row("inception_resnet_v2")}  # the paper's smaller v1 is not in timm
 
-    Args:
-        variant: "v2", the only one.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 299.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
 
-    Raises:
-        ValueError: for another variant or images that the network shrinks to nothing.
-    """
+class InceptionResNetV2(Model):
+    """`InceptionResNetV2()` for ImageNet at 299 px, `InceptionResNetV2(num_classes=10, image_size=32)` for CIFAR."""
 
-    timm_names = VARIANTS
+    variants = VARIANTS
+    stage_paths = (
+        "network.conv2d_2b",
+        "network.conv2d_4a",
+        "network.repeat",
+        "network.repeat_1",
+        "network.conv2d_7b",
+    )
+    default_size = 299
+    timm_names = {name: row.network for name, row in VARIANTS.items()}
 
     def __init__(
         self,
-        variant: str = "v2",
+        variant: str | int = "v2",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        name = VARIANTS[validate_choice(variant, VARIANTS, "InceptionResNetV2")]
-        image_size = image_size or 299
-        check_last_maps(image_size, "InceptionResNetV2")
-        network = timm.create_model(name, num_classes=num_classes, drop_rate=0.2)
-        super().__init__(network, num_classes=num_classes, image_size=image_size, **training)
-        if image_size <= SMALL:
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        self.needs_at_least(13 if self.small else 75)
+        network: Any = timm.create_model(VARIANTS[self.variant].network, num_classes=num_classes, drop_rate=0.2)
+        if self.small:
             keep_size(network.conv2d_1a, network.conv2d_2a, network.conv2d_4a)
             network.maxpool_3a = nn.MaxPool2d(3, stride=1, padding=1)
             network.maxpool_5a.padding = 1
-        ends = ("conv2d_2b", "conv2d_4a", "repeat", "repeat_1", "conv2d_7b")
-        self.stage_paths = {f"stage{i}": f"network.{end}" for i, end in enumerate(ends, 1)}
-        if weights is not None:
-            self.load_weights(weights)
+        self.network = network
+        self.preprocessing = Preprocessing.of_timm(network)

@@ -117,4 +117,4 @@ def test_refuses_odd_maps(pixels, step):
 
 
 def test_blocks_that_shrink_have_no_projection():
-    assert {name for name, widths in BLOCKS.items() if widths[-1] == 0} == {"3c", "4e"}
+    assert {name for name, block in BLOCKS.items() if block.proj == 0} == {"3c", "4e"}

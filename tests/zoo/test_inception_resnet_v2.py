@@ -59,7 +59,7 @@ def test_map_sizes(map_sizes):
 @pytest.mark.parametrize("pixels", [13, 75])
 def test_smallest_images(pixels, map_sizes):
     assert map_sizes(lambda: InceptionResNetV2(image_size=pixels), pixels)[-1] == (1536, 1)
-    with pytest.raises(ValueError, match=f"image_size={pixels} or more"):
+    with pytest.raises(ValueError, match=f"at least {pixels} px"):
         InceptionResNetV2(image_size=pixels - 1)
 
 

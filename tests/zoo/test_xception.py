@@ -39,7 +39,7 @@ def test_separable_convolution_by_hand():
 
 def test_blocks_leave_their_input_alone():
     """The shortcut reads it after the first ReLU has run."""
-    block = Block(4, (4, 4, 4), stride=1, first=False, project=False)
+    block = Block(4, (4, 4, 4))
     for norm in (m for m in block.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.zeros_(norm.weight)
     x = torch.randn(2, 4, 5, 5)

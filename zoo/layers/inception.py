@@ -1,13 +1,14 @@
-"""The blocks of Inception-v3: branches side by side in the channels.
+"""The blocks of Inception-v3, whose branches are concatenated along the channels; stems that keep small images large.
 
 Paper:    Rethinking the Inception Architecture for Computer Vision (Szegedy, Vanhoucke, Ioffe, Shlens, Wojna; CVPR
           2016) https://arxiv.org/abs/1512.00567, figures 5 to 7 and 10; names and keys of torchvision's `inception_v3`
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL
 from zoo.layers.conv_bn import ConvBNReLU
 
 
@@ -114,24 +115,11 @@ class E(nn.Module):
         return torch.cat([self.branch1x1(x), *forks, self.branch_pool(self.pool(x))], 1)
 
 
-def check_last_maps(pixels: int, model: str) -> None:
-    """Refuse images whose last maps would be empty, in Inception-v3, Inception-v4 and Inception-ResNet-v2.
-
-    Raises:
-        ValueError: says the least `image_size`.
-    """
-    side = (pixels + 1) // 2 if pixels <= SMALL else (((pixels - 1) // 2 - 3) // 2 - 3) // 2
-    if ((side - 1) // 2 - 1) // 2 < 1:
-        least = 13 if pixels <= SMALL else 75
-        raise ValueError(f"{model} shrinks images of {pixels} px to nothing: use image_size={least} or more")
-
-
-def keep_size(*layers: nn.Module) -> None:
-    """Set stride and padding 1 in 3x3 convolutions of timm's Inceptions, so that they keep the size of the maps.
+def keep_size(*layers: Any) -> None:
+    """Set stride and padding to 1 in 3x3 convolutions of timm's Inceptions, so that maps keep their size.
 
     Args:
-        layers: timm's convolutions with norm; the convolution is `conv`.
+        layers: timm's `ConvNormAct`.
     """
     for layer in layers:
-        conv = layer.get_submodule("conv")
-        conv.stride, conv.padding = (1, 1), (1, 1)
+        layer.conv.stride, layer.conv.padding = (1, 1), (1, 1)
