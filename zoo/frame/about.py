@@ -1,5 +1,6 @@
 """What a checkpoint says of itself: classes, how images are prepared, the tricks of the run, versions."""
 
+import json
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -9,7 +10,7 @@ import torch
 
 from zoo.frame.preprocessing import Preprocessing
 
-ABOUT = "about"  # its key in checkpoints, and in the metadata of exported files
+ABOUT = "about"  # its key in checkpoints
 
 
 def about(model: Any, trainer: Any = None) -> dict[str, Any]:
@@ -24,6 +25,11 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
         calls = [callback for callback in trainer.callbacks if type(callback).__repr__ is not object.__repr__]
         found["tricks"] = [repr(callback) for callback in calls]
     return found
+
+
+def metadata(model: Any) -> dict[str, str]:
+    """Describe a model for the header of a file that others read: classes, preprocessing and versions, each as JSON."""
+    return {name: json.dumps(value) for name, value in about(model).items() if value is not None}
 
 
 def learn_from_data(model: Any, data: Any) -> None:

@@ -7,6 +7,8 @@ import lightning as L
 from torch import Tensor
 
 from zoo.frame import graph
+from zoo.frame.about import metadata
+from zoo.frame.prediction import preprocessing_of
 from zoo.frame.weight_files import write
 from zoo.frame.weights import load_into
 
@@ -37,20 +39,30 @@ class Portable(L.LightningModule):
         """Return the weights under the keys that timm, torchvision or the authors use."""
         return getattr(self, "network", self).state_dict()
 
-    def export(self, path: str | Path, image_size: int | None = None) -> None:
+    def export(self, path: str | Path, image_size: int | None = None, preprocessing: bool = False) -> None:
         """Write the network for use elsewhere, as the file's suffix says.
+
+        Class names, the preparation of pictures (size, mean, std, ...) and versions go along as JSON, where they are
+        known: in the metadata of `.onnx`, the extra files of `.pt2`, the header of `.safetensors`.
 
         Args:
             path: `.onnx` and `.pt2`: the graph of the network in eval mode, for batches of any size (`frame/graph.py`);
                 otherwise the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format.
             image_size: of a graph, in pixels; None: that of the model.
+            preprocessing: `.onnx` only: the graph takes pictures as bytes, uint8 (N, H, W, C) of any size, resizes,
+                crops and normalises them, and gives probabilities (N, K) in place of logits.
 
         Raises:
-            ValueError: a graph of a network that does not know its image size.
+            ValueError: a graph of a network that does not know its image size, or with preprocessing that it does not
+                know; preprocessing in another file than `.onnx`.
         """
-        if Path(path).suffix not in graph.SUFFIXES:
-            write(self.plain_state_dict(), path)
+        suffix, words = Path(path).suffix, metadata(self)
+        if preprocessing and suffix != ".onnx":
+            raise ValueError(f"preprocessing goes into .onnx only, not into {path}: export('x.onnx', ...)")
+        if suffix not in graph.SUFFIXES:
+            write(self.plain_state_dict(), path, words)
             return
-        if (size := image_size or self.image_size) is None:
+        how = preprocessing_of(self) if preprocessing else None
+        if (size := how.size if how else image_size or self.image_size) is None:
             raise ValueError(f"how large are the images? export({str(path)!r}, image_size=...)")
-        graph.write(self, path, size)
+        graph.write(self, path, size, words, how)

@@ -126,13 +126,13 @@ def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} is cut short or no safetensors file ({error}): fetch or save it again") from None
 
 
-def write(state: dict[str, Tensor], path: str | Path) -> None:
-    """Write plain weights in place of an older file: safetensors if the name ends so, else torch's format."""
+def write(state: dict[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write plain weights in place of an older file: safetensors, with metadata in its header, or torch's format."""
     path = Path(path).expanduser()
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if path.suffix == ".safetensors":
         with atomic.replace(path) as file:
-            file.write(safetensors.torch.save(state))
+            file.write(safetensors.torch.save(state, {"format": "pt", **(metadata or {})}))
     else:
         save(state, path)
 

@@ -39,7 +39,7 @@ class Quantised(Classifier):
     def configure_optimizers(self) -> NoReturn:
         raise RuntimeError("an int8 network cannot be trained: train the one that zoo.quantise was given")
 
-    def export(self, path: Any, image_size: int | None = None) -> NoReturn:
+    def export(self, path: Any, image_size: int | None = None, preprocessing: bool = False) -> NoReturn:
         """Refuse: export the float model, and quantise with the tools of its destination."""
         raise NotImplementedError(
             "an int8 network has no export: export the model that zoo.quantise was given, and quantise it where it "
