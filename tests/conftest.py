@@ -92,7 +92,7 @@ class TinyTransformer(TinyNetwork):
     def forward(self, x):
         patches, mixed = self.patch_embed(x).flatten(2).transpose(1, 2), None
         if self.training and self.mix_token:  # as LVViT does
-            mixed = box(self.grid, torch.rand(()), torch.randint(self.grid, (2,)))
+            mixed = box(self.grid, torch.rand((), device=x.device), torch.randint(self.grid, (2,), device=x.device))
             patches = torch.where(mixed.view(-1, 1), patches.flip(0), patches)
         tokens = self.patch_drop(torch.cat([self.cls_token.expand(len(x), -1, -1), patches], 1))
         tokens = self.blocks(tokens)

@@ -28,7 +28,7 @@ def cutout(images: Tensor, row: Tensor, column: Tensor, side: int) -> Tensor:
         row, column: (N,) the centres, in pixels.
         side: L, in pixels.
     """
-    length = torch.tensor(side, device=images.device)
+    length = row.new_full((), side)  # made on the device, where `torch.tensor` would copy it there and wait
     height, width = images.shape[-2:]
     hole = boxes(row - side // 2, column - side // 2, length, length, (height, width))
     return images * ~hole

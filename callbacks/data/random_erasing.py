@@ -22,6 +22,7 @@ from torch import Tensor
 from callbacks.frame.boxes import boxes
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.sending import send
 from callbacks.frame.trick import Trick
 
 TRIES = 10
@@ -117,5 +118,5 @@ class RandomErasing(Trick):
         top, left = (position[0] * (H - height + 1)).long(), (position[1] * (W - width + 1)).long()
         erased = channels * int((height * width).sum())
         noise = torch.randn(erased, dtype=images.dtype, device=images.device) if self.fill == "random" else None
-        top, left, height, width = (v.to(images.device) for v in (top, left, height, width))
-        batch[0] = random_erasing(images, top, left, height, width, noise)
+        rectangles = send(torch.stack([top, left, height, width]), images.device)
+        batch[0] = random_erasing(images, *rectangles.unbind(), noise)

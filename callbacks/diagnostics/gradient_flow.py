@@ -16,6 +16,7 @@ from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from callbacks.frame.unscaled import needs_unscaled
 
 NAMED = 5  # most names in a sentence; the others are counted
 LATER = 20  # steps after which weights that start at 0 have moved
@@ -47,6 +48,7 @@ class GradientFlow(Diagnostic):
 
     Raises:
         ValueError: if low is not below high.
+        TypeError: for a fused optimizer in 16 bits.
     """
 
     needs = (Range("low", 0, "high"),)
@@ -56,6 +58,7 @@ class GradientFlow(Diagnostic):
         self.low, self.high = low, high
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        needs_unscaled(self, trainer)
         self._epoch: int | None = None
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer) -> None:

@@ -15,7 +15,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
+from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient, loss_scale
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
@@ -57,13 +57,14 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
         self._teacher.join(trainer, model, classes_of(model))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        J_S = input_gradient(step.logits, step.targets, step.images)
-        distance = gradient_distance(J_S, self._theirs(step))
+        scale = loss_scale(model)
+        J_S = input_gradient(step.logits, step.targets, step.images, scale)
+        distance = gradient_distance(J_S, self._theirs(step, scale))
         step.loss = step.loss + rate_now(self.beta, model.trainer) * distance
 
     @torch.enable_grad()
-    def _theirs(self, step: Step) -> Tensor:
+    def _theirs(self, step: Step, scale: Tensor) -> Tensor:
         """Return J_T by the student's images, also if the teacher sees them normalised differently or resized."""
         images = step.images.detach().requires_grad_()
         logits = self._teacher.network(self._teacher.see(images))
-        return input_gradient(logits, step.targets, images, create_graph=False)
+        return input_gradient(logits, step.targets, images, scale, create_graph=False)

@@ -103,7 +103,7 @@ class Hints(ComparesStages):
             return
         names = names if self.stages else [names[(len(names) - 1) // 2]]
         side = self._side(trainer, model)
-        v, self._rest = dry_run(model, names, torch.zeros(1, 3, side, side, device=model.device))
+        v, self._rest = dry_run(model, names, torch.zeros(1, 3, side, side, device=device_of(model)))
         teacher = self._teacher.network
         images = torch.zeros(1, 3, *[self._teacher.image_size or side] * 2, device=device_of(teacher))
         u, _ = dry_run(teacher, names, images)

@@ -68,7 +68,7 @@ class SelfDistillation(Trick):
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         with torch.no_grad(), without_hooks(model, training=False):
-            outputs = functional_call(model, self._ema.values(), (step.images.detach(),))
+            outputs = functional_call(model, self._ema.as_weights(), (step.images.detach(),))
         term = consistency_loss(step.logits, split_outputs(outputs)[0])
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 

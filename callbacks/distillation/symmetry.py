@@ -13,7 +13,7 @@ Differs:  the square of the norm, as in gradient attention transfer. The flipped
 
 import lightning as L
 
-from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient
+from callbacks.frame.input_gradient import DoubleBackward, gradient_distance, input_gradient, loss_scale
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.unsaved_parameters import without_hooks
@@ -40,9 +40,10 @@ class SymmetryAttention(DoubleBackward):
         self.beta = beta
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        J = input_gradient(step.logits, step.targets, step.images)
+        scale = loss_scale(model)
+        J = input_gradient(step.logits, step.targets, step.images, scale)
         flipped = step.images.detach().flip(3).requires_grad_()
         with without_hooks(model):
             logits, _ = split_outputs(model(flipped))
-        mirrored = input_gradient(logits, step.targets, flipped).flip(3)
+        mirrored = input_gradient(logits, step.targets, flipped, scale).flip(3)
         step.loss = step.loss + rate_now(self.beta, model.trainer) * gradient_distance(J, mirrored)

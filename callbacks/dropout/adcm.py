@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import Where, modules_at
+from callbacks.frame.feature_dropout import Where, draws, modules_at
 from callbacks.frame.needs import Claims, Range
 from callbacks.frame.shapes import output_shapes
 from callbacks.frame.trick import Trick
@@ -82,7 +82,7 @@ class AttentionDropout(nn.Module):
             return s
         with torch.no_grad():
             count = math.ceil((1 - self.p) * s.shape[1] - 1e-9)
-            m = mask(s.float().clamp_min(1e-12), torch.rand(s.shape, device=s.device), count)
+            m = mask(s.float().clamp_min(1e-12), draws(s, *s.shape), count)
         return s * m.to(s.dtype)
 
     def extra_repr(self) -> str:

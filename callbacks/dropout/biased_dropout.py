@@ -67,6 +67,6 @@ class BiasedDropout(FeatureDropout):
         self.d = d
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        d = torch.zeros((), device=x.device) + p  # a schedule may begin below d
+        d = torch.zeros((), dtype=torch.float32, device=x.device) + p  # a schedule may begin below d
         keep = 1 - rates(x.float().flatten(1), p, d.clamp_max(self.d)).view(x.shape)
         return (draws(x, *x.shape) < keep) / keep

@@ -68,7 +68,7 @@ class DropHead(Trick):
         self.keep_hooks(*(a.proj.register_forward_pre_hook(self._drop_joined(a.num_heads)) for a in timms))
 
     def _scales(self, n: int, heads: int, device: torch.device) -> Tensor:
-        return head_scales(torch.rand(n, heads, device=device), self._now)
+        return head_scales(torch.rand(n, heads, dtype=torch.float32, device=device), self._now)
 
     def _drop(self, heads_out: nn.Module, inputs: tuple, y: Tensor) -> Tensor:
         """Drop heads of our attention: y (N, H, L, d)."""

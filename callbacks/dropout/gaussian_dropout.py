@@ -43,4 +43,4 @@ class GaussianDropout(FeatureDropout):
         super().__init__(p, where, participation)
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
-        return noise(torch.randn(x.shape, device=x.device), p)
+        return noise(torch.randn(x.shape, dtype=torch.float32, device=x.device), p)

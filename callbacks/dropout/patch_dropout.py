@@ -16,6 +16,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from callbacks.frame.feature_dropout import draws
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.tokens import prefix_of, shortened
@@ -87,7 +88,7 @@ class PatchDropout(Trick):
         def drop(layer: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:
             if not layer.training or self._now == 1:
                 return tokens
-            noise = torch.rand(tokens.shape[0], tokens.shape[1] - prefix, device=tokens.device)
+            noise = draws(tokens, tokens.shape[0], tokens.shape[1] - prefix)
             return drop_patches(tokens, noise, self._now, prefix)
 
         self.keep_hooks(vit.get_submodule("patch_drop").register_forward_hook(drop))

@@ -27,8 +27,8 @@ AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}
 
 def basis(n: int, device: torch.device | None = None) -> Tensor:
     """Return the orthonormal DCT-II, (n, n), one frequency a row."""
-    k, i = torch.arange(n, device=device)[:, None], torch.arange(n, device=device)
-    rows = (pi / n * (i + 0.5) * k).cos() * (2 / n) ** 0.5
+    k = torch.arange(n, dtype=torch.float32, device=device)[:, None]
+    rows = (pi / n * (k.T + 0.5) * k).cos() * (2 / n) ** 0.5
     return torch.where(k == 0, n**-0.5, rows)
 
 

@@ -13,9 +13,9 @@ Differs:  written from the abstract and a port's equations. The port draws once 
 """
 
 import lightning as L
-import torch
 from torch import Tensor, nn
 
+from callbacks.frame.feature_dropout import draws
 from callbacks.frame.needs import Claims, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
@@ -74,7 +74,7 @@ class SubtreeDropout(Trick):
     def _draw(self, module: GateScale, inputs: tuple[Tensor], scaled: Tensor) -> Tensor:
         if not module.training:
             return scaled
-        return cut(inputs[0], torch.rand_like(inputs[0]), module.get_buffer("scale"))
+        return cut(inputs[0], draws(inputs[0], *inputs[0].shape), module.get_buffer("scale"))
 
 
 def scales(model: nn.Module) -> list[GateScale]:

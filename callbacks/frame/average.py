@@ -58,6 +58,7 @@ class Average(Trick):
         self.average = {k: copies[self._own[k]] for k in live}
         floats = [k for k in copies if live[k].is_floating_point()]
         self._averages, self._weights = [self.average[k] for k in floats], [live[k] for k in floats]
+        self._types = {k: v.dtype for k, v in live.items()}
         self._short = any(w.dtype != a.dtype for w, a in zip(self._weights, self._averages, strict=True))
         self._counts = [(self.average[k], live[k]) for k in copies if k not in floats]
 
@@ -71,6 +72,11 @@ class Average(Trick):
         if not self._short:
             return self._weights
         return [w.to(a.dtype) for w, a in zip(self._weights, self._averages, strict=True)]
+
+    def as_weights(self) -> dict[str, Tensor]:
+        """Return the average in the types of the weights, for a pass through the network."""
+        average = self.values()
+        return {k: v.to(self._types[k]) for k, v in average.items()} if self._short else average
 
     def copy_counts(self) -> None:
         """Copy the integer counters, which have no average."""

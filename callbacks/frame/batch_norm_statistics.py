@@ -26,6 +26,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
     }
     if not norms:
         return
+    kind = next(value.dtype for value in weights.values() if value.is_floating_point())
     for name in norms:
         weights[f"{name}.num_batches_tracked"].zero_()
     # a compiled network would be compiled again for each batch's momentum
@@ -33,7 +34,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
         for n, images in enumerate(batches, 1):
             for norm in norms.values():
                 norm.momentum = 1 / n  # a plain mean of all batches
-            functional_call(model, weights, (images,))
+            functional_call(model, weights, (images.to(kind),))  # averages are float32, whatever the model is
 
 
 @contextmanager

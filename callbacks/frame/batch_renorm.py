@@ -45,15 +45,15 @@ class BatchRenorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        numbers = x.float()  # statistics of bf16 numbers in float32
+        numbers = x.float() if x.dtype.itemsize < 4 else x  # statistics of 16-bit numbers in float32
         var, mean = torch.var_mean(numbers, (0, 2, 3), correction=0)
         sigma, sigma_all = (var + self.eps).sqrt(), (self.running_var + self.eps).sqrt()
         r_max, d_max = self.limits()
         with torch.no_grad():
             r = (sigma / sigma_all).clamp(1 / r_max, r_max)
             d = ((mean - self.running_mean) / sigma_all).clamp(-d_max, d_max)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var, self.momentum)
+            for kept, seen in ((self.running_mean, mean), (self.running_var, var)):
+                kept.copy_(kept.to(seen.dtype).lerp(seen, self.momentum))
             self.num_batches_tracked += 1
         gain, shift = r / sigma, d - mean * r / sigma
         if self.affine:

@@ -50,7 +50,7 @@ def float32(x: Tensor) -> AbstractContextManager[Any]:
 
 def draws(x: Tensor, *shape: int) -> Tensor:
     """Draw from U[0, 1), in float32 at any precision of x, so that the numbers are the same."""
-    return torch.rand(shape, device=x.device)
+    return torch.rand(shape, dtype=torch.float32, device=x.device)
 
 
 def per_channel(x: Tensor) -> tuple[int, ...]:
@@ -96,7 +96,7 @@ def round_half_even(count: float, like: Tensor) -> Tensor:
 
     The result is a tensor: a compiled network is not compiled again for every rate.
     """
-    return (torch.zeros((), device=like.device) + count).round()
+    return (torch.zeros((), dtype=torch.float32, device=like.device) + count).round()
 
 
 def ranks(score: Tensor) -> Tensor:

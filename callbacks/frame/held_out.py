@@ -69,6 +69,7 @@ def sums_at(
     try:
         with evaluating(model):
             for batch in batches:
+                batch = trainer.precision_plugin.convert_input(batch)
                 images, targets = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
                 labels.append(targets)
                 model.forward(images)

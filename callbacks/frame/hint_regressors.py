@@ -55,7 +55,7 @@ class Regressors(UnsavedParameters):
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(mix(global_seed(), len(name), i))
             regressors = cls({stage: regressor(v[stage], u[stage]) for stage in v}, name)
-        model.add_module(name, regressors.to(model.device))
+        model.add_module(name, regressors.to(device_of(model)))
         return regressors
 
     def detach(self, model: nn.Module) -> None:

@@ -12,20 +12,33 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from callbacks.frame.trick import Trick
 
 
-def input_gradient(logits: Tensor, targets: Tensor, images: Tensor, create_graph: bool = True) -> Tensor:
+def loss_scale(model: L.LightningModule) -> Tensor:
+    """Return what 16-bit training multiplies losses by, so that small gradients do not round to 0; 1 where it does not.
+
+    As a number on the device, (): reading it would wait.
+    """
+    one = torch.ones((), device=model.device)
+    scaler = getattr(model.trainer.precision_plugin, "scaler", None)
+    return one if scaler is None else scaler.scale(one)
+
+
+def input_gradient(
+    logits: Tensor, targets: Tensor, images: Tensor, scale: Tensor | float = 1.0, create_graph: bool = True
+) -> Tensor:
     """J = dL/dx, L the cross-entropy summed over the batch, so that J of an image does not depend on N.
 
     Args:
         logits: (N, K), made of `images`, which require gradients.
         targets: (N,) classes or (N, K) probabilities.
         images: (N, C, H, W).
+        scale: see `loss_scale`; J is without it.
         create_graph: whether J will be differentiated itself.
 
     Returns:
         (N, C, H, W).
     """
     loss = F.cross_entropy(logits.float(), targets, reduction="sum")
-    return torch.autograd.grad(loss, images, create_graph=create_graph)[0]
+    return torch.autograd.grad(loss * scale, images, create_graph=create_graph)[0] / scale
 
 
 def gradient_distance(J: Tensor, other: Tensor) -> Tensor:
@@ -36,7 +49,8 @@ def gradient_distance(J: Tensor, other: Tensor) -> Tensor:
 class DoubleBackward(Trick):
     """Abstract. In training: images that require gradients, kernels with second derivatives, no compiled graph.
 
-    A subclass defines `on_loss`, where `input_gradient(step.logits, step.targets, step.images)` works.
+    A subclass defines `on_loss`, where `input_gradient(step.logits, step.targets, step.images, loss_scale(model))`
+    works.
     """
 
     _kernel = _compiled = None

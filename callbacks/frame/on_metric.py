@@ -29,6 +29,7 @@ class OnMetric(Trick):
 
     _sum: Tensor | float = 0.0  # of the training losses of this epoch, in float64
     _batches: int = 0
+    _device = torch.device("cpu")  # on which ranks exchange numbers: NCCL takes none of the CPU
 
     def __init__(self, metric: str | None, mode: str):
         self.metric, self.mode = metric, mode
@@ -39,6 +40,7 @@ class OnMetric(Trick):
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)
+        self._device = trainer.strategy.root_device
         if stage == "fit":
             self._sum, self._batches = 0.0, 0
 
@@ -93,16 +95,25 @@ class OnMetric(Trick):
             self._sum, self._batches = 0.0, 0
             self._pass_on(trainer, model, mean)
 
-    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor | float) -> None:
-        self.judge(trainer, model, _over_ranks(torch.as_tensor(value)).item())
+    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor) -> None:
+        self.judge(trainer, model, self._over_ranks(value).item())
 
     # ---- its place in checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        return {"sum": _over_ranks(torch.as_tensor(self._sum)), "batches": self._batches}
+        return {"sum": self._over_ranks(self._sum), "batches": self._batches}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._sum, self._batches = state["sum"], state["batches"]
+
+    def _over_ranks(self, value: Tensor | float) -> Tensor:
+        """Return the mean of the ranks' values."""
+        value = torch.as_tensor(value)
+        if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+            value = value.to(self._device, copy=True)
+            distributed.all_reduce(value)
+            value = value / distributed.get_world_size()
+        return value
 
 
 def validates(trainer: L.Trainer) -> bool:
@@ -112,12 +123,3 @@ def validates(trainer: L.Trainer) -> bool:
     load_data(trainer)
     trainer.fit_loop.epoch_loop.val_loop.setup_data()  # else Lightning does it after `on_fit_start`
     return sum(trainer.num_val_batches) > 0
-
-
-def _over_ranks(value: Tensor) -> Tensor:
-    """Return the mean of the ranks' values."""
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        value = value.clone()
-        distributed.all_reduce(value)
-        value = value / distributed.get_world_size()
-    return value

@@ -88,8 +88,8 @@ def tile_mask(offset: Tensor, pattern: Pattern, shape: Pair) -> Tensor:
     """
     (size, stride, _), extent = pattern.sides(), pattern.extent()
     if 0 in size:
-        return torch.ones(*offset.shape[:-1], *shape, device=offset.device)
-    cells = (torch.arange(n, device=offset.device) + 0.5 for n in shape)
+        return torch.ones(*offset.shape[:-1], *shape, dtype=torch.float32, device=offset.device)
+    cells = (torch.arange(n, dtype=torch.float32, device=offset.device) + 0.5 for n in shape)
     y, x = (c - o[..., None] - e / 2 for c, o, e in zip(cells, offset.unbind(-1), extent, strict=True))
     y, x = y[..., :, None], x[..., None, :]  # from the common centre
     if pattern.rotate or pattern.shear_x or pattern.shear_y:  # else rows and columns are independent

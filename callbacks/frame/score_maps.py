@@ -21,7 +21,9 @@ def relabel(scores: Tensor, crop: Tensor | None, grid: int) -> Tensor:
         (N, grid^2, K), each of sum 1.
     """
     n, _, h, w = scores.shape
-    top, left, height, width = scores.new_tensor([0, 0, 1, 1]).expand(n, 4).T if crop is None else crop.to(scores).T
+    if crop is None:
+        crop = torch.cat([scores.new_zeros(n, 2), scores.new_ones(n, 2)], 1)
+    top, left, height, width = crop.to(scores).T
     corners = torch.stack([left * w, top * h, (left + width) * w, (top + height) * h], 1)
     boxes = torch.cat([torch.arange(n, device=scores.device).to(scores)[:, None], corners], 1)
     aligned: Tensor = roi_align(scores.float(), boxes.float(), grid, aligned=True)

@@ -29,8 +29,7 @@ def ratio_loss(kept: Sequence[Tensor], ratios: Sequence[float]) -> Tensor:
         kept: S decisions (N, L), 0 or 1.
         ratios: S targets, in (0, 1].
     """
-    fractions = torch.stack([D.float().mean(1) for D in kept])
-    return (fractions - fractions.new_tensor(ratios)[:, None]).square().mean()
+    return torch.stack([(D.float().mean(1) - rho).square() for D, rho in zip(kept, ratios, strict=True)]).mean()
 
 
 @runtime_checkable

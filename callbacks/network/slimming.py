@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
+from callbacks.frame.unscaled import needs_unscaled
 
 
 @torch.no_grad()
@@ -40,7 +41,7 @@ class Slimming(Trick):
         weight: lambda, > 0, or a `Schedule` from 0 on.
 
     Raises:
-        TypeError: for a network without norms that have gammas.
+        TypeError: for a network without norms that have gammas, or a fused optimizer in 16 bits.
         ValueError: for a weight out of its range.
     """
 
@@ -56,6 +57,7 @@ class Slimming(Trick):
             raise TypeError(f"{type(model).__name__} has no norms with gammas: take Slimming out")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        needs_unscaled(self, trainer)
         self._gammas = gammas_of(model)
 
     def on_before_optimizer_step(

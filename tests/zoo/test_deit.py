@@ -103,3 +103,11 @@ def test_hard_distillation_by_hand():
     """CE against the teacher's decision: logits (0, log 3) and the teacher for the second: -log(3/4)."""
     z, v = torch.tensor([[0.0, math.log(3)]]), torch.tensor([[1.0, 2.0]])
     assert hard_loss(z, v).item() == pytest.approx(-math.log(3 / 4))
+
+
+def test_every_parameter_has_a_gradient_without_a_teacher():
+    """DDP raises for those that have none; the head without a teacher has one of 0."""
+    model = DeiT("Ti", num_classes=10, image_size=32)
+    step_of(model, torch.randn(2, 3, 32, 32), torch.tensor([1, 2])).loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+    assert not model.head_dist.weight.grad.any()

@@ -150,7 +150,7 @@ def _read(named: Named, channels: int, skip_unreadable: bool) -> Tensor | None:
 def _softmax(model: Any, images: Tensor) -> Tensor:
     """Return probabilities (N, K), float32; of images with views (N, V, C, S, S) the mean over the views."""
     with evaluating(model):
-        found: Tensor = model.predict_step(images.to(model.device), 0)
+        found: Tensor = model.predict_step(images.to(next(model.parameters())), 0)
     return found
 
 

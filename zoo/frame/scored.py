@@ -43,7 +43,8 @@ class Scored(L.LightningModule):
         step = self.trainer.global_step
         if step > self._logged_at and step % log_every_n_steps(self.trainer) == 0:  # once, if gradients accumulate
             self._logged_at = step
-            self.log("train/loss_step", self._window.compute(self._sum_over_ranks)["loss"], prog_bar=True)
+            loss = self._window.compute(self._sum_over_ranks)["loss"]
+            self.log("train/loss_step", loss.cpu(), prog_bar=True)  # Lightning's bar reads it in every later step
             self._close_window()
 
     def on_train_epoch_end(self) -> None:

@@ -3,10 +3,30 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric
+from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
 
 TOP5_FROM = 6  # with five classes or fewer, every prediction is among the best five
+
+
+class MeanLoss(Metric):
+    """Mean over samples of all batches and ranks. Not torchmetrics' own, which reads each batch to leave out NaN."""
+
+    total: Tensor
+    count: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("total", "count"):
+            self.add_state(name, torch.zeros(()), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, n: int) -> None:
+        """Add the mean loss of n samples; NaN shows in the mean of all."""
+        self.total += loss * n
+        self.count += n
+
+    def compute(self) -> Tensor:
+        return self.total / self.count
 
 
 class Scores:
@@ -24,7 +44,7 @@ class Scores:
         def accuracy(k: int) -> MulticlassAccuracy:
             return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
 
-        metrics = {"loss": MeanMetric(), "acc": accuracy(1)}
+        metrics = {"loss": MeanLoss(), "acc": accuracy(1)}
         if masks:
             metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # of pixels, it is Dice's coefficient
             metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)

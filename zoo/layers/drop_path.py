@@ -31,7 +31,7 @@ class DropPath(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        b = torch.empty(x.shape[0], *[1] * (x.ndim - 1), device=x.device)  # float32: the same draws at any precision
+        b = torch.empty(x.shape[0], *[1] * (x.ndim - 1), dtype=torch.float32, device=x.device)  # draws of any precision
         return x * b.bernoulli_(1 - self.p).div_(1 - self.p).to(x.dtype)
 
     def extra_repr(self) -> str:

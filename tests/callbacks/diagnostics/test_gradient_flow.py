@@ -1,6 +1,8 @@
 """GradientFlow: missing, small and large gradients, and blocks that start at 0."""
 
 import pytest
+import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from callbacks import GradientFlow, UpdateRatio, ZeroGamma
@@ -39,3 +41,10 @@ def test_gradients_are_looked_at_once_more_when_what_started_at_zero_has_left_it
 @pytest.mark.parametrize(("count", "text"), [(1, "a"), (5, "a, b, c, d, e"), (7, "a, b, c, d, e and 2 more")])
 def test_long_lists_of_names_are_cut(count, text):
     assert join_names(list("abcdefg")[:count]) == text
+
+
+def test_refuses_a_fused_optimizer_that_takes_the_scale_off_itself(tiny_data, trainer):
+    half = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    model = tiny_classifier(optimizer="adamw", optimizer_options={"fused": True})
+    with pytest.raises(TypeError, match="GradientFlow needs gradients without the scale.*set fused=False"):
+        trainer(callbacks=[GradientFlow()], plugins=[half]).fit(model, tiny_data)

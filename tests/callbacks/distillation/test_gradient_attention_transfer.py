@@ -1,12 +1,14 @@
 """Gradients by the image: J by hand and by differences, the second derivative, and what the run lends for it."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from callbacks import GradientAttentionTransfer, Linear, SymmetryAttention
-from callbacks.frame.input_gradient import gradient_distance, input_gradient
+from callbacks.frame.input_gradient import gradient_distance, input_gradient, loss_scale
 from tests.callbacks.conftest import SeenSteps
 from tests.callbacks.distillation.input_gradients import by_hand, one_step, start
 from tests.conftest import tiny_classifier
@@ -118,3 +120,24 @@ def test_two_of_them_leave_the_kernels_as_they_were(tiny_model, tiny_data, train
     tricks = [SymmetryAttention(), GradientAttentionTransfer(teacher)]
     trainer(callbacks=tricks, max_epochs=1).fit(tiny_model, tiny_data)
     assert torch.backends.cuda.flash_sdp_enabled() and torch.backends.cuda.mem_efficient_sdp_enabled()
+
+
+# ---- 16 bits
+
+
+def test_a_gradient_too_small_for_16_bits_is_found_at_the_scale_of_the_run(images):
+    """J of about 1e-7, where float16 ends: to 5 % at a scale, to nothing without."""
+    x, y = images
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
+    run = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))
+    scale = loss_scale(SimpleNamespace(device=torch.device("cpu"), trainer=run))
+    torch.manual_seed(0)
+    w = torch.randn(192, 5) * 1e-3
+
+    def J(kind, scale=1.0):
+        images = x.clone().requires_grad_()
+        return input_gradient((images.flatten(1).to(kind) * 1e-4) @ w.to(kind), y, images, scale)
+
+    right = J(torch.float32)
+    assert scale == 2.0**12 and right.abs().max() < 1e-6
+    assert (J(torch.float16, scale) - right).norm() < 0.05 * right.norm() < (J(torch.float16) - right).norm()

@@ -44,7 +44,7 @@ def test_attention_without_some_heads(kind, monkeypatch):
     x, trick = fill(2, 3, 8, s=0.4, a=1), DropHead(0.5)
     plain = torch.tensor(VIT["out_no_drop"], dtype=torch.float64)
     torch.testing.assert_close(attn(x), plain, rtol=0, atol=1e-8)
-    monkeypatch.setattr(torch, "rand", lambda *shape, device: torch.tensor(VIT["keep"], dtype=torch.float64))
+    monkeypatch.setattr(torch, "rand", lambda *shape, **_: torch.tensor(VIT["keep"], dtype=torch.float64))
     trick.on_fit_start(None, attn)
     trick._now = 0.5
     torch.testing.assert_close(attn(x), torch.tensor(VIT["out"], dtype=torch.float64), rtol=0, atol=1e-8)

@@ -147,3 +147,13 @@ def test_the_slow_loops_numbers(experts, drop, name):
     close(experts.train()(tokens).flatten(), read("gating_dropout")["expected"][name])
     close(experts.eval()(tokens).flatten(), read("gating_dropout")["expected"]["output_not_dropped"])
     assert experts.gate(tokens).argmax(-1).flatten().tolist() == read("gating_dropout")["expected"]["top1"]
+
+
+def test_a_skipped_layer_gives_every_parameter_a_gradient():
+    """DDP raises for those that have none."""
+    layer, x = MoE(8, 16, 2, 1.25), torch.randn(2, 5, 8)
+    layer.drop = "gate-expert"
+    y = layer(x)
+    assert y.shape == x.shape and not y.any()
+    y.sum().backward()
+    assert all(p.grad is not None and not p.grad.any() for p in layer.parameters())

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from lightning.pytorch.plugins import MixedPrecision
 from torch import nn
 
 from callbacks import Linear, Norm, Slimming
@@ -99,3 +100,10 @@ def test_refusals(trainer):
         Slimming(0)
     with pytest.raises(ValueError, match="weight must be in"):
         Slimming(-1.0)
+
+
+def test_refuses_a_fused_optimizer_that_takes_the_scale_off_itself(tiny_data, trainer):
+    half = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu"))
+    model = tiny_classifier(optimizer="adamw", optimizer_options={"fused": True})
+    with pytest.raises(TypeError, match="Slimming needs gradients without the scale.*set fused=False"):
+        trainer(callbacks=[Slimming()], plugins=[half]).fit(model, tiny_data)

@@ -1,10 +1,12 @@
 """Early stopping: when a run ends, beside Lightning's own, and which weights it leaves."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
 
-from callbacks import EMA, EarlyStopping
+from callbacks import EMA, EarlyStopping, ReduceOnPlateau
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.callbacks.optimization.test_reduce_on_plateau import Logs, Losses
 from tests.conftest import tiny_classifier
@@ -164,3 +166,18 @@ def test_refusals(trainer, tiny_data):
         EarlyStopping(patience=0)
     with pytest.raises(ValueError, match="min_delta must be in"):
         EarlyStopping(min_delta=-1)
+
+
+def test_ranks_exchange_numbers_on_their_device(monkeypatch, tiny_model):
+    """NCCL takes no tensor of the CPU; here the device of the run is "meta", and nothing else is taken."""
+
+    def all_reduce(value):
+        assert value.device.type == "meta"
+
+    for name, answer in {"is_initialized": True, "get_world_size": 2}.items():
+        monkeypatch.setattr(torch.distributed, name, lambda answer=answer: answer)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    run = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")), callbacks=[])
+    for trick in (EarlyStopping(), ReduceOnPlateau()):
+        trick.prepare(run, tiny_model, "fit")
+        assert trick.state_dict()["sum"].device.type == "meta"

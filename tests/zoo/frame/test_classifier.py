@@ -520,3 +520,10 @@ def test_a_part_in_eval_mode_stays_so(tiny_model, tiny_data, trainer):
     trainer(max_epochs=1).fit(tiny_model, tiny_data)
     assert tiny_model.network.block1.bn1.num_batches_tracked == 0
     assert tiny_model.network.block2.bn1.num_batches_tracked == len(tiny_data)
+
+
+def test_a_sample_that_is_not_a_number_shows_in_the_loss_of_an_evaluation():
+    scores, logits = Scores(10, torch.device("cpu")), torch.randn(4, 10)
+    scores.update(logits, torch.arange(4))
+    scores.update(logits.index_fill(0, torch.tensor(1), float("nan")), torch.arange(4))
+    assert scores.compute()["loss"].isnan()

@@ -206,3 +206,12 @@ def test_a_network_of_ones_own_is_handed_over(tmp_path):
         zoo.load(tmp_path / "x.ckpt")
     loaded = zoo.load(tmp_path / "x.ckpt", network=network())
     assert torch.equal(loaded.network[1].weight, model.network[1].weight) and loaded.classes == tuple("0123456789")
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float64])
+def test_probabilities_are_float32_whatever_the_weights_are(model, kind):
+    images = torch.randn(2, 3, 8, 8)
+    plain = [row.probability for row in model.predict(images)]
+    model.to(kind)
+    assert model.predict_step(images.to(kind), 0).dtype == torch.float32
+    assert [row.probability for row in model.predict(images)] == pytest.approx(plain, abs=0.01)

@@ -1,0 +1,40 @@
+"""Layouts in memory: what works along channels gives the same numbers in both, and keeps channels last."""
+
+import pytest
+import torch
+
+from callbacks.data.channel_order import channel_order
+from callbacks.dropout.maxout import MaxoutConv2d
+from callbacks.network.stochastic_pooling import StochasticPool2d
+from zoo.cbam import SpatialGate
+from zoo.layers.channel_shuffle import channel_shuffle
+from zoo.layers.layout import is_channels_last, laid_out_as
+
+
+def maxout(x):
+    layer = MaxoutConv2d(6, 8, 3)
+    layer.pieces = 2
+    return layer.to(memory_format=torch.channels_last if is_channels_last(x) else torch.contiguous_format)(x)
+
+
+def spatial_gate(x):
+    gate, seen = SpatialGate(), []
+    gate.spatial.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    gate(x)
+    return seen[0]
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: channel_shuffle(x, 3), lambda x: channel_order(x, torch.rand(2, 6).argsort(1)), maxout, spatial_gate,
+    StochasticPool2d((2, 2), (2, 2), (0, 0), False), lambda x: laid_out_as(x.contiguous(), x),
+], ids=["shuffle", "order", "maxout", "cbam", "pooling", "copy"])  # fmt: skip
+def test_channels_last_stays(f):
+    ends = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        x = torch.randn(2, 6, 8, 10)
+        torch.manual_seed(1)
+        y = f(x.contiguous(memory_format=layout))
+        assert y.is_contiguous(memory_format=layout)
+        ends.append(y)
+    torch.testing.assert_close(*ends)
