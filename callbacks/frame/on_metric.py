@@ -95,7 +95,7 @@ class OnMetric(Trick):
             self._sum, self._batches = 0.0, 0
             self._pass_on(trainer, model, mean)
 
-    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor) -> None:
+    def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor | float) -> None:
         self.judge(trainer, model, self._over_ranks(value).item())
 
     # ---- its place in checkpoints
