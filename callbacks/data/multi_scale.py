@@ -15,7 +15,7 @@ import lightning as L
 
 from callbacks.frame.needs import Range
 from callbacks.frame.resizing import Resizing
-from zoo.frame.exact_resume import global_seed, mix
+from zoo.frame.seeds import global_seed, mix
 
 
 def draw_scale(seed: int, epoch: int, block: int, low: float, high: float) -> float:

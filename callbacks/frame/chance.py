@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.schedule import Rate, rate_now
-from zoo.frame.exact_resume import mix
+from zoo.frame.seeds import mix
 
 
 def chosen(p: Rate, trainer: L.Trainer, images: Tensor) -> Tensor:

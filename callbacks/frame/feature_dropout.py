@@ -8,7 +8,6 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import prod
 from typing import Any, ClassVar
-from zlib import crc32
 
 import lightning as L
 import torch
@@ -19,8 +18,9 @@ from callbacks.frame.chance import is_drawn
 from callbacks.frame.needs import Need, Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
+from zoo.frame import seeds
 from zoo.frame.checks import classes_of, did_you_mean
-from zoo.frame.exact_resume import global_seed, mix
+from zoo.frame.seeds import global_seed, mix, mix_text
 
 Where = str | tuple[str, ...] | None
 KINDS = {2: "vectors (N, D)", 3: "tokens (N, L, D)", 4: "maps (N, C, H, W)"}
@@ -56,22 +56,6 @@ def draws(x: Tensor, *shape: int) -> Tensor:
 def per_channel(x: Tensor) -> tuple[int, ...]:
     """Return the shape of one draw a channel: (N, C, 1, 1) for maps, (N, 1, D) for tokens, (N, D) for vectors."""
     return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
-
-
-def hash_draws(key: Tensor, count: int) -> Tensor:
-    """Return draws in [0, 1) that follow from a whole number, the same on every device (murmur3's finaliser, 32 bits).
-
-    Args:
-        key: a whole number, ().
-        count: how many.
-
-    Returns:
-        (count,).
-    """
-    h = (key + 0x9E3779B1 * torch.arange(1, count + 1, device=key.device)) & WORD
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
-        h = ((h ^ (h >> shift)) * factor) & WORD
-    return ((h ^ (h >> 16)) >> 8) / 2.0**24  # as many bits as a float32 has
 
 
 def largest_mask(score: Tensor, count: float, least: int = 0) -> Tensor:
@@ -183,7 +167,7 @@ class FeatureDropout(Trick):
         if self._key is None:
             return draws(x, *shape)
         key = self._key.to(x.device) + self._numbers.get(self._place, 0)
-        return hash_draws(key, prod(shape)).view(shape)
+        return seeds.draws(key, prod(shape)).view(shape)
 
     def factors(self, count: int) -> list[float]:
         """Return a factor of the rate for each of `count` modules."""
@@ -237,7 +221,7 @@ class FeatureDropout(Trick):
         self.remove_hooks()
         self._model, modules = model, self.named_modules(model)
         factors = self.factors(len(modules))
-        mine = crc32(self.state_key.encode())  # two tricks have other draws
+        mine = mix_text(self.state_key)  # two tricks have other draws
         self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(modules)}
         self.keep_hooks(*(self.register_hook(*pair, factor) for pair, factor in zip(modules, factors, strict=True)))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.unsaved_parameters import UnsavedParameters, without_hooks
-from zoo.frame.exact_resume import global_seed, mix
+from zoo.frame.seeds import global_seed, mix
 
 Shapes = Mapping[str, torch.Size]
 

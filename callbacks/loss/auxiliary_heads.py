@@ -24,9 +24,9 @@ from callbacks.frame.trick import Trick, names_of
 from zoo import Step
 from zoo.frame.checks import classes_of
 from zoo.frame.evaluating import evaluating, in_channels
-from zoo.frame.exact_resume import global_seed, mix
 from zoo.frame.outputs import split_outputs
 from zoo.frame.run import image_size_of
+from zoo.frame.seeds import global_seed, mix
 
 NAME = "auxiliary_heads"
 

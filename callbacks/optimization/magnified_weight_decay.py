@@ -18,7 +18,7 @@ from callbacks.frame.chance import is_drawn
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
-from zoo.frame.exact_resume import global_seed
+from zoo.frame.seeds import global_seed
 
 
 class MagnifiedWeightDecay(Trick):

@@ -17,6 +17,7 @@ from torch.utils.data import DistributedSampler
 from datamodules.frame.sampling import balance, balanced_length
 
 # The increment and the two multipliers of splitmix64 (Steele, Lea, Flood; OOPSLA 2014), as signed 64-bit numbers.
+# `zoo.frame.seeds` has the same hash, which a test holds equal: data modules import no other package.
 GOLD, MUL1, MUL2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 ALL = (1 << 64) - 1
 

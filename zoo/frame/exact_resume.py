@@ -1,6 +1,5 @@
 """A run that was stopped and resumed ends with the same bits as one that was not."""
 
-import os
 from typing import Any
 
 import lightning as L
@@ -8,35 +7,8 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
+from zoo.frame.seeds import global_seed, mix, reseed
 from zoo.frame.weight_files import ClearCheckpointIO
-
-MASK = (1 << 64) - 1
-
-
-def mix(*values: int) -> int:
-    """Integers -> one of 64 bits; a different one for any other list (splitmix64's finaliser, chained)."""
-    state = 0
-    for value in values:
-        state = (state + value + 0x9E3779B97F4A7C15) & MASK
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & MASK
-        state ^= state >> 31
-    return state
-
-
-def reseed(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the processor and one device, at a hundredth of its price.
-
-    torch's own keeps a printed stack for every kind of device that is not in use: .1 to 1 ms at every step.
-    """
-    torch.default_generator.manual_seed(seed)
-    if device.type != "cpu":
-        torch.get_device_module(device).manual_seed(seed)
-
-
-def global_seed() -> int:
-    """Return the seed of `seed_everything`, else 0; it is the same on every rank."""
-    return int(os.environ.get("PL_GLOBAL_SEED", 0))
 
 
 class ExactResume(L.Callback):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from datamodules import MNIST, FashionMNIST
-from zoo.frame.exact_resume import mix
+from zoo.frame.seeds import mix
 
 
 @dataclass(frozen=True)

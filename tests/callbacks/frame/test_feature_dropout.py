@@ -13,7 +13,6 @@ from callbacks.frame.feature_dropout import (
     ANY,
     KINDS,
     FeatureDropout,
-    hash_draws,
     largest_mask,
     ranks,
     round_half_even,
@@ -304,16 +303,6 @@ def test_nearest_is_pythons_round(count):
 
 
 # ---- ranks of a run on several machines
-
-
-def test_draws_of_a_number_are_even_and_others_for_another_number():
-    u = hash_draws(torch.tensor(7), 40_000)
-    assert u.min() >= 0 and u.max() < 1 and u.dtype == torch.float32
-    assert torch.bincount((10 * u).long()).float().std() < 130  # of 4,000 in each tenth, two standard deviations
-    assert abs(torch.corrcoef(torch.stack([u[1:], u[:-1]]))[0, 1]) < 0.02
-    each = torch.cat([hash_draws(torch.tensor(key), 1) for key in range(4000)])
-    assert each.mean().item() == pytest.approx(0.5, abs=0.02) and each.std().item() == pytest.approx(12**-0.5, abs=0.01)
-    assert torch.equal(hash_draws(torch.tensor(7), 5), u[:5])  # the same at each call
 
 
 ONCE = {

@@ -16,10 +16,11 @@ from torch.utils.data import DataLoader
 
 from zoo import Classifier, LossTrick, ResNet, Step
 from zoo.frame.checks import check_targets, classes_of, validate_choice
-from zoo.frame.exact_resume import ExactResume, reseed
+from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
 from zoo.frame.outputs import split_outputs
 from zoo.frame.scores import RunningMean, Scores
+from zoo.frame.seeds import reseed
 
 
 class Linear(nn.Module):
