@@ -45,17 +45,17 @@ Result:
 - Commit: 38edb41; 4498ce4
 """
 
-from collections import defaultdict
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import lightning as L
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
 from recipes import Recipe
-from recipes.frame import records
-from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
+from recipes.frame.cifar import IMAGENET, PLAIN, TRAINING_IMAGES, Cifar, published_resnet56
+from recipes.frame.loops import run_arms
 
 COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
@@ -91,9 +91,7 @@ def recipe(
     teacher: Path | None = None,
     images: int = TRAINING_IMAGES,
     epochs: int = 200,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
+    source: Cifar = PLAIN,
     seed: int = 0,
 ) -> Recipe:
     """Train and test one student; the teacher is trained first where its file is not there.
@@ -105,24 +103,20 @@ def recipe(
             that this recipe trains with the same arguments, and keeps in runs/.
         images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
         epochs: passes over them; the schedule shrinks with them.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
-    same: dict[str, Any] = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
     if method in ("KD", "AT", "AT+KD") and teacher is None:
-        teacher = trained_teacher(pair, **same)
+        teacher = trained_teacher(pair, images, epochs, source)
     on = tricks(method, teacher)
     L.seed_everything(seed, workers=True, verbose=False)
-    data = cifar10(root, folder, batch_size=128, val_split=TRAINING_IMAGES - images)
     published = PAPER.get(method, "") if pair == get_args(Pair)[0] else ""
     return Recipe(
         name="attention_transfer_cifar",
         model=network(pair.split(" -> ")[method != "teacher"]),
-        data=data,
+        data=source.load(128, images),
         callbacks=on,
-        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": precision},
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": source.precision},
         seed=seed,
         arguments={
             "pair": pair,
@@ -131,21 +125,19 @@ def recipe(
             "published": published,
             "images": images,
             "epochs": epochs,
-            "data": images_named(folder),
-            "precision": precision,
+            **source.record,
         },
     )
 
 
-def trained_teacher(pair: Pair, record: bool = False, **same) -> Path:
+def trained_teacher(pair: Pair, images: int, epochs: int, source: Cifar, record: bool = False) -> Path:
     """Return the checkpoint of the teacher trained with these arguments, which are in its folder's name.
 
     Args:
-        pair: teacher and student.
+        pair, images, epochs, source: as in `recipe`.
         record: if it is trained now, add that run to results/.
-        same: the arguments of `recipe` that the students share.
     """
-    one = recipe(pair, "teacher", seed=TEACHER_SEED, **same)
+    one = recipe(pair, "teacher", None, images, epochs, source, TEACHER_SEED)
     words = [pair.split(" -> ")[0], *(str(one.arguments[k]) for k in ("data", "images", "epochs", "precision"))]
     path = Path("runs") / one.name / "-".join(words) / "model.ckpt"
     if not path.exists():
@@ -158,9 +150,7 @@ def main(
     seeds: int = 1,
     images: int = TRAINING_IMAGES,
     epochs: int = 200,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
+    source: Cifar = PLAIN,
     teacher: Path | None = None,
     record: bool = False,
 ) -> None:
@@ -170,17 +160,9 @@ def main(
         pair: teacher and student.
         teacher: as in `recipe`.
         seeds: number of runs of each student, with the seeds 0, 1, ...
-        images, epochs, root, folder, precision: as in `recipe`.
+        images, epochs, source: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    same: dict[str, Any] = {"images": images, "epochs": epochs, "root": root, "folder": folder, "precision": precision}
-    teacher = teacher or trained_teacher(pair, record, **same)
-    accuracies = defaultdict(list)
-    for seed in range(seeds):
-        for method in get_args(Method)[:-1]:
-            metrics = recipe(pair, method, teacher, seed=seed, **same).run(record=record)
-            accuracies[method].append(metrics["test/acc"])
-            print(f"seed {seed}  {method:<10}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
-    for method, values in accuracies.items():
-        mean, std, n = records.summary(values)
-        print(f"{method:<10}{mean:.4f} ± {std:.4f} ({n} seeds)")
+    teacher = teacher or trained_teacher(pair, images, epochs, source, record)
+    student = partial(recipe, pair, teacher=teacher, images=images, epochs=epochs, source=source)
+    run_arms(lambda method, seed: student(cast(Method, method), seed=seed), get_args(Method)[:-1], seeds, record)

@@ -40,18 +40,17 @@ Result:
 - Commit: d47aa2e
 """
 
-from collections import defaultdict
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 import lightning as L
 
 from callbacks import KnowledgeDistillation
 from recipes import Recipe
 from recipes.digits_ladder import Rung, tricks
-from recipes.frame import records
-from recipes.frame.cifar import IMAGENET, TRAINING_IMAGES, cifar10, images_named, published_resnet56
+from recipes.frame.cifar import FAST, IMAGENET, TRAINING_IMAGES, Cifar, published_resnet56
+from recipes.frame.loops import run_arms
 from zoo import Classifier, ResNet
 
 TEACHER_SEED = 1000
@@ -66,9 +65,9 @@ def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
 
 
 @cache
-def trained_teacher(images: int, epochs: int, root: Path, folder: Path | None) -> Classifier:
+def trained_teacher(images: int, epochs: int, source: Cifar) -> Classifier:
     """Train a ResNet-56, once a process."""
-    best = recipe("+ mixup", images, 2 * epochs, root, folder, depth="56", seed=TEACHER_SEED)
+    best = recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED)
     best.run(test=False)
     return best.model
 
@@ -77,8 +76,7 @@ def recipe(
     rung: Rung = "+ mixup",
     images: int = TRAINING_IMAGES,
     epochs: int = 120,
-    root: Path = Path("data"),
-    folder: Path | None = None,
+    source: Cifar = FAST,
     depth: str = "20",
     teacher: Path | None = None,
     seed: int = 0,
@@ -89,28 +87,26 @@ def recipe(
         rung: the highest trick that is on. At "+ distillation" the teacher is trained first.
         images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
         epochs: passes over them; the schedule shrinks with them.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        source: where the images are, see `Cifar`.
         depth: of the ResNet.
         teacher: weights of a ResNet-56, see `published_resnet56`; None: one is trained.
         seed: of the weights, the order of the images and every random draw.
     """
-    on = tricks(rung, lambda: distilled(teacher, images, epochs, root, folder), warmup_epochs=max(1, epochs // 20))
+    on = tricks(rung, lambda: distilled(teacher, images, epochs, source), warmup_epochs=max(1, epochs // 20))
     L.seed_everything(seed, workers=True, verbose=False)
-    data = cifar10(root, folder, batch_size=128, val_split=TRAINING_IMAGES - images)
     return Recipe(
         name="bag_of_tricks_cifar",
         model=ResNet(depth, num_classes=10, image_size=32, lr=0.1, weight_decay=1e-4),
-        data=data,
+        data=source.load(128, images),
         callbacks=on,
-        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": source.precision},
         seed=seed,
         arguments={
             "rung": rung,
             "published": PAPER.get(rung, ""),
             "images": images,
             "epochs": epochs,
-            "data": images_named(folder),
+            "data": source.name,
             "teacher": teacher.stem if teacher else "",
         },
     )
@@ -120,8 +116,7 @@ def main(
     seeds: int = 1,
     images: int = TRAINING_IMAGES,
     epochs: int = 120,
-    root: Path = Path("data"),
-    folder: Path | None = None,
+    source: Cifar = FAST,
     teacher: Path | None = None,
     record: bool = False,
 ) -> None:
@@ -129,15 +124,8 @@ def main(
 
     Args:
         seeds: number of runs of each rung, with the seeds 0, 1, ...
-        images, epochs, root, folder, teacher: as in `recipe`.
+        images, epochs, source, teacher: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    accuracies = defaultdict(list)
-    for seed in range(seeds):
-        for rung in get_args(Rung):
-            metrics = recipe(rung, images, epochs, root, folder, teacher=teacher, seed=seed).run(record=record)
-            accuracies[rung].append(metrics["test/acc"])
-            print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.0f} s", flush=True)
-    for rung, values in accuracies.items():
-        mean, std, n = records.summary(values)
-        print(f"{rung:<30}{mean:.4f} ± {std:.4f} ({n} seeds)")
+    climb = partial(recipe, images=images, epochs=epochs, source=source, teacher=teacher)
+    run_arms(lambda rung, seed: climb(cast(Rung, rung), seed=seed), get_args(Rung), seeds, record)

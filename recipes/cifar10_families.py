@@ -52,7 +52,6 @@ Result:
 - Commit: b17d4e3+; 62c6237; 4d4532f; 8389b56
 """
 
-from pathlib import Path
 from time import perf_counter
 from typing import Literal, get_args
 
@@ -62,8 +61,7 @@ import torch
 import zoo
 from callbacks import CosineDecay, NoBiasDecay
 from recipes import Recipe
-from recipes.frame import records
-from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.cifar import FAST, TRAINING_IMAGES, Cifar
 from zoo.tools.complexity import total_macs
 
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
@@ -103,8 +101,7 @@ def recipe(
     family: Family = "ResNet",
     images: int = TRAINING_IMAGES,
     epochs: int = 5,
-    root: Path = Path("data"),
-    folder: Path | None = None,
+    source: Cifar = FAST,
     seed: int = 0,
 ) -> Recipe:
     """Train and test the smallest published variant of one family.
@@ -113,26 +110,24 @@ def recipe(
         family: a class of `zoo`.
         images: how many of the 50,000 to train on, a tenth or less leaves every class in proportion.
         epochs: passes over them.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
     training = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "channels_last": True}
     return Recipe(
         name="cifar10_families",
         model=getattr(zoo, family)(VARIANTS[family], num_classes=10, image_size=32, **training),
-        data=data,
+        data=source.load(64, images),
         callbacks=[CosineDecay(warmup_epochs=1), NoBiasDecay()],
-        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": "bf16-mixed"},
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": source.precision},
         seed=seed,
         arguments={
             "family": family,
             "variant": VARIANTS[family],
             "images": images,
             "epochs": epochs,
-            "data": images_named(folder),
+            "data": source.name,
         },
     )
 
@@ -141,8 +136,7 @@ def main(
     families: list[Family] | None = None,
     images: int = TRAINING_IMAGES,
     epochs: int = 5,
-    root: Path = Path("data"),
-    folder: Path | None = None,
+    source: Cifar = FAST,
     seed: int = 0,
     record: bool = False,
 ) -> None:
@@ -150,19 +144,18 @@ def main(
 
     Args:
         families: which; None: all, the cheapest first.
-        images, epochs, root, folder, seed: as in `recipe`.
+        images, epochs, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
     for family in families or get_args(Family):
         start = perf_counter()
-        one = recipe(family, images, epochs, root, folder, seed)
+        one = recipe(family, images, epochs, source, seed)
         with torch.device("meta"):
             twin = type(one.model)(VARIANTS[family], num_classes=10, image_size=32)
         cost = {"parameters": sum(p.numel() for p in twin.parameters()), "MACs": total_macs(twin, 32)}
         metrics = one.run() | cost
         if record:
-            run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-            records.append(one.name, run)
+            one.record(metrics)
         seconds = perf_counter() - start
         print(
             f"{family:<20}{metrics['test/acc']:.4f}  {metrics['images/s']:6.0f} images/s  {seconds:.0f} s", flush=True

@@ -26,32 +26,22 @@ Result:
 - Commit: 142541d+
 """
 
-from pathlib import Path
-
 import lightning as L
 
 from callbacks import StepDecay
 from recipes import Recipe
-from recipes.frame.cifar import cifar10, images_named
+from recipes.frame.cifar import PLAIN, Cifar
 from zoo import ResNet
 
 ITERATIONS = 64_000
 
 
-def recipe(
-    budget: float = 1.0,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
-    seed: int = 0,
-) -> Recipe:
+def recipe(budget: float = 1.0, source: Cifar = PLAIN, seed: int = 0) -> Recipe:
     """Train and test.
 
     Args:
         budget: share of the published 64,000 iterations, in (0, 1].
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
 
     Raises:
@@ -60,21 +50,16 @@ def recipe(
     if not 0 < budget <= 1:
         raise ValueError(f"budget is a share of the published run, in (0, 1], got {budget}")
     L.seed_everything(seed, workers=True, verbose=False)
-    data = cifar10(root, folder, batch_size=128, val_split=0)
     return Recipe(
         name="cifar10_resnet20",
         model=ResNet("20", num_classes=10, image_size=32, optimizer="momentum", lr=0.1, weight_decay=1e-4),
-        data=data,
+        data=source.load(batch_size=128),
         callbacks=[StepDecay(("0.5dur", "0.75dur"), gamma=0.1)],
         trainer={
             "max_steps": max(1, round(budget * ITERATIONS)),
             "limit_val_batches": 0,  # all images train
-            "precision": precision,
+            "precision": source.precision,
         },
         seed=seed,
-        arguments={
-            "budget": budget,
-            "images": images_named(folder),
-            "precision": precision,
-        },
+        arguments={"budget": budget, "images": source.name, "precision": source.precision},
     )

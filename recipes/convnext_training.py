@@ -23,82 +23,33 @@ not measured yet
 - Command: zoo run convnext_training --root imagenet --devices 8 --accumulate 4 --record
 """
 
-from pathlib import Path
-from typing import Any
-
-import lightning as L
+from functools import partial
 
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
-from datamodules import ImageFolder, ImageNet
-from datamodules.transforms import Center
 from recipes import Recipe
+from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
 from zoo import ConvNeXt
 
 BATCH = 4096  # images a step, for which the rate is meant: table 5
 LR, END = 4e-3, 1e-6  # table 5; `--min_lr` of main.py
+STEPS = Steps(batch_size=128, accumulate=32, warmup_epochs=20)  # 8 devices take accumulate=4, 32 take 1
 
 
-def recipe(
-    variant: str = "T",
-    epochs: int = 300,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    batch_size: int = 128,
-    accumulate: int = 32,
-    devices: int = 1,
-    image_size: int = 224,
-    warmup_epochs: float = 20,
-    precision: str = "32-true",
-    seed: int = 0,
-) -> Recipe:
+def recipe(variant: str = "T", steps: Steps = STEPS, seed: int = 0) -> Recipe:
     """Train and test.
 
     Args:
         variant: of `zoo.ConvNeXt`: "T", "S", "B", "L" are published.
-        epochs: passes over the training images.
-        root: where ImageNet is: its archives, or `train/<wnid>` and `val/<wnid>`.
-        folder: other images instead: `train/<class>/*` and `test/<class>/*`.
-        batch_size: images a batch and device.
-        accumulate: batches accumulated for one optimizer step.
-        devices: how many; 8 take accumulate=4, 32 take 1.
-        image_size: side in pixels.
-        warmup_epochs: length of the warm-up.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """
-    L.seed_everything(seed, workers=True, verbose=False)
-    evaluation = Center(image_size, interpolation="bicubic")
-    same: dict[str, Any] = {"image_size": image_size, "transform": "convnext", "evaluation": evaluation, "val_split": 0}
-    images = ImageNet(root, batch_size, **same) if folder is None else ImageFolder(folder, batch_size, **same)
-    images.prepare_data()
-    optimizer: dict[str, Any] = {"optimizer": "adamw", "lr": LR, "weight_decay": 0.05}
-    return Recipe(
-        name="convnext_training",
-        model=ConvNeXt(variant, images.num_classes, image_size, **optimizer),
-        data=images,
-        callbacks=[
-            CosineDecay(warmup_epochs, end=END / LR),
-            LinearScaling(BATCH),
-            NoBiasDecay(),
-            MixUpOrCutMix(0.8, 1.0, switch=0.5),
-            LabelSmoothing(0.1),
-            EMA(0.9999),
-        ],
-        trainer={
-            "max_epochs": epochs,
-            "accumulate_grad_batches": accumulate,
-            "devices": devices,
-            "limit_val_batches": 0,  # all images train
-            "precision": precision,
-        },
-        seed=seed,
-        arguments={
-            "variant": variant,
-            "epochs": epochs,
-            "images": "ImageNet" if folder is None else folder.name,
-            "images a step": batch_size * devices * accumulate,
-            "image_size": image_size,
-            "warmup_epochs": warmup_epochs,
-            "precision": precision,
-        },
-    )
+    tricks = [
+        CosineDecay(steps.warmup_epochs, end=END / LR),
+        LinearScaling(BATCH),
+        NoBiasDecay(),
+        MixUpOrCutMix(0.8, 1.0, switch=0.5),
+        LabelSmoothing(0.1),
+        EMA(0.9999),
+    ]
+    network = partial(ConvNeXt, lr=LR, **OPTIMIZER)
+    return imagenet_recipe("convnext_training", network, variant, tricks, steps, seed, transform="convnext")

@@ -21,12 +21,12 @@ not measured yet
 """
 
 from dataclasses import replace
-from pathlib import Path
 
 from recipes import Recipe
 from recipes.frame.arms import DATA_IS_SHORT
-from recipes.frame.evidence import chosen, teacher_path
-from recipes.frame.regime import NONE, build_trial
+from recipes.frame.cifar import PLAIN, Cifar
+from recipes.frame.evidence import build_arm
+from recipes.frame.regime import NONE
 
 
 def recipe(
@@ -35,9 +35,7 @@ def recipe(
     lr: float | None = None,
     images: int = DATA_IS_SHORT.images,
     epochs: int = DATA_IS_SHORT.epochs,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
+    source: Cifar = PLAIN,
     seed: int = 0,
 ) -> Recipe:
     """Train and test one arm.
@@ -48,15 +46,7 @@ def recipe(
         lr: learning rate; None: the chosen one, else .1.
         images: how many to train on, at most 45,000.
         epochs: passes over them.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
-    regime = replace(DATA_IS_SHORT, images=images, epochs=epochs)
-    lr = lr or chosen(DATA_IS_SHORT, NONE) or 0.1
-    value = lr if arm == NONE else value or chosen(DATA_IS_SHORT, arm)
-    teacher = teacher_path(DATA_IS_SHORT)
-    return build_trial(
-        regime, arm, value, lr, root=root, folder=folder, precision=precision, teacher=teacher, seed=seed
-    )
+    return build_arm(replace(DATA_IS_SHORT, images=images, epochs=epochs), arm, value, lr, source, seed)

@@ -25,88 +25,33 @@ not measured yet
 - Command: zoo run deit_training --root imagenet --devices 4 --accumulate 1 --record
 """
 
-from pathlib import Path
-from typing import Any
-
-import lightning as L
+from functools import partial
 
 from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
-from datamodules import ImageFolder, ImageNet
-from datamodules.transforms import Center
 from recipes import Recipe
+from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
 from zoo import ViT
 
 BASE, LR = 512, 5e-4  # the rate, and the images a step that it is meant for: table 9
 END = 1e-5 / 1e-3  # `--min-lr` of main.py, by the rate of 1024 images a step
+STEPS = Steps(batch_size=256, accumulate=4, warmup_epochs=5)  # 4 devices take accumulate=1
 
 
-def recipe(
-    variant: str = "S/16",
-    epochs: int = 300,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    batch_size: int = 256,
-    accumulate: int = 4,
-    devices: int = 1,
-    image_size: int = 224,
-    warmup_epochs: float = 5,
-    precision: str = "32-true",
-    seed: int = 0,
-) -> Recipe:
+def recipe(variant: str = "S/16", steps: Steps = STEPS, seed: int = 0) -> Recipe:
     """Train and test.
 
     Args:
         variant: of `zoo.ViT`: "Ti/16", "S/16", "B/16" are published.
-        epochs: passes over as many images as there are to train on.
-        root: where ImageNet is: its archives, or `train/<wnid>` and `val/<wnid>`.
-        folder: other images instead: `train/<class>/*` and `test/<class>/*`.
-        batch_size: images a batch and device.
-        accumulate: batches accumulated for one optimizer step.
-        devices: how many; 4 take accumulate=1.
-        image_size: side in pixels.
-        warmup_epochs: length of the warm-up.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """
-    L.seed_everything(seed, workers=True, verbose=False)
-    evaluation = Center(image_size, interpolation="bicubic")
-    same: dict[str, Any] = {
-        "image_size": image_size,
-        "transform": "deit",
-        "evaluation": evaluation,
-        "val_split": 0,
-        "repeats": 3,
-    }
-    images = ImageNet(root, batch_size, **same) if folder is None else ImageFolder(folder, batch_size, **same)
-    images.prepare_data()
-    optimizer: dict[str, Any] = {"optimizer": "adamw", "lr": LR, "weight_decay": 0.05}
-    return Recipe(
-        name="deit_training",
-        model=ViT(variant, images.num_classes, image_size, drop_path=0.1, **optimizer),
-        data=images,
-        callbacks=[
-            CosineDecay(warmup_epochs, end=END),
-            LinearScaling(BASE),
-            NoBiasDecay(),
-            MixUpOrCutMix(0.8, 1.0, switch=0.5),
-            LabelSmoothing(0.1),
-            EMA(0.99996),
-        ],
-        trainer={
-            "max_epochs": epochs,
-            "accumulate_grad_batches": accumulate,
-            "devices": devices,
-            "limit_val_batches": 0,  # all images train
-            "precision": precision,
-        },
-        seed=seed,
-        arguments={
-            "variant": variant,
-            "epochs": epochs,
-            "images": "ImageNet" if folder is None else folder.name,
-            "images a step": batch_size * devices * accumulate,
-            "image_size": image_size,
-            "warmup_epochs": warmup_epochs,
-            "precision": precision,
-        },
-    )
+    tricks = [
+        CosineDecay(steps.warmup_epochs, end=END),
+        LinearScaling(BASE),
+        NoBiasDecay(),
+        MixUpOrCutMix(0.8, 1.0, switch=0.5),
+        LabelSmoothing(0.1),
+        EMA(0.99996),
+    ]
+    network = partial(ViT, drop_path=0.1, lr=LR, **OPTIMIZER)
+    return imagenet_recipe("deit_training", network, variant, tricks, steps, seed, transform="deit", repeats=3)

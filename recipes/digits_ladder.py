@@ -27,10 +27,9 @@ Result:
 - Commit: 0582c0e+; 142541d+
 """
 
-from collections import defaultdict
 from collections.abc import Callable
 from functools import cache
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import lightning as L
 
@@ -46,7 +45,7 @@ from callbacks import (
 )
 from datamodules import Digits
 from recipes import Recipe
-from recipes.frame import records
+from recipes.frame.loops import run_arms
 from zoo import Classifier, ResNet
 
 Rung = Literal[
@@ -117,12 +116,4 @@ def main(seeds: int = 5, epochs: int = 15, record: bool = False) -> None:
         epochs: passes over the 1,293 training images.
         record: add each run to results/, from which the tables are made.
     """
-    accuracies = defaultdict(list)
-    for seed in range(seeds):
-        for rung in get_args(Rung):
-            metrics = recipe(rung, epochs, seed=seed).run(record=record)
-            accuracies[rung].append(metrics["test/acc"])
-            print(f"seed {seed}  {rung:<30}{metrics['test/acc']:.4f}  {metrics['seconds']:.1f} s", flush=True)
-    for rung, values in accuracies.items():
-        mean, std, n = records.summary(values)
-        print(f"{rung:<30}{mean:.4f} ± {std:.4f} ({n} seeds)")
+    run_arms(lambda rung, seed: recipe(cast(Rung, rung), epochs, seed=seed), RUNGS, seeds, record)

@@ -44,7 +44,7 @@ from callbacks import CosineDecay, NoBiasDecay, Slimming
 from datamodules import ImageData
 from recipes import Recipe
 from recipes.frame import records
-from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.cifar import FAST, TRAINING_IMAGES, Cifar
 from zoo.tools.complexity import total_macs
 
 SIDE, BATCH = 32, 128
@@ -62,9 +62,7 @@ def recipe(
     share: float = 0.5,
     by: Literal["gamma", "l1"] = "gamma",
     checkpoint: Path | None = None,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "bf16-mixed",
+    source: Cifar = FAST,
     seed: int = 0,
 ) -> Recipe:
     """Train and test the dense network, or the pruned one; the dense one is trained first then.
@@ -77,27 +75,25 @@ def recipe(
         share: of the channels that can leave, in (0, 1).
         by: "gamma" or "l1": what says which channels are the least; see `zoo.prune_channels`.
         checkpoint: a dense network that was trained before, instead of training one.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    data = read(images, root, folder)
+    data = read(images, source)
     model: zoo.Classifier
     tricks: list[L.Callback]
     if step == "dense":
         model = zoo.ResNet("20", data.num_classes, SIDE, optimizer="sgd", lr=LR, weight_decay=5e-4)
         tricks, length = [Slimming(1e-4)], epochs
     else:
-        model = prune(dense(images, epochs, checkpoint, root, folder, precision, seed)[0], share, by)
+        model = prune(dense(images, epochs, checkpoint, source, seed)[0], share, by)
         tricks, length = [], tuning
     return Recipe(
         name="prune_and_quantise",
         model=model,
         data=data,
         callbacks=[CosineDecay(min(1.0, length / 4)), NoBiasDecay(), *tricks],
-        trainer={"max_epochs": length, "limit_val_batches": 0, "precision": precision},
+        trainer={"max_epochs": length, "limit_val_batches": 0, "precision": source.precision},
         seed=seed,
         arguments={
             "step": step,
@@ -107,8 +103,7 @@ def recipe(
             "share": share,
             "by": by,
             "checkpoint": checkpoint is not None,
-            "data": images_named(folder),
-            "precision": precision,
+            **source.record,
         },
     )
 
@@ -121,19 +116,17 @@ def prune(model: zoo.Classifier, share: float, by: str) -> zoo.Classifier:
 
 
 @cache
-def read(images: int, root: Path, folder: Path | None) -> ImageData:
+def read(images: int, source: Cifar) -> ImageData:
     """Build the data, once a process for all steps."""
-    return cifar10(root, folder, batch_size=BATCH, val_split=TRAINING_IMAGES - images)
+    return source.load(BATCH, images)
 
 
 @cache
-def dense(
-    images: int, epochs: int, checkpoint: Path | None, root: Path, folder: Path | None, precision: str, seed: int
-) -> tuple[zoo.Classifier, float]:
+def dense(images: int, epochs: int, checkpoint: Path | None, source: Cifar, seed: int) -> tuple[zoo.Classifier, float]:
     """Return the dense network, trained or from a file, and the seconds of its training."""
     if checkpoint is not None:
         return zoo.load(checkpoint), 0.0
-    one = recipe("dense", images, epochs, root=root, folder=folder, precision=precision, seed=seed)
+    one = recipe("dense", images, epochs, source=source, seed=seed)
     metrics = one.run(test=False)
     return one.model, metrics["seconds"]
 
@@ -176,20 +169,18 @@ def main(
     share: float = 0.5,
     by: Literal["gamma", "l1"] = "gamma",
     checkpoint: Path | None = None,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "bf16-mixed",
+    source: Cifar = FAST,
     seed: int = 0,
     record: bool = False,
 ) -> None:
     """Train, prune, tune and quantise; a row for each network.
 
     Args:
-        images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed: as in `recipe`.
+        images, epochs, tuning, share, by, checkpoint, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, root, folder, precision, seed)
-    whole, training = dense(images, epochs, checkpoint, root, folder, precision, seed)
+    one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, source, seed)
+    whole, training = dense(images, epochs, checkpoint, source, seed)
     data, pruned = one.data, cast(zoo.Classifier, zoo.prune_channels(whole, share, by))
     tuned = one.run(test=False)["seconds"]
     rows = {  # network, the one whose parameters and multiply-adds it has, seconds of training
@@ -199,9 +190,9 @@ def main(
         "pruned, tuned": (one.model, one.model, training + tuned),
         "pruned, tuned, int8": (zoo.quantise(one.model, calibration(data)), one.model, training + tuned),
     }
-    for name, (network, source, seconds) in rows.items():
-        metrics = {"test/acc": accuracy(network, data), "parameters": sum(p.numel() for p in source.parameters())}
-        metrics |= {"MACs": total_macs(source, SIDE), "images/s": speed(network), "seconds": seconds}
+    for name, (network, counted, seconds) in rows.items():
+        metrics = {"test/acc": accuracy(network, data), "parameters": sum(p.numel() for p in counted.parameters())}
+        metrics |= {"MACs": total_macs(counted, SIDE), "images/s": speed(network), "seconds": seconds}
         if record:
             arguments = {"network": name} | {k: v for k, v in one.arguments.items() if k != "step"}
             records.append(one.name, {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": seconds})

@@ -30,8 +30,6 @@ Result:
 - Commit: 9b1daf6
 """
 
-from collections import defaultdict
-from itertools import product
 from typing import Literal, get_args
 
 import lightning as L
@@ -39,7 +37,7 @@ import lightning as L
 from callbacks import CosineDecay, HeuristicDropout
 from datamodules import Shapes
 from recipes import Recipe
-from recipes.frame import records
+from recipes.frame.loops import run_arms
 from zoo import AttentionUNet, UNet
 from zoo.frame.checks import validate_choice
 
@@ -91,12 +89,8 @@ def main(seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, r
         p, epochs, images: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
-    scores: dict[str, list[float]] = defaultdict(list)
-    for seed, network, dropout in product(range(seeds), get_args(Network), get_args(Dropout)):
-        metrics = recipe(dropout, network, p, epochs, images, seed).run(record=record)
-        scores[f"{network} {dropout}"].append(metrics["test/iou"])
-        figures = "  ".join(f"{name} {metrics[f'test/{name}']:.4f}" for name in ("acc", "dice", "iou"))
-        print(f"seed {seed}  {network:<15}{dropout:<12}{figures}  {metrics['seconds']:.1f} s", flush=True)
-    for what, values in scores.items():
-        mean, std, n = records.summary(values)
-        print(f"{what:<27}IoU {mean:.4f} ± {std:.4f} ({n} seeds)")
+    arms = {
+        f"{network} {dropout}": (dropout, network) for network in get_args(Network) for dropout in get_args(Dropout)
+    }
+    shown = ("test/acc", "test/dice", "test/iou")
+    run_arms(lambda arm, seed: recipe(*arms[arm], p, epochs, images, seed), arms, seeds, record, shown)

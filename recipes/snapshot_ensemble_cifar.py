@@ -25,13 +25,11 @@ Result:
 - Commit: 0bb8ff7
 """
 
-from pathlib import Path
-
 import lightning as L
 
 from callbacks import CosineDecay, SnapshotEnsemble
 from recipes import Recipe
-from recipes.frame.cifar import TRAINING_IMAGES, cifar10, images_named
+from recipes.frame.cifar import PLAIN, TRAINING_IMAGES, Cifar
 from zoo import ResNet
 
 
@@ -39,9 +37,7 @@ def recipe(
     cycles: int = 5,
     images: int = TRAINING_IMAGES,
     epochs: int = 200,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
+    source: Cifar = PLAIN,
     seed: int = 0,
 ) -> Recipe:
     """Train in cycles, then test the last network and all of them together.
@@ -50,27 +46,18 @@ def recipe(
         cycles: M, each as long as the others; all M networks are in the ensemble. 1: a single network.
         images: how many of the 50,000 to train on.
         epochs: passes over them, in all cycles together.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
-    data = cifar10(root, folder, batch_size=64, val_split=TRAINING_IMAGES - images)
     return Recipe(
         name="snapshot_ensemble_cifar",
         model=ResNet("20", num_classes=10, image_size=32, optimizer="sgd", lr=0.2, weight_decay=1e-4),
-        data=data,
+        data=source.load(64, images),
         callbacks=[CosineDecay() if cycles == 1 else SnapshotEnsemble(cycles, last=cycles)],
-        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": precision},
+        trainer={"max_epochs": epochs, "limit_val_batches": 0, "precision": source.precision},
         seed=seed,
-        arguments={
-            "cycles": cycles,
-            "images": images,
-            "epochs": epochs,
-            "data": images_named(folder),
-            "precision": precision,
-        },
+        arguments={"cycles": cycles, "images": images, "epochs": epochs, **source.record},
     )
 
 
@@ -78,9 +65,7 @@ def main(
     cycles: list[int] | None = None,
     images: int = TRAINING_IMAGES,
     epochs: int = 200,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "32-true",
+    source: Cifar = PLAIN,
     seed: int = 0,
     record: bool = False,
 ) -> None:
@@ -88,11 +73,11 @@ def main(
 
     Args:
         cycles: which numbers of cycles, one run each; None: 1 and 5.
-        images, epochs, root, folder, precision, seed: as in `recipe`.
+        images, epochs, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
     for m in cycles or (1, 5):
-        metrics = recipe(m, images, epochs, root, folder, precision, seed).run(record=record)
+        metrics = recipe(m, images, epochs, source, seed).run(record=record)
         ensemble = metrics.get(f"test/acc_snapshots{m}")
         words = "" if ensemble is None else f", all {m} {ensemble:.4f}"
         print(f"{m} cycles: last network {metrics['test/acc']:.4f}{words}  {metrics['seconds']:.0f} s", flush=True)

@@ -39,7 +39,6 @@ Result:
 
 from collections.abc import Callable, Iterable
 from functools import cache, partial
-from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal, TypeVar, cast, get_args
 
@@ -59,8 +58,7 @@ from callbacks import (
 )
 from datamodules import ImageData
 from recipes import Recipe
-from recipes.frame import records
-from recipes.frame.cifar import cifar10, images_named
+from recipes.frame.cifar import FAST, Cifar
 from zoo.patch_slimming import within
 from zoo.tools.complexity import stage_costs, total_macs
 from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
@@ -118,9 +116,7 @@ def recipe(
     epochs: int = 4,
     tuning: int = 1,
     fraction: float = 0.5,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "bf16-mixed",
+    source: Cifar = FAST,
     seed: int = 0,
 ) -> Recipe:
     """Train and test the dense ViT, or fine-tune and test one of its versions; the ViT is trained first then.
@@ -130,14 +126,12 @@ def recipe(
         epochs: passes over the training images from scratch.
         tuning: those of a version, from the trained ViT.
         fraction: share of the training images that is used, in (0, 1], to try something out.
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`.
+        source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
-    start = None if version == "ViT" else dense(epochs, tuning, fraction, root, folder, precision, seed)[0].model
+    start = None if version == "ViT" else dense(epochs, tuning, fraction, source, seed)[0].model
     L.seed_everything(seed, workers=True, verbose=False)
-    data = images(fraction, root, folder)
+    data = images(fraction, source)
     tricks: list[L.Callback] = []
     model: zoo.Classifier
     if start is None:
@@ -152,23 +146,23 @@ def recipe(
         model=model,
         data=data,
         callbacks=[CosineDecay(warmup), NoBiasDecay(), mixing, *tricks],
-        trainer={"max_epochs": length, "precision": precision, "gradient_clip_val": 1.0},
+        trainer={"max_epochs": length, "precision": source.precision, "gradient_clip_val": 1.0},
         seed=seed,
         arguments={
             "version": version,
             "epochs": epochs,
             "tuning": tuning,
             "fraction": fraction,
-            "images": images_named(folder),
-            "precision": precision,
+            "images": source.name,
+            "precision": source.precision,
         },
     )
 
 
 @cache
-def images(fraction: float, root: Path, folder: Path | None) -> ImageData:
+def images(fraction: float, source: Cifar) -> ImageData:
     """Read once a process, for all versions."""
-    data = cifar10(root, folder, batch_size=BATCH, val_split=0.1, fraction=fraction)
+    data = source.load(BATCH, val_split=0.1, fraction=fraction)
     data.prepare_data()
     data.setup("fit")
     return data
@@ -230,7 +224,7 @@ def costs(model: zoo.Classifier, vit: zoo.ViT, data: ImageData) -> dict[str, flo
         network = partial(model.early_exit, thresholds=eta)
     else:
         tokens = [row.shape[0] for row in stage_costs(model, SIDE) if row.name in model.stages]
-        measured = {"MACs": total_macs(model, SIDE)} | {f"tokens {i}": n for i, n in enumerate(tokens, 1)}
+        measured = {"MACs": float(total_macs(model, SIDE))} | {f"tokens {i}": n for i, n in enumerate(tokens, 1)}
     images, _ = data.on_after_batch_transfer(list(next(iter(data.test_dataloader()))), 0)
     ours, theirs = least([network, vit], images)
     return measured | {"inference images/s": len(images) / ours, "dense images/s": len(images) / theirs}
@@ -241,9 +235,7 @@ def main(
     epochs: int = 4,
     tuning: int = 1,
     fraction: float = 0.5,
-    root: Path = Path("data"),
-    folder: Path | None = None,
-    precision: str = "bf16-mixed",
+    source: Cifar = FAST,
     seed: int = 0,
     record: bool = False,
 ) -> None:
@@ -251,14 +243,14 @@ def main(
 
     Args:
         versions: which; None: all.
-        epochs, tuning, fraction, root, folder, precision, seed: as in `recipe`.
+        epochs, tuning, fraction, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """
     for version in versions or get_args(Version):
-        scratch, metrics = dense(epochs, tuning, fraction, root, folder, precision, seed)
+        scratch, metrics = dense(epochs, tuning, fraction, source, seed)
         one = scratch
         if version != "ViT":
-            one = recipe(version, epochs, tuning, fraction, root, folder, precision, seed)
+            one = recipe(version, epochs, tuning, fraction, source, seed)
             metrics = one.run()
         metrics = (
             metrics
@@ -266,8 +258,7 @@ def main(
             | {"training images/s": metrics["images/s"]}
         )
         if record:
-            run = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-            records.append(one.name, run)
+            one.record(metrics)
         print(
             f"{version:<28}{metrics['test/acc']:.4f}  {metrics['MACs'] / 1e6:6.1f} M multiply-adds  images/s: "
             f"training {metrics['training images/s']:.0f}, inference {metrics['inference images/s']:.0f}, "

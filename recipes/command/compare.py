@@ -13,7 +13,7 @@ import lightning as L
 from rich.console import Console
 
 import callbacks
-from recipes.command.run import Parser
+from recipes.command.run import Parser, add_arguments, gather
 from recipes.frame import catalogue
 from recipes.frame.compare import FOLDER, Plus, compare
 from recipes.frame.errors import UsageError, unknown
@@ -30,8 +30,8 @@ def main(arguments: Sequence[str]) -> None:
         raise unknown("recipe", options.recipe, known)
     module = import_module(f"recipes.{options.recipe}")
     parser = Parser(prog=f"zoo compare {options.recipe}")
-    parser.add_function_arguments(module.recipe, skip={"seed"})
-    base = partial(module.recipe, **vars(parser.parse_args(rest)))
+    add_arguments(parser, module.recipe, frozenset({"seed"}))
+    base = partial(module.recipe, **gather(module.recipe, vars(parser.parse_args(rest))))
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     arms = changes(options, base(seed=0).callbacks)
     found = compare(

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from recipes.frame import records
+from recipes.frame.cifar import Cifar
 from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme, teacher_path
 from recipes.frame.regime import NONE, TEACHER, accuracy, build_trial
 
@@ -78,11 +79,9 @@ def run(job: Job, options: argparse.Namespace) -> bool:
         job.arm,
         value,
         lr or 0.1,
-        root=options.root,
-        folder=options.folder,
+        source=Cifar(options.root, options.folder, options.precision or precision(job.regime)),
         choosing=job.choosing,
         teacher=teacher_path(job.regime),
-        precision=options.precision or precision(job.regime),
         seed=job.seed,
     )
     start = time.perf_counter()

@@ -4,7 +4,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from inspect import signature
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -42,6 +43,29 @@ class Options:
     resume: Path | None = None
 
 
+def add_arguments(parser: ArgumentParser, build: Callable[..., Any], skip: frozenset[str] = frozenset()) -> None:
+    """Make an option of each argument of `build`, and of each field of an argument that is a dataclass."""
+    groups = groups_of(build)
+    parser.add_function_arguments(build, skip={*skip, *groups})
+    for default in groups.values():
+        parser.add_class_arguments(type(default))
+        parser.set_defaults(vars(default))
+
+
+def gather(build: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """Put the fields of dataclasses, which `add_arguments` made options of, back into them."""
+    found = dict(chosen)
+    for name, default in groups_of(build).items():
+        found[name] = type(default)(**{field: found.pop(field) for field in vars(default)})
+    return found
+
+
+def groups_of(build: Callable[..., Any]) -> dict[str, Any]:
+    """Return the arguments of `build` that are dataclasses, with their defaults."""
+    parameters = signature(build).parameters.values()
+    return {p.name: p.default for p in parameters if is_dataclass(p.default)}
+
+
 def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
     """Run the module's own `main()`, or else its `recipe()`."""
     chosen = parse(module, name, arguments)
@@ -62,12 +86,11 @@ def be_quiet() -> None:
 def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, Any]:
     """Parse options by the signature of the module's own `main()`, or of its `recipe()` and of `Options`."""
     parser = Parser(prog=f"zoo run {name}", description=(module.__doc__ or "").split("\n", 1)[0])
-    if hasattr(module, "main"):
-        parser.add_function_arguments(module.main)
-    else:
-        parser.add_function_arguments(module.recipe)
+    build = getattr(module, "main", module.recipe)
+    add_arguments(parser, build)
+    if build is module.recipe:
         parser.add_class_arguments(Options)
-    return vars(parser.parse_args(["--record=true" if a == "--record" else a for a in arguments]))
+    return gather(build, vars(parser.parse_args(["--record=true" if a == "--record" else a for a in arguments])))
 
 
 def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:

@@ -1,6 +1,7 @@
 """CIFAR-10 for recipes: the official files, or the same images as files of their own, at 32 or 16 pixels."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +18,45 @@ TRAINING_IMAGES = 50_000
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that published CIFAR networks often want
 
 
-def cifar10(root: Path, folder: Path | None, **options: Any) -> ImageData:
-    """Return CIFAR-10, or the images that stand in for it.
+@dataclass(frozen=True)
+class Cifar:
+    """Where a recipe's CIFAR-10 is, and in what precision it is computed with.
 
     Args:
-        root: where the official files are; downloaded into it if absent (170 MB).
-        folder: images as files instead, `train/<class>/*` and `test/<class>/*`; None: the official ones.
-        options: of both data modules: `batch_size`, `val_split`, ...
+        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
+        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
     """
-    if folder is None:
-        return CIFAR10(root, **options)
-    return ImageFolder(folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+
+    root: Path = Path("data")
+    folder: Path | None = None
+    precision: str = "32-true"
+
+    def load(self, batch_size: int, images: int = TRAINING_IMAGES, **options: Any) -> ImageData:
+        """Return the data module.
+
+        Args:
+            batch_size: images a step.
+            images: how many to train on; a tenth of 50,000 or less leaves every class in proportion.
+            options: of `CIFAR10` and `ImageFolder`: `val_split`, `padding`, ...
+        """
+        options = {"batch_size": batch_size, "val_split": TRAINING_IMAGES - images, **options}
+        if self.folder is None:
+            return CIFAR10(self.root, **options)
+        return ImageFolder(self.folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+
+    @property
+    def name(self) -> str:
+        """The images' name in a record."""
+        return "CIFAR-10" if self.folder is None else self.folder.name
+
+    @property
+    def record(self) -> dict[str, str]:
+        """What a record says of them."""
+        return {"data": self.name, "precision": self.precision}
 
 
-def images_named(folder: Path | None) -> str:
-    """Return the name of the images in a record."""
-    return "CIFAR-10" if folder is None else folder.name
+PLAIN, FAST = Cifar(), Cifar(precision="bf16-mixed")
 
 
 def published_resnet56(weights: Path) -> ResNet:
@@ -51,7 +75,7 @@ class SmallCIFAR10(MemoryData):
     be written, they are made anew in each process.
 
     Args:
-        root, folder: as in `cifar10`.
+        root, folder: as in `Cifar`.
         options: `val_split`, `fraction`, `padding` (2: half of that of 32 pixels), ... as in `MemoryData`.
     """
 
@@ -80,7 +104,7 @@ class SmallCIFAR10(MemoryData):
             self._arrays = self._make()
 
     def _make(self) -> dict[str, np.ndarray]:
-        source = cifar10(self.root, self.folder, val_split=0, padding=0, flip=False)
+        source = Cifar(self.root, self.folder).load(128, padding=0, flip=False)
         source.prepare_data()
         source.setup()
         found: dict[str, np.ndarray] = {}

@@ -35,7 +35,8 @@ from recipes.frame.arms import (
     TIME_IS_SHORT,
     dropouts,
 )
-from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, fast_precision
+from recipes.frame.cifar import PLAIN, Cifar
+from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, Trial, build_trial, fast_precision
 
 SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
 
@@ -138,3 +139,18 @@ def is_ready(job: Job) -> bool:
 def teacher_path(regime: Regime) -> Path:
     """Return where the regime's teacher is kept."""
     return Path("runs") / regime.name / TEACHER / "model.ckpt"
+
+
+def build_arm(
+    regime: Regime, arm: str, value: float | None, lr: float | None, source: Cifar = PLAIN, seed: int = 0
+) -> Trial:
+    """Build the recipe of one arm, with what was chosen at the whole budget of the regime.
+
+    Args:
+        regime: one of `REGIMES`, perhaps with another budget.
+        arm, value, lr, source, seed: as in `build_trial`; None: the chosen value, else the usual one.
+    """
+    whole = next(one for one in REGIMES if one.name == regime.name)
+    lr = lr or chosen(whole, NONE) or 0.1
+    value = lr if arm == NONE else value or chosen(whole, arm)
+    return build_trial(regime, arm, value, lr, source=source, teacher=teacher_path(whole), seed=seed)

@@ -113,7 +113,7 @@ class Recipe:
         if folder:
             self._save(trainer, folder)
         if record and not self.stopped and trainer.is_global_zero:
-            self._record(metrics, str(trainer.strategy.root_device))
+            self.record(metrics, str(trainer.strategy.root_device))
         return metrics
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
@@ -177,8 +177,14 @@ class Recipe:
             raise RuntimeError(f"{path} does not hold the trained model: its logits differ by {difference}")
         return difference
 
-    def _record(self, metrics: dict[str, float], device: str) -> None:
-        record = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
+    def record(self, metrics: dict[str, float], device: str = "cpu") -> None:
+        """Add a run of this recipe to results/.
+
+        Args:
+            metrics: what was measured, "seconds" among it.
+            device: as torch names it.
+        """
+        record: dict[str, Any] = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
         curve = [round(value, 4) for value in self.history.curve("val/acc")[1]]
         record |= {"curve": curve} if curve else {}
         records.append(self.name, {**record, "metrics": metrics, "hardware": records.hardware(device)})

@@ -13,7 +13,7 @@ from callbacks.frame.needs import Claims
 from callbacks.frame.trick import Trick
 from recipes.frame import records
 from recipes.frame.answers import Answers
-from recipes.frame.cifar import SmallCIFAR10, images_named
+from recipes.frame.cifar import PLAIN, Cifar, SmallCIFAR10
 from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.recipe import Recipe
 from zoo import Classifier, load
@@ -130,11 +130,9 @@ def build_trial(
     value: float | None = None,
     lr: float = 0.1,
     *,
-    root: Path = Path("data"),
-    folder: Path | None = None,
+    source: Cifar = PLAIN,
     choosing: bool = False,
     teacher: Path | None = None,
-    precision: str = "32-true",
     seed: int = 0,
 ) -> Trial:
     """Build the recipe of one arm.
@@ -144,10 +142,9 @@ def build_trial(
         arm: a key of `regime.arms`.
         value: of the arm's one argument; None: the middle one of its `values`.
         lr: learning rate.
-        root, folder: as in `cifar10`.
+        source: where the images are, see `Cifar`.
         choosing: measure on validation images.
         teacher: its checkpoint.
-        precision: of `Trainer`.
         seed: of the weights, the order of the images and every random draw.
     """
     one = regime.arms[arm]
@@ -157,14 +154,14 @@ def build_trial(
     own = one.build(*network, *([value] if one.values and arm != NONE else []))
     L.seed_everything(seed, workers=True, verbose=False)
     fraction = regime.images / TRAINING_IMAGES
-    data = SmallCIFAR10(root, folder, one.batch, val_split=VALIDATION_IMAGES, fraction=fraction)
+    data = SmallCIFAR10(source.root, source.folder, one.batch, val_split=VALIDATION_IMAGES, fraction=fraction)
     evaluation = {"check_val_every_n_epoch": regime.epochs} if choosing else {"limit_val_batches": 0}
     return Trial(
         name=f"{regime.name}_choices" if choosing else regime.name,
         model=(regime.teacher if arm == TEACHER and regime.teacher else regime.network)(lr),
         data=data,
         callbacks=with_schedule(regime.epochs, own),
-        trainer={"max_epochs": regime.epochs, "precision": precision, **evaluation},
+        trainer={"max_epochs": regime.epochs, "precision": source.precision, **evaluation},
         seed=seed,
         arguments={
             "arm": arm,
@@ -173,8 +170,7 @@ def build_trial(
             "lr": lr,
             "images": regime.images,
             "epochs": regime.epochs,
-            "data": images_named(folder),
-            "precision": precision,
+            **source.record,
         },
         choosing=choosing,
         masked=one.masked,

@@ -5,10 +5,9 @@ import torch
 
 import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
-from recipes import attention_transfer_cifar
 from recipes.attention_transfer_cifar import main, recipe, trained_teacher
-from recipes.frame import records
-from recipes.frame.cifar import IMAGENET
+from recipes.frame import cifar, records
+from recipes.frame.cifar import IMAGENET, Cifar
 from tests.recipes.conftest import write_shades
 from zoo import ResNet, WideResNet
 
@@ -18,7 +17,7 @@ def folder(tmp_path, monkeypatch):
     """Ten classes of 32x32 images: 130 to train, 10 to test. Runs are written beside it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(attention_transfer_cifar, "TRAINING_IMAGES", 130)
+    monkeypatch.setattr(cifar, "TRAINING_IMAGES", 130)
     return write_shades(tmp_path / "tiny", train=13, test=1)
 
 
@@ -80,14 +79,14 @@ def test_published_numbers_are_those_of_their_pair_only(teacher):
 def test_one_teacher_for_all_students(folder, monkeypatch, capsys):
     trained = []
     monkeypatch.setattr(zoo, "load", lambda path, load=zoo.load: trained.append(path) or load(path))
-    same = {"epochs": 1, "images": 130, "folder": folder}
+    same = {"epochs": 1, "images": 130, "source": Cifar(folder=folder)}
     main(seeds=2, record=True, **same)
     assert capsys.readouterr().out.count("(2 seeds)") == 4
     runs = records.read("attention_transfer_cifar")
     rows = {(run["arguments"]["method"], run["seed"]) for run in runs}
     students = {(method, seed) for method in ("student", "KD", "AT", "AT+KD") for seed in (0, 1)}
     assert rows == students | {("teacher", 1000)}
-    path = trained_teacher("WRN-16-2 -> WRN-16-1", **same, root="data", precision="32-true")
+    path = trained_teacher("WRN-16-2 -> WRN-16-1", **same)
     assert set(trained) == {path} and len(records.read("attention_transfer_cifar")) == 9  # nothing was trained anew
-    other = trained_teacher("WRN-16-2 -> WRN-16-1", **same | {"images": 128}, root="data", precision="32-true")
+    other = trained_teacher("WRN-16-2 -> WRN-16-1", **same | {"images": 128})
     assert other != path and other.exists()

@@ -6,8 +6,8 @@ import torch
 from callbacks import CosineDecay, KnowledgeDistillation, LinearScaling, MixUp, StepDecay
 from recipes import bag_of_tricks_cifar
 from recipes.digits_ladder import RUNGS
-from recipes.frame import records
-from recipes.frame.cifar import IMAGENET
+from recipes.frame import cifar, records
+from recipes.frame.cifar import IMAGENET, Cifar
 from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
@@ -16,7 +16,7 @@ from zoo import ResNet
 def folder(tmp_path, monkeypatch):
     """Ten classes of 32x32 images: 130 to train, 10 to test."""
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(bag_of_tricks_cifar, "TRAINING_IMAGES", 130)
+    monkeypatch.setattr(cifar, "TRAINING_IMAGES", 130)
     bag_of_tricks_cifar.trained_teacher.cache_clear()
     return write_shades(tmp_path / "tiny", train=13, test=1)
 
@@ -46,7 +46,7 @@ def test_a_published_teacher_gets_images_as_it_was_trained_on(tmp_path):
 def test_the_whole_ladder_trains(folder, capsys, monkeypatch):
     trained = []
     monkeypatch.setattr(ResNet, "on_fit_end", lambda self: trained.append(self.hparams.variant), raising=False)
-    bag_of_tricks_cifar.main(seeds=2, images=130, epochs=2, folder=folder, record=True)
+    bag_of_tricks_cifar.main(seeds=2, images=130, epochs=2, source=Cifar(folder=folder), record=True)
     assert trained.count("56") == 1 and trained.count("20") == 16
     runs = records.read("bag_of_tricks_cifar")
     assert [run["arguments"]["rung"] for run in runs] == [*RUNGS, *RUNGS]

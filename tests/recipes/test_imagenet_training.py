@@ -1,5 +1,7 @@
 """ConvNeXt's and DeiT's training: the published settings, and two steps of each on a few tiny images."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from PIL import Image
@@ -38,7 +40,7 @@ def tiny(monkeypatch):
 def small(module, folder, **more):
     """12 images in batches of 3, two of them a step: two steps."""
     sizes = {"batch_size": 3, "accumulate": 2, "epochs": 1, "image_size": 32, "warmup_epochs": 0.5}
-    return module.recipe("nano", folder=folder, **{**sizes, **more})
+    return module.recipe("nano", replace(module.STEPS, folder=folder, **{**sizes, **more}))
 
 
 @BOTH
@@ -58,7 +60,7 @@ def test_two_steps_and_a_test(module, folder, tiny):
 @BOTH
 def test_settings_are_the_published_ones(module, folder):
     variant = {convnext_training: "T", deit_training: "Ti/16"}[module]
-    recipe = module.recipe(variant, folder=folder)
+    recipe = module.recipe(variant, replace(module.STEPS, folder=folder))
     assert [type(trick) for trick in recipe.callbacks] == TRICKS
     model, data, (schedule, scaling, _, mixing, smoothing, average) = recipe.model, recipe.data, recipe.callbacks
     assert type(model) is NETWORKS[module] and model.image_size == data.image_size == 224

@@ -5,7 +5,8 @@ import torch
 
 import zoo
 from recipes import prune_and_quantise as module
-from recipes.frame import records
+from recipes.frame import cifar, records
+from recipes.frame.cifar import Cifar
 from tests.recipes.conftest import write_shades
 from zoo import ResNet
 
@@ -19,7 +20,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "TRAINING_IMAGES", 130)
+    monkeypatch.setattr(cifar, "TRAINING_IMAGES", 130)
     speed = module.speed
     monkeypatch.setattr(module, "speed", lambda network: speed(network, seconds=0.01, batch=4))
     yield
@@ -31,7 +32,7 @@ def small(monkeypatch, tmp_path):
 def test_rows(folder, monkeypatch, capsys):
     rows = []
     monkeypatch.setattr(records, "append", lambda name, record: rows.append(record))
-    module.main(images=130, epochs=1, tuning=1, folder=folder, precision="32-true", record=True)
+    module.main(images=130, epochs=1, tuning=1, source=Cifar(folder=folder), record=True)
     names = [row["arguments"]["network"] for row in rows]
     assert names == ["dense", "dense, int8", "pruned", "pruned, tuned", "pruned, tuned, int8"]
     parameters = [row["metrics"]["parameters"] for row in rows]
@@ -47,7 +48,9 @@ def test_tuning_starts_from_what_is_left_of_a_checkpoint(folder, tmp_path, train
     whole, run = ResNet("20", num_classes=10), trainer()
     run.strategy.connect(whole)
     run.save_checkpoint(tmp_path / "dense.ckpt")
-    one = module.recipe("tuned", 130, share=0.25, by="l1", checkpoint=tmp_path / "dense.ckpt", folder=folder)
+    one = module.recipe(
+        "tuned", 130, share=0.25, by="l1", checkpoint=tmp_path / "dense.ckpt", source=Cifar(folder=folder)
+    )
     assert one.model.layer2[0].conv1.out_channels == 24 and one.model.hparams.lr == pytest.approx(0.01)
     expected = zoo.prune_channels(whole, 0.25, "l1").state_dict()
     assert all(torch.equal(value, expected[key]) for key, value in one.model.state_dict().items())
@@ -55,6 +58,6 @@ def test_tuning_starts_from_what_is_left_of_a_checkpoint(folder, tmp_path, train
 
 
 def test_the_dense_network_is_slimmed(folder):
-    one = module.recipe(images=130, folder=folder)
+    one = module.recipe(images=130, source=Cifar(folder=folder))
     assert [type(trick).__name__ for trick in one.callbacks] == ["CosineDecay", "NoBiasDecay", "Slimming"]
     assert one.model.hparams.lr == 0.1 and one.trainer["limit_val_batches"] == 0

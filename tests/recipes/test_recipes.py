@@ -11,6 +11,7 @@ from callbacks import CosineDecay, LinearScaling
 from recipes import cifar10_resnet20, digits_ladder, digits_resnet20
 from recipes.command import run
 from recipes.frame import catalogue
+from recipes.frame.cifar import Cifar
 from recipes.frame.recipe import Recipe
 from zoo import ResNet
 
@@ -124,7 +125,7 @@ def test_cifar_is_as_published():
 
 def test_a_budget_shortens_run_and_schedule_together(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    recipe = cifar10_resnet20.recipe(budget=8 / 64_000, folder=folder)
+    recipe = cifar10_resnet20.recipe(budget=8 / 64_000, source=Cifar(folder=folder))
     metrics = recipe.run()
     assert recipe.watch.rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
     assert recipe.arguments == {"budget": 8 / 64_000, "images": "tiny", "precision": "32-true"}

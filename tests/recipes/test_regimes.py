@@ -11,7 +11,7 @@ from recipes import data_is_short, time_is_short
 from recipes.frame import arms, cifar, records, regime
 from recipes.frame.answers import answer, pack, unpack
 from recipes.frame.arms import DATA_IS_SHORT, REGIMES, dropouts, three_rates
-from recipes.frame.cifar import SmallCIFAR10, halve
+from recipes.frame.cifar import Cifar, SmallCIFAR10, halve
 from recipes.frame.regime import NONE, accuracy, build_trial
 from tests.recipes.conftest import write_shades
 
@@ -103,7 +103,7 @@ def test_every_arm_trains(case, folder, monkeypatch):
     if name == "teacher":
         pytest.skip("the network of the other arms, deeper")
     tiny = replace(one, images=130, epochs=5, arms=small)
-    trial = build_trial(tiny, name, lr=0.001, folder=folder)
+    trial = build_trial(tiny, name, lr=0.001, source=Cifar(folder=folder))
     metrics = trial.run()
     assert 0 <= accuracy(metrics) <= 1
     assert unpack(trial.answers.text(accuracy(metrics)), 20).sum() == round(20 * accuracy(metrics))
@@ -123,15 +123,15 @@ def test_a_schedule_takes_the_place_of_the_cosine():
 
 def test_a_value_reaches_the_trick_and_the_record(folder):
     tiny = replace(DATA_IS_SHORT, images=130)
-    assert build_trial(tiny, "MixUp", 0.7, folder=folder).callbacks[1].alpha == 0.7
-    assert build_trial(tiny, "MixUp", folder=folder).arguments["as"] == "MixUp(alpha=0.5)"
+    assert build_trial(tiny, "MixUp", 0.7, source=Cifar(folder=folder)).callbacks[1].alpha == 0.7
+    assert build_trial(tiny, "MixUp", source=Cifar(folder=folder)).arguments["as"] == "MixUp(alpha=0.5)"
     with pytest.raises(ValueError, match="needs a teacher"):
-        build_trial(tiny, "AttentionTransfer", folder=folder)
+        build_trial(tiny, "AttentionTransfer", source=Cifar(folder=folder))
 
 
 def test_a_choice_looks_at_validation_images_alone(folder):
     tiny = replace(DATA_IS_SHORT, images=130, epochs=1)
-    trial = build_trial(tiny, NONE, 0.05, 0.05, folder=folder, choosing=True)
+    trial = build_trial(tiny, NONE, 0.05, 0.05, source=Cifar(folder=folder), choosing=True)
     metrics = trial.run(record=True)
     assert "val/acc" in metrics and not any(name.startswith("test/") for name in metrics)
     (line,) = records.read("data_is_short_choices")
@@ -142,7 +142,7 @@ def test_a_choice_looks_at_validation_images_alone(folder):
 
 def test_a_run_is_recorded_with_its_answers(folder):
     tiny = replace(DATA_IS_SHORT, images=130, epochs=1)
-    metrics = build_trial(tiny, NONE, 0.1, folder=folder, seed=3).run(record=True)
+    metrics = build_trial(tiny, NONE, 0.1, source=Cifar(folder=folder), seed=3).run(record=True)
     (line,) = records.read("data_is_short")
     assert line["seed"] == 3 and line["metrics"]["train/acc"] == metrics["train/acc"]
     assert unpack(line["right"], 20).mean() == pytest.approx(metrics["test/acc"])

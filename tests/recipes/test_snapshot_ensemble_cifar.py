@@ -4,7 +4,8 @@ import pytest
 
 from callbacks import CosineDecay, SnapshotEnsemble
 from recipes import snapshot_ensemble_cifar as module
-from recipes.frame import records
+from recipes.frame import cifar, records
+from recipes.frame.cifar import Cifar
 from tests.recipes.conftest import write_shades
 
 
@@ -12,7 +13,7 @@ from tests.recipes.conftest import write_shades
 def folder(tmp_path, monkeypatch):
     """Ten classes of 32 x 32 images: 130 to train, 10 to test."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(module, "TRAINING_IMAGES", 130)
+    monkeypatch.setattr(cifar, "TRAINING_IMAGES", 130)
     return write_shades(tmp_path / "tiny", train=13, test=1)
 
 
@@ -34,7 +35,7 @@ def test_the_single_network_has_the_same_training_time():
 
 def test_both_run_and_are_recorded(folder, monkeypatch, capsys):
     monkeypatch.setattr(records, "RESULTS", folder)
-    module.main(cycles=[1, 2], images=100, epochs=2, folder=folder, record=True)
+    module.main(cycles=[1, 2], images=100, epochs=2, source=Cifar(folder=folder), record=True)
     one, two = records.read("snapshot_ensemble_cifar")
     assert "test/acc" in one["metrics"] and "test/acc_snapshots2" not in one["metrics"]
     assert {"test/acc", "test/acc_snapshots2"} < two["metrics"].keys()

@@ -9,6 +9,7 @@ import zoo
 from callbacks import TokenDistillation
 from recipes import token_reduction_cifar as module
 from recipes.frame import catalogue, records
+from recipes.frame.cifar import Cifar
 from tests.recipes.conftest import write_shades
 from zoo.tools.complexity import total_macs
 from zoo.tools.early_exit import confidences
@@ -36,7 +37,7 @@ def narrow(monkeypatch, tmp_path):
 
 
 def small(folder, version: str = "ViT"):
-    return module.recipe(version, epochs=1, folder=folder, precision="32-true")
+    return module.recipe(version, epochs=1, source=Cifar(folder=folder))
 
 
 @pytest.mark.parametrize("version", module.VERSIONS)
@@ -60,7 +61,7 @@ def test_each_version_starts_from_the_trained_network(version, folder, monkeypat
 def test_slimming_leaves_its_share(folder):
     torch.manual_seed(0)
     vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
-    share = total_macs(module.slim(vit, module.images(1.0, None, folder)), 32) / total_macs(vit, 32)
+    share = total_macs(module.slim(vit, module.images(1.0, Cifar(folder=folder))), 32) / total_macs(vit, 32)
     assert 0.4 < share <= module.SHARE
 
 
@@ -77,7 +78,7 @@ def test_the_dense_network_is_trained_once_and_teaches(folder, monkeypatch):
 @pytest.mark.slow
 def test_all_versions_train_and_are_recorded(folder, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
-    module.main(epochs=4, folder=folder, precision="32-true", record=True)
+    module.main(epochs=4, source=Cifar(folder=folder), record=True)
     runs = {run["arguments"]["version"]: run["metrics"] for run in records.read("token_reduction_cifar")}
     assert list(runs) == ["ViT", *module.VERSIONS]
     assert len(capsys.readouterr().out.splitlines()) == len(runs)
@@ -101,7 +102,7 @@ def networks():
 
 
 def ready(folder):
-    data = module.images(1.0, None, folder)
+    data = module.images(1.0, Cifar(folder=folder))
     data.setup("test")
     return data
 
