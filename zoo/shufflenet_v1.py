@@ -1,31 +1,34 @@
-"""ShuffleNetV1: 1x1 convolutions in groups, and a shuffle of the channels so that the groups still hear of each other.
+"""ShuffleNetV1: 1x1 convolutions in groups, with a shuffle of channels so that information crosses the groups.
 
 Paper:    ShuffleNet: An Extremely Efficient Convolutional Neural Network for Mobile Devices (Zhang, Zhou, Lin, Sun;
           CVPR 2018) https://arxiv.org/abs/1707.01083, Table 1
 Code:     https://github.com/megvii-model/ShuffleNet-Series (the authors'), whose keys these are
 Block:    F(x) = BN gconv1x1(shuffle(BN dwconv3x3(ReLU BN gconv1x1(x)))), the middle C_out / 4 wide;
-          stride 1: y = ReLU(x + F(x));  stride 2: y = [avgpool3x3(x), ReLU F(x)], F giving the C_out - C_in that lack
+          stride 1: y = ReLU(x + F(x));  stride 2: y = [avgpool3x3(x), ReLU F(x)], where F gives C_out - C_in channels
 Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -> (N, K)
 Defaults: the authors' code: weights N(0, .01^2) in the first convolution and the head, N(0, (g / C_in)^2) in the others
           (depthwise: N(0, 1)), shifts of batch norms .0001
-Differs:  the shuffle is after the depthwise convolution, and group i takes the channels i, i + g, i + 2g, ..., as in
-          the authors' code; in the paper it is before, and takes the inverse order. The head has a bias; the authors'
-          has none. The first 1x1 of all is not grouped (paper and code). For images of up to 64 px the first
-          convolution has stride 1 and nothing is pooled, so that the last map is H/8: ours. `stage1` is the input of
-          the units; `stage2` to `stage4` are the paper's.
+Differs:  the shuffle follows the depthwise convolution, and group i takes the channels i, i + g, i + 2g, ..., as in the
+          authors' code; in the paper it precedes the depthwise convolution, and in the inverse order. The head has a
+          bias; the authors' has none. For images of up to 64 px the first convolution has stride 1 and there is no max
+          pool, so that the last map is H/8: ours. `stage1` is the input of the units; `stage2` to `stage4` are the
+          paper's. As in the paper, the first 1x1 of the network is not grouped.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.channel_shuffle import channel_shuffle
+from zoo.layers.conv_bn import conv_bn_act
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A column of Table 1; widths of other scales are from the authors' code."""
 
     groups: int  # g
@@ -54,16 +57,12 @@ class Unit(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int, groups: int, first: bool):
         super().__init__()
         self.groups = groups
-        c, made = c_out // 4, c_out if stride == 1 else c_out - c_in
+        c, added = c_out // 4, c_out if stride == 1 else c_out - c_in
         self.branch_main_1 = nn.Sequential(
-            nn.Conv2d(c_in, c, kernel_size=1, groups=1 if first else groups, bias=False),
-            nn.BatchNorm2d(c),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(c, c, kernel_size=3, stride=stride, padding=1, groups=c, bias=False),
-            nn.BatchNorm2d(c),
+            *conv_bn_act(c_in, c, groups=1 if first else groups),
+            *conv_bn_act(c, c, 3, stride, groups=c, act=None),
         )
-        last = nn.Conv2d(c, made, kernel_size=1, groups=groups, bias=False)
-        self.branch_main_2 = nn.Sequential(last, nn.BatchNorm2d(made))
+        self.branch_main_2 = conv_bn_act(c, added, groups=groups, act=None)
         self.branch_proj = None if stride == 1 else nn.AvgPool2d(kernel_size=3, stride=2, padding=1)
         self.relu = nn.ReLU(inplace=True)
 
@@ -75,19 +74,11 @@ class Unit(nn.Module):
         return torch.cat((self.branch_proj(x), self.relu(y)), 1)
 
 
-class ShuffleNetV1(Classifier):
-    """`ShuffleNetV1("1.0x-g3")` for ImageNet, `ShuffleNetV1("1.0x-g3", num_classes=10, image_size=32)` for CIFAR.
+class ShuffleNetV1(Model):
+    """`ShuffleNetV1("1.0x-g3")` for ImageNet, `ShuffleNetV1("1.0x-g3", num_classes=10, image_size=32)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`: "1.0x-g1" "-g2" "-g3" "-g4" "-g8"; "0.5x", "1.5x" and "2.0x" with "-g3" and "-g8".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
-    """
+    variants = VARIANTS
+    stage_paths = ("maxpool", "features.3", "features.11", "features.15")
 
     def __init__(
         self,
@@ -95,34 +86,22 @@ class ShuffleNetV1(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV1")]
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         c_in = row.stem
-        conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
-        self.first_conv = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.first_conv = conv_bn_act(3, c_in, 3, stride=1 if self.small else 2)
+        self.maxpool = nn.Identity() if self.small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
         self.features = nn.Sequential()
         for stage, depth in enumerate((4, 8, 4)):
             for i in range(depth):
                 c_out, stride = row.width * 2**stage, 2 if i == 0 else 1
                 self.features.append(Unit(c_in, c_out, stride, row.groups, first=stage == i == 0))
                 c_in = c_out
-        self.stage_paths = {
-            "stage1": "maxpool",
-            "stage2": "features.3",
-            "stage3": "features.11",
-            "stage4": "features.15",
-        }
         self.classifier = nn.Sequential(nn.Linear(c_in, num_classes))
         self.apply(init_weights)
-        nn.init.normal_(conv.weight, std=0.01)
-        if weights is not None:
-            self.load_weights(weights)
+        nn.init.normal_(self.get_parameter("first_conv.0.weight"), std=0.01)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.first_conv(x))

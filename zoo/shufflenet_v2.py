@@ -1,4 +1,4 @@
-"""ShuffleNetV2: half of the channels pass, half are convolved, all are shuffled: fast by the clock, not by the count.
+"""ShuffleNetV2: half of the channels pass, half are convolved, all are shuffled: made for speed, not for low counts.
 
 Paper:    ShuffleNet V2: Practical Guidelines for Efficient CNN Architecture Design (Ma, Zhang, Zheng, Sun; ECCV 2018)
           https://arxiv.org/abs/1807.11164, Table 5
@@ -9,24 +9,28 @@ Block:    F(x) = ReLU BN conv1x1(BN dwconv3x3(ReLU BN conv1x1(x)));  stride 1: x
 Shapes:   (N, 3, H, W) -conv, maxpool-> (N, 24, H/4, W/4) -4, 8, 4 units-> (N, 4C, H/32, W/32) -1x1-> (N, 1024 or 2048,
           H/32, W/32) -> (N, K)
 Defaults: dropout .2 before the head of 2.0x (the authors' code); weights as torch has them (torchvision)
-Differs:  the network is torchvision's. In the authors' code the left branch of a stride-2 unit returns as many channels
-          as come in, and the right one the rest; here each returns half of C_out. Their shuffle comes before the
-          split of the next unit, ours after the concatenation. Their head has no bias, and they draw weights as in
-          `shufflenet_v1.py`. For images of up to 64 px the first convolution has stride 1 and nothing is pooled, so
-          that the last map is H/8: ours. `stage1` is the input of the units; `stage2` to `stage4` are the paper's.
+Differs:  the network is torchvision's: each branch of a stride-2 unit returns half of C_out, and the shuffle comes
+          after the concatenation. In the authors' code the left branch returns C_in channels and the right one the
+          rest, and the shuffle comes before the split of the next unit; their head has no bias, and their weights are
+          drawn as in `shufflenet_v1.py`. For images of up to 64 px the first convolution has stride 1 and there is no
+          max pool, so that the last map is H/8: ours. `stage1` is the input of the units; `stage2` to `stage4` are the
+          paper's.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.channel_shuffle import channel_shuffle
+from zoo.layers.conv_bn import conv_bn_act
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A column of Table 5."""
 
     channels: tuple[int, int, int]  # of stages 2, 3 and 4
@@ -42,25 +46,25 @@ VARIANTS = {
 }
 
 
-def pointwise(c_in: int, c_out: int) -> list[nn.Module]:
-    """Return a 1x1 convolution, batch norm, ReLU."""
-    return [nn.Conv2d(c_in, c_out, kernel_size=1, bias=False), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True)]
-
-
-def depthwise(c: int, stride: int) -> list[nn.Module]:
-    """Return a 3x3 convolution of each channel, batch norm."""
-    return [nn.Conv2d(c, c, kernel_size=3, stride=stride, padding=1, groups=c, bias=False), nn.BatchNorm2d(c)]
-
-
 class Unit(nn.Module):
     """Two branches of C_out / 2 channels. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
 
     def __init__(self, c_in: int, c_out: int, stride: int):
         super().__init__()
         half = c_out // 2
-        self.branch1 = None if stride == 1 else nn.Sequential(*depthwise(c_in, stride), *pointwise(c_in, half))
-        c = half if stride == 1 else c_in
-        self.branch2 = nn.Sequential(*pointwise(c, half), *depthwise(half, stride), *pointwise(half, half))
+        self.branch1 = (
+            None
+            if stride == 1
+            else nn.Sequential(
+                *conv_bn_act(c_in, c_in, 3, stride, groups=c_in, act=None),
+                *conv_bn_act(c_in, half),
+            )
+        )
+        self.branch2 = nn.Sequential(
+            *conv_bn_act(half if stride == 1 else c_in, half),
+            *conv_bn_act(half, half, 3, stride, groups=half, act=None),
+            *conv_bn_act(half, half),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, 1) if self.branch1 is None else (self.branch1(x), x)
@@ -72,20 +76,11 @@ def stage(c_in: int, c: int, depth: int) -> nn.Sequential:
     return nn.Sequential(Unit(c_in, c, stride=2), *(Unit(c, c, stride=1) for _ in range(depth - 1)))
 
 
-class ShuffleNetV2(Classifier):
-    """`ShuffleNetV2("1.0x")` for ImageNet, `ShuffleNetV2("1.0x", num_classes=10, image_size=32)` for CIFAR.
+class ShuffleNetV2(Model):
+    """`ShuffleNetV2("1.0x")` for ImageNet, `ShuffleNetV2("1.0x", num_classes=10, image_size=32)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`: "0.5x" "1.0x" "1.5x" "2.0x".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
-    """
-
+    variants = VARIANTS
+    stage_paths = ("maxpool", "stage2", "stage3", "stage4")
     torchvision_names = {name: f"shufflenet_v2_x{name[0]}_{name[2]}" for name in VARIANTS}
 
     def __init__(
@@ -94,26 +89,19 @@ class ShuffleNetV2(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "ShuffleNetV2")]
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small, c_in = image_size <= SMALL, 24
-        conv = nn.Conv2d(3, c_in, kernel_size=3, stride=1 if small else 2, padding=1, bias=False)
-        self.conv1 = nn.Sequential(conv, nn.BatchNorm2d(c_in), nn.ReLU(inplace=True))
-        self.maxpool = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         c2, c3, c4 = row.channels
-        self.stage2 = stage(c_in, c2, depth=4)
+        self.conv1 = conv_bn_act(3, 24, 3, stride=1 if self.small else 2)
+        self.maxpool = nn.Identity() if self.small else nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+        self.stage2 = stage(24, c2, depth=4)
         self.stage3 = stage(c2, c3, depth=8)
         self.stage4 = stage(c3, c4, depth=4)
-        self.stage_paths = {"stage1": "maxpool", "stage2": "stage2", "stage3": "stage3", "stage4": "stage4"}
-        self.conv5 = nn.Sequential(*pointwise(c4, row.last))
+        self.conv5 = conv_bn_act(c4, row.last)
         self.dropout = nn.Dropout(row.dropout) if row.dropout else nn.Identity()
         self.fc = nn.Linear(row.last, num_classes)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.conv1(x))

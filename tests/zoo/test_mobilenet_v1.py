@@ -45,7 +45,7 @@ def test_same_logits_as_timm(randomise, images, agree):
 def test_same_logits_as_timms_code_at_other_widths(variant, randomise, images, agree):
     torch.manual_seed(0)
     ours = randomise(MobileNetV1(variant, num_classes=10))
-    theirs = _gen_mobilenet_v1("mobilenetv1_100", VARIANTS[variant], num_classes=10).eval()
+    theirs = _gen_mobilenet_v1("mobilenetv1_100", VARIANTS[variant].a, num_classes=10).eval()
     theirs.load_state_dict(ours.state_dict())
     agree(ours, theirs, images(72))
 

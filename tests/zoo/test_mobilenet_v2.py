@@ -37,7 +37,7 @@ def test_counts(variant, count):
 def test_same_logits_as_torchvision(variant, randomise, images, agree):
     torch.manual_seed(0)
     ours = randomise(MobileNetV2(variant, num_classes=10))
-    theirs = torchvision.models.mobilenet_v2(width_mult=VARIANTS[variant], num_classes=10).eval()
+    theirs = torchvision.models.mobilenet_v2(width_mult=VARIANTS[variant].a, num_classes=10).eval()
     theirs.load_state_dict(ours.state_dict())
     agree(ours, theirs, images(72))
 
@@ -71,7 +71,7 @@ def test_map_sizes(map_sizes):
 
 def test_stages_end_where_maps_shrink_next():
     model = MobileNetV2(num_classes=10)
-    names = [path.removeprefix("features.") for path in model.stage_paths.values()]
+    names = [path.removeprefix("features.") for path in model.stage_paths]
     shrinking = [n for n in range(2, 18) if model.features[n].conv[1][0].stride == (2, 2)]
     assert names == [str(n - 1) for n in shrinking[1:]] + ["17"]
 

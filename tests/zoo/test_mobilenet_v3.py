@@ -11,7 +11,7 @@ from torch import nn
 
 from zoo import MobileNetV3
 from zoo.layers.squeeze_excite import SqueezeExcite
-from zoo.mobilenet_v3 import VARIANTS, InvertedResidual, Row, squeeze_excite
+from zoo.mobilenet_v3 import VARIANTS, InvertedResidual, Layer, squeeze_excite
 
 # At 1000 classes: parameters, and 1e9 multiply-adds of convolutions and linear layers at 224 px, counted on timm 1.0 or
 # torchvision 0.29; the authors print 5.4, 2.5, 4.0, 2.0, 3.9 and 2.0 million, 217, 56, 155, 44, 209 and 65 million.
@@ -97,7 +97,7 @@ def test_squeeze_excite_by_hand():
 
 def test_blocks_end_without_activation_and_shortcuts_are_identities():
     torch.manual_seed(0)
-    block, x = InvertedResidual(8, 24, 8, 1, Row(3, 24, 8, True, nn.ReLU, 1)).eval(), torch.randn(4, 8, 5, 5)
+    block, x = InvertedResidual(8, 24, 8, 1, Layer(3, 24, 8, True, nn.ReLU, 1)).eval(), torch.randn(4, 8, 5, 5)
     assert block.block(x).min() < 0
     nn.init.zeros_(block.block[-1][1].weight)
     assert torch.equal(block(x), x)

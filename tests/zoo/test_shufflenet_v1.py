@@ -78,7 +78,7 @@ def test_is_the_authors_network(variant, randomise, images, agree):
     nn.init.normal_(ours.classifier[0].weight, std=0.1)
     nn.init.normal_(ours.classifier[0].bias)
     ours = randomise(ours)
-    agree(ours, partial(by_the_authors, ours.state_dict(), groups=VARIANTS[variant][0]), images(72))
+    agree(ours, partial(by_the_authors, ours.state_dict(), groups=VARIANTS[variant].groups), images(72))
 
 
 # ---- by hand
@@ -112,7 +112,7 @@ def test_only_the_first_convolution_is_not_grouped(variant):
     with torch.device("meta"):
         model = ShuffleNetV1(variant)
     groups = [m.groups for m in model.modules() if isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1)]
-    assert groups == [1] + 31 * [VARIANTS[variant][0]]
+    assert groups == [1] + 31 * [VARIANTS[variant].groups]
 
 
 def test_map_sizes(map_sizes):

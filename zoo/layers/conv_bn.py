@@ -1,4 +1,4 @@
-"""A convolution, a batch norm and an activation: the unit of most convolutional networks."""
+"""A convolution, a batch norm and an activation, as most convolutional networks have them."""
 
 from collections import OrderedDict
 
@@ -48,3 +48,31 @@ def conv_bn(
     if relu:
         layers["act"] = nn.ReLU(inplace=True)
     return nn.Sequential(layers)
+
+
+def conv_bn_act(
+    c_in: int,
+    c_out: int,
+    size: int = 1,
+    stride: int = 1,
+    groups: int = 1,
+    act: type[nn.Module] | None = nn.ReLU,
+    eps: float = 1e-5,
+    momentum: float = 0.1,
+) -> nn.Sequential:
+    """Return convolution, batch norm and activation under torchvision's keys, `0`, `1`, `2`.
+
+    Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s).
+
+    Args:
+        c_in: C_in.
+        c_out: C_out.
+        size: side of the kernel; half of it is padded.
+        stride: s.
+        groups: of the convolution; C_in: depthwise.
+        act: None: no activation.
+        eps, momentum: of the batch norm.
+    """
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, groups=groups, bias=False)
+    norm = nn.BatchNorm2d(c_out, eps=eps, momentum=momentum)
+    return nn.Sequential(conv, norm) if act is None else nn.Sequential(conv, norm, act(inplace=True))

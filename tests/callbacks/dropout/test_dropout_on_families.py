@@ -23,7 +23,7 @@ STAGES = ("stage1", "stage2", "stage3", "stage4")
 FAMILIES = {
     "ResNet": (ResNet, resnet.VARIANTS, resnet.Row(resnet.BasicBlock, (1, 1, 1), 8), 3),
     "DenseNet": (DenseNet, densenet.VARIANTS, densenet.Row((2, 2, 2), k=4, stem=8, bottleneck=False), 3),
-    "MobileNetV2": (MobileNetV2, mobilenet_v2.VARIANTS, 0.1, 4),
+    "MobileNetV2": (MobileNetV2, mobilenet_v2.VARIANTS, mobilenet_v2.Row(0.1), 4),
     "ConvNeXt": (ConvNeXt, convnext.VARIANTS, convnext.Row((1, 1, 1, 1), (8, 8, 16, 16), 0.0, scale=1.0), 4),
     "ViT": (ViT, vit.VARIANTS, vit.TokenRow(16, 4, 2), 4),
 }
