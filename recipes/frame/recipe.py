@@ -17,6 +17,7 @@ from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
 from zoo.frame.classifier import Classifier
 from zoo.frame.outputs import over_views
+from zoo.frame.run import callbacks_of
 from zoo.frame.weight_files import read_checkpoint
 
 
@@ -106,7 +107,7 @@ class Recipe:
         trainer = self._trainer(folder)
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-        self.stopped = any(getattr(callback, "interrupted", False) for callback in trainer.callbacks)
+        self.stopped = any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer))
         if test and not self.stopped and report.has_test_images(self.data):
             metrics |= trainer.test(self.model, self.data, verbose=False)[0]
         metrics |= {"seconds": self.watch.seconds, "images/s": self.watch.images / self.watch.seconds}

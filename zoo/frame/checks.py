@@ -72,8 +72,8 @@ def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ())
 
 def classes_of(network: nn.Module | None) -> int:
     """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
-    if getattr(network, "num_classes", None):
-        return network.num_classes
+    if known := getattr(network, "num_classes", None):
+        return int(known)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)] if network is not None else []
     if not linears:
         raise ValueError("the number of classes cannot be read from the network: pass num_classes=...")

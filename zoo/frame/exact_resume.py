@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
+from zoo.frame.run import callbacks_of
 from zoo.frame.seeds import global_seed, mix, reseed
 from zoo.frame.weight_files import ClearCheckpointIO
 
@@ -28,12 +29,13 @@ class ExactResume(L.Callback):
 
     half: dict[str, torch.Tensor] | None = None
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seed = global_seed()
 
     def setup(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        trainer.callbacks.remove(self)
-        trainer.callbacks.insert(0, self)
+        callbacks = callbacks_of(trainer)
+        callbacks.remove(self)
+        callbacks.insert(0, self)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = ClearCheckpointIO()
 

@@ -75,8 +75,10 @@ def _write_onnx(
     onnx.save(model, path)
 
 
-def _onnx(graph: torch.export.ExportedProgram, output: str) -> Any:
+def _onnx(graph: torch.export.ExportedProgram, output: str) -> torch.onnx.ONNXProgram:
     try:
-        return torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=[output], verbose=False)
+        program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=[output], verbose=False)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}: pip install onnx onnxscript") from error
+    assert program is not None  # there is one with dynamo=True
+    return program

@@ -15,9 +15,11 @@ Differs:  as the authors' code, not the paper's algorithm: moments are corrected
 import math
 from collections import defaultdict
 from collections.abc import Callable
+from typing import Any, overload
 
 import torch
 from timm.optim._optim_factory import OptimInfo, default_registry
+from torch.optim.optimizer import ParamsT
 
 
 def bounds(step: int, final_lr: float, gamma: float) -> tuple[float, float]:
@@ -43,7 +45,7 @@ class AdaBound(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params,
+        params: ParamsT,
         lr: float = 1e-3,
         betas: tuple[float, float] = (0.9, 0.999),
         final_lr: float = 0.1,
@@ -60,13 +62,19 @@ class AdaBound(torch.optim.Optimizer):
         options = {"lr": lr, "betas": betas, "final_lr": final_lr, "gamma": gamma, "eps": eps}
         super().__init__(params, {**options, "weight_decay": weight_decay})
 
-    def add_param_group(self, group: dict) -> None:
+    def add_param_group(self, group: dict[str, Any]) -> None:
         """Remembers the rate that `final_lr` belongs to, in the group: it survives files, and splits of the group."""
         super().add_param_group(group)
         self.param_groups[-1].setdefault("base_lr", self.param_groups[-1]["lr"])
 
+    @overload
+    def step(self, closure: None = None) -> None: ...
+
+    @overload
+    def step(self, closure: Callable[[], float]) -> float: ...
+
     @torch.no_grad()
-    def step(self, closure: Callable | None = None):
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """One step. `closure`: computes the loss anew, as in any optimizer of torch."""
         loss = None
         if closure is not None:
@@ -86,13 +94,14 @@ class AdaBound(torch.optim.Optimizer):
         if not state:
             state.update(step=0, exp_avg=torch.zeros_like(p), exp_avg_sq=torch.zeros_like(p))
         state["step"] += 1
-        return state["step"]
+        count: int = state["step"]
+        return count
 
-    def _move(self, group: dict, t: int, params: list[torch.Tensor]) -> None:
+    def _move(self, group: dict[str, Any], t: int, params: list[torch.Tensor]) -> None:
         b1, b2 = group["betas"]
-        gradients = [p.grad for p in params]
+        gradients = [p.grad for p in params if p.grad is not None]
         if group["weight_decay"]:
-            gradients = torch._foreach_add(gradients, params, alpha=group["weight_decay"])
+            gradients = [*torch._foreach_add(gradients, params, alpha=group["weight_decay"])]
         means, squares = ([self.state[p][name] for p in params] for name in ("exp_avg", "exp_avg_sq"))
         torch._foreach_lerp_(means, gradients, 1 - b1)
         torch._foreach_mul_(squares, b2)

@@ -1,5 +1,7 @@
 """Loss and accuracy: cheap sums while training, torchmetrics in evaluation."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -69,6 +71,9 @@ class Scores:
         return values
 
 
+Batch = tuple[Tensor, Tensor, int]  # loss, hits, n
+
+
 class RunningMean:
     """Mean loss and accuracy of training batches, kept on the device and read only when they are logged.
 
@@ -77,8 +82,8 @@ class RunningMean:
     to the predicted class: lam if the prediction is one of the pair, 1 - lam if it is the other.
     """
 
-    def __init__(self):
-        self.batches: tuple[list, list] = ([], [])  # hard, mixed targets: (loss, hits, n) of each batch
+    def __init__(self) -> None:
+        self.batches: tuple[list[Batch], list[Batch]] = ([], [])  # of hard targets, of mixed ones
 
     def __bool__(self) -> bool:
         return any(self.batches)
@@ -95,7 +100,7 @@ class RunningMean:
         for mine, theirs in zip(self.batches, other.batches, strict=True):
             mine += theirs
 
-    def compute(self, reduce) -> dict[str, Tensor]:
+    def compute(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """`{"loss", "acc", "acc_mixed"}`, the last two where such targets were seen. `reduce` sums over ranks."""
         device = next(batch[0].device for batches in self.batches for batch in batches)
         sums = reduce(torch.stack([_sums(batches, device) for batches in self.batches]))  # (hard or mixed, 3)
@@ -107,10 +112,10 @@ class RunningMean:
         return values
 
 
-def _sums(batches: list, device: torch.device) -> Tensor:
+def _sums(batches: list[Batch], device: torch.device) -> Tensor:
     """(loss, hits, n) of each batch -> their sums over images, or pixels, (3,) float32."""
     if not batches:
         return torch.zeros(3, device=device)
-    losses, hits, n = zip(*batches, strict=True)
-    n = torch.tensor(n, device=device, dtype=torch.float32)
+    losses, hits, counts = zip(*batches, strict=True)
+    n = torch.tensor(counts, device=device, dtype=torch.float32)
     return torch.stack([(torch.stack(losses).float() * n).sum(), torch.stack(hits).float().sum(), n.sum()])

@@ -5,7 +5,10 @@ Targets are masks (N, H, W) int64, or probabilities (N, K, H, W); logits are (N,
 
 from collections.abc import Iterable
 
+import lightning as L
+
 from zoo.frame.classifier import Classifier
+from zoo.frame.run import callbacks_of
 
 
 class Segmenter(Classifier):
@@ -25,16 +28,17 @@ class Segmenter(Classifier):
     masks = True
 
     def setup(self, stage: str) -> None:
-        refuse(self, self.trainer.callbacks)
+        refuse(self, callbacks_of(self.trainer))
         super().setup(stage)
 
 
-def refuse(model: Classifier, callbacks: Iterable) -> None:
+def refuse(model: Classifier, callbacks: Iterable[L.Callback]) -> None:
     """Refuse a trick that works on one label an image. Raises TypeError."""
     for trick in callbacks:
         name = type(trick).__name__
-        if getattr(trick, "needs_labels", False) or getattr(trick, "resizes", False):
-            why = "needs one label an image" if trick.needs_labels else "resizes images only"
+        needs_labels = getattr(trick, "needs_labels", False)
+        if needs_labels or getattr(trick, "resizes", False):
+            why = "needs one label an image" if needs_labels else "resizes images only"
             raise TypeError(f"{name} {why}, and the targets of {type(model).__name__} are masks: take {name} out")
 
 

@@ -3,7 +3,7 @@
 A trick of surgery registers its operation, a function of a network and plain arguments, and calls `operate`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import nn
@@ -28,7 +28,7 @@ def operate(network: nn.Module, name: str, **arguments: Any) -> bool:
     if next((theirs for trick, theirs in reversed(record) if trick == name), None) == arguments:
         return False
     OPERATIONS[name](network, **arguments)
-    network.surgery = [*record, (name, arguments)]
+    vars(network)["surgery"] = [*record, (name, arguments)]
     return True
 
 
@@ -37,7 +37,7 @@ def recorded(network: nn.Module) -> Record:
     return getattr(network, "surgery", [])
 
 
-def follow(network: nn.Module, record: Iterable) -> None:
+def follow(network: nn.Module, record: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
     """Repeat the surgery that a file records. Raises ValueError if other surgery was done already."""
     mine, theirs = recorded(network), [(name, dict(arguments)) for name, arguments in record]
     if mine != theirs[: len(mine)]:

@@ -7,6 +7,7 @@ those that stay: so nothing is guessed.
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from timm.layers import BatchNormAct2d
 from torch import nn
@@ -139,7 +140,8 @@ class Channels:
         return isinstance(bias, Weight) and self._linear(call, x, matrix, bias)
 
     def _through_mm(self, call: Call) -> bool:
-        return self._linear(call, *call.args[:2], None)
+        x, matrix = call.args[:2]
+        return self._linear(call, x, matrix, None)
 
     def _linear(self, call: Call, x: Value, matrix: Value, bias: Weight | None) -> bool:
         weight = self._transposed.get(getattr(matrix, "number", -1))
@@ -186,7 +188,8 @@ class Channels:
     _through_unsafe_view = _through_view
 
     def _through_slice(self, call: Call) -> bool:
-        x, dim, start, end, step = (*call.args, *(None,) * (5 - len(call.args)))
+        given: list[Any] = [*call.args, *[None] * (5 - len(call.args))]
+        x, dim, start, end, step = given
         channels = self._channels(x)
         self._of[call.outputs[0].number] = channels[start:end:step] if dim in (1, 1 - len(x.shape)) else channels
         return True

@@ -7,6 +7,7 @@ biases, norms, activations and pooling, as papers count them.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 from torch import Tensor, nn
@@ -42,8 +43,11 @@ def costs(network: nn.Module, image_size: int, names: Iterable[str] | None = Non
     names = [n for n, m in modules.items() if n and not any(m.children())] if names is None else list(names)
     outputs: dict[str, Tensor] = {}
 
-    def remember(name: str):
-        return lambda module, inputs, output: outputs.update({name: outputs.get(name, output)})
+    def remember(name: str) -> Callable[..., None]:
+        def first(module: nn.Module, inputs: Any, output: Tensor) -> None:
+            outputs.setdefault(name, output)
+
+        return first
 
     hooks = [modules[name].register_forward_hook(remember(name)) for name in names]
     try:
@@ -120,7 +124,7 @@ def _flops_within(path: str, module: nn.Module, flops: dict[str, int]) -> int:
 
 def _flops(network: nn.Module, image_size: int) -> dict[str, int]:
     """Floating-point operations by module path; "" is the whole network."""
-    counter = FlopCounterMode(display=False, depth=None)
+    counter = FlopCounterMode(display=False)
     with counter:
         probe(network, image_size)
     root = type(network).__name__
@@ -143,8 +147,8 @@ def table(rows: Iterable[Cost], title: str) -> Table:
     """Return the rows with their sums, for `rich.print`."""
     rows = list(rows)
     view = Table(title=title)
-    for heading, side in (("layer", "left"), ("kind", "left"), ("output", "left")):
-        view.add_column(heading, justify=side)
+    for heading in ("layer", "kind", "output"):
+        view.add_column(heading)
     for heading in ("KB", "parameters", "MACs"):
         view.add_column(heading, justify="right")
     for row in rows:

@@ -49,12 +49,16 @@ def _wide(y: Tensor, width: int | None, dim: int) -> Tensor:
 class FirstConv2d(nn.Conv2d):
     """Of the first `in_channels` of its input."""
 
+    wide: int | None
+
     def forward(self, x: Tensor) -> Tensor:
         return _wide(super().forward(x[:, : self.in_channels]), self.wide, 1)
 
 
 class FirstLinear(nn.Linear):
     """Of the first `in_features` of its input."""
+
+    wide: int | None
 
     def forward(self, x: Tensor) -> Tensor:
         return _wide(super().forward(x[..., : self.in_features]), self.wide, -1)
@@ -63,11 +67,17 @@ class FirstLinear(nn.Linear):
 class FirstBatchNorm2d(nn.BatchNorm2d):
     """Of the first `num_features` of its input."""
 
+    wide: int | None
+
     def forward(self, x: Tensor) -> Tensor:
         return _wide(super().forward(x[:, : self.num_features]), self.wide, 1)
 
 
-FIRST = {nn.Conv2d: FirstConv2d, nn.Linear: FirstLinear, nn.BatchNorm2d: FirstBatchNorm2d}
+FIRST: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: FirstConv2d,
+    nn.Linear: FirstLinear,
+    nn.BatchNorm2d: FirstBatchNorm2d,
+}
 
 
 # ---- the cut
@@ -166,10 +176,10 @@ class _Plan:
 
     def _known(self, weight: Weight | Value | None, x: Value) -> tuple[str, Value] | None:
         """None for weights that are read twice or do not belong to torch's own layers."""
-        path, _, name = getattr(weight, "name", "").rpartition(".")
-        if name != "weight" or self._uses[weight.name] != 1:
+        if not isinstance(weight, Weight) or self._uses[weight.name] != 1:
             return None
-        return (path, x) if type(self.network.get_submodule(path)) in FIRST else None
+        path, _, name = weight.name.rpartition(".")
+        return (path, x) if name == "weight" and type(self.network.get_submodule(path)) in FIRST else None
 
     def _forwards(self, call: Call) -> None:
         values = [*call.values()]
@@ -235,7 +245,7 @@ class _Plan:
 
 def _shorten(layer: nn.Module, columns: tuple[int, float] | None, rows: tuple[int, int | None] | None) -> None:
     """Take the last inputs and outputs from a layer; its weights keep their names."""
-    count, layer.wide = rows or (None, None)
+    count, wide = rows or (None, None)
     for name in ("weight", "bias", "running_mean", "running_var"):
         old = getattr(layer, name, None)
         if old is None:
@@ -249,6 +259,7 @@ def _shorten(layer: nn.Module, columns: tuple[int, float] | None, rows: tuple[in
         layer.out_channels, layer.in_channels = layer.weight.shape[:2]
     elif isinstance(layer, nn.Linear):
         layer.out_features, layer.in_features = layer.weight.shape
-    else:
+    elif isinstance(layer, nn.BatchNorm2d):
         layer.num_features = len(layer.weight)
     layer.__class__ = FIRST[type(layer)]
+    vars(layer)["wide"] = wide

@@ -129,7 +129,8 @@ class _Readers(TorchDispatchMode):
 
     def __init__(self, kept: list[Tensor]):
         super().__init__()
-        self.kept, self.counts = kept, Counter()
+        self.kept = kept
+        self.counts: Counter[int] = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         tensors = [leaf for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)]

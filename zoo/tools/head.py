@@ -1,6 +1,6 @@
 """A new head for another number of classes: the last linear layer, or 1x1 convolution, begins anew."""
 
-from typing import Any
+from typing import TypeGuard
 
 from torch import nn
 
@@ -30,14 +30,16 @@ def new_head(network: nn.Module, num_classes: int) -> nn.Module:
     return network
 
 
-def _last_layer(network: nn.Module) -> tuple[str, Any]:
-    found = [(path, m) for path, m in network.named_modules() if isinstance(m, nn.Linear) or _is_pointwise(m)]
+def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+    found: list[tuple[str, nn.Linear | nn.Conv2d]] = [
+        (path, m) for path, m in network.named_modules() if isinstance(m, nn.Linear) or _is_pointwise(m)
+    ]
     if not found:
         raise TypeError(f"{type(network).__name__} has no linear layer to take for its head: replace its head yourself")
     return found[-1]
 
 
-def _is_pointwise(module: nn.Module) -> bool:
+def _is_pointwise(module: nn.Module) -> TypeGuard[nn.Conv2d]:
     return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
 
 
@@ -45,5 +47,4 @@ def _like(old: nn.Linear | nn.Conv2d, num_classes: int) -> nn.Module:
     weight, bias = old.weight, old.bias is not None
     if isinstance(old, nn.Linear):
         return nn.Linear(weight.shape[1], num_classes, bias, weight.device, weight.dtype)
-    kind = {"device": weight.device, "dtype": weight.dtype}
-    return nn.Conv2d(weight.shape[1], num_classes, kernel_size=1, bias=bias, **kind)
+    return nn.Conv2d(weight.shape[1], num_classes, 1, bias=bias, device=weight.device, dtype=weight.dtype)

@@ -11,6 +11,7 @@ sum (l1) or mean (gamma) of its scores. What cannot be taken apart stays whole: 
 
 import copy
 from collections import defaultdict
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -86,14 +87,14 @@ def _lowest(score: Tensor, count: int) -> list[int]:
     return score.argsort(stable=True)[: min(count, len(score) - 1)].tolist()
 
 
-def _l1(group: dict[int, list[tuple[str, int]]], weights: dict[str, Tensor]) -> Tensor:
+def _l1(group: dict[int, list[tuple[str, int]]], weights: Mapping[str, Tensor]) -> Tensor:
     """Of each channel of a group, the sum of its filters' absolute values."""
     names = {name for where in group.values() for name, _ in where}
     norms = {name: weights[name].flatten(1).abs().sum(1).tolist() for name in names}
     return torch.tensor([sum(norms[name][i] for name, i in where) for where in group.values()])
 
 
-def _gamma(group: dict[int, list[tuple[str, int]]], weights: dict[str, Tensor], channels: Channels) -> Tensor | None:
+def _gamma(group: dict[int, list[tuple[str, int]]], weights: Mapping[str, Tensor], channels: Channels) -> Tensor | None:
     """Of each channel of a group, the mean |gamma|; None where a layer makes channels without a norm behind it."""
     names = {name for where in group.values() for name, _ in where}
     if not names <= channels.norm_of.keys():

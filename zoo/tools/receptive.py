@@ -11,7 +11,7 @@ attention from. A field of more than 8192 px, and a network that takes images of
 count as the whole image. Windows of attention have the window's size as their stride.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -25,6 +25,8 @@ from zoo.frame.evaluating import evaluating
 
 LENGTHS = (1024, 2048, 4096)  # sides of the images in pixels: the next where one is too short for some stage
 NOWHERE = float("inf")
+Seen = tuple[Tensor, Tensor]  # the first and the last row (column) that each unit of a stage sees
+Sizes = int | Sequence[int]  # as operations of torch take them
 
 
 class Field(NamedTuple):
@@ -97,7 +99,9 @@ def _middle(first: Tensor, last: Tensor, length: int) -> tuple[int, int] | None:
     return b - a + 1, int(later.min()) - a if len(later) else length
 
 
-def _places_or_none(network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool) -> dict | None:
+def _places_or_none(
+    network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool
+) -> dict[str, Seen] | None:
     """None for a network that takes images of one size only."""
     try:
         return _places(network, stages, size, wide)
@@ -107,7 +111,7 @@ def _places_or_none(network: nn.Module, stages: dict[str, nn.Module], size: tupl
         return None
 
 
-def _places(network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool) -> dict[str, tuple]:
+def _places(network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool) -> dict[str, Seen]:
     """First and last row (wide: column) that each unit sees, for the units along the long side, by stage."""
     h, w = size
     along = torch.arange(w).expand(h, w) if wide else torch.arange(h)[:, None].expand(h, w)
@@ -164,20 +168,30 @@ class _Places(TorchDispatchMode):
 
 
 def _window(
-    x: Tensor, kernel: tuple, stride: tuple, padding: tuple, dilation: tuple, ceil_mode: bool = False
+    x: Tensor, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool = False
 ) -> Tensor:
     """Return the minimum of each window: (N, C, H, W) -> (N, C, H', W')."""
-    kernel, stride, padding, dilation = (_pair(v) for v in (kernel, stride or kernel, padding, dilation))
-    x = F.pad(x, (padding[1], padding[1], padding[0], padding[0]), value=NOWHERE)
-    return -F.max_pool2d(-x.contiguous(), kernel, stride, 0, dilation, ceil_mode)
+    rows, columns = _pair(padding)
+    x = F.pad(x, (columns, columns, rows, rows), value=NOWHERE)
+    return -F.max_pool2d(-x.contiguous(), _pair(kernel), _pair(stride or kernel), 0, _pair(dilation), ceil_mode)
 
 
-def _pair(v: int | list[int]) -> tuple[int, int]:
-    v = [v] if isinstance(v, int) else list(v)
-    return (v[0], v[0]) if len(v) == 1 else (v[-2], v[-1])
+def _pair(v: Sizes) -> tuple[int, int]:
+    sizes = [v] if isinstance(v, int) else [*v]
+    return (sizes[0], sizes[0]) if len(sizes) == 1 else (sizes[-2], sizes[-1])
 
 
-def _conv(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups):
+def _conv(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    transposed: bool,
+    output_padding: list[int],
+    groups: int,
+) -> Tensor:
     if transposed:
         raise NotImplementedError("receptive_fields: transposed convolutions are not handled")
     c_out, flat = weight.shape[0], x.ndim == 3
@@ -189,16 +203,20 @@ def _conv(x, weight, bias, stride, padding, dilation, transposed, output_padding
     return out.squeeze(2) if flat else out
 
 
-def _max_pool(x, kernel, stride=(), padding=0, dilation=1, ceil_mode=False):
+def _max_pool(
+    x: Tensor, kernel: Sizes, stride: Sizes = (), padding: Sizes = 0, dilation: Sizes = 1, ceil_mode: bool = False
+) -> tuple[Tensor, Tensor]:
     out = _window(x, kernel, stride, padding, dilation, ceil_mode)
     return out, torch.zeros(out.shape, dtype=torch.long)
 
 
-def _avg_pool(x, kernel, stride=(), padding=0, ceil_mode=False, *rest):
+def _avg_pool(
+    x: Tensor, kernel: Sizes, stride: Sizes = (), padding: Sizes = 0, ceil_mode: bool = False, *_: Any
+) -> Tensor:
     return _window(x, kernel, stride, padding, 1, ceil_mode)
 
 
-def _avg_pool3d(x, kernel, stride=(), padding=0, *rest):
+def _avg_pool3d(x: Tensor, kernel: list[int], stride: Sequence[int] = (), padding: Sizes = 0, *_: Any) -> Tensor:
     """As local response norm uses it: (N, 1, C, H, W), a window of channels."""
     if list(kernel[1:]) != [1, 1] or any(v != 1 for v in stride or [1]):
         raise NotImplementedError("receptive_fields: average pooling in three dimensions is not handled")
@@ -207,7 +225,7 @@ def _avg_pool3d(x, kernel, stride=(), padding=0, *rest):
     )
 
 
-def _triple(v: int | list[int]) -> list[int]:
+def _triple(v: Sizes) -> list[int]:
     return [v] * 3 if isinstance(v, int) else list(v)
 
 
@@ -237,7 +255,9 @@ def _layer_norm(x: Tensor, shape: list[int], *_: Any) -> tuple[Tensor, Tensor, T
     return out, x.new_empty(0), x.new_empty(0)
 
 
-def _group_norm(x: Tensor, weight: Any, bias: Any, n: int, c: int, pixels: int, groups: int, eps: float):
+def _group_norm(
+    x: Tensor, weight: Any, bias: Any, n: int, c: int, pixels: int, groups: int, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
     out = x.reshape(n, groups, -1).amin(-1, keepdim=True).expand(n, groups, c // groups * pixels).reshape(x.shape)
     return out, x.new_empty(0), x.new_empty(0)
 

@@ -3,11 +3,12 @@
 Names, and neighbours in a list of layers, prove nothing about who reads what; the pass does, for any `forward`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
+from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -40,7 +41,7 @@ class Call:
     """
 
     name: str
-    args: tuple
+    args: tuple[Any, ...]
     outputs: list[Value]
 
     def values(self) -> Iterator[Value]:
@@ -74,14 +75,16 @@ def trace(network: nn.Module, image_size: int) -> Trace:
 class _Recorder(TorchDispatchMode):
     def __init__(self, names: dict[int, str]):
         super().__init__()
-        self.names, self.calls = names, []
+        self.names = names
+        self.calls: list[Call] = []
         self.values: dict[int, Value] = {}
         self.kept: list[Tensor] = []  # alive, so that no number of an object is used twice
         self.count = 0
 
-    def value(self, tensor: Tensor) -> Value | Weight:
-        if id(tensor) in self.names:
-            return Weight(self.names[id(tensor)])
+    def read(self, tensor: Tensor) -> Value | Weight:
+        return Weight(self.names[id(tensor)]) if id(tensor) in self.names else self.value(tensor)
+
+    def value(self, tensor: Tensor) -> Value:
         return self.values[id(tensor)] if id(tensor) in self.values else self._new(tensor)
 
     def _new(self, tensor: Tensor) -> Value:
@@ -90,8 +93,10 @@ class _Recorder(TorchDispatchMode):
         self.values[id(tensor)] = Value(self.count, tuple(tensor.shape))
         return self.values[id(tensor)]
 
-    def __torch_dispatch__(self, func: Callable, types, args=(), kwargs=None) -> Any:
-        read = tree_map(lambda leaf: self.value(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs or {}))
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        read = tree_map(lambda leaf: self.read(leaf) if isinstance(leaf, Tensor) else leaf, (args, kwargs or {}))
         out = func(*args, **(kwargs or {}))
         outputs = [self._new(leaf) for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
         self.calls.append(Call(func._opname.rstrip("_"), (*read[0], *read[1].values()), outputs))
