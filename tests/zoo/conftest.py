@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @pytest.fixture
 def randomise(images):
-    """`randomise(network)`: norms get gains, shifts and statistics too, else half of what they do would be unseen."""
-    return lambda network: _randomise(network, images(40, 8))
+    """`randomise(network, pixels=40, n=8)`: norms get gains, shifts and statistics of n images: no neutral value."""
+    return lambda network, pixels=40, n=8: _randomise(network, images(pixels, n))
 
 
 @torch.no_grad()

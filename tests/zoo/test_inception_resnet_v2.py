@@ -3,7 +3,6 @@
 import pytest
 import timm
 import torch
-from torch import nn
 
 from zoo import InceptionResNetV2
 
@@ -18,25 +17,10 @@ def test_counts(count):
     assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS
 
 
-@torch.no_grad()
-def live(network: nn.Module, images: torch.Tensor) -> nn.Module:
-    """Norms of which nothing is at its neutral value."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1
-        nn.init.uniform_(norm.weight, 0.6, 1.2)
-        nn.init.normal_(norm.bias, std=0.2)
-    network.train()(images)
-    for norm in norms:
-        norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
-        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.5)
-    return network.eval()
-
-
 @pytest.mark.slow
-def test_same_logits_as_timm(agree, images):
+def test_same_logits_as_timm(randomise, agree, images):
     torch.manual_seed(0)
-    ours = live(InceptionResNetV2(num_classes=10), images(115))
+    ours = randomise(InceptionResNetV2(num_classes=10), 115, 3)
     theirs = timm.create_model("inception_resnet_v2", num_classes=10).eval()
     theirs.load_state_dict(ours.plain_state_dict())
     agree(ours, theirs, 3 * images(115))
