@@ -75,6 +75,7 @@ from callbacks.frame.needs import CallsOnLoss as CallsOnLoss
 from callbacks.frame.needs import Choice as Choice
 from callbacks.frame.needs import Claims as Claims
 from callbacks.frame.needs import EveryPatch as EveryPatch
+from callbacks.frame.needs import HasModule as HasModule
 from callbacks.frame.needs import Need as Need
 from callbacks.frame.needs import NoBatchChangedAfter as NoBatchChangedAfter
 from callbacks.frame.needs import NoHeadMadeAfter as NoHeadMadeAfter

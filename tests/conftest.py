@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.frame.diagnostic import Diagnostic
+from callbacks.frame.needs import HasModule, declared
 from callbacks.frame.trick import parameters
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
@@ -114,18 +115,19 @@ def tiny_classifier(width: int = 8, network: type[TinyNetwork] = TinyNetwork, **
 
 
 TEACHERS = tuple(name for name in callbacks.__all__ if "teacher" in parameters(getattr(callbacks, name)))
+
+
+def lacks(network: nn.Module, name: str) -> bool:
+    """Whether a trick declares that it needs a module of which a network has none."""
+    needs = [need for need in declared(getattr(callbacks, name)) if isinstance(need, HasModule)]
+    return not all(any(map(need.is_one, network.modules())) for need in needs)
+
+
+PLAIN = TinyNetwork()
 ON_TOKENS = (
-    "AttentionPatchDropout",
-    "DropHead",
-    "ExpertBalance",
-    "GatingDropout",
-    "KeepRate",
-    "PatchDropout",
-    "SubtreeDropout",
-    "TokenDistillation",
-    "TokenLabeling",
-    "TokenRatio",
-    "ZeroLastConv",
+    *(name for name in callbacks.__all__ if lacks(PLAIN, name)),
+    "TokenDistillation",  # its student returns tokens
+    "ZeroLastConv",  # branches of `TinyNetwork` end in a norm
 )
 
 

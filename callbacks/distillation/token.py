@@ -21,7 +21,7 @@ from callbacks.frame.feature_hooks import FeatureHooks
 from callbacks.frame.needs import EveryPatch, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Taught, Teacher
-from callbacks.frame.tokens import prefix_of, vit_in
+from callbacks.frame.tokens import COMPARED, prefix_of
 from zoo import Step
 from zoo.frame.checks import classes_of
 
@@ -70,11 +70,11 @@ class TokenDistillation(Taught):
         self._teacher = Teacher(teacher, normalization)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        vit_in(self, self._teacher.network, "compares a ViT's patches")
+        COMPARED.find(self, self._teacher.network)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._teacher.join(trainer, model, classes_of(model))
-        vit = vit_in(self, self._teacher.network, "compares a ViT's patches")
+        vit = COMPARED.find(self, self._teacher.network)
         self._prefix = prefix_of(vit)
         self._norm = FeatureHooks({"norm": vit.get_submodule("norm")}, ["norm"])
         self.keep_hooks(self._norm)

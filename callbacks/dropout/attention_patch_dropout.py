@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_values
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.tokens import prefix_of, shortened
+from callbacks.frame.tokens import SHORTENED, prefix_of, shortened
 from callbacks.frame.trick import Trick
 from zoo.layers.attention import attention
 from zoo.layers.patch_embed import take_patches
@@ -84,7 +84,7 @@ class AttentionPatchDropout(Trick):
             drops patches by attention itself.
     """
 
-    needs = (Range("tau", 0), Choice("drop", get_args(Drop)))
+    needs = (Range("tau", 0), Choice("drop", get_args(Drop)), SHORTENED)
     examples = ({"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},)
     drops_patches = True
 

@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import HasModule, Range
 from callbacks.frame.schedule import Rate, VShape, rate_now
 from callbacks.frame.trick import Trick
 from zoo.layers.attention import MultiHeadAttention
@@ -47,19 +47,18 @@ class DropHead(Trick):
         TypeError: for a network without such attention.
     """
 
-    needs = (Range("p", 0, 1, off_at_low=True),)
+    needs = (
+        Range("p", 0, 1, off_at_low=True),
+        HasModule(
+            lambda module: isinstance(module, ATTENTION),
+            "drops heads of attention",
+            "it works on ViT, DeiT and Swin, and on timm's `vit_*` and `deit_*` in zoo.Classifier(...)",
+        ),
+    )
     examples = ({"p": 0.5},)
 
     def __init__(self, p: Rate = DEFAULT):
         self.p = p
-
-    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if not any(isinstance(module, ATTENTION) for module in model.modules()):
-            network = getattr(model, "network", model)
-            raise TypeError(
-                f"DropHead drops heads of attention, and {type(network).__name__} has none that it knows: it works on "
-                "ViT, DeiT and Swin, and on timm's `vit_*` and `deit_*` in zoo.Classifier(...)"
-            )
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         ours = [module.heads_out for module in model.modules() if isinstance(module, MultiHeadAttention)]

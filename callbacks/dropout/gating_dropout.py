@@ -16,7 +16,7 @@ from typing import Literal, get_args
 import lightning as L
 import torch
 
-from callbacks.frame.needs import Choice, Range
+from callbacks.frame.needs import Choice, HasModule, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.moe_vit import MoE
@@ -41,18 +41,15 @@ class GatingDropout(Trick):
         TypeError: for a network without experts.
     """
 
-    needs = (Range("p", 0, 1, off_at_low=True), Choice("kind", get_args(Kind)))
+    needs = (
+        Range("p", 0, 1, off_at_low=True),
+        Choice("kind", get_args(Kind)),
+        HasModule(lambda m: isinstance(m, MoE), "acts on experts", "take MoEViT, or build with `zoo.moe_vit.MoE`"),
+    )
     examples = ({"p": Linear(0, 1), "kind": "gate-expert"},)
 
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
         self.p, self.kind = p, kind
-
-    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if not any(isinstance(module, MoE) for module in model.modules()):
-            raise TypeError(
-                f"GatingDropout acts on experts, and {type(model).__name__} has none: take MoEViT, or build with "
-                "`zoo.moe_vit.MoE`"
-            )
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         layers = [module for module in model.modules() if isinstance(module, MoE)]

@@ -18,7 +18,7 @@ from typing import Any
 import lightning as L
 from torch import nn
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.needs import Claims, HasModule
 from callbacks.frame.schedule import Time, in_steps, parse_time, total_steps
 from callbacks.frame.trick import Trick
 
@@ -39,6 +39,18 @@ def keep_at(step: int, start: int, until: int, keep: float) -> float:
     return keep + (1 - keep) * (1 + math.cos(math.pi * (step - start) / (until - start))) / 2
 
 
+def has_rate(module: nn.Module) -> bool:
+    """Return whether the module has a number `keep`, as EViT and DynamicViT have."""
+    return isinstance(getattr(module, "keep", None), (int, float))
+
+
+RATE = HasModule(
+    has_rate,
+    "lowers a fraction of patches that the network keeps",
+    "take EViT or DynamicViT, or give the network an attribute `keep` that its forward reads",
+)
+
+
 class KeepRate(Trick):
     """Lower `keep` of an `EViT` or a `DynamicViT` from 1 to the number that it was made with.
 
@@ -54,7 +66,7 @@ class KeepRate(Trick):
         TypeError: for a network without such a number.
     """
 
-    needs = (Claims("set the fraction of patches"),)
+    needs = (Claims("set the fraction of patches"), RATE)
     examples = ({"start": 0, "until": "1dur"},)
 
     def __init__(self, start: Time = "0.0333dur", until: Time = "0.3667dur"):
@@ -65,12 +77,7 @@ class KeepRate(Trick):
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         self._restore()  # a run that ended without teardown, such as the learning rate finder's
-        self._network = next((module for module in model.modules() if has_rate(module)), None)
-        if self._network is None:
-            raise TypeError(
-                f"KeepRate lowers the fraction of patches that a network keeps, and {type(model).__name__} has no such "
-                "number: take EViT or DynamicViT, or give the network an attribute `keep` that its forward reads"
-            )
+        self._network = RATE.find(self, model)
         self._own = self._network.keep
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -92,8 +99,3 @@ class KeepRate(Trick):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._restore()
-
-
-def has_rate(module: nn.Module) -> bool:
-    """Return whether the module has a number `keep`, as EViT and DynamicViT have."""
-    return isinstance(getattr(module, "keep", None), (int, float))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from callbacks.frame.feature_dropout import draws
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.tokens import prefix_of, shortened
+from callbacks.frame.tokens import SHORTENED, prefix_of, shortened
 from callbacks.frame.trick import Trick
 from zoo.layers.patch_embed import take_patches
 
@@ -72,7 +72,7 @@ class PatchDropout(Trick):
 
     drops_patches = True
 
-    needs = (Range("keep", 0, 1, open_low=True),)
+    needs = (Range("keep", 0, 1, open_low=True), SHORTENED)
     examples = ({"keep": (0.5, 1.0)},)
 
     def __init__(self, keep: Fraction = 0.5):

@@ -16,7 +16,7 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import draws
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Claims, HasModule, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.hierarchical_mixture import GateScale
@@ -47,18 +47,19 @@ class SubtreeDropout(Trick):
         TypeError: for a network without a soft tree.
     """
 
-    needs = (Claims("scale a tree's gates"), Range("p", 0, 1, off_at_low=True))
+    needs = (
+        Claims("scale a tree's gates"),
+        Range("p", 0, 1, off_at_low=True),
+        HasModule(
+            lambda module: isinstance(module, GateScale),
+            "cuts a tree of experts",
+            "take HierarchicalMixture, or build with `zoo.hierarchical_mixture.SoftTree`",
+        ),
+    )
     examples = ({"p": Linear(0, 0.3)},)
 
     def __init__(self, p: Rate = 0.1):
         self.p = p
-
-    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if not scales(model):
-            raise TypeError(
-                f"SubtreeDropout cuts a tree of experts, and {type(model).__name__} has none: take "
-                "HierarchicalMixture, or build with `zoo.hierarchical_mixture.SoftTree`"
-            )
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.keep_hooks(*(scale.register_forward_hook(self._draw) for scale in scales(model)))

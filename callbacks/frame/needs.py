@@ -4,7 +4,7 @@ A class lists its own `needs`; those of its bases hold too. The frame checks arg
 the rest in `setup`; `callbacks.frame.pairs` reads from the same declarations which tricks go together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
@@ -145,6 +145,33 @@ class CallsOnLoss(Need):
             "targets, logits, loss), call on_loss(self, step) of each callback that is a zoo.LossTrick, return "
             "step.loss, and set calls_on_loss = True on the class"
         )
+
+
+@dataclass(frozen=True)
+class HasModule(Need):
+    """A network with a module of some kind, on which the trick works.
+
+    Args:
+        is_one: tells such a module from others.
+        what: what the trick does with it, as the refusal says it: "acts on experts".
+        cure: what to do without one.
+    """
+
+    is_one: Callable[[nn.Module], bool]
+    what: str
+    cure: str
+
+    def check_run(self, trick: Declaring, trainer: L.Trainer, model: L.LightningModule) -> None:
+        self.find(trick, model)
+
+    def find(self, trick: L.Callback, model: nn.Module) -> nn.Module:
+        """Return the first such module. Raises TypeError, with the cure, for a model without one."""
+        for module in model.modules():
+            if self.is_one(module):
+                return module
+        network = getattr(model, "network", model)
+        name = type(network).__name__
+        raise TypeError(f"{type(trick).__name__} {self.what}, and {name} has none: {self.cure}")
 
 
 def stage_names(trick: L.Callback, model: Any, names: Sequence[str] | None) -> list[str]:

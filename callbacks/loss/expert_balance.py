@@ -11,7 +11,7 @@ Differs:  nothing. Layers that are not routed in a step (`GatingDropout`) add no
 
 import lightning as L
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import HasModule, Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step
@@ -29,19 +29,19 @@ class ExpertBalance(Trick):
         TypeError: if the LightningModule has no experts or does not call `on_loss`; the message says what to add.
     """
 
-    needs = (Range("weight", 0, off_at_low=True),)
+    needs = (
+        Range("weight", 0, off_at_low=True),
+        HasModule(
+            lambda module: isinstance(module, MoE),
+            "needs experts",
+            "take MoEViT, or build with `zoo.moe_vit.MoE` and give extras['balance'], a list of balances",
+        ),
+    )
     examples = ({"weight": 1.0},)
     taxonomy = "penalty"
 
     def __init__(self, weight: Rate = 0.01):
         self.weight = weight
-
-    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if not any(isinstance(module, MoE) for module in model.modules()):
-            raise TypeError(
-                f"ExpertBalance needs experts, and {type(model).__name__} has none: take MoEViT, or build with "
-                "`zoo.moe_vit.MoE` and give, in training, extras['balance'], a list of its balances"
-            )
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         for term in step.extras["balance"]:

@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Choice, Claims, EveryPatch, NothingAddedBefore, OneImageSize, Range
+from callbacks.frame.needs import Choice, Claims, EveryPatch, HasModule, NothingAddedBefore, OneImageSize, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.score_maps import expand, relabel, score_maps
 from callbacks.frame.targets import probabilities
@@ -67,11 +67,6 @@ class PredictsTokens(Protocol):
     grid: int  # patches a side
 
 
-def network_with_tokens(model: nn.Module) -> PredictsTokens | None:
-    """Return the module that predicts a label for each token; None if there is none."""
-    return next((module for module in model.modules() if isinstance(module, PredictsTokens)), None)
-
-
 class TokenLabeling(Trick):
     """Replace the loss of an `LVViT` by the one above. Metrics and evaluation keep the true labels.
 
@@ -100,6 +95,11 @@ class TokenLabeling(Trick):
         EveryPatch(),
         OneImageSize(),
         Range("weight", 0, off_at_low=True),
+        HasModule(
+            lambda module: isinstance(module, PredictsTokens),
+            "labels tokens with a head for them",
+            "take LVViT, or give `mix_token`, `grid` and extras['class'], ['token_logits'], ['mixed'] as LVViT does",
+        ),
         Choice("formulation", get_args(Formulation)),
     )
     examples = ({"weight": Linear(1, 0), "formulation": "code", "mix_token": False},)
@@ -119,12 +119,7 @@ class TokenLabeling(Trick):
         self._network: PredictsTokens | None = None
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        self._network = network_with_tokens(model)
-        if self._network is None:
-            raise TypeError(
-                f"TokenLabeling labels tokens, and {type(model).__name__} has no head for them: take LVViT, or give "
-                "`mix_token`, `grid` and, in training, extras['class'], ['token_logits'] and ['mixed'] as LVViT does"
-            )
+        self._network = next(module for module in model.modules() if isinstance(module, PredictsTokens))
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         assert self._network is not None, "found by `prepare`"

@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.needs import Range
+from callbacks.frame.needs import HasModule, Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step
@@ -51,7 +51,14 @@ class TokenRatio(Trick):
         TypeError: if the LightningModule makes no decisions or does not call `on_loss`; the message says what to add.
     """
 
-    needs = (Range("weight", 0, off_at_low=True),)
+    needs = (
+        Range("weight", 0, off_at_low=True),
+        HasModule(
+            lambda module: isinstance(module, Deciding),
+            "needs decisions which patches stay",
+            "take DynamicViT, or give `ratios` (targets) and, in training, extras['kept'] (decisions (N, L))",
+        ),
+    )
     examples = ({"weight": 5.0},)
     taxonomy = "penalty"
     _network: Deciding | None = None
@@ -60,13 +67,7 @@ class TokenRatio(Trick):
         self.weight = weight
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        deciding = [module for module in model.modules() if isinstance(module, Deciding)]
-        if not deciding:
-            raise TypeError(
-                f"TokenRatio needs a network that decides which patches it keeps; {type(model).__name__} does not: "
-                "take DynamicViT, or give `ratios` (targets) and, in training, extras['kept'] (decisions (N, L))"
-            )
-        self._network = deciding[0]
+        self._network = next(module for module in model.modules() if isinstance(module, Deciding))
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         assert self._network is not None, "found by `prepare`"

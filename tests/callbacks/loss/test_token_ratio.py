@@ -61,7 +61,9 @@ def test_aims_at_the_models_own_ratios():
 
 
 def test_refuses_a_network_without_decisions(tiny_model, tiny_data, trainer):
-    with pytest.raises(TypeError, match="needs a network that decides which patches it keeps"):
+    with pytest.raises(
+        TypeError, match="needs decisions which patches stay, and TinyNetwork has none: take DynamicViT"
+    ):
         trainer(callbacks=[TokenRatio()]).fit(tiny_model, tiny_data)
     with pytest.raises(ValueError, match="weight must be in"):
         TokenRatio(0.0)
