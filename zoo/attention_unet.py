@@ -1,22 +1,24 @@
-"""AttentionUNet: a U-Net whose coarser maps decide which pixels of the skips count.
+"""AttentionUNet: a U-Net in which coarser maps weigh the pixels of each skip connection.
 
 Paper:    Attention U-Net: Learning Where to Look for the Pancreas (Oktay et al.; MIDL 2018)
           https://arxiv.org/abs/1804.03999, equations 1 and 2, figures 1 and 2
 Code:     https://github.com/ozan-oktay/Attention-Gated-Networks (the authors', for volumes): which skips are gated, how
           wide, and the sizes of theta, phi and psi; keys are ours, those of `zoo/unet.py` for what is U-Net
-Block:    gate(x, g) = a x,   a = up(sigmoid(psi ReLU(theta x + phi g)));  x the skip, g the decoder's map
-          one level down; theta: 2x2 of stride 2 without bias, phi and psi: 1x1, up: bilinear, to the size of x
-Shapes:   as U-Net's;  gate: x (N, C, H, W), g (N, 2C, H/2, W/2) -> (N, C, H, W), with one a (N, 1, H, W) for all C
+Block:    gate(x, g) = a x,   a = up(sigmoid(psi ReLU(theta x + phi g)));  x the skip, g the decoder's map one level
+          below;  theta: 2x2 of stride 2 without bias;  phi, psi: 1x1;  up: bilinear, to the size of x
+Shapes:   as U-Net's;  gate: x (N, C, H, W), g (N, 2C, H/2, W/2) -> (N, C, H, W);  a (N, 1, H, W)
 Defaults: w = 64, theta and phi as wide as x (the authors' code, where w is 16); gates at the levels 4, 3 and 2
 Differs:  images in place of volumes. The U-Net around the gates is that of `zoo/unet.py`; the authors' has norms, deep
-          supervision, up-sampling without weights, and a 1x1 convolution with norm on g and after each gate.
+          supervision, upsampling without weights, and a 1x1 convolution with norm on g and after each gate.
 """
+
+from typing import Unpack
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
-from zoo.layers.unet_levels import VARIANTS, UNetLevels, check_sides, init_weights
+from zoo.frame.arguments import Training
+from zoo.layers.unet_levels import VARIANTS, UNetLevels
 
 
 class Gate(nn.Module):
@@ -40,14 +42,11 @@ class AttentionUNet(UNetLevels):
     Its stages are those of `UNet`; the gates are `gate4`, `gate3` and `gate2`.
 
     Args:
-        variant: channels of the first level, a key of `VARIANTS`: "64" "32" "16" "8".
         num_classes: K, background included.
         image_size: side of the images in pixels, for export and counts; any multiple of 16 is taken.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or a size that 16 does not divide.
+        ValueError: a size that 16 does not divide.
     """
 
     def __init__(
@@ -56,26 +55,14 @@ class AttentionUNet(UNetLevels):
         num_classes: int = 2,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(str(variant), VARIANTS, "AttentionUNet")]
-        image_size = image_size or 512
-        check_sides(image_size, image_size, "AttentionUNet")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.add_levels(row)
-        self.gate4, self.gate3, self.gate2 = (Gate(row.levels[i - 1]) for i in (4, 3, 2))
-        self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        _, w2, w3, w4 = VARIANTS[self.variant].levels
+        self.gate4, self.gate3, self.gate2 = Gate(w4), Gate(w3), Gate(w2)
 
     def forward(self, x: Tensor) -> Tensor:
-        check_sides(*x.shape[-2:], "AttentionUNet")
-        e1 = self.encoder1(x)
-        e2 = self.encoder2(self.pool(e1))
-        e3 = self.encoder3(self.pool(e2))
-        e4 = self.encoder4(self.pool(e3))
-        x = self.bottleneck(self.pool(e4))
+        e1, e2, e3, e4, x = self.encode(x)
         x = self.decoder4(x, self.gate4(e4, x))
         x = self.decoder3(x, self.gate3(e3, x))
         x = self.decoder2(x, self.gate2(e2, x))

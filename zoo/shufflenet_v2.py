@@ -52,14 +52,7 @@ class Unit(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int):
         super().__init__()
         half = c_out // 2
-        self.branch1 = (
-            None
-            if stride == 1
-            else nn.Sequential(
-                *conv_bn_act(c_in, c_in, 3, stride, groups=c_in, act=None),
-                *conv_bn_act(c_in, half),
-            )
-        )
+        self.branch1 = None if stride == 1 else left_branch(c_in, half, stride)
         self.branch2 = nn.Sequential(
             *conv_bn_act(half if stride == 1 else c_in, half),
             *conv_bn_act(half, half, 3, stride, groups=half, act=None),
@@ -69,6 +62,11 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         left, right = x.chunk(2, 1) if self.branch1 is None else (self.branch1(x), x)
         return channel_shuffle(torch.cat((left, self.branch2(right)), 1), 2)
+
+
+def left_branch(c_in: int, c_out: int, stride: int) -> nn.Sequential:
+    """Return depthwise 3x3 and 1x1: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+    return nn.Sequential(*conv_bn_act(c_in, c_in, 3, stride, groups=c_in, act=None), *conv_bn_act(c_in, c_out))
 
 
 def stage(c_in: int, c: int, depth: int) -> nn.Sequential:

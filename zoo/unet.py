@@ -1,4 +1,4 @@
-"""UNet: an encoder that shrinks, a decoder that grows back, and the encoder's maps handed across at each level.
+"""UNet: an encoder shrinks the maps, a decoder enlarges them again and sees the encoder's maps at each level.
 
 Paper:    U-Net: Convolutional Networks for Biomedical Image Segmentation (Ronneberger, Fischer, Brox; MICCAI 2015)
           https://arxiv.org/abs/1505.04597, figure 1 and section 3
@@ -8,16 +8,16 @@ Block:    e_i = F(pool e_{i-1}),   d_i = F([e_i, up d_{i+1}]),   F = ReLU conv3x
 Shapes:   (N, 3, H, W) -4 levels-> (N, 16w, H/16, W/16) -4 levels-> (N, w, H, W) -1x1-> (N, K, H, W)
 Defaults: w = 64, two classes; weights N(0, 2 / fan_in) (the paper's); images of 512 px (those of its first data)
 Differs:  the paper's convolutions have no padding, so that its output is smaller (572 px -> 388) and skips are cropped.
-          Here maps are padded with 0, the output is as large as the input, and 16 must divide H and W. Up-convolutions
-          and the last layer, which no ReLU follows, start at 1 / fan_in: with 2 the first loss is far above ln K.
-          Variants of fewer channels are ours, and images have colour: the paper's are grey. For its drop-out at the end
-          of the encoder, take `callbacks.Dropout(0.5, where=...)`. Its weights of pixels near borders are left out.
+          Here maps are padded with 0, the output is as large as the input, and 16 must divide H and W. Layers without a
+          ReLU, the up-convolutions and the last, start from N(0, 1 / fan_in): from 2 / fan_in the first loss is far
+          above ln K. Variants of fewer channels are ours; images have three channels, the paper's one. Its dropout at
+          the end of the encoder is `callbacks.Dropout(0.5, where=...)`. Its weighting of pixels near borders is left
+          out.
 """
 
 from torch import Tensor
 
-from zoo.frame.checks import validate_choice
-from zoo.layers.unet_levels import VARIANTS, UNetLevels, check_sides, init_weights
+from zoo.layers.unet_levels import VARIANTS, UNetLevels
 
 
 class UNet(UNetLevels):
@@ -27,41 +27,17 @@ class UNet(UNetLevels):
     two convolutions: tricks take `where="encoder1.relu1"`.
 
     Args:
-        variant: channels of the first level, a key of `VARIANTS`: "64" "32" "16" "8".
         num_classes: K, background included.
         image_size: side of the images in pixels, for export and counts; any multiple of 16 is taken.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or a size that 16 does not divide.
+        ValueError: a size that 16 does not divide.
     """
 
-    def __init__(
-        self,
-        variant: str | int = "64",
-        num_classes: int = 2,
-        image_size: int | None = None,
-        weights: str | None = None,
-        **training,
-    ):
-        row = VARIANTS[validate_choice(str(variant), VARIANTS, "UNet")]
-        image_size = image_size or 512
-        check_sides(image_size, image_size, "UNet")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.add_levels(row)
-        self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
+    variants = VARIANTS
 
     def forward(self, x: Tensor) -> Tensor:
-        check_sides(*x.shape[-2:], "UNet")
-        e1 = self.encoder1(x)
-        e2 = self.encoder2(self.pool(e1))
-        e3 = self.encoder3(self.pool(e2))
-        e4 = self.encoder4(self.pool(e3))
-        x = self.bottleneck(self.pool(e4))
+        e1, e2, e3, e4, x = self.encode(x)
         x = self.decoder4(x, e4)
         x = self.decoder3(x, e3)
         x = self.decoder2(x, e2)
