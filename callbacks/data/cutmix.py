@@ -22,6 +22,7 @@ from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
+from zoo.frame.batches import images_and_targets
 from zoo.frame.checks import classes_of
 
 Box = tuple[int, int, int, int]  # top, bottom, left, right, in pixels
@@ -86,7 +87,7 @@ class CutMix(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if torch.rand(()).item() >= rate_now(self.p, trainer):
             return
-        images, targets = batch
+        images, targets = images_and_targets(batch)
         lam = beta_share(rate_now(self.alpha, trainer))
         height, width = images.shape[-2:]
         row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))

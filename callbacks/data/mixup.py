@@ -21,6 +21,7 @@ from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
+from zoo.frame.batches import images_and_targets
 from zoo.frame.checks import classes_of
 
 
@@ -59,7 +60,7 @@ class MixUp(Trick):
         self.alpha = alpha
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        images, targets = batch
+        images, targets = images_and_targets(batch)
         lam = beta_share(rate_now(self.alpha, trainer))
         perm = torch.randperm(len(images), device=images.device)
         batch[:] = mixup(images, probabilities(targets, classes_of(model)), lam, perm)

@@ -22,6 +22,7 @@ from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
+from zoo.frame.batches import images_and_targets
 from zoo.frame.checks import classes_of
 
 
@@ -72,7 +73,7 @@ class Mosaic(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if torch.rand(()).item() >= rate_now(self.p, trainer):
             return
-        images, targets = batch
+        images, targets = images_and_targets(batch)
         points = self.margin + (1 - 2 * self.margin) * torch.rand(2, len(images), device=images.device)
         row, column = ((point * side).round().long() for point, side in zip(points, images.shape[-2:], strict=True))
         perms = [torch.randperm(len(images), device=images.device) for _ in range(3)]

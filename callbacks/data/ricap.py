@@ -22,6 +22,7 @@ from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.shuffled import shuffled
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
+from zoo.frame.batches import images_and_targets
 from zoo.frame.checks import classes_of
 
 
@@ -77,7 +78,7 @@ class RICAP(Trick):
         self.beta = beta
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        images, targets = batch
+        images, targets = images_and_targets(batch)
         height, width = images.shape[-2:]
         beta = rate_now(self.beta, trainer)
         cut = round(height * beta_share(beta)), round(width * beta_share(beta))

@@ -12,7 +12,8 @@ from torch.func import functional_call
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 from zoo.frame.outputs import over_views
-from zoo.frame.scores import Scores
+from zoo.frame.run import loaders_evaluated
+from zoo.frame.scores import Scores, with_suffix
 
 
 class Average(Trick):
@@ -122,20 +123,22 @@ class Average(Trick):
             live = model.state_dict()
             names = set(unique(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
-            self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
+            masks = getattr(model, "masks", False)
+            self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer))
 
     @torch.no_grad()
-    def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor]) -> None:
+    def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], loader: int) -> None:
         if self.average is not None:
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
                 logits = over_views(lambda x: functional_call(model, self._evaluated, (x,)), images)
-                self._scores.update(logits, targets)
+                self._scores.update(logits, targets, loader)
 
     def _log(self, model: L.LightningModule, stage: str) -> None:
         if self.average is not None:
             scores = self._scores.compute()
-            model.log_dict({f"{stage}/{name}_{self.label}": value for name, value in scores.items()})
+            labelled = {with_suffix(f"{stage}/{name}", self.label): value for name, value in scores.items()}
+            model.log_dict(labelled, add_dataloader_idx=False)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._start(trainer, model)
@@ -144,14 +147,26 @@ class Average(Trick):
         self._start(trainer, model)
 
     def on_validation_batch_end(
-        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list[Tensor], *_: Any
+        self,
+        trainer: L.Trainer,
+        model: L.LightningModule,
+        outputs: Any,
+        batch: list[Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._score(trainer, model, batch)
+        self._score(trainer, model, batch, dataloader_idx)
 
     def on_test_batch_end(
-        self, trainer: L.Trainer, model: L.LightningModule, outputs: Any, batch: list[Tensor], *_: Any
+        self,
+        trainer: L.Trainer,
+        model: L.LightningModule,
+        outputs: Any,
+        batch: list[Tensor],
+        batch_idx: int,
+        dataloader_idx: int = 0,
     ) -> None:
-        self._score(trainer, model, batch)
+        self._score(trainer, model, batch, dataloader_idx)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._log(model, "val")

@@ -40,6 +40,8 @@ def total_steps(trainer: L.Trainer) -> int:
     Lightning's `estimated_stepping_batches` takes the accumulation of this moment for that of all epochs.
     """
     load_data(trainer)  # in `on_fit_start`; Lightning does it in the next line if max_epochs is set
+    if not trainer.limit_train_batches:
+        return max(trainer.max_epochs or 1, 1)  # nothing is trained: any length will do
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
@@ -79,6 +81,8 @@ def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
         ValueError: if the training data has no length; zero epochs are zero steps.
     """
     batches, changing, whole = trainer.num_training_batches, accumulation(trainer), int(epochs)
+    if not trainer.limit_train_batches:
+        return round(epochs)
     if math.isinf(batches):
         if not epochs:
             return 0

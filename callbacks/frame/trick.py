@@ -59,6 +59,8 @@ class Trick(Declaring):
             cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None
         if "__init__" in vars(cls):
             setattr(cls, "__init__", _checked(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
+        if cls.changes_batch and "on_train_batch_start" in vars(cls):
+            setattr(cls, "on_train_batch_start", _on_a_list(vars(cls)["on_train_batch_start"]))  # noqa: B010
 
     def __repr__(self) -> str:
         make: Callable[..., Trick] = type(self)
@@ -130,6 +132,21 @@ def _checked(init: Callable[..., None]) -> Callable[..., None]:
         return init(self, *args, **kwargs)
 
     return __init__
+
+
+def _on_a_list(hook: Callable[..., None]) -> Callable[..., None]:
+    """Return a hook that refuses a batch which it could not refill: another LightningModule may be given any."""
+
+    @functools.wraps(hook)
+    def on_train_batch_start(self: Trick, trainer: L.Trainer, model: L.LightningModule, batch: Any, *args: Any) -> None:
+        if not isinstance(batch, list):
+            raise TypeError(
+                f"{type(self).__name__} changes the batch in place, and it is a {type(batch).__name__}: let the "
+                "loader's collate_fn return a list [images, targets]"
+            )
+        return hook(self, trainer, model, batch, *args)
+
+    return on_train_batch_start
 
 
 @functools.cache

@@ -21,7 +21,8 @@ from torch import Tensor
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 from zoo.frame.outputs import over_views
-from zoo.frame.scores import Scores
+from zoo.frame.run import loaders_evaluated
+from zoo.frame.scores import Scores, with_suffix
 
 
 def views_of(images: Tensor, flip: bool, shift: int) -> Tensor:
@@ -74,7 +75,7 @@ class TestTimeAugmentation(Trick):
     # ---- test
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._scores = Scores(classes_of(model), model.device)
+        self._scores = Scores(classes_of(model), model.device, loaders=loaders_evaluated(trainer))
 
     @torch.no_grad()
     def on_test_batch_end(
@@ -87,11 +88,12 @@ class TestTimeAugmentation(Trick):
         dataloader_idx: int = 0,
     ) -> None:
         with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
-            self._scores.update(over_views(model, self._views(batch[0])), batch[1])
+            self._scores.update(over_views(model, self._views(batch[0])), batch[1], dataloader_idx)
 
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         scores = self.__dict__.pop("_scores").compute()
-        model.log_dict({f"test/{name}_{self.suffix}": value for name, value in scores.items()})
+        labelled = {with_suffix(f"test/{name}", self.suffix): value for name, value in scores.items()}
+        model.log_dict(labelled, add_dataloader_idx=False)
 
     # ---- predict
 

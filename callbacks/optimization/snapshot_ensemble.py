@@ -23,7 +23,8 @@ from callbacks.frame.copies import copy_of
 from callbacks.frame.decay import Decay, cosine
 from zoo.frame.checks import classes_of
 from zoo.frame.outputs import over_views
-from zoo.frame.scores import Scores
+from zoo.frame.run import loaders_evaluated
+from zoo.frame.scores import Scores, with_suffix
 
 
 def mean_softmax(logits: Sequence[Tensor]) -> Tensor:
@@ -94,7 +95,8 @@ class SnapshotEnsemble(Decay):
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._voters = [{k: v.to(model.device) for k, v in one.items()} for one in self.snapshots]
-        self._scores = Scores(classes_of(model), model.device, getattr(model, "masks", False))
+        masks = getattr(model, "masks", False)
+        self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer))
 
     @torch.no_grad()
     def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:
@@ -102,12 +104,13 @@ class SnapshotEnsemble(Decay):
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
                 votes = [_logits(model, voter, images) for voter in self._voters]
-            self._scores.update(mean_softmax(votes), targets)
+            self._scores.update(mean_softmax(votes), targets, dataloader_idx)
 
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self._voters:
             scores, m = self._scores.compute(), len(self._voters)
-            model.log_dict({f"test/{name}_snapshots{m}": value for name, value in scores.items()})
+            labelled = {with_suffix(f"test/{name}", f"snapshots{m}"): value for name, value in scores.items()}
+            model.log_dict(labelled, add_dataloader_idx=False)
         self._voters = []
 
 

@@ -2,6 +2,7 @@
 
 import json
 import platform
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -22,14 +23,18 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
     }
     found["versions"]["lightning-zoo"] = version("lightning-zoo")
     if trainer is not None:
-        calls = [callback for callback in trainer.callbacks if type(callback).__repr__ is not object.__repr__]
-        found["tricks"] = [repr(callback) for callback in calls]
+        found["tricks"] = names_of(trainer.callbacks)
     return found
 
 
 def metadata(model: Any) -> dict[str, str]:
     """Describe a model for the header of a file that others read: classes, preprocessing and versions, each as JSON."""
     return {name: json.dumps(value) for name, value in about(model).items() if value is not None}
+
+
+def names_of(callbacks: Sequence[L.Callback]) -> list[str]:
+    """Return those of the callbacks that print as the call that makes them: all tricks do."""
+    return [repr(callback) for callback in callbacks if type(callback).__repr__ is not object.__repr__]
 
 
 def learn_from_data(model: Any, data: Any) -> None:

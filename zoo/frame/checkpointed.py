@@ -6,9 +6,10 @@ from typing import IO, Any, Self
 import lightning as L
 
 from zoo.frame import surgery
-from zoo.frame.about import ABOUT, about, check_classes, restore
+from zoo.frame.about import ABOUT, about, check_classes, names_of, restore
 from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.run import callbacks_of, datamodule_of
+from zoo.frame.resumed import check_groups, check_optimizer
+from zoo.frame.run import callbacks_of, datamodule_of, is_fitting
 from zoo.frame.weight_files import explained
 
 
@@ -23,6 +24,7 @@ class Checkpointed(L.LightningModule):
         self.classes: tuple[str, ...] | None = None  # names, from the data or a checkpoint
         self.preprocessing: Preprocessing | None = None  # of pictures, from the data or a checkpoint: see `predict`
         self.untrained = True  # until weights are loaded or trained: only then may a trick initialise
+        self._resumed: dict[str, Any] | None = None  # what a fit goes on from, until it has begun
 
     @classmethod
     def load_from_checkpoint(
@@ -41,7 +43,12 @@ class Checkpointed(L.LightningModule):
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Repeat the surgery of the file's network. Raises ValueError if other surgery was done already."""
+        """Repeat the surgery of the file's network.
+
+        Raises:
+            ValueError: other surgery was done already, or a run would go on with data of other classes or another
+                optimizer.
+        """
         found = checkpoint.get(ABOUT, {})
         data = datamodule_of(self._trainer) if self._trainer else None
         if not self.replace_classes:
@@ -49,7 +56,16 @@ class Checkpointed(L.LightningModule):
         surgery.follow(self, checkpoint.get("surgery", ()))
         if data is None:
             restore(self, found)
+        if self._trainer and is_fitting(self._trainer):
+            check_optimizer(checkpoint, self.hparams.get("optimizer", ""))
+            self._resumed = checkpoint
         self.untrained = False
+
+    def on_fit_start(self) -> None:
+        """Check the groups of parameters, which all tricks have formed by now, before their state is restored."""
+        checkpoint, self._resumed = self._resumed, None
+        if checkpoint is not None:
+            check_groups(checkpoint, self.trainer.optimizers, names_of(callbacks_of(self.trainer)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the class's name, classes, preprocessing, tricks, versions, surgery and every average that a trick keeps.

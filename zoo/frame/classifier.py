@@ -1,12 +1,14 @@
 """The contract between a network, its data and the tricks: `Classifier`.
 
 A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised; targets (N,) class indices, int64, or
-(N, K) probabilities. In evaluation images may be (N, V, C, H, W), V views of each: see `over_views`. A callback may
-refill that list in `on_train_batch_start`: what it refills reaches `training_step`, what it returns is dropped.
+(N, K) probabilities. A tuple, or a dict with such names, becomes such a list. In evaluation images may be
+(N, V, C, H, W), V views of each: see `over_views`. A callback may refill that list in `on_train_batch_start`: what it
+refills reaches `training_step`, what it returns is dropped.
 
 Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +22,7 @@ from torch import Tensor, nn
 from zoo.frame import optimizers
 from zoo.frame.about import check_num_classes, learn_from_data
 from zoo.frame.arguments import constructor, hyperparameters
+from zoo.frame.batches import as_list, images_and_targets
 from zoo.frame.checkpointed import Checkpointed
 from zoo.frame.checks import check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
@@ -99,8 +102,8 @@ class Classifier(Scored, Checkpointed, Portable):
         super().__init__()
         self.save_hyperparameters(hyperparameters(vars(self)["_levels"], network))
         self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
-        if lr <= 0 or weight_decay < 0:
-            raise ValueError(f"lr must be > 0 and weight_decay >= 0, got {lr} and {weight_decay}")
+        if not (0 < lr < math.inf and 0 <= weight_decay < math.inf):
+            raise ValueError(f"lr must be > 0 and weight_decay >= 0, both finite, got {lr} and {weight_decay}")
         if isinstance(network, str):
             sized: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
             network = timm.create_model(network, **sized)
@@ -133,6 +136,10 @@ class Classifier(Scored, Checkpointed, Portable):
 
     # ---- steps
 
+    def _apply_batch_transfer_handler(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make a list of a tuple or a dict, before tricks see it. Lightning's public hooks are the data module's."""
+        return as_list(super()._apply_batch_transfer_handler(batch, *args, **kwargs))
+
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = self._checked(batch, batch_idx)
         logits, extras = split_outputs(self(images))
@@ -144,24 +151,24 @@ class Classifier(Scored, Checkpointed, Portable):
         self._count(step.loss, logits, targets)
         return step.loss
 
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
+    def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
 
-    def test_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        self._evaluate(batch, batch_idx)
+    def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
+        self._evaluate(batch, batch_idx, dataloader_idx)
 
-    def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int) -> Tensor:
+    def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Images, or a batch -> probabilities (N, K), float32; of several views an image, their mean."""
         images = batch if isinstance(batch, Tensor) else batch[0]
         return over_views(self, images).float().softmax(1)
 
-    def _evaluate(self, batch: list[Tensor], batch_idx: int) -> None:
+    def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> None:
         images, targets = self._checked(batch, batch_idx, views=True)
-        self._score(over_views(self, images), targets)
+        self._score(over_views(self, images), targets, loader)
 
     def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
         """Check the batch. Labels are read only where that costs no wait for a device."""
-        images, targets = batch
+        images, targets = images_and_targets(batch)
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
         if batch_idx == 0 or not targets.is_cuda:
             check_targets(targets, self.num_classes, images.shape[-2:] if self.masks else ())

@@ -11,6 +11,17 @@ def callbacks_of(trainer: L.Trainer) -> list[L.Callback]:
     return callbacks
 
 
+def is_fitting(trainer: L.Trainer) -> bool:
+    """Return whether the run trains."""
+    return trainer.state.fn == "fit"
+
+
+def loaders_evaluated(trainer: L.Trainer) -> int:
+    """Return how many loaders the evaluation that begins has."""
+    batches = trainer.num_test_batches if trainer.testing else trainer.num_val_batches
+    return len(batches) if isinstance(batches, list) else 1
+
+
 def datamodule_of(trainer: L.Trainer) -> Any:
     """Return the run's data module, or None. Data modules have attributes of their own, so that its type is open."""
     return trainer.datamodule  # type: ignore[attr-defined]  # set by Lightning's connector

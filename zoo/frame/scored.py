@@ -5,7 +5,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from zoo.frame.run import log_every_n_steps
+from zoo.frame.run import loaders_evaluated, log_every_n_steps
 from zoo.frame.scores import RunningMean, Scores
 
 
@@ -14,6 +14,8 @@ class Scored(L.LightningModule):
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
     `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
+    Of several loaders, the first's have these names, those of the next end in `/dataloader_idx_1`. `barebones=True`
+    logs nothing.
     """
 
     masks = False  # whether targets have a class for each pixel: see `Segmenter`
@@ -29,10 +31,10 @@ class Scored(L.LightningModule):
         """Count a batch of training."""
         self._window.update(loss, logits, targets)
 
-    def _score(self, logits: Tensor, targets: Tensor) -> None:
+    def _score(self, logits: Tensor, targets: Tensor, loader: int = 0) -> None:
         """Count a batch of validation or test."""
         assert self._scores is not None  # since the epoch began
-        self._scores.update(logits, targets)
+        self._scores.update(logits, targets, loader)
 
     # ---- training
 
@@ -40,8 +42,8 @@ class Scored(L.LightningModule):
         self._logged_at = self.trainer.global_step
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        step = self.trainer.global_step
-        if step > self._logged_at and step % log_every_n_steps(self.trainer) == 0:  # once, if gradients accumulate
+        step, every = self.trainer.global_step, log_every_n_steps(self.trainer)
+        if every and step > self._logged_at and step % every == 0:  # once, if gradients accumulate
             self._logged_at = step
             loss = self._window.compute(self._sum_over_ranks)["loss"]
             self.log("train/loss_step", loss.cpu(), prog_bar=True)  # Lightning's bar reads it in every later step
@@ -49,7 +51,7 @@ class Scored(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self._close_window()
-        if self._epoch:
+        if self._epoch and not self.trainer.barebones:
             means = self._epoch.compute(self._sum_over_ranks)
             self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)
         self._epoch = RunningMean()
@@ -66,10 +68,10 @@ class Scored(L.LightningModule):
     # ---- evaluation
 
     def on_validation_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device, self.masks)
+        self._scores = Scores(self.num_classes, self.device, self.masks, loaders_evaluated(self.trainer))
 
     def on_test_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device, self.masks)
+        self._scores = Scores(self.num_classes, self.device, self.masks, loaders_evaluated(self.trainer))
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val", prog_bar=True)
@@ -79,4 +81,8 @@ class Scored(L.LightningModule):
 
     def _log_scores(self, part: str, prog_bar: bool = False) -> None:
         assert self._scores is not None
-        self.log_dict({f"{part}/{name}": value for name, value in self._scores.compute().items()}, prog_bar=prog_bar)
+        if not self.trainer.barebones:
+            scores = self._scores.compute()
+            self.log_dict(
+                {f"{part}/{name}": value for name, value in scores.items()}, prog_bar, add_dataloader_idx=False
+            )

@@ -40,35 +40,57 @@ class Scores:
         num_classes: K.
         device: where the logits will be.
         masks: a class for each pixel: Dice and IoU of each class, over all pixels, and their mean over classes.
+        loaders: how many data loaders are evaluated, each with scores of its own.
     """
 
-    def __init__(self, num_classes: int, device: torch.device, masks: bool = False):
-        def accuracy(k: int) -> MulticlassAccuracy:
-            return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
+    def __init__(self, num_classes: int, device: torch.device, masks: bool = False, loaders: int = 1):
+        self.metrics = [_metrics(num_classes, device, masks) for _ in range(loaders)]
 
-        metrics = {"loss": MeanLoss(), "acc": accuracy(1)}
-        if masks:
-            metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # of pixels, it is Dice's coefficient
-            metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)
-        elif num_classes >= TOP5_FROM:
-            metrics["top5"] = accuracy(5)
-        self.metrics = {name: metric.to(device) for name, metric in metrics.items()}
+    def update(self, logits: Tensor, targets: Tensor, loader: int = 0) -> None:
+        """Add a batch of a loader: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W).
 
-    def update(self, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W)."""
+        Targets may be probabilities (N, K) or (N, K, H, W): all scores but the loss then take the most probable class.
+        """
         logits = logits.float()
-        for name, metric in self.metrics.items():
+        classes = targets.argmax(1) if targets.is_floating_point() else targets
+        for name, metric in self.metrics[loader].items():
             if name == "loss":
                 metric.update(F.cross_entropy(logits, targets), len(targets))
             else:
-                metric.update(logits, targets)
+                metric.update(logits, classes)
 
     def compute(self) -> dict[str, Tensor]:
-        """`{"loss", "acc", "top5"}`, or "dice" and "iou" for "top5", over all batches and ranks; starts afresh."""
-        values = {name: metric.compute() for name, metric in self.metrics.items()}
-        for metric in self.metrics.values():
-            metric.reset()
+        """Return the scores over all batches and ranks, and start afresh.
+
+        Returns:
+            `{"loss", "acc", "top5"}`, or "dice" and "iou" for "top5", of the first loader; those of the next have
+            Lightning's suffix: "loss/dataloader_idx_1".
+        """
+        values = {}
+        for loader, metrics in enumerate(self.metrics):
+            for name, metric in metrics.items():
+                values[f"{name}/dataloader_idx_{loader}" if loader else name] = metric.compute()
+                metric.reset()
         return values
+
+
+def with_suffix(name: str, suffix: str) -> str:
+    """Return a score's name with whose it is: "acc" -> "acc_ema", of a second loader "acc_ema/dataloader_idx_1"."""
+    head, slash, loader = name.partition("/dataloader_idx_")
+    return f"{head}_{suffix}{slash}{loader}"
+
+
+def _metrics(num_classes: int, device: torch.device, masks: bool) -> dict[str, Metric]:
+    def accuracy(k: int) -> MulticlassAccuracy:
+        return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
+
+    metrics: dict[str, Metric] = {"loss": MeanLoss(), "acc": accuracy(1)}
+    if masks:
+        metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # of pixels, it is Dice's coefficient
+        metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)
+    elif num_classes >= TOP5_FROM:
+        metrics["top5"] = accuracy(5)
+    return {name: metric.to(device) for name, metric in metrics.items()}
 
 
 Batch = tuple[Tensor, Tensor, int]  # loss, hits, n

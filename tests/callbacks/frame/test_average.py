@@ -1,5 +1,7 @@
 """Averages: float32 whatever the weights are, one for weights that layers share, anew after a resume for longer."""
 
+from types import SimpleNamespace
+
 import lightning as L
 import pytest
 import torch
@@ -86,3 +88,23 @@ def test_a_mean_begun_earlier_is_forgotten_in_a_longer_run(tmp_path, kind):
     straight = kind("0.5dur")
     fit(plain(), [straight], epochs=12)
     assert trick.taken == straight.taken > 1
+
+
+@pytest.mark.parametrize("moment", ["in mid-run", "at the end"])
+def test_all_ranks_take_the_average_of_the_first(moment, monkeypatch):
+    """Whose batch norms have seen other images. Rank 0's numbers are sevens here."""
+
+    def broadcast(tensor, src):
+        assert src == 0
+        tensor.fill_(7)
+
+    monkeypatch.setattr(torch.distributed, "broadcast", broadcast)
+    model, ema = plain(), EMA(0.5)
+    ema.average = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer = SimpleNamespace(world_size=2, testing=False, num_val_batches=[1])
+    if moment == "at the end":
+        ema.on_train_end(trainer, model)
+    else:
+        ema.on_validation_epoch_start(trainer, model)
+        assert all((value == 7).all() for value in ema._evaluated.values())
+    assert all((value == 7).all() for value in ema.average.values())

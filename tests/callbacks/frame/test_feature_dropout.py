@@ -385,3 +385,39 @@ def test_the_same_seed_the_same_run(trainer, tiny_data):
         trainer(callbacks=[callbacks.SpatialDropout(0.3)]).fit(model, tiny_data)
         ends.append(weights(model))
     assert_equal(*ends)
+
+
+class Looks(FeatureDropout):
+    """Notes under what its mask is made."""
+
+    def __init__(self, p=0.5, where=None, participation=1.0):
+        super().__init__(p, where, participation)
+        self.seen = []
+
+    def multiplier(self, x, p):
+        weight = torch.ones(1, requires_grad=True)
+        self.seen.append((x.requires_grad, (x * weight).requires_grad, torch.is_autocast_enabled("cpu")))
+        return torch.ones_like(x)
+
+
+def test_a_mask_is_made_without_gradient_or_autocast():
+    trick, x = Looks(), torch.randn(2, 3, 4, 4, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = trick.drop(x, 0.5)
+    assert trick.seen == [(False, False, False)] and y.requires_grad
+
+
+def steps_of(seed, trainer, data):
+    """At which steps a method acts, and the key of its shared draws."""
+    L.seed_everything(seed, verbose=False)
+    trick, found = callbacks.ADL(0.5, where=("stage1",), participation=0.5), []
+    look = At("on_train_batch_end", lambda *_: found.append((trick._acts, trick._acts and trick._key.item())))
+    trainer(callbacks=[trick, look], max_epochs=5).fit(tiny_classifier(), data)
+    return found
+
+
+def test_another_seed_acts_at_other_steps_with_other_draws(trainer, tiny_data):
+    first, again, other = (steps_of(seed, trainer, tiny_data) for seed in (3, 3, 4))
+    assert first == again
+    assert [acts for acts, _ in first] != [acts for acts, _ in other]
+    assert not {key for _, key in first if key is not False} & {key for _, key in other if key is not False}

@@ -16,6 +16,7 @@ def run_at(step, total=20, batches=9, accumulate=2):
         train_dataloader=[],
         estimated_stepping_batches=total,
         num_training_batches=batches,
+        limit_train_batches=1.0,
         accumulate_grad_batches=accumulate,
         callbacks=[],
     )

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import math
 from collections import namedtuple
 
 import lightning as L
@@ -14,6 +15,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 from torch import nn
 from torch.utils.data import DataLoader
 
+from callbacks import EMA, CosineDecay, NoBiasDecay
 from zoo import Classifier, LossTrick, ResNet, Step
 from zoo.frame.checks import check_targets, classes_of, validate_choice
 from zoo.frame.exact_resume import ExactResume
@@ -179,6 +181,61 @@ def test_scores_by_hand():
     assert values["loss"].item() == pytest.approx(F.cross_entropy(logits, torch.tensor([9, 5, 4, 6])).item())
 
 
+def test_a_sample_that_is_not_a_number_shows_in_the_loss(trainer):
+    data = loader(10)
+    data.dataset[7] = (torch.full((3, 2, 2), torch.nan), torch.tensor(7))
+    (metrics,) = trainer().validate(linear(), data, verbose=False)
+    assert math.isnan(metrics["val/loss"]) and 0 <= metrics["val/acc"] <= 1
+
+
+def test_soft_targets_are_scored_by_their_most_probable_class(trainer):
+    model, images = linear(), torch.randn(6, 3, 2, 2)
+    soft = torch.rand(6, 10).softmax(1)
+    data = DataLoader(list(zip(images, soft, strict=True)), batch_size=4, collate_fn=collate)
+    (metrics,) = trainer().validate(model, data, verbose=False)
+    logits = model(images)
+    assert metrics["val/loss"] == pytest.approx(F.cross_entropy(logits, soft).item())
+    assert metrics["val/acc"] == pytest.approx((logits.argmax(1) == soft.argmax(1)).float().mean().item())
+
+
+@pytest.mark.parametrize("stage", ["val", "test"])
+def test_several_loaders_have_scores_of_their_own(stage, trainer):
+    """The first's have the usual names, so that what looks at `val/loss` goes on to; so has the average's."""
+    ema, other = EMA(0.5), loader(10)
+    other.dataset[:] = [(2 * image, target) for image, target in other.dataset]
+    run = trainer(max_epochs=1, callbacks=[ema])
+    run.fit(linear(), loader(), [loader(), other])
+    run = trainer(callbacks=[ema])
+    evaluate, data = (run.validate, [loader(), other]) if stage == "val" else (run.test, [loader(), other])
+    both = evaluate(linear(), data, verbose=False)
+    alone = [evaluate(linear(), each, verbose=False)[0] for each in data]
+    together = {name: value for part in both for name, value in part.items()}
+    for name, value in alone[0].items():
+        assert together[name] == pytest.approx(value)
+        assert together[f"{name}/dataloader_idx_1"] == pytest.approx(alone[1][name])
+    assert together[f"{stage}/loss"] != together[f"{stage}/loss/dataloader_idx_1"]
+    assert {f"{stage}/loss_ema0.5", f"{stage}/loss_ema0.5/dataloader_idx_1"} <= {*together}
+
+
+def test_never_to_log_a_step_and_bare_bones(trainer):
+    record = Record()
+    run = trainer(max_epochs=1, log_every_n_steps=0, logger=record)
+    run.fit(linear(), loader(), loader())
+    assert {"train/loss", "val/loss"} <= {*run.callback_metrics}
+    assert not any("train/loss_step" in row for _, row in record.rows)
+    bare = L.Trainer(max_epochs=1, accelerator="cpu", barebones=True)
+    bare.fit(linear(), loader(), loader())
+    assert bare.global_step == len(loader()) and not bare.callback_metrics
+
+
+def test_a_fit_without_batches(trainer):
+    """Schedules, whose run has no steps then, do not mind."""
+    tricks = [CosineDecay(warmup_epochs=1), EMA(0.9), NoBiasDecay()]
+    run = trainer(limit_train_batches=0, callbacks=tricks)
+    run.fit(linear(), loader(), loader())
+    assert run.global_step == 0
+
+
 @pytest.mark.parametrize(("classes", "expected"), [(10, {"loss", "acc", "top5"}), (6, {"loss", "acc", "top5"})])
 def test_names_that_are_logged(classes, expected, trainer):
     run, data = trainer(max_epochs=1), loader(10, classes)
@@ -273,6 +330,17 @@ def test_loss_step_is_the_mean_since_it_was_last_logged(accumulate, trainer):
     assert list(logged.values()) == pytest.approx(means)
 
 
+def test_a_run_that_goes_on_logs_at_steps_only(tmp_path, trainer):
+    """Its first batch is half a step; the step before it was logged by the run that was stopped."""
+    path, record = tmp_path / "last.ckpt", Record()
+    options = {"log_every_n_steps": 2, "accumulate_grad_batches": 2}
+    run = trainer(max_epochs=1, **options)
+    run.fit(linear(), loader(16))
+    run.save_checkpoint(path, weights_only=False)
+    trainer(max_epochs=2, logger=record, **options).fit(linear(), loader(16), ckpt_path=path)
+    assert [step for step, row in record.rows if "train/loss_step" in row] == [3]
+
+
 # ---- optimizers
 
 
@@ -362,6 +430,16 @@ def test_predicts_probabilities(trainer):
     probabilities = torch.cat(trainer().predict(linear(), loader()))
     assert probabilities.shape == (10, 10)
     torch.testing.assert_close(probabilities.sum(1), torch.ones(10))
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
+def test_predicts_in_float32_whatever_the_precision(precision, trainer):
+    model = linear()
+    (first, *_) = trainer(precision=precision).predict(model, loader())
+    assert first.dtype == torch.float32
+    logits = model.float()(next(iter(loader()))[0])
+    torch.testing.assert_close(first, logits.softmax(1), rtol=0.05, atol=0.005)
+    torch.testing.assert_close(first.sum(1), torch.ones(4), rtol=0, atol=1e-6)  # in bfloat16 it would not be 1
 
 
 # ---- set-up
@@ -469,9 +547,15 @@ def test_refuses_targets_in_evaluation_too(trainer):
         trainer().test(linear(), bad)
 
 
-@pytest.mark.parametrize("bad", [{"lr": 0}, {"lr": -1}, {"weight_decay": -1e-4}])
+NAN, INFINITY = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"lr": 0}, {"lr": -1}, {"lr": NAN}, {"lr": INFINITY}, {"weight_decay": -1e-4}, {"weight_decay": NAN}],
+)
 def test_refuses_training_arguments_out_of_range(bad):
-    with pytest.raises(ValueError, match="lr must be > 0 and weight_decay >= 0, got"):
+    with pytest.raises(ValueError, match="lr must be > 0 and weight_decay >= 0, both finite, got"):
         linear(**bad)
 
 
