@@ -38,7 +38,7 @@ warnings.filterwarnings("ignore")
 SIDE = 16
 for variant in ("10-1", "10-2"):
     depth, width = map(int, variant.split("-"))
-    wide_resnet.CIFAR[variant] = wide_resnet.VARIANTS[variant] = (depth, width)
+    wide_resnet.CIFAR[variant] = wide_resnet.VARIANTS[variant] = wide_resnet.cifar(depth, width)
 
 
 class LostDigits(Digits):

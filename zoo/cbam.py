@@ -15,13 +15,14 @@ Differs:  the shortcuts' 1x1 are He by fan-out too; the authors' loop over names
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
 from zoo.layers.layout import laid_out_as
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
@@ -111,11 +112,12 @@ class CBAMBottleneck(nn.Module):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A row of ResNet's table."""
 
-    block: type[CBAMBasic] | type[CBAMBottleneck]
-    depths: tuple[int, int, int, int]  # blocks of each stage
+    block: type[CBAMBasic | CBAMBottleneck]  # kind of block
+    depths: tuple[int, int, int, int]  # blocks per stage
 
 
 VARIANTS = {
@@ -126,19 +128,11 @@ VARIANTS = {
 }
 
 
-class CBAMResNet(Classifier):
-    """`CBAMResNet("50")` for ImageNet, `CBAMResNet("18", num_classes=10, image_size=32)` for small images.
+class CBAMResNet(Model):
+    """`CBAMResNet("50")` for ImageNet, `CBAMResNet("18", num_classes=10, image_size=32)` for small images."""
 
-    Args:
-        variant: "18", "34", "50" or "101".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
-    """
+    variants = VARIANTS
+    stage_paths = ("layer1", "layer2", "layer3", "layer4")
 
     def __init__(
         self,
@@ -146,28 +140,21 @@ class CBAMResNet(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "CBAMResNet")
-        row = VARIANTS[variant]
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
-        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = stem_pool(small)
+        self.maxpool = stem_pool(self.small)
         e = row.block.expansion
         self.layer1, self.layer2, self.layer3, self.layer4 = stages(row.block, row.depths, 64, 64, e)
-        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
         self.fc = nn.Linear(512 * e, num_classes)
         self.apply(he_fan_out)
         self.apply(init_gates)
         nn.init.kaiming_normal_(self.fc.weight, nonlinearity="relu")
         nn.init.zeros_(self.fc.bias)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

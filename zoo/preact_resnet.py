@@ -14,13 +14,14 @@ Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride i
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.frame.stages import Stages
 from zoo.layers.init import he_fan_out
 from zoo.layers.residual import conv1, conv3, stages, stem, stem_pool
@@ -72,14 +73,21 @@ class PreActBottleneck(nn.Module):
         return y + (x if self.downsample is None else self.downsample(pre))
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A network of the paper, or of timm (18, 34)."""
 
-    block: type[PreActBasic] | type[PreActBottleneck]
-    depths: tuple[int, ...]  # blocks of each stage
-    width: int = 64  # channels of the stem; 16 in CIFAR rows
+    block: type[PreActBasic | PreActBottleneck]  # kind of block
+    depths: tuple[int, ...]  # blocks per stage
+    width: int = 64  # channels of the stem
+    stride_in_1x1: bool = False  # of bottlenecks, else in the 3x3
 
 
+CIFAR = {
+    "110": Row(PreActBasic, (18, 18, 18), 16),
+    "164": Row(PreActBottleneck, (18, 18, 18), 16, stride_in_1x1=True),
+    "1001": Row(PreActBottleneck, (111, 111, 111), 16, stride_in_1x1=True),
+}
 VARIANTS = {
     "18": Row(PreActBasic, (2, 2, 2, 2)),
     "34": Row(PreActBasic, (3, 4, 6, 3)),
@@ -87,26 +95,15 @@ VARIANTS = {
     "101": Row(PreActBottleneck, (3, 4, 23, 3)),
     "152": Row(PreActBottleneck, (3, 8, 36, 3)),
     "200": Row(PreActBottleneck, (3, 24, 36, 3)),
-    "110": Row(PreActBasic, (18, 18, 18), 16),
-    "164": Row(PreActBottleneck, (18, 18, 18), 16),
-    "1001": Row(PreActBottleneck, (111, 111, 111), 16),
+    **CIFAR,
 }
 
 
-class PreActResNet(Classifier):
-    """`PreActResNet("50")` for ImageNet, `PreActResNet("164", num_classes=10)` for CIFAR.
+class PreActResNet(Model):
+    """`PreActResNet("50")` for ImageNet, `PreActResNet("164", num_classes=10)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`: "18" "34" "50" "101" "152" "200"; CIFAR "110" "164" "1001".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or a CIFAR row at more than 64 px.
-    """
-
+    variants = VARIANTS
+    small_only = CIFAR
     timm_names = {str(depth): f"resnetv2_{depth}" for depth in (18, 34, 50, 101, 152)}
 
     def __init__(
@@ -115,29 +112,20 @@ class PreActResNet(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "PreActResNet")
-        row = VARIANTS[variant]
-        cifar = row.width == 16
-        image_size = image_size or (32 if cifar else 224)
-        if cifar and image_size > SMALL:
-            raise ValueError(f"PreActResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
-        conv = stem(row.width, deep=False, stride=1 if small else 2)
-        self.stem = nn.Sequential(OrderedDict(conv=conv, pool=stem_pool(small)))
-        block, e = partial(row.block, stride_in_1x1=cifar), row.block.expansion
-        self.stages = Stages(Stage(blocks) for blocks in stages(block, row.depths, row.width, row.width, e))
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        conv = stem(row.width, deep=False, stride=1 if self.small else 2)
+        self.stem = nn.Sequential(OrderedDict(conv=conv, pool=stem_pool(self.small)))
+        block, e = partial(row.block, stride_in_1x1=row.stride_in_1x1), row.block.expansion
+        self.stages = layers = Stages(Stage(blocks) for blocks in stages(block, row.depths, row.width, row.width, e))
         c = row.width * e * 2 ** (len(row.depths) - 1)
         self.norm = nn.BatchNorm2d(c)
         self.relu = nn.ReLU(inplace=True)
         self.head = nn.Sequential(OrderedDict(fc=nn.Conv2d(c, num_classes, kernel_size=1)))  # timm's key
-        for part in (self.stem, self.stages):  # not the head: by fan-out its first loss would be far above ln K
-            part.apply(he_fan_out)
-        if weights is not None:
-            self.load_weights(weights)
+        self.stem.apply(he_fan_out)
+        layers.apply(he_fan_out)  # not the head: by fan-out its first loss would be far above ln K
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)

@@ -13,32 +13,37 @@ Differs:  the small-image stem of ImageNet rows (3x3, stride 1, no pooling) is o
           networks with torchvision's keys.
 """
 
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 
-class Row(NamedTuple):
-    """A row of Table 1, or of the paper's networks for CIFAR (three stages)."""
+@dataclass(frozen=True)
+class Row:
+    """A network of Table 1, or one of the paper's for CIFAR (three stages)."""
 
-    depths: tuple[int, ...]  # blocks of each stage
+    depths: tuple[int, ...]  # blocks per stage
     cardinality: int  # C, number of paths
     path: int  # d, channels of a path at w = 64
 
 
+CIFAR = {
+    "29-8x64d": Row((3, 3, 3), cardinality=8, path=64),
+    "29-16x64d": Row((3, 3, 3), cardinality=16, path=64),
+}
 VARIANTS = {
     "50-32x4d": Row((3, 4, 6, 3), cardinality=32, path=4),
     "101-32x4d": Row((3, 4, 23, 3), cardinality=32, path=4),
     "101-32x8d": Row((3, 4, 23, 3), cardinality=32, path=8),
     "101-64x4d": Row((3, 4, 23, 3), cardinality=64, path=4),
-    "29-8x64d": Row((3, 3, 3), cardinality=8, path=64),
-    "29-16x64d": Row((3, 3, 3), cardinality=16, path=64),
+    **CIFAR,
 }
 
 
@@ -65,56 +70,39 @@ class GroupedBottleneck(nn.Module):
         return self.relu(y)
 
 
-class ResNeXt(Classifier):
-    """`ResNeXt("50-32x4d")` for ImageNet, `ResNeXt("29-8x64d", num_classes=10)` for CIFAR.
+class ResNeXt(Model):
+    """`ResNeXt("50-32x4d")` for ImageNet, `ResNeXt("29-8x64d", num_classes=10)` for CIFAR."""
 
-    Args:
-        variant: a key of `VARIANTS`, "depth-cardinality x channels"; depth 29 is for CIFAR.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or a CIFAR row at more than 64 px.
-    """
-
+    variants = VARIANTS
+    small_only = CIFAR
+    stage_paths = ("layer1", "layer2", "layer3", "layer4")
     torchvision_names = {v: f"resnext{v.replace('-', '_')}" for v in ("50-32x4d", "101-32x8d", "101-64x4d")}
     timm_names = torchvision_names | {"101-32x4d": "resnext101_32x4d"}
 
     def __init__(
         self,
-        variant: str = "50-32x4d",
+        variant: str | int = "50-32x4d",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "ResNeXt")]
-        cifar = len(row.depths) == 3
-        image_size = image_size or (32 if cifar else 224)
-        if cifar and image_size > SMALL:
-            raise ValueError(f"ResNeXt-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
-        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = stem_pool(small)
+        self.maxpool = stem_pool(self.small)
         block = partial(GroupedBottleneck, cardinality=row.cardinality, path=row.path)
-        layers = stages(block, row.depths, 64, 64, 4)
-        self.layer1, self.layer2, self.layer3 = layers[:3]
-        self.layer4 = nn.Identity() if cifar else layers[3]
-        self.stage_paths = {f"stage{i}": f"layer{i}" for i in range(1, len(layers) + 1)}
+        self.layer1, self.layer2, self.layer3, *layer4 = stages(block, row.depths, 64, 64, 4)
+        self.layer4 = layer4[0] if layer4 else None  # CIFAR rows have three
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64 * 4 * 2 ** (len(layers) - 1), num_classes)
+        self.fc = nn.Linear(2048 if layer4 else 1024, num_classes)
         self.apply(he_fan_out)
         nn.init.zeros_(self.fc.bias)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        x = x if self.layer4 is None else self.layer4(x)
         return self.fc(self.avgpool(x).flatten(1))

@@ -12,13 +12,14 @@ Differs:  18 and 34 are timm's, not the paper's, and have a ReLU between F and i
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
 from zoo.layers.residual import conv1, conv3, stages
 from zoo.layers.squeeze_excite import SqueezeExcite
@@ -26,13 +27,14 @@ from zoo.layers.squeeze_excite import SqueezeExcite
 REDUCTION = 16
 
 
-class Inner(NamedTuple):
-    """Inside of a bottleneck: 1x1 to a w channels, 3x3 to b w in groups."""
+@dataclass(frozen=True)
+class Inner:
+    """Inside of a bottleneck."""
 
-    a: int
-    b: int
-    groups: int
-    stride_in_1x1: bool
+    a: int  # channels of the first 1x1 / w
+    b: int  # channels of the 3x3 / w
+    groups: int  # of the 3x3
+    stride_in_1x1: bool  # else in the 3x3
     shortcut: int = 1  # side of the kernel in shortcuts that shrink the maps
 
 
@@ -84,11 +86,14 @@ RESNEXT = Inner(a=2, b=2, groups=32, stride_in_1x1=False)  # 32 x 4d
 SENET154 = Inner(a=2, b=4, groups=64, stride_in_1x1=False, shortcut=3)
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A network of the paper; 18 and 34 are timm's."""
 
-    depths: tuple[int, int, int, int]  # blocks of each stage
+    depths: tuple[int, int, int, int]  # blocks per stage
     inner: Inner | None  # inside of the bottleneck; None: two 3x3 convolutions instead
+    stem: tuple[int, ...] = (64,)  # channels of the stem's convolutions
+    dropout: float = 0.0  # probability, before the head
 
 
 VARIANTS = {
@@ -99,24 +104,15 @@ VARIANTS = {
     "152": Row((3, 8, 36, 3), RESNET),
     "50-32x4d": Row((3, 4, 6, 3), RESNEXT),
     "101-32x4d": Row((3, 4, 23, 3), RESNEXT),
-    "154": Row((3, 8, 36, 3), SENET154),
+    "154": Row((3, 8, 36, 3), SENET154, stem=(64, 64, 128), dropout=0.2),
 }
 
 
-class SENet(Classifier):
-    """`SENet("50")` is SE-ResNet-50, `SENet("50-32x4d")` SE-ResNeXt-50, `SENet("154")` the winner of ILSVRC 2017.
+class SENet(Model):
+    """`SENet("50")` is SE-ResNet-50, `SENet("50-32x4d")` SE-ResNeXt-50, `SENet("154")` the winner of ILSVRC 2017."""
 
-    Args:
-        variant: a key of `VARIANTS`.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
-    """
-
+    variants = VARIANTS
+    stage_paths = ("layer1", "layer2", "layer3", "layer4")
     timm_names = {
         **{depth: f"legacy_seresnet{depth}" for depth in ("18", "34", "50", "101", "152")},
         **{f"{depth}-32x4d": f"legacy_seresnext{depth}_32x4d" for depth in (50, 101)},
@@ -129,25 +125,17 @@ class SENet(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "SENet")
-        row = VARIANTS[variant]
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small, largest = image_size <= SMALL, variant == "154"
-        c = 128 if largest else 64
-        self.layer0 = stem(c, deep=largest, small=small)
-        self.pool0 = nn.Identity() if small else nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        self.layer0 = stem(row.stem, self.small)
+        self.pool0 = nn.Identity() if self.small else nn.MaxPool2d(kernel_size=3, stride=2, ceil_mode=True)
         block, e = (SEBasic, 1) if row.inner is None else (partial(SEBottleneck, inner=row.inner), 4)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages(block, row.depths, c, 64, e)
-        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
-        self.dropout = nn.Dropout(0.2 if largest else 0.0)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(block, row.depths, row.stem[-1], 64, e)
+        self.dropout = nn.Dropout(row.dropout)
         self.last_linear = nn.Linear(512 * e, num_classes)
         self.apply(he_fan_out)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool0(self.layer0(x))
@@ -155,11 +143,14 @@ class SENet(Classifier):
         return self.last_linear(self.dropout(x.mean((2, 3))))
 
 
-def stem(c: int, deep: bool, small: bool) -> nn.Sequential:
-    """Return a 7x7 (3x3 for small images) or, `deep`, three 3x3 convolutions, each with BN and ReLU."""
-    size, c_in = 3 if deep or small else 7, 3
+def stem(channels: tuple[int, ...], small: bool) -> nn.Sequential:
+    """Return a 7x7 (3x3 for small images) or several 3x3 convolutions, each with BN and ReLU; the first has stride 2.
+
+    Shapes: (N, 3, H, W) -> (N, channels[-1], H/2, W/2); of small images the size stays.
+    """
+    size, c_in = 3 if small or len(channels) > 1 else 7, 3
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for i, c_out in enumerate((64, 64, c) if deep else (c,), 1):
+    for i, c_out in enumerate(channels, 1):
         stride = 2 if i == 1 and not small else 1
         layers[f"conv{i}"] = nn.Conv2d(c_in, c_out, size, stride=stride, padding=size // 2, bias=False)
         layers[f"bn{i}"] = nn.BatchNorm2d(c_out)

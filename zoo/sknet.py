@@ -16,17 +16,27 @@ Differs:  the stem's pooling pads by 1 (timm), the authors' rounds up instead. I
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.conv_bn import conv_bn
 from zoo.layers.dilated_conv import DilatedConv2d
 from zoo.layers.init import he_fan_in
 from zoo.layers.residual import projection, stages, stem, stem_pool
 
-VARIANTS = {"50": (3, 4, 6, 3), "101": (3, 4, 23, 3)}  # blocks of each stage
+
+@dataclass(frozen=True)
+class Row:
+    """A network of the paper: ResNet's depths."""
+
+    depths: tuple[int, int, int, int]  # blocks per stage
+
+
+VARIANTS = {"50": Row((3, 4, 6, 3)), "101": Row((3, 4, 23, 3))}
 GROUPS, REDUCTION, LEAST = 32, 16, 32  # G, r, and the least d
 
 
@@ -84,22 +94,14 @@ class SKBottleneck(nn.Module):
         return self.act(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class SKNet(Classifier):
+class SKNet(Model):
     """`SKNet("50")` for ImageNet, `SKNet("50", num_classes=10, image_size=32)` for small images.
 
     In training a batch needs two images or more: the batch norm in `Selection` sees one number of each image.
-
-    Args:
-        variant: "50" or "101".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
     """
 
+    variants = VARIANTS
+    stage_paths = ("layer1", "layer2", "layer3", "layer4")
     timm_names = {"50": "skresnext50_32x4d"}
 
     def __init__(
@@ -108,23 +110,17 @@ class SKNet(Classifier):
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "SKNet")
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
-        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        depths = VARIANTS[self.variant].depths
+        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.act1 = nn.ReLU(inplace=True)
-        self.maxpool = stem_pool(small)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages(SKBottleneck, VARIANTS[variant], 64, 64, 4)
-        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+        self.maxpool = stem_pool(self.small)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(SKBottleneck, depths, 64, 64, 4)
         self.fc = nn.Linear(2048, num_classes)
         self.apply(init_weights)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))

@@ -15,11 +15,14 @@ Differs:  gammas start at 1; both of the authors' codes draw them from U(0, 1). 
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
+from functools import partial
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_in, he_fan_out
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
@@ -44,15 +47,15 @@ class WideBasic(nn.Module):
 
 
 class WideBottleneck(nn.Module):
-    """1x1 to 2w channels, 3x3, 1x1 to 4w. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
+    """1x1 to kw channels, 3x3, 1x1 to 4w. Shapes: (N, C_in, H, W) -> (N, 4w, H/s, W/s)."""
 
-    def __init__(self, c_in: int, w: int, stride: int):
+    def __init__(self, c_in: int, w: int, stride: int, k: int):
         super().__init__()
-        self.conv1 = conv1(c_in, 2 * w)
-        self.bn1 = nn.BatchNorm2d(2 * w)
-        self.conv2 = conv3(2 * w, 2 * w, stride)
-        self.bn2 = nn.BatchNorm2d(2 * w)
-        self.conv3 = conv1(2 * w, 4 * w)
+        self.conv1 = conv1(c_in, k * w)
+        self.bn1 = nn.BatchNorm2d(k * w)
+        self.conv2 = conv3(k * w, k * w, stride)
+        self.bn2 = nn.BatchNorm2d(k * w)
+        self.conv3 = conv1(k * w, 4 * w)
         self.bn3 = nn.BatchNorm2d(4 * w)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = projection(c_in, 4 * w, stride)
@@ -64,81 +67,87 @@ class WideBottleneck(nn.Module):
         return self.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-#        "d-k" -> d layers, k times the width of ResNet: Table 4 of the paper; thin rows as in later papers
+@dataclass(frozen=True)
+class Row:
+    """A network of the paper's Table 4 (three groups, for CIFAR), or of torchvision (four stages, for ImageNet)."""
+
+    depths: tuple[int, ...]  # blocks per group or stage
+    k: int  # width / width of ResNet
+
+
+def cifar(depth: int, k: int) -> Row:
+    """Return row "depth-k": four layers are outside the blocks, and each block of the three groups has two."""
+    return Row(((depth - 4) // 6,) * 3, k)
+
+
+# "depth-k"; thin rows as in later papers
 CIFAR = {
-    f"{d}-{k}": (d, k)
+    f"{d}-{k}": cifar(d, k)
     for d, widths in {16: (1, 2, 4, 8, 10), 22: (8, 10), 28: (2, 10, 12), 40: (1, 2, 4, 8, 10)}.items()
     for k in widths
 }
-IMAGENET = {"50-2": (3, 4, 6, 3), "101-2": (3, 4, 23, 3)}  # blocks of each stage
-VARIANTS = {**CIFAR, **IMAGENET}
+VARIANTS = {**CIFAR, "50-2": Row((3, 4, 6, 3), 2), "101-2": Row((3, 4, 23, 3), 2)}
 
 
-class WideResNet(Classifier):
+class WideResNet(Model):
     """`WideResNet("28-10", num_classes=10, dropout=0.3)` for CIFAR, `WideResNet("50-2")` for ImageNet.
 
     Args:
-        variant: a key of `VARIANTS`, "depth-width"; "50-2" and "101-2" are for ImageNet, the others for CIFAR.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224, or 32 in CIFAR rows.
-        weights: see `Classifier.load_weights`; None: random.
         dropout: probability, in [0, 1), that a feature between a block's two convolutions is dropped; CIFAR rows only.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant, a CIFAR row at more than 64 px, or dropout in an ImageNet row.
+        ValueError: dropout in an ImageNet row.
     """
+
+    variants = VARIANTS
+    small_only = CIFAR
 
     torchvision_names = {"50-2": "wide_resnet50_2", "101-2": "wide_resnet101_2"}
     timm_names = torchvision_names
 
     def __init__(
         self,
-        variant: str = "28-10",
+        variant: str | int = "28-10",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         dropout: float = 0.0,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(variant, VARIANTS, "WideResNet")
-        image_size = image_size or (32 if variant in CIFAR else 224)
-        if variant in CIFAR and image_size > SMALL:
-            raise ValueError(f"WideResNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
-        if variant not in CIFAR and dropout > 0:
-            raise ValueError(f"WideResNet-{variant} has no place for dropout: it stands between 3x3 convolutions")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.cifar = variant in CIFAR
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        self.cifar = len(row.depths) == 3
+        if not self.cifar and dropout > 0:
+            raise ValueError(f"WideResNet-{self.variant} has no place for dropout: it stands between 3x3 convolutions")
         if self.cifar:
-            self.build_cifar(*CIFAR[variant], dropout)
+            self.build_cifar(row, dropout)
         else:
-            self.build_imagenet(IMAGENET[variant], small=image_size <= SMALL)
-        if weights is not None:
-            self.load_weights(weights)
+            self.build_imagenet(row)
 
-    def build_cifar(self, depth: int, k: int, dropout: float) -> None:
-        """Create the layers of row "depth-k"; the paper's Table 1."""
-        n, widths = (depth - 4) // 6, (16 * k, 32 * k, 64 * k)
+    def build_cifar(self, row: Row, dropout: float) -> None:
+        """Create the layers of the paper's Table 1."""
+        (n0, n1, n2), k = row.depths, row.k
+        self.stage_paths = ("group0", "group1", "group2")
         self.conv0 = conv3(3, 16)
-        self.group0 = group(16, widths[0], n, 1, dropout)
-        self.group1 = group(widths[0], widths[1], n, 2, dropout)
-        self.group2 = group(widths[1], widths[2], n, 2, dropout)
-        self.bn = nn.BatchNorm2d(widths[2])
+        self.group0 = group(16, 16 * k, n0, 1, dropout)
+        self.group1 = group(16 * k, 32 * k, n1, 2, dropout)
+        self.group2 = group(32 * k, 64 * k, n2, 2, dropout)
+        self.bn = nn.BatchNorm2d(64 * k)
         self.relu = nn.ReLU(inplace=True)
-        self.fc = nn.Linear(widths[2], self.num_classes)
-        self.stage_paths = {"stage1": "group0", "stage2": "group1", "stage3": "group2"}
+        self.fc = nn.Linear(64 * k, self.num_classes)
         self.apply(he_fan_in)
         nn.init.zeros_(self.fc.bias)
 
-    def build_imagenet(self, depths: tuple[int, ...], small: bool) -> None:
+    def build_imagenet(self, row: Row) -> None:
         """Create the layers of ResNet-B with wide bottlenecks."""
-        self.conv1 = stem(64, deep=False, stride=1 if small else 2)
+        self.stage_paths = ("layer1", "layer2", "layer3", "layer4")
+        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = stem_pool(small)
-        self.layer1, self.layer2, self.layer3, self.layer4 = stages(WideBottleneck, depths, 64, 64, 4)
+        self.maxpool = stem_pool(self.small)
+        block = partial(WideBottleneck, k=row.k)
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages(block, row.depths, 64, 64, 4)
         self.fc = nn.Linear(2048, self.num_classes)
-        self.stage_paths = {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
         self.apply(he_fan_out)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -53,7 +53,7 @@ def with_timms_keys(state: dict) -> dict:
 def test_same_logits_as_timms_parts(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(CBAMResNet(variant, num_classes=10))
-    block, blocks = VARIANTS[variant]
+    block, blocks = VARIANTS[variant].block, VARIANTS[variant].depths
     theirs = TimmResNet(
         BasicBlock if block is CBAMBasic else Bottleneck,
         blocks,

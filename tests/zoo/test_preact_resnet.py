@@ -87,15 +87,15 @@ def by_the_paper(w: dict, x: torch.Tensor, depth: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("block", [PreActBasic, PreActBottleneck])
 def test_cifar_rows_are_the_paper(block, monkeypatch, randomise, agree, images):
-    monkeypatch.setitem(VARIANTS, "short", Row(block, (3, 3, 3), 16))
+    monkeypatch.setitem(VARIANTS, "short", Row(block, (3, 3, 3), 16, stride_in_1x1=True))
     torch.manual_seed(0)
-    ours = randomise(PreActResNet("short", num_classes=10))
+    ours = randomise(PreActResNet("short", num_classes=10, image_size=32))
     agree(ours, partial(by_the_paper, ours.state_dict(), depth=3), images(18))
 
 
 @pytest.mark.parametrize(("variant", "layers"), [("110", 2), ("164", 3), ("1001", 3)])
 def test_depth_is_in_the_name(variant, layers):
-    assert int(variant) == 2 + 3 * VARIANTS[variant][1][0] * layers
+    assert int(variant) == 2 + 3 * VARIANTS[variant].depths[0] * layers
 
 
 # ---- by hand

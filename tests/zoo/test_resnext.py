@@ -88,7 +88,7 @@ def block(w: dict, key: str, x: torch.Tensor, cardinality: int, d: int, stride: 
 
 
 def by_the_paper(w: dict, x: torch.Tensor, variant: str) -> torch.Tensor:
-    _, cardinality, d = VARIANTS[variant]
+    cardinality, d = VARIANTS[variant].cardinality, VARIANTS[variant].path
     x = norm(w, "bn1", F.conv2d(x, w["conv1.weight"], padding=1)).relu()
     for i in range(3):
         for j in range(3):
@@ -101,7 +101,7 @@ def by_the_paper(w: dict, x: torch.Tensor, variant: str) -> torch.Tensor:
 def test_cifar_rows_are_sums_over_paths(variant, monkeypatch, randomise, agree, images):
     monkeypatch.setitem(VARIANTS, "tiny", Row((3, 3, 3), 4, 16))
     torch.manual_seed(0)
-    ours = randomise(ResNeXt(variant, num_classes=10))
+    ours = randomise(ResNeXt(variant, num_classes=10, image_size=32))
     agree(ours, partial(by_the_paper, ours.state_dict(), variant=variant), images(10))
 
 

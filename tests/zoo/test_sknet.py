@@ -78,7 +78,7 @@ def test_rows_are_the_authors_file(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(SKNet(variant, num_classes=10))
     nn.init.normal_(ours.fc.weight, std=0.1)
-    agree(ours, partial(by_the_paper, ours.state_dict(), blocks=VARIANTS[variant]), images(72))
+    agree(ours, partial(by_the_paper, ours.state_dict(), blocks=VARIANTS[variant].depths), images(72))
 
 
 # ---- by hand

@@ -93,7 +93,7 @@ def test_cifar_rows_are_the_authors_code(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(WideResNet(variant, num_classes=10))
     nn.init.normal_(ours.fc.weight, std=0.1)  # at torch's, images look much alike to wide rows
-    agree(ours, partial(by_the_paper, ours.state_dict(), n=(CIFAR[variant][0] - 4) // 6), images(18))
+    agree(ours, partial(by_the_paper, ours.state_dict(), n=(int(variant.split("-")[0]) - 4) // 6), images(18))
 
 
 # ---- by hand
