@@ -14,18 +14,19 @@ Differs:  the paper gives the steps in words. This formulation has its multiply-
           number we have, except the last of "50" (4.46 counted, 4.49 printed). Where counts do not decide, the choice
           is ours: no activation after the patch stem, norms after the shortcuts' convolutions at every step, biases in
           convolutions from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem has
-          stride 2 for images of up to 64 px and 1 up to 32 px; the 7x7 is then a 3x3 without pooling: ours.
+          stride 2 for images of up to 64 px and 1 for up to 32 px; the 7x7 is then a 3x3 without pooling: ours.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.convnext import patch_for
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.frame.stages import Stages
 from zoo.layers.drop_path import DropPath, linear_rates
 from zoo.layers.init import normal_02
@@ -34,19 +35,20 @@ from zoo.layers.layer_norm_2d import LayerNorm2d
 
 @dataclass(frozen=True)
 class Design:
-    """What the steps change. Layers are counted 0, 1, 2 within a block; activation 2 is the one after the sum."""
+    """What the steps change. The convolutions of a block are 0, 1 and 2."""
 
-    blocks: tuple[int, ...]
-    width: int = 64
-    patch_stem: bool = False
-    depthwise: bool = False
-    form: str = "bottleneck"
-    kernel: int = 3
-    act: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)
-    acts: tuple[int, ...] = (0, 1, 2)
-    norms: tuple[int, ...] = (0, 1, 2)
-    norm: Callable[[int], nn.Module] = nn.BatchNorm2d
-    bias: bool = False
+    blocks: tuple[int, ...]  # per stage
+    drop_path: float  # probability that an example skips the last block
+    width: int = 64  # c of the first stage, and channels of the stem
+    patch_stem: bool = False  # patches instead of a 7x7 convolution and pooling
+    depthwise: bool = False  # the k x k convolution
+    form: str = "bottleneck"  # "inverted": 4c inside, c outside; "moved-up": k x k first
+    kernel: int = 3  # k
+    act: Callable[[], nn.Module] = partial(nn.ReLU, inplace=True)  # kind of activation
+    acts: tuple[int, ...] = (0, 1, 2)  # convolutions with an activation; that of 2 is after the sum
+    norms: tuple[int, ...] = (0, 1, 2)  # convolutions with a norm
+    norm: Callable[[int], nn.Module] = nn.BatchNorm2d  # kind of norm
+    bias: bool = False  # of convolutions
     separate: bool = False  # norm and convolution between the stages, instead of strides within them
 
 
@@ -73,28 +75,17 @@ STEPS: dict[str, dict[str, Any]] = {
 STEPS_200: dict[str, dict[str, Any]] = {"stage-ratio": {"blocks": (3, 3, 27, 3), "width": 84}, "width": {"width": 128}}
 
 
-class Road(NamedTuple):
-    """A way from a ResNet to a ConvNeXt."""
-
-    blocks: tuple[int, ...]  # of each stage of the ResNet
-    steps: dict[str, dict[str, Any]]
-    drop_path: float  # of the ConvNeXt
-
-
-ROADS = {"50": Road((3, 4, 6, 3), STEPS, 0.1), "200": Road((3, 24, 36, 3), STEPS | STEPS_200, 0.5)}
-
-
-def walk(blocks: tuple[int, ...], steps: dict[str, dict[str, Any]]) -> dict[str, Design]:
-    """Return the design after each step."""
-    designs, design = {}, Design(blocks)
-    for name, change in steps.items():
-        designs[name] = design = replace(design, **change)
+def walk(road: str, design: Design, steps: dict[str, dict[str, Any]]) -> dict[str, Design]:
+    """Return the design after each step, by "road-step"."""
+    designs = {}
+    for step, change in steps.items():
+        designs[f"{road}-{step}"] = design = replace(design, **change)
     return designs
 
 
-VARIANTS = {
-    f"{road}-{step}": design for road, way in ROADS.items() for step, design in walk(way.blocks, way.steps).items()
-}
+# "50-" or "200-" and a step
+VARIANTS = walk("50", Design((3, 4, 6, 3), drop_path=0.1), STEPS)
+VARIANTS |= walk("200", Design((3, 24, 36, 3), drop_path=0.5), STEPS | STEPS_200)
 
 
 def convolutions(c_in: int, c: int, stride: int, d: Design) -> tuple[tuple[int, int, int, int, int], ...]:
@@ -132,49 +123,37 @@ class Block(nn.Module):
         return self.act(self.drop_path(self.branch(x)) + self.shortcut(x))
 
 
-class ConvNeXtRoadmap(Classifier):
-    """`ConvNeXtRoadmap("50-depthwise")` is ResNet-50 with all changes up to and with depthwise convolutions.
+class ConvNeXtRoadmap(Model):
+    """`ConvNeXtRoadmap("50-depthwise")` is ResNet-50 with all changes up to depthwise convolutions, these included.
 
     Args:
-        variant: a key of `VARIANTS`: "50-" or "200-" and a key of `STEPS`.
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes a stem of smaller stride. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first
             block. None: .1 on the road from ResNet-50, .5 from ResNet-200.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are) or images so small that a map would vanish.
     """
+
+    variants = VARIANTS
 
     def __init__(
         self,
-        variant: str = "50-separate-downsampling",
+        variant: str | int = "50-separate-downsampling",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        d = VARIANTS[validate_choice(variant, VARIANTS, "ConvNeXtRoadmap")]
-        image_size = image_size or 224
-        if image_size < 8:
-            raise ValueError(f"ConvNeXtRoadmap needs images of at least 8 px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        self.stem = stem(d, stem_stride(image_size))
-        stages: list[nn.Module] = []
-        c_in, road = d.width, ROADS[variant.split("-")[0]]
-        for i, rates in enumerate(linear_rates(road.drop_path if drop_path is None else drop_path, d.blocks)):
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        self.needs_at_least(8)
+        d = VARIANTS[self.variant]
+        self.stem = stem(d, patch_for(self.image_size, 4))
+        stages, c_in = [], d.width
+        for i, rates in enumerate(linear_rates(d.drop_path if drop_path is None else drop_path, d.blocks)):
             stages.append(stage(d, c_in, d.width * 2**i, rates, shrink=i > 0))
             c_in = d.width * 2**i * expansion(d)
         self.stages = Stages(stages)
         self.norm = nn.LayerNorm(c_in, eps=1e-6) if d.separate else nn.Identity()
         self.head = nn.Linear(c_in, num_classes)
         self.apply(normal_02)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
@@ -182,11 +161,6 @@ class ConvNeXtRoadmap(Classifier):
             x = stage(x)
         x = x.mean((2, 3))  # (N, C4)
         return self.head(self.norm(x))
-
-
-def stem_stride(image_size: int) -> int:
-    """Return the factor by which the stem shrinks images: 4, up to 64 px 2, up to 32 px 1."""
-    return 4 if image_size > SMALL else 2 if image_size > SMALL // 2 else 1
 
 
 def stem(d: Design, stride: int) -> nn.Sequential:
@@ -201,7 +175,7 @@ def stem(d: Design, stride: int) -> nn.Sequential:
 
 
 def stage(d: Design, c_in: int, c: int, rates: list[float], shrink: bool) -> nn.Sequential:
-    """Return the blocks; where maps shrink, the first does it or, at the last step, a convolution before it."""
+    """Return the blocks. The first one shrinks the maps; at the last step, a convolution before it does."""
     layers: list[nn.Module] = []
     stride = 2 if shrink else 1
     if d.separate and shrink:

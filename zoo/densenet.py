@@ -18,21 +18,23 @@ Differs:  torchvision draws weights by fan-in, and drops after 3x3 convolutions 
 
 import re
 from collections import OrderedDict
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
 from zoo.layers.residual import conv1, conv3, stem
 
 
-class Row(NamedTuple):
-    """A row of Table 1 (ImageNet) or of Table 2 (CIFAR)."""
+@dataclass(frozen=True)
+class Row:
+    """A row of Table 1 (four blocks, for ImageNet) or of Table 2 (three, for CIFAR)."""
 
-    depths: tuple[int, ...]  # layers of each block
+    depths: tuple[int, ...]  # layers per block
     k: int  # growth rate
     stem: int  # channels of the first convolution
     bottleneck: bool  # the -BC form
@@ -99,23 +101,15 @@ class DenseBlock(nn.Module):
         return x
 
 
-class DenseNet(Classifier):
+class DenseNet(Model):
     """`DenseNet("121")` for ImageNet, `DenseNet("BC-100-12", num_classes=10)` for CIFAR.
 
     Args:
-        variant: a key of `VARIANTS`: "121" "161" "169" "201" "264"; CIFAR "40-12" "100-12" "100-24" "BC-100-12"
-            "BC-250-24" "BC-190-40".
-        num_classes: K.
-        image_size: side of the images in pixels, at least 8; up to 64 takes the small-image stem. None: 224, or 32 in
-            CIFAR rows.
-        weights: see `Classifier.load_weights`; None: random.
         dropout: probability, in [0, 1), that a feature is dropped after each convolution but the first.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant, a CIFAR row at more than 64 px, or images that pooling shrinks to nothing.
     """
 
+    variants = VARIANTS
+    small_only = CIFAR
     torchvision_names = {depth: f"densenet{depth}" for depth in ("121", "161", "169", "201")}
     timm_names = torchvision_names
 
@@ -126,26 +120,19 @@ class DenseNet(Classifier):
         image_size: int | None = None,
         weights: str | None = None,
         dropout: float = 0.0,
-        **training,
+        **training: Unpack[Training],
     ):
-        variant = validate_choice(str(variant), VARIANTS, "DenseNet")
-        image_size = image_size or (32 if variant in CIFAR else 224)
-        if image_size < 8:
-            raise ValueError(f"DenseNet halves its maps three times: image_size must be 8 or more, got {image_size}")
-        if variant in CIFAR and image_size > SMALL:
-            raise ValueError(f"DenseNet-{variant} is for images of up to {SMALL} px, got image_size={image_size}")
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.stage_paths: dict[str, str] = {}
-
-        row = VARIANTS[variant]
-        c, k = row.stem, row.k
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        self.needs_at_least(8)
+        row = VARIANTS[self.variant]
+        c, blocks = row.stem, len(row.depths)
+        self.stage_paths = tuple(f"features.denseblock{i}" for i in range(1, blocks + 1))
         layer, theta = (BottleneckLayer, 0.5) if row.bottleneck else (PlainLayer, 1.0)
-        self.features = first_layers(c, small=image_size <= SMALL, norm=variant in IMAGENET)
+        self.features = first_layers(c, self.small, norm=blocks == 4)
         for i, n in enumerate(row.depths, 1):
-            self.features.add_module(f"denseblock{i}", DenseBlock(layer, c, n, k, dropout))
-            self.stage_paths[f"stage{i}"] = f"features.denseblock{i}"
-            c += n * k
-            if i < len(row.depths):
+            self.features.add_module(f"denseblock{i}", DenseBlock(layer, c, n, row.k, dropout))
+            c += n * row.k
+            if i < blocks:
                 self.features.add_module(f"transition{i}", transition(c, int(c * theta), dropout))
                 c = int(c * theta)
         self.features.add_module("norm5", nn.BatchNorm2d(c))  # 5 with 3 blocks too: one key for the last norm
@@ -153,14 +140,12 @@ class DenseNet(Classifier):
         self.classifier = nn.Linear(c, num_classes)
         self.apply(he_fan_out)
         nn.init.zeros_(self.classifier.bias)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.features(x).mean((2, 3)))
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Rename the keys of torchvision's files: they say `norm.1` where its network, and ours, has `norm1`."""
+        """Rename the keys of torchvision's files: `norm.1` is `norm1` in its network and in ours."""
         return {re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): w for key, w in state.items()}
 
 

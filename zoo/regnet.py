@@ -14,20 +14,22 @@ Differs:  nothing in ImageNet form. timm draws the weights of grouped convolutio
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from itertools import groupby
 from math import log
-from typing import NamedTuple
+from typing import Unpack
 
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.layers.conv_bn import conv_bn
 from zoo.layers.init import he_fan_out, normal_01
 from zoo.layers.squeeze_excite import SqueezeExcite
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A configuration of pycls: the parameters of the quantised line of widths."""
 
     d: int  # depth: number of blocks
@@ -35,8 +37,10 @@ class Row(NamedTuple):
     w_a: float  # slope of the line
     w_m: float  # ratio of two neighbouring widths
     g: int  # channels of a group
+    se: bool = False  # squeeze and excitation: Y
 
 
+# X or Y, and the multiply-adds at 224 px (MF: 1e6, GF: 1e9)
 VARIANTS = {
     "X-200MF": Row(13, 24, 36.44, 2.49, 8),
     "X-400MF": Row(22, 24, 24.48, 2.54, 16),
@@ -50,18 +54,18 @@ VARIANTS = {
     "X-12GF": Row(19, 168, 73.36, 2.37, 112),
     "X-16GF": Row(22, 216, 55.59, 2.1, 128),
     "X-32GF": Row(23, 320, 69.86, 2.0, 168),
-    "Y-200MF": Row(13, 24, 36.44, 2.49, 8),
-    "Y-400MF": Row(16, 48, 27.89, 2.09, 8),
-    "Y-600MF": Row(15, 48, 32.54, 2.32, 16),
-    "Y-800MF": Row(14, 56, 38.84, 2.4, 16),
-    "Y-1.6GF": Row(27, 48, 20.71, 2.65, 24),
-    "Y-3.2GF": Row(21, 80, 42.63, 2.66, 24),
-    "Y-4.0GF": Row(22, 96, 31.41, 2.24, 64),
-    "Y-6.4GF": Row(25, 112, 33.22, 2.27, 72),
-    "Y-8.0GF": Row(17, 192, 76.82, 2.19, 56),
-    "Y-12GF": Row(19, 168, 73.36, 2.37, 112),
-    "Y-16GF": Row(18, 200, 106.23, 2.48, 112),
-    "Y-32GF": Row(20, 232, 115.89, 2.53, 232),
+    "Y-200MF": Row(13, 24, 36.44, 2.49, 8, se=True),
+    "Y-400MF": Row(16, 48, 27.89, 2.09, 8, se=True),
+    "Y-600MF": Row(15, 48, 32.54, 2.32, 16, se=True),
+    "Y-800MF": Row(14, 56, 38.84, 2.4, 16, se=True),
+    "Y-1.6GF": Row(27, 48, 20.71, 2.65, 24, se=True),
+    "Y-3.2GF": Row(21, 80, 42.63, 2.66, 24, se=True),
+    "Y-4.0GF": Row(22, 96, 31.41, 2.24, 64, se=True),
+    "Y-6.4GF": Row(25, 112, 33.22, 2.27, 72, se=True),
+    "Y-8.0GF": Row(17, 192, 76.82, 2.19, 56, se=True),
+    "Y-12GF": Row(19, 168, 73.36, 2.37, 112, se=True),
+    "Y-16GF": Row(18, 200, 106.23, 2.48, 112, se=True),
+    "Y-32GF": Row(20, 232, 115.89, 2.53, 232, se=True),
 }
 
 
@@ -74,20 +78,21 @@ def widths(d: int, w_0: int, w_a: float, w_m: float) -> list[int]:
     return [8 * round(w_0 * w_m**s / 8) for s in exponents]
 
 
-def stages(d: int, w_0: int, w_a: float, w_m: float, g: int) -> list[tuple[int, int, int]]:
+def stages(row: Row) -> list[tuple[int, int, int]]:
     """Return (depth, channels, group width) of each stage: a run of blocks of equal width, which groups divide."""
-    runs = [(w, len(list(run))) for w, run in groupby(widths(d, w_0, w_a, w_m))]
-    return [(depth, round(w / min(g, w)) * min(g, w), min(g, w)) for w, depth in runs]
+    runs = [(w, len(list(run))) for w, run in groupby(widths(row.d, row.w_0, row.w_a, row.w_m))]
+    groups = [(depth, w, min(row.g, w)) for w, depth in runs]
+    return [(depth, round(w / g) * g, g) for depth, w, g in groups]
 
 
 class Block(nn.Module):
     """1x1, grouped 3x3, (squeeze and excitation,) 1x1, shortcut. Shapes: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
 
-    def __init__(self, c_in: int, w: int, stride: int, g: int, squeeze: bool):
+    def __init__(self, c_in: int, w: int, stride: int, g: int, se: bool):
         super().__init__()
         self.conv1 = conv_bn(c_in, w, 1)
         self.conv2 = conv_bn(w, w, 3, stride=stride, groups=w // g)
-        self.se = SqueezeExcite(w, round(c_in / 4)) if squeeze else nn.Identity()
+        self.se = SqueezeExcite(w, round(c_in / 4)) if se else nn.Identity()
         self.conv3 = conv_bn(w, w, 1, relu=False)
         changes = stride > 1 or c_in != w
         self.downsample = conv_bn(c_in, w, 1, relu=False, stride=stride) if changes else nn.Identity()
@@ -98,20 +103,11 @@ class Block(nn.Module):
         return self.act3(y + self.downsample(x))
 
 
-class RegNet(Classifier):
-    """`RegNet("Y-400MF")` for ImageNet, `RegNet("X-200MF", num_classes=10, image_size=32)` for small images.
+class RegNet(Model):
+    """`RegNet("Y-400MF")` for ImageNet, `RegNet("X-200MF", num_classes=10, image_size=32)` for small images."""
 
-    Args:
-        variant: a key of `VARIANTS`: X or Y, and the multiply-adds at 224 px (MF: 1e6, GF: 1e9).
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image stem. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
-    """
-
+    variants = VARIANTS
+    stage_paths = ("s1", "s2", "s3", "s4")
     timm_names = {
         f"{kind}-{size}": f"regnet{kind.lower()}_{number}"
         for kind in "XY"
@@ -123,36 +119,31 @@ class RegNet(Classifier):
 
     def __init__(
         self,
-        variant: str = "Y-400MF",
+        variant: str | int = "Y-400MF",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "RegNet")]
-        image_size = image_size or 224
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small, squeeze, c_in = image_size <= SMALL, variant.startswith("Y"), 32
-        self.stem = conv_bn(3, c_in, 3, stride=1 if small else 2)
-        layers = []
-        for i, (depth, w, g) in enumerate(stages(*row)):
-            layers.append(stage(c_in, w, depth, 1 if small and i == 0 else 2, g, squeeze))
-            c_in = w
-        self.s1, self.s2, self.s3, self.s4 = layers
-        self.stage_paths = {f"stage{i}": f"s{i}" for i in (1, 2, 3, 4)}
-        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))  # timm's key
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        (d1, w1, g1), (d2, w2, g2), (d3, w3, g3), (d4, w4, g4) = stages(row)
+        first = 1 if self.small else 2  # stride of the stem and of stage 1
+        self.stem = conv_bn(3, 32, 3, stride=first)
+        self.s1 = stage(32, w1, d1, first, g1, row.se)
+        self.s2 = stage(w1, w2, d2, 2, g2, row.se)
+        self.s3 = stage(w2, w3, d3, 2, g3, row.se)
+        self.s4 = stage(w3, w4, d4, 2, g4, row.se)
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(w4, num_classes)))  # timm's key
         self.apply(he_fan_out)
         self.head.apply(normal_01)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.s4(self.s3(self.s2(self.s1(self.stem(x)))))
         return self.head(x.mean((2, 3)))
 
 
-def stage(c_in: int, w: int, depth: int, stride: int, g: int, squeeze: bool) -> nn.Sequential:
+def stage(c_in: int, w: int, depth: int, stride: int, g: int, se: bool) -> nn.Sequential:
     """Return `depth` blocks, the first of which changes size and channels: (N, C_in, H, W) -> (N, w, H/s, W/s)."""
-    blocks = [Block(c_in, w, stride, g, squeeze), *(Block(w, w, 1, g, squeeze) for _ in range(depth - 1))]
+    blocks = [Block(c_in, w, stride, g, se), *(Block(w, w, 1, g, se) for _ in range(depth - 1))]
     return nn.Sequential(OrderedDict((f"b{i}", block) for i, block in enumerate(blocks, 1)))

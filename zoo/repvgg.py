@@ -17,29 +17,32 @@ Differs:  nothing at more than 64 px. g2 and g4 have groups in every second laye
 
 import copy
 from collections import OrderedDict
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.model import Model
 from zoo.frame.stages import Stages
-from zoo.layers.conv_bn import conv_bn
 from zoo.layers.squeeze_excite import SqueezeExcite
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A row of Tables 2 and 3."""
 
-    depths: tuple[int, int, int, int]  # blocks of each stage
+    depths: tuple[int, int, int, int]  # blocks per stage
     a: float  # multiplier of the widths 64, 128 and 256
     b: float  # multiplier of the width 512
     groups: int = 1  # in every second layer
+    se: bool = False  # squeeze and excitation
 
 
-A, B = (2, 4, 14, 1), (4, 6, 16, 1)
+A, B = (2, 4, 14, 1), (4, 6, 16, 1)  # depths
 VARIANTS = {
     "A0": Row(A, 0.75, 2.5),
     "A1": Row(A, 1, 2.5),
@@ -54,18 +57,33 @@ VARIANTS = {
     "B3": Row(B, 3, 5),
     "B3g2": Row(B, 3, 5, 2),
     "B3g4": Row(B, 3, 5, 4),
-    "D2se": Row((8, 14, 24, 1), 2.5, 5),
+    "D2se": Row((8, 14, 24, 1), 2.5, 5, se=True),
 }
+
+
+class Branch(nn.Module):
+    """A convolution and a batch norm. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
+
+    def __init__(self, c_in: int, c_out: int, size: int, stride: int, groups: int):
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x))
 
 
 class Block(nn.Module):
     """Three branches, or after `reparameterize()` one. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
 
+    reparam_conv: nn.Conv2d | None
+    identity: nn.BatchNorm2d | None
+
     def __init__(self, c_in: int, c_out: int, stride: int, groups: int, se: bool):
         super().__init__()
         self.identity = nn.BatchNorm2d(c_in) if stride == 1 and c_in == c_out else None
-        self.conv_kxk = conv_bn(c_in, c_out, 3, stride, groups, relu=False)
-        self.conv_1x1 = conv_bn(c_in, c_out, 1, stride, groups, relu=False)
+        self.conv_kxk = Branch(c_in, c_out, 3, stride, groups)
+        self.conv_1x1 = Branch(c_in, c_out, 1, stride, groups)
         self.reparam_conv = None
         self.attn = SqueezeExcite(c_out, c_out // 16) if se else nn.Identity()
         self.act = nn.ReLU(inplace=True)
@@ -85,33 +103,33 @@ class Block(nn.Module):
         if self.reparam_conv is not None:
             return
         conv = self.conv_kxk.conv
-        parts = [
-            scaled(conv.weight, self.conv_kxk.bn),
-            scaled(F.pad(self.conv_1x1.conv.weight, [1] * 4), self.conv_1x1.bn),
-        ]
+        parts = [fold(conv.weight, self.conv_kxk.bn)]
+        parts.append(fold(F.pad(self.conv_1x1.conv.weight, [1] * 4), self.conv_1x1.bn))
         if self.identity is not None:
-            parts.append(scaled(nn.init.dirac_(torch.empty_like(conv.weight), conv.groups), self.identity))
-        kernel, bias = (sum(part).to(conv.weight) for part in zip(*parts, strict=True))
-        fused = copy.deepcopy(conv)  # its strides, groups, device and kind of number
-        fused.weight, fused.bias = nn.Parameter(kernel), nn.Parameter(bias)
-        self.reparam_conv = fused
-        self.conv_kxk = self.conv_1x1 = self.identity = None
+            parts.append(fold(nn.init.dirac_(torch.empty_like(conv.weight), conv.groups), self.identity))
+        kernels, biases = zip(*parts, strict=True)
+        fused = copy.deepcopy(conv)  # its strides, groups, device and dtype
+        fused.weight = nn.Parameter(torch.stack(kernels).sum(0).to(conv.weight))
+        fused.bias = nn.Parameter(torch.stack(biases).sum(0).to(conv.weight))
+        self.reparam_conv, self.identity = fused, None
+        del self.conv_kxk, self.conv_1x1
 
-    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
-        """Weights that were added up before they were saved add up this block first."""
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        """Add up this block first where the weights were added up before they were saved."""
         if f"{prefix}reparam_conv.weight" in state_dict:
             self.reparameterize()
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def scaled(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Kernel (C_out, C_in/g, 3, 3) and bias (C_out) that do what the kernel and then the norm do, in float64."""
-    gain = bn.weight.double() / (bn.running_var.double() + bn.eps).sqrt()
-    return kernel.double() * gain[:, None, None, None], bn.bias.double() - bn.running_mean.double() * gain
+def fold(kernel: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Return K' = K gamma / sigma (C_out, C_in/g, 3, 3) and b' = beta - mu gamma / sigma (C_out,), float64."""
+    mu, variance = bn.get_buffer("running_mean").double(), bn.get_buffer("running_var").double()
+    gain = bn.weight.double() / (variance + bn.eps).sqrt()
+    return kernel.double() * gain[:, None, None, None], bn.bias.double() - mu * gain
 
 
 def authors_keys() -> dict[str, str]:
-    """Prefixes of keys in the authors' files -> ours."""
+    """Return the prefixes of keys in the authors' files -> ours."""
     blocks = {"stage0": "stem"} | {f"stage{i}.{j}": f"stages.{i - 1}.{j}" for i in (1, 2, 3, 4) for j in range(24)}
     branches = {
         "rbr_dense": "conv_kxk",
@@ -123,61 +141,45 @@ def authors_keys() -> dict[str, str]:
     return inside | {"linear.": "head.fc."}
 
 
-class RepVGG(Classifier):
+class RepVGG(Model):
     """`RepVGG("A0")` for ImageNet, `RepVGG("A0", num_classes=10, image_size=32)` for CIFAR.
 
     `model.reparameterize()` after training: a plain, faster network with the same logits.
-
-    Args:
-        variant: a key of `VARIANTS`: "A0" "A1" "A2" "B0" "B1" "B2" "B3", "B1g2" ... "B3g4", "D2se".
-        num_classes: K.
-        image_size: side of the images in pixels; up to 64 takes the small-image form. None: 224, D2se 320.
-        weights: see `Classifier.load_weights`; None: random.
-        training: training arguments of `Classifier`.
-
-    Raises:
-        ValueError: for an unknown variant (says which there are).
     """
 
+    variants = VARIANTS
     in_chans = 3  # once fused, the first convolution that is found is a squeeze-and-excitation
     aliases = authors_keys()
     timm_names = {v: f"repvgg_{v.lower()}" for v in VARIANTS if not v.endswith("g2")}
 
     def __init__(
         self,
-        variant: str = "A0",
+        variant: str | int = "A0",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "RepVGG")]
-        se = variant.endswith("se")
-        image_size = image_size or (320 if se else 224)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
-        small = image_size <= SMALL
-        c_in, layer = min(64, int(64 * row.a)), 0
-        self.stem = Block(3, c_in, stride=1 if small else 2, groups=1, se=se)
-        stages: list[nn.Module] = []
-        for i, depth in enumerate(row.depths):
-            c, blocks = int(64 * 2**i * (row.b if i == 3 else row.a)), []
-            for j in range(depth):
-                layer += 1
-                stride = 2 if j == 0 and not (small and i == 0) else 1
-                blocks.append(Block(c_in, c, stride, row.groups if layer % 2 == 0 else 1, se))
-                c_in = c
-            stages.append(nn.Sequential(*blocks))
-        self.stages = Stages(stages)
-        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(c_in, num_classes)))
-        if weights is not None:
-            self.load_weights(weights)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        first = 1 if self.small else 2  # stride of the stem and of stage 1
+        widths = (min(64, int(64 * row.a)), int(64 * row.a), int(128 * row.a), int(256 * row.a), int(512 * row.b))
+        self.stem = Block(3, widths[0], first, groups=1, se=row.se)
+        layers = accumulate(row.depths, initial=1)  # number of each stage's first layer; the stem is layer 0
+        shapes = zip(widths, widths[1:], row.depths, (first, 2, 2, 2), layers, strict=False)
+        self.stages = Stages(stage(c_in, c, depth, stride, i, row) for c_in, c, depth, stride, i in shapes)
+        self.head = nn.Sequential(OrderedDict(fc=nn.Linear(widths[-1], num_classes)))
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x)
         for stage in self.stages.values():
             x = stage(x)
         return self.head(x.mean((2, 3)))
+
+    @classmethod
+    def size_for(cls, variant: str) -> int:
+        """Return 224; 320 for D2se."""
+        return 320 if VARIANTS[variant].se else 224
 
     def reparameterize(self) -> "RepVGG":
         """Add up the branches of every block, in place, for inference. The logits in eval mode stay as they are.
@@ -190,7 +192,22 @@ class RepVGG(Classifier):
         return self
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights that were added up before they were saved add up this network first."""
+        """Add up this network first where the weights were added up before they were saved."""
         if any("reparam_conv." in key for key in state):
             self.reparameterize()
         return state
+
+
+def stage(c_in: int, c: int, depth: int, stride: int, layer: int, row: Row) -> nn.Sequential:
+    """Return the blocks of a stage: (N, C_in, H, W) -> (N, c, H/s, W/s).
+
+    Args:
+        c_in, c, depth, stride: C_in, c, number of blocks, s of the first one.
+        layer: number of the first block in the network, whose stem is 0; odd ones have no groups.
+        row: has groups and squeeze and excitation.
+    """
+    blocks = []
+    for i in range(depth):
+        groups = row.groups if (layer + i) % 2 == 0 else 1
+        blocks.append(Block(c if i else c_in, c, 1 if i else stride, groups, row.se))
+    return nn.Sequential(*blocks)

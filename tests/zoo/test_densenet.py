@@ -117,7 +117,7 @@ def test_rows_that_no_library_has_are_the_paper(variant, randomise, agree, image
     torch.manual_seed(0)
     ours = randomise(DenseNet(variant, num_classes=10))
     pixels = 72 if variant == "264" else 10
-    agree(ours, partial(by_the_paper, ours.state_dict(), blocks=VARIANTS[variant][0]), images(pixels))
+    agree(ours, partial(by_the_paper, ours.state_dict(), blocks=VARIANTS[variant].depths), images(pixels))
 
 
 # ---- by hand
@@ -126,8 +126,8 @@ def test_rows_that_no_library_has_are_the_paper(variant, randomise, agree, image
 @pytest.mark.parametrize("variant", [*CIFAR, "121", "161", "169", "201"])  # the paper's 264 has 265
 def test_depth_is_in_the_name(variant):
     """Layers with weights: the first, those of the blocks, the transitions and the head."""
-    blocks, _, _, bottleneck = VARIANTS[variant]
-    depth = 1 + sum(blocks) * (2 if bottleneck else 1) + (len(blocks) - 1) + 1
+    blocks = VARIANTS[variant].depths
+    depth = 1 + sum(blocks) * (2 if VARIANTS[variant].bottleneck else 1) + (len(blocks) - 1) + 1
     assert str(depth) in variant.split("-")
 
 
@@ -178,6 +178,6 @@ def test_bad_arguments_say_what_to_do():
         DenseNet("BC-100-24")
     with pytest.raises(ValueError, match="DenseNet-40-12 is for images of up to 64 px, got image_size=224"):
         DenseNet("40-12", image_size=224)
-    with pytest.raises(ValueError, match="image_size must be 8 or more, got 4"):
+    with pytest.raises(ValueError, match="DenseNet-121 needs images of at least 8 px, got image_size=4"):
         DenseNet("121", image_size=4)
     assert DenseNet(121, num_classes=10).hparams.variant == "121"  # a number will do

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo import RegNet
-from zoo.regnet import VARIANTS, Block, stages, widths
+from zoo.regnet import VARIANTS, Block, Row, stages, widths
 
 # At 1000 classes and 224 px: parameters, 1e9 multiply-adds (counted on timm 1.0; pycls lists the same, rounded),
 # channels and depths of the stages.
@@ -54,7 +54,7 @@ def test_counts(variant, count):
 
 @pytest.mark.parametrize("variant", TABLE)
 def test_widths_and_depths(variant):
-    depths, channels, _ = zip(*stages(*VARIANTS[variant]), strict=True)
+    depths, channels, _ = zip(*stages(VARIANTS[variant]), strict=True)
     assert (channels, depths) == TABLE[variant][2:]
 
 
@@ -79,9 +79,9 @@ def test_the_line_by_hand():
 
 def test_widths_are_multiples_of_their_groups():
     """24, 56 fit groups of 8 as they are; 16 would take 24 to one group of 16 (1.5 rounds to 2: 32) and 56 to 64."""
-    assert stages(2, 24, 32, 56 / 24, g=8) == [(1, 24, 8), (1, 56, 8)]
-    assert stages(2, 24, 32, 56 / 24, g=16) == [(1, 32, 16), (1, 64, 16)]
-    assert stages(2, 24, 32, 56 / 24, g=48) == [(1, 24, 24), (1, 48, 48)]  # no group is wider than its stage
+    assert stages(Row(2, 24, 32, 56 / 24, g=8)) == [(1, 24, 8), (1, 56, 8)]
+    assert stages(Row(2, 24, 32, 56 / 24, g=16)) == [(1, 32, 16), (1, 64, 16)]
+    assert stages(Row(2, 24, 32, 56 / 24, g=48)) == [(1, 24, 24), (1, 48, 48)]  # no group is wider than its stage
 
 
 def test_squeezed_to_a_quarter_of_the_blocks_input():

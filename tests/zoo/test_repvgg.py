@@ -128,7 +128,8 @@ def test_takes_the_authors_files_and_is_their_network(variant, tiny, randomise, 
     assert {key.split(".")[0] for key in w} == {"stage0", "stage1", "stage2", "stage3", "stage4", "linear"}
     torch.save(w, tmp_path / "authors.pth")
     ours = RepVGG(variant, num_classes=10, weights=tmp_path / "authors.pth").eval()
-    agree(ours, partial(by_the_authors, w, blocks=VARIANTS[variant][0], groups=VARIANTS[variant][3]), images(72))
+    row = VARIANTS[variant]
+    agree(ours, partial(by_the_authors, w, blocks=row.depths, groups=row.groups), images(72))
 
 
 # ---- adding up the branches
@@ -205,7 +206,7 @@ def test_bad_arguments_say_what_to_do():
 def test_every_block_adds_up_exactly_where_the_whole_cannot_show_it(variant, monkeypatch, randomise, images):
     """48 layers of gates turn a rounding error of 1e-15 into one of 1e-8 or worse, added up or not: block by block, on
     the maps that it gets in the network, float64 shows the equality to 1e-13 of the output."""
-    monkeypatch.setitem(VARIANTS, "thin-se", Row((8, 14, 24, 1), 0.25, 0.25))
+    monkeypatch.setitem(VARIANTS, "thin-se", Row((8, 14, 24, 1), 0.25, 0.25, se=True))
     torch.manual_seed(0)
     model = randomise(RepVGG(variant, num_classes=10)).double()
     blocks, seen = [m for m in model.modules() if isinstance(m, Block)], []
