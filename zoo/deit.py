@@ -13,21 +13,18 @@ Differs:  evaluation takes the mean of the two heads' logits, as the authors' co
           DeiT is `ViT`. Up to 64 px, patches are an eighth of the image: ours, not the paper's.
 """
 
+from typing import Unpack
+
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
+from zoo.frame.outputs import Outputs
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.patch_embed import patch_side
-from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.token_classifier import DEIT, TokenClassifier
 from zoo.layers.transformer import Block
 
-# Table 1: width D, blocks, heads; patches of 16 px
-VARIANTS = {
-    "Ti": TokenRow(192, 12, 3),
-    "S": TokenRow(384, 12, 6),
-    "B": TokenRow(768, 12, 12),
-}
+VARIANTS = {**DEIT}
 
 
 class DeiT(TokenClassifier):
@@ -37,51 +34,42 @@ class DeiT(TokenClassifier):
     teacher's token, then the patches.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "S" "B".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or an image size that patches do not fill.
+        ValueError: an image size that is no multiple of the patch.
     """
 
+    variants = VARIANTS
     timm_names = {
         "Ti": "deit_tiny_distilled_patch16_224",
         "S": "deit_small_distilled_patch16_224",
         "B": ("deit_base_distilled_patch16_224", "deit_base_distilled_patch16_384"),
     }
-    variants = VARIANTS
     prefix = 2
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.1,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "DeiT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, row.patch)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         rates = linear_rates(drop_path, (row.depth,))[0]
-        self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width, patch)
+        self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width)
         self.dist_token = nn.Parameter(nn.init.normal_(torch.zeros(1, 1, row.width), std=0.02))
         self.head_dist = nn.Linear(row.width, num_classes)
         self.initialise()
-        if weights is not None:
-            self.load_weights(weights)
 
     def prefix_tokens(self) -> Tensor:
         """Return the class token and the teacher's: (1, 2, D)."""
         return torch.cat([self.cls_token, self.dist_token], 1)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+    def forward(self, x: Tensor) -> Outputs:
         x = self.norm(self.blocks(self.embed(x)))
         logits, distilled = self.head(x[:, 0]), self.head_dist(x[:, 1])
         if self.training:  # 0: under DDP every parameter has to have a gradient, with a teacher or without

@@ -24,28 +24,30 @@ Differs:  nothing at 224 px: logits are the authors' to 1e-6, and so is f of the
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Unpack
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.checks import SMALL
+from zoo.frame.model import Model
+from zoo.frame.outputs import Outputs
 from zoo.layers.attention import MultiHeadAttention
-from zoo.layers.drop_path import DropPath, linear_rates
+from zoo.layers.drop_path import linear_rates
 from zoo.layers.init import normal_02_linear
-from zoo.layers.patch_embed import PatchEmbed, resize_positions
+from zoo.layers.patch_embed import PatchEmbed, check_size, resize_patches, resize_positions
 from zoo.layers.t2t import TokensToToken, sines, soft_grid
-from zoo.layers.token_classifier import check_size
 from zoo.layers.token_grid import up_features, up_relations
-from zoo.layers.transformer import MLP
+from zoo.layers.transformer import MLP, BlockLayers
 from zoo.tools import complexity
 from zoo.tools.early_exit import confidences
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """The transformer of each exit."""
 
     width: int  # D, of the tokens
@@ -82,20 +84,16 @@ class ScoringAttention(MultiHeadAttention):
         return self.merge(scores.softmax(-1).to(v.dtype) @ v), scores
 
 
-class Block(nn.Module):
+class Block(BlockLayers):
     """A ViT block that also takes the scores and features of the exit before, if there is one: (N, L, D) -> same."""
 
     def __init__(self, row: Row, reuses: bool, drop_path: float):
-        super().__init__()
-        c_in = row.width + REUSED if reuses else row.width
-        self.norm1 = nn.LayerNorm(row.width, eps=row.eps)
-        self.attn = ScoringAttention(row.width, row.heads, qkv_bias=not row.t2t)
-        self.norm2 = nn.LayerNorm(c_in, eps=row.eps)
-        self.mlp = MLP(c_in, row.ratio * row.width, row.width)
+        attn = ScoringAttention(row.width, row.heads, qkv_bias=not row.t2t)
+        hidden, extra = row.ratio * row.width, REUSED if reuses else 0
+        super().__init__(row.width, attn, drop_path, hidden, row.eps, extra)
         if reuses:
             f = MLP(row.width, HIDDEN, REUSED)
             self.feature_resuse_mlp = nn.Sequential(nn.LayerNorm(row.width, eps=row.eps), f)  # the authors' spelling
-        self.drop_path = DropPath(drop_path)
 
     def forward(self, x: Tensor, features: Tensor | None, relation: Tensor | None) -> tuple[Tensor, Tensor]:
         y, scores = self.attn(self.norm1(x), relation)
@@ -173,7 +171,7 @@ class T2TExit(Exit):
         return self.tokens_to_token(x)
 
 
-class DVT(Classifier):
+class DVT(Model):
     """`DVT("DeiT-S")` for ImageNet, `DVT("DeiT-Ti", num_classes=10, image_size=32)` for CIFAR-10.
 
     `model(images)` runs all three ViTs. To save work, search thresholds once, with a trained model in eval mode, on
@@ -183,48 +181,40 @@ class DVT(Classifier):
         thresholds = search_thresholds(logits, model.macs(), budget=2e9, targets=targets)
         logits, exits = model.early_exit(images, thresholds)
 
-    The stages are the three ViTs; their features are tokens (N, 1 + L, D), the class token first.
+    Weights of a DeiT fit too: all three ViTs start from them. The stages are the three ViTs; their features are tokens
+    (N, 1 + L, D), the class token first.
 
     Args:
-        variant: a key of `VARIANTS`: "DeiT-Ti" "DeiT-S" "T2T-12" "T2T-14".
-        num_classes: K.
-        image_size: side S of the images in pixels; up to 64, patches are S/4, 3S/16 and S/8. None: 224.
-        weights: see `Classifier.load_weights`; those of a DeiT fit too: all three ViTs start from it. None: random.
         drop_path: probability that an example skips the last block of each ViT, in [0, 1), rising linearly from 0 at
             the first.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are), or T2T at 64 px and less.
+        ValueError: T2T at 64 px and less.
     """
 
-    image_size: int
+    variants = VARIANTS
+    stage_paths = ("less_less_token.norm", "less_token.norm", "normal_token.norm")
     in_chans = 3  # T2T's first convolution is not on the image
     timm_names = {"DeiT-Ti": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}  # where fine-tuning may start
 
     def __init__(
         self,
-        variant: str = "DeiT-S",
+        variant: str | int = "DeiT-S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.1,
-        **training,
+        **training: Unpack[Training],
     ):
-        row, image_size = VARIANTS[validate_choice(variant, VARIANTS, "DVT")], image_size or 224
-        if row.t2t and image_size <= SMALL:
-            raise ValueError(
-                f"{variant} has too few tokens at image_size={image_size}: enlarge images, or take DeiT-Ti"
-            )
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        make = T2TExit if row.t2t else DeiTExit
-        self.less_less_token, self.less_token, self.normal_token = (
-            make(i, row, image_size, num_classes, drop_path) for i in range(3)
-        )
-        self.stage_paths = {f"stage{i}": f"{name}.norm" for i, name in enumerate(NAMES, 1)}
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row, size = VARIANTS[self.variant], self.image_size
+        if row.t2t and self.small:
+            raise ValueError(f"{self.variant} has too few tokens at image_size={size}: enlarge images, or take DeiT-Ti")
+        vit = T2TExit if row.t2t else DeiTExit
+        self.less_less_token = vit(0, row, size, num_classes, drop_path)
+        self.less_token = vit(1, row, size, num_classes, drop_path)
+        self.normal_token = vit(2, row, size, num_classes, drop_path)
         self.apply(normal_02_linear)
-        if weights is not None:
-            self.load_weights(weights)
 
     @property
     def cascade(self) -> list[Exit]:
@@ -239,7 +229,7 @@ class DVT(Classifier):
         third, _ = self.normal_token(x, before)
         return [first, second, third]
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, list[tuple[float, Tensor]]]]:
+    def forward(self, x: Tensor) -> Outputs:
         *early, logits = self.exits(x)
         return (logits, {"aux": [(1.0, each) for each in early]}) if self.training else logits
 
@@ -291,8 +281,7 @@ def fit(x: Tensor, ours: Tensor) -> Tensor:
     if x.ndim == 3 and x.shape[1] != ours.shape[1]:
         return resize_positions(x, math.isqrt(ours.shape[1] - 1), 1)
     if x.ndim == 4 and x.shape[2:] != ours.shape[2:]:
-        area = (x.shape[2] / ours.shape[2]) ** 2
-        return area * F.interpolate(x, ours.shape[2:], mode="bicubic", antialias=True, align_corners=False)
+        return resize_patches(x, ours.shape[2])
     if x.ndim < 3 and x.shape[-1] + REUSED == ours.shape[-1]:
         return torch.cat([x, ours[..., x.shape[-1] :].to(x)], -1)
     return x

@@ -24,26 +24,26 @@ Differs:  pi's first column means keep, as in the authors' code; in the paper th
           the two heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features).
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
+from zoo.frame.outputs import Outputs
 from zoo.layers.drop_path import linear_rates
 from zoo.layers.init import normal_02_linear
 from zoo.layers.masked_attention import MaskedAttention
-from zoo.layers.patch_embed import ConvStem, patch_side, take_patches
-from zoo.layers.token_classifier import TokenClassifier, check_keep
+from zoo.layers.patch_embed import ConvStem, take_patches
+from zoo.layers.token_classifier import DEIT_NAMES, TokenClassifier, TokenRow, check_keep
 from zoo.layers.transformer import Block, SoftenedBlock
 
 
-class Row(NamedTuple):
-    """The transformer of a variant. Patches are of 16 px."""
+@dataclass(frozen=True, kw_only=True)
+class Row(TokenRow):
+    """The transformer of a variant."""
 
-    width: int  # D, of the tokens
-    depth: int  # L, number of blocks
-    heads: int  # H, of each attention
     stem: int | None = None  # LV- rows: channels of LV-ViT's stem
     a: float = 1.0  # LV- rows: divisor of each branch
 
@@ -105,53 +105,40 @@ def start_at(predictor: nn.Module, keep: float) -> None:
 class DynamicViT(TokenClassifier):
     """`DynamicViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`, to be fine-tuned from a dense DeiT.
 
-    Train it with `TokenRatio()`, which holds the fraction of kept patches, and `TokenDistillation(dense)`. Evaluation
-    is faster than the dense model's; training is not, since patches are masked there. The stages are the four quarters
-    of the blocks. In evaluation their features are ever fewer tokens, the class token first.
+    Train it with `TokenRatio()`, which holds the fraction of kept patches, and `TokenDistillation(dense)`. Weights of a
+    dense ViT, DeiT or (LV- rows) LVViT fit; the predictors then keep their random start. Evaluation is faster than the
+    dense model's; training is not, because it masks patches. The stages are the four quarters of the blocks. In
+    evaluation their features are tokens, the class token first, fewer from stage to stage.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "256" "S" "B" "LV-S" "LV-M".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; those of a dense ViT, DeiT or (LV- rows) LVViT fit: the predictors keep
-            their random start then. None: random.
         keep: fraction of the patches that each of the three predictors lets through, in (0, 1]; may be set later.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or `keep`
-            out of its range.
+        ValueError: an image size that is no multiple of the patch, or `keep` out of its range.
     """
 
-    # dense networks without the predictors: where fine-tuning starts
-    timm_names = {
-        "Ti": "deit_tiny_patch16_224",
-        "S": "deit_small_patch16_224",
-        "B": ("deit_base_patch16_224", "deit_base_patch16_384"),
-    }
     variants = VARIANTS
+    timm_names = DEIT_NAMES  # dense networks, without the predictors: where fine-tuning starts
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         keep: float = 0.7,
         drop_path: float = 0.0,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "DynamicViT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, 16)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         blocks = (make_block(row, rate) for rate in linear_rates(drop_path, (row.depth,))[0])
         if row.stem is None:
-            self.add_layers(blocks, row.width, patch)
+            self.add_layers(blocks, row.width)
             self.aux_head = None
         else:
-            self.add_layers(blocks, row.width, patch, ConvStem(patch, row.stem, row.width), eps=1e-5)
+            self.add_layers(blocks, row.width, ConvStem(self.patch, row.stem, row.width), eps=1e-5)
             self.aux_head = nn.Linear(row.width, num_classes)
         self.initialise()
         self.keep = check_keep(keep, "DynamicViT")
@@ -160,15 +147,13 @@ class DynamicViT(TokenClassifier):
         self.score_predictor.apply(normal_02_linear)
         for predictor in self.score_predictor:
             start_at(predictor, keep)
-        if weights is not None:
-            self.load_weights(weights)
 
     @property
     def ratios(self) -> tuple[float, ...]:
         """Fraction of all patches that is left after each predictor: what `TokenRatio` aims at."""
         return tuple(self.keep**s for s in (1, 2, 3))
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor | list[Tensor]]]:
+    def forward(self, x: Tensor) -> Outputs:
         x = self.embed(x)
         if not self.training:
             return self.classify(self.norm(self.remove(x)))

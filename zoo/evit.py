@@ -13,23 +13,18 @@ Differs:  nothing at patches of 16 px. Training drops as evaluation does. The au
 """
 
 from math import ceil, sqrt
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
 from zoo.layers.attention import MultiHeadAttention, fused_attention
-from zoo.layers.drop_path import DropPath, linear_rates
-from zoo.layers.patch_embed import patch_side
-from zoo.layers.token_classifier import TokenClassifier, TokenRow, check_keep
-from zoo.layers.transformer import MLP, Block
+from zoo.layers.drop_path import linear_rates
+from zoo.layers.token_classifier import DEIT, DEIT_NAMES, TokenClassifier, check_keep
+from zoo.layers.transformer import Block, BlockLayers
 
-# DeiT's rows: width D, blocks, heads; patches of 16 px
-VARIANTS = {
-    "Ti": TokenRow(192, 12, 3),
-    "S": TokenRow(384, 12, 6),
-    "B": TokenRow(768, 12, 12),
-}
+VARIANTS = {**DEIT}
 DROPS_IN = (3, 6, 9)  # the blocks, from 0, in which patches are dropped
 
 
@@ -71,7 +66,7 @@ class ScoringAttention(MultiHeadAttention):
         return self.merge(torch.cat([row.to(v.dtype) @ v, rest], 2)), row[:, :, 0, 1:].mean(1)
 
 
-class DroppingBlock(nn.Module):
+class DroppingBlock(BlockLayers):
     """A ViT block that drops patches between attention and MLP.
 
     Shapes: (N, 1 + L, D) -> (N, 1 + ceil(keep L) + fuse, D).
@@ -81,12 +76,7 @@ class DroppingBlock(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, drop_path: float, keep: float, fuse: bool):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = ScoringAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP(width, 4 * width)
-        self.drop_path = DropPath(drop_path)
+        super().__init__(width, ScoringAttention(width, heads), drop_path)
         self.keep, self.fuse = keep, fuse
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,58 +86,44 @@ class DroppingBlock(nn.Module):
 
 
 class EViT(TokenClassifier):
-    """`EViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`: a DeiT with fewer patches, trained or not.
+    """`EViT("S", keep=0.7, weights="timm:deit_small_patch16_224.fb_in1k")`: a DeiT that drops patches.
 
-    The stages are the four quarters of the blocks. Their features are ever fewer tokens: the class token first and,
-    from the second stage on, the fused token last.
+    Weights are those of a ViT or DeiT; they work without more training. The stages are the four quarters of the blocks.
+    Their features are tokens, fewer from stage to stage: the class token first and, from the second stage on, the fused
+    token last.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "S" "B".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; those of a ViT or DeiT. None: random.
         keep: fraction of the patches that each of the three blocks lets through, in (0, 1]; may be set later.
         fuse: make one token of the patches that do not go on.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are), an image size that patches do not fill, or `keep`
-            out of its range.
+        ValueError: an image size that is no multiple of the patch, or `keep` out of its range.
     """
 
-    # the same weights; the same function at keep=1
-    timm_names = {
-        "Ti": "deit_tiny_patch16_224",
-        "S": "deit_small_patch16_224",
-        "B": ("deit_base_patch16_224", "deit_base_patch16_384"),
-    }
     variants = VARIANTS
+    timm_names = DEIT_NAMES  # the same weights; the same function at keep=1
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         keep: float = 0.7,
         fuse: bool = True,
         drop_path: float = 0.1,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "EViT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, row.patch)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         check_keep(keep, "EViT")
         rates = linear_rates(drop_path, (row.depth,))[0]
         blocks: list[nn.Module] = [Block(row.width, row.heads, rate) for rate in rates]
         for i in DROPS_IN:
             blocks[i] = DroppingBlock(row.width, row.heads, rates[i], keep, fuse)
-        self.add_layers(blocks, row.width, patch)
+        self.add_layers(blocks, row.width)
         self.initialise()
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.embed(x))

@@ -16,24 +16,24 @@ Differs:  MixToken is off until `TokenLabeling` turns it on, since labels must b
           their labels (`TokenLabeling`): the loss is the same. Up to 64 px, P is an eighth of the image: ours.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
+from zoo.frame.outputs import Outputs
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.patch_embed import ConvStem, patch_side
-from zoo.layers.token_classifier import TokenClassifier
+from zoo.layers.patch_embed import ConvStem, check_size
+from zoo.layers.token_classifier import TokenClassifier, TokenRow
 from zoo.layers.transformer import SoftenedBlock
 
 
-class Row(NamedTuple):
-    """A row of the paper's table of variants. Patches are of 16 px."""
+@dataclass(frozen=True, kw_only=True)
+class Row(TokenRow):
+    """A row of the paper's table of variants."""
 
-    width: int  # D, of the tokens
-    depth: int  # L, number of blocks
-    heads: int  # H, of each attention
     stem: int  # channels of the three convolutions
     a: float  # divisor of each branch
     drop_path: float  # probability of the last block
@@ -72,54 +72,45 @@ class LVViT(TokenClassifier):
     that image n takes from image N - 1 - n of the batch, bool (grid, grid).
 
     Args:
-        variant: a key of `VARIANTS`: "T" "S" "M" "L".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
             None: the paper's for the variant.
-        training: training arguments of `Classifier`.
 
     Attributes:
         mix_token: whether training mixes tokens; `TokenLabeling` sets it.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or an image size that patches do not fill.
+        ValueError: an image size that is no multiple of the patch, or whose patches are of odd size.
     """
 
     variants = VARIANTS
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "LVViT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, 16)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         rates = linear_rates(row.drop_path if drop_path is None else drop_path, (row.depth,))[0]
         blocks = (SoftenedBlock(row.width, row.heads, rate, row.a) for rate in rates)
-        self.add_layers(blocks, row.width, patch, ConvStem(patch, row.stem, row.width), eps=1e-5)
+        self.add_layers(blocks, row.width, ConvStem(self.patch, row.stem, row.width), eps=1e-5)
         self.aux_head = nn.Linear(row.width, num_classes)
         self.mix_token = False
         self.initialise()
-        if weights is not None:
-            self.load_weights(weights)
 
     def embed(self, x: Tensor, mixed: Tensor | None = None) -> Tensor:
         """Compute the tokens (N, 1 + L, D) with their positions; `mixed` patches are of the mirrored image."""
-        self.check_size(x)
+        check_size(x, self.image_size, "LVViT")
         patches = self.patch_embed(x)
         if mixed is not None:
             patches = torch.where(mixed.view(-1, 1), patches.flip(0), patches)
         return self.add_positions(patches)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, Tensor | None]]:
+    def forward(self, x: Tensor) -> Outputs:
         mixed = self.draw_box() if self.training and self.mix_token else None
         z = self.norm(self.blocks(self.embed(x, mixed)))
         of_class, of_tokens = self.head(z[:, 0]), self.aux_head(z[:, 1:])

@@ -16,23 +16,19 @@ Differs:  both papers are about text. Capacity is counted in each image, in trai
 
 from itertools import pairwise
 from math import ceil
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
+from zoo.frame.outputs import Outputs
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.patch_embed import patch_side
-from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.token_classifier import DEIT, TokenClassifier
 from zoo.layers.transformer import Block
 
-# DeiT's rows: width D, blocks, heads; patches of 16 px
-VARIANTS = {
-    "Ti": TokenRow(192, 12, 3),
-    "S": TokenRow(384, 12, 6),
-    "B": TokenRow(768, 12, 12),
-}
+VARIANTS = {**DEIT}
 
 
 def queue_slots(choice: Tensor, experts: int, capacity: int) -> Tensor:
@@ -134,47 +130,38 @@ class MoEViT(TokenClassifier):
     The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "S" "B".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
         experts: E, at least 2.
         capacity: c, > 0: an expert takes at most c times its even share of an image's tokens.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant, an image size that patches do not fill, or a number out of its range.
+        ValueError: an image size that is no multiple of the patch, or a number out of its range.
     """
 
     variants = VARIANTS
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.1,
         experts: int = 8,
         capacity: float = 1.25,
-        **training,
+        **training: Unpack[Training],
     ):
+        super().__init__(variant, num_classes, image_size, weights, **training)
         if experts < 2 or capacity <= 0:
             raise ValueError(f"MoEViT needs 2 experts or more and a capacity > 0, got {experts} and {capacity}")
-        row = VARIANTS[validate_choice(variant, VARIANTS, "MoEViT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, row.patch)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        row = VARIANTS[self.variant]
         blocks = [Block(row.width, row.heads, rate) for rate in linear_rates(drop_path, (row.depth,))[0]]
         for block in blocks[1::2]:
             block.mlp = MoE(row.width, 4 * row.width, experts, capacity)
-        self.add_layers(blocks, row.width, patch)
+        self.add_layers(blocks, row.width)
         self.initialise()
-        if weights is not None:
-            self.load_weights(weights)
 
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, dict[str, list[Tensor]]]:
+    def forward(self, x: Tensor) -> Outputs:
         x = self.blocks(self.embed(x))
         logits = self.head(self.norm(x)[:, 0])
         if not self.training:

@@ -17,26 +17,21 @@ Differs:  ours: the error is relative to the rows' squared norm, Z is the block'
 """
 
 from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
 from zoo.frame.evaluating import evaluating
 from zoo.layers.attention import Attention, attention, fused_attention
-from zoo.layers.drop_path import DropPath, linear_rates
-from zoo.layers.patch_embed import patch_side
-from zoo.layers.token_classifier import TokenClassifier, TokenRow
-from zoo.layers.transformer import MLP
+from zoo.layers.drop_path import linear_rates
+from zoo.layers.token_classifier import DEIT, DEIT_NAMES, TokenClassifier
+from zoo.layers.transformer import BlockLayers
 from zoo.tools.complexity import total_macs
 
-# DeiT's rows: width D, blocks, heads; patches of 16 px
-VARIANTS = {
-    "Ti": TokenRow(192, 12, 3),
-    "S": TokenRow(384, 12, 6),
-    "B": TokenRow(768, 12, 12),
-}
+VARIANTS = {**DEIT}
 
 
 class SlimAttention(Attention):
@@ -54,7 +49,7 @@ class SlimAttention(Attention):
         return self.merge(y)
 
 
-class SlimBlock(nn.Module):
+class SlimBlock(BlockLayers):
     """A ViT block for some rows of its input. Shapes: (N, L, D) -> (N, |rows|, D).
 
     Attributes:
@@ -62,14 +57,10 @@ class SlimBlock(nn.Module):
     """
 
     rows: Tensor | None
+    attn: SlimAttention
 
     def __init__(self, width: int, heads: int, drop_path: float):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = SlimAttention(width, heads)
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP(width, 4 * width)
-        self.drop_path = DropPath(drop_path)
+        super().__init__(width, SlimAttention(width, heads), drop_path)
         self.register_buffer("rows", None, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,49 +72,37 @@ class SlimBlock(nn.Module):
 class PatchSlimming(TokenClassifier):
     """`PatchSlimming("S", weights="timm:deit_small_patch16_224.fb_in1k")`, then `model.slim(effective(model, images))`.
 
-    The stages are the four quarters of the blocks; their features are tokens, the class token first, fewer and fewer.
+    The stages are the four quarters of the blocks. Their features are tokens, the class token first, fewer from stage
+    to stage.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti" "S" "B".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of 16; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
         kept: for each block the tokens that leave it, rising, 0 (the class token) among them. None: all of them.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant, an image size that patches do not fill, or tokens that are not nested.
+        ValueError: an image size that is no multiple of the patch, or tokens that are not nested.
     """
 
-    timm_names = {
-        "Ti": "deit_tiny_patch16_224",
-        "S": "deit_small_patch16_224",
-        "B": "deit_base_patch16_224",
-    }
     variants = VARIANTS
+    timm_names = DEIT_NAMES
 
     def __init__(
         self,
-        variant: str = "S",
+        variant: str | int = "S",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.1,
         kept: list[list[int]] | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "PatchSlimming")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, row.patch)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         rates = linear_rates(drop_path, (row.depth,))[0]
-        self.add_layers((SlimBlock(row.width, row.heads, rate) for rate in rates), row.width, patch)
+        self.add_layers((SlimBlock(row.width, row.heads, rate) for rate in rates), row.width)
         self.initialise()
         if kept is not None:
             self.keep_tokens(kept)
-        if weights is not None:
-            self.load_weights(weights)
 
     def keep_tokens(self, kept: list[list[int]]) -> None:
         """Give each block the rows of its input that hold the tokens in `kept`. Refuses lists that are not nested."""

@@ -17,26 +17,30 @@ Differs:  nothing at 224 and 384 px. M = S/32 at other sizes is ours: the last m
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.checks import SMALL, validate_choice
-from zoo.frame.classifier import Classifier
+from zoo.frame.arguments import Training
+from zoo.frame.checks import SMALL
+from zoo.frame.model import Model
 from zoo.layers.drop_path import DropPath, linear_rates
 from zoo.layers.init import normal_02_linear
+from zoo.layers.patch_embed import check_size
 from zoo.layers.transformer import MLP
 from zoo.layers.window_attention import WindowAttention, shift_mask, window_partition, window_reverse
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """A row of the paper's table, section 3.3."""
 
     width: int  # C of stage 1, doubled in each later stage
-    depths: tuple[int, int, int, int]  # blocks of each stage
-    heads: tuple[int, int, int, int]  # of each stage
+    depths: tuple[int, int, int, int]  # blocks per stage
+    heads: tuple[int, int, int, int]  # per stage
     drop_path: float  # probability of the last block: the authors' configurations
 
 
@@ -127,22 +131,20 @@ class PatchEmbed(nn.Module):
         return self.norm(self.proj(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class Swin(Classifier):
+class Swin(Model):
     """`Swin("T")` for ImageNet, `Swin("T", num_classes=10, image_size=32)` for CIFAR-10, `Swin("B", image_size=384)`.
 
     Args:
-        variant: a key of `VARIANTS`: "T" "S" "B" "L".
-        num_classes: K.
         image_size: side of the images in pixels: a multiple of 32; up to 64, of 16. None: 224.
-        weights: see `Classifier.load_weights`; the tables of other windows are interpolated. None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first
             block. None: the paper's for the variant.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or an image size that windows do not fill.
+        ValueError: an image size that windows do not fill.
     """
 
+    variants = VARIANTS
+    stage_paths = ("layers.0", "layers.1", "layers.2", "layers.3")
     timm_names = {
         "T": "swin_tiny_patch4_window7_224",
         "S": "swin_small_patch4_window7_224",
@@ -153,37 +155,28 @@ class Swin(Classifier):
 
     def __init__(
         self,
-        variant: str = "T",
+        variant: str | int = "T",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float | None = None,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "Swin")]
-        image_size = image_size or 224
-        patch, window = geometry(image_size)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
+        patch, window = geometry(self.image_size)
         self.patch_embed = PatchEmbed(patch, row.width)
         rates = linear_rates(row.drop_path if drop_path is None else drop_path, row.depths)
         self.layers = nn.Sequential()
         for i, heads in enumerate(row.heads):
-            side = image_size // patch // 2**i  # cells a side of the stage's maps
+            side = self.image_size // patch // 2**i  # cells a side of the stage's maps
             self.layers.append(Stage(row.width * 2**i, heads, side, window, rates[i], first=i == 0))
         self.norm = nn.LayerNorm(8 * row.width)
         self.head = nn.Sequential(OrderedDict(fc=nn.Linear(8 * row.width, num_classes)))
-        self.stage_paths = {f"stage{i + 1}": f"layers.{i}" for i in range(4)}
         self.apply(normal_02_linear)
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(
-                f"this Swin has windows for images of {self.image_size} x {self.image_size} px, got {x.shape[-2]} x "
-                f"{x.shape[-1]}: create it with image_size={x.shape[-1]}; weights are interpolated"
-            )
+        check_size(x, self.image_size, "Swin", "windows")
         x = self.layers(self.patch_embed(x))  # (N, 8C, S/8P, S/8P)
         return self.head(self.norm(x.permute(0, 2, 3, 1)).mean((1, 2)))
 

@@ -18,11 +18,12 @@ Differs:  no dropout; the paper takes .1 after dense layers when it trains on Im
           and Ti/32 are ours.
 """
 
+from typing import Unpack
+
 from torch import Tensor
 
-from zoo.frame.checks import validate_choice
+from zoo.frame.arguments import Training
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.patch_embed import patch_side
 from zoo.layers.token_classifier import TokenClassifier, TokenRow
 from zoo.layers.transformer import Block
 
@@ -46,17 +47,13 @@ class ViT(TokenClassifier):
     The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
 
     Args:
-        variant: a key of `VARIANTS`: "Ti/16" "Ti/32" "S/16" "S/32" "B/16" "B/32" "L/16" "L/32" "H/14".
-        num_classes: K.
-        image_size: side S of the images in pixels, a multiple of the patch; up to 64 the patch is S/8. None: 224.
-        weights: see `Classifier.load_weights`; positions of another image size are interpolated. None: random.
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
-        training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: for an unknown variant (says which there are) or an image size that patches do not fill.
+        ValueError: an image size that is no multiple of the patch.
     """
 
+    variants = VARIANTS
     timm_names = {
         "Ti/16": ("vit_tiny_patch16_224", "vit_tiny_patch16_384", "deit_tiny_patch16_224"),
         "S/16": ("vit_small_patch16_224", "vit_small_patch16_384", "deit_small_patch16_224"),
@@ -67,26 +64,21 @@ class ViT(TokenClassifier):
         "L/32": ("vit_large_patch32_224", "vit_large_patch32_384"),
         "H/14": ("vit_huge_patch14_224",),
     }
-    variants = VARIANTS
 
     def __init__(
         self,
-        variant: str = "B/16",
+        variant: str | int = "B/16",
         num_classes: int = 1000,
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.0,
-        **training,
+        **training: Unpack[Training],
     ):
-        row = VARIANTS[validate_choice(variant, VARIANTS, "ViT")]
-        image_size = image_size or 224
-        patch = patch_side(image_size, row.patch)
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
+        super().__init__(variant, num_classes, image_size, weights, **training)
+        row = VARIANTS[self.variant]
         rates = linear_rates(drop_path, (row.depth,))[0]
-        self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width, patch)
+        self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width)
         self.initialise()
-        if weights is not None:
-            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(self.embed(x))  # equations 2 and 3

@@ -1,5 +1,6 @@
 """The recipe on a ViT of width 24 and images of ten shades: versions start from the trained network, and train."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -29,7 +30,7 @@ def folder(tmp_path_factory):
 def narrow(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     for file, name in TABLES:
-        monkeypatch.setitem(file.VARIANTS, name, file.VARIANTS[name]._replace(width=24))
+        monkeypatch.setitem(file.VARIANTS, name, replace(file.VARIANTS[name], width=24))
     monkeypatch.setitem(zoo.dvt.VARIANTS, "DeiT-Ti", zoo.dvt.Row(24, 12, 3, 4))
     yield
     for kept in CACHED:

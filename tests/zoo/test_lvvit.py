@@ -58,16 +58,16 @@ def test_counts(variant, pixels):
 
 def timms(variant: str, pixels: int, patch: int) -> VisionTransformer:
     """The same network from timm's parts: the residual's scale is a LayerScale of 1/a everywhere."""
-    width, depth, heads, c, a, _ = VARIANTS[variant]
+    row = VARIANTS[variant]
 
     class Embedding(ConvStem):
         def __init__(self, patch_size, embed_dim, **_):
-            super().__init__(patch_size, c, embed_dim)
+            super().__init__(patch_size, row.stem, embed_dim)
             self.num_patches = (pixels // patch) ** 2
 
-    parts = {"embed_layer": Embedding, "norm_layer": partial(nn.LayerNorm, eps=1e-5), "init_values": 1 / a}
-    sizes = {"img_size": pixels, "patch_size": patch, "embed_dim": width, "depth": depth, "num_heads": heads}
-    return VisionTransformer(**sizes, **parts, mlp_ratio=3, qkv_bias=False, num_classes=10).eval()
+    parts = {"embed_layer": Embedding, "norm_layer": partial(nn.LayerNorm, eps=1e-5), "init_values": 1 / row.a}
+    sizes = {"img_size": pixels, "patch_size": patch, "embed_dim": row.width, "depth": row.depth}
+    return VisionTransformer(**sizes, **parts, num_heads=row.heads, mlp_ratio=3, qkv_bias=False, num_classes=10).eval()
 
 
 @torch.no_grad()

@@ -85,8 +85,8 @@ def test_widths_are_multiples_of_their_groups():
 
 
 def test_squeezed_to_a_quarter_of_the_blocks_input():
-    assert Block(c_in=24, w=56, stride=2, g=8, squeeze=True).se.fc1.weight.shape == (6, 56, 1, 1)
-    assert isinstance(Block(c_in=24, w=56, stride=2, g=8, squeeze=False).se, nn.Identity)
+    assert Block(c_in=24, w=56, stride=2, g=8, se=True).se.fc1.weight.shape == (6, 56, 1, 1)
+    assert isinstance(Block(c_in=24, w=56, stride=2, g=8, se=False).se, nn.Identity)
 
 
 def test_map_sizes(map_sizes):

@@ -68,7 +68,7 @@ def test_logits_and_weights_equal_timms(variant, pixels):
 
 def test_small_images_are_timms_with_windows_of_four(small):
     """Which pads, shifts and shrinks windows by itself."""
-    depths, heads = VARIANTS["T"][1:3]
+    depths, heads = VARIANTS["T"].depths, VARIANTS["T"].heads
     arguments = {"img_size": 32, "patch_size": 2, "window_size": 4, "num_classes": 10, "embed_dim": 96}
     theirs = timm.models.swin_transformer.SwinTransformer(depths=depths, num_heads=heads, **arguments).eval()
     theirs.load_state_dict(small.plain_state_dict())

@@ -70,6 +70,19 @@ def patch_side(image_size: int, patch: int) -> int:
     return patch
 
 
+def check_size(x: Tensor, image_size: int, model: str, what: str = "positions") -> None:
+    """Refuse images of another size than the model's positions, or `what`, are for.
+
+    Raises:
+        ValueError: says which `image_size` to take.
+    """
+    if x.shape[-2:] != (image_size, image_size):
+        raise ValueError(
+            f"{model} has {what} for images of {image_size} x {image_size} px, got {x.shape[-2]} x {x.shape[-1]}: "
+            f"create it with image_size={x.shape[-1]}; weights are interpolated"
+        )
+
+
 def resize_positions(positions: Tensor, grid: int, prefix: int) -> Tensor:
     """Interpolate the positions of the patches, bicubic as in DeiT: (1, prefix + g^2, D) -> (1, prefix + grid^2, D).
 
@@ -83,6 +96,12 @@ def resize_positions(positions: Tensor, grid: int, prefix: int) -> Tensor:
     patches = patches.reshape(1, side, side, -1).permute(0, 3, 1, 2)
     patches = F.interpolate(patches, (grid, grid), mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([first, patches.flatten(2).transpose(1, 2)], 1).to(positions.dtype)
+
+
+def resize_patches(kernels: Tensor, size: int) -> Tensor:
+    """Interpolate the kernels (D, 3, P, P) of `PatchEmbed`, bicubic, to (D, 3, size, size). Their sums stay."""
+    area = (kernels.shape[2] / size) ** 2
+    return area * F.interpolate(kernels, (size, size), mode="bicubic", antialias=True, align_corners=False)
 
 
 def take_patches(tokens: Tensor, index: Tensor, prefix: int) -> Tensor:

@@ -4,27 +4,42 @@ Paper:    An Image is Worth 16x16 Words (Dosovitskiy et al.; ICLR 2021) https://
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from zoo.frame.classifier import Classifier
+from zoo.frame.model import Model
 from zoo.layers.init import normal_02_linear
-from zoo.layers.patch_embed import PatchEmbed, resize_positions
+from zoo.layers.patch_embed import PatchEmbed, check_size, patch_side, resize_positions
 
 
-class TokenRow(NamedTuple):
+@dataclass(frozen=True)
+class TokenRow:
     """A row of the paper's table of transformers."""
 
     width: int  # D, of the tokens
     depth: int  # number of blocks
     heads: int  # H, of each attention
-    patch: int = 16  # P, side of a patch in pixels
+    patch: int = 16  # P in pixels, of images of more than 64 px
 
 
-class TokenClassifier(Classifier):
+# Table 1 of Training data-efficient image transformers (Touvron et al.; ICML 2021) https://arxiv.org/abs/2012.12877
+DEIT = {
+    "Ti": TokenRow(192, 12, 3),
+    "S": TokenRow(384, 12, 6),
+    "B": TokenRow(768, 12, 12),
+}
+# timm's DeiTs without a teacher's token
+DEIT_NAMES: dict[str, str | tuple[str, ...]] = {
+    "Ti": "deit_tiny_patch16_224",
+    "S": "deit_small_patch16_224",
+    "B": ("deit_base_patch16_224", "deit_base_patch16_384"),
+}
+
+
+class TokenClassifier(Model):
     """Patch embedding, class token, positions, blocks, norm and head. A model adds its blocks and its `forward`.
 
     Attributes:
@@ -34,22 +49,25 @@ class TokenClassifier(Classifier):
     """
 
     prefix = 1
-    image_size: int
+
+    @property
+    def patch(self) -> int:
+        """P, side of a patch in pixels: the row's, or an eighth of images of up to 64 px."""
+        return patch_side(self.image_size, self.variants[self.variant].patch)
 
     def add_layers(
-        self, blocks: Iterable[nn.Module], width: int, patch: int, stem: nn.Module | None = None, eps: float = 1e-6
+        self, blocks: Iterable[nn.Module], width: int, stem: nn.Module | None = None, eps: float = 1e-6
     ) -> None:
         """Create the layers, and name the four quarters of the blocks as stages.
 
         Args:
             blocks: (N, L, D) -> (N, L, D), in order.
             width: D.
-            patch: P in pixels.
             stem: (N, 3, S, S) -> (N, (S/P)^2, D). None: `PatchEmbed`.
             eps: epsilon of the last layer norm.
         """
-        self.grid = self.image_size // patch
-        self.patch_embed = PatchEmbed(patch, width) if stem is None else stem
+        self.grid = self.image_size // self.patch
+        self.patch_embed = PatchEmbed(self.patch, width) if stem is None else stem
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(torch.zeros(1, self.prefix + self.grid**2, width))
         self.patch_drop = nn.Identity()
@@ -57,7 +75,7 @@ class TokenClassifier(Classifier):
         self.norm = nn.LayerNorm(width, eps=eps)
         self.head = nn.Linear(width, self.num_classes)
         depth = len(self.blocks)
-        self.stage_paths = {f"stage{i}": f"blocks.{depth * i // 4 - 1}" for i in (1, 2, 3, 4)}
+        self.stage_paths = tuple(f"blocks.{depth * i // 4 - 1}" for i in (1, 2, 3, 4))
 
     def initialise(self) -> None:
         """Draw class token, positions and linear layers from N(0, .02^2); set biases to 0."""
@@ -71,17 +89,13 @@ class TokenClassifier(Classifier):
 
     def embed(self, x: Tensor) -> Tensor:
         """Compute equation 1: images (N, 3, S, S) -> tokens (N, prefix + L, D), with their positions."""
-        self.check_size(x)
+        check_size(x, self.image_size, type(self).__name__)
         return self.add_positions(self.patch_embed(x))
 
     def add_positions(self, patches: Tensor) -> Tensor:
         """Put the prefix tokens before the patches and add the positions: (N, L, D) -> (N, prefix + L, D)."""
         first = self.prefix_tokens().expand(patches.shape[0], -1, -1)
         return self.patch_drop(torch.cat([first, patches], 1) + self.pos_embed)
-
-    def check_size(self, x: Tensor) -> None:
-        """Refuse images of another size than the positions are for, with ValueError."""
-        check_size(x, self.image_size, type(self).__name__)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Interpolate the positions of another image size; add a head where the weights have none.
@@ -95,19 +109,6 @@ class TokenClassifier(Classifier):
         if theirs is None or theirs.shape[1] == self.pos_embed.shape[1] or theirs.shape[2:] != self.pos_embed.shape[2:]:
             return state
         return state | {"pos_embed": resize_positions(theirs, self.grid, self.prefix)}
-
-
-def check_size(x: Tensor, image_size: int, model: str) -> None:
-    """Refuse images of another size than the positions are for.
-
-    Raises:
-        ValueError: says which `image_size` to take.
-    """
-    if x.shape[-2:] != (image_size, image_size):
-        raise ValueError(
-            f"{model} has positions for images of {image_size} x {image_size} px, got {x.shape[-2]} x {x.shape[-1]}: "
-            f"create it with image_size={x.shape[-1]}; weights are interpolated"
-        )
 
 
 def check_keep(keep: float, model: str) -> float:

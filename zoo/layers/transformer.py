@@ -29,7 +29,39 @@ class MLP(nn.Module):
         return self.fc2(self.act(self.fc1(x)))
 
 
-class Block(nn.Module):
+class BlockLayers(nn.Module):
+    """The layers of a block: what every kind of block here shares. It has no `forward`.
+
+    Args:
+        width: D.
+        attn: the attention.
+        drop_path: probability that an example skips the block's branches, in [0, 1).
+        hidden: width inside the MLP. None: 4 D.
+        eps: epsilon of the layer norms.
+        extra: features that the second norm and the MLP see beside the D.
+    """
+
+    attn: nn.Module
+    mlp: nn.Module  # a model may put another one in its place
+
+    def __init__(
+        self,
+        width: int,
+        attn: nn.Module,
+        drop_path: float,
+        hidden: int | None = None,
+        eps: float = 1e-6,
+        extra: int = 0,
+    ):
+        super().__init__()
+        self.norm1 = nn.LayerNorm(width, eps=eps)
+        self.attn = attn
+        self.norm2 = nn.LayerNorm(width + extra, eps=eps)
+        self.mlp = MLP(width + extra, 4 * width if hidden is None else hidden, width)
+        self.drop_path = DropPath(drop_path)
+
+
+class Block(BlockLayers):
     """Attention between tokens, then an MLP on each: z' = z + MSA(LN(z)), z'' = z' + MLP(LN(z')).
 
     Shapes: (N, L, D) -> (N, L, D).
@@ -41,22 +73,15 @@ class Block(nn.Module):
         attn: the attention. None: `Attention(width, heads)`.
     """
 
-    mlp: nn.Module  # a model may put another one in its place
-
     def __init__(self, width: int, heads: int, drop_path: float = 0.0, attn: nn.Module | None = None):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = Attention(width, heads) if attn is None else attn
-        self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = MLP(width, 4 * width)
-        self.drop_path = DropPath(drop_path)
+        super().__init__(width, Attention(width, heads) if attn is None else attn, drop_path)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         x = x + self.drop_path(self.attn(self.norm1(x), mask))
         return x + self.drop_path(self.mlp(self.norm2(x)))
 
 
-class SoftenedBlock(nn.Module):
+class SoftenedBlock(BlockLayers):
     """The block of LV-ViT: each branch is divided by a, Q, K, V have no bias, and the MLP is 3 D wide.
 
     z' = z + MSA(LN(z)) / a, z'' = z' + MLP(LN(z')) / a. Shapes: (N, L, D) -> (N, L, D).
@@ -70,12 +95,8 @@ class SoftenedBlock(nn.Module):
     """
 
     def __init__(self, width: int, heads: int, drop_path: float, a: float, attn: nn.Module | None = None):
-        super().__init__()
-        self.norm1 = nn.LayerNorm(width)
-        self.attn = Attention(width, heads, qkv_bias=False) if attn is None else attn
-        self.norm2 = nn.LayerNorm(width)
-        self.mlp = MLP(width, 3 * width)
-        self.drop_path = DropPath(drop_path)
+        attn = Attention(width, heads, qkv_bias=False) if attn is None else attn
+        super().__init__(width, attn, drop_path, hidden=3 * width, eps=1e-5)
         self.a = a
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
