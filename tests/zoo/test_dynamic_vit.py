@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -54,7 +55,7 @@ COUNTS = {
 def nano(monkeypatch):
     """Variants small enough for a test: 24 wide, and LV-ViT's 20 wide with 8 blocks and halved residuals."""
     for variants in (DynamicViT.variants, ViT.variants):
-        monkeypatch.setitem(variants, "nano", next(iter(variants.values()))._replace(width=24, depth=12, heads=2))
+        monkeypatch.setitem(variants, "nano", replace(next(iter(variants.values())), width=24, depth=12, heads=2))
     monkeypatch.setitem(VARIANTS, "LV-nano", Row(20, 8, 2, stem=8, a=2))
     monkeypatch.setitem(lvvit.VARIANTS, "nano", lvvit.Row(20, 8, 2, stem=8, a=2, drop_path=0.1))
 

@@ -1,5 +1,7 @@
 """The transformers in whole runs: their own tricks beside mixing, averages and a teacher, stopped and resumed."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.utils.data import DataLoader
@@ -33,7 +35,7 @@ def nano(monkeypatch):
     """Variants small enough for a test: 8 wide, 12 blocks; images of 16 px."""
     for model in (ViT, DeiT, DynamicViT, EViT, LVViT, MoEViT, PatchSlimming):
         row = next(iter(model.variants.values()))
-        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=12, heads=2))
+        monkeypatch.setitem(model.variants, "nano", replace(row, width=8, depth=12, heads=2))
     monkeypatch.setitem(lvvit.VARIANTS, "nano", lvvit.Row(8, 12, 2, stem=8, a=2, drop_path=0.1))
     monkeypatch.setitem(dvt.VARIANTS, "nano", dvt.Row(8, 2, 2, 4))
     monkeypatch.setitem(swin.VARIANTS, "nano", swin.Row(8, (2, 2, 2, 2), (1, 2, 2, 4), 0.1))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ def nano(monkeypatch):
     """A variant small enough for a test: 8 wide."""
     for model in (EViT, DynamicViT):
         row = next(iter(model.variants.values()))
-        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=12, heads=2))
+        monkeypatch.setitem(model.variants, "nano", replace(row, width=8, depth=12, heads=2))
 
 
 @pytest.fixture

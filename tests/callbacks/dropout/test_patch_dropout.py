@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def nano(monkeypatch):
     """A variant small enough for a test: 8 wide."""
     for model in (ViT, DeiT):
         row = next(iter(model.variants.values()))
-        monkeypatch.setitem(model.variants, "nano", row._replace(width=8, depth=2, heads=2))
+        monkeypatch.setitem(model.variants, "nano", replace(row, width=8, depth=2, heads=2))
 
 
 def test_drops_what_the_authors_code_drops():

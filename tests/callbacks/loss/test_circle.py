@@ -1,6 +1,7 @@
 """Circle loss: by hand and against a literal form, where its slopes vanish, mixed targets, its hook, and in a run."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -122,7 +123,7 @@ def test_reaches_the_run(tiny_model, tiny_data, trainer, form, mixed):
 @pytest.mark.parametrize(("kind", "variant"), [(LVViT, "T"), (DeiT, "Ti")])
 def test_the_head_of_the_class_is_compared(kind, variant, tiny_data, trainer, monkeypatch):
     """Behind it these have another, of all tokens or for a teacher."""
-    monkeypatch.setitem(kind.variants, variant, kind.variants[variant]._replace(width=240, depth=4, heads=4))
+    monkeypatch.setitem(kind.variants, variant, replace(kind.variants[variant], width=240, depth=4, heads=4))
     model, trick, heads = kind(variant, num_classes=10, image_size=16), CircleLoss(), []
     data = DataLoader([(F.interpolate(x[None], 16)[0], y) for x, y in tiny_data.dataset], 4, collate_fn=collate)
     look = At("on_before_backward", lambda *_: heads.append(trick._head))

@@ -1,5 +1,6 @@
 """What drops tokens, heads or experts, in half precision: gradients near those in float32, and nothing but numbers."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -24,7 +25,7 @@ def nano(monkeypatch):
     """Variants small enough for a test: 24 wide, 4 blocks (12 where blocks have places of their own)."""
     for model, depth in ((DynamicViT, 4), (EViT, 12), (MoEViT, 4), (ViT, 4)):
         row = next(iter(model.variants.values()))
-        monkeypatch.setitem(model.variants, "nano", row._replace(width=24, depth=depth, heads=2))
+        monkeypatch.setitem(model.variants, "nano", replace(row, width=24, depth=depth, heads=2))
     monkeypatch.setitem(DynamicViT.variants, "LV-nano", dynamic_vit.Row(20, 8, 2, stem=8, a=2))
 
 
