@@ -37,7 +37,7 @@ class _CIFAR(MemoryData):
 
     def __init__(self, root: str | Path = "data", batch_size: int = 128, **options: Unpack[MemoryOptions]):
         super().__init__(batch_size, **options)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def prepare_data(self) -> None:
         """Download what is missing or damaged; one process does it for all, others wait."""

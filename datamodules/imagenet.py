@@ -61,7 +61,7 @@ class ImageNet(FileData):
         if options.get("folds") is None:
             options.setdefault("val_split", VAL_SPLIT)
         super().__init__(batch_size, **options)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def prepare_data(self) -> None:
         """Unpack the archives that are not unpacked yet; one process does it for all, others wait."""

@@ -60,7 +60,7 @@ class TinyImageNet(MemoryData):
         self, root: str | Path = "data", batch_size: int = 128, *, padding: int = 8, **options: Unpack[FlipOptions]
     ):
         super().__init__(batch_size, padding=padding, **options)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
 
     def prepare_data(self) -> None:
         """Download what is missing or damaged, and decode what is not decoded yet; one process does it for all."""

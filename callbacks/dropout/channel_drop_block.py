@@ -6,7 +6,7 @@ Code:     https://github.com/PRIS-CV/DropChannelBlock_Pytorch_master at 2ffe7ff 
 Equation: y_c = 0 for the p C channels most like a channel drawn at random, itself included; x_c / (1 - p) elsewhere.
           "peak": the nearest maxima of the maps after a 3 x 3 mean;  "cosine": the largest cosines of the maps
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
-Defaults: p = .2 with metric = "peak" (.05 with "cosine"), after the second stage: all the authors' code
+Defaults: p = .2, metric = "peak", after the second stage: the authors' code; for "cosine" it has .05, here to be given
 Differs:  exactly p C channels go, at least one; of equally similar ones the first. The code also drops all that tie
           with the last one, which with peaks on few pixels are many. Only the row of the channel drawn is computed. A
           map of zeros has cosine 0 with all.

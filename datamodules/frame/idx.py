@@ -89,7 +89,7 @@ class IdxData(MemoryData):
         super().__init__(batch_size, padding=padding, flip=flip, **options)
         if image_size < 28:
             raise ValueError(f"image_size must be at least 28 pixels, the images', got {image_size}")
-        self.root, self.image_size = Path(root), image_size
+        self.root, self.image_size = Path(root).expanduser(), image_size
 
     @property
     def raw(self) -> Path:

@@ -238,3 +238,11 @@ def test_without_test_images_those_of_validation_are_predicted(name, ready, monk
     data.setup("predict")
     images = torch.cat([x for x, _ in data.predict_dataloader()])
     assert torch.equal(images, torch.cat([x for x, _ in data.val_dataloader()]))
+
+
+def test_a_tilde_is_the_home_folder(name, build, monkeypatch):
+    root = getattr(build(name), "root", None)
+    if root is None or name == "Prepared at an address":
+        pytest.skip("it has no folder")
+    monkeypatch.setenv("HOME", str(root.parent))
+    assert build(name, root=f"~/{root.name}").root == root

@@ -36,8 +36,9 @@ class Portable(L.LightningModule):
         return state
 
     def plain_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights under the keys that timm, torchvision or the authors use."""
-        return getattr(self, "network", self).state_dict()
+        """Return the weights under the keys that timm, torchvision or the authors use, also of a compiled network."""
+        weights = getattr(self, "network", self).state_dict()
+        return {key.replace("_orig_mod.", ""): value for key, value in weights.items()}
 
     def export(self, path: str | Path, image_size: int | None = None, preprocessing: bool = False) -> None:
         """Write the network for use elsewhere, as the file's suffix says.

@@ -432,6 +432,16 @@ def test_predicts_probabilities(trainer):
     torch.testing.assert_close(probabilities.sum(1), torch.ones(10))
 
 
+@pytest.mark.parametrize("part", ["network", "fc"])
+def test_plain_weights_of_a_compiled_network_have_plain_keys(part):
+    network = Linear()
+    if part == "fc":
+        network.fc = torch.compile(network.fc, backend="eager")
+    else:
+        network = torch.compile(network, backend="eager")
+    assert [*Classifier(network, 10).plain_state_dict()] == ["fc.weight", "fc.bias"]
+
+
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "bf16-true"])
 def test_predicts_in_float32_whatever_the_precision(precision, trainer):
     model = linear()
