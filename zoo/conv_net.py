@@ -51,11 +51,10 @@ GLOBAL: dict[str, type[nn.Module]] = {"gap": nn.AdaptiveAvgPool2d, "gmp": nn.Ada
 
 
 class ConvNet(Model):
-    """`ConvNet("LeNet", num_classes=10, image_size=28, channels=1)`, or the line itself, `ConvNet("8@5 max2 500")`.
+    """`ConvNet("LeNet", num_classes=10, image_size=28, in_chans=1)`, or the line itself, `ConvNet("8@5 max2 500")`.
 
     Args:
         variant: a key of `VARIANTS`, or words as the module's docstring has them.
-        channels: C.
         height: H, of images that are not square, such as signals; None: `image_size`.
         norm: place of a batch norm, "before" or "after" the ReLU of each convolution, but for the one to the classes;
             None: no batch norm.
@@ -67,6 +66,7 @@ class ConvNet(Model):
 
     variants = VARIANTS
     default_size = 28
+    own_channels = True
 
     def __init__(
         self,
@@ -75,14 +75,13 @@ class ConvNet(Model):
         image_size: int | None = None,
         weights: str | None = None,
         *,
-        channels: int = 3,
         height: int | None = None,
         norm: Norm | None = None,
         linear_convolutions: bool = False,
         **training: Unpack[Training],
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
-        shape = torch.Size([1, channels, height or self.image_size, self.image_size])
+        shape = torch.Size([1, self.in_chans, height or self.image_size, self.image_size])
         words = words_of(variant)
         self.layers = nn.Sequential()
         for i, word in enumerate(words, 1):

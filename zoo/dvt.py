@@ -25,6 +25,7 @@ Differs:  nothing at 224 px: logits are the authors' to 1e-6, and so is f of the
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Unpack
 
@@ -162,9 +163,9 @@ class DeiTExit(Exit):
 class T2TExit(Exit):
     """Tokens are soft splits; positions are sines."""
 
-    def __init__(self, i: int, row: Row, image_size: int, num_classes: int, drop_path: float):
+    def __init__(self, i: int, row: Row, image_size: int, num_classes: int, drop_path: float, in_chans: int = 3):
         super().__init__(i, row, soft_grid(image_size, SPLITS[i]), num_classes, drop_path)
-        self.tokens_to_token = TokensToToken(SPLITS[i], row.width)
+        self.tokens_to_token = TokensToToken(SPLITS[i], row.width, in_chans)
         self.register_buffer("pos_embed", sines(1 + self.grid**2, row.width)[None])
 
     def embed(self, x: Tensor) -> Tensor:
@@ -194,7 +195,6 @@ class DVT(Model):
 
     variants = VARIANTS
     stage_paths = ("less_less_token.norm", "less_token.norm", "normal_token.norm")
-    in_chans = 3  # T2T's first convolution is not on the image
     timm_names = {"DeiT-Ti": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}  # where fine-tuning may start
 
     def __init__(
@@ -210,7 +210,7 @@ class DVT(Model):
         row, size = VARIANTS[self.variant], self.image_size
         if row.t2t and self.small:
             raise ValueError(f"{self.variant} has too few tokens at image_size={size}: enlarge images, or take DeiT-Ti")
-        vit = T2TExit if row.t2t else DeiTExit
+        vit = partial(T2TExit, in_chans=self.in_chans) if row.t2t else DeiTExit
         self.less_less_token = vit(0, row, size, num_classes, drop_path)
         self.less_token = vit(1, row, size, num_classes, drop_path)
         self.normal_token = vit(2, row, size, num_classes, drop_path)

@@ -65,4 +65,4 @@ class InceptionResNetV2(Model):
             network.maxpool_3a = nn.MaxPool2d(3, stride=1, padding=1)
             network.maxpool_5a.padding = 1
         self.network = network
-        self.preprocessing = Preprocessing.of_timm(network)
+        self.preprocessing = Preprocessing.of_timm(network, self.in_chans)

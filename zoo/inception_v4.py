@@ -60,4 +60,4 @@ class InceptionV4(Model):
             mixed3.maxpool = nn.MaxPool2d(3, stride=1, padding=1)
             mixed5.conv.conv.padding, mixed5.maxpool.padding = (1, 1), 1
         self.network = network
-        self.preprocessing = Preprocessing.of_timm(network)
+        self.preprocessing = Preprocessing.of_timm(network, self.in_chans)

@@ -42,11 +42,10 @@ VARIANTS = {name: parse_widths(name) for name in PAPERS}
 
 
 class MLP(Model):
-    """`MLP("300-100", num_classes=10, image_size=28, channels=1)`. Any widths will do: `MLP("75-45")`.
+    """`MLP("300-100", num_classes=10, image_size=28, in_chans=1)`. Any widths will do: `MLP("75-45")`.
 
     Args:
         variant: units of the hidden layers, with hyphens between them; `VARIANTS` has those of known papers.
-        channels: C.
         norm: place of a batch norm in each hidden layer, "before" or "after" the activation; None: no batch norm.
 
     Raises:
@@ -55,6 +54,7 @@ class MLP(Model):
 
     variants = VARIANTS
     default_size = 28
+    own_channels = True
 
     def __init__(
         self,
@@ -63,12 +63,11 @@ class MLP(Model):
         image_size: int | None = None,
         weights: str | None = None,
         *,
-        channels: int = 3,
         norm: Norm | None = None,
         **training: Unpack[Training],
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
-        width = channels * self.image_size**2
+        width = self.in_chans * self.image_size**2
         for i, units in enumerate(parse_widths(self.variant).widths, 1):
             layers = {"linear": nn.Linear(width, units), "act": nn.ReLU()}
             self.add_module(f"hidden{i}", add_norm(layers, nn.BatchNorm1d(units), norm))

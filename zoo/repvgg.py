@@ -18,6 +18,7 @@ Differs:  nothing at more than 64 px. g2 and g4 have groups in every second laye
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from typing import Any, Unpack
 
@@ -148,7 +149,6 @@ class RepVGG(Model):
     """
 
     variants = VARIANTS
-    in_chans = 3  # once fused, the first convolution that is found is a squeeze-and-excitation
     aliases = authors_keys()
     timm_names = {v: f"repvgg_{v.lower()}" for v in VARIANTS if not v.endswith("g2")}
 

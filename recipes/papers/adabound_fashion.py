@@ -19,7 +19,7 @@ ADABOUND = {"optimizer": "adabound", "lr": 0.01, "weight_decay": 0.0, "optimizer
 
 def arm(training) -> Fit:
     """Return an arm with an optimizer."""
-    return Fit(lambda run: MLP("100", 10, channels=1, **training), lambda run: [Xavier()], epochs=10, batch=32)
+    return Fit(lambda run: MLP("100", 10, in_chans=1, **training), lambda run: [Xavier()], epochs=10, batch=32)
 
 
 ROW = Row(

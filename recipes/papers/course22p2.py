@@ -38,7 +38,7 @@ class Shifted(nn.Module):
 
 def network(training, norm: Place | None, shifted: bool) -> ConvNet:
     """Return the network."""
-    model = ConvNet("stride2", 10, channels=1, norm=norm, **training)
+    model = ConvNet("stride2", 10, in_chans=1, norm=norm, **training)
     if shifted:
         for path in [path for path, module in model.named_modules() if isinstance(module, nn.ReLU)]:
             replace(model, path, Shifted())

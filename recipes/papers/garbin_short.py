@@ -24,7 +24,7 @@ from zoo.layers.norm_order import Norm
 def arm(lr: float, norm: Norm | None, initial: type[Trick]) -> Fit:
     """Return an arm."""
     return Fit(
-        lambda run: keras_norms(MLP("1024-1024", 10, channels=1, norm=norm, **sgd(lr))),
+        lambda run: keras_norms(MLP("1024-1024", 10, in_chans=1, norm=norm, **sgd(lr))),
         lambda run: [initial()],
         epochs=5,
     )

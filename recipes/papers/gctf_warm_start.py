@@ -20,7 +20,7 @@ from zoo import MLP
 
 def plain(run) -> MLP:
     """Return a network with fresh weights."""
-    return MLP("512-256-64-512-256-64", 10, channels=1, **adam(eps=1e-7))
+    return MLP("512-256-64-512-256-64", 10, in_chans=1, **adam(eps=1e-7))
 
 
 def trained(run) -> MLP:

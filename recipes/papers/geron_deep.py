@@ -27,7 +27,7 @@ def standardised(root: Path) -> Images:
 
 def network(run: Run) -> MLP:
     """Return the network with ReLUs."""
-    return MLP("-".join(["300", *["100"] * 99]), 10, channels=1, **sgd(1e-3))
+    return MLP("-".join(["300", *["100"] * 99]), 10, in_chans=1, **sgd(1e-3))
 
 
 ROW = Row(

@@ -31,7 +31,7 @@ def leaky(make: Callable[[int], nn.Module]) -> Fit:
     """Return an arm whose activations `make(units)` makes."""
 
     def network(run) -> MLP:
-        model = MLP("300-100", 10, channels=1, **sgd(1e-3))
+        model = MLP("300-100", 10, in_chans=1, **sgd(1e-3))
         for name, units in WIDTHS.items():
             replace(model, f"{name}.act", make(units))
         return model
@@ -43,7 +43,7 @@ def normalised(norm: Norm) -> Fit:
     """Return an arm with batch norms, on the pixels too."""
 
     def network(run) -> MLP:
-        model = MLP("300-100", 10, channels=1, norm=norm, **sgd(1e-3))
+        model = MLP("300-100", 10, in_chans=1, norm=norm, **sgd(1e-3))
         layers = OrderedDict([("pixels", nn.BatchNorm1d(784)), *model.get_submodule("hidden1").named_children()])
         replace(model, "hidden1", nn.Sequential(layers))
         return keras_norms(model)

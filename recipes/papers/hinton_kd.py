@@ -29,7 +29,7 @@ EPOCHS = 200
 
 def student(run: Run) -> MLP:
     """Return the student."""
-    return MLP("800-800", 10, channels=1, **SGD)
+    return MLP("800-800", 10, in_chans=1, **SGD)
 
 
 def taught(run: Run) -> list:
@@ -66,7 +66,7 @@ ROW = Row(
     data=digits,
     arms={
         "teacher": Fit(
-            lambda run: MLP("1200-1200", 10, channels=1, **SGD),
+            lambda run: MLP("1200-1200", 10, in_chans=1, **SGD),
             lambda run: [CosineDecay(), Dropout(0.2, "input"), Dropout(0.5, ("hidden1", "hidden2"))],
             epochs=EPOCHS,
             shift=2,

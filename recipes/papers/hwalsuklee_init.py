@@ -22,7 +22,7 @@ from zoo.layers.norm_order import Norm
 def arm(initial, norm: Norm | None = None) -> Fit:
     """Return an arm with the weights that `initial()` draws."""
     return Fit(
-        lambda run: keras_norms(MLP("256-256", 10, channels=1, norm=norm, **adam()), momentum=0.9),
+        lambda run: keras_norms(MLP("256-256", 10, in_chans=1, norm=norm, **adam()), momentum=0.9),
         lambda run: [initial()],
         epochs=15,
         batch=100,

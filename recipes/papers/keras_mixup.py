@@ -41,7 +41,7 @@ class MixUpEach(Trick):
 
 def network(run) -> ConvNet:
     """Return the network."""
-    return ConvNet("16@5 max2 32@5 max2 drop0.2 gap 128", 10, channels=1, **adam(eps=1e-7))
+    return ConvNet("16@5 max2 32@5 max2 drop0.2 gap 128", 10, in_chans=1, **adam(eps=1e-7))
 
 
 ROW = Row(

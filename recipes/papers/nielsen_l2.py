@@ -20,7 +20,7 @@ from zoo import MLP
 def arm(decay: float, epochs: int) -> Fit:
     """Return an arm with lambda / n."""
     return Fit(
-        lambda run: MLP("30", 10, channels=1, **sgd(0.5, weight_decay=decay)),
+        lambda run: MLP("30", 10, in_chans=1, **sgd(0.5, weight_decay=decay)),
         lambda run: [Activation("sigmoid"), Normal(1, bias=1), BinaryCrossEntropy(sum_classes=True), NoBiasDecay()],
         epochs=epochs,
         batch=10,

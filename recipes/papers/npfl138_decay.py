@@ -18,7 +18,7 @@ from zoo import MLP
 def arm(training, *make) -> Fit:
     """Return an arm with an optimizer and the tricks that `make` makes."""
     return Fit(
-        lambda run: MLP("100", 10, channels=1, **training),
+        lambda run: MLP("100", 10, in_chans=1, **training),
         lambda run: [Xavier(), *(one() for one in make)],
         epochs=10,
         batch=50,

@@ -21,7 +21,7 @@ from zoo import MLP
 def arm(lr: float, *make) -> Fit:
     """Return an arm with the tricks that `make` makes."""
     return Fit(
-        lambda run: MLP("1024-1024", 10, channels=1, **sgd(lr)),
+        lambda run: MLP("1024-1024", 10, in_chans=1, **sgd(lr)),
         lambda run: [Normal(0.01), *(one() for one in make)],
         epochs=100,
     )

@@ -23,7 +23,7 @@ from zoo.layers.norm_order import Norm
 def arm(*make, norm: Norm | None = None) -> Fit:
     """Return an arm with the tricks that `make` makes."""
     return Fit(
-        lambda run: MLP("75-45", 10, channels=1, norm=norm, **sgd(0.1)),
+        lambda run: MLP("75-45", 10, in_chans=1, norm=norm, **sgd(0.1)),
         lambda run: [one() for one in make],
         epochs=50,
         batch=256,

@@ -22,7 +22,7 @@ EPOCHS = 60
 
 def student(run: Run) -> MLP:
     """Return the student."""
-    return MLP("400", 10, channels=1, **SGD)
+    return MLP("400", 10, in_chans=1, **SGD)
 
 
 def falling() -> Rate:
@@ -35,7 +35,7 @@ ROW = Row(
     data=lambda root: digits(root, mean=0.5, std=0.5),
     arms={
         "teacher": Fit(
-            lambda run: MLP("1200-1200", 10, channels=1, **SGD), lambda run: [falling()], epochs=EPOCHS, shift=2
+            lambda run: MLP("1200-1200", 10, in_chans=1, **SGD), lambda run: [falling()], epochs=EPOCHS, shift=2
         ),
         "student": Fit(student, lambda run: [falling()], epochs=EPOCHS),
         "distilled": Fit(

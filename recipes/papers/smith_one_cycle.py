@@ -48,7 +48,7 @@ def lenet(lr: float):
 
     def make(run: Run) -> ConvNet:
         training = sgd(lr, momentum=0.9, weight_decay=5e-4)
-        return ConvNet("LeNet", 10, channels=1, linear_convolutions=True, **training)
+        return ConvNet("LeNet", 10, in_chans=1, linear_convolutions=True, **training)
 
     return make
 

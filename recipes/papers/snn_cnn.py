@@ -20,7 +20,7 @@ from zoo import ConvNet
 
 def network(run) -> ConvNet:
     """Return the network with ReLUs."""
-    return ConvNet("8@5 max2 16@3 max2 512", 10, channels=1, **sgd(1e-3))
+    return ConvNet("8@5 max2 16@3 max2 512", 10, in_chans=1, **sgd(1e-3))
 
 
 ROW = Row(

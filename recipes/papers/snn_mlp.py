@@ -27,7 +27,7 @@ LAYERS = ("hidden1", "hidden2")
 
 def network(run) -> MLP:
     """Return the network with ReLUs."""
-    return MLP("512-256", 10, channels=1, **sgd(1e-3))
+    return MLP("512-256", 10, in_chans=1, **sgd(1e-3))
 
 
 ROW = Row(

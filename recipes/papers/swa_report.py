@@ -35,7 +35,7 @@ class SawTooth(SnapshotEnsemble):
 
 def continued(run: Run) -> ConvNet:
     """Return the network after the first five epochs, with the optimizer of the tail."""
-    network = ConvNet(NETWORK, 10, channels=1, **sgd(1e-3, weight_decay=1e-4))
+    network = ConvNet(NETWORK, 10, in_chans=1, **sgd(1e-3, weight_decay=1e-4))
     network.load_state_dict(copy.deepcopy(run["before"].network.state_dict()))
     return network
 
@@ -63,7 +63,7 @@ ROW = Row(
     data=digits,
     arms={
         "before": Fit(
-            lambda run: ConvNet(NETWORK, 10, channels=1, **adamw(0.01, 1e-4)),
+            lambda run: ConvNet(NETWORK, 10, in_chans=1, **adamw(0.01, 1e-4)),
             lambda run: [CosineDecay(end=0.1)],
             epochs=5,
             batch=256,

@@ -33,7 +33,7 @@ def arm(kind: str):
     def train(run: Run) -> Trained:
         best = BestWeights()
         done = Fit(
-            lambda run: MLP("512-256-256-128", 10, channels=1, **sgd(0.01, momentum=0.9)),
+            lambda run: MLP("512-256-256-128", 10, in_chans=1, **sgd(0.01, momentum=0.9)),
             lambda run: [Activation(kind), best, EarlyStopping("val/acc", mode="max", patience=7)],
             epochs=50,
             batch=256,

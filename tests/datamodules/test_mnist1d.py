@@ -40,7 +40,7 @@ def test_a_signal_is_a_function_of_the_draws():
 def test_batches(trainer):
     data = MNIST1D(train=200, test=50)
     run = trainer(max_epochs=1, limit_train_batches=None)
-    model = ConvNet("4@1x3+1 max1x2", 10, image_size=40, height=1, channels=1, lr=0.01)
+    model = ConvNet("4@1x3+1 max1x2", 10, image_size=40, height=1, in_chans=1, lr=0.01)
     run.fit(model, data)
     assert run.callback_metrics["val/acc"].isfinite()
     images, labels = next(iter(data.train_dataloader()))

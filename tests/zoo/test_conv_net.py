@@ -16,13 +16,13 @@ from zoo import ConvNet
     ],
 )
 def test_parameters(variant, parameters):
-    model = ConvNet(variant, 10, channels=1)
+    model = ConvNet(variant, 10, in_chans=1)
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert model(torch.randn(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_lenet_is_caffes():
-    model, x = ConvNet("LeNet", 10, channels=1, linear_convolutions=True), torch.randn(3, 1, 28, 28)
+    model, x = ConvNet("LeNet", 10, in_chans=1, linear_convolutions=True), torch.randn(3, 1, 28, 28)
     one, _, two, _, three = model.layers
     pool = nn.MaxPool2d(2, 2)
     h = pool(two.conv(pool(one.conv(x)))).flatten(1)
@@ -54,7 +54,7 @@ def test_the_norm_is_where_it_is_asked_for(norm, order):
 
 
 def test_signals_have_a_height_of_their_own():
-    model = ConvNet("20@1x3+1 max1x2 20@1x3+1 max1x2", 10, image_size=40, height=1, channels=1)
+    model = ConvNet("20@1x3+1 max1x2 20@1x3+1 max1x2", 10, image_size=40, height=1, in_chans=1)
     assert model(torch.randn(2, 1, 1, 40)).shape == (2, 10) and model.head.in_features == 200
 
 

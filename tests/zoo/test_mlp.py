@@ -12,11 +12,11 @@ from zoo import MLP
     [("300-100", 266610), ("800-800", 1276810), ("1200-1200", 2395210), ("75-45", 62755)],  # 266k: Han et al. 2015
 )
 def test_parameters(variant, parameters):
-    assert sum(p.numel() for p in MLP(variant, 10, channels=1).parameters()) == parameters
+    assert sum(p.numel() for p in MLP(variant, 10, in_chans=1).parameters()) == parameters
 
 
 def test_is_the_equation():
-    model, x = MLP("20-30", 10, image_size=4, channels=2), torch.randn(5, 2, 4, 4)
+    model, x = MLP("20-30", 10, image_size=4, in_chans=2), torch.randn(5, 2, 4, 4)
     h = x.reshape(5, 32)
     for layer in (model.hidden1.linear, model.hidden2.linear):
         h = F.relu(h @ layer.weight.T + layer.bias)

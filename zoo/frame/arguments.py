@@ -7,6 +7,7 @@ from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin, get_ty
 
 from torch import nn
 
+from zoo.frame.by_name import SOURCES
 from zoo.frame.checks import did_you_mean
 
 Init = TypeVar("Init", bound=Callable[..., None])
@@ -21,6 +22,7 @@ class Training(TypedDict, total=False):
     optimizer_options: dict[str, Any] | None
     channels_last: bool
     compile: bool
+    in_chans: int | None
 
 
 DEFAULTS: Training = {
@@ -30,6 +32,7 @@ DEFAULTS: Training = {
     "optimizer_options": None,
     "channels_last": False,
     "compile": False,
+    "in_chans": None,
 }
 
 
@@ -77,6 +80,13 @@ def unpacks_training(parameter: inspect.Parameter) -> bool:
     return get_origin(annotation) is Unpack and get_args(annotation) == (Training,)
 
 
+def plain_signature(init: Callable[..., None]) -> inspect.Signature:
+    """Return a constructor's signature without its `**keywords`."""
+    signature = inspect.signature(init)
+    named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    return signature.replace(parameters=named)
+
+
 def refuse_unknown(given: Mapping[str, Any], signature: inspect.Signature, owner: str) -> None:
     """Raise TypeError for a keyword that the signature lacks, with the nearest that it has."""
     parameters = signature.parameters
@@ -113,6 +123,6 @@ def hyperparameters(levels: Sequence[Mapping[str, Any]], network: nn.Module | st
     if isinstance(arguments.get("variant"), int):
         arguments["variant"] = str(arguments["variant"])  # rows of tables have names; a number will do
     # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
-    ignored = ["weights"] if isinstance(network, str) else ["weights", "network"]
+    ignored = ["weights", *SOURCES] if isinstance(network, str) else ["weights", "network"]
     ignored += ["stages"] if network is None else []  # a model names its own
     return {name: value for name, value in arguments.items() if name not in ignored}

@@ -50,6 +50,15 @@ def check_images(images: Tensor, image_size: int | None, model: str, views: bool
         )
 
 
+def check_channels(images: Tensor, channels: int, model: str) -> None:
+    """Refuse images (..., C, H, W) of another number of channels than the network takes. Raises ValueError."""
+    if (got := images.shape[-3]) != channels:
+        raise ValueError(
+            f"images have {got} channels, this {model} takes {channels}: make it with in_chans={got}, or the data with "
+            f"channels={channels}"
+        )
+
+
 def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ()) -> None:
     """Refuse targets that are neither classes (N,) in [0, K) nor probabilities (N, K). Raises ValueError.
 

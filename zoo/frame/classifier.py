@@ -13,18 +13,19 @@ from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
-import timm
 import torch
 import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo.frame import optimizers
+from zoo.frame import by_name, optimizers
 from zoo.frame.about import check_num_classes, learn_from_data
-from zoo.frame.arguments import constructor, hyperparameters
+from zoo.frame.arguments import constructor, hyperparameters, plain_signature, refuse_unknown
 from zoo.frame.batches import as_list, images_and_targets
+from zoo.frame.by_name import say_random
+from zoo.frame.channels import channels_of, take_channels
 from zoo.frame.checkpointed import Checkpointed
-from zoo.frame.checks import check_images, check_targets, classes_of
+from zoo.frame.checks import check_channels, check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.fast import compile_in_place, lay_out
 from zoo.frame.graceful_stop import GracefulStop
@@ -56,8 +57,10 @@ class Classifier(Scored, Checkpointed, Portable):
 
     Args:
         network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
-            name of a timm model, made with random weights.
+            name of a timm model, "resnet50" or with the tag of its weights, "resnet50.a1_in1k".
         num_classes: K; None: read from the network.
+        weights: "timm" for those that the name of a timm model stands for, or a source as in `load_weights`; None:
+            random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
             or "adabound" (`zoo/frame/optimizers.py`).
         lr: learning rate, > 0. Default: He et al. 2015, at batch 256.
@@ -68,13 +71,19 @@ class Classifier(Scored, Checkpointed, Portable):
         stages: for a foreign network, name -> path of the module that gives the stage's features, such as
             `{"stage1": "layer1"}`; None: what timm's `feature_info` says, or nothing.
         image_size: side of the images in pixels, where the network cares; None: it does not.
+        in_chans: C of the images, 1 to 16; None: 3, or what the network takes. Pretrained first layers are adapted as
+            timm does.
+        timm_options: with the name of a timm model, further arguments of `timm.create_model`, such as
+            `drop_path_rate=0.1`; plain values, which checkpoints keep.
 
     Raises:
         ValueError: if K is not given and cannot be read, or a training argument is out of range.
+        TypeError: an unknown argument.
     """
 
     calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
     stage_paths: Paths = ()  # of the modules that are the stages, in order
+    own_channels = False  # True: the constructor builds first layers for `self.in_chans`, others are adapted after it
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -90,6 +99,7 @@ class Classifier(Scored, Checkpointed, Portable):
         network: nn.Module | str | None = None,
         num_classes: int | None = None,
         *,
+        weights: str | None = None,
         optimizer: str = "sgd",
         lr: float = 0.1,
         weight_decay: float = 1e-4,
@@ -98,26 +108,44 @@ class Classifier(Scored, Checkpointed, Portable):
         compile: bool = False,
         stages: dict[str, str] | None = None,
         image_size: int | None = None,
+        in_chans: int | None = None,
+        **timm_options: Any,
     ):
         super().__init__()
+        self._weights = weights
         self.save_hyperparameters(hyperparameters(vars(self)["_levels"], network))
         self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
         if not (0 < lr < math.inf and 0 <= weight_decay < math.inf):
             raise ValueError(f"lr must be > 0 and weight_decay >= 0, both finite, got {lr} and {weight_decay}")
         if isinstance(network, str):
-            sized: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
-            network = timm.create_model(network, **sized)
+            network = self._by_name(network, num_classes, in_chans, timm_options)
+        elif timm_options:
+            refuse_unknown(timm_options, PLAIN, type(self).__name__)
+        self.in_chans = channels_of(network, in_chans)
         if network is not None:
-            self.network = network
+            self.network, self.own_channels = network, True
             stages = timm_stages(network) if stages is None else stages
             self.stage_paths = {name: f"network.{path}" for name, path in stages.items()}
         self.num_classes = classes_of(network) if num_classes is None else num_classes
         self.image_size = image_size
         if network is not None:
-            self.preprocessing = Preprocessing.of_timm(network)
+            self.preprocessing = Preprocessing.of_timm(network, self.in_chans)
+
+    def _by_name(self, name: str, num_classes: int | None, in_chans: int | None, options: dict[str, Any]) -> nn.Module:
+        """Make a network of timm, with its own weights if that is asked for."""
+        pretrained = self._weights == by_name.PRETRAINED
+        network = by_name.create(name, pretrained, num_classes, in_chans, options)
+        if pretrained:
+            self._weights, self.untrained = None, False
+        return network
 
     def constructed(self) -> None:
-        """Run when the outermost constructor is through: `Model` loads its weights here."""
+        """Run when the outermost constructor is through: every layer is there, for its channels and its weights."""
+        if not self.own_channels:
+            take_channels(self, self.in_chans, not self.untrained)
+        weights, self._weights = self._weights, None
+        if weights is not None:
+            self.load_weights(weights)
 
     def forward(self, x: Tensor) -> Outputs:
         """Images (N, C, H, W) -> logits (N, K), or in training (logits, extras)."""
@@ -170,6 +198,7 @@ class Classifier(Scored, Checkpointed, Portable):
         """Check the batch. Labels are read only where that costs no wait for a device."""
         images, targets = images_and_targets(batch)
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
+        check_channels(images, self.in_chans, type(self).__name__)
         if batch_idx == 0 or not targets.is_cuda:
             check_targets(targets, self.num_classes, images.shape[-2:] if self.masks else ())
         if self.hparams["channels_last"] and images.ndim == 4:
@@ -213,6 +242,7 @@ class Classifier(Scored, Checkpointed, Portable):
         data = datamodule_of(self.trainer)
         check_num_classes(self, data)
         if stage == "fit":
+            say_random(self)
             learn_from_data(self, data)
         if self.hparams["channels_last"]:
             lay_out(self)
@@ -234,3 +264,6 @@ class Classifier(Scored, Checkpointed, Portable):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.untrained = False
+
+
+PLAIN = plain_signature(Classifier.__init__)

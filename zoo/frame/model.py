@@ -83,12 +83,6 @@ class Model(Classifier):
         """Return the side of a row's images in pixels, where none is given."""
         return 32 if variant in cls.small_only else cls.default_size
 
-    def constructed(self) -> None:
-        """Load the weights: every layer is there."""
-        weights, self._weights = self._weights, None
-        if weights is not None:
-            self.load_weights(weights)
-
     @property
     def small(self) -> bool:
         """Whether images are of up to 64 px, and the stem is the one that the literature uses for CIFAR."""

@@ -49,14 +49,18 @@ class Preprocessing:
         return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
 
     @classmethod
-    def of_timm(cls, network: nn.Module) -> Self | None:
-        """Read what timm says of a network's pretrained weights; None for a network that is not timm's."""
+    def of_timm(cls, network: nn.Module, channels: int = 3) -> Self | None:
+        """Read what timm says of a network's pretrained weights; None for a network that is not timm's.
+
+        Of other channels than three, `mean` and `std` are repeated as the weights are; of one, they are the average.
+        """
         cfg = getattr(network, "pretrained_cfg", None)
         if not cfg or not {"mean", "std", "input_size"} <= set(cfg):
             return None
         size = cfg["input_size"][-1]
         mode: Literal["bilinear", "bicubic"] = "bicubic" if cfg.get("interpolation") == "bicubic" else "bilinear"
-        return cls(size, int(size / cfg.get("crop_pct", 0.875)), tuple(cfg["mean"]), tuple(cfg["std"]), mode)
+        mean, std = (of_channels(cfg[name], channels) for name in ("mean", "std"))
+        return cls(size, int(size / cfg.get("crop_pct", 0.875)), mean, std, mode)
 
     def plain(self) -> dict[str, Any]:
         """Return the arguments as plain values, for checkpoints and JSON."""
@@ -102,3 +106,10 @@ class Preprocessing:
         """Normalise uint8 (..., C, S, S): (x / 255 - mean) / std, float32."""
         mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
         return (images.float() / 255 - mean) / std
+
+
+def of_channels(colours: Sequence[float], channels: int) -> tuple[float, ...]:
+    """Return mean or std of C channels from those of the colours: of one their average, of more their repetition."""
+    if channels == 1:
+        return (sum(colours) / len(colours),)
+    return tuple(colours[i % len(colours)] for i in range(channels))

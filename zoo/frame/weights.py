@@ -15,6 +15,9 @@ from huggingface_hub import hf_hub_download
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
+from zoo.frame import channels
+from zoo.frame.by_name import architecture
+from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.weight_files import read
 
 
@@ -25,7 +28,9 @@ class Receiver(Protocol):
     timm_names: Mapping[str, str | tuple[str, ...]]
     torchvision_names: Mapping[str, str]
     num_classes: int
+    in_chans: int
     untrained: bool
+    preprocessing: Preprocessing | None
 
     @property
     def hparams(self) -> Any: ...
@@ -59,8 +64,14 @@ def load_into(model: Receiver, source: str | Path) -> None:
 
 
 def _from_timm(model: Receiver, name: str) -> dict[str, Tensor]:
-    _same_network(model, name.split(".")[0], model.timm_names, "timm")
-    return timm.create_model(name, pretrained=True).state_dict()
+    asked, own = name.split(".")[0], None if model.timm_names else architecture(getattr(model, "network", None))
+    if own is None:
+        _same_network(model, asked, model.timm_names, "timm")
+    elif asked != own:
+        raise ValueError(f"timm's {asked} is not timm's {own}, which this network is: take weights of {own}")
+    network = timm.create_model(name, pretrained=True)
+    model.preprocessing = Preprocessing.of_timm(network, model.in_chans)
+    return network.state_dict()
 
 
 def _from_torchvision(model: Receiver, name: str) -> dict[str, Tensor]:
@@ -100,6 +111,7 @@ def _put(model: Receiver, state: dict[str, Tensor], source: str) -> None:
     ours = model.plain_state_dict()
     # files older than torch 0.4.1 have no batch counters
     state = {k: v for k, v in ours.items() if k.endswith("num_batches_tracked")} | state
+    state |= {k: channels.adapt(v, model.in_chans) for k, v in state.items() if k in ours and channels.fits(v, ours[k])}
     wrong = {k for k in ours if k in state and state[k].shape != ours[k].shape}
     head = {k for k in wrong if ours[k].shape[0] == model.num_classes and ours[k].shape[1:] == state[k].shape[1:]}
     missing, unknown = ours.keys() - state.keys(), state.keys() - ours.keys()

@@ -16,17 +16,18 @@ FEATURES = 32  # random features that estimate the exponential
 
 
 class TokensToToken(nn.Module):
-    """Three soft splits of strides s, 2 and 2. Shapes: (N, 3, S, S) -> (N, L, D), row by row.
+    """Three soft splits of strides s, 2 and 2. Shapes: (N, C, S, S) -> (N, L, D), row by row.
 
     Args:
         split: kernel, stride and padding of the first one, in pixels.
         width: D.
+        in_chans: C of the images.
     """
 
-    def __init__(self, split: tuple[int, int, int], width: int):
+    def __init__(self, split: tuple[int, int, int], width: int, in_chans: int = 3):
         super().__init__()
         self.split = split
-        self.attention1 = Performer(3 * split[0] ** 2)
+        self.attention1 = Performer(in_chans * split[0] ** 2)
         self.attention2 = Performer(9 * WIDTH)
         self.project = nn.Linear(9 * WIDTH, width)
 

@@ -35,7 +35,7 @@ def arm(kind: str, count: int) -> Fit:
     """Return an arm: a kind of pooling, and how many signals it trains on."""
     epochs = STEPS * BATCH // count
     return Fit(
-        lambda run: ConvNet(NETWORKS[kind], 10, image_size=40, height=1, channels=1, **adam(0.01)),
+        lambda run: ConvNet(NETWORKS[kind], 10, image_size=40, height=1, in_chans=1, **adam(0.01)),
         lambda run: [StochasticPooling()] if kind == "stochastic" else [],
         epochs=epochs,
         batch=BATCH,

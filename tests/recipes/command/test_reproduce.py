@@ -84,7 +84,7 @@ def test_a_run_that_ctrl_c_ended_is_not_recorded(row):
         def on_train_batch_end(self, *_):
             signal.raise_signal(signal.SIGINT)
 
-    fit = Fit(lambda run: MLP("5", 10, image_size=4, channels=1), lambda run: [CtrlC()], epochs=2, batch=10)
+    fit = Fit(lambda run: MLP("5", 10, image_size=4, in_chans=1), lambda run: [CtrlC()], epochs=2, batch=10)
     row.row.arms["base"] = fit
     with pytest.raises(KeyboardInterrupt):
         reproduce.main(["some_row", "--seeds", "1"])

@@ -16,7 +16,7 @@ def test_training_arguments_and_their_defaults_are_those_of_classifier():
     parameters = inspect.signature(Classifier.__init__).parameters
     own = {name: p.default for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     assert {name: own[name] for name in Training.__annotations__} == DEFAULTS
-    assert {*own} - {*DEFAULTS} == {"stages", "image_size"}
+    assert {*own} - {*DEFAULTS} == {"stages", "image_size", "weights"}
 
 
 def test_signature_is_written_out():

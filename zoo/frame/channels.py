@@ -1,0 +1,73 @@
+"""Images of other channels than three: the first layers of a network that was written for colours.
+
+Pretrained weights are adapted as timm does: one channel has the sum of the three, more channels repeat them, scaled by
+3 / C, so that a picture of equal channels gives what it gave before.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from zoo.frame.evaluating import in_channels
+
+COLOURS, MOST = 3, 16
+
+
+def first_layers(network: nn.Module) -> Iterator[nn.Conv2d]:
+    """Yield the convolutions on images of three colours."""
+    return (m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == COLOURS and m.groups == 1)
+
+
+def channels_of(network: nn.Module | None, in_chans: int | None) -> int:
+    """Return C: what is asked for, else what a network takes, else 3.
+
+    Raises:
+        ValueError: C is not in [1, 16], or another one than that of a network of one's own.
+    """
+    if network is None:
+        found = COLOURS if in_chans is None else in_chans
+    else:
+        found = in_channels(network)
+        if in_chans not in (None, found):
+            raise ValueError(f"in_chans={in_chans}, and the network takes {found}: build it so, or leave in_chans out")
+    if in_chans is not None and not 1 <= in_chans <= MOST:
+        raise ValueError(f"in_chans must be from 1 to {MOST}, got {in_chans}")
+    return found
+
+
+@torch.no_grad()
+def take_channels(network: nn.Module, channels: int, pretrained: bool) -> None:
+    """Make the first layers take so many channels, in place.
+
+    Args:
+        network: for images of three colours.
+        channels: C.
+        pretrained: adapt the weights; else they are drawn anew, normal, so that sums have the variance that they had.
+    """
+    if channels == COLOURS:
+        return
+    for layer in first_layers(network):
+        layer.weight = nn.Parameter(adapt(layer.weight, channels) if pretrained else redraw(layer.weight, channels))
+        layer.in_channels = channels
+
+
+def adapt(weight: Tensor, channels: int) -> Tensor:
+    """Give a pretrained first layer other channels: (O, 3, k, k) -> (O, C, k, k)."""
+    found: Tensor = adapt_input_conv(channels, weight)
+    return found
+
+
+def redraw(weight: Tensor, channels: int) -> Tensor:
+    """Draw weights (O, C, k, k) for random ones (O, 3, k, k), with the same variance of each output."""
+    size = (weight.shape[0], channels, *weight.shape[2:])
+    drawn = torch.randn(size, device=weight.device, dtype=weight.dtype)
+    return drawn * weight.std() * math.sqrt(COLOURS / channels)
+
+
+def fits(theirs: Tensor, ours: Tensor) -> bool:
+    """Return whether a weight of three colours is that of one of ours of other channels."""
+    a, b = theirs.shape, ours.shape
+    return len(a) == len(b) == 4 and a[1] == COLOURS != b[1] and (a[0], *a[2:]) == (b[0], *b[2:])
