@@ -18,7 +18,6 @@ Differs:  nothing at more than 64 px. g2 and g4 have groups in every second laye
 import copy
 from collections import OrderedDict
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
 from typing import Any, Unpack
 
