@@ -1,4 +1,4 @@
-"""AlexNet: the network that won ImageNet 2012, in the form of its two GPUs and in the one that libraries ship.
+"""AlexNet: the network that won ImageNet 2012, as it ran on two GPUs, and in the form that libraries ship.
 
 Paper:    ImageNet Classification with Deep Convolutional Neural Networks (Krizhevsky, Sutskever, Hinton; NIPS 2012)
           https://doi.org/10.1145/3065386, section 3; "owt": One weird trick for parallelizing convolutional neural

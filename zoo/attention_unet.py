@@ -3,7 +3,7 @@
 Paper:    Attention U-Net: Learning Where to Look for the Pancreas (Oktay et al.; MIDL 2018)
           https://arxiv.org/abs/1804.03999, equations 1 and 2, figures 1 and 2
 Code:     https://github.com/ozan-oktay/Attention-Gated-Networks (the authors', for volumes): which skips are gated, how
-          wide, and the sizes of theta, phi and psi; keys are ours, those of `zoo/unet.py` for what is U-Net
+          wide, and the sizes of theta, phi and psi; keys are ours, those of the U-Net as in `zoo/unet.py`
 Block:    gate(x, g) = a x,   a = up(sigmoid(psi ReLU(theta x + phi g)));  x the skip, g the decoder's map one level
           below;  theta: 2x2 of stride 2 without bias;  phi, psi: 1x1;  up: bilinear, to the size of x
 Shapes:   as U-Net's;  gate: x (N, C, H, W), g (N, 2C, H/2, W/2) -> (N, C, H, W);  a (N, 1, H, W)

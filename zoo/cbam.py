@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
-from zoo.layers.layout import laid_out_as
+from zoo.layers.layout import match_layout
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 REDUCTION = 16
@@ -55,7 +55,7 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         maps = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)  # (N, 2, H, W)
-        return x * self.sigmoid(self.spatial(laid_out_as(maps, x)))
+        return x * self.sigmoid(self.spatial(match_layout(maps, x)))
 
 
 class CBAM(nn.Sequential):

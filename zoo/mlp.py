@@ -1,4 +1,4 @@
-"""MLP: pixels in a row, then linear layers in which each unit sees all of the layer before.
+"""MLP: all pixels in one vector, then linear layers, in which each unit sees all units of the layer before.
 
 Paper:    Learning Representations by Back-Propagating Errors (Rumelhart, Hinton, Williams; Nature 1986)
           https://doi.org/10.1038/323533a0; "300-100" is LeNet-300-100 of Gradient-Based Learning Applied to Document

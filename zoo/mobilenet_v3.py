@@ -80,7 +80,7 @@ SMALL = (  # Table 2
 )
 
 
-def minimalistic(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def simplify(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Return the layers without what is slow on some hardware: 5x5 kernels, SE and hard activations."""
     return tuple(replace(layer, kernel=3, se=False, act=R) for layer in layers)
 
@@ -100,8 +100,8 @@ VARIANTS = {
     "small": Row(SMALL, 1.0, 1024, H),
     "large-0.75": Row(LARGE, 0.75, 1280, H),
     "small-0.75": Row(SMALL, 0.75, 1024, H),
-    "large-minimalistic": Row(minimalistic(LARGE), 1.0, 1280, R),
-    "small-minimalistic": Row(minimalistic(SMALL), 1.0, 1024, R),
+    "large-minimalistic": Row(simplify(LARGE), 1.0, 1280, R),
+    "small-minimalistic": Row(simplify(SMALL), 1.0, 1024, R),
 }
 
 

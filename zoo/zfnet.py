@@ -1,4 +1,4 @@
-"""ZFNet: AlexNet with a first layer that looks closer, found by drawing what each layer responds to.
+"""ZFNet: AlexNet with a smaller, denser first convolution, chosen by looking at what each layer responds to.
 
 Paper:    Visualizing and Understanding Convolutional Networks (Zeiler, Fergus; ECCV 2014)
           https://arxiv.org/abs/1311.2901, figure 3 ("base") and the wide row of table 2 ("wide")

@@ -17,12 +17,12 @@ from callbacks.frame.chance import chosen
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import Trick
-from zoo.layers.layout import laid_out_as
+from zoo.layers.layout import match_layout
 
 
 def channel_order(images: Tensor, order: Tensor) -> Tensor:
     """Permute the channels of images (N, C, H, W), each by its own `order` (N, C)."""
-    return laid_out_as(images.gather(1, order[:, :, None, None].expand_as(images)), images)
+    return match_layout(images.gather(1, order[:, :, None, None].expand_as(images)), images)
 
 
 class ChannelOrder(Trick):

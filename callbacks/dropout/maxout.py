@@ -23,7 +23,7 @@ from callbacks.frame.needs import Claims, Range
 from callbacks.frame.trick import Trick
 from callbacks.network.activation import CHANGED as ACTIVATIONS
 from zoo.frame.surgery import operate, operation
-from zoo.layers.layout import laid_out_as
+from zoo.layers.layout import match_layout
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 
@@ -57,7 +57,7 @@ class MaxoutConv2d(nn.Conv2d):
     pieces: int
 
     def forward(self, x: Tensor) -> Tensor:
-        return laid_out_as(maxout(super().forward(x), self.pieces, x.ndim - 3), x)
+        return match_layout(maxout(super().forward(x), self.pieces, x.ndim - 3), x)
 
 
 KINDS = {nn.Linear: MaxoutLinear, nn.Conv2d: MaxoutConv2d}

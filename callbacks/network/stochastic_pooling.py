@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.trick import Trick
 from zoo.frame.surgery import operate, operation, replace
-from zoo.layers.layout import laid_out_as
+from zoo.layers.layout import match_layout
 
 
 def draw(windows: Tensor, exponential: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class StochasticPool2d(nn.Module):
             return (squares / sums.clamp_min(torch.finfo(a.dtype).tiny)).to(x.dtype)
         windows = self.windows(x)
         exponential = torch.empty_like(windows, dtype=torch.float32).exponential_().clamp_min_(1e-30)
-        return laid_out_as(draw(windows, exponential), x)
+        return match_layout(draw(windows, exponential), x)
 
     def windows(self, x: Tensor) -> Tensor:
         """Return the activations of each window: (N, C, H, W) -> (N, C, H', W', k)."""

@@ -5,10 +5,10 @@ from torch import Tensor
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Say whether maps (N, C, H, W) lie in memory with their channels last, and in no other way."""
+    """Return whether maps (N, C, H, W) have the layout channels-last, and not also the contiguous one."""
     return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
-def laid_out_as(y: Tensor, x: Tensor) -> Tensor:
-    """Return the maps y in the layout of the maps x. A copy only where they differ."""
+def match_layout(y: Tensor, x: Tensor) -> Tensor:
+    """Return the maps y in the layout of the maps x; copies only where it differs."""
     return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y

@@ -1,4 +1,4 @@
-"""Squeeze-and-excitation: weigh channels by a look at the whole image.
+"""Squeeze-and-excitation: weigh each channel by what the whole image shows.
 
 Paper:    Squeeze-and-Excitation Networks (Hu, Shen, Albanie, Sun, Wu; CVPR 2018) https://arxiv.org/abs/1709.01507,
           section 3

@@ -8,7 +8,7 @@ from callbacks.dropout.maxout import MaxoutConv2d
 from callbacks.network.stochastic_pooling import StochasticPool2d
 from zoo.cbam import SpatialGate
 from zoo.layers.channel_shuffle import channel_shuffle
-from zoo.layers.layout import is_channels_last, laid_out_as
+from zoo.layers.layout import is_channels_last, match_layout
 
 
 def maxout(x):
@@ -26,7 +26,7 @@ def spatial_gate(x):
 
 @pytest.mark.parametrize("f", [
     lambda x: channel_shuffle(x, 3), lambda x: channel_order(x, torch.rand(2, 6).argsort(1)), maxout, spatial_gate,
-    StochasticPool2d((2, 2), (2, 2), (0, 0), False), lambda x: laid_out_as(x.contiguous(), x),
+    StochasticPool2d((2, 2), (2, 2), (0, 0), False), lambda x: match_layout(x.contiguous(), x),
 ], ids=["shuffle", "order", "maxout", "cbam", "pooling", "copy"])  # fmt: skip
 def test_channels_last_stays(f):
     ends = []
