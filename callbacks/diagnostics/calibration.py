@@ -18,6 +18,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from zoo.frame.checks import classes_of
+from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import datamodule_of
 
@@ -61,7 +62,7 @@ class Calibration(Diagnostic):
 
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         ece, self.confusion = self._ece.compute(), self._counts.compute().cpu()
-        model.log("test/ece", ece)
+        log_shared(model, {"test/ece": ece})
         worst = [f"{self._name(trainer, t)} as {self._name(trainer, p)} ({n})" for t, p, n in self._worst()]
         self.say(True, f"expected calibration error {ece:.4f}; most frequent confusions: {', '.join(worst) or 'none'}")
 

@@ -57,6 +57,7 @@ class Checklist(Diagnostic):
     """
 
     needs = (Range("steps", 1),)
+    whole_weights = True
     examples = ({"steps": 2},)
 
     def __init__(self, steps: int = 50):

@@ -52,6 +52,7 @@ class GradientFlow(Diagnostic):
     """
 
     needs = (Range("low", 0, "high"),)
+    whole_weights = True
     examples = ({"low": 0.0, "high": 10.0},)
 
     def __init__(self, low: float = 1e-6, high: float = 1e3):

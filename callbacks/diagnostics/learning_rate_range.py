@@ -70,6 +70,7 @@ class LearningRateRange(Diagnostic):
     """
 
     needs = (Range("low", 0, "high", open_low=True), Range("steps", 20))
+    whole_weights = True
     examples = ({"steps": 20, "low": 1e-05},)
     suggestion: float | None = None
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from zoo.frame.fast import decompile
 from zoo.frame.outputs import split_outputs
 
 
@@ -61,6 +62,7 @@ class OverfitSamples(Diagnostic):
     """
 
     needs = (Range("samples", 2), Range("steps", 1), Range("lr", 0, open_low=True))
+    whole_weights = True
     examples = ({"samples": 3, "steps": 5},)
 
     def __init__(self, samples: int = 8, steps: int = 100, lr: float = 1e-3):
@@ -96,7 +98,7 @@ def plain_copy(model: L.LightningModule) -> L.LightningModule:
     for module in plain.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
             hooks.clear()
-        module._compiled_call_impl = None
+        decompile(module)
     for p in plain.parameters():
         p.grad = None
     return plain

@@ -36,6 +36,7 @@ class UpdateRatio(Diagnostic):
     """
 
     needs = (Range("every", 1), Range("low", 0, "high"))
+    whole_weights = True
     examples = ({"every": 2, "high": 1.0},)
     _before: list[Tensor] | None = None
 

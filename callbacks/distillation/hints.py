@@ -77,6 +77,7 @@ class Hints(ComparesStages):
     """
 
     needs = (Range("weight", 0, off_at_low=True),)
+    whole_weights = True
     examples = ({"stages": ("stage2",), "pretrain": "1ep"},)
 
     def __init__(

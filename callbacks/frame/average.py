@@ -11,6 +11,7 @@ from torch.func import functional_call
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
+from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import loaders_evaluated
 from zoo.frame.scores import Scores, with_suffix
@@ -24,6 +25,8 @@ class Average(Trick):
     Attributes:
         average: every entry of the model's state dict, averaged; None before there is one.
     """
+
+    whole_weights = True
 
     average: dict[str, Tensor] | None = None
 
@@ -111,7 +114,11 @@ class Average(Trick):
     def values(self) -> dict[str, Tensor]:
         """Return the average. Raises RuntimeError if there is none yet."""
         if self.average is None:
-            raise RuntimeError(f"{self!r} has no average yet: nothing was trained, or not for long enough")
+            raise RuntimeError(
+                f"{self!r} has no average yet: nothing was trained, or not for long enough; or by the processes of "
+                "ddp_spawn or ddp_fork, which keep it: read it from their checkpoint, "
+                f"zoo.load(file, average={self.state_key!r}), or train with strategy='ddp'"
+            )
         return self.average
 
     # ---- its evaluation
@@ -138,7 +145,7 @@ class Average(Trick):
         if self.average is not None:
             scores = self._scores.compute()
             labelled = {with_suffix(f"{stage}/{name}", self.label): value for name, value in scores.items()}
-            model.log_dict(labelled, add_dataloader_idx=False)
+            log_shared(model, labelled, add_dataloader_idx=False)
 
     def on_validation_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._start(trainer, model)

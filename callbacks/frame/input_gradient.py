@@ -1,5 +1,6 @@
 """Losses of a network's gradient with respect to its images: what they need of the run to be differentiated again."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import lightning as L
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from callbacks.frame.trick import Trick
+from zoo.frame.fast import decompile, is_compiled
 
 
 def loss_scale(model: L.LightningModule) -> Tensor:
@@ -53,12 +55,14 @@ class DoubleBackward(Trick):
     works.
     """
 
-    _kernel = _compiled = None
+    whole_weights = True
+    _kernel = None
+    _compiled: Mapping[str, Any] = {}
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if model._compiled_call_impl is not None:
+        if is_compiled(model):
             rank_zero_info(f"{type(self).__name__}: torch.compile has no second derivatives; this fit is not compiled")
-            self._compiled, model._compiled_call_impl = model._compiled_call_impl, None
+            self._compiled = decompile(model)
         self.keep_hooks(model.register_forward_pre_hook(_require_gradients))  # after all tricks that change the images
 
     def on_train_batch_start(
@@ -76,8 +80,8 @@ class DoubleBackward(Trick):
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
         self.on_train_batch_end(trainer, model)
-        if self._compiled is not None:
-            model._compiled_call_impl, self._compiled = self._compiled, None
+        vars(model).update(self._compiled)
+        self._compiled = {}
 
 
 def _only_math() -> bool:

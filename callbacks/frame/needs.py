@@ -10,6 +10,7 @@ from math import inf
 from typing import Any, ClassVar
 
 import lightning as L
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
 from torch import nn
 
 from callbacks.frame.schedule import Schedule, rate_values
@@ -44,6 +45,7 @@ class Declaring(LossTrick):
         resizes: changes the size of images.
         drops_patches: takes patches out of a transformer.
         makes_head: puts another layer in the classifier's place.
+        whole_weights: reads or copies weights or gradients as they are in one process, see `WholeWeights`.
         needs_labels: counts on one label an image; a `Segmenter`, which has masks, refuses it, and those that resize.
     """
 
@@ -53,6 +55,7 @@ class Declaring(LossTrick):
     resizes: ClassVar[bool] = False
     drops_patches: ClassVar[bool] = False
     makes_head: ClassVar[bool] = False
+    whole_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -61,6 +64,8 @@ class Declaring(LossTrick):
         given = [need for base in cls.__bases__ if issubclass(base, Declaring) for need in base.needs]
         if changes_loss(cls):
             given.append(CallsOnLoss())
+        if cls.whole_weights:
+            given.append(WholeWeights())
         cls.needs = tuple({_subject(need): need for need in (*given, *own)}.values())
 
 
@@ -194,6 +199,26 @@ def stages_of(model: nn.Module) -> Mapping[str, nn.Module]:
     """Return the modules that a model names as its stages, by name, in order. Raises AttributeError if it has none."""
     stages: Mapping[str, nn.Module] = model.stages  # type: ignore[assignment]  # torch: a tensor or a module
     return stages
+
+
+SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
+
+
+@dataclass(frozen=True)
+class WholeWeights(Need):
+    """Weights and gradients that are whole in every process: no strategy that keeps a part of them in each.
+
+    There `p.norm().item()` is that of a part, a copy in a checkpoint is a part, and the network's own weights take the
+    place of those that `functional_call` is given, all without a word.
+    """
+
+    def check_run(self, trick: "Declaring", trainer: L.Trainer, model: L.LightningModule) -> None:
+        if isinstance(trainer.strategy, SHARDING):
+            name, strategy = type(trick).__name__, type(trainer.strategy).__name__
+            raise TypeError(
+                f"{name} needs whole weights, and {strategy} keeps a part of them in each process: take "
+                f"strategy='ddp', or take {name} out"
+            )
 
 
 # ---- other tricks

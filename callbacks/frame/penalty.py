@@ -21,6 +21,8 @@ def norms(weights: list[Tensor], power: float) -> Tensor:
 class Penalty(Adding):
     """Abstract: a term of the weights alone, `penalty`, which are found once a fit."""
 
+    whole_weights = True
+
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._weights = weights_of(model)
 

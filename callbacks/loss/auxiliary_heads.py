@@ -101,6 +101,7 @@ class AuxiliaryHeads(Trick):
     """
 
     needs = (Claims("put heads on stages"), Range("weight", 0, off_at_low=True))
+    whole_weights = True
     examples = ({"stages": ("stage1", "stage2"), "weight": Linear(0.3, 0)},)
     needs_labels = True
     _heads: Heads | None = None

@@ -64,6 +64,7 @@ class Orthogonality(Adding):
     """
 
     needs = (Choice("kind", KINDS),)
+    whole_weights = True
     examples = ({"weight": Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},)
     taxonomy = "penalty"
 

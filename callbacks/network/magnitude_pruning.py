@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
+from zoo.frame.logged import log_shared
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -125,7 +126,8 @@ class MagnitudePruning(Trick):
 
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         kept = torch.stack([mask.sum() for mask in self._masks.values()]).sum()
-        model.log("train/sparsity", 1 - kept.float() / sum(mask.numel() for mask in self._masks.values()))
+        size = sum(mask.numel() for mask in self._masks.values())
+        log_shared(model, {"train/sparsity": 1 - kept.float() / size})
 
     def state_dict(self) -> dict:
         masks = self.__dict__.get("_masks", {})

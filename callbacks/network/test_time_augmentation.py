@@ -20,6 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
+from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import loaders_evaluated
 from zoo.frame.scores import Scores, with_suffix
@@ -93,7 +94,7 @@ class TestTimeAugmentation(Trick):
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         scores = self.__dict__.pop("_scores").compute()
         labelled = {with_suffix(f"test/{name}", self.suffix): value for name, value in scores.items()}
-        model.log_dict(labelled, add_dataloader_idx=False)
+        log_shared(model, labelled, add_dataloader_idx=False)
 
     # ---- predict
 

@@ -54,6 +54,7 @@ class AdaptiveGradientClipping(Trick):
     """
 
     needs = (Range("factor", 0, open_low=True), Range("eps", 0, open_low=True))
+    whole_weights = True
     examples = ({"factor": Linear(0.01, 0.1), "eps": 0.01},)
 
     def __init__(self, factor: Rate = 0.01, eps: float = 1e-3):

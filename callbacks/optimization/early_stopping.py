@@ -43,6 +43,7 @@ class EarlyStopping(OnMetric):
     """
 
     needs = (Claims("go back to the best weights"), Range("patience", 1), Range("min_delta", 0))
+    whole_weights = True
     examples = ({"metric": "val/acc", "mode": "max", "patience": 3, "min_delta": 0.001},)
     best: dict[str, Tensor] | None = None
     best_value: float | None = None

@@ -22,6 +22,7 @@ from torch.func import functional_call
 from callbacks.frame.copies import copy_of
 from callbacks.frame.decay import Decay, cosine
 from zoo.frame.checks import classes_of
+from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import loaders_evaluated
 from zoo.frame.scores import Scores, with_suffix
@@ -49,6 +50,7 @@ class SnapshotEnsemble(Decay):
     """
 
     examples = ({"cycles": 3, "last": 2},)
+    whole_weights = True
     snapshots: list[dict[str, Tensor]] = []
 
     def __init__(self, cycles: int = 5, last: int | None = None):
@@ -110,7 +112,7 @@ class SnapshotEnsemble(Decay):
         if self._voters:
             scores, m = self._scores.compute(), len(self._voters)
             labelled = {with_suffix(f"test/{name}", f"snapshots{m}"): value for name, value in scores.items()}
-            model.log_dict(labelled, add_dataloader_idx=False)
+            log_shared(model, labelled, add_dataloader_idx=False)
         self._voters = []
 
 

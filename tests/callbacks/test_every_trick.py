@@ -1,6 +1,7 @@
 """What every trick owes, over `callbacks.__all__`: a new one is tested here without a line of its own."""
 
 import copy
+import functools
 import inspect
 
 import lightning.pytorch.cli as cli
@@ -9,7 +10,6 @@ import torch
 import torch.nn.functional as F
 import yaml
 from lightning.pytorch.tuner import Tuner
-from torch import nn
 
 import callbacks
 from callbacks.frame.needs import Choice, Range
@@ -73,6 +73,16 @@ def test_in_bf16(name, tiny_data, trainer):
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
+@every
+def test_in_true_precision(name, tiny_data, trainer):
+    """Weights and images of 16 or 64 bits."""
+    for precision, kind in {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}.items():
+        model = fresh(name, lr=0.01)
+        fitted(trainer, name, tiny_data, model, precision=precision, max_epochs=1)
+        assert {p.dtype for p in model.parameters()} == {kind}
+
+
 @every
 def test_in_channels_last(name, tiny_data, trainer):
     fitted(trainer, name, tiny_data, fresh(name, channels_last=True))
@@ -87,7 +97,7 @@ def trained_weights(trainer, name, data, model):
 @every
 def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
     """Dynamo with torch's kernels: what it traces must see every hook and every change that a trick makes."""
-    monkeypatch.setattr(Classifier, "compile", lambda self: nn.Module.compile(self, backend="eager"))
+    monkeypatch.setattr(Classifier, "compile", functools.partialmethod(Classifier.compile, backend="eager"))
     eager = trained_weights(trainer, name, tiny_data, fresh(name))
     compiled = trained_weights(trainer, name, tiny_data, fresh(name, compile=True))
     assert eager.keys() == compiled.keys()

@@ -328,3 +328,37 @@ def fit_and_interrupt(folder: Path, batches: int, options: dict) -> None:
     left = fit("all", more=(ModelCheckpoint(folder, save_last=True), Interrupt(batches)), **options)
     left["handler restored"] = signal.getsignal(signal.SIGINT) is before
     torch.save(left, folder / "final.pt")
+
+
+def compile_as_rank(folder: Path, rank: int, port: int) -> None:
+    """One of two processes that train a compiled network; writes the graphs after each step, and all warnings."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    L.seed_everything(7, verbose=False)
+    graphs, steps = [], []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    class Steps(L.Callback):
+        def on_train_batch_end(self, *args):
+            steps.append(len(graphs))
+
+    trained = tiny_classifier(optimizer="momentum", lr=0.05)
+    trained.compile(backend=count)
+    tricks = [callbacks.MixUp(), callbacks.EMA(), callbacks.MagnitudePruning(), callbacks.Calibration(), Steps()]
+    options = {**QUIET, "limit_train_batches": BATCHES, "devices": 2, "strategy": "ddp", "max_epochs": 2}
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        trainer = L.Trainer(**options, callbacks=tricks)
+        trainer.fit(trained, uneven())
+        trainer.test(trained, uneven(), verbose=False)
+    texts = [str(warning.message) for warning in said]
+    torch.save({"steps": steps, "warnings": texts, "weights": trained.state_dict()}, folder / f"rank{rank}.pt")
+
+
+def on_a_pretended_gpu(part: int, parts: int, folder: Path) -> None:
+    """Some of the runs of `gpu_runs.py`, whose import changes the process for good."""
+    from tests.reliability import gpu_runs
+
+    gpu_runs.main(part, parts, folder)

@@ -6,7 +6,18 @@ import lightning as L
 import pytest
 import torch
 
-from tests.reliability.runs import BATCHES, EPOCHS, QUIET, REST, SIZE, SLOW, differences, model, same, uneven
+from tests.reliability.runs import (
+    BATCHES,
+    EPOCHS,
+    QUIET,
+    REST,
+    SIZE,
+    SLOW,
+    differences,
+    model,
+    same,
+    uneven,
+)
 
 MOMENTS = [("on_train_batch_end", 7), ("on_train_batch_end", 5), ("on_validation_end", 1), ("on_train_epoch_end", 1)]
 
@@ -110,3 +121,17 @@ def test_resume(moment, both, in_processes, tmp_path):
             for key in ("evaluated", "hits", "logged"):
                 run.pop(key, None)
         assert differences(straight, again) == []
+
+
+@pytest.mark.slow
+def test_a_compiled_network_is_compiled_once_and_nothing_warns_of_the_log(in_processes, tmp_path):
+    """Under DDP Lightning calls the training step through the module, which must not be compiled in its place."""
+    port = free_port()
+    assert in_processes("compile_as_rank", *[(tmp_path, rank, port) for rank in (0, 1)], timeout=120) == [0, 0]
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    for run in (one, two):
+        assert len(run["steps"]) == 2 * BATCHES
+        assert run["steps"][0] == 1 and len({*run["steps"][BATCHES:]}) == 1  # another in evaluation; then none
+        assert run["steps"][-1] <= 3
+        assert [text for text in run["warnings"] if "sync_dist" in text] == []
+    assert same(one["weights"]["network.head.weight"], two["weights"]["network.head.weight"])

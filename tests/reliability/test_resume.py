@@ -2,6 +2,7 @@
 
 import lightning as L
 import pytest
+import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 
 import callbacks
@@ -239,3 +240,19 @@ def test_a_chain_of_resumes(tmp_path):
         seen.append(run["seen"][0])
     assert seen == straight["seen"]
     assert differences(straight, run) == []
+
+
+@pytest.mark.parametrize(("processes", "batches"), [(2, 3), (1, 9), (2, 9)])
+def test_processes_that_make_epochs_longer_are_refused(processes, batches, tmp_path, tiny_model, tiny_data, trainer):
+    """Three batches here: as many in two processes is right, and so is another length in one, which the user set."""
+    run, path = trainer(max_epochs=1), tmp_path / "last.ckpt"
+    run.fit(tiny_model, tiny_data)
+    run.save_checkpoint(path)
+    checkpoint = torch.load(path, weights_only=True)
+    assert checkpoint["epoch_of"] == {"processes": 1, "batches": 3}
+    torch.save(checkpoint | {"epoch_of": {"processes": processes, "batches": batches}}, path)
+    if (processes, batches) == (2, 9):
+        with pytest.raises(ValueError, match="in 2 processes with epochs of 9 batches, and this one is in 1 with 3"):
+            trainer(max_epochs=2).fit(tiny_model, tiny_data, ckpt_path=path, weights_only=True)
+    else:
+        trainer(max_epochs=2).fit(tiny_model, tiny_data, ckpt_path=path, weights_only=True)

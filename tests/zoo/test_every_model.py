@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch.utils.data import DataLoader
 
 import zoo
+from zoo.frame.fast import decompile, is_compiled
 from zoo.frame.outputs import split_outputs
 
 # Rows that are light enough to be trained, copied and compiled at each change, on images of 8 px. Other models take
@@ -331,17 +332,17 @@ COMPILED = [
 def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, tmp_path):
     plain, compiled = make(name, lr=0.01), make(name, lr=0.01, compile=True)
     keys = list(plain.state_dict())
-    monkeypatch.setattr(type(compiled), "compile", functools.partialmethod(torch.nn.Module.compile, backend=backend))
+    monkeypatch.setattr(type(compiled), "compile", functools.partialmethod(zoo.Classifier.compile, backend=backend))
     evaluated = {} if backend != "eager" else {"limit_val_batches": 0}
     runs = [trainer(max_epochs=1, **evaluated), trainer(max_epochs=1, **evaluated)]
     runs[0].fit(plain, loader(name), loader(name))
     runs[1].fit(compiled, loader(name), loader(name))
-    assert plain._compiled_call_impl is None and compiled._compiled_call_impl is not None
+    assert not is_compiled(plain) and is_compiled(compiled)
     torch.testing.assert_close(*(run.callback_metrics["train/loss"] for run in runs), rtol=1e-3, atol=1e-4)
     assert list(compiled.state_dict()) == keys
     runs[1].save_checkpoint(tmp_path / "compiled.ckpt")
     if backend == "eager":  # its graph in evaluation is captured by `test_exports_as_a_graph` too
-        compiled._compiled_call_impl = None
+        decompile(compiled)
     images = batch(name, 8)[0]  # eight are compiled once more, for batches of any size
     torch.testing.assert_close(zoo.load(tmp_path / "compiled.ckpt")(images), compiled.eval()(images))
 

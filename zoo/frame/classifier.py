@@ -27,7 +27,7 @@ from zoo.frame.channels import channels_of, take_channels
 from zoo.frame.checkpointed import Checkpointed
 from zoo.frame.checks import check_channels, check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
-from zoo.frame.fast import compile_in_place, lay_out
+from zoo.frame.fast import compile_forward, is_compiled, lay_out
 from zoo.frame.graceful_stop import GracefulStop
 from zoo.frame.outputs import Outputs, over_views, split_outputs
 from zoo.frame.portable import Portable
@@ -246,8 +246,16 @@ class Classifier(Scored, Checkpointed, Portable):
             learn_from_data(self, data)
         if self.hparams["channels_last"]:
             lay_out(self)
-        if self.hparams["compile"]:
-            compile_in_place(self)
+        if self.hparams["compile"] and not is_compiled(self):
+            self.compile()
+
+    def compile(self, **options: Any) -> None:  # type: ignore[override]  # torch's takes anything
+        """Compile the forward pass, in place: see `compile_forward`.
+
+        Args:
+            options: of `torch.compile`.
+        """
+        compile_forward(self, **options)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]

@@ -28,6 +28,7 @@ class ExactResume(L.Callback):
     """
 
     half: dict[str, torch.Tensor] | None = None
+    epoch: dict[str, float] | None = None  # of the checkpoint: its processes, and batches of each
 
     def __init__(self) -> None:
         self.seed = global_seed()
@@ -50,6 +51,7 @@ class ExactResume(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         _reopen_epoch(trainer, checkpoint)
+        checkpoint["epoch_of"] = _epoch_of(trainer)
         if trainer.fit_loop._should_accumulate():
             if trainer.world_size > 1:
                 rank_zero_warn("saved in mid-accumulation: the other ranks' gradients are lost, a resume is not exact")
@@ -57,17 +59,34 @@ class ExactResume(L.Callback):
             checkpoint["half_gradients"] = grads
 
     def on_load_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.half = checkpoint.get("half_gradients")
+        self.half, self.epoch = checkpoint.get("half_gradients"), checkpoint.get("epoch_of")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         # Lightning has forgotten the loader's position if something asked for the run's length before it was read:
         # `trainer.estimated_stepping_batches`, in on_fit_start (LinearScaling) or configure_optimizers (OneCycleLR)
         trainer.fit_loop._load_combined_loader_states()
+        _refuse_other_processes(self.epoch, _epoch_of(trainer))
+        self.epoch = None
         _begin_next_epoch(trainer.fit_loop)
         for name, p in model.named_parameters():
             if self.half and name in self.half:
                 p.grad = self.half[name].to(p)
         self.half = None
+
+
+def _epoch_of(trainer: L.Trainer) -> dict[str, float]:
+    return {"processes": trainer.world_size, "batches": trainer.num_training_batches}
+
+
+def _refuse_other_processes(then: dict[str, float] | None, now: dict[str, float]) -> None:
+    """Refuse epochs that another number of processes makes longer or shorter: what counts steps would be wrong."""
+    if then is None or then["processes"] == now["processes"] or then["batches"] == now["batches"]:
+        return
+    raise ValueError(
+        f"the checkpoint is of a run in {then['processes']} processes with epochs of {then['batches']} batches, and "
+        f"this one is in {now['processes']} with {now['batches']}: schedules would be at the wrong step. Take as many "
+        "processes, or the batch_size that makes epochs as long as they were"
+    )
 
 
 def _begin_next_epoch(loop: Any) -> None:

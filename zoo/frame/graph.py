@@ -10,6 +10,7 @@ from torch import nn
 
 from zoo.frame import atomic, onnx_pictures
 from zoo.frame.evaluating import evaluating, in_channels
+from zoo.frame.fast import as_written
 from zoo.frame.preprocessing import Preprocessing
 
 SUFFIXES = (".onnx", ".pt2")
@@ -52,7 +53,7 @@ def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:
     weight = next(network.parameters())
     shape = (2, in_channels(network), image_size, image_size)  # two: torch would take a batch of one as always one
     images = weight.new_zeros(shape)
-    with torch.no_grad():
+    with torch.no_grad(), as_written(network):
         return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
+from zoo.frame.logged import log_shared
 from zoo.frame.run import loaders_evaluated, log_every_n_steps
 from zoo.frame.scores import RunningMean, Scores
 
@@ -53,7 +54,7 @@ class Scored(L.LightningModule):
         self._close_window()
         if self._epoch and not self.trainer.barebones:
             means = self._epoch.compute(self._sum_over_ranks)
-            self.log_dict({f"train/{name}": value for name, value in means.items()}, prog_bar=True)
+            log_shared(self, {f"train/{name}": value for name, value in means.items()}, prog_bar=True)
         self._epoch = RunningMean()
 
     def _close_window(self) -> None:
@@ -82,7 +83,5 @@ class Scored(L.LightningModule):
     def _log_scores(self, part: str, prog_bar: bool = False) -> None:
         assert self._scores is not None
         if not self.trainer.barebones:
-            scores = self._scores.compute()
-            self.log_dict(
-                {f"{part}/{name}": value for name, value in scores.items()}, prog_bar, add_dataloader_idx=False
-            )
+            scores = {f"{part}/{name}": value for name, value in self._scores.compute().items()}
+            log_shared(self, scores, prog_bar=prog_bar, add_dataloader_idx=False)

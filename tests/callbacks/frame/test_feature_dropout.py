@@ -1,5 +1,6 @@
 """What every method of `FeatureDropout` owes, over those that are there; and where, when and how often it acts."""
 
+import functools
 import inspect
 
 import lightning as L
@@ -231,7 +232,7 @@ def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer,
         compiled.append(graph)
         return graph.forward
 
-    monkeypatch.setattr(Classifier, "compile", lambda self: nn.Module.compile(self, backend=count))
+    monkeypatch.setattr(Classifier, "compile", functools.partialmethod(Classifier.compile, backend=count))
     torch._dynamo.reset()
     kind, rising = getattr(callbacks, name), callbacks.Linear(0.1, 0.5)
     arguments = inspect.signature(kind).parameters

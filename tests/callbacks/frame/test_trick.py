@@ -3,16 +3,18 @@
 import contextlib
 import inspect
 import typing
+from types import SimpleNamespace
 
 import pytest
+from lightning.pytorch.strategies import FSDPStrategy, ModelParallelStrategy
 from torch import nn
 
 import callbacks
 from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDecay
-from callbacks.frame.needs import Choice, Claims, Range, stage_names
+from callbacks.frame.needs import Choice, Claims, Range, WholeWeights, stage_names
 from callbacks.frame.trick import TAXONOMY, Trick
 from tests.callbacks.conftest import Foreign, hooks
-from tests.conftest import tiny_classifier
+from tests.conftest import build_trick, tiny_classifier
 from zoo import Classifier, ConvNeXt
 
 
@@ -239,3 +241,20 @@ def test_taxonomy_comes_from_the_room_unless_a_class_says_it():
     assert (
         made("callbacks.diagnostics.made").taxonomy is made("somebody.loss.made").taxonomy is Example.taxonomy is None
     )
+
+
+WHOLE = sorted(name for name in callbacks.__all__ if getattr(callbacks, name).whole_weights)
+
+
+@pytest.mark.parametrize("strategy", [ModelParallelStrategy(), FSDPStrategy()], ids=lambda s: type(s).__name__)
+def test_a_strategy_that_keeps_weights_in_parts_is_refused_by_name(strategy, tiny_model):
+    run = SimpleNamespace(strategy=strategy, callbacks=[])
+    assert {"EMA", "GradientFlow", "L2", "SnapshotEnsemble", "SymmetryAttention"} <= {*WHOLE}
+    for name in WHOLE:
+        kind = getattr(callbacks, name)
+        need = next(need for need in kind.needs if isinstance(need, WholeWeights))
+        with pytest.raises(TypeError, match=f"{name} needs whole weights, and {type(strategy).__name__} keeps a part"):
+            need.check_run(build_trick(name), run, tiny_model)
+    with pytest.raises(TypeError, match="EMA needs whole weights"):
+        EMA().setup(run, tiny_model, "fit")
+    MixUp().setup(run, tiny_model, "fit")

@@ -114,7 +114,7 @@ def test_files(name, trainer, tmp_path):
 )
 def test_switches_change_no_number(name, switch, trainer, monkeypatch):
     runs = []
-    monkeypatch.setattr(zoo.Segmenter, "compile", functools.partialmethod(nn.Module.compile, backend="aot_eager"))
+    monkeypatch.setattr(zoo.Segmenter, "compile", functools.partialmethod(zoo.Segmenter.compile, backend="aot_eager"))
     for on in ({}, switch):
         model = make(name, lr=1e-3, **{key: value for key, value in on.items() if key != "precision"})
         runs.append(trainer(max_epochs=1, **{key: value for key, value in on.items() if key == "precision"}))
