@@ -43,11 +43,11 @@ class ImageFolder(FileData):
         transform: of training images: "inception" by default from files, none in memory (after crop and flip).
         evaluation: from files only, "center" by default.
         padding, flip, cutout: in memory only, 4, True (not for letters and digits) and none by default.
-        channels: 3, or 1 for grey images.
+        channels: 3 by default, or 1 for grey images.
         white: the grey value that is white in images of more than 8 bits, as in `FileData`.
         mean, std: ImageNet's by default from files, measured in memory.
         num_workers: a worker a core by default from files, none in memory.
-        options: `val_split` (0.1, or `val/` where it exists) and more, as in `ImageData`.
+        options: `val_split` (0.1, or `val/` where it exists), `like` and more, as in `ImageData`.
 
     Raises:
         ValueError: no classes, a class without images, classes of `test/` or `val/` that `train/` has not; an option
@@ -67,7 +67,7 @@ class ImageFolder(FileData):
         padding: int | None = None,
         flip: Flip | None = None,
         cutout: int | None = None,
-        channels: int = 3,
+        channels: int | None = None,
         white: float | None = None,
         mean: Colours | None = None,
         std: Colours | None = None,
@@ -77,9 +77,9 @@ class ImageFolder(FileData):
         check_cache(cache, evaluation, {"padding": padding, "flip": flip, "cutout": cutout})
         super().__init__(
             batch_size,
-            image_size=224 if image_size is None else image_size,
+            image_size=image_size,
             transform="inception" if transform is None or cache else transform,
-            evaluation="center" if evaluation is None else evaluation,
+            evaluation=evaluation,
             skip_unreadable=skip_unreadable,
             channels=channels,
             white=white,
@@ -88,11 +88,15 @@ class ImageFolder(FileData):
             num_workers=0 if num_workers is None and cache else num_workers,
             **options,
         )
-        self.root, self.cache, self.resized = Path(root).expanduser(), cache, image_size is not None
+        self.root, self.cache, self.resized = (
+            Path(root).expanduser(),
+            cache,
+            image_size is not None or self.like is not None,
+        )
         self.memory: _FolderInMemory | None = None
         self._find()
         if cache is not None:
-            if mean is None:
+            if mean is None and self.like is None:
                 self.mean = self.std = None  # measured
             self._keep(4 if padding is None else padding, True if flip is None else flip, cutout, transform)
 

@@ -11,6 +11,7 @@ from datamodules.frame.check import readable
 from datamodules.frame.decode import Unreadable, decode, usable_cores
 from datamodules.frame.image_data import ImageData
 from datamodules.frame.image_set import ImageSet, Items, split_items
+from datamodules.frame.like import evaluation_of
 from datamodules.frame.memory import check_channels
 from datamodules.frame.options import Colours, SplitOptions, check_colours
 from datamodules.frame.order import lend_generator
@@ -95,15 +96,15 @@ class FileData(ImageData):
 
     Args:
         batch_size: images a batch and process.
-        image_size: side S of what the network sees, in pixels.
+        image_size: side S of what the network sees, in pixels; 224 by default.
         transform: of a training image: a name of `datamodules.transforms` ("inception" is the random resized crop with
             a flip), a callable of uint8 (3, H, W) to uint8 (3, S, S) (any transform of torchvision's v2), or a list of
             these. The draws are each image's own, from torch's CPU generator only.
-        evaluation: the same for validation and test: "center", "10-crop", "multi-scale" or a callable.
+        evaluation: the same for validation and test: "center" by default, "10-crop", "multi-scale" or a callable.
         skip_unreadable: leave out images that cannot be read or are damaged, with a warning that counts and names them.
             For that, all are decoded once, before the first training; the result is kept in `root`, in a file
             `.unreadable-<part>.json`. Otherwise the first such image ends the run with an error that names it.
-        channels: 3, or 1 for grey images (luma, after the transform).
+        channels: 3 by default, or 1 for grey images (luma, after the transform).
         white: the grey value that is white, where grey images have 16 or 32 bits or floats: 4095 for 12 bits in a file
             of 16. None for 65,535 of 16 bits and 1 of floats; an image that would be nearly black is refused.
         mean, std: of each channel, in units of the range [0, 1]; ImageNet's by default (of grey, its colours' average).
@@ -119,11 +120,11 @@ class FileData(ImageData):
         self,
         batch_size: int = 64,
         *,
-        image_size: int = 224,
+        image_size: int | None = None,
         transform: Spec = "inception",
-        evaluation: Spec = "center",
+        evaluation: Spec | None = None,
         skip_unreadable: bool = False,
-        channels: int = 3,
+        channels: int | None = None,
         white: float | None = None,
         mean: Colours | None = None,
         std: Colours | None = None,
@@ -131,6 +132,15 @@ class FileData(ImageData):
         **options: Unpack[SplitOptions],
     ):
         super().__init__(batch_size, num_workers=usable_cores() if num_workers is None else num_workers, **options)
+        like = self.like
+        if image_size is None:
+            image_size = like["size"] if like else 224
+        if evaluation is None:
+            evaluation = evaluation_of(like) if like and like["size"] == image_size else "center"
+        if channels is None:
+            channels = len(like["mean"]) if like else 3
+        if mean is None and std is None and like:
+            mean, std = like["mean"], like["std"]
         if image_size < 1:
             raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
         if white is not None and white <= 0:

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.frame.image_set import Counted, ImageSet
+from datamodules.frame.like import wanted_by
 from datamodules.frame.loader import ResumableLoader
 from datamodules.frame.options import Colours, unknown_options, whole_signature
 from datamodules.frame.order import Order
@@ -62,6 +63,8 @@ class ImageData(L.LightningDataModule):
             several. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as DeiT's sampler,
             https://github.com/facebookresearch/deit, but that rounds the epoch down to whole 256 images).
         num_workers: processes that prepare batches; the batches are the same for any number.
+        like: a model, whose weights say how images are prepared: its mean and std are taken, and from files its size,
+            crop and channels too, unless they are given.
 
     Attributes:
         train_set, val_set, test_set: the data sets, after `setup`; None before.
@@ -102,6 +105,7 @@ class ImageData(L.LightningDataModule):
         sampling: str | None = None,
         repeats: int = 1,
         num_workers: int = 0,
+        like: Any = None,
         **unknown: Never,
     ):
         super().__init__()
@@ -114,6 +118,7 @@ class ImageData(L.LightningDataModule):
         self.val_split, self.fold, self.folds = val_split, fold, folds
         self.fraction, self.split_seed = fraction, split_seed
         self.sampling, self.repeats = sampling, repeats
+        self.like = wanted_by(like)
         self.seed = 0
         self.train_set: ImageSet | None = None
         self.val_set: ImageSet | None = None

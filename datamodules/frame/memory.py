@@ -152,6 +152,8 @@ class MemoryData(ImageData):
             )
 
     def _set_colours(self, channels: int, mean: Colours | None, std: Colours | None) -> None:
+        if mean is None and std is None and self.like:
+            mean, std = self.like["mean"], self.like["std"]
         check_channels(channels)
         check_colours(mean, std, channels, "the data set's own")
         if mean is not None and std is not None:

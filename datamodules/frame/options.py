@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 from datamodules.frame.choices import suggest
 from datamodules.transforms import Spec
@@ -21,6 +21,7 @@ class SplitOptions(TypedDict, total=False):
     split_seed: int
     sampling: str | None
     repeats: int
+    like: Any
 
 
 class ImageOptions(SplitOptions, total=False):

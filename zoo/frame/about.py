@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_warn
 
 from zoo.frame.preprocessing import Preprocessing
 
@@ -44,7 +45,26 @@ def learn_from_data(model: Any, data: Any) -> None:
         model.classes = tuple(map(str, classes))
     plain = getattr(data, "preprocessing", None)
     if plain is not None:
+        say_mismatch(model, Preprocessing.of(plain))
         model.preprocessing = Preprocessing.of(plain)
+
+
+def say_mismatch(model: Any, theirs: Preprocessing) -> None:
+    """Warn where weights were trained on images of another mean or std than the data gives."""
+    ours = model.preprocessing
+    if model.untrained or ours is None or ours.same_colours(theirs):
+        return
+    words = "; ".join(
+        f"{name} {_few(getattr(ours, name))} and {_few(getattr(theirs, name))}" for name in ("mean", "std")
+    )
+    rank_zero_warn(
+        f"the model's weights and the data differ in {words}: features are not what the weights learned; "
+        "make the data with like=model, or with this mean and std"
+    )
+
+
+def _few(numbers: Sequence[float]) -> str:
+    return f"({', '.join(f'{number:.3g}' for number in numbers)})"
 
 
 def restore(model: Any, found: dict[str, Any] | None) -> None:

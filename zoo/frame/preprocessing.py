@@ -1,7 +1,7 @@
 """From pictures of any size to what a network was trained on. A checkpoint keeps it, so that a file stands alone."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -62,6 +62,13 @@ class Preprocessing:
         mean, std = (of_channels(cfg[name], channels) for name in ("mean", "std"))
         return cls(size, int(size / cfg.get("crop_pct", 0.875)), mean, std, mode)
 
+    @classmethod
+    def of_torchvision(cls, transforms: Any) -> Self:
+        """Read what torchvision says of weights: `weights.transforms()`."""
+        mean, std = tuple(transforms.mean), tuple(transforms.std)
+        mode: Literal["bilinear", "bicubic"] = "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear"
+        return cls(transforms.crop_size[0], transforms.resize_size[0], mean, std, mode)
+
     def plain(self) -> dict[str, Any]:
         """Return the arguments as plain values, for checkpoints and JSON."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -70,6 +77,20 @@ class Preprocessing:
     def channels(self) -> int:
         """C, the number of channels."""
         return len(self.mean)
+
+    def same_colours(self, other: "Preprocessing") -> bool:
+        """Return whether mean and std are the same, to a level of 256."""
+        pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), strict=False)
+        return self.channels == other.channels and all(abs(a - b) < 1 / 256 for a, b in pairs)
+
+    def at(self, size: int | None, channels: int) -> "Preprocessing":
+        """Return the same for other channels, and for another size, the short side in proportion; None: the same."""
+        size = size or self.size
+        short = max(size, round(size * self.short_side / self.size))
+        colours = (
+            {} if channels == self.channels else {n: of_channels(getattr(self, n), channels) for n in ("mean", "std")}
+        )
+        return replace(self, size=size, short_side=short, **colours)
 
     def __call__(self, pictures: Sequence[Tensor]) -> Tensor:
         """Prepare a batch: uint8 (C, H, W) each -> float32 (N, C, S, S); of ten crops (N, 10, C, S, S)."""

@@ -4,6 +4,7 @@ Files are read with `torch.load(weights_only=True)` or safetensors.
 """
 
 import io
+import json
 import pickle
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from zoo.frame import atomic
+from zoo.frame.preprocessing import Preprocessing
 
 
 def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
@@ -33,6 +35,17 @@ def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
         if isinstance(content.get(key), Mapping):
             content = content[key]
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def preprocessing_in(path: str | Path) -> Preprocessing | None:
+    """Return how images are prepared for weights in a file of ours; None where it does not say."""
+    suffix, found = Path(path).suffix, None
+    if suffix == ".safetensors":
+        with safetensors.safe_open(path, "pt") as file:
+            found = json.loads((file.metadata() or {}).get("preprocessing", "null"))
+    elif suffix == ".ckpt":
+        found = (read_checkpoint(path).get("about") or {}).get("preprocessing")
+    return None if found is None else Preprocessing.of(found)
 
 
 def pick_average(checkpoint: dict[str, Any], average: str, path: str | Path) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 from zoo.frame import channels
 from zoo.frame.by_name import architecture
 from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.weight_files import read
+from zoo.frame.weight_files import preprocessing_in, read
 
 
 class Receiver(Protocol):
@@ -29,6 +29,7 @@ class Receiver(Protocol):
     torchvision_names: Mapping[str, str]
     num_classes: int
     in_chans: int
+    image_size: int | None
     untrained: bool
     preprocessing: Preprocessing | None
 
@@ -60,7 +61,10 @@ def load_into(model: Receiver, source: str | Path) -> None:
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     state = readers[kind](model, name) if kind in readers else read(source)
+    if kind not in readers:
+        model.preprocessing = preprocessing_in(source) or model.preprocessing
     _put(model, model.adapt(_our_keys(state, model)), str(source))
+    model.preprocessing = model.preprocessing and model.preprocessing.at(model.image_size, model.in_chans)
 
 
 def _from_timm(model: Receiver, name: str) -> dict[str, Tensor]:
@@ -70,14 +74,16 @@ def _from_timm(model: Receiver, name: str) -> dict[str, Tensor]:
     elif asked != own:
         raise ValueError(f"timm's {asked} is not timm's {own}, which this network is: take weights of {own}")
     network = timm.create_model(name, pretrained=True)
-    model.preprocessing = Preprocessing.of_timm(network, model.in_chans)
+    model.preprocessing = Preprocessing.of_timm(network)
     return network.state_dict()
 
 
 def _from_torchvision(model: Receiver, name: str) -> dict[str, Tensor]:
     network = model.torchvision_names.get(model.hparams.get("variant"))
     _same_network(model, network, model.torchvision_names, "torchvision")
-    return torchvision.models.get_model_weights(network)[name].get_state_dict(check_hash=True)
+    weights = torchvision.models.get_model_weights(network)[name]
+    model.preprocessing = Preprocessing.of_torchvision(weights.transforms())
+    return weights.get_state_dict(check_hash=True)
 
 
 def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:
