@@ -88,11 +88,8 @@ class ImageFolder(FileData):
             num_workers=0 if num_workers is None and cache else num_workers,
             **options,
         )
-        self.root, self.cache, self.resized = (
-            Path(root).expanduser(),
-            cache,
-            image_size is not None or self.like is not None,
-        )
+        self.root, self.cache = Path(root).expanduser(), cache
+        self.resized = image_size is not None or self.like is not None
         self.memory: _FolderInMemory | None = None
         self._find()
         if cache is not None:

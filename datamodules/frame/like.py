@@ -20,8 +20,8 @@ def wanted_by(model: Any) -> dict[str, Any] | None:
     how = getattr(model, "preprocessing", None)
     if how is None:
         raise ValueError(
-            f"like={type(model).__name__}: it does not know how its images are prepared, for it has no weights that say "
-            "so: give image_size, mean and std instead"
+            f"like={type(model).__name__}: it does not know how its images are prepared, since no weights say so: give "
+            "image_size, mean and std instead"
         )
     plain: dict[str, Any] = how.plain()
     return plain

@@ -54,9 +54,7 @@ def say_mismatch(model: Any, theirs: Preprocessing) -> None:
     ours = model.preprocessing
     if model.untrained or ours is None or ours.same_colours(theirs):
         return
-    words = "; ".join(
-        f"{name} {_few(getattr(ours, name))} and {_few(getattr(theirs, name))}" for name in ("mean", "std")
-    )
+    words = f"mean {_few(ours.mean)} and {_few(theirs.mean)}; std {_few(ours.std)} and {_few(theirs.std)}"
     rank_zero_warn(
         f"the model's weights and the data differ in {words}: features are not what the weights learned; "
         "make the data with like=model, or with this mean and std"

@@ -9,6 +9,7 @@ from torch import Tensor
 from zoo.frame import graph
 from zoo.frame.about import metadata
 from zoo.frame.prediction import preprocessing_of
+from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.weight_files import write
 from zoo.frame.weights import load_into
 
@@ -21,8 +22,10 @@ class Portable(L.LightningModule):
     timm_names: Mapping[str, str | tuple[str, ...]] = {}
     torchvision_names: Mapping[str, str] = {}  # likewise for torchvision
     num_classes: int
+    in_chans: int
     image_size: int | None
     untrained: bool
+    preprocessing: Preprocessing | None
 
     def load_weights(self, weights: str | Path) -> None:
         """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file."""

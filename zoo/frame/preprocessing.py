@@ -87,10 +87,10 @@ class Preprocessing:
         """Return the same for other channels, and for another size, the short side in proportion; None: the same."""
         size = size or self.size
         short = max(size, round(size * self.short_side / self.size))
-        colours = (
-            {} if channels == self.channels else {n: of_channels(getattr(self, n), channels) for n in ("mean", "std")}
-        )
-        return replace(self, size=size, short_side=short, **colours)
+        mean, std = self.mean, self.std
+        if channels != self.channels:
+            mean, std = of_channels(mean, channels), of_channels(std, channels)
+        return replace(self, size=size, short_side=short, mean=mean, std=std)
 
     def __call__(self, pictures: Sequence[Tensor]) -> Tensor:
         """Prepare a batch: uint8 (C, H, W) each -> float32 (N, C, S, S); of ten crops (N, 10, C, S, S)."""
