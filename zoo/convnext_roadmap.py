@@ -10,7 +10,7 @@ Block:    y = act(F(x) + shortcut(x)),  F up to "width": 1x1 (c), 3x3 (c), 1x1 (
 Shapes:   (N, 3, H, W) -stem-> (N, C0, H/4, W/4) -stages-> (N, C4, H/32, W/32) -> (N, K)
 Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02): the recipe at the end of the road; the paper
           trains all steps alike, but states neither step by step
-Differs:  the paper gives the steps in words. This formulation has its multiply-adds to two decimals at every step whose
+Differs:  the paper gives the steps in words. Multiply-adds agree with its numbers to two decimals at every step whose
           number we have, except the last of "50" (4.46 counted, 4.49 printed). Where counts do not decide, the choice
           is ours: no activation after the patch stem, norms after the shortcuts' convolutions at every step, biases in
           convolutions from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem has
@@ -52,7 +52,7 @@ class Design:
     separate: bool = False  # norm and convolution between the stages, instead of strides within them
 
 
-# What each step changes, in the order of Figure 2. Changes add up.
+# What each step changes, in the order of Figure 2; changes add up
 STEPS: dict[str, dict[str, Any]] = {
     "resnet": {},
     "stage-ratio": {"blocks": (3, 3, 9, 3)},
@@ -71,7 +71,7 @@ STEPS: dict[str, dict[str, Any]] = {
     "layer-norm": {"norm": partial(LayerNorm2d, eps=1e-6), "bias": True},
     "separate-downsampling": {"separate": True},
 }
-# Where the steps from ResNet-200 differ.
+# Where the steps from ResNet-200 differ
 STEPS_200: dict[str, dict[str, Any]] = {"stage-ratio": {"blocks": (3, 3, 27, 3), "width": 84}, "width": {"width": 128}}
 
 

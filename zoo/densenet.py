@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
-from zoo.layers.residual import conv1, conv3, stem
+from zoo.layers.residual import conv1, conv3, stem, stem_pool
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ class DenseNet(Model):
 
 def first_layers(c: int, small: bool, norm: bool) -> nn.Sequential:
     """Return ResNet's stem, or without `norm` (CIFAR rows) its convolution: (N, 3, H, W) -> (N, c, H/s, W/s)."""
-    layers: list[tuple[str, nn.Module]] = [("conv0", stem(c, deep=False, stride=1 if small else 2))]
+    layers: list[tuple[str, nn.Module]] = [("conv0", stem(c, small))]
     if norm:
         layers += [("norm0", nn.BatchNorm2d(c)), ("relu0", nn.ReLU(inplace=True))]
     if not small:
-        layers += [("pool0", nn.MaxPool2d(kernel_size=3, stride=2, padding=1))]
+        layers += [("pool0", stem_pool(small))]
     return nn.Sequential(OrderedDict(layers))
 
 

@@ -1,4 +1,4 @@
-"""DVT: a cascade of three ViTs on ever more tokens, in which easy images leave at the first.
+"""DVT: a cascade of three ViTs on more and more tokens, in which easy images leave at the first.
 
 Paper:    Not All Images are Worth 16x16 Words: Dynamic Transformers for Efficient Image Recognition (Wang, Huang, Song,
           Huang, Huang; NeurIPS 2021) https://arxiv.org/abs/2105.15075, section 3
@@ -14,12 +14,12 @@ Shapes:   (N, 3, S, S) -> 7^2, 10^2, 14^2 tokens + 1, of D -> three (N, K); eval
           others as `extras["aux"]` of weight 1
 Defaults: patches of 32, 23 and 16 px (DeiT), first soft splits of strides 8, 6 and 4 and dropout .1 after them (T2T);
           drop_path .1, weights and tokens N(0, .02); LN's epsilon 1e-6 DeiT, 1e-5 T2T (all the authors' code)
-Differs:  nothing at 224 px: logits are the authors' to 1e-6, and so is f of the last block, which reaches no class
-          token and has no effect. The paper searches thresholds with a genetic algorithm; `zoo/tools/early_exit.py` is
-          the authors' code, where fractions of images are in geometric progression. The last exit's threshold is
-          ignored. Random features of T2T are in float32 at any precision; they and its positions are buffers. Up to 64
-          px, patches are S/4, 3S/16 and S/8, so 4^2, 6^2 and 8^2 tokens: ours, where the paper enlarges CIFAR's images
-          to 224 px. T2T is for more than 64 px. DeiT-Ti, for small images, is ours.
+Differs:  nothing at 224 px: logits are the authors' to 1e-6. As in their code, f of the last block reaches no class
+          token, and so has no effect. The paper searches thresholds with a genetic algorithm. The authors' code and
+          `zoo/tools/early_exit.py` let fractions of the images leave that are a geometric progression. The last exit's
+          threshold is ignored. Random features of T2T are in float32 at any precision; they and its positions are
+          buffers. Up to 64 px, patches are S/4, 3S/16 and S/8, so 4^2, 6^2 and 8^2 tokens: ours; the paper enlarges
+          CIFAR's images to 224 px. T2T is for more than 64 px. DeiT-Ti, for small images, is ours.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""DynamicViT: a ViT that learns which patches it can do without, and goes on without them.
+"""DynamicViT: a ViT that learns which patches it can do without, and removes them on the way.
 
 Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsification (Rao, Zhao, Liu, Lu, Zhou, Hsieh;
           NeurIPS 2021) https://arxiv.org/abs/2106.02034, equations 1 to 11 and 17, Table 2; its losses are the tricks
@@ -6,7 +6,7 @@ Paper:    DynamicViT: Efficient Vision Transformers with Dynamic Token Sparsific
 Code:     https://github.com/raoyongming/DynamicViT at 1322e62 (the authors'); their keys: ViT's and `score_predictor`.
           With random weights, S and LV-S give their logits to 3e-6, in training too with their draws (S)
 Block:    after a quarter, a half and three quarters of the blocks a predictor gives each patch
-          log pi = log softmax(MLP([local, global])),  global = sum_i D_i u_i / sum_i D_i over what is left.
+          log pi = log softmax(MLP([local, global])),  global = sum_i D_i u_i / sum_i D_i over patches that are left.
           Training: D <- D * GumbelSoftmax(pi), hard decisions with the soft ones' gradient; the patches stay, but a
           dropped one is seen by itself alone: A_ij = exp(P_ij) G_ij / sum_k exp(P_ik) G_ik,  G_ij = D_j, G_ii = 1.
           Evaluation: the floor(keep^s L) patches with the highest pi go on, s = 1, 2, 3; the rest are removed
@@ -17,11 +17,11 @@ Defaults: keep .7 (Table 2; 31 to 37 % fewer multiply-adds); drop_path 0 (the au
 Differs:  pi's first column means keep, as in the authors' code; in the paper the second. The softmax is the equation as
           printed. The authors' code adds 1e-6 and takes its maximum over dropped tokens too, so that one large score
           there turns attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0.
-          Predictors start by keeping the fraction `keep`; the authors' start by keeping half, and have 30 epochs to
-          find the rest. The authors freeze class token and positions, and the backbone for 5 epochs: left to the
-          optimizer here. At least one patch stays. Ti, for small images, is ours; so are patches of S/8 px up to
-          64 px. In training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train
-          the two heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features).
+          Predictors start by keeping the fraction `keep`; the authors' start by keeping half, and come to the fraction
+          within 30 epochs. The authors freeze class token and positions, and the backbone for 5 epochs: left to the
+          optimizer here. At least one patch stays. Ti, for small images, is ours; so are patches of S/8 px up to 64 px.
+          In training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train the two
+          heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features).
 """
 
 from dataclasses import dataclass

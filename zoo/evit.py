@@ -1,4 +1,4 @@
-"""EViT: a ViT that goes on with the patches to which its class token attends, and fuses the others into one.
+"""EViT: a ViT that keeps the patches to which its class token attends, and fuses the others into one.
 
 Paper:    Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations (Liang, Ge, Tong,
           Song, Wang, Xie; ICLR 2022) https://arxiv.org/abs/2202.07800, section 3
@@ -55,8 +55,8 @@ def reorganise(x: Tensor, scores: Tensor, keep: float, fuse: bool) -> Tensor:
 class ScoringAttention(MultiHeadAttention):
     """Self-attention that also returns how much the class token looks at each patch.
 
-    The class token's row of the map is computed by the equation, the other rows by torch's kernel: no more work than
-    without. Shapes: (N, 1 + L, D) -> (N, 1 + L, D), (N, L).
+    The class token's row of the map is computed by the equation, the other rows by torch's kernel: this costs no extra
+    work. Shapes: (N, 1 + L, D) -> (N, 1 + L, D), (N, L).
     """
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

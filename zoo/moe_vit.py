@@ -105,7 +105,7 @@ class MoE(nn.Module):
         return (y * top[..., None]).to(x.dtype)
 
     def at_home(self, x: Tensor, gates: Tensor) -> Tensor:
-        """Send every image through the expert of its machine, times that expert's gate, so that the gate learns too."""
+        """Send each image through the expert of its machine, times that expert's gate, so that the gate learns too."""
         bounds = [ceil(e * len(x) / self.experts) for e in range(self.experts + 1)]
         parts = []
         for e, (a, b) in enumerate(pairwise(bounds)):
@@ -125,9 +125,10 @@ class MoE(nn.Module):
 
 
 class MoEViT(TokenClassifier):
-    """`MoEViT("S")` for ImageNet, `MoEViT("Ti", num_classes=10, image_size=32)` for CIFAR-10; with `ExpertBalance`.
+    """`MoEViT("S")` for ImageNet, `MoEViT("Ti", num_classes=10, image_size=32)` for CIFAR-10.
 
-    The stages are the four quarters of the blocks; their features are tokens (N, 1 + L, D), the class token first.
+    Train it with `ExpertBalance`. The stages are the four quarters of the blocks; their features are tokens
+    (N, 1 + L, D), the class token first.
 
     Args:
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.

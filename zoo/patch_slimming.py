@@ -1,4 +1,4 @@
-"""Patch slimming: a trained ViT keeps, in each block, only the patches that the class token ends up needing.
+"""Patch slimming: a trained ViT keeps, in each block, only the patches that its class token needs in the end.
 
 Paper:    Patch Slimming for Efficient Vision Transformers (Tang, Han, Wang, Xu, Guo, Xu, Tao; CVPR 2022)
           https://arxiv.org/abs/2106.02852, equations 1 and 2, theorem 1, algorithm 1
@@ -189,7 +189,7 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
         step: tokens added at a time.
 
     Returns:
-        For `slim`.
+        The tokens that leave each block, for `slim`.
     """
     with evaluating(model):
         return search(model, *trace(model, images), eps, step)
@@ -205,7 +205,7 @@ def within(model: PatchSlimming, images: Tensor, fraction: float, step: int = 10
         rounds: halvings of the range of eps, 2^-20 to 1, in its logarithm.
 
     Returns:
-        For `slim`.
+        The tokens that leave each block, for `slim`.
 
     Raises:
         ValueError: if more is left even at eps = 1.

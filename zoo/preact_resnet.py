@@ -116,7 +116,7 @@ class PreActResNet(Model):
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
         row = VARIANTS[self.variant]
-        conv = stem(row.width, deep=False, stride=1 if self.small else 2)
+        conv = stem(row.width, self.small)
         self.stem = nn.Sequential(OrderedDict(conv=conv, pool=stem_pool(self.small)))
         block, e = partial(row.block, stride_in_1x1=row.stride_in_1x1), row.block.expansion
         self.stages = layers = Stages(Stage(blocks) for blocks in stages(block, row.depths, row.width, row.width, e))

@@ -8,9 +8,9 @@ Block:    X: y = ReLU(x + F(x)), F: 1x1 BN ReLU, 3x3 in groups of g channels BN 
           Y: with squeeze and excitation after the 3x3, squeezed to a quarter of the block's input channels
 Shapes:   (N, 3, H, W) -stem-> (N, 32, H/2, W/2) -4 stages-> (N, w4, H/32, W/32) -> (N, K)
 Defaults: He initialisation by fan-out, N(0, 0.01^2) and bias 0 for the head (pycls)
-Differs:  nothing in ImageNet form. timm draws the weights of grouped convolutions sqrt(groups) larger and starts the
+Differs:  nothing at more than 64 px. timm draws the weights of grouped convolutions sqrt(groups) larger and starts the
           last gamma of each block at 0. torchvision's regnet_x_400mf, regnet_y_800mf and regnet_y_8gf round widths
-          otherwise and are other networks. For images of up to 64 px the stem and stage 1 have stride 1: ours.
+          differently and are other networks. For images of up to 64 px the stem and stage 1 have stride 1: ours.
 """
 
 from collections import OrderedDict

@@ -9,10 +9,10 @@ Block:    y = ReLU(BN conv3x3(x) + BN conv1x1(x) + BN(x)), the last only where t
           and the identity are 3x3 kernels that are 0 but for the centre
 Shapes:   (N, 3, H, W) -stem-> (N, min(64, 64a), H/2, W/2) -4 stages-> (N, 512b, H/32, W/32) -> (N, K)
 Defaults: training arguments of `Classifier`; weights as torch has them (the authors' code)
-Differs:  nothing at more than 64 px. g2 and g4 have groups in every second layer (the authors' code), D2se (theirs too)
-          squeeze-and-excitation before the ReLU and images of 320 px. For images of up to 64 px the stem and the first
-          stage have stride 1, so that the last map is H/8; a BN(x) branch comes with it where the stem is as wide as
-          that stage: ours, not the paper's.
+Differs:  nothing at more than 64 px. g2 and g4 have groups in every second layer; D2se has squeeze-and-excitation
+          before the ReLU and images of 320 px (both the authors' code). For images of up to 64 px the stem and stage 1
+          have stride 1, so that the last map is H/8. If stage 1 is as wide as the stem, its first block then has a
+          BN(x) branch too. Both are ours.
 """
 
 import copy

@@ -89,7 +89,7 @@ class ResNeXt(Model):
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
         row = VARIANTS[self.variant]
-        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
+        self.conv1 = stem(64, self.small)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = stem_pool(self.small)

@@ -3,12 +3,13 @@
 Paper:    Squeeze-and-Excitation Networks (Hu, Shen, Albanie, Sun, Wu; CVPR 2018) https://arxiv.org/abs/1709.01507
 Code:     https://github.com/hujie-frank/SENet (the authors', Caffe); keys and functions of timm 1.0 `legacy_se*`
 Block:    y = ReLU(x + s * F(x)), s = sigmoid(W2 ReLU(W1 mean(F(x)) + b1) + b2), one number a channel; W1: C -> C/16,
-          W2: C/16 -> C;  F: the bottleneck of ResNet (stride in the first 1x1), of ResNeXt (in the 3x3), or 154's
+          W2: C/16 -> C;  F: the bottleneck of ResNet (stride in the first 1x1), of ResNeXt (in the 3x3), or of 154
+          (1x1 to 2w channels, 3x3 to 4w in 64 groups)
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -4 stages-> (N, 2048, H/32, W/32) -> (N, K); 18 and 34: 512 channels
 Defaults: reduction 16; dropout 0.2 before the head of 154 alone (the authors'). He initialisation by fan-out (timm)
-Differs:  18 and 34 are timm's, not the paper's, and have a ReLU between F and its weighing. In training, timm drops 0.2
-          before every head. The stem of 154 has three 3x3 convolutions; its shortcuts that shrink the maps are 3x3. For
-          images of up to 64 px the stem has stride 1 and no pooling, and its 7x7 is a 3x3: ours.
+Differs:  18 and 34 are timm's, not the paper's, and have a ReLU between F and the product with s. In training, timm
+          drops 0.2 before every head. The stem of 154 has three 3x3 convolutions; its shortcuts that shrink the maps
+          are 3x3. For images of up to 64 px the stem has stride 1 and no pooling, and its 7x7 is a 3x3: ours.
 """
 
 from collections import OrderedDict

@@ -114,7 +114,7 @@ class SKNet(Model):
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
         depths = VARIANTS[self.variant].depths
-        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
+        self.conv1 = stem(64, self.small)
         self.bn1 = nn.BatchNorm2d(64)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = stem_pool(self.small)

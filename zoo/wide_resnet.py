@@ -101,7 +101,6 @@ class WideResNet(Model):
 
     variants = VARIANTS
     small_only = CIFAR
-
     torchvision_names = {"50-2": "wide_resnet50_2", "101-2": "wide_resnet101_2"}
     timm_names = torchvision_names
 
@@ -141,7 +140,7 @@ class WideResNet(Model):
     def build_imagenet(self, row: Row) -> None:
         """Create the layers of ResNet-B with wide bottlenecks."""
         self.stage_paths = ("layer1", "layer2", "layer3", "layer4")
-        self.conv1 = stem(64, deep=False, stride=1 if self.small else 2)
+        self.conv1 = stem(64, self.small)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = stem_pool(self.small)

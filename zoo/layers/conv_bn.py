@@ -39,11 +39,9 @@ class ConvBNReLU(nn.Module):
         return self.relu(self.bn(self.conv(x)))
 
 
-def conv_bn(
-    c_in: int, c_out: int, size: int = 1, stride: int = 1, groups: int = 1, relu: bool = True, bias: bool = False
-) -> nn.Sequential:
+def conv_bn(c_in: int, c_out: int, size: int = 1, stride: int = 1, groups: int = 1, relu: bool = True) -> nn.Sequential:
     """Return `conv`, `bn` and, with `relu`, `act`. Shapes: (N, C_in, H, W) -> (N, C_out, H/s, W/s)."""
-    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, groups=groups, bias=bias)
+    conv = nn.Conv2d(c_in, c_out, size, stride, padding=size // 2, groups=groups, bias=False)
     layers: OrderedDict[str, nn.Module] = OrderedDict(conv=conv, bn=nn.BatchNorm2d(c_out))
     if relu:
         layers["act"] = nn.ReLU(inplace=True)
