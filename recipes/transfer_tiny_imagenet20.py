@@ -114,7 +114,7 @@ def main(root: Path = Path("data"), seeds: int = 3, record: bool = False) -> Non
         metrics["CPU seconds"] = process_time() - began
         if record:
             line = {"arguments": one.arguments, "seed": seed, "metrics": metrics, "seconds": metrics["seconds"]}
-            records.append(one.name, line)
+            records.append(one.name, line | {"hardware": one.hardware()})
         print(f"seed {seed}  {images:>3} images  {arm:<20}{metrics['test/acc']:.4f}", flush=True)
 
 

@@ -115,6 +115,7 @@ def _measure(job: Job, folder: Path, tell: Callable[[float], None]) -> dict[str,
     data: Any = recipe.data
     arguments = json.loads(json.dumps({"recipe": recipe.name, **recipe.arguments}, default=str))
     result = {"metrics": metrics, "seconds": metrics["seconds"], "classes": data.num_classes, "arguments": arguments}
+    result["hardware"] = recipe.hardware()
     if job.fold is None:
         result |= {"images": len(answers.right), "right": pack(answers.right) if len(answers.right) else None}
     else:

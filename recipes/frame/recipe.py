@@ -56,6 +56,7 @@ class Recipe:
     history: History = field(default_factory=History)  # shared with `without` and `plus`, as the model is
     watch: Watch = field(default_factory=Watch)
     stopped: bool = False  # by Ctrl-C: the weights are kept, and nothing is tested or recorded
+    device: str = "cpu"  # on which it trained, as torch names it
 
     def without(self, *tricks: type[L.Callback]) -> Self:
         """Return the same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
@@ -105,6 +106,7 @@ class Recipe:
         L.seed_everything(self.seed, workers=True, verbose=False)
         folder = Path(save) if save else resume and Path(resume).parent
         trainer = self._trainer(folder)
+        self.device = str(trainer.strategy.root_device)
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         self.stopped = any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer))
@@ -114,7 +116,7 @@ class Recipe:
         if folder:
             self._save(trainer, folder)
         if record and not self.stopped and trainer.is_global_zero:
-            self.record(metrics, str(trainer.strategy.root_device))
+            self.record(metrics)
         return metrics
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
@@ -178,17 +180,16 @@ class Recipe:
             raise RuntimeError(f"{path} does not hold the trained model: its logits differ by {difference}")
         return difference
 
-    def record(self, metrics: dict[str, float], device: str = "cpu") -> None:
-        """Add a run of this recipe to results/.
+    def hardware(self) -> records.Record:
+        """Name what the recipe trained on, for a record."""
+        return records.hardware(self.device)
 
-        Args:
-            metrics: what was measured, "seconds" among it.
-            device: as torch names it.
-        """
+    def record(self, metrics: dict[str, float]) -> None:
+        """Add a run of this recipe to results/. `metrics`: what was measured, "seconds" among it."""
         record: dict[str, Any] = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
         curve = [round(value, 4) for value in self.history.curve("val/acc")[1]]
         record |= {"curve": curve} if curve else {}
-        records.append(self.name, {**record, "metrics": metrics, "hardware": records.hardware(device)})
+        records.append(self.name, {**record, "metrics": metrics, "hardware": self.hardware()})
 
     def __str__(self) -> str:
         trainer = ", ".join(f"{name}={value!r}" for name, value in self.trainer.items())

@@ -107,7 +107,7 @@ class Trial(Recipe):
         line: dict[str, Any] = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
         if not self.choosing:
             line["right"] = self.answers.text(accuracy(metrics))
-        records.append(self.name, {**line, "metrics": metrics})
+        records.append(self.name, {**line, "metrics": metrics, "hardware": self.hardware()})
 
 
 def accuracy(metrics: dict[str, float]) -> float:

@@ -249,7 +249,7 @@ class Classifier(Scored, Checkpointed, Portable):
         if self.hparams["compile"] and not is_compiled(self):
             self.compile()
 
-    def compile(self, **options: Any) -> None:  # type: ignore[override]  # torch's takes anything
+    def compile(self, **options: Any) -> None:
         """Compile the forward pass, in place: see `compile_forward`.
 
         Args:

@@ -16,6 +16,7 @@ from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import Watch
 from recipes.frame.recipe import Recipe
+from recipes.frame.regime import Trial
 from zoo import ResNet
 
 
@@ -160,6 +161,15 @@ def test_record_writes_one_line():
     (line,) = (records.RESULTS / "tiny.jsonl").read_text().splitlines()
     record = json.loads(line)
     assert (record["seed"], record["arguments"], record["metrics"]) == (5, {"epochs": 1}, metrics)
+
+
+def test_records_name_the_device_of_the_run(monkeypatch):
+    monkeypatch.setattr(records, "hardware", lambda device="unknown": {"device": device, "threads": 1})
+    recipe = make()
+    recipe.record(recipe.run())
+    recipe.device, recipe.choosing = "cuda:0", True
+    Trial._append(recipe, {"seconds": 1.0, "test/acc": 0.5})
+    assert [line["hardware"]["device"] for line in records.read("tiny")] == ["cpu", "cuda:0"]
 
 
 def test_a_run_stopped_by_ctrl_c_is_neither_tested_nor_recorded():
