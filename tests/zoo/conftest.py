@@ -27,6 +27,21 @@ def _randomise(network: nn.Module, images: torch.Tensor) -> nn.Module:
 
 
 @pytest.fixture
+def he_weights():
+    """`he_weights(network)`: they keep the signal's size; from N(0, .01^2), logits of two images hardly differ."""
+    return _he_weights
+
+
+@torch.no_grad()
+def _he_weights(network: nn.Module) -> nn.Module:
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+            nn.init.normal_(module.bias, std=0.1)
+    return network.eval()
+
+
+@pytest.fixture
 def agree():
     """`agree(ours, theirs, images)`: equal logits to 1e-4, or to 1e-4 of what lies between images if more."""
     return _agree

@@ -17,16 +17,6 @@ from zoo.layers.alexnet_parts import local_norm
 COUNTS = {"2012": (60_965_224, 0.7244), "owt": (61_100_840, 0.7142)}
 
 
-@torch.no_grad()
-def live(network: nn.Module) -> nn.Module:
-    """Weights that keep the signal's size, and biases: the paper's own would leave logits that hardly differ."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-            nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
-
-
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_counts(variant, count):
     parameters, multiply_adds = count(partial(AlexNet, variant))
@@ -39,9 +29,9 @@ def test_multiply_adds_per_layer_of_the_2014_form(count):
     assert count(partial(AlexNet, "owt", image_size=227))[1] == sum(layers)
 
 
-def test_same_logits_as_torchvision(agree, images):
+def test_same_logits_as_torchvision(agree, images, he_weights):
     torch.manual_seed(0)
-    ours = live(AlexNet("owt", num_classes=10))
+    ours = he_weights(AlexNet("owt", num_classes=10))
     theirs = torchvision.models.alexnet(num_classes=10).eval()
     theirs.load_state_dict(ours.state_dict())
     agree(ours, theirs, images(96))
@@ -80,9 +70,9 @@ def by_the_paper(w: dict, x: torch.Tensor) -> torch.Tensor:
     return x @ w["classifier.6.weight"].T + w["classifier.6.bias"]
 
 
-def test_2012_is_the_paper(agree, images):
+def test_2012_is_the_paper(agree, images, he_weights):
     torch.manual_seed(0)
-    ours = live(AlexNet("2012", num_classes=10))
+    ours = he_weights(AlexNet("2012", num_classes=10))
     agree(ours, partial(by_the_paper, ours.state_dict()), 30 * images(227))  # large, so that the norm divides by 2 to 9
 
 

@@ -202,9 +202,11 @@ def test_trains_at(name, pixels, trainer):
 
 @every_model
 def test_no_layer_hides_a_method(name):
-    """`model.double()` of a network with a child called `double` would be that child."""
-    children = {child for module in on_meta(name).modules() for child, _ in module.named_children()}
+    """`model.double()` of a network with a child called `double` would be that child; `model.classes` are names."""
+    model, frame = on_meta(name), zoo.Classifier(torch.nn.Identity(), num_classes=2)
+    children = {child for module in model.modules() for child, _ in module.named_children()}
     assert {child for child in children if hasattr(torch.nn.Module, child)} == set()
+    assert {child for child, _ in model.named_children() if child in vars(frame)} == set()
 
 
 def on_meta(name: str) -> zoo.Classifier:

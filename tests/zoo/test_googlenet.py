@@ -52,16 +52,6 @@ def test_same_auxiliary_logits_as_torchvision(randomise, images):
     torch.testing.assert_close((logits, aux1, aux2), (other.logits, other.aux_logits1, other.aux_logits2))
 
 
-@torch.no_grad()
-def live(network: nn.Module) -> nn.Module:
-    """Weights that keep the signal's size, and biases."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-            nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
-
-
 def by_table_1(w: dict, x: torch.Tensor) -> dict[str, torch.Tensor]:
     """The logits, and what the auxiliary heads say without dropout."""
 
@@ -101,9 +91,9 @@ def by_table_1(w: dict, x: torch.Tensor) -> dict[str, torch.Tensor]:
     return {"logits": linear(x.mean((2, 3)), "fc"), "aux1": first, "aux2": second}
 
 
-def test_lrn_is_table_1(agree, images):
+def test_lrn_is_table_1(agree, images, he_weights):
     torch.manual_seed(0)
-    ours = live(GoogLeNet("LRN", num_classes=10))
+    ours = he_weights(GoogLeNet("LRN", num_classes=10))
     x = 30 * images(224)  # large, so that the norm matters
     with torch.no_grad():
         read = by_table_1(ours.state_dict(), x)

@@ -30,36 +30,19 @@ def test_counts(variant, count):
     assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
 
 
-@torch.no_grad()
-def live(network: nn.Module, images: torch.Tensor) -> nn.Module:
-    """Weights that keep the signal's size, biases, and norms of which nothing is at its neutral value."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = 1
-        nn.init.uniform_(norm.weight, 0.6, 1.2)
-    for module in network.modules():
-        if getattr(module, "bias", None) is not None:
-            nn.init.normal_(module.bias, std=0.2)
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-    network.train()(images)
-    for norm in norms:
-        norm.running_mean += 0.1 * torch.randn_like(norm.running_mean)
-        norm.running_var *= torch.empty_like(norm.running_var).uniform_(0.8, 1.5)
-    return network.eval()
-
-
 FAST = ("11", "13-BN")  # 100 million weights each, of which most are in the first linear layer
 
 
 @pytest.mark.parametrize("variant", [pytest.param(v, marks=() if v in FAST else pytest.mark.slow) for v in VARIANTS])
-def test_same_logits_as_torchvision(variant, agree, images):
+def test_same_logits_as_torchvision(variant, he_weights, randomise, agree, images):
     torch.manual_seed(0)
     with torch.device("meta"):
         ours, theirs = VGG(variant, num_classes=10), getattr(torchvision.models, VGG.torchvision_names[variant])()
         theirs.classifier[6] = nn.Linear(4096, 10)
-    ours = live(ours.to_empty(device="cpu"), images(48))
+    ours = ours.to_empty(device="cpu")
+    for norm in (m for m in ours.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.reset_running_stats()
+    ours = randomise(he_weights(ours), 48, 3)
     theirs = theirs.eval()
     theirs.load_state_dict(ours.state_dict(), assign=True)
     agree(ours, theirs, images(96))  # 3 x 3 maps at the end, averaged to 7 x 7

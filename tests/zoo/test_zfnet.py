@@ -5,7 +5,6 @@ from functools import partial
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from zoo import ZFNet
 from zoo.layers.alexnet_parts import pooled_side
@@ -14,16 +13,6 @@ from zoo.zfnet import VARIANTS
 # At 1000 classes and 224 px: parameters, and 1e9 multiply-adds of convolutions and linear layers, counted on a network
 # written apart from this one. The paper prints neither.
 COUNTS = {"base": (62_357_608, 1.1680), "wide": (107_627_624, 2.4767)}
-
-
-@torch.no_grad()
-def live(network: nn.Module) -> nn.Module:
-    """Weights that keep the signal's size, and biases: the paper's own would leave logits that hardly differ."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight)
-            nn.init.normal_(module.bias, std=0.1)
-    return network.eval()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -64,9 +53,9 @@ def by_the_paper(w: dict, x: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", ["base", pytest.param("wide", marks=pytest.mark.slow)])
-def test_is_figure_3(variant, agree, images):
+def test_is_figure_3(variant, agree, images, he_weights):
     torch.manual_seed(0)
-    ours = live(ZFNet(variant, num_classes=10))
+    ours = he_weights(ZFNet(variant, num_classes=10))
     agree(ours, partial(by_the_paper, ours.state_dict()), 30 * images(224))  # large, so that the norm matters
 
 
