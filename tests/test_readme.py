@@ -60,7 +60,7 @@ def test_commands_exist(line):
     elif command == "run":
         run.parse(__import__(f"recipes.{rest[0]}", fromlist=["recipe"]), rest[0], rest[1:])
     else:
-        assert command in {*main.LISTS, *main.LIGHTNING, "show", "card", "compare", "finetune", "reproduce"}
+        assert command in {*main.LISTS, *main.LIGHTNING, *main.FILES}
 
 
 def test_the_four_names_are_the_packages():

@@ -47,6 +47,17 @@ Lightning Zoo: image classifiers and training tricks for PyTorch Lightning.
 
 ZOO_TRACEBACK=1 shows where an error came from."""
 LIGHTNING = ("fit", "validate", "test", "predict")
+FILES = (
+    "search",
+    "compare",
+    "worker",
+    "show",
+    "card",
+    "prepare",
+    "reproduce",
+    "verify",
+    "finetune",
+)  # one in `command` each
 
 
 def main() -> None:
@@ -81,51 +92,26 @@ def _dispatch(arguments: list[str]) -> None:
         print(HELP)
     elif command == "--version":
         print(f"lightning-zoo {version('lightning-zoo')}")
-    elif command == "data" and rest:
-        import_module("recipes.command.data").main(rest)
-    elif command == "prepare":
-        import_module("recipes.command.prepare").main(rest)
     elif command == "models":
         _print_models()
-    elif command == "tricks" and rest:
-        _print_entries(_tricks_by(rest))
-    elif command in LISTS:
-        _print_entries(LISTS[command]())
     elif command == "run":
         _run(rest)
-    elif command == "show":
-        import_module("recipes.command.show").main(rest)
-    elif command == "search":
-        import_module("recipes.command.search").main(rest)
-    elif command in ("reproduce", "verify", "compare", "worker"):
+    elif command == "tricks" and rest:
+        _print_entries(_tricks_by(rest))
+    elif command in FILES or _has_arguments_of_its_own(command, rest):
         import_module(f"recipes.command.{command}").main(rest)
-    elif command == "card":
-        import_module("recipes.command.card").main(rest)
-    elif command == "finetune":
-        import_module("recipes.command.finetune").main(rest)
-    elif command == "predict" and rest and not rest[0].startswith("--"):
-        import_module("recipes.command.predict").main(rest)
+    elif command in LISTS:
+        _print_entries(LISTS[command]())
     elif command in LIGHTNING:
         _check_names(rest)
         import_module("recipes.command.lightning").main()
     else:
-        raise unknown(
-            "command",
-            command,
-            [
-                *LISTS,
-                "run",
-                "search",
-                "compare",
-                "worker",
-                "show",
-                "card",
-                "prepare",
-                "reproduce",
-                "verify",
-                *LIGHTNING,
-            ],
-        )
+        raise unknown("command", command, [*LISTS, "run", *FILES, *LIGHTNING])
+
+
+def _has_arguments_of_its_own(command: str, rest: list[str]) -> bool:
+    """Return whether it is `zoo data show ...`, not the list, or `zoo predict MODEL.ckpt ...`, not Lightning's."""
+    return bool(rest) and (command == "data" or command == "predict" and not rest[0].startswith("--"))
 
 
 LISTS: dict[str, Callable[[], list[catalogue.Entry]]] = {
