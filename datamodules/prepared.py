@@ -59,7 +59,7 @@ class Prepared(FileData):
                     "skip_unreadable would fetch all images first: say it to `zoo prepare`, and leave it out"
                 )
         else:
-            self.header = read_header(Path(root))
+            self.header = read_header(Path(root).expanduser())
             if self.header["storage"] == "litdata":
                 self.store = Store(root)
         if options.get("folds") is None and "val" not in self.header["parts"]:
@@ -68,7 +68,7 @@ class Prepared(FileData):
         if mean is not None and std is not None and own is None and len(mean) == options.get("channels", 3):
             options["mean"], options["std"] = tuple(mean), tuple(std)
         super().__init__(batch_size, **options)
-        self.root = Path(root)
+        self.root = Path(root).expanduser()
         self.classes = tuple(self.header["classes"])
 
     def verify(self) -> None:

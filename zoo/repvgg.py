@@ -136,6 +136,8 @@ def authors_keys() -> dict[str, str]:
         "rbr_1x1": "conv_1x1",
         "rbr_identity": "identity",
         "rbr_reparam": "reparam_conv",
+        "se.down": "attn.fc1",  # D2se
+        "se.up": "attn.fc2",
     }
     inside = {f"{block}.{a}.": f"{ours}.{b}." for block, ours in blocks.items() for a, b in branches.items()}
     return inside | {"linear.": "head.fc."}

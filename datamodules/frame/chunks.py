@@ -134,7 +134,7 @@ class Store:
     def __init__(self, root: str | Path, cache: str | Path | None = None, limit: float = 100e9):
         self.root, self.limit = str(root).rstrip("/"), limit
         self.remote = is_remote(root)
-        self.folder = Path(root)
+        self.folder = Path(root).expanduser()
         self.files: dict[str, list[Any]] = {}
         if self.remote:
             self.folder = (CACHE if cache is None else Path(cache)).expanduser()

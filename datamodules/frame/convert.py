@@ -32,7 +32,7 @@ def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **o
     """
     if find_spec("litdata") is None:
         raise ImportError("chunks are written by litdata: pip install 'lightning-zoo[stream]'")
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     packed, new = folder.with_name(f".{folder.name}.packed"), folder.with_name(f".{folder.name}.chunks")
     with lock(folder):
         if folder.exists():

@@ -48,7 +48,7 @@ class Packed:
     """
 
     def __init__(self, folder: str | Path, part: str):
-        self.folder = Path(folder)
+        self.folder = Path(folder).expanduser()
         self.header = read_header(self.folder)
         self.first, self.end = self.header["parts"][part]
         self._open: tuple[ByteFile, NDArray[np.int64]] | None = None
@@ -135,7 +135,7 @@ def read_header(folder: Path) -> Header:
 
 def verify(folder: str | Path) -> None:
     """Read all of it, with a progress bar. Raise a ValueError if a byte has changed since it was written."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     for name, (_, checksum) in read_header(folder)["files"].items():
         if not matches(folder / name, checksum):
             raise ValueError(f"{folder / name} has changed since it was written: {AGAIN}, or copy it again")
@@ -150,7 +150,7 @@ def verify_once(folder: str | Path) -> None:
     Raises:
         ValueError: a byte has changed since the folder was written.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     stamps = {name: (folder / name).stat().st_mtime_ns for name in ("header.json", *read_header(folder)["files"])}
     note = json.dumps({"header": hashlib.sha256((folder / "header.json").read_bytes()).hexdigest(), "times": stamps})
     with suppress(OSError, ValueError):
@@ -199,7 +199,7 @@ def write(
     """
     if side < 1 or not 1 <= quality <= 100:
         raise ValueError(f"size must be at least 1 pixel and quality in 1 to 100, got {side} and {quality}")
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     source = {part: len(targets) for part, (_, targets) in parts.items()}
     about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
     with lock(folder):

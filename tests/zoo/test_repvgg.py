@@ -132,6 +132,19 @@ def test_takes_the_authors_files_and_is_their_network(variant, tiny, randomise, 
     agree(ours, partial(by_the_authors, w, blocks=row.depths, groups=row.groups), images(72))
 
 
+def test_takes_the_authors_files_with_squeeze_and_excitation(monkeypatch, randomise, images, tmp_path):
+    """D2se: https://github.com/DingXiaoH/RepVGG has the two convolutions of `se_block.py` under `se.down`, `se.up`."""
+    monkeypatch.setitem(VARIANTS, "tiny-se", Row((2, 1, 1, 1), 0.25, 0.125))
+    torch.manual_seed(0)
+    model = randomise(RepVGG("tiny-se", num_classes=10))
+    w = under_the_authors_keys(model)
+    assert {"stage0.se.down.weight", "stage1.1.se.up.bias"} <= w.keys() and not any("attn" in key for key in w)
+    torch.save(w, tmp_path / "authors.pth")
+    ours = RepVGG("tiny-se", num_classes=10, weights=tmp_path / "authors.pth").eval()
+    batch = images(72)
+    assert torch.equal(ours(batch), model(batch))
+
+
 # ---- adding up the branches
 
 

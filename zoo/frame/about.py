@@ -29,8 +29,9 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """Describe a model for the header of a file that others read: classes, preprocessing and versions, each as JSON."""
-    return {name: json.dumps(value) for name, value in about(model).items() if value is not None}
+    """Describe a model for the header of a file that others read: name, classes, preprocessing, ..., each as JSON."""
+    found = {"model": type(model).__name__, "variant": model.hparams.get("variant")} | about(model)
+    return {name: json.dumps(value) for name, value in found.items() if value is not None}
 
 
 def names_of(callbacks: Sequence[L.Callback]) -> list[str]:

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar, Unpack, get_args, get_origin, get_type_hints
 
+import numpy as np
 from torch import nn
 
 from zoo.frame.by_name import SOURCES
@@ -125,4 +126,13 @@ def hyperparameters(levels: Sequence[Mapping[str, Any]], network: nn.Module | st
     # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
     ignored = ["weights", *SOURCES] if isinstance(network, str) else ["weights", "network"]
     ignored += ["stages"] if network is None else []  # a model names its own
-    return {name: value for name, value in arguments.items() if name not in ignored}
+    return {name: plain(value) for name, value in arguments.items() if name not in ignored}
+
+
+def plain(value: Any) -> Any:
+    """Return numpy's numbers and arrays, as searches give them, as Python's: checkpoints hold nothing else."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, dict):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value

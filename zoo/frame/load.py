@@ -1,14 +1,21 @@
 """Models out of checkpoints of `Trainer`, by the name of the class that is written in them."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import timm
 from torch import nn
 
 from zoo.frame import surgery
 from zoo.frame.about import ABOUT, restore
+from zoo.frame.arguments import plain
+from zoo.frame.by_name import SOURCES
 from zoo.frame.classifier import MODELS, Classifier
-from zoo.frame.weight_files import pick_average, read_checkpoint
+from zoo.frame.weight_files import first_line, pick_average, read_checkpoint
+from zoo.frame.weight_sets import State
+from zoo.frame.weights import for_network
 
 
 def load(path: str | Path, average: str | None = None, network: nn.Module | None = None) -> Classifier:
@@ -28,15 +35,36 @@ def load(path: str | Path, average: str | None = None, network: nn.Module | None
             of your own without `network`.
     """
     checkpoint = read_checkpoint(path)
-    model = _build(path, checkpoint, network)
-    surgery.follow(model, checkpoint.get("surgery", ()))
-    model.load_state_dict(checkpoint["state_dict"] if average is None else pick_average(checkpoint, average, path))
-    restore(model, checkpoint.get(ABOUT))
+    with _in_one_line(path):
+        model = _build(path, checkpoint, network)
+        surgery.follow(model, checkpoint.get("surgery", ()))
+        state = _state(path, checkpoint) if average is None else pick_average(checkpoint, average, path)
+        model.load_state_dict(for_network(model, state))
+        restore(model, checkpoint.get(ABOUT))
     model.untrained = False
     return model.eval()
 
 
-def _build(path: str | Path, checkpoint: dict[str, Any], network: nn.Module | None) -> Classifier:
+@contextmanager
+def _in_one_line(path: str | Path) -> Iterator[None]:
+    """Say which file is wrong, in one line: of a damaged one, constructors and torch raise nearly every kind."""
+    try:
+        yield
+    except Exception as error:
+        said = first_line(error)
+        if isinstance(error, ValueError) and str(path) in said:
+            raise
+        raise ValueError(f"{path} cannot be loaded: {said}") from None
+
+
+def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
+    state = checkpoint.get("state_dict")
+    if not isinstance(state, Mapping):
+        raise ValueError(f"{path} has no weights under 'state_dict'")
+    return dict(state)
+
+
+def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module | None) -> Classifier:
     """Build the file's model with weights that are still to be loaded."""
     name, arguments = checkpoint.get("model"), _arguments(checkpoint)
     if name in MODELS:
@@ -44,6 +72,8 @@ def _build(path: str | Path, checkpoint: dict[str, Any], network: nn.Module | No
     if name == "Classifier" and network is not None:
         return Classifier(network, **{key: value for key, value in arguments.items() if key != "network"})
     if name == "Classifier" and "network" in arguments:  # a timm network, made by its name
+        if not isinstance(arguments["network"], str) or not timm.is_model(arguments["network"]):
+            raise ValueError(f"{path} asks for {arguments['network']!r}, which is no network of timm here")
         return Classifier(**arguments)
     if name == "Classifier":
         raise ValueError(
@@ -52,7 +82,8 @@ def _build(path: str | Path, checkpoint: dict[str, Any], network: nn.Module | No
     raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
 
 
-def _arguments(checkpoint: dict[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments, without what LightningCLI adds to them."""
+def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the constructor's arguments, without what LightningCLI adds to them, and without files to be read."""
     hparams = checkpoint.get("hyper_parameters", {})
-    return {key: value for key, value in hparams.items() if not key.startswith("_")}
+    files = ("weights", *SOURCES)
+    return {key: plain(value) for key, value in hparams.items() if not key.startswith("_") and key not in files}

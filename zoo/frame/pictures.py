@@ -43,7 +43,7 @@ def find(inputs: Any) -> list[Named]:
 
 def _expand(one: Any) -> Iterator[Named]:
     if isinstance(one, str | Path):
-        yield from (Named(str(path), path) for path in _files(Path(one)))
+        yield from (Named(str(path), path) for path in _files(Path(one).expanduser()))
     elif isinstance(one, Image.Image):
         yield Named(getattr(one, "filename", ""), one)
     elif isinstance(one, np.ndarray):

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import lightning as L
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.frame import graph
 from zoo.frame.about import metadata
 from zoo.frame.prediction import preprocessing_of
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.weight_files import write
-from zoo.frame.weights import load_into
+from zoo.frame.weights import load_into, plain_key
 
 
 class Portable(L.LightningModule):
@@ -27,9 +27,16 @@ class Portable(L.LightningModule):
     untrained: bool
     preprocessing: Preprocessing | None
 
-    def load_weights(self, weights: str | Path) -> None:
-        """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file."""
-        load_into(self, weights)
+    def load_weights(self, weights: str | Path, which: str | None = None) -> None:
+        """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file.
+
+        Args:
+            weights: where from.
+            which: of a file with several, the key of those to take, such as "model" or "model_ema", or the name of a
+                trick's average, such as "EMA(0.999)". None: the average where the file has one; of a checkpoint of this
+                project, the raw weights. What was taken is said.
+        """
+        load_into(self, weights, which)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Weights from elsewhere, under our keys, before they are compared with the model's: as they are.
@@ -39,9 +46,9 @@ class Portable(L.LightningModule):
         return state
 
     def plain_state_dict(self) -> dict[str, Tensor]:
-        """Return the weights under the keys that timm, torchvision or the authors use, also of a compiled network."""
-        weights = getattr(self, "network", self).state_dict()
-        return {key.replace("_orig_mod.", ""): value for key, value in weights.items()}
+        """Return the weights under the keys that timm, torchvision or the authors use."""
+        network: nn.Module = getattr(self, "network", self)
+        return {plain_key(key): value for key, value in network.state_dict().items()}
 
     def export(self, path: str | Path, image_size: int | None = None, preprocessing: bool = False) -> None:
         """Write the network for use elsewhere, as the file's suffix says.

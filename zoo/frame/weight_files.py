@@ -1,79 +1,106 @@
 """Files of weights and checkpoints, read and written. Nothing that a file carries is ever run.
 
-Files are read with `torch.load(weights_only=True)` or safetensors.
+Files are read with `torch.load(weights_only=True)` or safetensors; whatever is wrong with one is said in one line.
 """
 
 import io
 import json
 import pickle
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import safetensors.torch
 import torch
-from fsspec.implementations.local import LocalFileSystem
 from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from safetensors import SafetensorError
-from torch import Tensor
+from safetensors import safe_open
 
 from zoo.frame import atomic
+from zoo.frame.about import ABOUT
+from zoo.frame.file_kinds import clean_copy, is_safetensors, refuse_other_kinds
 from zoo.frame.preprocessing import Preprocessing
+from zoo.frame.weight_sets import State, choose
+
+AGAIN = "fetch or save it again"
 
 
-def read(path: str | Path, average: str | None = None) -> dict[str, Tensor]:
-    """Read the weights in a file. `average`: which of a checkpoint's averages to take, such as `"EMA(0.999)"`."""
-    if Path(path).suffix == ".safetensors":
-        return _read_safetensors(_existing(path))
-    content = read_checkpoint(path)
-    if average is not None:
-        return pick_average(content, average, path)
-    for key in ("state_dict", "model", "model_state_dict"):
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-    return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+class Weights(NamedTuple):
+    """Weights by name, and what a file of ours says of them."""
+
+    state: State
+    model: str | None = None  # name of the class
+    variant: str | None = None
+    preprocessing: Preprocessing | None = None  # of the images for them
 
 
-def preprocessing_in(path: str | Path) -> Preprocessing | None:
-    """Return how images are prepared for weights in a file of ours; None where it does not say."""
-    suffix, found = Path(path).suffix, None
-    if suffix == ".safetensors":
-        with safetensors.safe_open(path, "pt") as file:
-            found = json.loads((file.metadata() or {}).get("preprocessing", "null"))
-    elif suffix == ".ckpt":
-        found = (read_checkpoint(path).get("about") or {}).get("preprocessing")
-    return None if found is None else Preprocessing.of(found)
+def read(path: str | Path, which: str | None = None) -> Weights:
+    """Read the weights in a file; `which` of them: see `weight_sets.choose`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, carries code, is something else, or has no such weights.
+    """
+    file = existing(path)
+    refuse_other_kinds(file)
+    if is_safetensors(file) or file.suffix == ".safetensors" and not zipfile.is_zipfile(file):
+        return _read_safetensors(file)
+    content = read_checkpoint(file)
+    entries = (content.get(key) for key in ("hyper_parameters", ABOUT))
+    hparams, about = (entry if isinstance(entry, Mapping) else {} for entry in entries)
+    told = {"model": content.get("model"), "variant": hparams.get("variant"), **about}
+    return _told(choose(content, which, file), told)
 
 
-def pick_average(checkpoint: dict[str, Any], average: str, path: str | Path) -> dict[str, Tensor]:
+def _told(state: State, told: Mapping[str, Any]) -> Weights:
+    """Return weights with what a file says of them, as far as it is in our words: others may have the same keys."""
+    model, variant = (told.get(name) if isinstance(told.get(name), str) else None for name in ("model", "variant"))
+    try:
+        preprocessing = Preprocessing.of(told["preprocessing"])
+    except Exception:  # not ours, or damaged
+        preprocessing = None
+    return Weights(state, model, variant, preprocessing)
+
+
+def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) -> State:
     """One of the averages that tricks wrote into a checkpoint. Raises ValueError with the names that there are."""
-    averages = checkpoint.get("averages", {})
+    averages: Mapping[str, State] = checkpoint.get("averages", {})
     if average not in averages:
         raise ValueError(f"{path} has no average {average!r}; it has {sorted(averages) or 'none'}")
     return averages[average]
 
 
-def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file of `torch.save` without running anything that it carries."""
-    _existing(path)
+def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
+    """Read a file of `torch.save` without running anything that it carries. Raises as `read`."""
+    file = existing(path)
+    refuse_other_kinds(file)
+    if is_safetensors(file):
+        raise ValueError(f"{file} holds weights and no model: make the model, then load_weights({str(file)!r})")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with open(file, "rb") as opened, torch.serialization.safe_globals(numpy_scalars()):
+            content = torch.load(opened, map_location="cpu", weights_only=True)  # of a path, the suffix would count
     except pickle.UnpicklingError as error:
-        raise ValueError(_why_refused(path, error)) from None
-    except (RuntimeError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} is cut short or no torch file ({_first_line(error)}): fetch or save it again"
-        ) from None
+        raise ValueError(_why_refused(file, error)) from None
+    except Exception as error:  # of damaged files, torch raises nearly every kind
+        raise ValueError(f"{file} is cut short or no torch file ({first_line(error)}): {AGAIN}") from None
     if not isinstance(content, Mapping):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not weights by name")
+        raise ValueError(f"{file} holds a {type(content).__name__}, not weights by name")
     return content
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0] or type(error).__name__
+def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return what builds numpy's numbers in a file, as searches give them for learning rates; it runs no code."""
+    build: Any = np.float64(0).__reduce__()[0]
+    of_numpy_1, of_numpy_2 = (build, "numpy.core.multiarray.scalar"), (build, "numpy._core.multiarray.scalar")
+    return [of_numpy_1, of_numpy_2, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDU"}]
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its name where it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager
@@ -95,51 +122,72 @@ class ClearCheckpointIO(TorchCheckpointIO):
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        if storage_options is not None or not isinstance(get_filesystem(path), LocalFileSystem):
+        files = get_filesystem(path)
+        if storage_options is not None or "file" not in files.protocol:
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        file = Path(LocalFileSystem._strip_protocol(str(path)))
+        file = Path(files._strip_protocol(str(path)))
         file.parent.mkdir(parents=True, exist_ok=True)
         save(checkpoint, file)
 
-    def load_checkpoint(self, path: str | Path, *args: Any, weights_only: bool | None = None, **kwargs: Any) -> dict:
-        weights_only = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
-        with explained(path, weights_only):
-            return super().load_checkpoint(path, *args, weights_only=weights_only, **kwargs)
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
+    ) -> dict[str, Any]:
+        safely = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
+        with explained(path, safely), torch.serialization.safe_globals(numpy_scalars()):
+            return super().load_checkpoint(path, map_location=map_location, weights_only=safely)
 
 
-def _existing(path: str | Path) -> str | Path:
-    if not Path(path).is_file():
+def existing(path: str | Path) -> Path:
+    """Return the path of a file, `~` as the home folder. Raises FileNotFoundError, ValueError for a folder."""
+    file = Path(path).expanduser()
+    if file.is_dir():
+        pieces = (
+            ": a checkpoint in pieces; `python -m lightning.pytorch.utilities.consolidate_checkpoint` makes one file"
+        )
+        raise ValueError(f"{path} is a folder{pieces if (file / '.metadata').exists() else ': name a file in it'}")
+    if not file.is_file():
         raise FileNotFoundError(
             f"no file {path}; weights come as 'timm:NAME', 'torchvision:NAME', 'hf:USER/REPO' or a path"
         )
-    return path
+    return file
 
 
-def _why_refused(path: str | Path, error: Exception) -> str:
+def _why_refused(path: Path, error: Exception) -> str:
     """Which objects a file wants to build beside tensors, and how its owner can make a clean one."""
     try:
         culprits = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (RuntimeError, ValueError, pickle.UnpicklingError):  # the format before torch 1.6 cannot be listed
+    except Exception:  # the format before torch 1.6 cannot be listed
         culprits = []
     if not culprits and not zipfile.is_zipfile(path):
         culprits = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line][:1]
         if not culprits:
-            return f"{path} is cut short or no torch file: fetch or save it again"
+            return f"{path} is cut short or no torch file: {AGAIN}"
     return (
-        f"{path} carries more than tensors ({', '.join(culprits) or error}), and loading that could run code. If you "
-        "trust its source, convert it once: torch.save(torch.load(old, weights_only=False)['state_dict'], new)"
+        f"{path} carries more than tensors ({', '.join(culprits) or first_line(error)}), and loading that could run "
+        f"code. If you trust its source, convert it once: {clean_copy(path)}"
     )
 
 
-def _read_safetensors(path: str | Path) -> dict[str, Tensor]:
+def _read_safetensors(path: Path) -> Weights:
     try:
-        return safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is cut short or no safetensors file ({error}): fetch or save it again") from None
+        with safe_open(path, framework="pt") as file:
+            told = file.metadata() or {}
+        state = safetensors.torch.load_file(path)
+    except Exception as error:
+        raise ValueError(f"{path} is cut short or no safetensors file ({first_line(error)}): {AGAIN}") from None
+    return _told(state, {name: _of_json(text) for name, text in told.items()})
 
 
-def write(state: dict[str, Tensor], path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
+def _of_json(text: str) -> Any:
+    """Read an entry of a file's header, which we write as JSON and others as text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def write(state: State, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write plain weights in place of an older file: safetensors, with metadata in its header, or torch's format."""
     path = Path(path).expanduser()
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}

@@ -1,24 +1,27 @@
 """Weights in and out: timm, torchvision, the Hugging Face Hub, files. Nothing that a file carries is ever run.
 
-Files are read with `torch.load(weights_only=True)` or safetensors. Keys may sit behind `module.`, `network.` or
-`_orig_mod.` and inside `state_dict`; they must then match the model's exactly, but for the head of another number of
-classes, which starts afresh with a message.
+Keys may sit behind `module.`, `network.`, `_orig_mod.`, `model.` or `net.`, in any order, and in an entry of a training
+file. They must then match the model's exactly, but for the head: one of another number of classes, or none, starts
+afresh with a message, as what lies beside the network (a criterion's weights) is left out with one.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import timm
 import torchvision
 from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from lightning.pytorch.utilities import rank_zero_info
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.frame import channels
 from zoo.frame.by_name import architecture
 from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.weight_files import preprocessing_in, read
+from zoo.frame.weight_files import Weights, read
+from zoo.frame.weight_sets import State
 
 
 class Receiver(Protocol):
@@ -36,54 +39,68 @@ class Receiver(Protocol):
     @property
     def hparams(self) -> Any: ...
 
-    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]: ...
+    def adapt(self, state: State) -> State: ...
 
-    def plain_state_dict(self) -> dict[str, Tensor]: ...
+    def plain_state_dict(self) -> State: ...
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> Any: ...
-
-
-WRAPPERS = ("module.", "network.", "_orig_mod.", "model.")  # DDP, Classifier(network), torch.compile, common habit
+    def load_state_dict(self, state: State) -> Any: ...
 
 
-def load_into(model: Receiver, source: str | Path) -> None:
+# DDP, Classifier(network), torch.compile, common habits
+WRAPPERS = ("module.", "network.", "_orig_mod.", "model.", "net.")
+BESIDE = ("criterion", "loss", "loss_fn", "loss_func")  # what may lie beside a network that is not behind a wrapper
+COMPILED = "_orig_mod."  # in the keys of a network that its owner has compiled
+
+
+def load_into(model: Receiver, source: str | Path, which: str | None = None) -> None:
     """Put the weights that `source` names into the model.
 
     Args:
         model: receives them.
         source: `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
             `.safetensors`, `.pth`, `.th` or `.ckpt` file.
+        which: of a file that holds several, the key of those to take: see `weight_sets.choose`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is cut short, carries code, or is of another network; says which and what to do.
+        ValueError: the file is damaged, carries code, or is of another network; says which and what to do.
     """
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
-    state = readers[kind](model, name) if kind in readers else read(source)
-    if kind not in readers:
-        model.preprocessing = preprocessing_in(source) or model.preprocessing
-    _put(model, model.adapt(_our_keys(state, model)), str(source))
-    model.preprocessing = model.preprocessing and model.preprocessing.at(model.image_size, model.in_chans)
+    weights = readers[kind](model, name) if kind in readers else read(source, which)
+    _refuse_another_variant(model, weights, str(source))
+    _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
+    preprocessing = weights.preprocessing or model.preprocessing
+    model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)
 
 
-def _from_timm(model: Receiver, name: str) -> dict[str, Tensor]:
+def _from_timm(model: Receiver, name: str) -> Weights:
     asked, own = name.split(".")[0], None if model.timm_names else architecture(getattr(model, "network", None))
     if own is None:
         _same_network(model, asked, model.timm_names, "timm")
     elif asked != own:
         raise ValueError(f"timm's {asked} is not timm's {own}, which this network is: take weights of {own}")
     network = timm.create_model(name, pretrained=True)
-    model.preprocessing = Preprocessing.of_timm(network)
-    return network.state_dict()
+    return Weights(network.state_dict(), preprocessing=Preprocessing.of_timm(network))
 
 
-def _from_torchvision(model: Receiver, name: str) -> dict[str, Tensor]:
+def _from_torchvision(model: Receiver, name: str) -> Weights:
     network = model.torchvision_names.get(model.hparams.get("variant"))
     _same_network(model, network, model.torchvision_names, "torchvision")
     weights = torchvision.models.get_model_weights(network)[name]
-    model.preprocessing = Preprocessing.of_torchvision(weights.transforms())
-    return weights.get_state_dict(check_hash=True)
+    state = weights.get_state_dict(check_hash=True)
+    return Weights(state, preprocessing=Preprocessing.of_torchvision(weights.transforms()))
+
+
+def _from_hub(model: Receiver, repo: str) -> Weights:
+    """Read a repository's weights. Where it says which network of timm they are of, only that one will do."""
+    try:
+        config = json.loads(Path(hf_hub_download(repo, "config.json")).read_text())
+    except EntryNotFoundError:
+        config = {}
+    if model.timm_names and "architecture" in config:
+        _same_network(model, config["architecture"], model.timm_names, "timm")
+    return read(hf_hub_download(repo, "model.safetensors"))
 
 
 def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:
@@ -98,22 +115,67 @@ def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | 
         raise ValueError(f"{library}'s {asked or 'library'} is not {type(model).__name__}({variant!r}); {advice}")
 
 
-def _from_hub(model: Receiver, repo: str) -> dict[str, Tensor]:
-    return read(hf_hub_download(repo, "model.safetensors"))
+def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> None:
+    """Refuse what a model of the same class wrote, of another row: keys may agree where the function does not."""
+    ours, theirs = model.hparams.get("variant"), weights.variant
+    if weights.model == type(model).__name__ and theirs is not None and ours is not None and theirs != ours:
+        name = type(model).__name__
+        raise ValueError(f"{source} is of {name}({theirs!r}), which is another network than {name}({ours!r})")
 
 
-def _our_keys(state: dict[str, Tensor], model: Receiver) -> dict[str, Tensor]:
-    """Others' keys -> the model's: wrappers' prefixes off, the model's `aliases` applied."""
+# ---- keys
+
+
+def plain_key(key: str) -> str:
+    """Return a key as it is without `torch.compile`."""
+    return key.replace(COMPILED, "")
+
+
+def for_network(network: Any, state: Mapping[str, Tensor]) -> State:
+    """Return the weights under the keys of a network that its owner may have compiled, in whole or in part."""
+    ours = {plain_key(key): key for key in network.state_dict()}
+    return {ours.get(plain_key(key), key): value for key, value in state.items()}
+
+
+def _our_keys(state: Mapping[str, Tensor], model: Receiver, source: str) -> State:
+    """Others' keys -> the model's: wrappers' prefixes off, what lies beside the network out, `aliases` applied."""
     ours = model.plain_state_dict()
-    for wrapper in WRAPPERS:
-        if state and all(key.startswith(wrapper) for key in state) and not any(key in ours for key in state):
-            state = {key.removeprefix(wrapper): value for key, value in state.items()}
+    names = {key: _unwrapped(key, ours) for key in state}
+    inside = {key for key, name in names.items() if name in ours}
+    wrapped = bool(inside) and all(key != names[key] for key in inside)
+    tops = {_top(key) for key in ours} | {_top(key) for key in model.aliases}
+    beside = {
+        key
+        for key, name in names.items()
+        if name not in ours and (_top(name) in BESIDE or wrapped and key == name) and _top(name) not in tops
+    }
+    found = {names[key]: value for key, value in state.items() if key not in beside}
+    if len(found) < len(state) - len(beside):
+        raise ValueError(f"{source} holds several networks, behind {_some({_top(key) for key in state})}")
+    if beside and found:
+        rank_zero_info(f"{source}: left out, because they lie beside the network: {_some(beside)}")
     for theirs, mine in model.aliases.items():
-        state = {mine + key.removeprefix(theirs) if key.startswith(theirs) else key: v for key, v in state.items()}
-    return state
+        found = {mine + key.removeprefix(theirs) if key.startswith(theirs) else key: v for key, v in found.items()}
+    return found
 
 
-def _put(model: Receiver, state: dict[str, Tensor], source: str) -> None:
+def _unwrapped(key: str, ours: Collection[str]) -> str:
+    while key not in ours:
+        wrapper = next((wrapper for wrapper in WRAPPERS if key.startswith(wrapper)), None)
+        if wrapper is None:
+            return plain_key(key)
+        key = key.removeprefix(wrapper)
+    return key
+
+
+def _top(key: str) -> str:
+    return key.partition(".")[0]
+
+
+# ---- into the model
+
+
+def _put(model: Receiver, state: State, source: str) -> None:
     ours = model.plain_state_dict()
     # files older than torch 0.4.1 have no batch counters
     state = {k: v for k, v in ours.items() if k.endswith("num_batches_tracked")} | state
@@ -121,7 +183,8 @@ def _put(model: Receiver, state: dict[str, Tensor], source: str) -> None:
     wrong = {k for k in ours if k in state and state[k].shape != ours[k].shape}
     head = {k for k in wrong if ours[k].shape[0] == model.num_classes and ours[k].shape[1:] == state[k].shape[1:]}
     missing, unknown = ours.keys() - state.keys(), state.keys() - ours.keys()
-    if missing or unknown or wrong - head:
+    headless = not unknown and missing == _head(model)
+    if missing and not headless or unknown or wrong - head:
         shapes = [f"{k} {tuple(state[k].shape)} there, {tuple(ours[k].shape)} here" for k in sorted(wrong - head)]
         raise ValueError(
             f"{source} is of another network than {type(model).__name__}({model.hparams.get('variant', '')!r}); "
@@ -130,9 +193,22 @@ def _put(model: Receiver, state: dict[str, Tensor], source: str) -> None:
     if head:
         old = state[min(head)].shape[0]
         rank_zero_info(f"{source} has {old} classes, the model {model.num_classes}: {_some(head)} start afresh")
-    kept = {key: ours[key] if key in head else value for key, value in state.items()}
-    getattr(model, "network", model).load_state_dict(kept)
+    if headless:
+        rank_zero_info(f"{source} has no head: {_some(missing)} start afresh")
+    kept = {key: ours[key] if key in head | missing else state[key] for key in ours}
+    network = getattr(model, "network", model)
+    network.load_state_dict(for_network(network, kept))
     model.untrained = False
+
+
+def _head(model: Receiver) -> set[str]:
+    """Return the keys of the layers that give the logits: linear layers of K outputs, else the last 1x1 convolution."""
+    network: Any = getattr(model, "network", model)
+    layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
+    heads = [name for name, m in layers if isinstance(m, nn.Linear) and m.out_features == model.num_classes]
+    heads = heads or [name for name, m in layers[-1:] if m.weight.shape[0] == model.num_classes]
+    names = {plain_key(f"{name}.{kind}") for name in heads for kind in ("weight", "bias")}
+    return names & model.plain_state_dict().keys()
 
 
 def _some(names: Any) -> str:

@@ -11,6 +11,7 @@ import safetensors.torch
 import timm
 import torch
 import torchvision
+from huggingface_hub.errors import EntryNotFoundError
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
@@ -191,11 +192,16 @@ def test_from_the_hub(model, images, monkeypatch, tmp_path):
     model.export(tmp_path / "model.safetensors")
 
     def download(repo, file):
-        assert (repo, file) == ("someone/resnet20", "model.safetensors")
+        assert repo == "someone/resnet20"
+        if not (tmp_path / file).exists():
+            raise EntryNotFoundError(file)
         return str(tmp_path / file)
 
     monkeypatch.setattr(weights_module, "hf_hub_download", download)
     assert torch.equal(resnet(weights="hf:someone/resnet20").eval()(images), model(images))
+    (tmp_path / "config.json").write_text('{"architecture": "resnetblur50"}')  # the keys and shapes of resnet50
+    with pytest.raises(ValueError, match=r"timm's resnetblur50 is not ResNet\('50'\); variants that it has: 18, "):
+        ResNet("50", num_classes=10, image_size=32, weights="hf:someone/resnet20")
 
 
 @pytest.mark.parametrize(

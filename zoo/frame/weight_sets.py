@@ -1,0 +1,80 @@
+"""Which weights of a training file: its average if it has one, unless another entry is asked for by its key."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.utilities import rank_zero_info
+from torch import Tensor
+
+State = dict[str, Tensor]
+KNOWN = (
+    "state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module", "student"
+)  # fmt: skip
+AVERAGED = re.compile(r"(^|[._])(ema|avg|averaged?|swa)([._]|$)", re.IGNORECASE)
+OF_TRICKS = "averages."  # the entry in which our own checkpoints have their averages
+OTHERS = ("optim", "lr_sched", "sched", "scaler", "loops", "callbacks", "hyper_parameters", "half_gradients")  # entries
+DEEPEST = 2  # levels of dictionaries in which weights are looked for
+
+
+def choose(content: Mapping[str, Any], which: str | None, path: str | Path) -> State:
+    """Return one set of weights of a file's content, and say which, where it has several.
+
+    Args:
+        content: the file's.
+        which: the key of its entry, such as "model" or "model_ema", or the name of a trick's average, such as
+            "EMA(0.999)". None: the average if it has one, as timm takes it; of our own checkpoints, which may have
+            several, the raw weights.
+        path: of the file, for messages.
+
+    Raises:
+        ValueError: there is no such entry, there are none, or several of which none is known; names those that it has.
+    """
+    sets = dict(_sets(content, ""))
+    if len(sets) > 1:
+        sets.pop("", None)  # numbers beside the entries
+    if which is not None:
+        name = which if which in sets else f"{OF_TRICKS}{which}"
+        if name not in sets:
+            raise ValueError(f"{path} has no weights {which!r}; it has {_listed(sets) or 'none'}")
+        return sets[name]
+    name = _preferred(sets, content, path)
+    if len(sets) > 1:
+        rank_zero_info(
+            f"{path}: the weights are those of {_short(name)!r}; it also has "
+            f"{_listed(other for other in sets if other != name)}, which load_weights(path, which=...) takes"
+        )
+    return sets[name]
+
+
+def _preferred(sets: Mapping[str, State], content: Mapping[str, Any], path: str | Path) -> str:
+    averages = [name for name in sets if AVERAGED.search(name) and not name.startswith(OF_TRICKS)]
+    raw = [name for name in sets if name not in averages and not name.startswith(OF_TRICKS)]
+    known = [name for key in KNOWN for name in raw if name.split(".")[0] == key]
+    found = averages or known or raw or list(sets)
+    if not found:
+        raise ValueError(f"{path} holds no weights; its keys are {', '.join(map(repr, list(content)[:8])) or 'none'}")
+    if len(found) > 1 and not averages and not known:
+        raise ValueError(f"{path} holds several sets of weights, {_listed(found)}: load_weights(path, which=...)")
+    return found[0]
+
+
+def _sets(content: Mapping[str, Any], name: str, depth: int = 0) -> Iterator[tuple[str, State]]:
+    """Yield every dictionary of tensors, by the keys that lead to it."""
+    state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+    if any(value.ndim for value in state.values()):
+        yield name, state
+    if depth == DEEPEST:
+        return
+    for key, inner in content.items():
+        if isinstance(key, str) and isinstance(inner, Mapping) and not key.lower().startswith(OTHERS):
+            yield from _sets(inner, f"{name}.{key}" if name else key, depth + 1)
+
+
+def _short(name: str) -> str:
+    return name.removeprefix(OF_TRICKS)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(repr(_short(name)) for name in names)
