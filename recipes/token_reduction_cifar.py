@@ -59,7 +59,7 @@ from callbacks import (
 from datamodules import ImageData
 from recipes import Recipe
 from recipes.frame.cifar import FAST, Cifar
-from zoo.patch_slimming import within
+from zoo.patch_slimming import find_tokens_within
 from zoo.tools.complexity import stage_costs, total_macs
 from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
 
@@ -94,7 +94,7 @@ def slim(vit: zoo.ViT, data: ImageData) -> zoo.PatchSlimming:
     """Take out the patches that a batch of training images can do without."""
     model = like(vit, zoo.PatchSlimming, drop_path=0.0)
     images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
-    return model.slim(within(model, images, SHARE, step=4))
+    return model.slim(find_tokens_within(model, images, SHARE, step=4))
 
 
 Made = tuple[zoo.Classifier, list[L.Callback]]

@@ -41,7 +41,7 @@ from zoo.layers.drop_path import linear_rates
 from zoo.layers.init import normal_02_linear
 from zoo.layers.patch_embed import PatchEmbed, check_size, resize_patches, resize_positions
 from zoo.layers.t2t import TokensToToken, sines, soft_grid
-from zoo.layers.token_grid import up_features, up_relations
+from zoo.layers.token_grid import upsample_features, upsample_relations
 from zoo.layers.transformer import MLP, BlockLayers
 from zoo.tools import complexity
 from zoo.tools.early_exit import confidences
@@ -100,7 +100,7 @@ class Block(BlockLayers):
         y, scores = self.attn(self.norm1(x), relation)
         x = y = x + self.drop_path(y)
         if features is not None:
-            y = torch.cat([x, up_features(self.feature_resuse_mlp(features), math.isqrt(x.shape[1] - 1))], -1)
+            y = torch.cat([x, upsample_features(self.feature_resuse_mlp(features), math.isqrt(x.shape[1] - 1))], -1)
         return x + self.drop_path(self.mlp(self.norm2(y))), scores
 
 
@@ -142,7 +142,7 @@ class Exit(nn.Module):
     def reuse(self, before: Reused) -> tuple[Tensor, Sequence[Tensor]]:
         """Return the tokens of the exit before, and for each block what is added to its scores, on this grid."""
         features, scores = before
-        relations = up_relations(self.relation_reuse_conv(torch.cat(scores, 1)), self.grid)
+        relations = upsample_relations(self.relation_reuse_conv(torch.cat(scores, 1)), self.grid)
         return features, relations.chunk(len(self.blocks), 1)
 
 

@@ -130,16 +130,16 @@ class EViT(TokenClassifier):
         return self.head(self.norm(x)[:, 0])
 
     @property
-    def dropping(self) -> list[DroppingBlock]:
+    def dropping_blocks(self) -> list[DroppingBlock]:
         """The three blocks that drop patches."""
         return [block for block in self.blocks if isinstance(block, DroppingBlock)]
 
     @property
     def keep(self) -> float:
         """Fraction of the patches that goes on, at each of the three blocks."""
-        return self.dropping[0].keep
+        return self.dropping_blocks[0].keep
 
     @keep.setter
     def keep(self, keep: float) -> None:
-        for block in self.dropping:
+        for block in self.dropping_blocks:
             block.keep = check_keep(keep, "EViT")

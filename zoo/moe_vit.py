@@ -86,7 +86,7 @@ class MoE(nn.Module):
             return torch.zeros_like(x) + 0 * sum(p.sum() for p in self.parameters())  # DDP wants their gradients
         gates = self.gate(x).float().softmax(-1)
         if self.training and self.drop == "gate":
-            return self.at_home(x, gates)
+            return self.route_at_home(x, gates)
         top, choice = gates.max(-1)
         if self.training:
             self.balance = balance(gates, choice)
@@ -104,7 +104,7 @@ class MoE(nn.Module):
         y = F.pad(y, (0, 0, 0, 1)).gather(1, slot)
         return (y * top[..., None]).to(x.dtype)
 
-    def at_home(self, x: Tensor, gates: Tensor) -> Tensor:
+    def route_at_home(self, x: Tensor, gates: Tensor) -> Tensor:
         """Send each image through the expert of its machine, times that expert's gate, so that the gate learns too."""
         bounds = [ceil(e * len(x) / self.experts) for e in range(self.experts + 1)]
         parts = []

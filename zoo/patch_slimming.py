@@ -70,7 +70,7 @@ class SlimBlock(BlockLayers):
 
 
 class PatchSlimming(TokenClassifier):
-    """`PatchSlimming("S", weights="timm:deit_small_patch16_224.fb_in1k")`, then `model.slim(effective(model, images))`.
+    """`PatchSlimming("S", weights="timm:deit_small_patch16_224.fb_in1k")`; `model.slim(find_tokens(model, images))`.
 
     The stages are the four quarters of the blocks. Their features are tokens, the class token first, fewer from stage
     to stage.
@@ -179,7 +179,7 @@ def significance(G: Tensor, P: Tensor, Z: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int = 10) -> list[list[int]]:
+def find_tokens(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int = 10) -> list[list[int]]:
     """Search the tokens that each block must keep, from the last block to the first: algorithm 1.
 
     Args:
@@ -196,11 +196,13 @@ def effective(model: PatchSlimming, images: Tensor, eps: float = 0.01, step: int
 
 
 @torch.no_grad()
-def within(model: PatchSlimming, images: Tensor, fraction: float, step: int = 10, rounds: int = 8) -> list[list[int]]:
-    """Search the tokens to keep within a budget: `effective` with about the least eps that meets it.
+def find_tokens_within(
+    model: PatchSlimming, images: Tensor, fraction: float, step: int = 10, rounds: int = 8
+) -> list[list[int]]:
+    """Search the tokens to keep within a budget: `find_tokens` with about the least eps that meets it.
 
     Args:
-        model, images, step: as for `effective`.
+        model, images, step: as for `find_tokens`.
         fraction: of the multiply-adds that may be left, in (0, 1].
         rounds: halvings of the range of eps, 2^-20 to 1, in its logarithm.
 
@@ -237,7 +239,7 @@ def multiply_adds(model: PatchSlimming, kept: Sequence[Sequence[int]] | None) ->
 def search(
     model: PatchSlimming, features: Sequence[Tensor], maps: Sequence[Tensor], eps: float, step: int
 ) -> list[list[int]]:
-    """Search the tokens to keep, as `effective` does, on the features and maps that `trace` returns."""
+    """Search the tokens to keep, as `find_tokens` does, on the features and maps that `trace` returns."""
     images, length, _ = features[0].shape
     device = features[0].device
     G = torch.eye(length, device=device).expand(images, -1, -1)

@@ -13,7 +13,7 @@ from tests.closed_form import fill
 from zoo import DVT, Step, ViT
 from zoo.dvt import NAMES, VARIANTS, Row, fit
 from zoo.layers.t2t import linear_attention, sines
-from zoo.layers.token_grid import up, up_features, up_relations
+from zoo.layers.token_grid import upsample, upsample_features, upsample_relations
 from zoo.tools.early_exit import choose_exits, confidences, search_thresholds, thresholds_for
 
 # Logits of the authors' networks and thresholds of their search, on numbers in closed form.
@@ -140,11 +140,11 @@ def test_thresholds_are_the_authors():
 def test_up_by_hand():
     """From 2 to 3 cells a side: each cell twice, then windows of two, of which the middle one sees both."""
     x = torch.tensor([[[9.0, 0, 4, 8, 20]]])
-    assert up(x, 3).tolist() == [[[9, 0, 2, 4, 4, 8, 12, 8, 14, 20]]]
+    assert upsample(x, 3).tolist() == [[[9, 0, 2, 4, 4, 8, 12, 8, 14, 20]]]
 
 
 def spread(before: int, after: int) -> torch.Tensor:
-    """up() as a matrix (1 + after^2, 1 + before^2): the cells of the doubled grid, one by one."""
+    """upsample() as a matrix (1 + after^2, 1 + before^2): the cells of the doubled grid, one by one."""
     U = torch.zeros(1 + after**2, 1 + before**2, dtype=torch.float64)
     U[0, 0] = 1
     window = [range(i * 2 * before // after, -(-(i + 1) * 2 * before // after)) for i in range(after)]
@@ -161,11 +161,11 @@ def spread(before: int, after: int) -> torch.Tensor:
 def test_relations_and_features_go_from_grid_to_grid(before, after):
     U = spread(before, after)
     A = fill(2, 3, 1 + before**2, 1 + before**2)
-    torch.testing.assert_close(up_relations(A, after), U @ A @ U.T)
+    torch.testing.assert_close(upsample_relations(A, after), U @ A @ U.T)
     E = fill(2, 1 + before**2, 5)
     expected = U @ E
     expected[:, 0] = 0  # the class token gets no features
-    torch.testing.assert_close(up_features(E, after), expected)
+    torch.testing.assert_close(upsample_features(E, after), expected)
 
 
 def test_first_exit_is_a_plain_vit(model):

@@ -14,13 +14,13 @@ from zoo.layers.token_classifier import TokenRow
 from zoo.layers.transformer import Block
 from zoo.patch_slimming import (
     SlimBlock,
-    effective,
+    find_tokens,
+    find_tokens_within,
     multiply_adds,
     propagate,
     relative_error,
     significance,
     trace,
-    within,
 )
 from zoo.tools.complexity import total_macs
 
@@ -147,7 +147,7 @@ def test_only_the_class_token_is_needed_last(model):
 
 def test_search_stays_within_its_error(model):
     images, eps = torch.randn(4, 3, 32, 32), 0.002
-    kept = effective(model, images, eps, step=5)
+    kept = find_tokens(model, images, eps, step=5)
     assert kept[-1] == [0] and [*map(len, kept)] == sorted(map(len, kept), reverse=True)
     assert len({*map(len, kept)}) > 3 and len(kept[0]) > 1
     with torch.no_grad():
@@ -156,14 +156,14 @@ def test_search_stays_within_its_error(model):
             block, given, wanted = model.blocks[layer], kept[layer - 1], kept[layer]
             assert relative_error(block, features[layer], features[layer + 1], given, wanted) <= eps
     assert all(block.rows is None for block in model.blocks)
-    assert [*map(len, effective(model, images, 100.0))] == [1] * 12
-    assert [*map(len, effective(model, images, 1e-12))][:-1] == [65] * 11
+    assert [*map(len, find_tokens(model, images, 100.0))] == [1] * 12
+    assert [*map(len, find_tokens(model, images, 1e-12))][:-1] == [65] * 11
 
 
 def test_search_adds_the_most_significant_first(model):
     """The last choice but one: the tokens that block 11 keeps beside the class token are the best of its scores."""
     images = torch.randn(4, 3, 32, 32)
-    kept = effective(model, images, 0.002, step=5)
+    kept = find_tokens(model, images, 0.002, step=5)
     features, maps = trace(model, images)
     G = propagate(torch.eye(65).expand(4, -1, -1), maps[11], torch.eye(65)[0])
     order = [i for i in significance(G, maps[10], features[10]).argsort(descending=True).tolist() if i]
@@ -176,7 +176,7 @@ def test_search_weighs_all_images_alike(model):
     for block in model.blocks:  # attention that looks somewhere
         block.attn.qkv.weight.mul_(3)
     images = torch.randn(4, 3, 32, 32) * torch.tensor([0.1, 0.5, 2.0, 8.0])[:, None, None, None]
-    kept = effective(model, images, 0.005, step=5)
+    kept = find_tokens(model, images, 0.005, step=5)
     features, maps = ([x.double() for x in each] for each in trace(model, images))
     G, steps = torch.eye(65, dtype=torch.float64).expand(4, -1, -1), 0
     for layer in range(11, 0, -1):
@@ -234,7 +234,7 @@ def test_refusals(kept, match):
 def test_search_within_a_share_of_the_multiply_adds(model):
     """No more than asked for, and not much less; the tokens are those of the search at some error."""
     images = torch.randn(2, 3, 32, 32)
-    kept = within(model, images, 0.6, step=8, rounds=5)
+    kept = find_tokens_within(model, images, 0.6, step=8, rounds=5)
     assert 0.45 < multiply_adds(model, kept) / multiply_adds(model, None) <= 0.6
     assert multiply_adds(model, kept) == total_macs(model.slim(kept), 32)
     assert not model.training and all(block.rows is None for block in model.blocks)
@@ -242,4 +242,4 @@ def test_search_within_a_share_of_the_multiply_adds(model):
 
 def test_a_share_that_no_error_reaches_is_refused(model):
     with pytest.raises(ValueError, match="however large the error: ask for more"):
-        within(model, torch.randn(1, 3, 32, 32), 0.01, step=64, rounds=1)
+        find_tokens_within(model, torch.randn(1, 3, 32, 32), 0.01, step=64, rounds=1)

@@ -8,7 +8,7 @@ from torch import nn
 from datamodules import Digits
 from zoo import PatchSlimming
 from zoo.layers.token_classifier import TokenRow
-from zoo.patch_slimming import effective
+from zoo.patch_slimming import find_tokens
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_what_the_search_keeps_is_worth_more_than_what_chance_keeps(data, monkey
     torch.manual_seed(0)
     model = trained(initialised(PatchSlimming("nano", num_classes=10, image_size=8, drop_path=0.0)), data)
     batches = [data.on_after_batch_transfer(batch, 0)[0] for batch in data.train_dataloader()]
-    kept = effective(model, torch.cat(batches[:5]), eps=0.03, step=4)
+    kept = find_tokens(model, torch.cat(batches[:5]), eps=0.03, step=4)
     assert 10 < len(kept[0]) < 50
 
     full, slim = accuracy(model, data), accuracy(model.slim(kept), data)

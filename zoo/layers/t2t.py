@@ -33,8 +33,8 @@ class TokensToToken(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention1(soft_split(x, *self.split))
-        x = self.attention2(soft_split(as_map(x), 3, 2, 1))
-        return self.project(soft_split(as_map(x), 3, 2, 1))
+        x = self.attention2(soft_split(to_map(x), 3, 2, 1))
+        return self.project(soft_split(to_map(x), 3, 2, 1))
 
 
 def soft_split(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
@@ -42,7 +42,7 @@ def soft_split(x: Tensor, kernel: int, stride: int, padding: int) -> Tensor:
     return F.unfold(x, kernel, stride=stride, padding=padding).transpose(1, 2)
 
 
-def as_map(x: Tensor) -> Tensor:
+def to_map(x: Tensor) -> Tensor:
     """Arrange tokens as a map: (N, L, C) -> (N, C, sqrt L, sqrt L)."""
     return x.transpose(1, 2).unflatten(2, [isqrt(x.shape[1])] * 2)
 
