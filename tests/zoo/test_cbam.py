@@ -10,6 +10,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.resnet import ResNet as TimmResNet
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, stages_halve
 from zoo import CBAMResNet
 from zoo.cbam import CBAM, VARIANTS, CBAMBasic, ChannelGate, SpatialGate
 
@@ -118,18 +119,13 @@ def test_statistics_of_the_pixels_move_slowly():
     assert SpatialGate().spatial.bn.momentum == 0.01
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(CBAMResNet, "50", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 2048))]
+test_map_sizes = stages_halve(CBAMResNet, (256, 512, 1024, 2048), "50")
 
 
 def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = CBAMResNet("18", num_classes=10, image_size=32)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
     assert model.fc.weight.std().item() == pytest.approx(math.sqrt(2 / 512), rel=0.1)
     assert not any(layer.bias.any() for layer in model.modules() if isinstance(layer, nn.Linear))
 

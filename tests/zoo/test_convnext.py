@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.zoo.checks import counts_are
 from zoo import ConvNeXt
 from zoo.convnext import VARIANTS, Block, Row
 from zoo.layers.drop_path import DropPath, linear_rates
@@ -57,10 +58,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(ConvNeXt, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(ConvNeXt, COUNTS)
 
 
 @pytest.mark.parametrize("variant", [pytest.param(v, marks=[pytest.mark.slow] * (v != "T")) for v in AT_384])

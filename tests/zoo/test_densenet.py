@@ -1,6 +1,5 @@
 """DenseNet: counts and logits of torchvision, and the paper's equation read a second time for the CIFAR rows."""
 
-import math
 import re
 from functools import partial
 
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are, stages_halve
 from zoo import DenseNet
 from zoo.densenet import CIFAR, VARIANTS, DenseBlock
 
@@ -38,16 +38,10 @@ def test_every_row_is_counted():
     assert {*COUNTS, *CIFAR_COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(DenseNet, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(DenseNet, COUNTS)
 
 
-@pytest.mark.parametrize("variant", CIFAR_COUNTS)
-def test_cifar_counts(variant, count):
-    parameters, multiply_adds = count(partial(DenseNet, variant, num_classes=10))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == CIFAR_COUNTS[variant]
+test_cifar_counts = counts_are(DenseNet, CIFAR_COUNTS, num_classes=10)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +146,7 @@ def test_dropout_follows_each_convolution_but_the_first():
     assert layer.eval()(torch.randn(2, 24, 4, 4)).any()
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(DenseNet, "121", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 1024))]
+test_map_sizes = stages_halve(DenseNet, (256, 512, 1024, 1024), "121")
 
 
 @pytest.mark.parametrize("pixels", [32, 64])
@@ -168,9 +159,7 @@ def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = DenseNet("BC-100-12", num_classes=10)
     assert not model.classifier.bias.any()
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
 
 
 def test_bad_arguments_say_what_to_do():

@@ -1,6 +1,5 @@
 """MobileNetV1: counts at every width, timm's outputs, and what a separable convolution saves."""
 
-import math
 from functools import partial
 
 import pytest
@@ -9,6 +8,7 @@ import torch
 from timm.models.efficientnet import _gen_mobilenet_v1
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are
 from zoo import MobileNetV1
 from zoo.mobilenet_v1 import VARIANTS, SeparableConv
 from zoo.tools.complexity import total_macs
@@ -27,10 +27,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(MobileNetV1, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(MobileNetV1, COUNTS)
 
 
 def test_same_logits_as_timm(randomise, images, agree):
@@ -78,9 +75,7 @@ def test_map_sizes(map_sizes):
 def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = MobileNetV1("1.0", num_classes=10)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
     assert model.classifier.weight.std().item() == pytest.approx(0.01, rel=0.05) and not model.classifier.bias.any()
 
 

@@ -1,13 +1,11 @@
 """MobileNetV2: counts at every width, torchvision's outputs, rounding and linear bottlenecks by hand."""
 
-import math
-from functools import partial
-
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are, stages_halve
 from zoo import MobileNetV2
 from zoo.layers.round_to_8 import round_to_8
 from zoo.mobilenet_v2 import VARIANTS, InvertedResidual
@@ -27,10 +25,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(MobileNetV2, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(MobileNetV2, COUNTS)
 
 
 @pytest.mark.parametrize("variant", COUNTS)
@@ -63,10 +58,7 @@ def test_shortcut_is_an_identity_where_the_shape_stays():
     assert not InvertedResidual(8, 8, stride=2, t=6).shortcut and not InvertedResidual(8, 16, stride=1, t=6).shortcut
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(MobileNetV2, image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((24, 32, 96, 320))]
+test_map_sizes = stages_halve(MobileNetV2, (24, 32, 96, 320))
 
 
 def test_stages_end_where_maps_shrink_next():
@@ -83,9 +75,7 @@ def test_drops_a_fifth_of_the_features():
 def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = MobileNetV2("1.0", num_classes=10)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
     assert model.classifier[1].weight.std().item() == pytest.approx(0.01, rel=0.05)
 
 

@@ -9,6 +9,7 @@ import torchvision
 from timm.models.mobilenetv3 import _gen_mobilenet_v3
 from torch import nn
 
+from tests.zoo.checks import counts_are
 from zoo import MobileNetV3
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.mobilenet_v3 import VARIANTS, InvertedResidual, Layer, squeeze_excite
@@ -37,10 +38,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(MobileNetV3, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(MobileNetV3, COUNTS)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.zoo.checks import counts_are, stages_halve
 from zoo import PreActResNet
 from zoo.preact_resnet import VARIANTS, PreActBasic, PreActBottleneck, Row
 
@@ -35,10 +36,7 @@ def test_every_row_is_counted():
     assert {*COUNTS, *CIFAR_COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(PreActResNet, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(PreActResNet, COUNTS)
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(CIFAR_COUNTS))
@@ -109,10 +107,7 @@ def test_shortcuts_are_pure_identities():
     assert torch.equal(block(x), x)
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(PreActResNet, "50", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 2048))]
+test_map_sizes = stages_halve(PreActResNet, (256, 512, 1024, 2048), "50")
 
 
 @pytest.mark.parametrize("pixels", [32, 64])

@@ -1,6 +1,5 @@
 """RegNet: timm's and pycls's counts, widths and depths, timm's logits, and the rule for widths by hand."""
 
-import math
 from functools import partial
 
 import pytest
@@ -8,6 +7,7 @@ import timm
 import torch
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, stages_halve
 from zoo import RegNet
 from zoo.regnet import VARIANTS, Block, Row, stages, widths
 
@@ -89,18 +89,13 @@ def test_squeezed_to_a_quarter_of_the_blocks_input():
     assert isinstance(Block(c_in=24, w=56, stride=2, g=8, se=False).se, nn.Identity)
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(RegNet, "Y-400MF", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((48, 104, 208, 440))]
+test_map_sizes = stages_halve(RegNet, (48, 104, 208, 440), "Y-400MF")
 
 
 def test_starts_with_the_authors_weights():
     torch.manual_seed(0)
     model = RegNet("Y-400MF", num_classes=10, image_size=32)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
     assert model.head.fc.weight.std().item() == pytest.approx(0.01, rel=0.1) and not model.head.fc.bias.any()
 
 

@@ -10,6 +10,7 @@ from timm.utils import reparameterize_model
 from torch import nn
 
 import zoo
+from tests.zoo.checks import stages_halve
 from zoo import RepVGG
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.repvgg import VARIANTS, Block, Row
@@ -201,10 +202,7 @@ def test_d2se_is_larger_than_its_images():
     assert model.image_size == 320 and sum(isinstance(m, SqueezeExcite) for m in model.modules()) == 48
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(RepVGG, "A0", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((48, 96, 192, 1280))]
+test_map_sizes = stages_halve(RepVGG, (48, 96, 192, 1280), "A0")
 
 
 def test_bad_arguments_say_what_to_do():

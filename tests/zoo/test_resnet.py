@@ -1,6 +1,5 @@
 """ResNet: counts and outputs of the references, by hand what no library has, and where each tweak puts its stride."""
 
-import math
 from functools import partial
 
 import pytest
@@ -10,6 +9,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are
 from zoo import ResNet
 from zoo.resnet import CIFAR, VARIANTS, PadShortcut, make_shortcut
 
@@ -62,10 +62,7 @@ def test_every_row_is_counted():
     assert {*COUNTS, *CIFAR_COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(ResNet, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(ResNet, COUNTS)
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(CIFAR_COUNTS))
@@ -211,9 +208,7 @@ def test_cifar_map_sizes(pixels, map_sizes):
 @pytest.mark.parametrize("variant", ["18", "50-D", "20"])
 def test_starts_with_he_weights(variant):
     torch.manual_seed(0)
-    for layer in (m for m in ResNet(variant, num_classes=10, image_size=32).modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(ResNet(variant, num_classes=10, image_size=32))
 
 
 def test_bad_arguments_say_what_to_do():

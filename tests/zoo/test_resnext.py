@@ -1,6 +1,5 @@
 """ResNeXt: counts and logits of the libraries, and the block's form (a), path by path, against its grouped form (c)."""
 
-import math
 from functools import partial
 
 import pytest
@@ -8,8 +7,8 @@ import timm
 import torch
 import torch.nn.functional as F
 import torchvision
-from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are, stages_halve
 from zoo import ResNeXt
 from zoo.resnext import VARIANTS, GroupedBottleneck, Row
 
@@ -29,16 +28,10 @@ def test_every_row_is_counted():
     assert {*COUNTS, *CIFAR_COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(ResNeXt, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(ResNeXt, COUNTS)
 
 
-@pytest.mark.parametrize("variant", CIFAR_COUNTS)
-def test_cifar_counts(variant, count):
-    parameters, multiply_adds = count(partial(ResNeXt, variant, num_classes=10))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == CIFAR_COUNTS[variant]
+test_cifar_counts = counts_are(ResNeXt, CIFAR_COUNTS, num_classes=10)
 
 
 def slow_if_deep(variants):
@@ -116,10 +109,7 @@ def test_paths_do_not_see_each_other():
     assert conv(x)[0, :, 1, 1].nonzero().flatten().tolist() == [0, 1, 2, 3]
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(ResNeXt, "50-32x4d", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 2048))]
+test_map_sizes = stages_halve(ResNeXt, (256, 512, 1024, 2048), "50-32x4d")
 
 
 @pytest.mark.parametrize("pixels", [32, 64])
@@ -132,9 +122,7 @@ def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = ResNeXt("50-32x4d", num_classes=10, image_size=32)
     assert not model.fc.bias.any()
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
 
 
 def test_bad_arguments_say_what_to_do():

@@ -8,6 +8,7 @@ import timm
 import torch
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are
 from zoo import SENet
 from zoo.layers.squeeze_excite import SqueezeExcite
 from zoo.senet import VARIANTS, SEBasic
@@ -31,10 +32,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS} == {*SENet.timm_names}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(SENet, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(SENet, COUNTS)
 
 
 @pytest.mark.parametrize("variant", [pytest.param(v, marks=() if v in QUICK else pytest.mark.slow) for v in COUNTS])
@@ -96,9 +94,7 @@ def test_map_sizes(variant, map_sizes):
 def test_starts_with_he_weights():
     torch.manual_seed(0)
     model = SENet("18", num_classes=10, image_size=32)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * layer.out_channels))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model)
 
 
 def test_bad_arguments_say_what_to_do():

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.zoo.checks import counts_are, stages_halve
 from zoo import ShuffleNetV1
 from zoo.layers.channel_shuffle import channel_shuffle
 from zoo.shufflenet_v1 import VARIANTS, Unit
@@ -34,10 +35,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(ShuffleNetV1, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(ShuffleNetV1, COUNTS)
 
 
 # ---- the authors' network read a second time, literally, on a dictionary of weights under their keys
@@ -115,10 +113,7 @@ def test_only_the_first_convolution_is_not_grouped(variant):
     assert groups == [1] + 31 * [VARIANTS[variant].groups]
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(ShuffleNetV1, "1.0x-g3", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((24, 240, 480, 960))]
+test_map_sizes = stages_halve(ShuffleNetV1, (24, 240, 480, 960), "1.0x-g3")
 
 
 def test_starts_with_the_authors_weights():

@@ -1,12 +1,11 @@
 """ShuffleNetV2: counts, torchvision's outputs, split and shuffle by hand."""
 
-from functools import partial
-
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+from tests.zoo.checks import counts_are, stages_halve
 from zoo import ShuffleNetV2
 from zoo.shufflenet_v2 import VARIANTS, Unit
 
@@ -24,10 +23,7 @@ def test_every_row_is_counted():
     assert {*COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(ShuffleNetV2, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(ShuffleNetV2, COUNTS)
 
 
 @pytest.mark.parametrize("variant", COUNTS)
@@ -62,10 +58,7 @@ def test_drops_features_of_the_widest_only():
     assert rates == {"0.5x": [], "1.0x": [], "1.5x": [], "2.0x": [0.2]}
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(ShuffleNetV2, "1.0x", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((24, 116, 232, 464))]
+test_map_sizes = stages_halve(ShuffleNetV2, (24, 116, 232, 464), "1.0x")
 
 
 def test_bad_arguments_say_what_to_do():

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.zoo.checks import stages_halve
 from zoo import SKNet
 from zoo.sknet import VARIANTS, Selection, SelectiveKernel, branch
 
@@ -112,10 +113,7 @@ def test_narrow_selections_have_32_numbers():
     assert widths == [32, 32, 32, 64]
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(SKNet, "50", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 2048))]
+test_map_sizes = stages_halve(SKNet, (256, 512, 1024, 2048), "50")
 
 
 def test_starts_with_the_authors_weights():

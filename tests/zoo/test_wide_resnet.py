@@ -1,6 +1,5 @@
 """WideResNet: counts, torchvision's logits, the authors' functional code read a second time, and where dropout acts."""
 
-import math
 from functools import partial
 
 import pytest
@@ -9,6 +8,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import nn
 
+from tests.zoo.checks import assert_he_weights, counts_are, stages_halve
 from zoo import WideResNet
 from zoo.wide_resnet import CIFAR, VARIANTS, WideBasic
 
@@ -39,16 +39,10 @@ def test_every_row_is_counted():
     assert {*COUNTS, *CIFAR_COUNTS} == {*VARIANTS}
 
 
-@pytest.mark.parametrize("variant", CIFAR_COUNTS)
-def test_cifar_counts(variant, count):
-    parameters, multiply_adds = count(partial(WideResNet, variant, num_classes=10))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == CIFAR_COUNTS[variant]
+test_cifar_counts = counts_are(WideResNet, CIFAR_COUNTS, num_classes=10)
 
 
-@pytest.mark.parametrize("variant", COUNTS)
-def test_counts(variant, count):
-    parameters, multiply_adds = count(partial(WideResNet, variant))
-    assert (parameters, round(multiply_adds / 1e9, 4)) == COUNTS[variant]
+test_counts = counts_are(WideResNet, COUNTS)
 
 
 @pytest.mark.parametrize("variant", ["50-2", pytest.param("101-2", marks=pytest.mark.slow)])
@@ -117,10 +111,7 @@ def test_dropout_stands_between_the_convolutions():
     assert (last.eval()(x) - x).abs().mean() > 0.1
 
 
-def test_map_sizes(map_sizes):
-    for pixels, first in ((224, 56), (64, 64), (32, 32)):
-        sizes = map_sizes(partial(WideResNet, "50-2", image_size=pixels), pixels)
-        assert sizes == [(c, first // 2**i) for i, c in enumerate((256, 512, 1024, 2048))]
+test_map_sizes = stages_halve(WideResNet, (256, 512, 1024, 2048), "50-2")
 
 
 @pytest.mark.parametrize("pixels", [32, 64])
@@ -133,9 +124,7 @@ def test_cifar_map_sizes(pixels, map_sizes):
 def test_starts_with_he_weights(variant, fan):
     torch.manual_seed(0)
     model = WideResNet(variant, num_classes=10, image_size=32)
-    for layer in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
-        std = math.sqrt(2 / (layer.kernel_size[0] ** 2 * getattr(layer, fan)))
-        assert layer.weight.std().item() == pytest.approx(std, rel=5 / math.sqrt(2 * layer.weight.numel()))
+    assert_he_weights(model, fan)
 
 
 def test_bad_arguments_say_what_to_do():
