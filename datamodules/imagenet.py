@@ -128,10 +128,12 @@ class ImageNet(FileData):
 
     def _check(self, found: dict[str, list[str]], folder: Path) -> None:
         if unknown := sorted(set(found) - set(self.wnids)):
-            raise ValueError(f"{folder} has classes that {self.root / 'train'} has not: {some(unknown)}: delete them")
+            raise ValueError(
+                f"{folder} has classes that {self.root / 'train'} has not: {name_three(unknown)}: delete them"
+            )
         if empty := [wnid for wnid in self.wnids if not found.get(wnid)]:
             raise ValueError(
-                f"{folder} has no images of {len(empty)} of {len(self.wnids)} classes: {some(empty)}: unpack the "
+                f"{folder} has no images of {len(empty)} of {len(self.wnids)} classes: {name_three(empty)}: unpack the "
                 "official archive again, or delete these classes everywhere"
             )
         count = sum(map(len, found.values()))
@@ -164,7 +166,7 @@ def class_path(name: str, labels: dict[str, str]) -> str:
     return f"{labels[base(name)]}/{base(name)}"
 
 
-def some(names: list[str]) -> str:
+def name_three(names: list[str]) -> str:
     """Name the first three."""
     return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
@@ -231,5 +233,5 @@ def check_labels(found: dict[str, list[str]], labels: dict[str, str], folder: Pa
     if wrong:
         raise ValueError(
             f"the labels look shuffled: {len(wrong)} images of {folder} are in folders of other classes than "
-            f"{DEVKIT[0]} says, such as {some(sorted(wrong))}: delete the folder and unpack {VAL[0]} again"
+            f"{DEVKIT[0]} says, such as {name_three(sorted(wrong))}: delete the folder and unpack {VAL[0]} again"
         )

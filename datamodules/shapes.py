@@ -21,7 +21,7 @@ CHUNK = 128  # images at a time: some 50 MB of 64 px
 SQUARE, TRIANGLE = math.sqrt(math.pi) / 2, math.sqrt(4 * math.pi / (3 * math.sqrt(3)))
 
 
-def inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
+def is_inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Return which points (u, v), (..., H, W), are in a shape of area pi around 0.
 
     Kinds (...) are 1 circle, 2 square, 3 triangle. The square's sides are parallel to the axes; the triangle
@@ -84,7 +84,7 @@ def draw_shapes(kind: Tensor, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
     row, column, radius, angle = u[..., 1:5].unflatten(-1, (4, 1)).unsqueeze(-1).unbind(2)
     radius, angle = 0.12 + 0.18 * radius, math.pi / 6 * (angle - 0.5)  # 15 degrees either way
     y, x = (y - 0.15 - 0.7 * row) / radius, (x - 0.15 - 0.7 * column) / radius
-    return inside(kind, angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x)
+    return is_inside(kind, angle.cos() * x + angle.sin() * y, angle.cos() * y - angle.sin() * x)
 
 
 class Shapes(ImageData):

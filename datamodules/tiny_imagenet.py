@@ -18,7 +18,7 @@ from torch import Tensor
 
 from datamodules.frame import atomic
 from datamodules.frame.decode import decode, in_threads, name_some, square
-from datamodules.frame.download import fetch, is_full, lock, no_space
+from datamodules.frame.download import fetch, full_disk_error, is_full, lock
 from datamodules.frame.memory import MemoryData, check_memory
 from datamodules.frame.options import FlipOptions
 from datamodules.frame.tiny_layout import FINGERPRINT, NAME, Layout, find
@@ -70,7 +70,7 @@ class TinyImageNet(MemoryData):
             fetch(URL, archive, CHECKSUM)
         for part in ("train", "test"):
             cache = self._cache(part)
-            if not cache.exists() and writable(cache.parent):
+            if not cache.exists() and is_writable(cache.parent):
                 with lock(self._layout.place.with_name(f"{self._layout.place.stem}-{part}")):
                     if not cache.exists():
                         keep(self._decode(part), cache)
@@ -142,13 +142,13 @@ def keep(images: NDArray[np.uint8], path: Path) -> None:
             atomic.save_array(file, images)
     except BaseException as error:
         if is_full(error):
-            raise no_space(path) from error
+            raise full_disk_error(path) from error
         raise
     for old in path.parent.glob(f"{escape(path.stem[:-FINGERPRINT])}{'?' * FINGERPRINT}.npy"):
         if old != path:
             old.unlink()
 
 
-def writable(folder: Path) -> bool:
+def is_writable(folder: Path) -> bool:
     """Return whether files may be made there; not where nobody may write, which does not stop root."""
     return os.access(folder, os.W_OK) and bool(folder.stat().st_mode & 0o222)

@@ -95,7 +95,7 @@ class Pictures(ImageFolder):
     """The two photographs, four times each, in the order of their classes."""
 
     def train_dataloader(self):
-        return DataLoader([self.train_set.plain().__getitems__([*range(8)])], batch_size=None)
+        return DataLoader([self.train_set.without_augmentation().__getitems__([*range(8)])], batch_size=None)
 
 
 folder = Path("photographs")

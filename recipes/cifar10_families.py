@@ -151,8 +151,8 @@ def main(
         start = perf_counter()
         one = recipe(family, images, epochs, source, seed)
         with torch.device("meta"):
-            twin = type(one.model)(VARIANTS[family], num_classes=10, image_size=32)
-        cost = {"parameters": sum(p.numel() for p in twin.parameters()), "MACs": total_macs(twin, 32)}
+            reference = type(one.model)(VARIANTS[family], num_classes=10, image_size=32)
+        cost = {"parameters": sum(p.numel() for p in reference.parameters()), "MACs": total_macs(reference, 32)}
         metrics = one.run() | cost
         if record:
             one.record(metrics)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.frame.diagnostic import Diagnostic
-from callbacks.frame.needs import HasModule, declared
+from callbacks.frame.needs import HasModule, needs_of
 from callbacks.frame.trick import parameters
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
@@ -119,7 +119,7 @@ TEACHERS = tuple(name for name in callbacks.__all__ if "teacher" in parameters(g
 
 def lacks(network: nn.Module, name: str) -> bool:
     """Whether a trick declares that it needs a module of which a network has none."""
-    needs = [need for need in declared(getattr(callbacks, name)) if isinstance(need, HasModule)]
+    needs = [need for need in needs_of(getattr(callbacks, name)) if isinstance(need, HasModule)]
     return not all(any(map(need.is_one, network.modules())) for need in needs)
 
 

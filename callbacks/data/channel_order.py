@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.chance import chosen
+from callbacks.frame.chance import choose_images
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate
 from callbacks.frame.trick import Trick
@@ -47,5 +47,5 @@ class ChannelOrder(Trick):
         n, c = images.shape[:2]
         order = torch.rand(n, c, device=images.device).argsort(1)
         identity = torch.arange(c, device=images.device).expand(n, c)
-        order = torch.where(chosen(self.p, trainer, images)[:, None], order, identity)
+        order = torch.where(choose_images(self.p, trainer, images)[:, None], order, identity)
         batch[0] = channel_order(images, order)

@@ -16,10 +16,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.beta import beta_share
+from callbacks.frame.beta import draw_beta
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
-from callbacks.frame.shuffled import shuffled
+from callbacks.frame.shuffle import shuffle
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo.frame.batches import images_and_targets
@@ -56,9 +56,9 @@ def cutmix(images: Tensor, targets: Tensor, box: Box, perm: Tensor) -> list[Tens
     """
     top, bottom, left, right = box
     mixed = images.clone()
-    mixed[:, :, top:bottom, left:right] = shuffled(images[:, :, top:bottom, left:right], perm)
+    mixed[:, :, top:bottom, left:right] = shuffle(images[:, :, top:bottom, left:right], perm)
     lam = 1 - (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
-    return [mixed, lam * targets + (1 - lam) * shuffled(targets, perm)]
+    return [mixed, lam * targets + (1 - lam) * shuffle(targets, perm)]
 
 
 class CutMix(Trick):
@@ -88,7 +88,7 @@ class CutMix(Trick):
         if torch.rand(()).item() >= rate_now(self.p, trainer):
             return
         images, targets = images_and_targets(batch)
-        lam = beta_share(rate_now(self.alpha, trainer))
+        lam = draw_beta(rate_now(self.alpha, trainer))
         height, width = images.shape[-2:]
         row, column = int(torch.randint(height, ())), int(torch.randint(width, ()))
         perm = torch.randperm(len(images), device=images.device)

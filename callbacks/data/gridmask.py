@@ -20,7 +20,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.chance import chosen
+from callbacks.frame.chance import choose_images
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate
 from callbacks.frame.trick import Trick
@@ -99,7 +99,7 @@ class GridMask(Trick):
             raise ValueError(
                 f"GridMask: no period between d1={self.d1} and d2={self.d2} in images of {size[0]} x {size[1]} pixels"
             )
-        masked = chosen(self.p, trainer, images)[:, None, None, None]
+        masked = choose_images(self.p, trainer, images)[:, None, None, None]
         u = torch.rand(4, len(images), device=images.device)
         period = low + (u[0] * (high - low)).long()
         thickness = (period * self.ratio).ceil()

@@ -15,10 +15,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.beta import beta_share
+from callbacks.frame.beta import draw_beta
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.shuffled import shuffled
+from callbacks.frame.shuffle import shuffle
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo.frame.batches import images_and_targets
@@ -38,7 +38,7 @@ def mixup(images: Tensor, targets: Tensor, lam: float, perm: Tensor) -> list[Ten
         Images (N, C, H, W) and targets (N, K).
     """
     # z.lerp_(x, lam) is lam x + (1 - lam) z, in place: here in the shuffled copy
-    return [shuffled(x, perm).lerp_(x, lam) for x in (images, targets)]
+    return [shuffle(x, perm).lerp_(x, lam) for x in (images, targets)]
 
 
 class MixUp(Trick):
@@ -61,6 +61,6 @@ class MixUp(Trick):
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         images, targets = images_and_targets(batch)
-        lam = beta_share(rate_now(self.alpha, trainer))
+        lam = draw_beta(rate_now(self.alpha, trainer))
         perm = torch.randperm(len(images), device=images.device)
         batch[:] = mixup(images, probabilities(targets, classes_of(model)), lam, perm)

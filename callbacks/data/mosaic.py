@@ -19,7 +19,7 @@ from torch import Tensor
 
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.shuffled import shuffled
+from callbacks.frame.shuffle import shuffle
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo.frame.batches import images_and_targets
@@ -43,8 +43,8 @@ def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: 
     right = torch.arange(width, device=images.device) >= column[:, None, None, None]
     patched, mixed = images * (~below & ~right), targets * (row * column / (height * width))[:, None]
     for part, perm in zip((~below & right, below & ~right, below & right), perms, strict=True):
-        patched += shuffled(images, perm) * part  # `where` takes twice as long
-        mixed += shuffled(targets, perm) * part.float().mean((1, 2, 3))[:, None]
+        patched += shuffle(images, perm) * part  # `where` takes twice as long
+        mixed += shuffle(targets, perm) * part.float().mean((1, 2, 3))[:, None]
     return [patched, mixed]
 
 

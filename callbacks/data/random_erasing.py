@@ -118,5 +118,5 @@ class RandomErasing(Trick):
         top, left = (position[0] * (H - height + 1)).long(), (position[1] * (W - width + 1)).long()
         erased = channels * int((height * width).sum())
         noise = torch.randn(erased, dtype=images.dtype, device=images.device) if self.fill == "random" else None
-        rectangles = send(torch.stack([top, left, height, width]), images.device)
-        batch[0] = random_erasing(images, *rectangles.unbind(), noise)
+        top, left, height, width = send(torch.stack([top, left, height, width]), images.device)
+        batch[0] = random_erasing(images, top, left, height, width, noise)

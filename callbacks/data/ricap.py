@@ -16,10 +16,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.beta import beta_share
+from callbacks.frame.beta import draw_beta
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
-from callbacks.frame.shuffled import shuffled
+from callbacks.frame.shuffle import shuffle
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick
 from zoo.frame.batches import images_and_targets
@@ -53,8 +53,8 @@ def ricap(
     height, width = images.shape[-2:]
     patched, mixed = torch.empty_like(images), torch.zeros_like(targets)
     for (top, left, h, w), (y, x), perm in zip(quarters(*cut, height, width), corners, perms, strict=True):
-        patched[:, :, top : top + h, left : left + w] = shuffled(images[:, :, y : y + h, x : x + w], perm)
-        mixed += h * w / (height * width) * shuffled(targets, perm)
+        patched[:, :, top : top + h, left : left + w] = shuffle(images[:, :, y : y + h, x : x + w], perm)
+        mixed += h * w / (height * width) * shuffle(targets, perm)
     return [patched, mixed]
 
 
@@ -81,7 +81,7 @@ class RICAP(Trick):
         images, targets = images_and_targets(batch)
         height, width = images.shape[-2:]
         beta = rate_now(self.beta, trainer)
-        cut = round(height * beta_share(beta)), round(width * beta_share(beta))
+        cut = round(height * draw_beta(beta)), round(width * draw_beta(beta))
         counts = [(height - h + 1, width - w + 1) for _, _, h, w in quarters(*cut, height, width)]  # of positions
         corners = [(int(torch.randint(y, ())), int(torch.randint(x, ()))) for y, x in counts]
         perms = [torch.randperm(len(images), device=images.device) for _ in counts]

@@ -63,10 +63,10 @@ class Calibration(Diagnostic):
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         ece, self.confusion = self._ece.compute(), self._counts.compute().cpu()
         log_shared(model, {"test/ece": ece})
-        worst = [f"{self._name(trainer, t)} as {self._name(trainer, p)} ({n})" for t, p, n in self._worst()]
+        worst = [f"{self._name(trainer, t)} as {self._name(trainer, p)} ({n})" for t, p, n in self._top_confusions()]
         self.say(True, f"expected calibration error {ece:.4f}; most frequent confusions: {', '.join(worst) or 'none'}")
 
-    def _worst(self) -> list[tuple[int, int, int]]:
+    def _top_confusions(self) -> list[tuple[int, int, int]]:
         """Return truth, prediction and count of the most frequent confusions."""
         assert self.confusion is not None
         wrong = self.confusion.clone().fill_diagonal_(0)

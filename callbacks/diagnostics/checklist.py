@@ -78,14 +78,14 @@ class Checklist(Diagnostic):
             if check not in left_out
         ]
         self._rates = None if LearningRateRange in left_out else LearningRateRange(steps=max(20, self.steps))
-        for check in self._all():
+        for check in self._members():
             check.quiet = True
         callbacks = callbacks_of(trainer)
         at = callbacks.index(self)
         callbacks.insert(0, callbacks.pop(at))
         callbacks[at + 1 : at + 1] = self._checks  # Lightning iterates over this list: it sets them up next
 
-    def _all(self) -> list[Diagnostic]:
+    def _members(self) -> list[Diagnostic]:
         return [*([] if self._rates is None else [self._rates]), *self._checks]
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -104,7 +104,7 @@ class Checklist(Diagnostic):
 
     def _print(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Print the page, problems first, and remove the checks."""
-        found = [(type(check).__name__, finding) for check in self._all() for finding in summarise(check.findings)]
+        found = [(type(check).__name__, finding) for check in self._members() for finding in summarise(check.findings)]
         self.findings = tuple(finding for _, finding in found)
         rows = sorted(found, key=lambda row: row[1].well)
         lines = [f"  {'ok  ' if finding.well else 'LOOK'}  {name:<19}{finding.text}" for name, finding in rows]

@@ -35,7 +35,7 @@ def correct_bias(losses: Sequence[float]) -> list[float]:
     return [loss * (1 - BETA ** (t + 1)) / (1 - BETA**t) for t, loss in enumerate(losses, 1)]
 
 
-def steepest(rates: Sequence[float], losses: Sequence[float]) -> float | None:
+def steepest_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
     """Return the rate at which the loss falls fastest, or None if it falls at none.
 
     Args:
@@ -100,7 +100,7 @@ class LearningRateRange(Diagnostic):
         self._judge(curve["lr"], correct_bias(curve["loss"]), own)
 
     def _judge(self, rates: list[float], losses: list[float], own: float) -> None:
-        self.suggestion = steepest(rates, losses)
+        self.suggestion = steepest_rate(rates, losses)
         if self.plot:
             self._draw(rates, losses).savefig(self.plot)
         stopped = bool(losses) and not losses[-1] <= STOP / 2 * min(losses)  # also true for NaN

@@ -59,11 +59,11 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         scale = loss_scale(model)
         J_S = input_gradient(step.logits, step.targets, step.images, scale)
-        distance = gradient_distance(J_S, self._theirs(step, scale))
+        distance = gradient_distance(J_S, self._teacher_gradient(step, scale))
         step.loss = step.loss + rate_now(self.beta, model.trainer) * distance
 
     @torch.enable_grad()
-    def _theirs(self, step: Step, scale: Tensor) -> Tensor:
+    def _teacher_gradient(self, step: Step, scale: Tensor) -> Tensor:
         """Return J_T by the student's images, also if the teacher sees them normalised differently or resized."""
         images = step.images.detach().requires_grad_()
         logits = self._teacher.network(self._teacher.see(images))

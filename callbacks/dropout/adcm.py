@@ -66,10 +66,10 @@ class AttentionDropout(nn.Module):
     def channels(self, x: Tensor) -> Tensor:
         """Return the attention of each channel, (N, C)."""
         flat = x.flatten(2)
-        pooled = flat.mean(2), flat.amax(2), self.stochastic(flat.relu())
+        pooled = flat.mean(2), flat.amax(2), self.draw_activation(flat.relu())
         return torch.stack([self.excite(F.relu(self.squeeze(v))) for v in pooled]).sum(0).sigmoid()
 
-    def stochastic(self, a: Tensor) -> Tensor:
+    def draw_activation(self, a: Tensor) -> Tensor:
         """Draw one of each channel's activations (N, C, H W), >= 0, in proportion to them. In evaluation: the mean."""
         if self.training:
             return draw(a, torch.empty_like(a, dtype=torch.float32).exponential_().clamp_min_(1e-30))

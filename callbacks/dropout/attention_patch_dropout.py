@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from callbacks.dropout.patch_dropout import Fraction, fraction_now, fraction_values
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.tokens import SHORTENED, prefix_of, shortened
+from callbacks.frame.tokens import SHORTENED, prefix_of, vit_to_shorten
 from callbacks.frame.trick import Trick
 from zoo.layers.attention import attention
 from zoo.layers.patch_embed import take_patches
@@ -97,7 +97,7 @@ class AttentionPatchDropout(Trick):
         self.drop = drop
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        vit: Any = shortened(self, model)  # ours or timm's
+        vit: Any = vit_to_shorten(self, model)  # ours or timm's
         if hasattr(vit, "keep"):
             raise TypeError(
                 f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it, AttentionPatchDropout not"
@@ -108,7 +108,7 @@ class AttentionPatchDropout(Trick):
             raise ValueError(f"AttentionPatchDropout: where={self.where}, but there are blocks 1 to {len(vit.blocks)}")
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        vit: Any = shortened(self, model)  # ours or timm's
+        vit: Any = vit_to_shorten(self, model)  # ours or timm's
         block: Any = vit.blocks[self.where - 1]
         prefix = prefix_of(vit) or 0
         seen: dict[str, Tensor] = {}

@@ -18,7 +18,7 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
 from callbacks.frame.schedule import Rate, rate_values
 
 
-def stronger(x: Tensor, sample: int = 4096) -> Tensor:
+def is_in_larger_half(x: Tensor, sample: int = 4096) -> Tensor:
     """Return whether each number is in the larger half of its row's magnitudes, median included.
 
     Of equal numbers the first are taken. In rows of at least twice `sample` numbers, the median of at least `sample` of
@@ -41,7 +41,7 @@ def stronger(x: Tensor, sample: int = 4096) -> Tensor:
 
 def rates(x: Tensor, p: float, d: Tensor | float) -> Tensor:
     """Return each number's probability to be dropped: p - d for the `stronger` half of each row (N, D), else p + d."""
-    return p + d * (1 - 2 * stronger(x).to(x.dtype))
+    return p + d * (1 - 2 * is_in_larger_half(x).to(x.dtype))
 
 
 class BiasedDropout(FeatureDropout):

@@ -62,7 +62,7 @@ def masked_layer(layer: nn.Module, x: Tensor, scale: Tensor) -> Tensor:
         x: the layer's input.
         scale: of the weight's shape, or with the batch before it: (N, K, ...).
     """
-    x = layer.guided(x) if isinstance(layer, Guided) else x
+    x = layer.scale_by_strength(x) if isinstance(layer, Guided) else x
     assert isinstance(layer, nn.Linear | nn.Conv2d), "named_modules has refused all others"
     weight = layer.weight * scale.to(layer.weight.dtype)
     per_example = weight.ndim > layer.weight.ndim

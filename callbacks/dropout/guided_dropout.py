@@ -47,12 +47,12 @@ class Guided(nn.Module):
 
     strength: Tensor
 
-    def guided(self, x: Tensor) -> Tensor:
+    def scale_by_strength(self, x: Tensor) -> Tensor:
         t = self.strength.to(x.dtype)
         return x * (t[:, None, None] if isinstance(self, nn.Conv2d) else t)
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(self.guided(x))
+        return super().forward(self.scale_by_strength(x))
 
 
 class GuidedLinear(Guided, nn.Linear):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from callbacks.frame.feature_dropout import draws
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
-from callbacks.frame.tokens import SHORTENED, prefix_of, shortened
+from callbacks.frame.tokens import SHORTENED, prefix_of, vit_to_shorten
 from callbacks.frame.trick import Trick
 from zoo.layers.patch_embed import take_patches
 
@@ -79,10 +79,10 @@ class PatchDropout(Trick):
         self.keep = keep
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        shortened(self, model)
+        vit_to_shorten(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        vit = shortened(self, model)
+        vit = vit_to_shorten(self, model)
         prefix = prefix_of(vit) or 0
 
         def drop(layer: nn.Module, inputs: tuple, tokens: Tensor) -> Tensor:

@@ -40,11 +40,11 @@ def _end(block: nn.Module) -> str | None:
     """Return the name of the last layer of a block's branch; None for a block without a shortcut."""
     if any(getattr(block, name, None) is False for name in SHORTCUTS):
         return None
-    names = [n for n, m in block.named_children() if n not in SHORTCUTS and not _quiet(m)]
+    names = [n for n, m in block.named_children() if n not in SHORTCUTS and not _is_quiet(m)]
     return names[-1] if names else None
 
 
-def _quiet(layer: nn.Module) -> bool:
+def _is_quiet(layer: nn.Module) -> bool:
     """Return whether a layer has nothing to learn and is an activation, a pool or a dropout."""
     kind = type(layer).__name__
     learns = any(True for _ in layer.parameters())

@@ -88,7 +88,7 @@ class StructuralDropout(FeatureDropout):
             m.register_forward_pre_hook(lambda _, given: (first(given[0]), *given[1:]))
             if self.where == "classifier"
             else m.register_forward_hook(lambda _, given, x: first(x))
-            for _, m in self._cuttable(model)
+            for _, m in self._modules_to_cut(model)
         ]
         try:
             yield
@@ -121,10 +121,10 @@ class StructuralDropout(FeatureDropout):
             image_size: side of the images in pixels, where the model does not know it.
         """
         paths = {module: name for name, module in model.named_modules()}
-        where = [paths[module] for _, module in self._cuttable(model)]
+        where = [paths[module] for _, module in self._modules_to_cut(model)]
         return cut_network(model, where, width, self.where == "classifier", image_size)
 
-    def _cuttable(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
+    def _modules_to_cut(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         if self.where == "input":
             raise ValueError("StructuralDropout: images have no width to be cut to; where= must be in the network")
         return self.named_modules(model)

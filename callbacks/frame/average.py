@@ -57,7 +57,7 @@ class Average(Trick):
         two layers share have one average.
         """
         live = model.state_dict()
-        self._own = unique(live)  # one key for each tensor that layers share
+        self._own = first_keys(live)  # one key for each tensor that layers share
         copies = {k: as_average((values or live)[k], live[k]) for k in self._own.values()}
         self.average = {k: copies[self._own[k]] for k in live}
         floats = [k for k in copies if live[k].is_floating_point()]
@@ -128,7 +128,7 @@ class Average(Trick):
             self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
             self._agree(trainer, self.average)
             live = model.state_dict()
-            names = set(unique(live).values())
+            names = set(first_keys(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             masks = getattr(model, "masks", False)
             self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer))
@@ -192,11 +192,11 @@ class Average(Trick):
         self.average = checkpoint.get("averages", {}).get(self.state_key)
 
 
-def unique(state: dict[str, Tensor]) -> dict[str, str]:
+def first_keys(state: dict[str, Tensor]) -> dict[str, str]:
     """Name for each key of a state dict the first key with the same memory: weights that layers share have two."""
     first: dict[tuple[Any, ...], str] = {}
-    places = {k: (v.data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
-    return {k: first.setdefault(place, k) for k, place in places.items()}
+    memory = {k: (v.data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
+    return {k: first.setdefault(place, k) for k, place in memory.items()}
 
 
 def as_average(value: Tensor, live: Tensor) -> Tensor:

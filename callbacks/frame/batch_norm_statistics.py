@@ -30,7 +30,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
     for name in norms:
         weights[f"{name}.num_batches_tracked"].zero_()
     # a compiled network would be compiled again for each batch's momentum
-    with _only_training(model, norms), torch.compiler.set_stance("force_eager"):
+    with _train_only(model, norms), torch.compiler.set_stance("force_eager"):
         for n, images in enumerate(batches, 1):
             for norm in norms.values():
                 norm.momentum = 1 / n  # a plain mean of all batches
@@ -38,7 +38,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
 
 
 @contextmanager
-def _only_training(model: nn.Module, norms: Mapping[str, nn.Module]) -> Iterator[None]:
+def _train_only(model: nn.Module, norms: Mapping[str, nn.Module]) -> Iterator[None]:
     """Put the model in eval mode and these batch norms in training mode; restore modes and momenta afterwards."""
     momenta = [norm.momentum for norm in norms.values()]
     try:

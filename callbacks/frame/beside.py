@@ -12,10 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def refuse_another(name: str) -> None:
     """Raise ImportError, which names the folder, if a package of this name is found elsewhere than beside ours."""
     spec = find_spec(name)
-    places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
-    if places and Path(places[0]).resolve().parent != ROOT:
+    found = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
+    if found and Path(found[0]).resolve().parent != ROOT:
         raise ImportError(
-            f"{places[0]} hides the package {name!r} of Lightning Zoo ({ROOT / name}): give it another name, or start "
+            f"{found[0]} hides the package {name!r} of Lightning Zoo ({ROOT / name}): give it another name, or start "
             "Python in another folder"
         )
 

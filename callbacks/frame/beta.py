@@ -3,7 +3,7 @@
 import torch
 
 
-def beta_share(alpha: float) -> float:
+def draw_beta(alpha: float) -> float:
     """lam ~ Beta(alpha, alpha), in [0, 1]: the share of one of two Gamma(alpha) draws.
 
     In logarithms, Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha): below alpha = .03 the draws underflow in float32, and

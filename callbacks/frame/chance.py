@@ -8,7 +8,7 @@ from callbacks.frame.schedule import Rate, rate_now
 from zoo.frame.seeds import mix
 
 
-def chosen(p: Rate, trainer: L.Trainer, images: Tensor) -> Tensor:
+def choose_images(p: Rate, trainer: L.Trainer, images: Tensor) -> Tensor:
     """Which of the images (N, ...), each with probability p: bool (N,), on their device."""
     return torch.rand(len(images), device=images.device) < rate_now(p, trainer)
 

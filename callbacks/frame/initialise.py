@@ -21,7 +21,7 @@ class Initialise(Trick):
     needs: ClassVar[tuple[Need, ...]] = (Claims("draw the weights"),)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if stage != "fit" or not is_fresh(self, model):
+        if stage != "fit" or not is_untrained(self, model):
             return
         for layer in model.modules():
             if isinstance(layer, LAYERS):
@@ -44,7 +44,7 @@ class Initialise(Trick):
         nn.init.zeros_(bias)
 
 
-def is_fresh(trick: L.Callback, model: L.LightningModule) -> bool:
+def is_untrained(trick: L.Callback, model: L.LightningModule) -> bool:
     """Whether the network has neither been trained nor been given weights; says so if it has."""
     untrained: bool = getattr(model, "untrained", True)
     if not untrained:

@@ -68,7 +68,7 @@ class DoubleBackward(Trick):
     def on_train_batch_start(
         self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
     ) -> None:
-        if not _only_math():  # the one kernel of attention that can be differentiated twice
+        if not _is_math_alone():  # the one kernel of attention that can be differentiated twice
             self._kernel = sdpa_kernel(SDPBackend.MATH)
             self._kernel.__enter__()
 
@@ -84,7 +84,7 @@ class DoubleBackward(Trick):
         self._compiled = {}
 
 
-def _only_math() -> bool:
+def _is_math_alone() -> bool:
     """Whether another trick has seen to it: of two that switch, the second would put back what the first had set."""
     cuda = torch.backends.cuda
     return not (cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.cudnn_sdp_enabled())

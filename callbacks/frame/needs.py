@@ -228,7 +228,7 @@ class PairNeed(Need):
     """Abstract: what a trick refuses in another one of the run."""
 
     @property
-    def between(self) -> str:
+    def reason(self) -> str:
         """Why two tricks cannot be in one run in either order, in few words."""
         raise NotImplementedError
 
@@ -244,7 +244,7 @@ class PairNeed(Need):
                 raise ValueError(why)
 
 
-def declared(kind: type[L.Callback]) -> tuple[Need, ...]:
+def needs_of(kind: type[L.Callback]) -> tuple[Need, ...]:
     """Return what a callback's class declares; nothing for callbacks that are no tricks."""
     return kind.needs if issubclass(kind, Declaring) else ()
 
@@ -252,7 +252,7 @@ def declared(kind: type[L.Callback]) -> tuple[Need, ...]:
 def adds_to_loss(kind: type[L.Callback]) -> bool:
     """Return whether a callback has a term of its own in the loss: neither another loss nor a mere look at it."""
     looks = issubclass(kind, Declaring) and kind.looks_only
-    return changes_loss(kind) and not looks and NothingAddedBefore() not in declared(kind)
+    return changes_loss(kind) and not looks and NothingAddedBefore() not in needs_of(kind)
 
 
 @dataclass(frozen=True)
@@ -262,11 +262,11 @@ class Claims(PairNeed):
     action: str
 
     @property
-    def between(self) -> str:
+    def reason(self) -> str:
         return f"not both {self.action}"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
-        if self not in declared(other):
+        if self not in needs_of(other):
             return None
         return f"{trick.__name__} and {other.__name__} both {self.action}: take one of them out"
 
@@ -275,7 +275,7 @@ class Claims(PairNeed):
 class NothingAddedBefore(PairNeed):
     """No trick before it that adds to the loss: it puts another loss in the place of the cross-entropy."""
 
-    between = "one replaces the loss to which the other adds"
+    reason = "one replaces the loss to which the other adds"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if after or not adds_to_loss(other):
@@ -288,7 +288,7 @@ class NothingAddedBefore(PairNeed):
 class NoBatchChangedAfter(PairNeed):
     """No trick after it that changes the batch: it compares two passes of the same images."""
 
-    between = "one compares two passes of the same images, which the other changes"
+    reason = "one compares two passes of the same images, which the other changes"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if not after or not issubclass(other, Declaring) or not other.changes_batch:
@@ -303,7 +303,7 @@ class NoBatchChangedAfter(PairNeed):
 class NoHeadMadeAfter(PairNeed):
     """No trick after it that makes a new head: it keeps something of the head's layers."""
 
-    between = "one keeps something of the head, which the other makes anew"
+    reason = "one keeps something of the head, which the other makes anew"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if not after or not issubclass(other, Declaring) or not other.makes_head:
@@ -315,7 +315,7 @@ class NoHeadMadeAfter(PairNeed):
 class EveryPatch(PairNeed):
     """All patches of the student: no trick that takes some out."""
 
-    between = "one needs every patch, the other takes some out"
+    reason = "one needs every patch, the other takes some out"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if not issubclass(other, Declaring) or not other.drops_patches:
@@ -327,7 +327,7 @@ class EveryPatch(PairNeed):
 class OneImageSize(PairNeed):
     """Images of the network's own size: no trick that changes it."""
 
-    between = "one needs images of one size, the other changes it"
+    reason = "one needs images of one size, the other changes it"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if not issubclass(other, Declaring) or not other.resizes:

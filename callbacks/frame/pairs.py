@@ -35,6 +35,6 @@ def limits(trick: type[Trick], others: list[type[Trick]]) -> dict[str, list[str]
         if other is trick or not (after or before):
             continue
         one_way = "must stand after" if after else "must stand before"
-        why = after[0].need.between if after and before else one_way
+        why = after[0].need.reason if after and before else one_way
         found.setdefault(why, []).append(other.__name__)
     return found

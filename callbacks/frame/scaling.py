@@ -18,7 +18,7 @@ def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
     size = size or getattr(getattr(loader, "batch_sampler", None), "batch_size", None)
     if not size:
         raise ValueError(f"{name} cannot read the batch size: the training loader needs a `batch_size`")
-    return size * trainer.world_size * schedule.accumulated(trainer, 0)
+    return size * trainer.world_size * schedule.batches_per_step(trainer, 0)
 
 
 class Scaling(Trick):

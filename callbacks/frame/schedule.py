@@ -68,7 +68,7 @@ def accumulation(trainer: L.Trainer) -> Callable[[int], int] | None:
     return found[0] if found else None
 
 
-def accumulated(trainer: L.Trainer, epoch: int) -> int:
+def batches_per_step(trainer: L.Trainer, epoch: int) -> int:
     """Batches accumulated for one optimizer step in this epoch; epochs count from 0."""
     changing = accumulation(trainer)
     return changing(epoch) if changing else trainer.accumulate_grad_batches
@@ -122,7 +122,7 @@ class Linear(Schedule):
         return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
-        return self.start + (self.end - self.start) * _done(self.until, trainer)
+        return self.start + (self.end - self.start) * _progress(self.until, trainer)
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class Cosine(Schedule):
         return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
-        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _done(self.until, trainer))) / 2
+        return self.end + (self.start - self.end) * (1 + math.cos(math.pi * _progress(self.until, trainer))) / 2
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class VShape(Schedule):
         return [self.start, self.end]
 
     def now(self, trainer: L.Trainer) -> float:
-        fallen = _done(self.low, trainer)
+        fallen = _progress(self.low, trainer)
         if fallen < 1:
             return self.start * (1 - fallen)
         low, total = in_steps(self.low, trainer), total_steps(trainer)
@@ -185,7 +185,7 @@ class Steps(Schedule):
         return passed[-1] if passed else self.start
 
 
-def _done(until: Time, trainer: L.Trainer) -> float:
+def _progress(until: Time, trainer: L.Trainer) -> float:
     """Share of the way to `until`, in [0, 1]."""
     return min(1.0, trainer.global_step / max(in_steps(until, trainer), 1))
 

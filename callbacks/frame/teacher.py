@@ -24,7 +24,7 @@ Source = nn.Module | str | Path
 Normalization = tuple[Sequence[float], Sequence[float]]  # mean and std, 3 numbers each
 
 
-def trained(source: Source) -> nn.Module:
+def load_teacher(source: Source) -> nn.Module:
     """Return the network that a trick's `teacher=` names.
 
     Args:
@@ -74,7 +74,7 @@ class Teacher:
     From `join` to `leave`; then the network is as it was, with the last of the tricks that share it.
 
     Args:
-        source: see `trained`.
+        source: see `load_teacher`.
         normalization: (mean, std), each of 3 numbers, that the teacher was trained with; None: what timm publishes
             for `"timm:NAME"`, else as the data comes.
         image_size: side in pixels of the square images that the teacher wants; None: likewise.
@@ -83,7 +83,7 @@ class Teacher:
     _joined = False
 
     def __init__(self, source: Source, normalization: Normalization | None = None, image_size: int | None = None):
-        self.network = trained(source)
+        self.network = load_teacher(source)
         published = {} if isinstance(source, nn.Module) else getattr(self._inner(), "pretrained_cfg", {})
         if published and normalization is None:
             normalization = (published["mean"], published["std"])

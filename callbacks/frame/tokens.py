@@ -19,7 +19,7 @@ SHORTENED = HasModule(is_vit, "shortens a sequence of patches", CURE)
 COMPARED = HasModule(is_vit, "compares a ViT's patches", CURE)
 
 
-def shortened(trick: L.Callback, model: nn.Module) -> nn.Module:
+def vit_to_shorten(trick: L.Callback, model: nn.Module) -> nn.Module:
     """Return the ViT that a trick takes patches out of. Refuses a slim one, whose blocks keep certain patches."""
     vit = SHORTENED.find(trick, model)
     if any(getattr(block, "rows", None) is not None for block in vit.get_submodule("blocks").children()):

@@ -58,7 +58,7 @@ class Trick(Declaring):
             package, _, room = cls.__module__.rpartition(".")[0].partition(".")
             cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None
         if "__init__" in vars(cls):
-            setattr(cls, "__init__", _checked(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
+            setattr(cls, "__init__", _check_first(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
         if cls.changes_batch and "on_train_batch_start" in vars(cls):
             setattr(cls, "on_train_batch_start", _on_a_list(vars(cls)["on_train_batch_start"]))  # noqa: B010
 
@@ -66,7 +66,7 @@ class Trick(Declaring):
         make: Callable[..., Trick] = type(self)
         arguments = parameters(make)
         given = {name: getattr(self, name) for name in arguments}
-        words = [f"{name}={_word(v)}" for name, v in given.items() if not _same(v, arguments[name].default)]
+        words = [f"{name}={_word(v)}" for name, v in given.items() if not _is_same(v, arguments[name].default)]
         return f"{type(self).__name__}({', '.join(words)})"
 
     @property
@@ -116,7 +116,7 @@ class Trick(Declaring):
         self.leave(trainer, model)
 
 
-def _checked(init: Callable[..., None]) -> Callable[..., None]:
+def _check_first(init: Callable[..., None]) -> Callable[..., None]:
     """Return a constructor that first checks its arguments as the class declares."""
     signature = inspect.signature(init)
 
@@ -159,7 +159,7 @@ def _word(value: Any) -> str:
     return repr(value) if isinstance(value, PLAIN) else type(value).__name__
 
 
-def _same(value: Any, default: Any) -> bool:
+def _is_same(value: Any, default: Any) -> bool:
     return value is default or (isinstance(value, PLAIN) and value == default)
 
 

@@ -50,7 +50,7 @@ def magnitude_mask(weight: Tensor, sparsity: float) -> Tensor:
     return mask.view(weight.shape)
 
 
-def prunable(network: nn.Module) -> dict[str, Tensor]:
+def weights_to_prune(network: nn.Module) -> dict[str, Tensor]:
     """Return the weights of convolutions and linear layers, by name; those of depthwise convolutions are left out."""
     return {
         f"{path}.weight": layer.weight
@@ -87,7 +87,7 @@ class MagnitudePruning(Trick):
         self.final, self.start, self.end, self.every = final, start, end, every
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if stage == "fit" and not prunable(model):
+        if stage == "fit" and not weights_to_prune(model):
             raise TypeError(f"{type(model).__name__} has no weights to prune: take MagnitudePruning out")
         if stage == "fit":
             self._saved = None
@@ -97,7 +97,7 @@ class MagnitudePruning(Trick):
         self._window = in_steps(self.start, trainer), in_steps(self.end, trainer)
         if self._window[0] > self._window[1]:
             raise ValueError(f"MagnitudePruning: end={self.end!r} is before start={self.start!r}: swap them")
-        weights = prunable(model)
+        weights = weights_to_prune(model)
         self._weights = [weight.data for weight in weights.values()]
         untrained = getattr(model, "untrained", True)
         masks = [torch.ones_like(w) if untrained else (w != 0).to(w) for w in self._weights]

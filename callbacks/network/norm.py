@@ -55,13 +55,13 @@ def swap_norms(network: nn.Module, kind: str) -> None:
     if not found or others:
         have = f"norms of another kind ({', '.join(sorted(others))})" if others else "no batch, group or instance norms"
         raise TypeError(f"{type(network).__name__} has {have}: take Norm out")
-    new = {id(old): like(old, kind) for _, old in found}
+    new = {id(old): make_norm_like(old, kind) for _, old in found}
     for path, old in found:
         replace(network, path, new[id(old)])
 
 
 @torch.no_grad()
-def like(old: nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d, kind: str) -> nn.Module:
+def make_norm_like(old: nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d, kind: str) -> nn.Module:
     """Return a norm of this kind with the channels, eps, gamma and beta of another, on its device."""
     gamma: Tensor | None = old.weight
     channels = old.num_channels if isinstance(old, nn.GroupNorm) else old.num_features

@@ -57,11 +57,11 @@ class StochasticPool2d(nn.Module):
     def windows(self, x: Tensor) -> Tensor:
         """Return the activations of each window: (N, C, H, W) -> (N, C, H', W', k)."""
         (kh, kw), (sh, sw), (ph, pw) = self.kernel_size, self.stride, self.padding
-        below, right = (self._beyond(n, *v) for n, *v in zip(x.shape[2:], (kh, kw), (sh, sw), (ph, pw), strict=True))
+        below, right = (self._overhang(n, *v) for n, *v in zip(x.shape[2:], (kh, kw), (sh, sw), (ph, pw), strict=True))
         x = F.pad(x, (pw, pw + right, ph, ph + below))
         return x.unfold(2, kh, sh).unfold(3, kw, sw).flatten(-2)
 
-    def _beyond(self, n: int, kernel: int, stride: int, padding: int) -> int:
+    def _overhang(self, n: int, kernel: int, stride: int, padding: int) -> int:
         """Return the rows of zeros that `ceil_mode` adds after the padding for the last window, which starts inside."""
         if not self.ceil_mode:
             return 0

@@ -16,7 +16,7 @@ Differs:  two kinds of blocks keep their gamma. (1) A shortcut that pads with ze
 import lightning as L
 from torch import nn
 
-from callbacks.frame.initialise import is_fresh
+from callbacks.frame.initialise import is_untrained
 from callbacks.frame.residual import NORMS, ends_of_branches
 from callbacks.frame.trick import Trick
 
@@ -41,7 +41,7 @@ class ZeroGamma(Trick):
         if stage != "fit":
             return
         norms = last_norms(model, getattr(model, "image_size", None) or self.image_size)
-        if is_fresh(self, model):
+        if is_untrained(self, model):
             for path in norms:
                 nn.init.zeros_(model.get_parameter(f"{path}.weight"))
 

@@ -16,7 +16,7 @@ Differs:  The paper has no norms and zeroes the last linear layer of the network
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks.frame.initialise import is_fresh
+from callbacks.frame.initialise import is_untrained
 from callbacks.frame.residual import LAYERS, ends_of_branches
 from callbacks.frame.trick import Trick
 
@@ -40,7 +40,7 @@ class ZeroLastConv(Trick):
         self.image_size = image_size
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
-        if stage == "fit" and is_fresh(self, model):
+        if stage == "fit" and is_untrained(self, model):
             self.zero_after_drawing(model)
 
     def zero_after_drawing(self, model: L.LightningModule) -> None:

@@ -23,7 +23,7 @@ from callbacks.frame.trick import Trick
 from callbacks.optimization.layer_decay import split
 
 
-def learning(step: int, starts: list[int]) -> int:
+def count_learning(step: int, starts: list[int]) -> int:
     """Return how many parts learn at an optimizer step. `starts`: the step at which each part after the head starts."""
     return 1 + sum(start <= step for start in starts)
 
@@ -83,7 +83,7 @@ class GradualUnfreezing(Trick):
         self._follow(trainer)
 
     def _follow(self, trainer: L.Trainer) -> None:
-        n = learning(trainer.global_step, self._starts)
+        n = count_learning(trainer.global_step, self._starts)
         if n == self._learning:
             return
         self._learning = n

@@ -13,7 +13,7 @@ from datamodules.frame.decode import decode, in_threads, leave_out
 from datamodules.frame.source import Source
 
 
-def readable(source: Source, notes: Path, white: float | None = None) -> Tensor:
+def find_readable(source: Source, notes: Path, white: float | None = None) -> Tensor:
     """Return the numbers of the images that can be read, int64 (n,) or fewer, ascending; a warning names the others.
 
     All are decoded (about 1,000 ImageNet images a second and core), strictly: a damaged JPEG is not readable.

@@ -254,8 +254,8 @@ class ByChunk(Order):
         super().__init__(indices, **others)
         self.chunk_of = chunk_of
 
-    def _shuffled(self, key: int) -> tuple[Tensor, Tensor]:
-        index, copy = super()._shuffled(key)
+    def _shuffle(self, key: int) -> tuple[Tensor, Tensor]:
+        index, copy = super()._shuffle(key)
         chunks = int(self.chunk_of.max()) + 1
         rank = mix(torch.arange(chunks) + key).argsort().argsort()[self.chunk_of[index]]
         place = (rank + WINDOW * draws(index, 1, key)[:, 0].double()).argsort(stable=True)

@@ -16,7 +16,7 @@ from datamodules.frame.atomic import publish
 from datamodules.frame.chunks import Chunks, Store
 from datamodules.frame.download import is_full, lock
 from datamodules.frame.header import Header
-from datamodules.frame.packed import Packed, Parts, existing, too_small, write, write_header
+from datamodules.frame.packed import Packed, Parts, read_existing, small_disk_error, write, write_header
 
 CHUNK = "64MB"
 OPTIMIZE = "import sys; from datamodules.frame.convert import optimize; optimize(*sys.argv[1:])"
@@ -38,7 +38,7 @@ def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **o
         if folder.exists():
             source = {part: len(targets) for part, (_, targets) in parts.items()}
             asked = {name: options[name] for name in ("side", "quality") if name in options}
-            return existing(folder, {"classes": list(classes), "source": source, **asked}, "litdata")
+            return read_existing(folder, {"classes": list(classes), "source": source, **asked}, "litdata")
         for left in (packed, new):  # by a killed process
             shutil.rmtree(left, ignore_errors=True)
         try:
@@ -50,7 +50,7 @@ def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **o
         except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
             if is_full(error) and packed.exists():
-                raise too_small(folder, (packed / "images.bin").stat().st_size) from error
+                raise small_disk_error(folder, (packed / "images.bin").stat().st_size) from error
             raise
         finally:
             shutil.rmtree(packed, ignore_errors=True)
@@ -62,7 +62,7 @@ def _convert(packed: Path, new: Path, header: Header) -> None:
     """Write the chunks in a process of its own: `litdata.optimize` makes all later processes spawned ones."""
     needed = int(1.01 * (packed / "images.bin").stat().st_size)
     if shutil.disk_usage(new).free < needed:
-        raise too_small(new.parent / new.name[1:-7], needed)
+        raise small_disk_error(new.parent / new.name[1:-7], needed)
     paths = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
     command = [sys.executable, "-c", OPTIMIZE, str(packed), str(new), *header["parts"]]
@@ -71,7 +71,7 @@ def _convert(packed: Path, new: Path, header: Header) -> None:
         said.seek(0)
         last = said.read().decode(errors="replace").strip().splitlines()[-1:] or ["no message"]
     if done.returncode != 0 and "No space left" in last[0]:
-        raise too_small(new.parent / new.name[1:-7], needed)
+        raise small_disk_error(new.parent / new.name[1:-7], needed)
     if done.returncode != 0:
         raise RuntimeError(f"litdata.optimize could not write the chunks ({last[0]}); nothing was left of them")
 

@@ -83,7 +83,7 @@ def _fetch_checked(url: str, path: Path, part: Path, checksum: str) -> None:
     except (OSError, http.client.HTTPException) as error:
         if is_full(error):
             part.unlink(missing_ok=True)
-            raise no_space(path) from error
+            raise full_disk_error(path) from error
         raise RuntimeError(f"{url} could not be fetched ({error}): {_by_hand(url, path)}") from error
     if not matches(part, checksum):
         part.unlink()
@@ -159,7 +159,7 @@ def is_full(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno == errno.ENOSPC
 
 
-def no_space(path: Path) -> OSError:
+def full_disk_error(path: Path) -> OSError:
     """Return the error of a disk that is too small for a file."""
     free = shutil.disk_usage(path.parent).free
     return OSError(

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 import torch
 from torch import Tensor
 
-from datamodules.frame.check import readable
+from datamodules.frame.check import find_readable
 from datamodules.frame.decode import Unreadable, decode, usable_cores
 from datamodules.frame.image_data import ImageData
 from datamodules.frame.image_set import ImageSet, Items, split_items
@@ -78,7 +78,7 @@ class FileSet(ImageSet):
             error.add_note(f"in the transform of {self.source.name(index)}, uint8 {tuple(picture.shape)}")
             raise
 
-    def plain(self) -> "FileSet":
+    def without_augmentation(self) -> "FileSet":
         """Return the same images, not augmented."""
         return FileSet(self.source, self.targets, self.evaluate, self.evaluate, self.channels, self.white)
 
@@ -186,7 +186,7 @@ class FileData(ImageData):
         if self.skip_unreadable:
             testing = self.trainer is not None and self.trainer.state.fn in ("test", "predict")
             for part in ("test",) if testing else ("train", "val"):
-                self._readable(part)
+                self._part(part)
 
     def setup(self, stage: str | None = None) -> None:
         """Make the sets that a stage needs."""
@@ -198,7 +198,7 @@ class FileData(ImageData):
 
     def image_set(self, part: str) -> ImageSet | None:
         """Return the set of a part; that of "train" is augmented."""
-        found = self._readable(part)
+        found = self._part(part)
         return None if found is None else self.file_set(*found, augmented=part == "train")
 
     def file_set(self, source: Source, targets: Tensor, augmented: bool = False) -> FileSet:
@@ -207,12 +207,12 @@ class FileData(ImageData):
         train = train_transform(self.transform, self.image_size) if augmented else evaluate
         return FileSet(source, targets, train, evaluate, self.channels, self.white)
 
-    def _readable(self, part: str) -> tuple[Source, Tensor] | None:
+    def _part(self, part: str) -> tuple[Source, Tensor] | None:
         if part in self._checked:
             return self._checked[part]
         found = self.source(part)
         if found is not None and self.skip_unreadable:
             source, targets = found
-            good = readable(source, self.root / f".unreadable-{part}.json", self.white)
+            good = find_readable(source, self.root / f".unreadable-{part}.json", self.white)
             found = self._checked[part] = Chosen(source, good), targets[good]
         return found

@@ -171,7 +171,7 @@ class ImageData(L.LightningDataModule):
         if self.fraction < 1:
             train = train[stratified_fraction(train_set.labels[train], self.fraction, self.split_seed, self.classes)]
         self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
-        self.train_set, self.val_set = train_set, train_set.plain() if val_set is None else val_set
+        self.train_set, self.val_set = train_set, train_set.without_augmentation() if val_set is None else val_set
         return train_set
 
     def _load_test(self) -> None:
@@ -206,7 +206,9 @@ class ImageData(L.LightningDataModule):
 
     def held_dataloader(self) -> DataLoader[list[Tensor]]:
         """Return the loader of the images that are held out, not augmented, in order; all of them in each process."""
-        return self._loader(DataLoader, self._training_set().plain(), Order(self.held_indices, shuffle=False))
+        return self._loader(
+            DataLoader, self._training_set().without_augmentation(), Order(self.held_indices, shuffle=False)
+        )
 
     @property
     def class_counts(self) -> Tensor:

@@ -29,7 +29,7 @@ class ImageSet(Dataset[list[Tensor]]):
         """Return [uint8 (N, C, S, S) or (N, V, C, S, S) for V views, targets (N, ...)] for items of `Order`."""
         raise NotImplementedError
 
-    def plain(self) -> "ImageSet":
+    def without_augmentation(self) -> "ImageSet":
         """Return the same images, not augmented."""
         raise NotImplementedError
 

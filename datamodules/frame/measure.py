@@ -29,7 +29,7 @@ def measure_files(
     """
     if limit is not None and limit < len(indices):
         indices = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:limit]]
-    plain, weight = images.plain(), 0
+    plain, weight = images.without_augmentation(), 0
     sums: NDArray[np.float64] = np.zeros((2, 1))
     with tqdm(total=len(indices), desc="mean and std", unit=" images", disable=None) as bar:
         for chunk in indices.split(BATCH):

@@ -97,7 +97,7 @@ class MemorySet(ImageSet):
         images = self.images[index.numpy()] if self.augment is None else self.augment(index, keys)
         return [torch.from_numpy(images).permute(0, 3, 1, 2), self.targets[index]]
 
-    def plain(self) -> "MemorySet":
+    def without_augmentation(self) -> "MemorySet":
         """Return the same images in the same memory, not augmented."""
         return MemorySet(self.images, self.targets, labels=self.labels)
 

@@ -144,12 +144,12 @@ class Order(DistributedSampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         key = epoch_key(self.seed, self.epoch)
-        index, copy = self._shuffled(key) if self.shuffle else (self.indices, torch.zeros_like(self.indices))
+        index, copy = self._shuffle(key) if self.shuffle else (self.indices, torch.zeros_like(self.indices))
         mine = slice(self.rank + self.start * self.num_replicas, None, self.num_replicas)
         self.start = 0
         return iter(list(zip((key + GOLD * copy[mine]).tolist(), index[mine].tolist(), strict=True)))
 
-    def _shuffled(self, key: int) -> tuple[Tensor, Tensor]:
+    def _shuffle(self, key: int) -> tuple[Tensor, Tensor]:
         """Return the epoch of all processes together: indices and numbers of copies, equally many for each process."""
         index, copy = self.indices, torch.zeros_like(self.indices)
         if self.sampling is not None:
@@ -159,8 +159,8 @@ class Order(DistributedSampler[tuple[int, int]]):
         if self.repeats > 1:
             order = order.repeat_interleave(self.repeats)[: self.total]
             copy = torch.arange(self.total) % self.repeats
-            return self._divisible(index[order]), self._divisible(copy)
-        return self._divisible(index[order]), self._divisible(copy[order])
+            return self._drop_tail(index[order]), self._drop_tail(copy)
+        return self._drop_tail(index[order]), self._drop_tail(copy[order])
 
-    def _divisible(self, whole: Tensor) -> Tensor:
+    def _drop_tail(self, whole: Tensor) -> Tensor:
         return whole[: len(self) * self.num_replicas]

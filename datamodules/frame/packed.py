@@ -204,14 +204,14 @@ def write(
     about = {"side": side, "quality": quality, "classes": list(classes), "source": source, **about}
     with lock(folder):
         if folder.exists():
-            return existing(folder, about, "packed")
+            return read_existing(folder, about, "packed")
         needed = estimate(parts, side, quality)
         if shutil.disk_usage(folder.parent).free < needed:
-            raise too_small(folder, needed)
+            raise small_disk_error(folder, needed)
         return _write_new(folder, _Writer(side, quality, skip_unreadable, threads), parts, about, needed)
 
 
-def existing(folder: Path, about: dict[str, Any], storage: str) -> Header:
+def read_existing(folder: Path, about: dict[str, Any], storage: str) -> Header:
     """Return the header of a folder that another process has made. Raise a ValueError if it holds something else."""
     with suppress(ValueError):  # no prepared folder, or a damaged one
         header = read_header(folder)
@@ -230,7 +230,7 @@ def _write_new(folder: Path, writer: "_Writer", parts: Parts, about: dict[str, A
     except BaseException as error:
         shutil.rmtree(new, ignore_errors=True)
         if is_full(error):
-            raise too_small(folder, needed) from error
+            raise small_disk_error(folder, needed) from error
         raise
     return header
 
@@ -245,7 +245,7 @@ def estimate(parts: Parts, side: int, quality: int) -> int:
     return int(total)
 
 
-def too_small(folder: Path, needed: int) -> OSError:
+def small_disk_error(folder: Path, needed: int) -> OSError:
     """Return the error of a disk that is too small for a folder."""
     free = shutil.disk_usage(folder.parent).free
     return OSError(
@@ -282,11 +282,11 @@ class _Writer:
                     file.write(data)
                     self.digest.update(data)
                     self.sizes.append(len(data))
-        good = self._good(part, source, problems)
+        good = self._leave_out_unreadable(part, source, problems)
         self.targets.append(targets[good].numpy())
         return [first, len(self.sizes)]
 
-    def _good(self, part: str, source: Source, problems: dict[int, Exception]) -> Tensor:
+    def _leave_out_unreadable(self, part: str, source: Source, problems: dict[int, Exception]) -> Tensor:
         reasons = {source.name(i): str(error.__cause__ or error) for i, error in problems.items()}
         if problems and not self.skip_unreadable:
             raise ValueError(

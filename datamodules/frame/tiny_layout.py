@@ -117,13 +117,13 @@ class Layout:
         files = [(name, *self.files.stamps[name]) for name, _ in self.images(part)]
         return hashlib.sha256(repr(files).encode()).hexdigest()[:FINGERPRINT]
 
-    def _below(self, folder: str) -> list[tuple[str, ...]]:
+    def _images_below(self, folder: str) -> list[tuple[str, ...]]:
         """Return the paths of the images below, as their parts; hidden files are passed over."""
         paths = (PurePosixPath(name) for name in self.files.stamps if name.startswith(f"{folder}/"))
         return [path.parts for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
     def _train(self) -> dict[str, list[str]]:
-        found = self._by_folder("train", self._below("train"))
+        found = self._by_folder("train", self._images_below("train"))
         check_owners({wnid: [name.rpartition("/")[2] for name in names] for wnid, names in found.items()})
         return found
 
@@ -139,7 +139,7 @@ class Layout:
 
     def _val(self) -> dict[str, list[str]]:
         """Return the images by annotated class. Folders of classes, if somebody made them, must agree with that."""
-        paths = self._below("val")
+        paths = self._images_below("val")
         sorted_by_class = all(parts[1] != "images" for parts in paths)
         if ANNOTATIONS not in self.files.stamps:
             if not sorted_by_class or not paths:
@@ -148,7 +148,7 @@ class Layout:
                 )
             return self._by_folder("val", paths)
         labels, there = self._annotations(), {parts[-1]: parts for parts in paths}
-        self._same_files(set(labels), set(there))
+        self._check_names(set(labels), set(there))
         found = defaultdict(list)
         for name, wnid in labels.items():
             found[wnid].append("/".join(there[name]))
@@ -176,7 +176,7 @@ class Layout:
                 raise ValueError(f"{self.place}: {ANNOTATIONS} gives {name} two classes: {AGAIN}")
         return labels
 
-    def _same_files(self, annotated: set[str], there: set[str]) -> None:
+    def _check_names(self, annotated: set[str], there: set[str]) -> None:
         for some, problem in (
             (annotated - there, "are named in {0} but are not there"),
             (there - annotated, "have no line in {0}, so no label"),

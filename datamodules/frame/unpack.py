@@ -12,7 +12,7 @@ from typing import IO
 from tqdm import tqdm
 
 from datamodules.frame.atomic import publish
-from datamodules.frame.download import CHUNK, is_full, lock, needs_space, no_space
+from datamodules.frame.download import CHUNK, full_disk_error, is_full, lock, needs_space
 from datamodules.frame.header import safe_name
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, FileExistsError)
@@ -48,7 +48,7 @@ def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> Non
         except BaseException as error:
             shutil.rmtree(new, ignore_errors=True)
             if is_full(error):
-                raise no_space(folder) from error
+                raise full_disk_error(folder) from error
             if isinstance(error, DAMAGED):
                 reason = str(error).split(":\n")[0]  # tarfile lists what each kind of compression said
                 raise ValueError(f"{archive} is damaged ({reason}): delete it and fetch it again") from error

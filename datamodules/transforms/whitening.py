@@ -53,7 +53,7 @@ class Whitening:
         if data.train_set is None:
             data.prepare_data()
             data.setup("fit")
-        mean, covariance = moments(data.train_set.plain(), data.train_indices)
+        mean, covariance = moments(data.train_set.without_augmentation(), data.train_indices)
         variances, vectors = torch.linalg.eigh(covariance)
         deviations = (variances.clamp(min=0) + epsilon).sqrt()
         matrix, inverse = vectors.T / deviations[:, None], vectors * deviations

@@ -21,7 +21,7 @@ def ready(images, targets=TARGETS, **options):
 
 
 def pixels(data):
-    return data.train_set.plain().__getitems__(list(range(40)))[0]
+    return data.train_set.without_augmentation().__getitems__(list(range(40)))[0]
 
 
 @pytest.mark.parametrize(

@@ -78,8 +78,10 @@ def test_larger_ones_have_their_pixels_but_for_jpeg(tmp_path):
         Image.fromarray(pixels).save(tmp_path / "photos" / name / "1.png")
     prepare(tmp_path / "out", tmp_path / "photos", side=40)
     options = {"batch_size": 2, "image_size": 32, "num_workers": 0, "val_split": 0, "transform": ["center-crop"]}
-    originals = ImageFolder(tmp_path / "photos", **options).image_set("train").plain().__getitems__([0, 1])[0]
-    images = Prepared(tmp_path / "out", **options).image_set("train").plain().__getitems__([0, 1])[0]
+    originals = (
+        ImageFolder(tmp_path / "photos", **options).image_set("train").without_augmentation().__getitems__([0, 1])[0]
+    )
+    images = Prepared(tmp_path / "out", **options).image_set("train").without_augmentation().__getitems__([0, 1])[0]
     assert (images.float() - originals.float()).abs().mean() < 1.5
 
 

@@ -7,7 +7,7 @@ import torch
 
 from datamodules import Shapes
 from datamodules.frame.order import draws
-from datamodules.shapes import SQUARE, TRIANGLE, inside, key_of, shapes
+from datamodules.shapes import SQUARE, TRIANGLE, is_inside, key_of, shapes
 
 
 def grid(side, extent):
@@ -18,9 +18,9 @@ def grid(side, extent):
 def test_all_shapes_are_of_the_circles_area():
     v, u = grid(400, 2.0)
     kinds = torch.arange(1, 4)
-    areas = inside(kinds, u.expand(3, -1, -1), v.expand(3, -1, -1)).sum((1, 2)) * 0.01**2
+    areas = is_inside(kinds, u.expand(3, -1, -1), v.expand(3, -1, -1)).sum((1, 2)) * 0.01**2
     assert areas.tolist() == pytest.approx([math.pi] * 3, rel=1e-2)
-    assert not inside(torch.tensor([0]), u[None], v[None]).any()
+    assert not is_inside(torch.tensor([0]), u[None], v[None]).any()
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_corners_by_hand(kind, within, without):
     """Half the square's side is .886; the triangle's corners are 1.555 from the middle, its lower side .778."""
     assert pytest.approx(SQUARE, abs=1e-4) == 0.8862 and pytest.approx(TRIANGLE, abs=1e-4) == 1.5551
     points = torch.tensor([*within, *without])[:, :, None, None]
-    found = inside(torch.full((len(points),), kind), points[:, 0], points[:, 1])
+    found = is_inside(torch.full((len(points),), kind), points[:, 0], points[:, 1])
     assert found.flatten().tolist() == [True] * len(within) + [False] * len(without)
 
 

@@ -18,7 +18,7 @@ from torch.nn.functional import one_hot
 
 import callbacks
 import zoo
-from callbacks.frame.needs import Declaring, NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore, declared
+from callbacks.frame.needs import Declaring, NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore, needs_of
 from callbacks.frame.pairs import refusal
 from datamodules import Digits
 from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier, tiny_network
@@ -79,7 +79,7 @@ def build_tricks(which: str) -> list[L.Callback]:
 def place(trick: L.Callback) -> tuple[bool, ...]:
     """Those that replace the loss before those that add to it; what doubles the batch after what mixes it; new heads
     before what keeps the one it finds."""
-    says = declared(type(trick))
+    says = needs_of(type(trick))
     return NothingAddedBefore() not in says, NoBatchChangedAfter() in says, NoHeadMadeAfter() in says
 
 

@@ -43,4 +43,4 @@ def test_calibration_speaks_of_the_last_test_alone(tiny_data, trainer):
 def test_the_most_frequent_mistakes():
     trick = Calibration()
     trick.confusion = torch.tensor([[5, 0, 2], [7, 1, 0], [0, 0, 9]])
-    assert trick._worst() == [(1, 0, 7), (0, 2, 2)]
+    assert trick._top_confusions() == [(1, 0, 7), (0, 2, 2)]

@@ -8,7 +8,7 @@ from lightning.pytorch.tuner.lr_finder import _LRFinder
 from torch import nn
 
 from callbacks import InitialLoss, LearningRateRange
-from callbacks.diagnostics.learning_rate_range import correct_bias, steepest
+from callbacks.diagnostics.learning_rate_range import correct_bias, steepest_rate
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.callbacks.diagnostics.fits import batches, found
 from tests.conftest import tiny_classifier
@@ -35,15 +35,15 @@ def test_the_steepest_fall_is_by_the_logarithm_of_the_rate():
     """A loss that falls around a rate of .01, over two tens: Lightning's slope is by the rate itself, far below."""
     rates = [10 ** (-8 + 8 * t / 100) for t in range(100)]
     losses = [2.3 - 2 / (1 + (0.01 / rate) ** 2) for rate in rates]
-    assert 0.9 < steepest(rates, losses) / 0.01 < 1.2
+    assert 0.9 < steepest_rate(rates, losses) / 0.01 < 1.2
     theirs = _LRFinder("exponential", 1e-8, 1.0, 100)
     noisy = [loss + 1e-3 * math.sin(7 * t) for t, loss in enumerate(losses)]
     theirs.results = {"lr": rates, "loss": noisy}
-    assert theirs.suggestion() < 1e-6 and 0.8 < steepest(rates, noisy) / 0.01 < 1.3
-    assert steepest(rates, [float(t) for t in range(100)]) is None
-    assert steepest(rates[:12], losses[:12]) is None
+    assert theirs.suggestion() < 1e-6 and 0.8 < steepest_rate(rates, noisy) / 0.01 < 1.3
+    assert steepest_rate(rates, [float(t) for t in range(100)]) is None
+    assert steepest_rate(rates[:12], losses[:12]) is None
     blown = losses[:85] + [float("nan")] * 15
-    assert steepest(rates, blown) == steepest(rates, losses)
+    assert steepest_rate(rates, blown) == steepest_rate(rates, losses)
 
 
 def test_the_smoothed_loss_begins_with_the_first(tiny_data, trainer):

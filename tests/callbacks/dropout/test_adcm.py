@@ -58,17 +58,17 @@ def test_what_stays_is_weighed_as_in_evaluation(monkeypatch):
     """With p so small that nothing goes, and stochastic pooling as in evaluation."""
     new, x = module(20, 1e-6), torch.randn(2, 20, 5, 5)
     expected = new.eval()(x)
-    mean = new.stochastic(x.flatten(2).relu())
-    monkeypatch.setattr(AttentionDropout, "stochastic", lambda self, a: mean)
+    mean = new.draw_activation(x.flatten(2).relu())
+    monkeypatch.setattr(AttentionDropout, "draw_activation", lambda self, a: mean)
     assert torch.equal(new.train()(x), expected)
 
 
 def test_stochastic_pooling_draws_in_proportion():
     new, a = module(1), torch.tensor([0.0, 1.0, 3.0]).expand(8000, 1, 3)
-    drawn = new.train().stochastic(a)
+    drawn = new.train().draw_activation(a)
     assert drawn.shape == (8000, 1) and {*drawn.flatten().tolist()} == {1.0, 3.0}
     assert (drawn == 3).float().mean().item() == pytest.approx(0.75, abs=0.02)
-    torch.testing.assert_close(new.eval().stochastic(a[:1]), torch.tensor([[10 / 4]]))
+    torch.testing.assert_close(new.eval().draw_activation(a[:1]), torch.tensor([[10 / 4]]))
 
 
 @pytest.mark.parametrize("training", [True, False])

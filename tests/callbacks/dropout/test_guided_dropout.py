@@ -18,7 +18,7 @@ SHEET = json.loads((Path(__file__).parents[2] / "data/dropout/guided_dropout.jso
 X, T = (torch.tensor(SHEET["input"][name]) for name in ("x", "strength"))
 
 
-def guided(layer, strength=None):
+def scale_by_strength(layer, strength=None):
     network = nn.Sequential(layer)
     add_strengths(network, ["0"])
     if strength is not None:
@@ -59,7 +59,7 @@ def test_by_hand():
 )
 def test_layer_with_and_without_the_mask(layer, shape, kind):
     torch.manual_seed(0)
-    layer, x = guided(layer()), torch.rand(shape) + 0.1
+    layer, x = scale_by_strength(layer()), torch.rand(shape) + 0.1
     plain = type(layer).__mro__[2].forward
     scale = layer.strength[:, None, None] if len(shape) == 4 else layer.strength
     assert torch.equal(layer(x), plain(layer, x * scale))
@@ -78,7 +78,7 @@ def test_layer_with_and_without_the_mask(layer, shape, kind):
 
 def test_top_k_takes_the_strongest_and_dr_a_share_of_the_active():
     t = torch.cat([torch.full((50,), 0.01), torch.linspace(0.5, -1, 50)])
-    layer, x = guided(nn.Linear(100, 2), t), torch.ones(1, 100)
+    layer, x = scale_by_strength(nn.Linear(100, 2), t), torch.ones(1, 100)
     trick = acting(layer, 0.3, "top-k")
     order = t.abs().argsort(descending=True)
     assert (trick._at("spot", x, 1.0)[0, order] == 0).tolist() == [True] * 30 + [False] * 70
@@ -91,7 +91,7 @@ def test_top_k_takes_the_strongest_and_dr_a_share_of_the_active():
 
 
 def test_gradient_goes_to_kept_units_and_their_strengths():
-    layer, x = guided(nn.Linear(4, 1), [0.9, 0.1, 0.5, 0.2]), torch.ones(2, 4, requires_grad=True)
+    layer, x = scale_by_strength(nn.Linear(4, 1), [0.9, 0.1, 0.5, 0.2]), torch.ones(2, 4, requires_grad=True)
     acting(layer, 0.5, "top-k")
     layer(x).sum().backward()
     assert (x.grad != 0).tolist() == [[False, True, False, True]] * 2

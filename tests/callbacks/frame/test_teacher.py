@@ -8,7 +8,7 @@ from torch import nn
 
 from callbacks import AttentionTransfer, GradientAttentionTransfer, Hints, KnowledgeDistillation
 from callbacks.frame import teacher as teacher_module
-from callbacks.frame.teacher import Teacher, trained
+from callbacks.frame.teacher import Teacher, load_teacher
 from tests.callbacks.conftest import At, SeenSteps, assert_equal
 from tests.conftest import TEACHERS, build_trick, tiny_classifier, tiny_network
 from zoo import ResNet
@@ -84,9 +84,9 @@ def test_from_the_hub_is_a_checkpoint_of_the_zoo(trainer, tiny_data, tmp_path, m
     run.save_checkpoint(tmp_path / "model.ckpt")
     monkeypatch.setattr(teacher_module, "hf_hub_download", lambda repo, file: tmp_path / repo.partition("/")[0] / file)
     with pytest.raises(FileNotFoundError):
-        trained("nobody/resnet")
+        load_teacher("nobody/resnet")
     monkeypatch.setattr(teacher_module, "hf_hub_download", lambda repo, file: {"us/resnet": tmp_path}[repo] / file)
-    network = trained("hf:us/resnet")
+    network = load_teacher("hf:us/resnet")
     assert type(network) is ResNet and not network.training
     assert_equal(network.state_dict(), model.state_dict())
 

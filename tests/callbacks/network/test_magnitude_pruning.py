@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from callbacks import EMA, MagnitudePruning
-from callbacks.network.magnitude_pruning import magnitude_mask, prunable, sparsity, sparsity_at
+from callbacks.network.magnitude_pruning import magnitude_mask, sparsity, sparsity_at, weights_to_prune
 from tests.callbacks.conftest import At, Foreign, assert_equal, weights
 from tests.conftest import tiny_classifier
 from zoo import Classifier, MobileNetV1
@@ -38,7 +38,7 @@ def test_equal_weights_leave_in_the_number_asked_for():
 def test_layers(trainer):
     model = MobileNetV1("0.25", 10, 32)
     depthwise = [n for n, m in model.named_modules() if isinstance(m, nn.Conv2d) and m.groups > 1]
-    names = prunable(model)
+    names = weights_to_prune(model)
     assert len(depthwise) == 13 and not {f"{name}.weight" for name in depthwise} & {*names}
     assert "classifier.weight" in names and "conv_stem.weight" in names and not [n for n in names if "bn" in n]
 
@@ -47,7 +47,7 @@ def test_each_layer_ends_as_sparse_as_asked_and_the_rest_trains(tiny_data, train
     model = tiny_classifier()
     run = trainer(callbacks=[MagnitudePruning(0.75, "1st", "4st", every=1)])
     run.fit(model, tiny_data)
-    for name, weight in prunable(model).items():
+    for name, weight in weights_to_prune(model).items():
         assert sparsity([weight]) == pytest.approx(0.75, abs=0.5 / weight.numel()), name
     assert run.callback_metrics["train/sparsity"].item() == pytest.approx(0.75, abs=1e-3)
     assert not [m for m in model.modules() if hasattr(m, "parametrizations")]  # nothing but zeros is left
@@ -103,9 +103,9 @@ def test_momentum_does_not_move_what_is_zero_before_an_average_is_taken(tiny_dat
 def test_a_pruned_network_stays_pruned_in_a_second_fit(tiny_data, trainer):
     model = tiny_classifier()
     trainer(callbacks=[MagnitudePruning(0.5, "0st", "2st", every=1)], max_epochs=1).fit(model, tiny_data)
-    zeros = {name: weight.detach() == 0 for name, weight in prunable(model).items()}
+    zeros = {name: weight.detach() == 0 for name, weight in weights_to_prune(model).items()}
     trainer(callbacks=[MagnitudePruning(0.5, "0st", "2000st", every=1)]).fit(model, tiny_data)
-    assert all((weight[zeros[name]] == 0).all() for name, weight in prunable(model).items())
+    assert all((weight[zeros[name]] == 0).all() for name, weight in weights_to_prune(model).items())
 
 
 def test_weights_that_start_at_zero_are_not_taken_for_pruned_ones(tiny_data, trainer):

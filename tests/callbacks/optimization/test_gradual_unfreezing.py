@@ -7,7 +7,7 @@ from lightning.pytorch.callbacks import BackboneFinetuning
 from torch.utils.data import DataLoader
 
 from callbacks import CosineDecay, GradualUnfreezing, NoBiasDecay
-from callbacks.optimization.gradual_unfreezing import learning
+from callbacks.optimization.gradual_unfreezing import count_learning
 from tests.callbacks.conftest import At, Foreign, SeenRates, assert_equal, weights
 from tests.conftest import tiny_classifier
 
@@ -40,7 +40,7 @@ class Moved(L.Callback):
 
 
 def test_how_many_learn():
-    assert [learning(step, [3, 6, 9]) for step in (0, 2, 3, 8, 9, 100)] == [1, 1, 2, 3, 4, 4]
+    assert [count_learning(step, [3, 6, 9]) for step in (0, 2, 3, 8, 9, 100)] == [1, 1, 2, 3, 4, 4]
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from datamodules.frame import atomic
-from datamodules.frame.check import readable
+from datamodules.frame.check import find_readable
 from datamodules.frame.download import fetch
 from datamodules.frame.packed import Packed, verify, write
 from datamodules.frame.source import Paths
@@ -98,7 +98,7 @@ def test_notes_on_a_full_disk_are_left_out(small_disk, tmp_path):
     with pytest.raises(OSError):
         (small_disk / "more").write_bytes(bytes(2**20))
     files = sorted(photos(tmp_path))
-    assert len(readable(Paths(files), notes)) == len(files)
+    assert len(find_readable(Paths(files), notes)) == len(files)
     assert notes.read_text() == "old"
 
 

@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from torchvision.transforms import v2
 
 from datamodules.frame import check as check_module
-from datamodules.frame.check import fingerprint, readable
+from datamodules.frame.check import find_readable, fingerprint
 from datamodules.frame.decode import Unreadable, usable_cores
 from datamodules.frame.files import FileData, FileSet
 from datamodules.frame.image_data import _identity
@@ -91,15 +91,15 @@ def test_the_generator_of_the_run_is_left_alone(images):
 
 
 def test_plain_is_not_augmented(images, paths):
-    batch, targets = images.plain().__getitems__([(1, 2), (3, 4)])
+    batch, targets = images.without_augmentation().__getitems__([(1, 2), (3, 4)])
     assert torch.equal(batch, torch.stack([by_hand(paths[i], CENTER, 0, i) for i in (2, 4)]))
-    assert targets.tolist() == [20, 40] and len(images.plain()) == 10
-    assert torch.equal(images.plain().plain().__getitems__([(1, 2), (3, 4)])[0], batch)
+    assert targets.tolist() == [20, 40] and len(images.without_augmentation()) == 10
+    assert torch.equal(images.without_augmentation().without_augmentation().__getitems__([(1, 2), (3, 4)])[0], batch)
 
 
 def test_several_views(images):
     images.evaluate = lambda image: torch.stack([CENTER(image), CENTER(image).flip(-1), CENTER(image) // 2])
-    batch, _ = images.plain().__getitems__([(0, 1), (0, 2)])
+    batch, _ = images.without_augmentation().__getitems__([(0, 1), (0, 2)])
     assert batch.shape == (2, 3, 3, SIDE, SIDE) and batch.dtype == torch.uint8
     assert torch.equal(batch[:, 1], batch[:, 0].flip(-1)) and torch.equal(batch[:, 2], batch[:, 0] // 2)
     assert batch.flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
@@ -165,7 +165,7 @@ def test_checked_once(paths, tmp_path, monkeypatch):
     for check in (check_module.find_unreadable, never):
         monkeypatch.setattr(check_module, "find_unreadable", check)
         with pytest.warns(UserWarning, match=r"2 of 10 images .* left out: .*image 03\.png \(.*image 07\.png \("):
-            assert readable(Paths(paths), notes).tolist() == [0, 1, 2, 4, 5, 6, 8, 9]
+            assert find_readable(Paths(paths), notes).tolist() == [0, 1, 2, 4, 5, 6, 8, 9]
     saved = json.loads(notes.read_text())["unreadable"]
     assert [(i, name) for i, name, _ in saved] == [(3, str(paths[3])), (7, str(paths[7]))]
     assert [path.name for path in tmp_path.glob("notes*")] == ["notes.json"]
@@ -176,19 +176,20 @@ def test_a_damaged_image_counts_as_unreadable(paths, tmp_path):
     place = len(data) * 3 // 4
     paths[4].write_bytes(data[:place] + 50 * b"\xff\0" + data[place + 100 :])
     with pytest.warns(UserWarning, match=r"1 of 10 images .*image 04\.jpg \(Corrupt JPEG data"):
-        assert 4 not in readable(Paths(paths), tmp_path / "notes.json")
+        assert 4 not in find_readable(Paths(paths), tmp_path / "notes.json")
 
 
 def test_nothing_to_tell(paths, tmp_path):
-    assert readable(Paths(paths), tmp_path / "notes.json").tolist() == list(range(10))  # a warning would be an error
+    found = find_readable(Paths(paths), tmp_path / "notes.json")  # a warning would be an error
+    assert found.tolist() == list(range(10))
 
 
 @pytest.mark.parametrize("change", ["size", "name", "one more", "notes"])
 def test_a_changed_folder_is_checked_again(change, paths, tmp_path, monkeypatch):
     notes = tmp_path / "notes.json"
-    readable(Paths(paths), notes)
+    find_readable(Paths(paths), notes)
     monkeypatch.setattr(check_module, "find_unreadable", never)
-    readable(Paths(paths), notes)
+    find_readable(Paths(paths), notes)
     if change == "size":
         spoil(paths[3])
     elif change == "name":
@@ -198,13 +199,13 @@ def test_a_changed_folder_is_checked_again(change, paths, tmp_path, monkeypatch)
     else:
         notes.write_text(notes.read_text()[:30])
     with pytest.raises(AssertionError, match="checked again"):
-        readable(Paths(paths), notes)
+        find_readable(Paths(paths), notes)
 
 
 def test_where_nothing_can_be_written(paths, tmp_path):
     spoil(paths[3])
     with pytest.warns(UserWarning, match="1 of 10 images"):
-        assert 3 not in readable(Paths(paths), tmp_path / "nowhere" / "notes.json")
+        assert 3 not in find_readable(Paths(paths), tmp_path / "nowhere" / "notes.json")
 
 
 class Given(FileData):

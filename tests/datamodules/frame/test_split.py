@@ -170,6 +170,6 @@ def test_images_held_out_come_from_training_and_go_back():
         images, targets = next(iter(data.held_dataloader()))
         chosen = data.held_indices[: len(targets)]
         assert torch.equal(targets, data.train_set.targets[chosen])
-        assert torch.equal(images, data.train_set.plain().__getitems__(chosen.tolist())[0])
+        assert torch.equal(images, data.train_set.without_augmentation().__getitems__(chosen.tolist())[0])
     data.hold_out(0)
     assert torch.equal(data.train_indices, whole) and len(data.held_indices) == 0

@@ -21,7 +21,7 @@ def digits():
 @pytest.fixture(scope="module")
 def pixels(digits):
     """uint8 (n, 3, 8, 8): the images to train on, as they are."""
-    return digits.train_set.plain().__getitems__([(0, i) for i in digits.train_indices.tolist()])[0]
+    return digits.train_set.without_augmentation().__getitems__([(0, i) for i in digits.train_indices.tolist()])[0]
 
 
 def test_pixels_have_no_correlation_afterwards(digits, pixels):

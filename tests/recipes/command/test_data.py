@@ -217,7 +217,7 @@ def test_measured_as_numpy_does(photos):
     data = ImageFolder(photos, image_size=24, num_workers=0)
     data.setup()
     mean, std, count = measure_files(data.train_set, data.train_indices)
-    images = data.train_set.plain().__getitems__(data.train_indices.tolist())[0].double() / 255
+    images = data.train_set.without_augmentation().__getitems__(data.train_indices.tolist())[0].double() / 255
     assert count == 27
     torch.testing.assert_close(torch.tensor(mean).double(), images.mean((0, 2, 3)), rtol=0, atol=1e-6)
     torch.testing.assert_close(torch.tensor(std).double(), images.std((0, 2, 3), correction=0), rtol=0, atol=1e-6)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from callbacks.frame.shuffled import shuffled
+from callbacks.frame.shuffle import shuffle
 
 PERM = torch.tensor([2, 0, 1])
 IMAGES = torch.arange(3 * 2 * 4 * 5.0).view(3, 2, 4, 5)
@@ -12,7 +12,7 @@ LAST = IMAGES.contiguous(memory_format=torch.channels_last)
 
 @pytest.mark.parametrize("x", [IMAGES, LAST, IMAGES[..., 1:3, 2:], LAST[..., 1:3, 2:], IMAGES.flatten(1), IMAGES[:, 0]])
 def test_same_as_an_index(x):
-    found = shuffled(x, PERM)
+    found = shuffle(x, PERM)
     assert torch.equal(found, x[PERM])
     if x is LAST:
         assert found.is_contiguous(memory_format=torch.channels_last)

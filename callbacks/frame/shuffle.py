@@ -3,7 +3,7 @@
 from torch import Tensor
 
 
-def shuffled(x: Tensor, perm: Tensor) -> Tensor:
+def shuffle(x: Tensor, perm: Tensor) -> Tensor:
     """x[perm], of images (N, C, H, W), or parts of them, or targets (N, K): the same numbers in the same layout.
 
     `index_select` takes a third of the time, on a processor, but forgets the layout of channels_last.
