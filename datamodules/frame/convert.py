@@ -37,7 +37,7 @@ def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **o
     with lock(folder):
         if folder.exists():
             source = {part: len(targets) for part, (_, targets) in parts.items()}
-            asked = {name: options[name] for name in ("side", "quality") if name in options}
+            asked: dict[str, Any] = {name: options[name] for name in ("side", "quality") if name in options}
             return read_existing(folder, {"classes": list(classes), "source": source, **asked}, "litdata")
         for left in (packed, new):  # by a killed process
             shutil.rmtree(left, ignore_errors=True)
