@@ -1,5 +1,6 @@
 """Images of one's own: a folder a class."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -8,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from datamodules.frame.decode import decode_all
+from datamodules.frame.bands import BAND_SUFFIXES
+from datamodules.frame.decode import SUFFIXES, decode_all
 from datamodules.frame.decode import image_size as size_of
 from datamodules.frame.files import FileData
 from datamodules.frame.image_set import ImageSet
@@ -45,6 +47,7 @@ class ImageFolder(FileData):
         padding, flip, cutout: in memory only, 4, True (not for letters and digits) and none by default.
         channels: 3 by default, or 1 for grey images.
         white: the grey value that is white in images of more than 8 bits, as in `FileData`.
+        scale: from files only: read images as they are, also multi-band TIFF and .npy, as in `FileData`.
         mean, std: ImageNet's by default from files, measured in memory.
         num_workers: a worker a core by default from files, none in memory.
         options: `val_split` (0.1, or `val/` where it exists), `like` and more, as in `ImageData`.
@@ -69,6 +72,7 @@ class ImageFolder(FileData):
         cutout: int | None = None,
         channels: int | None = None,
         white: float | None = None,
+        scale: float | Sequence[float] | None = None,
         mean: Colours | None = None,
         std: Colours | None = None,
         num_workers: int | None = None,
@@ -83,6 +87,7 @@ class ImageFolder(FileData):
             skip_unreadable=skip_unreadable,
             channels=channels,
             white=white,
+            scale=scale,
             mean=mean,
             std=std,
             num_workers=0 if num_workers is None and cache else num_workers,
@@ -93,6 +98,8 @@ class ImageFolder(FileData):
         self.memory: _FolderInMemory | None = None
         self._find()
         if cache is not None:
+            if scale is not None:
+                raise ValueError("scale is an option of cache=None: images in memory are bytes; see also Arrays")
             if mean is None and self.like is None:
                 self.mean = self.std = None  # measured
             self._keep(4 if padding is None else padding, True if flip is None else flip, cutout, transform)
@@ -111,8 +118,10 @@ class ImageFolder(FileData):
         parts = find_parts(self.root)
         if "val" in parts and (self.val_split is not None or self.folds is not None):
             raise ValueError(f"{parts['val']} is the validation set: leave out val_split and folds, or the folder")
-        self.unlabelled = flat_images(parts["test"]) if "test" in parts else []
-        self.files = {part: find_images(p) for part, p in parts.items() if part != "test" or not self.unlabelled}
+        suffixes = SUFFIXES if self.scale is None else BAND_SUFFIXES
+        self.unlabelled = flat_images(parts["test"], suffixes) if "test" in parts else []
+        labelled = {part: path for part, path in parts.items() if part != "test" or not self.unlabelled}
+        self.files = {part: find_images(path, suffixes) for part, path in labelled.items()}
         self.classes = tuple(self.files["train"])
         for part, found in self.files.items():
             if unknown := sorted(set(found) - set(self.classes)):

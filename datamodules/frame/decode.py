@@ -95,7 +95,7 @@ def _pillow(data: bytes, white: float | None) -> Bytes:
         # Pillow warns if it is to drop a palette's transparency without this step
         plain = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.array(plain.convert("RGB"))
-        if _sample_bits(image, data) == 16 and pixels.max(initial=0) < TWELVE_BITS >> 8:
+        if sample_bits(image, data) == 16 and pixels.max(initial=0) < TWELVE_BITS >> 8:
             raise ValueError(f"its colours have 16 bits, and none is above {pixels.max(initial=0)}/255: scale it")
     return pixels
 
@@ -131,7 +131,7 @@ def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None
     return np.rint(values * 255 / white).astype(np.uint8)
 
 
-def _sample_bits(image: Image.Image, data: bytes) -> int:
+def sample_bits(image: Image.Image, data: bytes) -> int:
     """Return the bits of a colour in a PNG or TIFF; 8 in all other formats."""
     if data.startswith(PNG):
         return data[PNG_DEPTH]

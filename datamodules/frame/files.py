@@ -1,12 +1,14 @@
 """Data sets of encoded files: decoded anew each epoch, and bytes until they are where the network is."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from datamodules.frame.bands import check_scale, read_bands
 from datamodules.frame.check import find_readable
 from datamodules.frame.decode import Unreadable, decode, usable_cores
 from datamodules.frame.image_data import ImageData
@@ -33,6 +35,7 @@ class FileSet(ImageSet):
         evaluate: the same without augmentation, for `plain()`; or one that gives V views (V, 3, S, S).
         channels: 1 makes the result grey.
         white: as in `decode`.
+        scale: read images as they are, as in `read_bands`: float32 in the place of uint8.
     """
 
     def __init__(
@@ -43,10 +46,11 @@ class FileSet(ImageSet):
         evaluate: Operation,
         channels: int = 3,
         white: float | None = None,
+        scale: tuple[float, ...] | None = None,
     ):
         super().__init__(targets)
         self.source, self.train, self.evaluate = source, train, evaluate
-        self.channels, self.white = channels, white
+        self.channels, self.white, self.scale = channels, white, scale
 
     def __getitems__(self, items: Items) -> list[Tensor]:
         """Return [uint8 (N, C, S, S) or (N, V, C, S, S), int64 (N,)] for (key, index) pairs, or for plain indices."""
@@ -62,10 +66,13 @@ class FileSet(ImageSet):
                     batch = _block(len(keys), image)
                 batch[n] = image
         assert batch is not None  # a sampler gives no empty batch
-        return [batch if self.channels == 3 else grey(batch), self.targets[indices]]
+        plain = self.scale is not None or self.channels == 3
+        return [batch if plain else grey(batch), self.targets[indices]]
 
     def picture(self, index: int) -> Tensor:
-        """Return one image as it is in its file, uint8 (3, H, W)."""
+        """Return one image as it is in its file, uint8 (3, H, W); with `scale` float32 (C, H, W)."""
+        if self.scale is not None:
+            return read_bands(self.source.read(index), self.source.name(index), self.channels, self.scale)
         try:
             return decode(self.source.read(index), self.source.name(index), white=self.white)
         except Unreadable as error:
@@ -75,18 +82,18 @@ class FileSet(ImageSet):
         try:
             return self.train(picture)
         except Exception as error:
-            error.add_note(f"in the transform of {self.source.name(index)}, uint8 {tuple(picture.shape)}")
+            error.add_note(f"in the transform of {self.source.name(index)}, {picture.dtype} {tuple(picture.shape)}")
             raise
 
     def without_augmentation(self) -> "FileSet":
         """Return the same images, not augmented."""
-        return FileSet(self.source, self.targets, self.evaluate, self.evaluate, self.channels, self.white)
+        return FileSet(self.source, self.targets, self.evaluate, self.evaluate, self.channels, self.white, self.scale)
 
 
 def _block(count: int, image: Tensor) -> Tensor:
     """Return memory for `count` images such as this one, in channels_last order."""
     *views, channels, height, width = image.shape
-    return torch.empty(count, *views, height, width, channels, dtype=torch.uint8).movedim(-1, -3)
+    return torch.empty(count, *views, height, width, channels, dtype=image.dtype).movedim(-1, -3)
 
 
 class FileData(ImageData):
@@ -107,7 +114,10 @@ class FileData(ImageData):
         channels: 3 by default, or 1 for grey images (luma, after the transform).
         white: the grey value that is white, where grey images have 16 or 32 bits or floats: 4095 for 12 bits in a file
             of 16. None for 65,535 of 16 bits and 1 of floats; an image that would be nearly black is refused.
-        mean, std: of each channel, in units of the range [0, 1]; ImageNet's by default (of grey, its colours' average).
+        scale: read images as they are: `channels` from 1 to 16, of 8, 16 or 32 bits, TIFF and .npy among them, floats
+            that are divided by this number, or by one for each channel: 65535, say. Nothing is rounded to bytes.
+        mean, std: of each channel, in units of the range [0, 1]; ImageNet's by default (of grey, its colours' average;
+            with `scale`, 0 and 1).
         num_workers: processes that decode; None for a worker a core that this process may use (under DDP its part).
         options: `val_split`, `split_seed` and more, as in `ImageData`.
     """
@@ -126,6 +136,7 @@ class FileData(ImageData):
         skip_unreadable: bool = False,
         channels: int | None = None,
         white: float | None = None,
+        scale: float | Sequence[float] | None = None,
         mean: Colours | None = None,
         std: Colours | None = None,
         num_workers: int | None = None,
@@ -146,6 +157,9 @@ class FileData(ImageData):
         if white is not None and white <= 0:
             raise ValueError(f"white must be a grey value above 0, got {white}")
         self.image_size, self.skip_unreadable, self.white = image_size, skip_unreadable, white
+        self.scale = None if scale is None else check_scale(scale, channels)
+        if self.scale is not None and (skip_unreadable or white is not None):
+            raise ValueError("skip_unreadable and white are of images that become bytes: leave them out, or scale")
         self._set_colours(channels, mean, std)
         self.transform, self.evaluation = transform, evaluation
         train_transform(transform, image_size), evaluation_transform(evaluation, image_size)  # a wrong name is told now
@@ -153,7 +167,10 @@ class FileData(ImageData):
         self._checked: dict[str, tuple[Source, Tensor]] = {}
 
     def _set_colours(self, channels: int, mean: Colours | None, std: Colours | None) -> None:
-        check_channels(channels)
+        if self.scale is None:
+            check_channels(channels)
+        elif mean is None and std is None:
+            mean, std = (0.0,) * channels, (1.0,) * channels
         check_colours(mean, std, channels, "ImageNet's")
         self.channels = channels
         if mean is not None and std is not None:
@@ -166,7 +183,13 @@ class FileData(ImageData):
         """How a picture is prepared for evaluation, as plain values; None for an `evaluation` of one's own."""
         found = self.middle_square
         first, *rest = evaluation_transform(self.evaluation, self.image_size).operations
-        if found is None or rest or not isinstance(first, Center) or first.size != self.image_size:
+        if (
+            found is None
+            or self.scale is not None
+            or rest
+            or not isinstance(first, Center)
+            or first.size != self.image_size
+        ):
             return None
         ten = isinstance(first, TenCrop)
         return {
@@ -205,7 +228,18 @@ class FileData(ImageData):
         """Return images and targets with this module's transforms."""
         evaluate = evaluation_transform(self.evaluation, self.image_size)
         train = train_transform(self.transform, self.image_size) if augmented else evaluate
-        return FileSet(source, targets, train, evaluate, self.channels, self.white)
+        return FileSet(source, targets, train, evaluate, self.channels, self.white, self.scale)
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
+        """Normalise, as `ImageData`; with `scale` what comes from the loader is float already."""
+        if self.scale is None:
+            return super().on_after_batch_transfer(batch, dataloader_idx)
+        images, targets = batch
+        mean, std = (images.new_tensor(numbers).view(-1, 1, 1) for numbers in self._colours())
+        images = (images - mean) / std
+        if self.trainer is not None:
+            images = self.trainer.precision_plugin.convert_input(images)
+        return [images, targets]
 
     def _part(self, part: str) -> tuple[Source, Tensor] | None:
         if part in self._checked:

@@ -1,7 +1,7 @@
 """Keyword options of data modules: typed for editors, written out for the command line, checked at run time."""
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, TypedDict
 
 from datamodules.frame.choices import suggest
@@ -61,6 +61,7 @@ class FileOptions(SplitOptions, total=False):
     skip_unreadable: bool
     channels: int
     white: float | None
+    scale: float | Sequence[float] | None
     mean: Colours | None
     std: Colours | None
     num_workers: int | None

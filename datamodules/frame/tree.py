@@ -3,6 +3,7 @@
 import mimetypes
 import os
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 
 from lightning.pytorch.utilities import rank_zero_warn
@@ -52,12 +53,12 @@ def subfolders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def flat_images(folder: Path) -> list[Path]:
+def flat_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
     """Return the images of a folder that has no folders in it, sorted; none if it has."""
-    return [] if subfolders(folder) else images_below(folder)[0]
+    return [] if subfolders(folder) else images_below(folder, suffixes)[0]
 
 
-def find_images(folder: Path) -> dict[str, list[Path]]:
+def find_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> dict[str, list[Path]]:
     """Return {class: its image files}, both sorted. Hidden files and folders are passed over.
 
     Files that look like images of formats that are not read are counted in a warning.
@@ -70,7 +71,7 @@ def find_images(folder: Path) -> dict[str, list[Path]]:
         raise ValueError(f"{folder} has no folders in it: it should hold one folder of images a class")
     found, others = {}, Counter[str]()
     for path in classes:
-        found[path.name], strange = images_below(path)
+        found[path.name], strange = images_below(path, suffixes)
         others += strange
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in others.most_common())
     if empty := [name for name, images in found.items() if not images]:
@@ -81,8 +82,8 @@ def find_images(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:
-    """Return the image files in a folder at any depth, sorted, and the suffixes of images that are not read.
+def images_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> tuple[list[Path], Counter[str]]:
+    """Return a folder's image files at any depth, sorted, and the suffixes of images that are not read.
 
     Links are followed, each folder is seen once.
     """
@@ -96,7 +97,7 @@ def images_below(folder: Path) -> tuple[list[Path], Counter[str]]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             suffix = os.path.splitext(name)[1].lower()
-            if suffix in SUFFIXES and not name.startswith("."):
+            if suffix in suffixes and not name.startswith("."):
                 images.append(Path(where, name))
             elif is_image(suffix) and not name.startswith("."):
                 others[suffix] += 1

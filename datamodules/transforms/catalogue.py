@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
@@ -181,15 +180,15 @@ class Pipeline:
         self.operations, self.size, self.views = operations, size, views
 
     def __call__(self, image: Tensor) -> Tensor:
-        """Return uint8 (3, S, S) of uint8 (3, H, W). Raise a ValueError if the operations give something else."""
+        """Return (C, S, S) of (C, H, W), uint8 or float. Raise a ValueError if the operations give something else."""
+        kind, wanted = image.dtype, (len(image), self.size, self.size)
         for operation in self.operations:
             image = operation(image)
-        wanted = (3, self.size, self.size)
-        right = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape[-3:] == wanted
+        right = isinstance(image, Tensor) and image.dtype == kind and image.shape[-3:] == wanted
         if not right or image.ndim != 3 and not (self.views and image.ndim == 4):
             got = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
             raise ValueError(
-                f"{self} gives {got}, not torch.uint8 {wanted}: end with a crop to that size, such as 'resized-crop', "
+                f"{self} gives {got}, not {kind} {wanted}: end with a crop to that size, such as 'resized-crop', "
                 "and leave the conversion to float and the normalisation to the data module"
             )
         return image

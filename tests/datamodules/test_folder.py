@@ -151,7 +151,7 @@ def test_progress_is_shown_for_many_files_only(folder, capsys, monkeypatch):
     loaded(folder, "fit")
     assert capsys.readouterr().err == ""
     files = [folder / "train" / "ant" / "000.png"] * 5000
-    monkeypatch.setattr(module, "find_images", lambda _: {"ant": files})
+    monkeypatch.setattr(module, "find_images", lambda *_: {"ant": files})
     loaded(folder, "test")
     assert "images/s" in capsys.readouterr().err
 
