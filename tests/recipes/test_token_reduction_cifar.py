@@ -46,7 +46,7 @@ def test_each_version_starts_from_the_trained_network(version, folder, monkeypat
     torch.manual_seed(0)
     vit = zoo.ViT("Ti/16", num_classes=10, image_size=32)
     monkeypatch.setattr(module, "dense", lambda *arguments: (SimpleNamespace(model=vit), {}))
-    monkeypatch.setattr(module, "within", lambda model, images, share, step: [[*range(65)]] * 11 + [[0]])
+    monkeypatch.setattr(module, "find_tokens_within", lambda model, images, share, step: [[*range(65)]] * 11 + [[0]])
     model = small(folder, version).model
     theirs, ours = vit.state_dict(), model.state_dict()
     if version == "DVT":  # but for the inputs and outputs that are reused
