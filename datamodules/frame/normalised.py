@@ -1,0 +1,74 @@
+"""Images as bytes on their way, and as normalised floats where the network is; and back, to be looked at."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from datamodules.frame.options import Colours
+from datamodules.frame.tensor import normalise
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A map of images that can be undone, such as `Whitening`."""
+
+    def undo(self, images: Tensor) -> Tensor:
+        """Return uint8 (N, C, H, W) of float images."""
+
+
+class Normalised(L.LightningDataModule):
+    """Abstract. Makes uint8 images float32, (images / 255 - mean) / std, on the network's device."""
+
+    image_size: int
+    channels = 3
+    mean: Colours | None = None
+    std: Colours | None = None
+    whitening: Callable[[Tensor], Tensor] | None = None
+
+    @property
+    def preprocessing(self) -> dict[str, Any] | None:
+        """How a picture of any size is prepared for evaluation, as plain values; None where that cannot be said so.
+
+        Known once mean and std are: after `setup`.
+        """
+        return self.middle_square
+
+    @property
+    def middle_square(self) -> dict[str, Any] | None:
+        """The preprocessing that cuts the middle square and resizes it to `image_size`."""
+        if self.mean is None or self.std is None or self.whitening is not None:
+            return None
+        sides = {"size": self.image_size, "short_side": self.image_size, "interpolation": "bilinear", "views": "center"}
+        return {**sides, "mean": list(self.mean), "std": list(self.std)}
+
+    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
+        """Make uint8 images float, normalised, in the precision of the trainer; float images stay as they are.
+
+        With several views an image, (N, V, C, H, W), so do the results.
+        """
+        images, targets = batch
+        if images.dtype != torch.uint8:
+            return batch
+        flat = images.flatten(0, -4)  # views
+        flat = normalise(flat, *self._colours()) if self.whitening is None else self.whitening(flat)
+        images = flat.unflatten(0, images.shape[:-3])
+        if self.trainer is not None:  # Lightning has cast the batch already, when it was bytes
+            images = self.trainer.precision_plugin.convert_input(images)
+        return [images, targets]
+
+    def _colours(self) -> tuple[Colours, Colours]:
+        if self.mean is None or self.std is None:
+            raise RuntimeError(f"{type(self).__name__} has no mean and std yet: call setup() first")
+        return self.mean, self.std
+
+    def _as_bytes(self, images: Tensor) -> Tensor:
+        """Undo `on_after_batch_transfer`, as far as rounding lets it."""
+        if not images.is_floating_point():
+            return images
+        if isinstance(self.whitening, Invertible):
+            return self.whitening.undo(images)
+        mean, std = (torch.tensor(numbers).view(-1, 1, 1) for numbers in self._colours())
+        return ((images.float() * std + mean) * 255).round().clamp(0, 255).byte()

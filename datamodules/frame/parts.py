@@ -1,0 +1,131 @@
+"""Which images are for what: training, validation, test and prediction, how many of each class."""
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from datamodules.frame.image_set import ImageSet
+from datamodules.frame.sampling import class_weights
+from datamodules.frame.split import VAL_SPLIT, fold_split, stratified_fraction, stratified_split, validation_count
+
+
+class Parts(L.LightningDataModule):
+    """Abstract. The parts of a data set and the images of each that are used; arguments are those of `ImageData`."""
+
+    classes: tuple[str, ...]
+    val_split: float | int | None
+    fold: int | None
+    folds: int | None
+    fraction: float
+    split_seed: int
+    sampling: str | None
+    train_indices: Tensor
+    val_indices: Tensor
+    held_indices: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_set: ImageSet | None = None
+        self.val_set: ImageSet | None = None
+        self.test_set: ImageSet | None = None
+        self._prediction: tuple[ImageSet, Tensor] | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return len(self.classes)
+
+    def image_set(self, part: str) -> ImageSet | None:
+        """Return the set of "train" (augmented), "val" or "test"; None if the data has no such part."""
+        raise NotImplementedError
+
+    def setup(self, stage: str | None = None) -> None:
+        """Make the sets of a stage: "fit", "validate", "test" or "predict"; None makes those of the first three."""
+        if stage in ("fit", "validate", None):
+            self._load_training()
+        if stage in ("test", None):
+            self._load_test()
+        if stage == "predict":
+            self._prediction = self.prediction_set()
+
+    def _load_training(self) -> ImageSet:
+        if self.train_set is not None:
+            return self.train_set
+        train_set, val_set = self.image_set("train"), self.image_set("val")
+        if train_set is None:
+            raise RuntimeError(f"{type(self).__name__} has no training images")
+        train, val = self._split(train_set.labels, val_set)
+        if self.fraction < 1:
+            train = train[stratified_fraction(train_set.labels[train], self.fraction, self.split_seed, self.classes)]
+        self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
+        self.train_set, self.val_set = train_set, train_set.without_augmentation() if val_set is None else val_set
+        return train_set
+
+    def _load_test(self) -> None:
+        if self.test_set is None:
+            self.test_set = self.image_set("test")
+
+    def _split(self, targets: Tensor, val_set: ImageSet | None) -> tuple[Tensor, Tensor]:
+        """Return indices to train on and to validate on."""
+        if val_set is not None:  # the data comes with a validation set of its own
+            if self.val_split or self.folds:
+                raise ValueError(
+                    f"{type(self).__name__} comes with a validation set: leave out val_split, fold and folds"
+                )
+            return torch.arange(len(targets)), torch.arange(len(val_set))
+        if self.fold is not None and self.folds is not None:
+            return fold_split(targets, self.fold, self.folds, self.split_seed)
+        val_split = VAL_SPLIT if self.val_split is None else self.val_split
+        return stratified_split(targets, validation_count(val_split, len(targets)), self.split_seed)
+
+    def hold_out(self, fraction: float) -> None:
+        """Take images out of training, every class in proportion, for a trick to look at: see `held_dataloader`.
+
+        They are no validation images, whose labels no training should hear of. The same ones at each call.
+
+        Args:
+            fraction: of the images to train on, in [0, 1); 0 gives all of them back.
+        """
+        labels = self._training_set().labels
+        whole = torch.cat([self.train_indices, self.held_indices]).sort().values
+        rest, held = stratified_split(labels[whole], round(fraction * len(whole)), self.split_seed)
+        self.train_indices, self.held_indices = whole[rest], whole[held]
+
+    @property
+    def class_counts(self) -> Tensor:
+        """(K,) int64: images (of masks: pixels) of each class to train on, before `sampling` and `repeats`."""
+        targets = self._training_set().targets[self.train_indices]
+        return targets.flatten().bincount(minlength=self.num_classes)
+
+    def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:
+        """Return weights (K,) float32 for the loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
+
+        Args:
+            kind: "balanced": n / (K n_k). "effective": (1 - beta) / (1 - beta^n_k), scaled to a sum of K (Cui et al.
+                2019, https://arxiv.org/abs/1901.05555).
+            beta: of "effective", in [0, 1); the paper tries .9, .99, .999 and .9999.
+
+        Raises:
+            ValueError: a class has no images, or `sampling` has made the classes equal already.
+        """
+        if self.sampling is not None:
+            raise ValueError(
+                f'sampling="{self.sampling}" has made the classes equal, weights would count twice: take one out'
+            )
+        return class_weights(self.class_counts, kind, beta, self.classes)
+
+    def prediction_set(self) -> tuple[ImageSet, Tensor]:
+        """Return the images for `Trainer.predict`, and their indices: the test images, else those of validation."""
+        self._load_test()
+        if self.test_set is not None:
+            return self.test_set, torch.arange(len(self.test_set))
+        self._load_training()
+        if self.val_set is None or len(self.val_indices) == 0:
+            raise RuntimeError(f"{type(self).__name__} has neither test nor validation images to predict")
+        return self.val_set, self.val_indices
+
+    def _training_set(self) -> ImageSet:
+        if self.train_set is None:
+            name = type(self).__name__
+            raise RuntimeError(f"{name} is not set up: hand it to a Trainer, or call prepare_data() and setup() first")
+        return self.train_set
