@@ -19,7 +19,7 @@ from lightning.fabric.utilities.cloud_io import get_filesystem
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import safe_open
 
-from zoo.frame import atomic
+from zoo.frame import atomic, shards
 from zoo.frame.about import ABOUT
 from zoo.frame.file_kinds import clean_copy, is_safetensors, refuse_other_kinds
 from zoo.frame.preprocessing import Preprocessing
@@ -44,15 +44,16 @@ def read(path: str | Path, which: str | None = None) -> Weights:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, carries code, is something else, or has no such weights.
     """
-    file = existing(path)
-    refuse_other_kinds(file)
-    if is_safetensors(file) or file.suffix == ".safetensors" and not zipfile.is_zipfile(file):
-        return _read_safetensors(file)
-    content = read_checkpoint(file)
+    if not shards.in_pieces(path):
+        file = existing(path)
+        refuse_other_kinds(file)
+        if is_safetensors(file) or file.suffix == ".safetensors" and not zipfile.is_zipfile(file):
+            return _read_safetensors(file)
+    content = read_checkpoint(path)
     entries = (content.get(key) for key in ("hyper_parameters", ABOUT))
     hparams, about = (entry if isinstance(entry, Mapping) else {} for entry in entries)
     told = {"model": content.get("model"), "variant": hparams.get("variant"), **about}
-    return _told(choose(content, which, file), told)
+    return _told(choose(content, which, Path(path)), told)
 
 
 def _told(state: State, told: Mapping[str, Any]) -> Weights:
@@ -74,7 +75,9 @@ def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) 
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Read a file of `torch.save` without running anything that it carries. Raises as `read`."""
+    """Read a file of `torch.save`, or a folder in pieces, without running what is in it. Raises as `read`."""
+    if shards.in_pieces(path):
+        return shards.read(path)
     file = existing(path)
     refuse_other_kinds(file)
     if is_safetensors(file):
@@ -142,10 +145,7 @@ def existing(path: str | Path) -> Path:
     """Return the path of a file, `~` as the home folder. Raises FileNotFoundError, ValueError for a folder."""
     file = Path(path).expanduser()
     if file.is_dir():
-        pieces = (
-            ": a checkpoint in pieces; `python -m lightning.pytorch.utilities.consolidate_checkpoint` makes one file"
-        )
-        raise ValueError(f"{path} is a folder{pieces if (file / '.metadata').exists() else ': name a file in it'}")
+        raise ValueError(f"{path} is a folder: name a file in it")
     if not file.is_file():
         raise FileNotFoundError(
             f"no file {path}; weights come as 'timm:NAME', 'torchvision:NAME', 'hf:USER/REPO' or a path"

@@ -1,0 +1,53 @@
+"""Checkpoints in pieces: read whole without processes, and nothing that a stranger wrote into them is run."""
+
+import pickle
+
+import pytest
+import torch
+import torch.distributed.checkpoint as dcp
+
+import zoo
+
+
+@pytest.fixture
+def pieces(tmp_path):
+    """As Lightning writes them, in one process."""
+    torch.manual_seed(0)
+    model, folder = zoo.ResNet("20", num_classes=10, image_size=8), tmp_path / "pieces.ckpt"
+    optimizer = {"state": {"momentum": torch.ones(3)}, "lr": 0.1}
+    with pytest.warns(UserWarning, match="torch.distributed is disabled"):
+        dcp.save({"state_dict": model.state_dict(), "optimizer_0": optimizer}, checkpoint_id=folder, no_dist=True)
+    torch.save({"model": "FSDPResNet", "hyper_parameters": dict(model.hparams)}, folder / "meta.pt")
+    return model, folder
+
+
+def test_model_and_weights_come_out(pieces):
+    model, folder = pieces
+    loaded = zoo.load(folder)
+    weights = zoo.ResNet("20", num_classes=10, image_size=8, weights=folder)
+    assert type(loaded) is zoo.ResNet
+    for name, value in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value) and torch.equal(weights.state_dict()[name], value)
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_a_hostile_one_is_refused(pieces, tmp_path):
+    _, folder = pieces
+    (folder / ".metadata").write_bytes(pickle.dumps(Hostile(tmp_path / "done")))
+    with pytest.raises(ValueError, match=r"cannot be read \(UnpicklingError: _?io.open\): write whole files"):
+        zoo.load(folder)
+    assert not (tmp_path / "done").exists()
+
+
+def test_a_lost_piece_is_said(pieces):
+    _, folder = pieces
+    next(folder.glob("*.distcp")).unlink()
+    with pytest.raises(ValueError, match="in pieces that cannot be read .FileNotFoundError: .*distcp"):
+        zoo.load(folder)
