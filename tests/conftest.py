@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 import callbacks
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import HasModule, needs_of
+from callbacks.frame.on_metric import OnMetric
 from callbacks.frame.trick import parameters
 from zoo import Classifier
 from zoo.dynamic_vit import Predictor, decide, gumbel_noise
@@ -139,9 +140,7 @@ def tiny_network(*names: str) -> type[TinyNetwork]:
 # what a trick cannot do without on data that has no data module
 NEEDED = {
     "ClassBalanced": {"counts": tuple(range(1, CLASSES + 1))},
-    "EarlyStopping": {"metric": None},  # no metric is logged by every module and run
     "Maxout": {"where": ("network.block1.conv1",)},  # no activation follows a layer in a sequence
-    "ReduceOnPlateau": {"metric": None},
     "Specialist": {"classes": (2, 7)},
 }
 
@@ -166,6 +165,8 @@ def build_trick(name: str) -> L.Callback:
 
 def needed(name: str) -> dict:
     """Return the arguments without which the trick cannot be made, or not for these networks and runs."""
+    if issubclass(getattr(callbacks, name), OnMetric):
+        return {"metric": None}  # no metric is logged by every module and run
     return {"path": empty_folder()} if name == "CachedLogits" else NEEDED.get(name, {})
 
 

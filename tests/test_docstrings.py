@@ -49,7 +49,7 @@ def test_what_is_public_says_what_it_is(path):
     assert silent == []
 
 
-WITH_FIELDS = [kind for name in zoo.__all__ if issubclass(kind := getattr(zoo, name), zoo.Model)]
+WITH_FIELDS = [kind for name in (*zoo.__all__, *zoo.SEGMENTERS) if issubclass(kind := getattr(zoo, name), zoo.Model)]
 WITH_FIELDS += [getattr(callbacks, name) for name in callbacks.__all__]
 
 

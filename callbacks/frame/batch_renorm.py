@@ -20,7 +20,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
     Args:
         num_features: C.
         eps: as in a batch norm.
-        momentum: share of the batch in the averages at each step.
+        momentum: fraction of the batch in the averages at each step.
         affine: whether gamma and beta are learned.
         warmup: training passes as a batch norm before r and d come in.
     """

@@ -1,10 +1,10 @@
-"""The random share of a mixed pair."""
+"""The random fraction with which two images are mixed."""
 
 import torch
 
 
 def draw_beta(alpha: float) -> float:
-    """lam ~ Beta(alpha, alpha), in [0, 1]: the share of one of two Gamma(alpha) draws.
+    """Draw lam ~ Beta(alpha, alpha), in [0, 1]: one of two Gamma(alpha) draws over their sum.
 
     In logarithms, Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha): below alpha = .03 the draws underflow in float32, and
     torch.distributions.Beta then gives 1 / 2 where 0 or 1 is due.

@@ -1,7 +1,7 @@
-"""Rates that change during training, and times in epochs, steps or shares of the run.
+"""Rates that change during training, and times in epochs, steps or fractions of the run.
 
 A rate is a number or a `Schedule`: `Linear(0, 0.1)`, `Cosine(9, 0)`, `Steps(0.1, {"0.5dur": 0.2})`, `VShape(0.2, 0.2)`.
-A time is a number of epochs or a string: `"0.3dur"` (share of the run), `"10ep"` (epochs), `"500st"` (optimizer steps).
+A time is a number of epochs or a string: `"0.3dur"` (part of the run), `"10ep"` (epochs), `"500st"` (optimizer steps).
 """
 
 import math
@@ -186,7 +186,7 @@ class Steps(Schedule):
 
 
 def _progress(until: Time, trainer: L.Trainer) -> float:
-    """Share of the way to `until`, in [0, 1]."""
+    """Return the fraction of the way to `until`, in [0, 1]."""
     return min(1.0, trainer.global_step / max(in_steps(until, trainer), 1))
 
 

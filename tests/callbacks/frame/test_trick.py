@@ -11,7 +11,7 @@ from torch import nn
 
 import callbacks
 from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDecay
-from callbacks.frame.needs import Choice, Claims, Range, WholeWeights, stage_names
+from callbacks.frame.needs import Choice, Claims, HasModule, Range, WholeWeights, stage_names
 from callbacks.frame.trick import TAXONOMY, Trick
 from tests.callbacks.conftest import Foreign, hooks
 from tests.conftest import build_trick, tiny_classifier
@@ -181,6 +181,15 @@ def test_stages():
         stage_names(Example(), model, ("stage3",))
     with pytest.raises(TypeError, match="Example looks at stages, and Classifier names none"):
         stage_names(Example(), Classifier(nn.Linear(2, 2)), None)
+
+
+def test_a_network_without_the_module_is_refused_with_the_cure(trainer):
+    class OnNorms(Example):
+        needs = (HasModule(lambda module: isinstance(module, nn.GroupNorm), "acts on group norms", "take Norm too"),)
+
+    OnNorms().setup(trainer(), Classifier(nn.Sequential(nn.GroupNorm(3, 3), nn.Linear(2, 2))), "validate")
+    with pytest.raises(TypeError, match="OnNorms acts on group norms, and TinyNetwork has none: take Norm too"):
+        OnNorms().setup(trainer(), tiny_classifier(), "validate")
 
 
 def test_only_one_of_a_kind(trainer):
