@@ -67,6 +67,8 @@ def leaf_weights(gates: Tensor) -> Tensor:
 class GateScale(nn.Module):
     """Multiplies gates by a number that is no parameter; `SubtreeDropout` sets it. Shapes: (...) -> (...)."""
 
+    scale: Tensor
+
     def __init__(self):
         super().__init__()
         self.register_buffer("scale", torch.ones(()))
@@ -112,4 +114,4 @@ class HierarchicalMixture(ResNet):
         **training: Unpack[Training],
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
-        self.fc = SoftTree(self.fc.in_features, num_classes, VARIANTS[self.variant].levels)
+        self.add_module("fc", SoftTree(self.fc.in_features, num_classes, VARIANTS[self.variant].levels))

@@ -10,9 +10,9 @@ Defaults: w = 64, two classes; weights N(0, 2 / fan_in) (the paper's); images of
 Differs:  the paper's convolutions have no padding, so that its output is smaller (572 px -> 388) and skips are cropped.
           Here maps are padded with 0, the output is as large as the input, and 16 must divide H and W. Layers without a
           ReLU, the up-convolutions and the last, start from N(0, 1 / fan_in): from 2 / fan_in the first loss is far
-          above ln K. Variants of fewer channels are ours; images have three channels, the paper's one. Its dropout at
-          the end of the encoder is `callbacks.Dropout(0.5, where=...)`. Its weighting of pixels near borders is left
-          out.
+          above ln K. Variants of fewer channels are ours. The paper's images have one channel: `in_chans=1`. Its
+          dropout at the end of the encoder is `callbacks.Dropout(0.5, where=...)`. Its weighting of pixels near borders
+          is left out.
 """
 
 from torch import Tensor
