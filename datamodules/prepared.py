@@ -11,7 +11,8 @@ from datamodules.frame.files import FileData, FileSet, Source
 from datamodules.frame.header import parse_header
 from datamodules.frame.options import FileOptions
 from datamodules.frame.order import Order
-from datamodules.frame.packed import Packed, part_of_targets, read_header, verify, verify_once
+from datamodules.frame.packed import Packed, part_of_targets
+from datamodules.frame.prepared_folder import read_header, verify, verify_once
 
 
 class Prepared(FileData):

@@ -16,13 +16,15 @@ from datamodules.frame.atomic import publish
 from datamodules.frame.chunks import Chunks, Store
 from datamodules.frame.download import is_full, lock
 from datamodules.frame.header import Header
-from datamodules.frame.packed import Packed, Parts, read_existing, small_disk_error, write, write_header
+from datamodules.frame.packed import Packed
+from datamodules.frame.packing import Sources, small_disk_error, write
+from datamodules.frame.prepared_folder import read_existing, write_header
 
 CHUNK = "64MB"
 OPTIMIZE = "import sys; from datamodules.frame.convert import optimize; optimize(*sys.argv[1:])"
 
 
-def write_chunks(folder: str | Path, parts: Parts, classes: tuple[str, ...], **options: Any) -> Header:
+def write_chunks(folder: str | Path, parts: Sources, classes: tuple[str, ...], **options: Any) -> Header:
     """Make a folder for an object store; arguments, result and errors as of `packed.write`.
 
     A packed folder is made first, so the disk must hold the data twice for a while.

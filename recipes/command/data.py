@@ -10,7 +10,7 @@ from torch import Tensor
 import datamodules
 from datamodules.frame.files import FileData
 from datamodules.frame.measure import measure_files
-from datamodules.frame.packed import read_header, verify
+from datamodules.frame.prepared_folder import read_header, verify
 from datamodules.transforms.catalogue import PRESETS
 from recipes.command.prepare import find
 from recipes.command.run import Parser

@@ -19,8 +19,9 @@ from torch import nn
 import datamodules
 import datamodules.imagenet
 from datamodules import MNIST, FashionMNIST
-from datamodules.frame import packed as packed_module
+from datamodules.frame import packing, prepared_folder
 from datamodules.frame.idx import FILES
+from datamodules.frame.packed import Packed
 
 
 def write_cifar(root, reader, monkeypatch):
@@ -168,15 +169,15 @@ def imagenet(tmp_path, monkeypatch):
 def write_prepared(root, folder):
     """The images of a folder, prepared in one file."""
     data = datamodules.ImageFolder(folder)
-    packed_module.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
+    packing.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
 
 
 def write_in_chunks(root, packed, count=16):
     """A packed folder's images in litdata's format, `count` a chunk, without litdata, which takes seconds."""
-    header = packed_module.read_header(packed)
+    header = prepared_folder.read_header(packed)
     for part in header["parts"]:
         (root / part).mkdir(parents=True)
-        images, chunks = packed_module.Packed(packed, part), []
+        images, chunks = Packed(packed, part), []
         for start in range(0, len(images), count):
             items = []
             for i in range(start, min(start + count, len(images))):
@@ -190,7 +191,7 @@ def write_in_chunks(root, packed, count=16):
         config = {"compression": None, "data_format": ["bytes", "int"]}
         (root / part / "index.json").write_text(json.dumps({"chunks": chunks, "config": config}))
     (root / "targets.npy").write_bytes((packed / "targets.npy").read_bytes())
-    packed_module.write_header(root, {**header, "storage": "litdata", "files": {}})
+    prepared_folder.write_header(root, {**header, "storage": "litdata", "files": {}})
 
 
 @pytest.fixture

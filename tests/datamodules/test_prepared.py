@@ -14,7 +14,7 @@ from PIL import Image
 
 from datamodules import ImageFolder, Prepared
 from datamodules.frame import chunks as chunks_module
-from datamodules.frame import packed as packed_module
+from datamodules.frame import packing, prepared_folder
 from datamodules.frame.chunks import ByChunk, Chunks, Store
 from datamodules.frame.convert import write_chunks
 from datamodules.frame.packed import Packed
@@ -34,7 +34,7 @@ def write_jpegs(root, parts=("train", "test"), count=30, height=24, width=32):
 
 def prepare(root, folder, **options):
     data = ImageFolder(folder)
-    return packed_module.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
+    return packing.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
 
 
 def ready(data):
@@ -93,8 +93,8 @@ def test_the_storage_changes_nothing(prepared, monkeypatch):
 @pytest.mark.parametrize("storage", STORAGES)
 def test_classes_parts_and_colours_are_the_originals(storage, prepared):
     root = prepared(storage)
-    header = packed_module.read_header(root)
-    packed_module.write_header(root, {**header, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "val_split": 10})
+    header = prepared_folder.read_header(root)
+    prepared_folder.write_header(root, {**header, "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "val_split": 10})
     data = ready(small(root))
     assert data.classes == ("ant", "bee") and (data.mean, data.std) == ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert len(data.val_indices) == 10 and len(data.test_set) == 100
@@ -129,7 +129,7 @@ def test_chunks_of_something_else_are_refused(prepared):
 def test_few_chunks_are_open(prepared, monkeypatch):
     chunks = Chunks(Store(prepared("chunks")), "train")
     assert [chunks.target(i) for i in range(100)] == [0] * 50 + [1] * 50
-    packed = packed_module.Packed(prepared("packed"), "train")
+    packed = Packed(prepared("packed"), "train")
     assert all(chunks.read(i) == packed.read(i) and chunks.size(i) == packed.size(i) for i in range(100))
     assert chunks.name(16).endswith("train/chunk-0-1.bin, image 16 of train")
     assert (
@@ -195,7 +195,7 @@ def test_chunks_of_arrow_rows(prepared):
 
 def test_a_folder_is_verified_before_its_first_use_only(prepared, monkeypatch):
     root, seen = prepared("packed"), []
-    monkeypatch.setattr(packed_module, "verify", lambda folder: seen.append(folder))
+    monkeypatch.setattr(prepared_folder, "verify", lambda folder: seen.append(folder))
     for _ in range(2):
         small(root).prepare_data()
     assert seen == [root]
@@ -224,7 +224,7 @@ def test_a_copy_that_is_another_is_not_kept(spoil, address, prepared, tmp_path):
     chunk = root / "train" / "chunk-0-0.bin"
     data = chunk.read_bytes()
     entry = [len(data), f"sha256:{hashlib.sha256(data).hexdigest()}"]
-    packed_module.write_header(root, {**packed_module.read_header(root), "files": {"train/chunk-0-0.bin": entry}})
+    prepared_folder.write_header(root, {**prepared_folder.read_header(root), "files": {"train/chunk-0-0.bin": entry}})
     chunk.write_bytes(spoil(data))
     images = Chunks(Store(address, tmp_path / "copies"), "train")
     with pytest.raises(RuntimeError, match="chunk-0-0.bin could not be fetched .*(bytes came|its checksum is another)"):
@@ -259,7 +259,7 @@ def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
     largest = max(p.stat().st_size for p in prepared("chunks").glob("train/*.bin"))
     limit = 3 * largest
     chunks = Chunks(Store(address, tmp_path / "copies", limit), "train")
-    packed = packed_module.Packed(prepared("packed"), "train")
+    packed = Packed(prepared("packed"), "train")
     for i in [*range(0, 100, 7), *range(99, 0, -5)]:
         chunks_module.open_chunk.cache_clear()
         assert chunks.read(i) == packed.read(i)
@@ -269,7 +269,7 @@ def test_copies_beyond_the_limit_are_deleted(address, prepared, tmp_path):
 def test_prepared_anew_is_fetched_anew(address, prepared, tmp_path):
     first = Store(address, tmp_path / "copies")
     root = prepared("chunks")
-    packed_module.write_header(root, {**packed_module.read_header(root), "quality": 50})
+    prepared_folder.write_header(root, {**prepared_folder.read_header(root), "quality": 50})
     second = Store(address, tmp_path / "copies")
     assert first.folder != second.folder == Store(address, tmp_path / "copies").folder
 
@@ -351,7 +351,7 @@ def test_litdata_writes_and_reads_the_same(tmp_path, monkeypatch):
     assert multiprocessing.get_start_method(allow_none=True) == before
     assert len(header["files"]) > 10 and header["storage"] == "litdata" and header["val_split"] == 0.2
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["chunks", "packed", "photos"]
-    packed_module.verify(tmp_path / "chunks")
+    prepared_folder.verify(tmp_path / "chunks")
 
     ours, theirs = Chunks(Store(tmp_path / "chunks"), "train"), litdata.StreamingDataset(f"{tmp_path}/chunks/train")
     assert len(ours) == len(theirs) == 120
@@ -402,4 +402,4 @@ def test_chunks_that_litdata_wrote_otherwise_are_noticed(tmp_path, monkeypatch, 
     data[-20] ^= 1
     chunk.write_bytes(data)
     with pytest.raises(RuntimeError, match="wrote other images of test than it was given: use --format packed"):
-        convert_module._finish(prepared("packed"), root, packed_module.read_header(root))
+        convert_module._finish(prepared("packed"), root, prepared_folder.read_header(root))
