@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import Where, draws, modules_at
+from callbacks.frame.masks import draws
 from callbacks.frame.needs import Claims, Range
+from callbacks.frame.places import Where, modules_at
 from callbacks.frame.shapes import output_shapes
 from callbacks.frame.trick import Trick
 from callbacks.network.stochastic_pooling import draw

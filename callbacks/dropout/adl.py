@@ -14,8 +14,9 @@ Differs:  the layers: the paper acts after three layers that it chose for each o
 import torch
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where
+from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 

@@ -20,8 +20,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from callbacks.dropout.stochastic_depth import branch_ends
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws
 from callbacks.frame.pattern import Pattern, offsets, tile_mask
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 DEFAULT = Pattern()

@@ -14,7 +14,9 @@ Differs:  written from the abstract; rates and the split into halves are ours. I
 import torch
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate, rate_values
 
 

@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, largest_mask
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import largest_mask
 from callbacks.frame.needs import Choice
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
 
 Metric = Literal["peak", "cosine"]

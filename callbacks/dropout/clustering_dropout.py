@@ -18,8 +18,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws, per_channel
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 ROUNDS = 20  # of k-means; in one dimension and from quantiles a few are enough

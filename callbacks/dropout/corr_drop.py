@@ -22,8 +22,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws
 from callbacks.frame.needs import Choice, Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 Kind = Literal["spatial", "channel"]

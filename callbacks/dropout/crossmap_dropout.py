@@ -11,7 +11,9 @@ Differs:  written from the abstract; the stages are ours. A class token counts a
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws, scale_by_rate
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 

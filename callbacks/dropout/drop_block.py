@@ -18,8 +18,10 @@ Differs:  blocks overlap, so that a little less than p is dropped, as in the pap
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_count
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws, scale_by_count
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
 
 DEFAULT = Linear(0, 0.1)

@@ -20,8 +20,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.dropout.guided_dropout import Guided
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, scale_by_rate
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws, scale_by_rate
 from callbacks.frame.needs import Choice, Claims
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 Per = Literal["sample", "batch"]

@@ -20,8 +20,10 @@ from typing import Literal, get_args
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, scale_by_rate
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws, scale_by_rate
 from callbacks.frame.needs import Choice
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate, rate_values
 
 Form = Literal["inverted", "2014"]

@@ -14,8 +14,10 @@ Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(probabi
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 

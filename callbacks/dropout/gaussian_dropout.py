@@ -15,7 +15,8 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
 
 

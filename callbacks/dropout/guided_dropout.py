@@ -22,8 +22,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, largest_mask
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import largest_mask
 from callbacks.frame.needs import Choice, Claims, NoHeadMadeAfter, Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 from callbacks.loss.auxiliary_heads import NAME
 from zoo.frame.surgery import operate, operation

@@ -17,8 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, float32, round_half_even
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import float32, round_half_even
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 BINS = 10

@@ -22,18 +22,11 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import (
-    ANY,
-    FeatureDropout,
-    Where,
-    draws,
-    per_channel,
-    ranks,
-    round_half_even,
-    scale_by_rate,
-)
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.held_out import class_sums, sums_at, units, validation_batches
+from callbacks.frame.masks import draws, per_channel, ranks, round_half_even, scale_by_rate
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 from zoo.frame.checks import classes_of
 

@@ -16,7 +16,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import draws
+from callbacks.frame.masks import draws
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.tokens import SHORTENED, prefix_of, vit_to_shorten

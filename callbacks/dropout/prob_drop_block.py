@@ -15,7 +15,7 @@ Differs:  the paper's rate of a centre is alpha |x| ||x||_0 / ||x||_1. Here alph
 from torch import Tensor
 
 from callbacks.dropout.drop_block import DropBlock, block_mask
-from callbacks.frame.feature_dropout import draws, scale_by_count
+from callbacks.frame.masks import draws, scale_by_count
 
 
 def centre_rates(x: Tensor, alpha: float) -> Tensor:

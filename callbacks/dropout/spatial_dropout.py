@@ -11,7 +11,9 @@ Differs:  the layers, as said
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws, per_channel, scale_by_rate
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws, per_channel, scale_by_rate
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
 
 

@@ -17,8 +17,10 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, float32
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws, float32
 from callbacks.frame.needs import Choice, Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 Dims = Literal["spatial", "channel", "all"]

@@ -15,7 +15,8 @@ from typing import Literal, get_args
 
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, draws, scale_by_rate
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws, scale_by_rate
 from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Linear, Rate
 from zoo.layers.drop_path import DropPath

@@ -18,8 +18,9 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.needs import Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 from zoo.tools.cut import cut as cut_network
 

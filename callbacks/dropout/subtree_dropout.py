@@ -15,7 +15,7 @@ Differs:  written from the abstract and a port's equations. The port draws once 
 import lightning as L
 from torch import Tensor, nn
 
-from callbacks.frame.feature_dropout import draws
+from callbacks.frame.masks import draws
 from callbacks.frame.needs import Claims, HasModule, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick

@@ -12,7 +12,9 @@ from math import sqrt
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import ANY, FeatureDropout, Where, draws
+from callbacks.frame.feature_dropout import ANY, FeatureDropout
+from callbacks.frame.masks import draws
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 

@@ -16,8 +16,10 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from callbacks.frame.feature_dropout import FeatureDropout, Where, draws, largest_mask
+from callbacks.frame.feature_dropout import FeatureDropout
+from callbacks.frame.masks import draws, largest_mask
 from callbacks.frame.needs import Choice, Range
+from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 Rescale = Literal["score", "inverse", "none"]

@@ -4,7 +4,6 @@
 it acts. A subclass says what features are multiplied by: see `multiplier`.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import prod
 from typing import Any, ClassVar
@@ -15,79 +14,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from callbacks.frame.chance import is_drawn
+from callbacks.frame.masks import draws, float32
 from callbacks.frame.needs import Need, Range
+from callbacks.frame.places import Where, modules_at
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
 from zoo.frame import seeds
-from zoo.frame.checks import classes_of, did_you_mean
 from zoo.frame.seeds import global_seed, mix, mix_text
 
-Where = str | tuple[str, ...] | None
 KINDS = {2: "vectors (N, D)", 3: "tokens (N, L, D)", 4: "maps (N, C, H, W)"}
 MAPS, ANY = (4,), (2, 3, 4)
 COMMON = 0x434F4D  # "COM": other draws from (seed, step) are not these
 WORD = (1 << 32) - 1
-
-
-def scale_by_rate(kept: Tensor, p: float) -> Tensor:
-    """Divide a mask by 1 - p. Where each feature goes with probability p, this keeps the expectation."""
-    return kept / (1 - p)
-
-
-def scale_by_count(kept: Tensor) -> Tensor:
-    """Divide a mask by the fraction of it that stays, over all examples together; zeros if nothing stays."""
-    return kept * (kept.numel() / kept.sum(dtype=torch.float32).clamp_min(1))
-
-
-def float32(x: Tensor) -> AbstractContextManager[Any]:
-    """Return a context without autocast on the device of x.
-
-    It is entered only where autocast is on: entering takes longer than a small mask.
-    """
-    device = x.device.type
-    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
-
-
-def draws(x: Tensor, *shape: int) -> Tensor:
-    """Draw from U[0, 1), in float32 at any precision of x, so that the numbers are the same."""
-    return torch.rand(shape, dtype=torch.float32, device=x.device)
-
-
-def per_channel(x: Tensor) -> tuple[int, ...]:
-    """Return the shape of one draw a channel: (N, C, 1, 1) for maps, (N, 1, D) for tokens, (N, D) for vectors."""
-    return (x.shape[0], 1, x.shape[2]) if x.ndim == 3 else (*x.shape[:2], *[1] * (x.ndim - 2))
-
-
-def largest_mask(score: Tensor, count: float, least: int = 0) -> Tensor:
-    """Return whether each number is one of the floor(count) largest of its row, or of the `least` largest.
-
-    `count` is compared, not rounded: a compiled network is not compiled again for every rate.
-
-    Args:
-        score: (N, n).
-        count: how many.
-        least: at least so many.
-
-    Returns:
-        Booleans (N, n).
-    """
-    rank = ranks(score)
-    return (rank <= count - 1 + 1e-6) | (rank < least)
-
-
-def round_half_even(count: float, like: Tensor) -> Tensor:
-    """Round half to even, as Python's `round`.
-
-    The result is a tensor: a compiled network is not compiled again for every rate.
-    """
-    return (torch.zeros((), dtype=torch.float32, device=like.device) + count).round()
-
-
-def ranks(score: Tensor) -> Tensor:
-    """Return each number's rank in its row (N, n), 0 for the largest; of equal numbers the first comes first."""
-    order = score.sort(dim=1, descending=True, stable=True).indices
-    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, rank)
 
 
 class FeatureDropout(Trick):
@@ -243,51 +181,3 @@ class FeatureDropout(Trick):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._seed = state["seed"]
-
-
-def modules_at(trick: Trick, model: nn.Module, where: Where, default_stages: slice) -> list[tuple[str, nn.Module]]:
-    """Return the modules that `where` names, with their names; none for the input. Raises as `FeatureDropout`.
-
-    Args:
-        trick: is named in errors.
-        model: any network, with stages or without.
-        where: see `FeatureDropout`.
-        default_stages: the stages that None means.
-    """
-    if where == "input":
-        return []
-    if where == "classifier":
-        return classifiers(trick, model)
-    stages = dict(getattr(model, "stages", {}).items())
-    if where is None:
-        if not stages:
-            raise TypeError(
-                f"{type(trick).__name__} acts on stages, and {type(model).__name__} names none: name modules, "
-                "where=('path.of.module', ...), or zoo.Classifier(network, stages={'stage1': 'path.of.module'})"
-            )
-        return [*stages.items()][default_stages] or [*stages.items()]
-    names = (where,) if isinstance(where, str) else where
-    modules = dict(model.named_modules()) | stages
-    for name in names:
-        if name not in modules:
-            raise ValueError(
-                f"{type(trick).__name__}: {type(model).__name__} has no {name!r} for where; "
-                f"{did_you_mean(name, modules)}there are {', '.join([*stages, 'classifier', 'input'])}, "
-                "and every module's path"
-            )
-    return [(name, modules[name]) for name in names]
-
-
-def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the last layers, those with K outputs; auxiliary ones count."""
-    classes = getattr(model, "num_classes", None) or classes_of(model)
-    gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
-    found: list[tuple[str, nn.Module]] = [
-        (n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d) and gives(m) == classes
-    ]
-    if not found:
-        raise TypeError(
-            f"{type(trick).__name__}: no linear layer or convolution of {type(model).__name__} gives {classes} "
-            "classes: name the module before the classifier, where='path.of.module'"
-        )
-    return found

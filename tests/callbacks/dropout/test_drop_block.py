@@ -9,7 +9,7 @@ from torchvision.ops import DropBlock2d
 
 import callbacks
 from callbacks.dropout.drop_block import block_mask, gamma
-from callbacks.frame.feature_dropout import scale_by_count
+from callbacks.frame.masks import scale_by_count
 
 ORACLE = json.loads((Path(__file__).parents[2] / "data/dropout/dropblock.json").read_text())
 

@@ -10,15 +10,8 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 import callbacks
-from callbacks.frame.feature_dropout import (
-    ANY,
-    KINDS,
-    FeatureDropout,
-    largest_mask,
-    ranks,
-    round_half_even,
-    scale_by_count,
-)
+from callbacks.frame.feature_dropout import ANY, KINDS, FeatureDropout
+from callbacks.frame.masks import largest_mask, ranks, round_half_even, scale_by_count
 from tests.callbacks.conftest import At, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, build_trick, tiny_classifier
 from zoo import Classifier
