@@ -135,7 +135,7 @@ def test_takes_the_authors_files_and_is_their_network(variant, tiny, randomise, 
 
 def test_takes_the_authors_files_with_squeeze_and_excitation(monkeypatch, randomise, images, tmp_path):
     """D2se: https://github.com/DingXiaoH/RepVGG has the two convolutions of `se_block.py` under `se.down`, `se.up`."""
-    monkeypatch.setitem(VARIANTS, "tiny-se", Row((2, 1, 1, 1), 0.25, 0.125))
+    monkeypatch.setitem(VARIANTS, "tiny-se", Row((2, 1, 1, 1), 0.25, 0.125, se=True))
     torch.manual_seed(0)
     model = randomise(RepVGG("tiny-se", num_classes=10))
     w = under_the_authors_keys(model)
