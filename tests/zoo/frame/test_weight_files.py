@@ -298,7 +298,7 @@ def test_a_checkpoint_names_no_repository_and_no_path(tmp_path, monkeypatch):
         raise OSError("seen enough")
 
     monkeypatch.setattr(timm, "create_model", create)
-    for name in ("hf-hub:someone/model", "local-dir:/tmp/model", "no_such_model", 3):
+    for name in ("hf-hub:someone/model", "local-dir:folder/model", "no_such_model", 3):
         content = {"model": "Classifier", "hyper_parameters": {"network": name, "num_classes": 2}, "state_dict": {}}
         torch.save(content, tmp_path / "x.ckpt")
         with pytest.raises(ValueError, match=f"x.ckpt asks for .*{name}.*, which is no network of timm"):
