@@ -7,6 +7,7 @@ afresh with a message, as what lies beside the network (a criterion's weights) i
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,6 +50,7 @@ class Receiver(Protocol):
 # DDP, Classifier(network), torch.compile, common habits
 WRAPPERS = ("module.", "network.", "_orig_mod.", "model.", "net.")
 BESIDE = ("criterion", "loss", "loss_fn", "loss_func")  # what may lie beside a network that is not behind a wrapper
+CONVERTING = ("googlenet", "inception_v3")  # of torchvision: with trained weights, they change mean and std to .5 first
 COMPILED = "_orig_mod."  # in the keys of a network that its owner has compiled
 
 
@@ -89,7 +91,10 @@ def _from_torchvision(model: Receiver, name: str) -> Weights:
     _same_network(model, network, model.torchvision_names, "torchvision")
     weights = torchvision.models.get_model_weights(network)[name]
     state = weights.get_state_dict(check_hash=True)
-    return Weights(state, preprocessing=Preprocessing.of_torchvision(weights.transforms()))
+    preprocessing = Preprocessing.of_torchvision(weights.transforms())
+    if network in CONVERTING:
+        preprocessing = replace(preprocessing, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    return Weights(state, preprocessing=preprocessing)
 
 
 def _from_hub(model: Receiver, repo: str) -> Weights:

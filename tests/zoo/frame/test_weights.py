@@ -171,6 +171,19 @@ def test_from_torchvision(monkeypatch):
     assert len(asked) == 1 and "resnet18" in asked[0]
 
 
+def test_googlenet_of_torchvision_is_given_what_its_layers_were_trained_on(monkeypatch):
+    """Its `transform_input` takes images of ImageNet's mean and std to those of .5, before the first layer."""
+    torch.manual_seed(0)
+    theirs = torchvision.models.googlenet(aux_logits=True, init_weights=False, transform_input=True).eval()
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *args, **kwargs: theirs.state_dict())
+    ours = zoo.GoogLeNet("BN", weights="torchvision:IMAGENET1K_V1").eval()
+    pictures = torch.randint(256, (2, 3, 96, 96), dtype=torch.uint8)
+    mean, std = (torch.tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    expected = theirs((pictures.float() / 255 - mean) / std)
+    found = ours(ours.preprocessing.normalise(pictures))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * (expected[0] - expected[1]).abs().max().item())
+
+
 def test_from_timm(monkeypatch, tmp_path):
     torch.manual_seed(0)
     theirs = timm.create_model("resnet18").eval()
