@@ -13,7 +13,8 @@ Defaults: drop_path .1 ("50") and .5 ("200"), weights N(0, .02): the recipe at t
 Differs:  the paper gives the steps in words. Multiply-adds agree with its numbers to two decimals at every step whose
           number we have, except the last of "50" (4.46 counted, 4.49 printed). Where counts do not decide, the choice
           is ours: no activation after the patch stem, norms after the shortcuts' convolutions at every step, biases in
-          convolutions from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. The stem has
+          convolutions from "layer-norm" on. The ends are ResNet-50-B, and ConvNeXt without layer scale. "kernel-7" and
+          "gelu" have the same keys, and another activation: plain weights do not tell which they are of. The stem has
           stride 2 for images of up to 64 px and 1 for up to 32 px; the 7x7 is then a 3x3 without pooling: ours.
 """
 

@@ -14,8 +14,9 @@ Differs:  "50", "101" and "152" are what nearly everybody's files hold; the netw
           have the same keys and shapes: plain weights do not tell which they are of, and give wrong logits in the
           other. So do timm's `resnetaa*` and `resnetblur*` (averages before a stride) in 50 and 50-D.
           He et al. draw weights by fan-in. CIFAR rows "-B" take option B (projection) shortcuts, the plain ones option
-          A. For images of up to 64 px the stem of the ImageNet rows is one 3x3 (three in C, D) of stride 1 without
-          pooling, as the CIFAR literature has it; not in the papers.
+          A, half of the new channels before the old ones (a code with all of them behind has the same keys). For images
+          of up to 64 px the stem of the ImageNet rows is one 3x3 (three in C, D) of stride 1 without pooling, as the
+          CIFAR literature has it; not in the papers.
 """
 
 from collections.abc import Mapping

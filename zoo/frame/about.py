@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_warn
 
+from zoo.frame import surgery
 from zoo.frame.preprocessing import Preprocessing
 
 ABOUT = "about"  # its key in checkpoints
@@ -30,7 +31,8 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
 
 def metadata(model: Any) -> dict[str, str]:
     """Describe a model for the header of a file that others read: name, classes, preprocessing, ..., each as JSON."""
-    found = {"model": type(model).__name__, "variant": model.hparams.get("variant")} | about(model)
+    named = {"model": type(model).__name__, "variant": model.hparams.get("variant")}
+    found = named | {"surgery": surgery.words(surgery.recorded(model))} | about(model)
     return {name: json.dumps(value) for name, value in found.items() if value is not None}
 
 

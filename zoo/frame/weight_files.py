@@ -8,7 +8,7 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from zoo.frame import atomic, shards
 from zoo.frame.about import ABOUT
 from zoo.frame.file_kinds import clean_copy, is_safetensors, refuse_other_kinds
 from zoo.frame.preprocessing import Preprocessing
+from zoo.frame.surgery import words
 from zoo.frame.weight_sets import State, choose
 
 AGAIN = "fetch or save it again"
@@ -35,6 +36,7 @@ class Weights(NamedTuple):
     model: str | None = None  # name of the class
     variant: str | None = None
     preprocessing: Preprocessing | None = None  # of the images for them
+    surgery: str | None = None  # what tricks did to the network
 
 
 def read(path: str | Path, which: str | None = None) -> Weights:
@@ -53,17 +55,21 @@ def read(path: str | Path, which: str | None = None) -> Weights:
     entries = (content.get(key) for key in ("hyper_parameters", ABOUT))
     hparams, about = (entry if isinstance(entry, Mapping) else {} for entry in entries)
     told = {"model": content.get("model"), "variant": hparams.get("variant"), **about}
+    if about:  # it is a checkpoint of ours
+        with suppress(TypeError, ValueError):
+            told["surgery"] = words([(name, dict(arguments)) for name, arguments in content.get("surgery", ())])
     return _told(choose(content, which, Path(path)), told)
 
 
 def _told(state: State, told: Mapping[str, Any]) -> Weights:
     """Return weights with what a file says of them, as far as it is in our words: others may have the same keys."""
-    model, variant = (told.get(name) if isinstance(told.get(name), str) else None for name in ("model", "variant"))
+    entries = (told.get(name) for name in ("model", "variant", "surgery"))
+    model, variant, surgery = (entry if isinstance(entry, str) else None for entry in entries)
     try:
         preprocessing = Preprocessing.of(told["preprocessing"])
     except Exception:  # not ours, or damaged
         preprocessing = None
-    return Weights(state, model, variant, preprocessing)
+    return Weights(state, model, variant, preprocessing, surgery)
 
 
 def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) -> State:

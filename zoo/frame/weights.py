@@ -15,12 +15,13 @@ import timm
 import torchvision
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from zoo.frame import channels
 from zoo.frame.by_name import architecture
 from zoo.frame.preprocessing import Preprocessing
+from zoo.frame.surgery import recorded, words
 from zoo.frame.weight_files import Weights, read
 from zoo.frame.weight_sets import State
 
@@ -71,6 +72,7 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     weights = readers[kind](model, name) if kind in readers else read(source, which)
     _refuse_another_variant(model, weights, str(source))
+    _say_other_surgery(model, weights, str(source))
     _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
     preprocessing = weights.preprocessing or model.preprocessing
     model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)
@@ -126,6 +128,16 @@ def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> N
     if weights.model == type(model).__name__ and theirs is not None and ours is not None and theirs != ours:
         name = type(model).__name__
         raise ValueError(f"{source} is of {name}({theirs!r}), which is another network than {name}({ours!r})")
+
+
+def _say_other_surgery(model: Receiver, weights: Weights, source: str) -> None:
+    """Warn of a network that tricks have changed otherwise: an activation, say, has no keys."""
+    ours, theirs = words(recorded(model)), weights.surgery
+    if theirs not in (None, ours):
+        rank_zero_warn(
+            f"the network of {source} was changed by {theirs}, this one by {ours}: train with the same trick, or take "
+            "the whole model with zoo.load"
+        )
 
 
 # ---- keys

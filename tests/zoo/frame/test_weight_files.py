@@ -15,8 +15,10 @@ import timm
 import torch
 from torch import nn
 
+import callbacks  # noqa: F401
 import zoo
 from zoo import Classifier, ResNet
+from zoo.frame.surgery import operate
 from zoo.frame.weight_files import read
 
 RAW = {"conv.weight": torch.arange(6.0).reshape(2, 3), "conv.bias": torch.zeros(2)}
@@ -161,6 +163,24 @@ def test_another_row_of_the_same_model_is_refused_where_the_file_tells(suffix, t
     with pytest.raises(ValueError, match=r"is of ResNet\('a'\), which is another network than ResNet\('b'\)"):
         resnet("b", weights=file)
     assert same(resnet("a", weights=file).state_dict(), model.state_dict())
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
+def test_an_activation_that_a_trick_put_in_is_told(suffix, trainer, tmp_path):
+    """It has no keys: the other network would take its weights in silence."""
+    file, model = tmp_path / f"x.{suffix}", resnet()
+    operate(model, "Activation", kind="silu")
+    if suffix == "ckpt":
+        run = trainer(max_epochs=1)
+        run.strategy.connect(model)
+        run.save_checkpoint(file)
+    else:
+        model.export(file)
+    with pytest.warns(
+        UserWarning, match=r"x.* was changed by Activation\(kind='silu'\), this one by nothing: train with"
+    ):
+        resnet(weights=file)
+    model.load_weights(file)
 
 
 def test_tilde_is_the_home_folder(tmp_path, monkeypatch, trainer):
