@@ -2,6 +2,7 @@
 
 import os
 import sys
+from pathlib import Path
 from typing import NoReturn
 
 import lightning as L
@@ -30,7 +31,10 @@ class CLI(cli.LightningCLI):
     """LightningCLI for models by name: a checkpoint's arguments, without the name, are not laid over those given."""
 
     def _parse_ckpt_path(self) -> None:
-        """Do nothing. Lightning's would read the arguments as those of no class, and refuse each of them."""
+        """Refuse a file that is not there. Lightning's would take the arguments for those of no class, and refuse all."""
+        path = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
+        if path and path not in ("best", "last", "hpc") and "://" not in path and not Path(path).expanduser().exists():
+            raise UsageError(f"there is no checkpoint {path}")
 
 
 def main() -> None:

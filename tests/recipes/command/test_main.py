@@ -318,6 +318,8 @@ def test_resuming_from_what_is_no_checkpoint_is_one_line(run, tmp_path):
     code, _, err = run("run", "digits_resnet20", "--resume", "last.ckpt")
     hint = "resume from the last.ckpt in the folder of --save"
     assert (code, err) == (2, f"zoo: there is no checkpoint last.ckpt: {hint}\n")
+    code, _, err = run("fit", *FIT.split(), "--ckpt_path", "last.ckpt")
+    assert (code, err) == (2, "zoo: there is no checkpoint last.ckpt\n")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "last.ckpt").write_text("")
     code, _, err = run("run", "digits_resnet20", "--resume", "out")

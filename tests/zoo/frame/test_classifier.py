@@ -331,15 +331,22 @@ def test_loss_step_is_the_mean_since_it_was_last_logged(accumulate, trainer):
     assert list(logged.values()) == pytest.approx(means)
 
 
-def test_a_run_that_goes_on_logs_at_steps_only(tmp_path, trainer):
-    """Its first batch is half a step; the step before it was logged by the run that was stopped."""
-    path, record = tmp_path / "last.ckpt", Record()
+def test_loss_step_of_a_run_that_goes_on_is_the_mean_since_it_began(tmp_path, trainer):
+    """Its first batch is half a step, and the step before was logged by the run that was stopped."""
+    losses, record = [], Record()
+
+    class Spy(L.Callback):
+        def on_train_batch_end(self, trainer, model, out, batch, batch_idx):
+            losses.append(out["loss"].item() * 2)
+
     options = {"log_every_n_steps": 2, "accumulate_grad_batches": 2}
     run = trainer(max_epochs=1, **options)
     run.fit(linear(), loader(16))
-    run.save_checkpoint(path, weights_only=False)
-    trainer(max_epochs=2, logger=record, **options).fit(linear(), loader(16), ckpt_path=path)
-    assert [step for step, row in record.rows if "train/loss_step" in row] == [3]
+    run.save_checkpoint(tmp_path / "last.ckpt", weights_only=False)
+    goes_on = trainer(max_epochs=2, logger=record, callbacks=[Spy()], **options)
+    goes_on.fit(linear(), loader(16), ckpt_path=tmp_path / "last.ckpt")
+    logged = {step: row["train/loss_step"] for step, row in record.rows if "train/loss_step" in row}
+    assert logged == {3: pytest.approx(sum(losses) / 4)} and len(losses) == 4
 
 
 # ---- optimizers
