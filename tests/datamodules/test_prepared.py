@@ -4,6 +4,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import pickle
 import shutil
 import sys
 
@@ -124,6 +125,19 @@ def test_chunks_of_something_else_are_refused(prepared):
     index.write_text(index.read_text().replace('["bytes", "int"]', '["jpeg"]'))
     with pytest.raises(ValueError, match="has chunks of something else"):
         ready(small(root))
+
+
+def test_a_chunk_is_opened_once_for_equal_stores_and_for_no_other(prepared, tmp_path):
+    """A copy of a data module, as each process has one, is equal to it; another folder or cache is not."""
+    root = prepared("chunks")
+    store, same = Store(root), pickle.loads(pickle.dumps(Store(root)))
+    assert store == same and hash(store) == hash(same) and store != str(root)
+    shutil.copytree(root, tmp_path / "elsewhere")
+    elsewhere, cached = Store(tmp_path / "elsewhere"), Store(root)
+    cached.folder = tmp_path / "copies"
+    renamed = Store(root)
+    renamed.root = "s3://bucket/x"
+    assert store not in (elsewhere, cached, renamed)
 
 
 def test_few_chunks_are_open(prepared, monkeypatch):

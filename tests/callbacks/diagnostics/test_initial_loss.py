@@ -29,6 +29,15 @@ def test_initial_loss_of_weights_that_start_too_large(scale, well, tiny_data, tr
         assert "cross-entropy of the first batch is 2.303; ln K is 2.303" in finding.text
 
 
+def test_the_first_loss_is_in_float32_and_keeps_no_graph():
+    logits = torch.randn(64, 10).bfloat16().requires_grad_()
+    targets, trick = torch.arange(64) % 10, InitialLoss()
+    trick._untrained = True
+    trick.on_loss(None, Step(None, targets, logits, None))
+    assert trick._seen.dtype == torch.float32 and not trick._seen.requires_grad
+    assert trick._seen[0].item() == F.cross_entropy(logits.float(), targets).item()
+
+
 def test_initial_loss_leaves_trained_networks_alone(tiny_data, trainer):
     model = tiny_classifier()
     trainer().fit(model, tiny_data)
