@@ -1,10 +1,10 @@
-"""Seeds: the published numbers of splitmix64, the same in `datamodules`, and draws that are even."""
+"""Seeds: the published numbers of splitmix64, the same in `datamodules`, even draws, and reseeding as torch does it."""
 
 import pytest
 import torch
 
 from datamodules.frame import order
-from zoo.frame.seeds import GOLD, draws, mix, mix_text
+from zoo.frame.seeds import GOLD, draws, mix, mix_text, reseed
 
 # java.util.SplittableRandom's generator from seed 1234567; the usual test vector (Rosetta Code, "splitmix64")
 FIRST = [6457827717110365317, 3203168211198807973, 9817491932198370423, 4593380528125082431, 16408922859458223821]
@@ -43,3 +43,22 @@ def test_draws_of_a_number_are_even_and_others_for_another_number():
     each = torch.cat([draws(torch.tensor(key), 1) for key in range(4000)])
     assert each.mean().item() == pytest.approx(0.5, abs=0.02) and each.std().item() == pytest.approx(12**-0.5, abs=0.01)
     assert torch.equal(draws(torch.tensor(7), 5), u[:5])  # the same at each call
+
+
+def test_reseeding_is_that_of_torch():
+    for seed in (0, 7, 2**64 - 1):
+        torch.manual_seed(seed)
+        expected = torch.rand(5)
+        torch.rand(3)
+        reseed(seed, torch.device("cpu"))
+        assert torch.equal(torch.rand(5), expected)
+
+
+def test_reseeding_reaches_the_device(monkeypatch):
+    class Module:
+        manual_seed = staticmethod(lambda seed: seeds.append(seed))
+
+    seeds = []
+    monkeypatch.setattr(torch, "get_device_module", lambda device: Module)
+    reseed(5, torch.device("cuda", 0))
+    assert seeds == [5] and torch.initial_seed() == 5
