@@ -115,10 +115,14 @@ def first_line(error: BaseException) -> str:
 @contextmanager
 def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
     """Says in one line what is wrong with a file where torch and Lightning take many, or none."""
+    safely = weights_only is not False and isinstance(path, str | Path) and Path(path).is_file()
+    if safely:
+        refuse_other_kinds(Path(path))
     try:
-        yield
-    except (RuntimeError, EOFError, pickle.UnpicklingError):
-        if weights_only is not False and isinstance(path, str | Path) and Path(path).is_file():
+        with torch.serialization.safe_globals(numpy_scalars()):
+            yield
+    except Exception:  # of damaged files, torch raises nearly every kind
+        if safely:
             read_checkpoint(path)  # raises if it is the file
         raise
 
@@ -143,7 +147,7 @@ class ClearCheckpointIO(TorchCheckpointIO):
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
         safely = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
-        with explained(path, safely), torch.serialization.safe_globals(numpy_scalars()):
+        with explained(path, safely):
             return super().load_checkpoint(path, map_location=map_location, weights_only=safely)
 
 
