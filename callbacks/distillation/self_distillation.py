@@ -51,11 +51,11 @@ class SelfDistillation(Trick):
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
     whole_weights = True
     examples = ({"decay": 0.5, "weight": Linear(0, 10)},)
+    _ema: EMA | None = None
     _own = False
 
     def __init__(self, decay: Rate = 0.999, weight: Rate = 10.0):
         self.decay, self.weight = decay, weight
-        self._ema = EMA(decay)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage != "fit":
@@ -68,12 +68,13 @@ class SelfDistillation(Trick):
             callbacks.insert(callbacks.index(self) + 1, self._ema)
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
+        assert self._ema is not None, "found by `prepare`"
         with torch.no_grad(), without_hooks(model, training=False):
             outputs = functional_call(model, self._ema.as_weights(), (step.images.detach(),))
         term = consistency_loss(step.logits, split_outputs(outputs)[0])
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if self._own and self._ema in callbacks_of(trainer):
+        if self._own and self._ema is not None and self._ema in callbacks_of(trainer):
             callbacks_of(trainer).remove(self._ema)
             self._own = False
