@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from zoo.frame import channels
 from zoo.frame.by_name import architecture
+from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.surgery import recorded, words
 from zoo.frame.weight_files import Weights, read
@@ -91,7 +92,8 @@ def _from_timm(model: Receiver, name: str) -> Weights:
 def _from_torchvision(model: Receiver, name: str) -> Weights:
     network = model.torchvision_names.get(model.hparams.get("variant"))
     _same_network(model, network, model.torchvision_names, "torchvision")
-    weights = torchvision.models.get_model_weights(network)[name]
+    entries = torchvision.models.get_model_weights(network)
+    weights = entries[validate_choice(name, entries.__members__, f"torchvision's {network}")]
     state = weights.get_state_dict(check_hash=True)
     preprocessing = Preprocessing.of_torchvision(weights.transforms())
     if network in CONVERTING:
@@ -107,7 +109,10 @@ def _from_hub(model: Receiver, repo: str) -> Weights:
         config = {}
     if model.timm_names and "architecture" in config:
         _same_network(model, config["architecture"], model.timm_names, "timm")
-    return read(hf_hub_download(repo, "model.safetensors"))
+    try:
+        return read(hf_hub_download(repo, "model.safetensors"))
+    except EntryNotFoundError:
+        raise ValueError(f"{repo} has no model.safetensors: fetch the file that it has, and give its path") from None
 
 
 def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:

@@ -169,6 +169,8 @@ def test_from_torchvision(monkeypatch):
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
     assert len(asked) == 1 and "resnet18" in asked[0]
+    with pytest.raises(ValueError, match="torchvision's resnet18 has no 'IMAGENET1K_V2'; did you mean 'IMAGENET1K_V1'"):
+        ResNet("18", weights="torchvision:IMAGENET1K_V2")
 
 
 def test_googlenet_of_torchvision_is_given_what_its_layers_were_trained_on(monkeypatch):
@@ -212,6 +214,9 @@ def test_from_the_hub(model, images, monkeypatch, tmp_path):
 
     monkeypatch.setattr(weights_module, "hf_hub_download", download)
     assert torch.equal(resnet(weights="hf:someone/resnet20").eval()(images), model(images))
+    (tmp_path / "model.safetensors").rename(tmp_path / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="someone/resnet20 has no model.safetensors: fetch the file that it has"):
+        resnet(weights="hf:someone/resnet20")
     (tmp_path / "config.json").write_text('{"architecture": "resnetblur50"}')  # the keys and shapes of resnet50
     with pytest.raises(ValueError, match=r"timm's resnetblur50 is not ResNet\('50'\); variants that it has: 18, "):
         ResNet("50", num_classes=10, image_size=32, weights="hf:someone/resnet20")
