@@ -51,7 +51,6 @@ class Prepared(FileData):
         **options: Unpack[FileOptions],
     ):
         self.store: Store | None = None
-        root = root if is_remote(root) else Path(root).expanduser()
         if is_remote(root):
             self.store = Store(root, cache, cache_size)
             self.header = parse_header(self.store.path("header.json").read_text(), root)
