@@ -86,8 +86,8 @@ class ClusteringDropout(FeatureDropout):
     """
 
     needs = (
-        Range("low", 0, "high"),
         Range("high", 0, 1, open_low=True, open_high=True),
+        Range("low", 0, "high"),
         Range("decay", 0, 1, open_high=True),
         Range("clusters", 2),
         Range("every", 1),

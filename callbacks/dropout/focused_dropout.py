@@ -42,7 +42,7 @@ class FocusedDropout(FeatureDropout):
         ValueError, TypeError: as `FeatureDropout`; for low > high.
     """
 
-    needs = (Range("low", 0, "high", open_low=True), Range("high", 0, 1, open_low=True, open_high=True))
+    needs = (Range("high", 0, 1, open_low=True, open_high=True), Range("low", 0, "high", open_low=True))
     examples = ({"low": 0.2, "high": 0.9, "where": ("stage2",), "participation": 1.0},)
     default_stages = slice(-2, -1)
 
