@@ -17,6 +17,7 @@ from datamodules.mnist import MNIST as MNIST
 from datamodules.mnist1d import MNIST1D as MNIST1D  # signals, not images
 from datamodules.prepared import Prepared as Prepared
 from datamodules.shapes import Shapes as Shapes
+from datamodules.table import Table as Table
 from datamodules.tiny_imagenet import TinyImageNet as TinyImageNet
 
 FRAME = (ImageData, LightningDataModule)

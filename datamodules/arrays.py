@@ -25,7 +25,7 @@ class Arrays(MemoryData):
 
     Args:
         images: to train on, and to take validation images from.
-        targets: their classes, whole numbers from 0 (n,).
+        targets: their classes, whole numbers from 0 (n,); or 0 and 1 (n, K), several labels an image.
         batch_size: images a batch and process.
         val: images and targets for validation, instead of `val_split`.
         test: images and targets of the test.
@@ -76,9 +76,16 @@ class Arrays(MemoryData):
             std=std,
             **options,
         )
-        highest = max(int(found.max(initial=0)) for _, found in self.parts.values())
-        self.classes = tuple(map(str, range(highest + 1)) if classes is None else classes)
+        kinds = {found.shape[1:] for _, found in self.parts.values()}
+        if len(kinds) > 1:
+            raise ValueError(f"train, val and test have targets of several kinds: {sorted(kinds)}")
+        self.multi_label = kinds != {()}
+        count = kinds.pop()[0] if self.multi_label else self._highest() + 1
+        self.classes = tuple(map(str, range(count)) if classes is None else classes)
         self.image_size = self.parts["train"][0].shape[1]
+
+    def _highest(self) -> int:
+        return max(int(found.max(initial=0)) for _, found in self.parts.values())
 
     def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
         """Return images and classes of a part, the images converted to bytes."""
@@ -110,9 +117,13 @@ def as_images(array: Array, part: str) -> NDArray[Any]:
     return images
 
 
-def as_classes(array: Array, part: str) -> NDArray[np.int64]:
-    """Return classes as int64 (n,). Raise a ValueError unless they are whole numbers of at least 0."""
+def as_classes(array: Array, part: str) -> NDArray[Any]:
+    """Return classes as int64 (n,), or labels as float32 (n, K). Raise a ValueError for other numbers."""
     targets = load(array)
+    if targets.ndim == 2:
+        if not np.isin(targets, (0, 1)).all():
+            raise ValueError(f"{part}: several labels an image, {targets.shape}, must be 0 and 1")
+        return targets.astype(np.float32)
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or targets.min(initial=0) < 0:
         raise ValueError(
             f"{part}: targets must be classes, whole numbers from 0, (n,), got {targets.dtype} {targets.shape}"

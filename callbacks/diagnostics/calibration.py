@@ -41,6 +41,7 @@ class Calibration(Diagnostic):
     """
 
     needs = (Range("bins", 1),)
+    one_label = True
     examples = ({"bins": 5},)
     confusion: Tensor | None = None
 

@@ -42,6 +42,7 @@ class InitialLoss(Diagnostic):
     """
 
     needs = (Range("tolerance", 0, open_low=True),)
+    one_label = True
     examples = ({"tolerance": 2.0},)
     _seen: Tensor | None = None
 

@@ -63,6 +63,7 @@ class OverfitSamples(Diagnostic):
 
     needs = (Range("samples", 2), Range("steps", 1), Range("lr", 0, open_low=True))
     whole_weights = True
+    one_label = True
     examples = ({"samples": 3, "steps": 5},)
 
     def __init__(self, samples: int = 8, steps: int = 100, lr: float = 1e-3):

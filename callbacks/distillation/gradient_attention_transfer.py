@@ -39,6 +39,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
     """
 
     needs = (Range("beta", 0, off_at_low=True),)
+    one_label = True
     examples = ({"beta": Linear(1, 0)},)
 
     def __init__(

@@ -50,6 +50,7 @@ class SelfDistillation(Trick):
 
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
     whole_weights = True
+    one_label = True
     examples = ({"decay": 0.5, "weight": Linear(0, 10)},)
     _ema: EMA | None = None
     _own = False

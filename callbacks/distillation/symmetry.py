@@ -33,6 +33,7 @@ class SymmetryAttention(DoubleBackward):
     """
 
     needs = (Range("beta", 0, off_at_low=True),)
+    one_label = True
     examples = ({"beta": 0.5},)
     taxonomy = "penalty"
 

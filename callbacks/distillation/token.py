@@ -57,6 +57,7 @@ class TokenDistillation(Taught):
     """
 
     needs = (EveryPatch(), Range("logits", 0), Range("tokens", 0))
+    one_label = True
     examples = ({"logits": 0.0, "tokens": Linear(1, 0)},)
 
     def __init__(

@@ -131,7 +131,8 @@ class Average(Trick):
             names = set(first_keys(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             masks = getattr(model, "masks", False)
-            self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer))
+            several = getattr(model, "multi_label", False)
+            self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer), several)
 
     @torch.no_grad()
     def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], loader: int) -> None:

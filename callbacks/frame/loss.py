@@ -16,6 +16,7 @@ from zoo.frame.checks import classes_of
 class Replacing(Trick):
     """Another loss in the place of the cross-entropy, of the auxiliary heads too. A subclass defines `loss`."""
 
+    one_label = True
     needs: ClassVar[tuple[Need, ...]] = (Claims("replace the cross-entropy"), NothingAddedBefore())
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:

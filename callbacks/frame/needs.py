@@ -47,6 +47,7 @@ class Declaring(LossTrick):
         makes_head: puts another layer in the classifier's place.
         whole_weights: reads or copies weights or gradients as they are in one process, see `WholeWeights`.
         needs_labels: counts on one label an image; a `Segmenter`, which has masks, refuses it, and those that resize.
+        one_label: takes probabilities of classes that sum to 1, a softmax's; refused where images have several labels.
     """
 
     needs: ClassVar[tuple[Need, ...]] = ()
@@ -57,6 +58,7 @@ class Declaring(LossTrick):
     makes_head: ClassVar[bool] = False
     whole_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
+    one_label: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -48,6 +48,7 @@ class BinaryCrossEntropy(Replacing):
     """
 
     needs = (Range("threshold", 0, 1, open_high=True), Range("smoothing", 0, 1, open_high=True))
+    one_label = False  # K decisions, each for itself
     examples = ({"threshold": None, "sum_classes": True, "smoothing": 0.1},)
 
     def __init__(self, threshold: float | None = 0.0, sum_classes: bool = False, smoothing: float = 0.0):

@@ -80,6 +80,7 @@ class CircleLoss(Adding):
     """
 
     needs = (Range("m", 0, 1, open_low=True), Range("gamma", 0, open_low=True), Choice("form", FORMS))
+    one_label = True
     examples = ({"weight": 0.01, "m": 0.4, "gamma": 80.0, "form": "pair"},)
     _head: nn.Linear | None = None
     _seen: dict[str, Tensor]

@@ -38,6 +38,7 @@ class ConfidencePenalty(Adding):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    one_label = True
     examples = ({"weight": Linear(0, 0.5)},)
     taxonomy = "penalty"
 

@@ -59,6 +59,7 @@ class LabelSmoothing(Trick):
         Range("eps", 0, 1, off_at_low=True),
         Choice("formulation", FORMULATIONS),
     )
+    one_label = True
     examples = ({"eps": Steps(0, {"1ep": 0.2}), "formulation": "paper"},)
 
     def __init__(self, eps: Rate = 0.1, formulation: str = "torch"):

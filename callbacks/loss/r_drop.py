@@ -44,6 +44,7 @@ class RDrop(Adding):
     """
 
     needs = (Claims("double the batch"), NoBatchChangedAfter())
+    one_label = True
     examples = ({"weight": Linear(0, 1)},)
 
     def __init__(self, weight: Rate = 0.3):

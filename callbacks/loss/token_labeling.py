@@ -102,6 +102,7 @@ class TokenLabeling(Trick):
         ),
         Choice("formulation", get_args(Formulation)),
     )
+    one_label = True
     examples = ({"weight": Linear(1, 0), "formulation": "code", "mix_token": False},)
 
     def __init__(

@@ -49,6 +49,7 @@ class SnapshotEnsemble(Decay):
         ValueError: for an argument out of its range, or if something else sets the rate too.
     """
 
+    one_label = True
     examples = ({"cycles": 3, "last": 2},)
     whole_weights = True
     snapshots: list[dict[str, Tensor]] = []

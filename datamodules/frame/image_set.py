@@ -14,13 +14,15 @@ class ImageSet(Dataset[list[Tensor]]):
     """n images and their targets. A subclass gives batches in `__getitems__`, and itself without augmentation.
 
     Args:
-        targets: int64 (n,), or masks (n, S, S).
+        targets: int64 (n,), or masks (n, S, S), or float32 (n, K) of 0 and 1: several labels an image.
         labels: int64 (n,), one class an image, to split masks by; None for `targets`.
     """
 
     def __init__(self, targets: Tensor, labels: Tensor | None = None):
         self.targets = targets
-        self.labels = targets if labels is None else labels
+        if labels is None:
+            labels = rarest_label(targets) if targets.is_floating_point() else targets
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -32,6 +34,12 @@ class ImageSet(Dataset[list[Tensor]]):
     def without_augmentation(self) -> "ImageSet":
         """Return the same images, not augmented."""
         raise NotImplementedError
+
+
+def rarest_label(targets: Tensor) -> Tensor:
+    """Return one class an image (n,), int64, to split several labels (n, K) by: the rarest of its own, else 0."""
+    counts = targets.sum(0)
+    return torch.where(targets > 0, -counts, -torch.inf).argmax(1)
 
 
 class Counted(ImageSet):

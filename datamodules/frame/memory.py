@@ -222,6 +222,8 @@ def check(images: Bytes, targets: Tensor, num_classes: int, part: str) -> None:
     square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3)
     if images.dtype != np.uint8 or not square:
         raise ValueError(f"{part}: images must be uint8 (n, S, S, 1 or 3), got {images.dtype} {images.shape}")
+    if targets.is_floating_point() and targets.shape == (len(images), num_classes):
+        return
     if len(images) == 0 or targets.dtype != torch.int64 or targets.shape != (len(images),):
         raise ValueError(
             f"{part}: {len(images)} images, and {targets.dtype} {tuple(targets.shape)} targets, not int64 (n,)"

@@ -13,6 +13,7 @@ class Parts(L.LightningDataModule):
     """Abstract. The parts of a data set and the images of each that are used; arguments are those of `ImageData`."""
 
     classes: tuple[str, ...]
+    multi_label = False  # True: targets are 0 and 1, (N, K)
     val_split: float | int | None
     fold: int | None
     folds: int | None
@@ -95,6 +96,8 @@ class Parts(L.LightningDataModule):
     def class_counts(self) -> Tensor:
         """(K,) int64: images (of masks: pixels) of each class to train on, before `sampling` and `repeats`."""
         targets = self._training_set().targets[self.train_indices]
+        if self.multi_label:
+            return targets.sum(0).long()
         return targets.flatten().bincount(minlength=self.num_classes)
 
     def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:

@@ -245,6 +245,14 @@ def write_arrays():
     }
 
 
+def write_table(folder):
+    """The images of a folder, listed beside it."""
+    path = folder / "table.csv"
+    lines = [f"{p.relative_to(folder)},{p.parent.name},{p.parent.parent.name}" for p in sorted(folder.rglob("*.png"))]
+    path.write_text("\n".join(["path,label,split", *lines]))
+    return path
+
+
 @pytest.fixture
 def build(request):
     """`build(name, **options)`: a data module of that name, on small data where the real ones are large.
@@ -258,6 +266,9 @@ def build(request):
             options.setdefault("root", request.getfixturevalue("cifar"))
         elif name == "ImageFolder":
             options = {"root": request.getfixturevalue("folder"), "image_size": 8, "num_workers": 0, **options}
+        elif name == "Table":
+            table = write_table(request.getfixturevalue("folder"))
+            options = {"root": table, "split": "split", "image_size": 8, "num_workers": 0, **options}
         elif name == "ImageFolder in memory":
             name, options = "ImageFolder", {"root": request.getfixturevalue("folder"), "cache": "memory", **options}
         elif name == "TinyImageNet":

@@ -20,6 +20,7 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
     """Describe a model as plain values: all that a stranger needs to use it."""
     found: dict[str, Any] = {
         "classes": list(model.classes) if model.classes else None,
+        "multi_label": model.multi_label,
         "preprocessing": model.preprocessing.plain() if model.preprocessing else None,
         "versions": {"python": platform.python_version(), "torch": str(torch.__version__), "lightning": L.__version__},
     }
@@ -71,6 +72,7 @@ def _few(numbers: Sequence[float]) -> str:
 def restore(model: Any, found: dict[str, Any] | None) -> None:
     """Take over class names and preprocessing from a checkpoint's entry; older files have none."""
     found = found or {}
+    model.multi_label = found.get("multi_label", model.multi_label)
     if found.get("classes"):
         model.classes = tuple(found["classes"])
     if found.get("preprocessing"):

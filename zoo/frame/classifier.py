@@ -14,7 +14,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
@@ -29,7 +28,8 @@ from zoo.frame.checks import check_channels, check_images, check_targets, classe
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.fast import compile_forward, is_compiled, lay_out
 from zoo.frame.graceful_stop import GracefulStop
-from zoo.frame.outputs import Outputs, over_views, split_outputs
+from zoo.frame.labels import check_labels, logits_over_views, loss_of, probabilities_of, refuse_one_label
+from zoo.frame.outputs import Outputs, split_outputs
 from zoo.frame.portable import Portable
 from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing
@@ -171,7 +171,7 @@ class Classifier(Scored, Checkpointed, Portable):
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         images, targets = self._checked(batch, batch_idx)
         logits, extras = split_outputs(self(images))
-        loss = over_heads(lambda z: F.cross_entropy(z, targets), logits, extras)
+        loss = over_heads(lambda z: loss_of(z, targets, self.multi_label), logits, extras)
         step = Step(images, targets, logits, loss, extras)
         for trick in callbacks_of(self.trainer):
             if isinstance(trick, LossTrick) and changes_loss(type(trick)):
@@ -188,11 +188,11 @@ class Classifier(Scored, Checkpointed, Portable):
     def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Images, or a batch -> probabilities (N, K), float32; of several views an image, their mean."""
         images = batch if isinstance(batch, Tensor) else batch[0]
-        return over_views(self, images).float().softmax(1)
+        return probabilities_of(logits_over_views(self, images, self.multi_label), self.multi_label)
 
     def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> None:
         images, targets = self._checked(batch, batch_idx, views=True)
-        self._score(over_views(self, images), targets, loader)
+        self._score(logits_over_views(self, images, self.multi_label), targets, loader)
 
     def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
         """Check the batch. Labels are read only where that costs no wait for a device."""
@@ -200,7 +200,10 @@ class Classifier(Scored, Checkpointed, Portable):
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
         check_channels(images, self.in_chans, type(self).__name__)
         if batch_idx == 0 or not targets.is_cuda:
-            check_targets(targets, self.num_classes, images.shape[-2:] if self.masks else ())
+            if self.multi_label:
+                check_labels(targets, self.num_classes)
+            else:
+                check_targets(targets, self.num_classes, images.shape[-2:] if self.masks else ())
         if self.hparams["channels_last"] and images.ndim == 4:
             images = images.contiguous(memory_format=torch.channels_last)
         return [images, targets]
@@ -244,6 +247,9 @@ class Classifier(Scored, Checkpointed, Portable):
         if stage == "fit":
             say_random(self)
             learn_from_data(self, data)
+        self.multi_label = getattr(data, "multi_label", self.multi_label)
+        if self.multi_label:
+            refuse_one_label(self, callbacks_of(self.trainer))
         if self.hparams["channels_last"]:
             lay_out(self)
         if self.hparams["compile"] and not is_compiled(self):

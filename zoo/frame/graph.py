@@ -36,7 +36,7 @@ def write(
         ModuleNotFoundError: `.onnx` needs the packages onnx and onnxscript.
     """
     path = Path(path).expanduser()
-    whole = network if preprocessing is None else nn.Sequential(network, nn.Softmax(1))
+    whole = network if preprocessing is None else nn.Sequential(network, _probabilities(network))
     with evaluating(whole), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         graph, new = _graph(whole, image_size), Path(folder, path.name)
         if path.suffix == ".pt2":
@@ -47,6 +47,10 @@ def write(
             _write_onnx(graph, new, metadata, preprocessing)
         for file in sorted(new.parent.iterdir(), key=new.__eq__):  # the graph last; of 2 GB, its weights are beside it
             atomic.publish(file, path.with_name(file.name))
+
+
+def _probabilities(network: nn.Module) -> nn.Module:
+    return nn.Sigmoid() if getattr(network, "multi_label", False) else nn.Softmax(1)
 
 
 def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:

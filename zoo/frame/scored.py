@@ -20,6 +20,7 @@ class Scored(L.LightningModule):
     """
 
     masks = False  # whether targets have a class for each pixel: see `Segmenter`
+    multi_label = False  # whether targets are 0 and 1, (N, K): several labels an image; data modules say so
     num_classes: int
 
     def __init__(self) -> None:
@@ -30,7 +31,7 @@ class Scored(L.LightningModule):
 
     def _count(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Count a batch of training."""
-        self._window.update(loss, logits, targets)
+        self._window.update(loss, logits, targets, self.multi_label)
 
     def _score(self, logits: Tensor, targets: Tensor, loader: int = 0) -> None:
         """Count a batch of validation or test."""
@@ -68,11 +69,15 @@ class Scored(L.LightningModule):
 
     # ---- evaluation
 
+    def _new_scores(self) -> Scores:
+        loaders = loaders_evaluated(self.trainer)
+        return Scores(self.num_classes, self.device, self.masks, loaders, self.multi_label)
+
     def on_validation_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device, self.masks, loaders_evaluated(self.trainer))
+        self._scores = self._new_scores()
 
     def on_test_epoch_start(self) -> None:
-        self._scores = Scores(self.num_classes, self.device, self.masks, loaders_evaluated(self.trainer))
+        self._scores = self._new_scores()
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val", prog_bar=True)

@@ -1,12 +1,21 @@
 """Loss and accuracy: cheap sums while training, torchmetrics in evaluation."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassJaccardIndex
+from torchmetrics.classification import (
+    MulticlassAccuracy,
+    MulticlassF1Score,
+    MulticlassJaccardIndex,
+    MultilabelAccuracy,
+    MultilabelAveragePrecision,
+    MultilabelF1Score,
+)
+
+from zoo.frame.labels import loss_of
 
 TOP5_FROM = 6  # with five classes or fewer, every prediction is among the best five
 
@@ -41,10 +50,20 @@ class Scores:
         device: where the logits will be.
         masks: a class for each pixel: Dice and IoU of each class, over all pixels, and their mean over classes.
         loaders: how many data loaders are evaluated, each with scores of its own.
+        multi_label: several labels an image: the share of right decisions, mAP and F1, means over the classes.
     """
 
-    def __init__(self, num_classes: int, device: torch.device, masks: bool = False, loaders: int = 1):
-        self.metrics = [_metrics(num_classes, device, masks) for _ in range(loaders)]
+    def __init__(
+        self,
+        num_classes: int,
+        device: torch.device,
+        masks: bool = False,
+        loaders: int = 1,
+        multi_label: bool = False,
+    ):
+        make = _multi_label_metrics if multi_label else partial(_metrics, masks=masks)
+        self.multi_label = multi_label
+        self.metrics = [make(num_classes, device) for _ in range(loaders)]
 
     def update(self, logits: Tensor, targets: Tensor, loader: int = 0) -> None:
         """Add a batch of a loader: logits (N, K), targets (N,); or logits (N, K, H, W), masks (N, H, W).
@@ -52,12 +71,15 @@ class Scores:
         Targets may be probabilities (N, K) or (N, K, H, W): all scores but the loss then take the most probable class.
         """
         logits = logits.float()
-        classes = targets.argmax(1) if targets.is_floating_point() else targets
+        if self.multi_label:
+            predicted, wanted = logits.sigmoid(), (targets > 0.5).long()
+        else:
+            predicted, wanted = logits, targets.argmax(1) if targets.is_floating_point() else targets
         for name, metric in self.metrics[loader].items():
             if name == "loss":
-                metric.update(F.cross_entropy(logits, targets), len(targets))
+                metric.update(loss_of(logits, targets, self.multi_label), len(targets))
             else:
-                metric.update(logits, classes)
+                metric.update(predicted, wanted)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores over all batches and ranks, and start afresh.
@@ -93,6 +115,16 @@ def _metrics(num_classes: int, device: torch.device, masks: bool) -> dict[str, M
     return {name: metric.to(device) for name, metric in metrics.items()}
 
 
+def _multi_label_metrics(num_classes: int, device: torch.device) -> dict[str, Metric]:
+    metrics: dict[str, Metric] = {
+        "loss": MeanLoss(),
+        "acc": MultilabelAccuracy(num_classes, average="micro", validate_args=False),
+        "mAP": MultilabelAveragePrecision(num_classes, validate_args=False),
+        "f1": MultilabelF1Score(num_classes, validate_args=False),
+    }
+    return {name: metric.to(device) for name, metric in metrics.items()}
+
+
 Batch = tuple[Tensor, Tensor, int]  # loss, hits, n
 
 
@@ -111,8 +143,15 @@ class RunningMean:
         return any(self.batches)
 
     @torch.no_grad()
-    def update(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
-        """Add a batch: logits (N, K), targets (N,) or (N, K). `compute` forms the sums: fewer operations a step."""
+    def update(self, loss: Tensor, logits: Tensor, targets: Tensor, multi_label: bool = False) -> None:
+        """Add a batch: logits (N, K), targets (N,) or (N, K). `compute` forms the sums: fewer operations a step.
+
+        Of several labels, a hit is the share of an image's K decisions that are right.
+        """
+        if multi_label:
+            hits = ((logits > 0) == (targets > 0.5)).float().mean(1).sum()
+            self.batches[0].append((loss.detach(), hits, len(targets)))
+            return
         mixed, best = targets.is_floating_point(), logits.argmax(1)
         hits = targets.gather(1, best[:, None]).sum(dtype=torch.float32) if mixed else (best == targets).sum()
         self.batches[mixed].append((loss.detach(), hits, best.numel()))  # images, or pixels
