@@ -101,7 +101,7 @@ def test_augmented_where_that_is_asked_for():
         (GREY, TARGETS[:39], "40 images, and torch.int64 .39,. targets"),
         (GREY, TARGETS / 2, "targets must be classes"),
         (GREY, TARGETS - 1, "targets must be classes"),
-        (GREY, np.eye(40, dtype=int), "targets must be classes"),
+        (GREY, np.full((40, 2), 0.5), "several labels an image, .40, 2., must be 0 and 1"),
     ],
 )
 def test_refuses(images, targets, said):

@@ -47,6 +47,11 @@ def test_one_label_an_image(table):
     assert len(data.val_set) == 8 and targets(data, "test").dtype == torch.int64 and not data.multi_label
 
 
+def test_a_tilde_is_the_home_folder(table, monkeypatch):
+    monkeypatch.setenv("HOME", str(table.parent))
+    assert Table("~/photos.csv", label="name", **OPTIONS).root == table.parent
+
+
 def test_columns_and_names_say_the_same(table):
     columns = Table(table, label=COLOURS, split="split", **OPTIONS)
     names = Table(table, label="names", split="split", separator="|", **OPTIONS)
