@@ -19,6 +19,7 @@ def main(arguments: list[str]) -> None:
     parser = Parser(prog="zoo finetune FOLDER", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_function_arguments(recipe, skip={"folder"})
     parser.add_argument("--save", type=Path, help="folder for what is written; by default runs/ and the folder's name")
+    parser.add_argument("--resume", type=Path, help="the last.ckpt of a run that was stopped, to go on from")
     if not arguments or arguments[0] in ("-h", "--help"):
         return parser.print_help()
     if arguments[0].startswith("-"):
@@ -32,12 +33,13 @@ def main(arguments: list[str]) -> None:
     finetune(folder, save, **options)
 
 
-def finetune(folder: Path, save: Path, **options: object) -> Recipe:
+def finetune(folder: Path, save: Path, resume: Path | None = None, **options: object) -> Recipe:
     """Fine-tune on a folder and write everything that is needed to predict.
 
     Args:
         folder: photographs, a folder a class.
         save: folder for model.ckpt, report.png, confusion.png, mistakes.png and model.onnx.
+        resume: a last.ckpt of the same run to go on from.
         options: of `recipes.finetune_folder.recipe`.
     """
     made: list[Recipe] = []
@@ -46,7 +48,7 @@ def finetune(folder: Path, save: Path, **options: object) -> Recipe:
         made.append(recipe(folder, **given))  # type: ignore[arg-type]  # parsed by the same signature
         return made[-1]
 
-    run(build, Options(save=save), **options)  # type: ignore[arg-type]  # `seed` is among the options
+    run(build, Options(save=save, resume=resume), **options)  # type: ignore[arg-type]  # `seed` is among the options
     tell(made[-1], save)
     return made[-1]
 

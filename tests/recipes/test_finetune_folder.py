@@ -12,6 +12,7 @@ from recipes.finetune_folder import plan, pretrained, recipe
 from recipes.frame.errors import UsageError
 from recipes.frame.mistakes import Answers, confusion, worst_pairs
 from zoo import ResNet
+from zoo.frame.graceful_stop import GracefulStop
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +45,29 @@ def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(folder, tmp_path, train
     kinds = [type(callback) for callback in one.callbacks]
     assert GradualUnfreezing in kinds and FrozenBatchNorm in kinds
     assert tuple(one.data.mean) == pytest.approx(old.preprocessing.mean)
+
+
+class Stopped(GracefulStop):
+    """As after a Ctrl-C in the first batch."""
+
+    def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+        trainer.should_stop = self.interrupted = True
+
+
+@pytest.mark.slow
+def test_what_ctrl_c_stopped_goes_on_as_it_says(folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("recipes.command.finetune.tell", lambda one, save: ends.append(one.watch.images))
+    ends = []
+    options = [str(folder), "--model", "ResNet:20", "--image_size", "8", "--epochs", "2", "--batch_size", "8"]
+    with monkeypatch.context() as patch:
+        patch.setattr("zoo.frame.classifier.GracefulStop", Stopped)
+        with pytest.raises(SystemExit) as end:
+            main([*options, "--save", "out"])
+    assert end.value.code == 130
+    assert "go on with --resume out/last.ckpt" in capsys.readouterr().out
+    main([*options, "--save", "out", "--resume", "out/last.ckpt"])
+    assert ends == [2 * 32]  # images of both epochs, those before the stop included
 
 
 @pytest.fixture(scope="module")
