@@ -83,7 +83,8 @@ def load_row(name: str) -> Row:
     """Import a row. Raises UsageError for another name."""
     if name not in names():
         raise unknown("row", name, names())
-    return import_module(f"recipes.papers.{name}").ROW
+    row: Row = import_module(f"recipes.papers.{name}").ROW
+    return row
 
 
 # ---- running

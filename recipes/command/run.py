@@ -71,7 +71,8 @@ def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
     chosen = parse(module, name, arguments)
     be_quiet()
     if hasattr(module, "main"):
-        return module.main(**chosen)
+        module.main(**chosen)
+        return
     options = Options(**{key: chosen.pop(key) for key in vars(Options())})
     run(module.recipe, options, **chosen)
 

@@ -189,7 +189,8 @@ def build(file: Path, published: Checkpoint) -> Classifier:
     if published.model not in zoo.__all__:
         raise unknown("model", published.model, zoo.__all__)
     kind = getattr(zoo, published.model)
-    return kind(published.variant, num_classes=10, image_size=SIDE, weights=str(file)).eval()
+    model: Classifier = kind(published.variant, num_classes=10, image_size=SIDE, weights=str(file))
+    return model.eval()
 
 
 @torch.inference_mode()
@@ -202,7 +203,9 @@ def count_right(model: Classifier, images: Tensor, labels: Tensor, publisher: Pu
     return right
 
 
-def record(options: argparse.Namespace, published: Checkpoint, right: int, count: int, seconds: float) -> dict:
+def record(
+    options: argparse.Namespace, published: Checkpoint, right: int, count: int, seconds: float
+) -> dict[str, Any]:
     """Return the line of results/."""
     low, high = proportion(right, count)
     metrics = {"right": right, "images": count, "accuracy": 100 * right / count, "low": 100 * low, "high": 100 * high}

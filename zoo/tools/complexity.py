@@ -83,10 +83,10 @@ def stage_costs(network: nn.Module, image_size: int) -> list[StageCost]:
     first_run: dict[str, StageCost] = {}  # module -> the row in which it was run first
     ended: list[tuple[int, ...]] = []  # shapes of the stages so far
 
-    def enter(name: str):
+    def enter(name: str) -> Callable[..., None]:
         return lambda module, inputs: first_run.update({name: first_run.get(name, rows[len(ended)])})
 
-    def leave(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def leave(module: nn.Module, inputs: Any, output: Tensor) -> None:
         rows[len(ended)].memory += 4 * output[0].numel()
 
     hooks = [module.register_forward_pre_hook(enter(name)) for name, module in modules.items()]

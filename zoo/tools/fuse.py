@@ -8,6 +8,8 @@ and neighbours in a list of layers prove nothing.
 
 import copy
 from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
@@ -75,8 +77,8 @@ def _pairs(network: nn.Module, image_size: int) -> list[tuple[str, str]]:
     read: dict[str, list[str]] = {}  # a norm's path -> the convolution that its input comes from
     kept: list[Tensor] = []  # alive, so that no number of an object is used twice
 
-    def after(name: str):
-        def hook(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def after(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             calls[name] += 1
             kept.extend((inputs[0], output))
             if isinstance(module, nn.Conv2d):
@@ -132,7 +134,9 @@ class _Readers(TorchDispatchMode):
         self.kept = kept
         self.counts: Counter[int] = Counter()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         tensors = [leaf for leaf in tree_leaves((args, kwargs or {})) if isinstance(leaf, Tensor)]
         self.counts.update({id(tensor) for tensor in tensors})
         out = func(*args, **(kwargs or {}))

@@ -18,7 +18,9 @@ Sizes = int | Sequence[int]  # as operations of torch take them
 class Places(TorchDispatchMode):
     """Runs every operation of torch by its rule."""
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         name, kwargs = func.overloadpacket.__name__, kwargs or {}
         tensors = [a for a in args if isinstance(a, Tensor) and a.is_floating_point()]
         if name in RULES:
@@ -141,7 +143,7 @@ def _matmul(a: Tensor, b: Tensor) -> Tensor:
     return torch.minimum(a.amin(-1, keepdim=True), b.amin(-2, keepdim=True))
 
 
-RULES: dict[str, Callable] = {
+RULES: dict[str, Callable[..., Any]] = {
     "convolution": _conv,
     "max_pool2d_with_indices": _max_pool,
     "avg_pool2d": _avg_pool,

@@ -12,7 +12,7 @@ that uses one ReLU module twice, as all ResNets here do.
 
 import copy
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -47,7 +47,7 @@ class Quantised(Classifier):
         )
 
 
-def quantise(model: nn.Module, batches: Iterable, engine: str = "x86") -> Quantised:
+def quantise(model: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]], engine: str = "x86") -> Quantised:
     """Return the int8 form of a trained network, for CPUs; batch norms join the convolutions before them.
 
     Convolutions, linear layers, sums, ReLUs and poolings between them are int8; concatenations, and what torch has no
@@ -92,12 +92,12 @@ def _prepared(source: nn.Module, engine: str) -> nn.Module:
     settings = torch.ao.quantization.get_default_qconfig_mapping(engine).set_object_type(torch.cat, None)
     example = (torch.zeros(1, 3, 8, 8),)  # torch asks for it, and reads only that it is one
     try:
-        prepared = quantizer.prepare_fx(source, settings, example)
+        prepared: torch.fx.GraphModule = quantizer.prepare_fx(source, settings, example)
     except (torch.fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AssertionError) as error:
         raise TypeError(_refusal(source, "its forward is more than a list of layers", error)) from error
     # `y.add_(x)` alone would change a copy of y that nobody reads; `y += x` and `y = y.add_(x)` are traced as sums
     calls = (node for node in prepared.graph.nodes if node.op == "call_method" and not node.users)
-    if lost := [node.target for node in calls if node.target.endswith("_")]:
+    if lost := [name for node in calls if (name := str(node.target)).endswith("_")]:
         raise TypeError(_refusal(source, "it changes tensors in place", f"{lost[0]}: write y += x, or y = y + x"))
     return prepared
 
@@ -117,7 +117,7 @@ def _quantizer() -> Any:
 
 
 @contextmanager
-def _engine(name: str):
+def _engine(name: str) -> Iterator[None]:
     """Weights are packed for the engine that is set when they are converted, and run on it ever after."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
@@ -128,7 +128,7 @@ def _engine(name: str):
 
 
 @contextmanager
-def _quiet():
+def _quiet() -> Iterator[None]:
     """Without torch's words about its own parts that are deprecated."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
