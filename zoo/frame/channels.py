@@ -21,16 +21,22 @@ def first_layers(network: nn.Module) -> Iterator[nn.Conv2d]:
     return (m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == COLOURS and m.groups == 1)
 
 
-def channels_of(network: nn.Module | None, in_chans: int | None) -> int:
+def channels_of(network: nn.Module | None, in_chans: int | None, made_for_it: bool = False) -> int:
     """Return C: what is asked for, else what a network takes, else 3.
+
+    Args:
+        network: one that is there already; None: it is still to be built.
+        in_chans: what is asked for.
+        made_for_it: the network was made for `in_chans`, whatever its first layer looks like.
 
     Raises:
         ValueError: C is not in [1, 16], or another one than that of a network of one's own.
     """
-    if network is None:
+    if network is None or (made_for_it and in_chans is not None):
         found = COLOURS if in_chans is None else in_chans
     else:
         found = in_channels(network)
+        found = found if found <= MOST else COLOURS  # a first layer on blocks of pixels, as TResNet has
         if in_chans not in (None, found):
             raise ValueError(f"in_chans={in_chans}, and the network takes {found}: build it so, or leave in_chans out")
     if in_chans is not None and not 1 <= in_chans <= MOST:

@@ -117,11 +117,12 @@ class Classifier(Scored, Checkpointed, Portable):
         self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
         if not (0 < lr < math.inf and 0 <= weight_decay < math.inf):
             raise ValueError(f"lr must be > 0 and weight_decay >= 0, both finite, got {lr} and {weight_decay}")
+        self._knows_channels = not isinstance(network, nn.Module)  # of another's network only its first layer is seen
         if isinstance(network, str):
             network = self._by_name(network, num_classes, in_chans, timm_options)
         elif timm_options:
             refuse_unknown(timm_options, PLAIN, type(self).__name__)
-        self.in_chans = channels_of(network, in_chans)
+        self.in_chans = channels_of(network, in_chans, self._knows_channels)
         if network is not None:
             self.network, self.own_channels = network, True
             stages = timm_stages(network) if stages is None else stages
@@ -198,7 +199,8 @@ class Classifier(Scored, Checkpointed, Portable):
         """Check the batch. Labels are read only where that costs no wait for a device."""
         images, targets = images_and_targets(batch)
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
-        check_channels(images, self.in_chans, type(self).__name__)
+        if self._knows_channels:
+            check_channels(images, self.in_chans, type(self).__name__)
         if batch_idx == 0 or not targets.is_cuda:
             if self.multi_label:
                 check_labels(targets, self.num_classes)

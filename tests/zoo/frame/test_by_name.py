@@ -125,6 +125,18 @@ def test_images_of_other_channels_say_what_to_do(trainer, tiny_data):
         trainer().fit(model, tiny_data)
 
 
+def test_a_first_layer_on_blocks_of_pixels_takes_what_it_was_made_for():
+    with torch.device("meta"):
+        colours, grey = Classifier("tresnet_m", 10), Classifier("tresnet_m", 10, in_chans=1)
+    assert colours.in_chans == colours.preprocessing.channels == 3
+    assert grey.in_chans == grey.preprocessing.channels == 1
+
+
+def test_the_channels_of_anothers_network_are_its_own_affair(trainer, tiny_data):
+    network = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3), nn.Flatten(), nn.Linear(16, 10))
+    trainer(max_epochs=1, limit_train_batches=1).fit(Classifier(network), tiny_data)
+
+
 def test_mean_and_std_follow_the_channels():
     network = timm.create_model("test_resnet")
     assert Preprocessing.of_timm(network, 1).mean == (pytest.approx(sum(network.pretrained_cfg["mean"]) / 3),)
