@@ -209,7 +209,7 @@ def test_a_checkpoint_of_no_recipe_is_not_gone_on_with(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(ValueError, match="no checkpoint of a recipe"):
         make().run(resume=tmp_path / "other.ckpt")
-    with pytest.raises(FileNotFoundError, match="no file"):
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         make().run(resume=tmp_path / "absent.ckpt")
 
 
