@@ -108,8 +108,9 @@ def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its name where it has none."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    """Return the first line of an error's message, and the one after a colon; its name where it has none."""
+    lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
+    return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
 
 
 @contextmanager

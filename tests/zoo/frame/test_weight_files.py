@@ -338,6 +338,18 @@ def test_a_checkpoint_names_no_repository_and_no_path(tmp_path, monkeypatch):
     assert same(zoo.load(tmp_path / "x.ckpt").state_dict(), model.state_dict())
 
 
+def test_a_checkpoint_that_fits_no_model_is_one_line(tmp_path):
+    for arguments, said in (
+        ({"nonsense": 1}, "ResNet takes no 'nonsense'"),
+        ({}, r"Error.* Missing key.*conv1\.weight"),
+    ):
+        content = {"model": "ResNet", "hyper_parameters": {"variant": "20", **arguments}, "state_dict": {}}
+        torch.save(content, tmp_path / "x.ckpt")
+        with pytest.raises(ValueError, match=f"x.ckpt cannot be loaded: {said}") as caught:
+            zoo.load(tmp_path / "x.ckpt")
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 def test_numbers_of_numpy_are_no_code(zipped, tmp_path):
     numbers = {"lr": np.float64(0.1), "epoch": np.int64(3), "best": np.float32(0.5), "last": np.bool_(True)}
