@@ -1,13 +1,13 @@
 """Training tricks as Lightning callbacks, one file a paper, in rooms named after what a trick changes.
 
-`data` the batch, `network` the network, `dropout` hidden features, `loss` the error term, `distillation` a teacher's
-answers, `optimization` steps and weights; `diagnostics` look at a run and change nothing. `frame` has what tricks are
-made of: derive your own from `Trick` or `FeatureDropout`.
+`data` changes the batch, `network` the network, `dropout` hidden features, `loss` the error term, `optimization` steps
+and weights; `distillation` adds a teacher; `diagnostics` watch a run and change nothing. `frame` has the base classes:
+derive your own from `Trick` or `FeatureDropout`.
 
 A trick is its file and its line here: `__all__` and the lists of the command line are made from these lines.
 """
 
-import callbacks.frame.beside  # first of all: it looks whether `zoo` is ours
+import callbacks.frame.beside  # first: it checks that `zoo` is ours
 from callbacks.data.channel_order import ChannelOrder as ChannelOrder
 from callbacks.data.cutmix import CutMix as CutMix
 from callbacks.data.cutout import Cutout as Cutout

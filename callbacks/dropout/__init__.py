@@ -1,1 +1,1 @@
-"""Tricks that drop hidden features: patches of a transformer's sequence, heads of its attention."""
+"""Drop hidden features: units, channels, squares, weights, heads or patches."""

@@ -1,7 +1,7 @@
-"""ADCM: let attention weigh channels, then pixels, and drop what it weighs low first.
+"""ADCM: weight channels, then pixels, by attention, and drop those with little attention more often.
 
 Paper:    Attention dropout convolutional module, ADCM (Neurocomputing, 2020), known to us from a summary alone: neither
-          its authors nor its address were found. The attention is much that of CBAM (Woo, Park, Lee, Kweon; ECCV
+          its authors nor its address were found. The attention is similar to CBAM's (Woo, Park, Lee, Kweon; ECCV
           2018) https://arxiv.org/abs/1807.06521
 Code:     none found
 Equation: channels: s = sigmoid(F(avg) + F(max) + F(stoch)), poolings over the map, F two linear layers;
@@ -11,7 +11,7 @@ Shapes:   maps (N, C, H, W) -> same, behind a module of the network; m for each 
 Defaults: p = .1, hidden layer of C / 16, after the last two stages: ours
 Differs:  the order of the two, how masks are drawn from attention, the sum over the poolings, p and the stages are
           ours: the summary has none of them. No scale. Stochastic pooling is that of `StochasticPooling`, over the
-          whole map. Attention starts near 1/2 for all, so that features start at about a quarter of what they were.
+          whole map. Attention starts near 1/2 for all, so features start at about a quarter of their size.
 """
 
 import functools
@@ -39,7 +39,7 @@ def mask(s: Tensor, r: Tensor, count: int) -> Tensor:
     Args:
         s: attention > 0, (N, n).
         r: uniform draws in [0, 1), (N, n).
-        count: how many stay in each row.
+        count: number of entries kept in each row.
     """
     drawn = (-r.log() / s).topk(count, dim=1, largest=False).indices
     return torch.zeros_like(s).scatter(1, drawn, 1.0)
@@ -71,14 +71,14 @@ class AttentionDropout(nn.Module):
         return torch.stack([self.excite(F.relu(self.squeeze(v))) for v in pooled]).sum(0).sigmoid()
 
     def draw_activation(self, a: Tensor) -> Tensor:
-        """Draw one of each channel's activations (N, C, H W), >= 0, in proportion to them. In evaluation: the mean."""
+        """Draw one activation per channel (N, C, H W), in proportion to its value >= 0; in evaluation: the mean."""
         if self.training:
             return draw(a, torch.empty_like(a, dtype=torch.float32).exponential_().clamp_min_(1e-30))
         a = a.float()
         return ((a * a).sum(2) / a.sum(2).clamp_min(1e-30)).to(self.squeeze.weight.dtype)
 
     def drop(self, s: Tensor) -> Tensor:
-        """Return the attention (N, n), with zeros in training."""
+        """Return the attention (N, n); in training, with some of it set to 0."""
         if not self.training:
             return s
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""ADL: hide the part of the map that answers most, or stress it.
+"""ADL: hide the most activated part of the map, or emphasise it.
 
 Paper:    Attention-based Dropout Layer for Weakly Supervised Object Localization (Choe, Shim; CVPR 2019)
           https://arxiv.org/abs/1908.10028, section 3
@@ -27,11 +27,11 @@ def hiding_mask(a: Tensor, theta: float) -> Tensor:
 
 
 class ADL(FeatureDropout):
-    """Hide or stress the strongest part, in the last two stages or in the modules of `where`.
+    """Hide or emphasise the most activated part, in the last two stages or in the modules of `where`.
 
     Args:
         p: probability that it is hidden, in (0, 1), or a `Schedule`.
-        theta: fraction of the peak from which on a pixel is hidden, in (0, 1].
+        theta: pixels at or above this fraction of the peak are hidden, in (0, 1].
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 

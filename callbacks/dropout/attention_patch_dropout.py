@@ -1,7 +1,7 @@
-"""AttentionPatchDropout: drop the patches that attention looks at most, or least.
+"""AttentionPatchDropout: drop the patches with the most attention, or with the least.
 
 Paper:    none: ours, between PatchDropout https://arxiv.org/abs/2208.07220, which drops at random, and EViT
-          https://arxiv.org/abs/2202.07800, which drops the patches that the class token does not look at
+          https://arxiv.org/abs/2202.07800, which drops the patches with the least attention
 Code:     none
 Equation: a_i = 1/H sum_h softmax_i(q_class K^T / sqrt(d)), of one block, without gradient;  g_i Gumbel noise
           the K = L - floor(rate L) patches with the largest +-log a_i / tau + g_i stay:  + drops "low", - drops "high";
@@ -38,12 +38,12 @@ def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Ten
     Args:
         scores: a (N, L), > 0.
         u: uniform draws (N, L) in [0, 1), the noise g = -log(-log u).
-        count: K, how many stay.
-        drop: "high" or "low", which scores make a patch go.
+        count: K, number of patches kept.
+        drop: drop patches with "high" or with "low" scores.
         tau: temperature; 0: no noise, inf: noise alone.
 
     Returns:
-        Indices (N, K), rising.
+        Indices (N, K), ascending.
     """
     sign = 1 if drop == "low" else -1
     keys = sign * scores if tau == 0 else sign * scores.clamp(min=1e-30).log() / tau - (-u.log()).log()
@@ -75,7 +75,7 @@ class AttentionPatchDropout(Trick):
         rate: fraction of the patches to be dropped, in [0, 1), or a `Schedule`; a pair: uniform between them, drawn for
             each batch.
         where: after which block, from 1 on.
-        drop: "high" or "low": the patches that are looked at most, or least.
+        drop: "high" or "low": drop the patches with the most, or the least attention.
         tau: temperature of the draw, >= 0; 0: no draw; `float("inf")`: attention does not matter.
 
     Raises:
@@ -100,7 +100,7 @@ class AttentionPatchDropout(Trick):
         vit: Any = vit_to_shorten(self, model)  # ours or timm's
         if hasattr(vit, "keep"):
             raise TypeError(
-                f"{type(vit).__name__} chooses its patches itself: PatchDropout works on it, AttentionPatchDropout not"
+                f"{type(vit).__name__} chooses its patches itself: take PatchDropout instead of AttentionPatchDropout"
             )
         if not prefix_of(vit):
             raise TypeError(f"AttentionPatchDropout asks the class token, and {type(vit).__name__} has none")

@@ -2,16 +2,16 @@
 
 Paper:    AutoDropout: Learning Dropout Patterns to Regularize Deep Networks (Pham, Le; AAAI 2021)
           https://arxiv.org/abs/2101.01761, section 3 and equation 1
-Code:     none by the authors: the folder that they announce does not exist
+Code:     none by the authors: the folder that they announced does not exist
 Equation: y = x m Size(m) / Sum(m) for each example;  m = 0 in repeat x repeat tiles of h x w cells, `stride` cells
           apart, rotated and sheared about their common centre, at a random position; 1 elsewhere
 Shapes:   maps (N, C, H, W), tokens (N, L, D): `size` neighbours, `repeat` times -> same
 Defaults: policy = Pattern(2, 3, 2), tiles of 2 x 2 cells, 3 apart, twice each way; where = "branches", the ends of
           residual branches, which are batch norms in a ResNet: ours, the paper has no single policy
 Differs:  The paper's controller is a Transformer that learns by reinforcement. Here Optuna searches (`propose`,
-          `recipes.command.search`), and no result of the paper stands for that; the lists of values of `propose` are
+          `recipes.command.search`), so the paper's results do not apply; the lists of values of `propose` are
           ours. Angles and shears are fixed by the policy, and patterns lie inside the map, or cover it if larger: ours.
-          `residual` multiplies the block's output, which is the same as branch and shortcut both, behind a ReLU or not.
+          `residual` multiplies the block's output, after its ReLU if any, which equals multiplying branch and shortcut.
           A class token counts as a token. Where nothing is left, all is 0.
 """
 

@@ -23,12 +23,12 @@ from callbacks.frame.schedule import Rate, rate_values
 def is_in_larger_half(x: Tensor, sample: int = 4096) -> Tensor:
     """Return whether each number is in the larger half of its row's magnitudes, median included.
 
-    Of equal numbers the first are taken. In rows of at least twice `sample` numbers, the median of at least `sample` of
-    them splits the halves: sorting all would take longer than the network.
+    Of equal numbers, the first ones are in the larger half. In rows of at least twice `sample` numbers, the median of a
+    sample splits the halves, because sorting all numbers would take longer than the network.
 
     Args:
         x: (N, D).
-        sample: how many numbers of a row are looked at, at least.
+        sample: smallest size of the sample of a row.
 
     Returns:
         Booleans (N, D).

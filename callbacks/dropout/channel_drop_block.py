@@ -6,10 +6,10 @@ Code:     https://github.com/PRIS-CV/DropChannelBlock_Pytorch_master at 2ffe7ff 
 Equation: y_c = 0 for the p C channels most like a channel drawn at random, itself included; x_c / (1 - p) elsewhere.
           "peak": the nearest maxima of the maps after a 3 x 3 mean;  "cosine": the largest cosines of the maps
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
-Defaults: p = .2, metric = "peak", after the second stage: the authors' code; for "cosine" it has .05, here to be given
-Differs:  exactly p C channels go, at least one; of equally similar ones the first. The code also drops all that tie
-          with the last one, which with peaks on few pixels are many. Only the row of the channel drawn is computed. A
-          map of zeros has cosine 0 with all.
+Defaults: p = .2, metric = "peak", after the second stage: the authors' code; for "cosine" it has .05, to be given here
+Differs:  exactly p C channels are dropped, at least one; ties go to the first. The code also drops all channels that
+          tie with the last one: many, if peaks lie on few pixels. Similarities are computed for the drawn channel
+          alone. A map of zeros has cosine 0 with all.
 """
 
 from typing import Literal, get_args
@@ -48,10 +48,7 @@ def nearness(x: Tensor, row: Tensor, metric: Metric) -> Tensor:
 
 
 def channel_mask(like: Tensor, count: float) -> Tensor:
-    """Return 0 for the floor(count) channels of largest similarity (N, C), of equal ones the first; 1 for the others.
-
-    At least one channel goes.
-    """
+    """Return 0 for the max(floor(count), 1) most similar channels (N, C), ties to the first; 1 for the others."""
     return (~largest_mask(like, count, 1)).float()
 
 

@@ -1,4 +1,4 @@
-"""Clustering dropout: group units by how much they answer, and drop more of the groups that answer less.
+"""Clustering dropout: group units by their mean response, and drop units of weak groups more often.
 
 Paper:    Clustering-Based Adaptive Dropout for CNN-Based Classification (Wen, Ke, Xie, Shen; ACPR 2019, Pattern
           Recognition, LNCS 12046, pp. 46-58) https://doi.org/10.1007/978-3-030-41404-7_4
@@ -9,9 +9,9 @@ Equation: r_i = mean |x_i|, averaged over batches;  K groups of units by k-means
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) -> same
 Defaults: clusters = 3 (K: three levels are pictured in the paper), where = "classifier" (its fully connected layer);
           low = .1, high = .7, every = 100 batches, decay = .9: ours
-Differs:  the equations are ours. Of the paper we know that units are clustered, and that a group's probability falls
-          with its mean response. The paper also clusters weights and derivatives, which is not here. Until the first
-          grouping, after one batch, and where all groups are equal, p is the mean of low and high.
+Differs:  the equations are ours. We know from the paper that units are clustered, and that a group's probability
+          falls with its mean response. The paper also clusters weights and derivatives, which we leave out. In the
+          first batch, before any grouping, and if all groups are equal, p is the mean of low and high.
 """
 
 import lightning as L
@@ -24,7 +24,7 @@ from callbacks.frame.needs import Range
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
-ROUNDS = 20  # of k-means; in one dimension and from quantiles a few are enough
+ROUNDS = 20  # of k-means: a few are enough in one dimension, from quantiles
 
 
 def responses(x: Tensor) -> Tensor:
@@ -56,8 +56,8 @@ def unit_rates(r: Tensor, k: int, low: float, high: float) -> Tensor:
     Args:
         r: responses (D,).
         k: number of groups.
-        low: probability in the group that answers most.
-        high: probability in the group that answers least.
+        low: probability in the group with the largest responses.
+        high: probability in the group with the smallest responses.
 
     Returns:
         (D,).
@@ -73,8 +73,8 @@ class ClusteringDropout(FeatureDropout):
     """Drop units by their group, before the classifier or in the modules of `where`.
 
     Args:
-        low: probability to be dropped in the group that answers most, in [0, 1).
-        high: probability in the group that answers least, in (0, 1).
+        low: probability to be dropped in the group with the largest responses, in [0, 1).
+        high: probability in the group with the smallest responses, in (0, 1).
         clusters: number of groups, at least 2.
         every: batches between two groupings.
         decay: fraction of the old average of responses that stays at each batch, in [0, 1).

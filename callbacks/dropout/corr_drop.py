@@ -4,13 +4,13 @@ Paper:    Correlation-based structural dropout for convolutional neural networks
           Recognition 120, 2021), https://doi.org/10.1016/j.patcog.2021.108117, equations 1 to 14
 Code:     https://github.com/Sandy-Zeng/CorrDrop at 7951a3a (the authors')
 Equation: F_i = mean_j |cos(a_i, a_j) - [i = j]|,  M_i ~ Bernoulli(softmax(F / T)_i),  B_i ~ Bernoulli(1 - p^),
-          p^ = p n / (n - sum M);  unit i of n goes where M_i = B_i = 0;  the others times n / (number that stays).
+          p^ = p n / (n - sum M);  unit i of n is dropped if M_i = B_i = 0;  the others times n / (number kept).
           "spatial": units are cells of k x k pixels, by their mean;  "channel": units are channels
 Shapes:   maps (N, C, H, W) -> same;  for each example its own units
 Defaults: p = .2, kind = "spatial", block_size = 5 (the authors' README); in the last two stages: ours; temperature = 1
           (T, the paper's)
 Differs:  at T = 1 the softmax over n units is almost flat: of 64 units the most and the least correlated differ by 1 %
-          in their chance to go. T is ours: below .1 correlation matters. p^ and the scale are those of each example;
+          in this probability. T is ours: below .1 correlation matters. p^ and the scale are those of each example;
           the code takes those of the batch. Cells at an edge are cut there (the code pads both sides), and a map of one
           cell stays. In the code p rises over 200 calls: `Linear(0, .2, until="200st")`. Its channel form does not
           train: it passes a pair to a batch norm.
@@ -40,7 +40,7 @@ def correlation(a: Tensor) -> Tensor:
 
 
 def unit_mask(f: Tensor, u_m: Tensor, u_b: Tensor, p: float, temperature: float = 1.0) -> Tensor:
-    """Return S of the equation: 0 for units that go, else 1.
+    """Return the mask of the equation: 0 for dropped units, else 1.
 
     Args:
         f: F, (N, n).
@@ -64,7 +64,7 @@ class CorrDrop(FeatureDropout):
 
     Args:
         p: fraction of the units, in (0, 1), or a `Schedule`.
-        kind: what goes: "spatial" or "channel".
+        kind: what is dropped: "spatial" or "channel".
         block_size: side of a cell in pixels; at most that of the map.
         temperature: T of the equation, > 0; the smaller, the more correlation matters.
         where: see `FeatureDropout`.

@@ -1,10 +1,10 @@
-"""DropBlock: drop squares of a map, since the neighbours of a single pixel reveal it.
+"""DropBlock: drop squares of a map, because single pixels can be guessed from their neighbours.
 
 Paper:    DropBlock: A regularization method for convolutional networks (Ghiasi, Lin, Le; NeurIPS 2018)
           https://arxiv.org/abs/1810.12890, algorithm 1
 Code:     torchvision `ops.DropBlock2d` does the same; https://github.com/tensorflow/tpu (the authors'). timm 1.0 draws
-          blocks over the whole map at the rate for those that fit: of a 7 x 7 map at p = .1 with blocks of 7 it keeps
-          .07 where .9 are meant
+          corners on the whole map, at the rate for blocks that fit: of a 7 x 7 map, at p = .1 with blocks of 7, it
+          keeps .07 instead of .9
 Equation: y = x M numel(M) / sum(M),  M zero in every b x b square whose corner is drawn, of those that fit, with
           probability gamma = p / b^2  H W / ((H - b + 1) (W - b + 1))
 Shapes:   maps (N, C, H, W) -> same
@@ -12,7 +12,8 @@ Defaults: block_size = 7, p = Linear(0, .1), in the last two stages, a quarter o
           False, a mask for each channel: all the authors' code
 Differs:  blocks overlap, so that a little less than p is dropped, as in the paper. On a map smaller than the block,
           the block is the map. The paper drops after each convolution and shortcut, this after each stage.
-          On the input, `where="input"`, squares are many and stay inside; `Cutout` is one, cut at the edges, unscaled.
+          On the input (`where="input"`), it drops many squares inside the image; `Cutout` drops one, clipped at the
+          border, without scale.
 """
 
 import torch.nn.functional as F
@@ -53,7 +54,7 @@ def block_mask(corners: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def _grow(x: Tensor, n: int, stride: int) -> Tensor:
-    """Return y_i = any of x_i, x_(i - stride), ..., x_(i - (n - 1) stride), (L,). Doubles: log2(n) passes, not n."""
+    """Return y_i = any of x_i, x_(i - stride), ..., x_(i - (n - 1) stride), (L,). The reach doubles: log2(n) passes."""
     have = 1
     while have < n:
         step = min(have, n - have)

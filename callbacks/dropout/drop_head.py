@@ -6,9 +6,9 @@ Code:     https://github.com/Kirill-Kravtsov/drophead-pytorch at 70dcd74 (a port
 Equation: o_h' = xi_h o_h H / sum_h xi_h,  xi_h ~ Bernoulli(1 - p), for each example and layer;  o_h a head's output
           before the output projection.  p falls from its start to 0 over the warm-up, then rises to its end
 Shapes:   heads (N, H, L, d) -> same
-Defaults: p = VShape(.2, .2), which is 0 after a fifth of the run: ours; the paper has text alone
-Differs:  at least one head stays, drawn at random. The port gives 0 / 0 where all go, which for DeiT-Ti's three heads
-          at p = .2 is one example in 125. In Swin each window has its own draws.
+Defaults: p = VShape(.2, .2), which is 0 after a fifth of the run: ours; the paper describes it in words
+Differs:  at least one head stays, drawn at random. If all are dropped, the port gives 0 / 0: for DeiT-Ti's three
+          heads at p = .2, in one example of 125. In Swin each window has its own draws.
 """
 
 import lightning as L
@@ -37,7 +37,7 @@ def head_scales(u: Tensor, p: float) -> Tensor:
 
 
 class DropHead(Trick):
-    """Drop heads in every layer of attention, in training: of ViT, DeiT, Swin and what builds on them; of timm's ViTs.
+    """Drop heads in every attention layer, in training. Works on ViT, DeiT, Swin and their relatives, and timm's ViTs.
 
     Args:
         p: probability that a head is dropped, in [0, 1], or a `Schedule`; the paper's is a `VShape`.

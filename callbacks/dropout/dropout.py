@@ -11,8 +11,8 @@ Shapes:   any -> same
 Defaults: p = .5 (the papers' rate of hidden units), where = "classifier", form = "inverted". On the input the papers
           have .2, `Dropout(0.2, "input")`, and Dropout Regularization for Automatic Segmented Dental Images (ACIIDS
           2021) .3
-Differs:  The 2014 papers scale the weights that read y. This scales y, for as long as the trick is there: the network
-          after the fit is the plain one. A model's own `nn.Dropout` layers stay.
+Differs:  The 2014 papers scale the weights that read y. We scale y while the trick is attached: after the fit, the
+          network is the plain one. A model's own `nn.Dropout` layers stay.
 """
 
 from typing import Literal, get_args
@@ -30,7 +30,7 @@ Form = Literal["inverted", "2014"]
 
 
 def mask(u: Tensor, p: float, form: Form = "inverted") -> Tensor:
-    """Return 0 where u < p, elsewhere 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
+    """Return 0 where u < p, else 1 / (1 - p), or 1 in the form of 2014. `u`: uniform draws in [0, 1)."""
     return scale_by_rate(u >= p, p) if form == "inverted" else (u >= p).float()
 
 

@@ -1,4 +1,4 @@
-"""FocusedDropout: keep only the pixels at which the strongest channel is strong.
+"""FocusedDropout: keep only the pixels at which the channel with the largest mean is large.
 
 Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
           https://arxiv.org/abs/2103.15425, equations 1 to 5
@@ -9,7 +9,7 @@ Shapes:   maps (N, C, H, W) -> same;  one mask for all channels of an image
 Defaults: low = .3, high = .6 (the text and experiments; algorithm 1 has .6 to .9), participation = .1, after the
           penultimate stage; no scale: all the paper's
 Differs:  weight decay is a trick of its own: list `MagnifiedWeightDecay(probability=.1)` beside it, which acts at the
-          same steps. Where no pixel is above 0, all stay.
+          same steps. If no pixel is above 0, all are kept.
 """
 
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Gating dropout: now and then skip the routing, and send each image to the nearest expert or to none.
+"""Gating dropout: at random steps, skip the routing: send each image to the machine's own expert, or to none.
 
 Paper:    Gating Dropout: Communication-efficient Regularization for Sparsely Activated Transformers (Liu, Kim, Muzio,
           Awadalla; ICML 2022) https://arxiv.org/abs/2205.14336, section 3

@@ -1,4 +1,4 @@
-"""Guided dropout: learn how strong each unit is, and drop strong units, so that weak ones learn.
+"""Guided dropout: learn a strength for each unit, and drop strong units, so that weak ones learn.
 
 Paper:    Guided Dropout (Keshari, Singh, Vatsa; AAAI 2019) https://arxiv.org/abs/1812.03965
 Code:     https://github.com/lingjivoo/guided-dropout-pytorch at d9ca6c8 (unofficial)
@@ -9,9 +9,10 @@ Shapes:   the input of a linear layer, (N, D) or (N, L, D), or of a convolution,
           batch
 Defaults: p = .2, t drawn from U(0, 1), no scale (the unofficial code's); kind = "dr", the better one in the paper's
           tables; active = .2, where = "classifier": ours, the paper has it in all hidden layers
-Differs:  `active`, which tells active units from others, is ours. The unofficial code's inactive units are the fullest
-          of 100 bins of |t|, and its p falls at two epochs: `Steps(.2, {2: .15, 150: .1})`. The strengths are weights
-          of the layer that reads the units: they stay with the network, and weight decay and averages act on them too.
+Differs:  `active`, which tells active units from others, is ours. The unofficial code's inactive units are those in
+          the fullest of 100 bins of |t|, and its p falls at two epochs: `Steps(.2, {2: .15, 150: .1})`. The strengths
+          are weights of the layer that reads the units: they stay with the network, and weight decay and averages act
+          on them too.
 """
 
 from functools import partial
@@ -83,13 +84,13 @@ def add_strengths(network: nn.Module, where: list[str]) -> None:
 class GuidedDropout(FeatureDropout):
     """Drop units by their strength, before the classifier or before the layers of `where`.
 
-    Changes the network: the layers have strengths from then on. Checkpoints remember it, `zoo.load` gives the changed
-    network, and only the masks are gone after training.
+    Changes the network: the layers get strengths. Checkpoints remember it, and `zoo.load` gives the changed network.
+    After training, only the masks are gone.
 
     Args:
         p: fraction ("top-k") or probability ("dr") to be dropped, in (0, 1), or a `Schedule`.
         kind: "top-k" or "dr".
-        active: fraction of the largest strength from which on a unit is active, in [0, 1]; for "dr".
+        active: units at or above this fraction of the largest strength are active, in [0, 1]; for "dr".
         where: "classifier", or paths of linear layers and convolutions: their input is dropped.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 

@@ -8,8 +8,8 @@ Equation: m_c = e_c + k / (v_c + 1e-7);  v the variance of x_c over the map;  e 
           3 x 3 Laplace filter, 8 in the middle and -1 around, on a map padded by 0
 Shapes:   maps (N, C, H, W) -> same;  for each example its own channels
 Defaults: p = .1, k = 2, laplace = True (the authors' code); at every stage: ours
-Differs:  nothing is random, as in the paper. A channel without values from 0 on has entropy 0 (the code: NaN), and a
-          map of one pixel variance 0. The paper acts between the two convolutions of every U-Net stage, this after a
+Differs:  nothing is random, as in the paper. A channel without values >= 0 has entropy 0 (the code: NaN). A map of
+          one pixel has variance 0. The paper acts between the two convolutions of every U-Net stage, this after a
           stage.
 """
 
@@ -53,7 +53,7 @@ class HeuristicDropout(FeatureDropout):
 
     Args:
         p: fraction of the channels, in (0, 1), or a `Schedule`.
-        k: weight of one over the variance, >= 0.
+        k: weight of the inverse variance, >= 0.
         laplace: replace a channel by its edges, else by zeros.
         where: see `FeatureDropout`.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
@@ -73,7 +73,7 @@ class HeuristicDropout(FeatureDropout):
 
     def drop(self, x: Tensor, p: float) -> Tensor:
         count = p * x.shape[1]
-        # compiled networks look at all channels: otherwise each number of channels would compile another graph
+        # in compiled networks, filter all channels: otherwise each number of channels would compile another graph
         most = x.shape[1] if torch.compiler.is_compiling() else max(1, round(count))
         with torch.no_grad(), float32(x):
             order = metric(x.float(), self.k).sort(dim=1, descending=True, stable=True).indices[:, :most]

@@ -1,4 +1,4 @@
-"""Keep rate: start a token-reducing transformer with all patches, and lower their number little by little.
+"""Keep rate: start a token-reducing transformer with all patches, and lower their number gradually.
 
 Paper:    Not All Patches are What You Need: Expediting Vision Transformers via Token Reorganizations (Liang, Ge, Tong,
           Song, Wang, Xie; ICLR 2022) https://arxiv.org/abs/2202.07800
@@ -52,18 +52,18 @@ RATE = HasModule(
 
 
 class KeepRate(Trick):
-    """Lower `keep` of an `EViT` or a `DynamicViT` from 1 to the number that it was made with.
+    """Lower `keep` of an `EViT` or a `DynamicViT` from 1 to the model's own value.
 
-    Validation during training takes the present number. The model ends with its own, also if training is stopped. Each
-    new number of patches is another graph to `torch.compile`: leave `compile` off.
+    Validation during training uses the present value. The model ends with its own value, also if training is stopped.
+    `torch.compile` would compile another graph for each number of patches: leave `compile` off.
 
     Args:
-        start: until when all patches stay: a number of epochs, or a time such as "0.1dur".
-        until: when the model's own number is reached, not before `start` and not after the run's end.
+        start: time until which all patches are kept: a number of epochs, or a time such as "0.1dur".
+        until: time at which the model's own value is reached, not before `start` and not after the run's end.
 
     Raises:
-        ValueError: for what is no time, or times in the wrong order.
-        TypeError: for a network without such a number.
+        ValueError: for an invalid time, or times in the wrong order.
+        TypeError: for a network without a `keep`.
     """
 
     needs = (Claims("set the fraction of patches"), RATE)

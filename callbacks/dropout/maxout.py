@@ -6,11 +6,11 @@ Code:     none
 Equation: h_i = max_j z_ij,  z_ij = x^T W_ij + b_ij,  j of k pieces
 Shapes:   linear layers (..., D) -> (..., D'), convolutions (N, C, H, W) -> (N, C', H', W'), as before;  weights and
           biases have k D' rows, the pieces of a unit one after the other
-Defaults: k = 2: ours, as few pieces as there can be
+Defaults: k = 2: ours, the smallest number of pieces
 Differs:  the paper trains maxout with dropout and a bound on the norm of weights: list `Dropout` beside it; the bound
-          is not here. The first piece has the weights that the layer had, the others are drawn normally with the same
-          mean square. Where a norm stands between layer and activation, it norms the maximum. A named layer whose
-          activation cannot be found, as in residual blocks, keeps it: a ReLU is one more piece, 0.
+          is not here. The first piece has the layer's weights; the others are normal draws with the same mean square.
+          A norm between layer and activation normalises the maximum. If the activation of a named layer cannot be
+          found, as in residual blocks, it stays: a ReLU acts as one more piece, 0.
 """
 
 from typing import Any
@@ -101,7 +101,7 @@ def to_maxout(network: nn.Module, pieces: int, where: list[str]) -> None:
 
 
 class Maxout(Trick):
-    """Make layers maxout layers before training. Checkpoints remember it: `zoo.load` gives the changed network.
+    """Turn layers into maxout layers before training. Checkpoints remember it: `zoo.load` gives the changed network.
 
     Args:
         k: pieces of each unit, at least 2; the layer has k times the weights and multiply-adds.

@@ -1,4 +1,4 @@
-"""Neuron-specific dropout: for each class, drop units that answer more to training images than to held-out images.
+"""Neuron-specific dropout: for each class, drop units that respond more to training images than to held-out images.
 
 Paper:    Neuron-Specific Dropout: A Deterministic Regularization Technique to Prevent Neural Networks from Overfitting
           & Reduce Dependence on Large Training Samples (Shunk; 2022) https://arxiv.org/abs/2201.06938
@@ -8,7 +8,7 @@ Equation: d_c = mean of x over the batch's images of class c - mean over the hel
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) by their mean -> same
 Defaults: p = .2, absolute = False, signed d (the author's code); held = .2 of the training images, which the paper
           finds best; where = "classifier": ours (the code has it in every hidden layer)
-Differs:  the figure of the paper, its text and its code disagree on the sign of d: the code is followed, `absolute` is
+Differs:  the figure of the paper, its text and its code disagree on the sign of d: we follow the code; `absolute` is
           ours. Evaluation has no mask. The code keeps one there and picks it by the true label, also for test images,
           which explains its published errors of near 0 %. Held-out means are taken once an epoch, in evaluation mode;
           the code takes them at every step. A class without held-out images keeps all its units.
@@ -50,13 +50,13 @@ class NeuronSpecificDropout(FeatureDropout):
     """Drop units by class before the classifier, or in the modules of `where`.
 
     The held-out images are taken out of training during the fit, by `ImageData.hold_out`: validation images stay
-    unseen. With other data, or `held=None`, the run's validation images are taken. Their labels then choose what is
-    dropped in training, so validation no longer tells how good the network is: judge it on test images. With neither
-    there is nothing to compare with, and units are dropped at random. Mixed targets count as their largest class.
+    unseen. With other data, or `held=None`, the run's validation images are used. Their labels then decide what is
+    dropped in training, so validation no longer measures the network: judge it on test images. Without either, units
+    are dropped at random. Mixed targets count as their largest class.
 
     Args:
         p: fraction of the units, in (0, 1), or a `Schedule`.
-        absolute: drop units whose means are far apart, whichever is the larger.
+        absolute: drop units whose two means differ most, in either direction.
         held: fraction of the training images that is held out, in (0, 1); None: the run's validation.
         where: see `FeatureDropout`; not the input.
         participation: fraction of the steps at which it acts, see `FeatureDropout`.

@@ -58,8 +58,8 @@ def fraction_now(fraction: Fraction, trainer: L.Trainer) -> float:
 class PatchDropout(Trick):
     """Drop patches of each training image before the first block. In evaluation all stay.
 
-    Works on ViT, DeiT and what builds on them, and on timm's plain transformers. Training takes the time of the patches
-    that are left.
+    Works on ViT, DeiT and models built on them, and on timm's plain transformers. Training takes the time of the kept
+    patches alone.
 
     Args:
         keep: fraction of the patches that stays, in (0, 1], or a `Schedule`; a pair: uniform between them, drawn for

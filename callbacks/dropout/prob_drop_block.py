@@ -1,4 +1,4 @@
-"""ProbDropBlock: drop squares of a map, more of them where the map answers more.
+"""ProbDropBlock: drop squares of a map, more of them where activations are large.
 
 Paper:    Revisiting Structured Dropout (Zhao, Dada, Gao, Mullins; ACML 2023) https://arxiv.org/abs/2210.02570
 Code:     none by the authors known to us
@@ -40,7 +40,7 @@ def squares(centres: Tensor, block: tuple[int, int]) -> Tensor:
 
 
 def mean_length(side: int, block: int) -> float:
-    """Return how much of a block lies in a row of `side` cells, on average over the cells that can be its centre."""
+    """Return the mean length of a block inside a row of `side` cells, over all cells as its centre."""
     first = range(-(block // 2), side - block // 2)
     return sum(min(i + block, side) - max(i, 0) for i in first) / side
 

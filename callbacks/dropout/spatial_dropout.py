@@ -1,4 +1,4 @@
-"""Spatial dropout: drop whole channels, since a pixel's neighbours would reveal it.
+"""Spatial dropout: drop whole channels, because single pixels can be guessed from their neighbours.
 
 Paper:    Efficient Object Localization Using Convolutional Networks (Tompson, Goroshin, Jain, LeCun, Bregler; CVPR
           2015) https://arxiv.org/abs/1411.4280, section 3.2
@@ -6,7 +6,7 @@ Code:     torch `nn.Dropout2d`
 Equation: y_c = m_c x_c / (1 - p),  m_c ~ Bernoulli(1 - p), for each example and channel
 Shapes:   maps (N, C, H, W), tokens (N, L, D): a channel of all tokens, or vectors -> same
 Defaults: p = .1, at every stage: ours; the paper drops before 1x1 convolutions of a pose network
-Differs:  the layers, as said
+Differs:  the layers after which it acts, see Defaults
 """
 
 from torch import Tensor

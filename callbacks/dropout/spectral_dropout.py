@@ -7,7 +7,7 @@ Equation: c = D x,  c'_k = c_k where |c_k| > tau, else m_k c_k, m_k ~ Bernoulli(
           DCT-II, of the map's rows and columns ("spatial"), of the channels ("channel") or of all three ("all")
 Shapes:   maps (N, C, H, W) -> same
 Defaults: p = .2, tau = .1 (a port's); dims = "spatial", at every stage: ours
-Differs:  the paper can be read in two ways; in the other one strong coefficients are dropped too. No scale. Evaluation
+Differs:  the paper can be read in two ways: in the other one, strong coefficients are dropped too. No scale. Evaluation
           is plain: ours.
 """
 
@@ -35,7 +35,7 @@ def basis(n: int, device: torch.device | None = None) -> Tensor:
 
 
 def transform(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
-    """Return x in the basis of cosines along the axes of `dims`, or from there back: (N, C, H, W) -> same."""
+    """Transform x to the basis of cosines along the axes of `dims`, or back: (N, C, H, W) -> same."""
     for axis in AXES[dims]:
         d = basis(x.shape[axis], x.device)
         d = d.mT if back else d
@@ -44,7 +44,7 @@ def transform(x: Tensor, dims: Dims, back: bool = False) -> Tensor:
 
 
 def dropped_part(x: Tensor, u: Tensor, p: float, tau: float, dims: Dims) -> Tensor:
-    """Return what is taken from x: its coefficients up to tau where u < p.
+    """Return the part of x to subtract: its coefficients of magnitude up to tau, where u < p.
 
     Args:
         x: (N, C, H, W).
@@ -83,4 +83,4 @@ class SpectralDropout(FeatureDropout):
     def drop(self, x: Tensor, p: float) -> Tensor:
         with float32(x):
             gone = dropped_part(x.float(), draws(x, *x.shape), p, self.tau, self.dims)
-        return x - gone.to(x.dtype)  # what stays is not rounded
+        return x - gone.to(x.dtype)  # the kept part is not rounded

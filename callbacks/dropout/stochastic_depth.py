@@ -1,14 +1,14 @@
-"""Stochastic depth: leave residual branches out at random, deeper ones more often.
+"""Stochastic depth: skip residual branches at random, deeper ones more often.
 
 Paper:    Deep Networks with Stochastic Depth (Huang, Sun, Liu, Sedra, Weinberger; ECCV 2016)
           https://arxiv.org/abs/1603.09382, equations 2 to 4
-Code:     timm `DropPath` and torchvision `ops.StochasticDepth` are one block of it
+Code:     timm `DropPath` and torchvision `ops.StochasticDepth` do this for one block
 Equation: y = x + b_l F_l(x) / (1 - p_l),  b_l ~ Bernoulli(1 - p_l),  p_l = p l / L at block l of L ("linear"), or p
 Shapes:   a branch's output, any -> same
 Defaults: p = .5 at the last block, rule = "linear" (the paper's); per = "sample", one draw for each example, as the
           libraries
 Differs:  the paper has one draw for a batch, `per="batch"`, and multiplies by 1 - p_l in evaluation. Libraries begin at
-          p = 0 for the first block, the paper at p / L. A dropped branch is computed all the same.
+          p = 0 for the first block, the paper at p / L. A dropped branch is still computed.
 """
 
 from typing import Literal, get_args
@@ -23,8 +23,8 @@ from zoo.layers.drop_path import DropPath
 
 Per = Literal["sample", "batch"]
 Rule = Literal["linear", "constant"]
-SHORTCUTS = ("downsample", "shortcut", "convdim")  # what goes around the branch, by its name
-QUIET = ("relu", "act", "drop", "Identity", "Pool")  # in the names of layers that are not a branch's last
+SHORTCUTS = ("downsample", "shortcut", "convdim")  # names of shortcuts, which go around the branch
+QUIET = ("relu", "act", "drop", "Identity", "Pool")  # in class names of layers that do not end a branch
 
 
 def branch_ends(network: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -53,7 +53,7 @@ def _is_quiet(layer: nn.Module) -> bool:
 
 
 class StochasticDepth(FeatureDropout):
-    """Drop residual branches: of ResNets and what builds on them, of networks with DropPath, and of many of timm's.
+    """Drop residual branches of ResNets and models built on them, of networks with DropPath, and of many timm networks.
 
     Args:
         p: probability at the last block, in (0, 1), or a `Schedule`.

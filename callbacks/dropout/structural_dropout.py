@@ -1,14 +1,14 @@
-"""Structural dropout: set all features from a random one on to zero, so that the first ones carry the most.
+"""Structural dropout: set all features after a random position to zero, so that the first ones carry the most.
 
 Paper:    Structural Dropout for Model Width Compression (Knodt; 2022) https://arxiv.org/abs/2205.06906
 Code:     https://github.com/JulianKnodt/structural_dropout at f16c8a7 (the author's); its later versions always cut
-Equation: with probability p a width c is drawn evenly from low, low + step, ... below D, else c = D;
+Equation: with probability p a width c is drawn uniformly from low, low + step, ... below D, else c = D;
           y_i = x_i D / c for i < c, else 0;  one draw for a batch
 Shapes:   vectors (N, D), tokens (N, L, D), or maps (N, C, H, W) by channel -> same
 Defaults: p = .5, low = 1, step = 1, where = "classifier": ours
 Differs:  zeros instead of shorter tensors, so that every weight has a gradient on every rank. The scale does not keep a
-          feature's expectation: the first ones grow. `cut` removes what the classifier, or another module, no longer
-          reads, and of the layers before it what nothing else reads; the paper cuts layers between two linear ones.
+          feature's expectation: the first ones grow. `cut` removes the inputs that the classifier, or another module,
+          no longer reads, and the units before it that nothing else reads; the paper cuts between two linear layers.
 """
 
 from collections.abc import Iterable, Iterator
@@ -43,7 +43,7 @@ def prefix(u: Tensor, v: Tensor, p: float, width: int, low: int = 1, step: int =
 
 
 class StructuralDropout(FeatureDropout):
-    """Cut features off behind a random one, before the classifier or in the modules of `where`.
+    """Cut off the features after a random position, before the classifier or in the modules of `where`.
 
     After training, `curve` has the accuracy of each width, and `cut` gives the network of the width that you choose.
 
@@ -98,7 +98,7 @@ class StructuralDropout(FeatureDropout):
                 hook.remove()
 
     def curve(self, model: L.LightningModule, data, widths: Iterable[int], **trainer) -> dict[int, float]:
-        """Return width -> `val/acc` of the network with so many features in each module; the model stays as it is.
+        """Return width -> `val/acc` of the network with that many features in each module. Does not change the model.
 
         Args:
             model: a `Classifier`.
@@ -117,8 +117,8 @@ class StructuralDropout(FeatureDropout):
         """Return a smaller copy with the logits that the network has `at_width`. Errors: see `zoo.tools.cut.cut`.
 
         Args:
-            model: stays as it is.
-            width: features that are kept in each module.
+            model: not changed.
+            width: number of features kept in each module.
             image_size: side of the images in pixels, where the model does not know it.
         """
         paths = {module: name for name, module in model.named_modules()}

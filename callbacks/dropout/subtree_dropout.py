@@ -1,4 +1,4 @@
-"""Subtree dropout: cut the left subtree off at random nodes of a soft tree, so that the right one takes all.
+"""Subtree dropout: at random nodes of a soft tree, drop the left subtree and use the right one alone.
 
 Paper:    Dropout Regularization in Hierarchical Mixture of Experts (Irsoy, Alpaydin; Neurocomputing 2021)
           https://arxiv.org/abs/1812.10158
@@ -36,8 +36,8 @@ def cut(gates: Tensor, u: Tensor, kept: Tensor | float) -> Tensor:
 class SubtreeDropout(Trick):
     """Cut subtrees of a `HierarchicalMixture` in training: each example goes through a smaller tree of its own.
 
-    The rightmost leaf always stays. Evaluation takes the whole tree with its gates multiplied by 1 - p, the mean of all
-    those trees; that number is a buffer of the network.
+    The rightmost leaf always stays. Evaluation takes the whole tree with its gates multiplied by 1 - p, which is the
+    expectation over all smaller trees. The number 1 - p is a buffer of the network.
 
     Args:
         p: probability that a node loses its left subtree, in [0, 1], or a `Schedule`; evaluation takes its last value.

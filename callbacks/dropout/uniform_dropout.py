@@ -1,4 +1,4 @@
-"""Uniform dropout: multiply each feature by a number drawn evenly around 1.
+"""Uniform dropout: multiply each feature by a uniform random number around 1.
 
 Paper:    Continuous Dropout (Shen, Tian, Liu, Xu, Tao; IEEE TNNLS 2018) https://arxiv.org/abs/1911.12675
 Code:     https://github.com/jasonustc/caffe-multigpu, branch dropout (the authors')

@@ -1,4 +1,4 @@
-"""Weighted channel dropout: keep channels at random, those that answer more with higher probability.
+"""Weighted channel dropout: keep channels at random, with higher probability if their activations are larger.
 
 Paper:    Weighted Channel Dropout for Regularization of Deep Convolutional Neural Network (Hou, Wang; AAAI 2019)
           https://doi.org/10.1609/aaai.v33i01.33018425

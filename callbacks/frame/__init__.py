@@ -1,1 +1,1 @@
-"""What tricks are made of: `Trick`, `Schedule`, `FeatureDropout`, `Teacher`, averages."""
+"""Base classes and parts of tricks: `Trick`, `Schedule`, `FeatureDropout`, `Teacher`, averages."""

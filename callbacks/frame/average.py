@@ -1,4 +1,4 @@
-"""A second set of weights that follows the trained ones, evaluated beside them and kept in every checkpoint."""
+"""Keep a second set of weights that follows the trained ones: evaluated beside them, saved in every checkpoint."""
 
 from abc import abstractmethod
 from typing import Any
@@ -23,7 +23,7 @@ class Average(Trick):
     Evaluation logs `val/acc_<label>` and so on beside `val/acc`. The model itself always holds the raw weights.
 
     Attributes:
-        average: every entry of the model's state dict, averaged; None before there is one.
+        average: the averaged state dict of the model; None until the average starts.
     """
 
     whole_weights = True
@@ -33,11 +33,11 @@ class Average(Trick):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What the names of its scores end in."""
+        """Return the ending of its scores' names."""
 
     @abstractmethod
     def follow(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """After each optimizer step."""
+        """Update the average. Called after each optimizer step."""
 
     # ---- the average
 
@@ -46,14 +46,14 @@ class Average(Trick):
             self.average = None
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """After a resume has restored both sets of weights."""
+        """Continue the average that a resume has restored, if there is one."""
         if self.average is not None:
             self.begin(model, self.average)
 
     def begin(self, model: L.LightningModule, values: dict[str, Tensor] | None = None) -> None:
-        """Start with these values, or with the weights as they are.
+        """Start the average from `values`, or from the current weights.
 
-        Averages of 16-bit weights are float32: in 16 bits a step of a thousandth would round to nothing. Weights that
+        Averages of 16-bit weights are float32: in 16 bits, an update of a thousandth would round to zero. Weights that
         two layers share have one average.
         """
         live = model.state_dict()
@@ -102,7 +102,7 @@ class Average(Trick):
             self._agree(trainer, self.average)
 
     def _agree(self, trainer: L.Trainer, average: dict[str, Tensor]) -> None:
-        """Parameters are equal on all ranks, batch-norm statistics are each rank's own: all take rank 0's."""
+        """Copy rank 0's average to all ranks, because each rank has its own batch-norm statistics."""
         if trainer.world_size > 1:
             for tensor in average.values():
                 torch.distributed.broadcast(tensor, src=0)
@@ -115,17 +115,17 @@ class Average(Trick):
         """Return the average. Raises RuntimeError if there is none yet."""
         if self.average is None:
             raise RuntimeError(
-                f"{self!r} has no average yet: nothing was trained, or not for long enough; or by the processes of "
-                "ddp_spawn or ddp_fork, which keep it: read it from their checkpoint, "
+                f"{self!r} has no average yet: the run was too short, or ddp_spawn or ddp_fork trained in other "
+                "processes, which keep the average: read it from their checkpoint, "
                 f"zoo.load(file, average={self.state_key!r}), or train with strategy='ddp'"
             )
         return self.average
 
-    # ---- its evaluation
+    # ---- evaluation
 
     def _start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self.average is not None:
-            self.average = {k: v.to(model.device) for k, v in self.average.items()}  # new if read from a file only
+            self.average = {k: v.to(model.device) for k, v in self.average.items()}  # loaded ones are on the CPU
             self._agree(trainer, self.average)
             live = model.state_dict()
             names = set(first_keys(live).values())
@@ -182,10 +182,10 @@ class Average(Trick):
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._log(model, "test")
 
-    # ---- its place in checkpoints
+    # ---- checkpoints
 
     def on_save_checkpoint(self, trainer: L.Trainer, model: L.LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the average. A `Classifier` has done so already, for weights-only files too, which skip this hook."""
+        """Add the average. A `Classifier` has added it already, because weights-only files skip this hook."""
         if self.average is not None:
             checkpoint.setdefault("averages", {})[self.state_key] = self.average
 
@@ -194,39 +194,39 @@ class Average(Trick):
 
 
 def first_keys(state: dict[str, Tensor]) -> dict[str, str]:
-    """Name for each key of a state dict the first key with the same memory: weights that layers share have two."""
+    """Map each key of a state dict to the first key with the same memory. Weights that layers share have two keys."""
     first: dict[tuple[Any, ...], str] = {}
     memory = {k: (v.data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
     return {k: first.setdefault(place, k) for k, place in memory.items()}
 
 
 def as_average(value: Tensor, live: Tensor) -> Tensor:
-    """Copy a value to the device of the live weight, in float32 where that has 16 bits."""
+    """Copy a value to the device of the live weight; in float32 if that weight has 16 bits."""
     short = live.is_floating_point() and live.dtype.itemsize < 4
     return value.to(live.device, torch.float32 if short else live.dtype, copy=True)
 
 
 class Mean(Average):
-    """Abstract: the plain mean of the weights at the steps that `takes` picks, each counting the same."""
+    """Abstract: the plain mean of the weights at the steps that `takes` picks, all with the same weight."""
 
     taken = 0
-    _began: int | None = None  # step from which the mean so far was taken
+    _began: int | None = None  # first step of the present mean
 
     def begin_at(self, first: int, trainer: L.Trainer) -> None:
-        """Average from step `first` on. A mean that was begun at another step, before a longer resume, is forgotten.
+        """Average from step `first` on. Discard a mean that started at another step, before a longer resume.
 
         Args:
             first: an optimizer step, counted from the start of the run.
             trainer: of the run.
         """
         if self.average is not None and self._began not in (None, first):
-            rank_zero_info(f"{self!r}: the mean was begun at step {self._began}, this run's starts at {first}: anew")
+            rank_zero_info(f"{self!r}: the mean started at step {self._began}, in this run it starts at {first}: reset")
             self.average, self.taken = None, 0
         self._began = first
 
     @abstractmethod
     def takes(self, step: int) -> bool:
-        """Whether the weights after so many optimizer steps go into the mean."""
+        """Return whether the weights after `step` optimizer steps go into the mean."""
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)

@@ -1,4 +1,4 @@
-"""Statistics of batch norms, computed anew over given images for weights that no training pass has seen."""
+"""Recompute the statistics of batch norms over given images, for weights that no training pass has used."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
         for n, images in enumerate(batches, 1):
             for norm in norms.values():
                 norm.momentum = 1 / n  # a plain mean of all batches
-            functional_call(model, weights, (images.to(kind),))  # averages are float32, whatever the model is
+            functional_call(model, weights, (images.to(kind),))  # averages are float32, whatever the model's precision
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Batch renormalisation: a batch norm that trains on nearly the numbers that it is evaluated with.
+"""Batch renormalisation: a batch norm whose outputs in training are close to those in evaluation.
 
     y = (x - mean_B) / sigma_B * r + d,  r = clip(sigma_B / sigma, 1 / r_max, r_max),
     d = clip((mean_B - mean) / sigma, -d_max, d_max);  no gradient through r and d
@@ -10,19 +10,19 @@ steps; then r_max rises linearly to 3 at step 40,000, d_max to 5 at step 25,000;
 import torch
 from torch import Tensor, nn
 
-R_MAX, R_END = 3.0, 8.0  # the largest r_max, and where it is reached, in warm-ups (5000 steps: 40,000)
+R_MAX, R_END = 3.0, 8.0  # the largest r_max, and when: after 8 warm-ups (of 5000 steps: at 40,000)
 D_MAX, D_END = 5.0, 5.0
 
 
 class BatchRenorm2d(nn.BatchNorm2d):
-    """Shapes: (N, C, H, W) -> (N, C, H, W). In eval mode, and in its keys, a batch norm.
+    """Normalise maps (N, C, H, W) -> same. Evaluation and state-dict keys are those of a batch norm.
 
     Args:
         num_features: C.
         eps: as in a batch norm.
         momentum: fraction of the batch in the averages at each step.
         affine: whether gamma and beta are learned.
-        warmup: training passes as a batch norm before r and d come in.
+        warmup: training passes with r = 1 and d = 0, as in a plain batch norm.
     """
 
     running_mean: Tensor
@@ -37,7 +37,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
         self.warmup = warmup
 
     def limits(self) -> tuple[Tensor, Tensor]:
-        """r_max and d_max after the training passes so far, as tensors: reading them would wait for the device."""
+        """Return r_max and d_max as tensors: converting them to numbers would wait for the device."""
         after = self.num_batches_tracked.float() / self.warmup - 1  # in warm-ups
         r_max = 1 + (R_MAX - 1) * (after / (R_END - 1)).clamp(0, 1)
         return r_max, D_MAX * (after / (D_END - 1)).clamp(0, 1)
@@ -45,7 +45,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        numbers = x.float() if x.dtype.itemsize < 4 else x  # statistics of 16-bit numbers in float32
+        numbers = x.float() if x.dtype.itemsize < 4 else x  # compute statistics of 16-bit numbers in float32
         var, mean = torch.var_mean(numbers, (0, 2, 3), correction=0)
         sigma, sigma_all = (var + self.eps).sqrt(), (self.running_var + self.eps).sqrt()
         r_max, d_max = self.limits()

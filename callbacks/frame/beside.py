@@ -1,6 +1,6 @@
-"""Refuse another package `zoo` in the place of ours, before anything is imported from it.
+"""Refuse another package `zoo` that hides ours, before anything is imported from it.
 
-A folder `zoo/` beside a user's script comes first for Python. What would follow is an error deep inside.
+Python finds a folder `zoo/` beside the user's script first. Without this check, an error deep inside would follow.
 """
 
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def refuse_another(name: str) -> None:
-    """Raise ImportError, which names the folder, if a package of this name is found elsewhere than beside ours."""
+    """Raise ImportError with the folder's path if the package of this name is not the one beside this package."""
     spec = find_spec(name)
     found = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
     if found and Path(found[0]).resolve().parent != ROOT:

@@ -4,10 +4,10 @@ import torch
 
 
 def draw_beta(alpha: float) -> float:
-    """Draw lam ~ Beta(alpha, alpha), in [0, 1]: one of two Gamma(alpha) draws over their sum.
+    """Draw lam ~ Beta(alpha, alpha), in [0, 1]: lam = g_1 / (g_1 + g_2) with g_1, g_2 ~ Gamma(alpha).
 
-    In logarithms, Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha): below alpha = .03 the draws underflow in float32, and
-    torch.distributions.Beta then gives 1 / 2 where 0 or 1 is due.
+    The g are drawn as logarithms, by Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha). Below alpha = .03, they would
+    underflow in float32: torch.distributions.Beta then returns 1 / 2 instead of 0 or 1.
     """
     gammas = torch.full((2,), alpha + 1.0)
     logs = torch._standard_gamma(gammas).log() + torch.rand(2).log() / alpha

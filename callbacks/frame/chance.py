@@ -1,4 +1,4 @@
-"""The probability with which an image, or a batch, is changed."""
+"""Decide at random which images a trick changes, and at which steps it acts."""
 
 import lightning as L
 import torch
@@ -9,13 +9,13 @@ from zoo.frame.seeds import mix
 
 
 def choose_images(p: Rate, trainer: L.Trainer, images: Tensor) -> Tensor:
-    """Which of the images (N, ...), each with probability p: bool (N,), on their device."""
+    """Choose each of the images (N, ...) with probability p: bool (N,), on their device."""
     return torch.rand(len(images), device=images.device) < rate_now(p, trainer)
 
 
-COIN = 0x4D5744  # "MWD": other draws from (seed, step) are not these
+COIN = 0x4D5744  # "MWD": separates these draws from others made of (seed, step)
 
 
 def is_drawn(seed: int, step: int, participation: float) -> bool:
-    """Whether a step is one of those at which a trick of this participation acts."""
+    """Return whether a trick with this participation acts at a step."""
     return mix(seed, step, COIN) / 2**64 < participation

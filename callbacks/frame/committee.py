@@ -34,9 +34,9 @@ def group(z: Tensor, special: Tensor, rest: Tensor) -> Tensor:
 
 
 class Opinion(NamedTuple):
-    """What one specialist predicts."""
+    """The prediction of one specialist."""
 
-    rows: Tensor  # (n,) the images that it was asked about
+    rows: Tensor  # (n,) the images that it has seen
     special: Tensor  # (|S|,) its classes
     rest: Tensor  # (K - |S|,) the other classes
     p: Tensor  # (n, |S| + 1) its probabilities, the dustbin last

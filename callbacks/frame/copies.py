@@ -1,4 +1,4 @@
-"""A copy of the weights, to keep."""
+"""Copies of the weights for later use."""
 
 import lightning as L
 import torch
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def copy_of(trainer: L.Trainer, model: L.LightningModule) -> dict[str, Tensor]:
-    """Copy the state dict to the CPU; with several ranks, whose batch norms differ, that of rank 0."""
+    """Copy the state dict to the CPU. With several ranks, copy that of rank 0, because their batch norms differ."""
     copies = {name: value.detach().clone() for name, value in model.state_dict().items()}
     if trainer.world_size > 1:
         for tensor in copies.values():

@@ -1,4 +1,4 @@
-"""Learning rate = initial rate x a factor of the optimizer step, with warm-up: the frame of all schedules."""
+"""Frame of all learning-rate schedules: rate = initial rate x factor(optimizer step), with warm-up."""
 
 import math
 from abc import abstractmethod
@@ -18,15 +18,15 @@ from zoo.frame.run import callbacks_of, is_fast_dev_run
 
 
 def cosine(t: float, T: float) -> float:
-    """(1 + cos(pi t / T)) / 2: from 1 at t = 0 to 0 at t = T."""
+    """Return (1 + cos(pi t / T)) / 2: 1 at t = 0, 0 at t = T."""
     return (1 + math.cos(math.pi * t / T)) / 2
 
 
 class Decay(Trick):
     """Abstract. Writes `lr = initial_lr * factor` into every parameter group before each batch.
 
-    The factor is a function of the step alone, so a resume needs no state; groups that other tricks split or scale keep
-    their own `initial_lr`.
+    The factor depends on the step alone, so a resume needs no state. Groups that other tricks split or scale keep their
+    own `initial_lr`.
 
     Args:
         warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
@@ -70,7 +70,7 @@ class Decay(Trick):
                 group.setdefault("initial_lr", group["lr"])
 
     def length(self, trainer: L.Trainer) -> float:
-        """Optimizer steps of the run. Raises ValueError if it has no end."""
+        """Return the number of optimizer steps of the run. Raises ValueError if it has no end."""
         return schedule.total_steps(trainer)
 
     def steps(self, name: str, time: Time, trainer: L.Trainer) -> int:
@@ -87,7 +87,7 @@ class Decay(Trick):
         factor = warm_up(step, m, self.warmup_kind) if step < m else self.factor(step)
         for optimizer in trainer.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor  # a group may be new
+                group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor  # a group may be added late
 
     @abstractmethod
     def factor(self, step: int) -> float:

@@ -1,4 +1,4 @@
-"""How deep a parameter sits: layers from the stem to the head, and the coarser parts that the stages cut."""
+"""Find the depth of parameters: their layer between stem and head, and coarser parts, one per stage."""
 
 from collections.abc import Iterator
 from typing import Any, Protocol, runtime_checkable
@@ -13,18 +13,18 @@ from zoo.frame.checks import classes_of
 
 @runtime_checkable
 class Grouped(Protocol):
-    """A timm network, which says itself which parameters are a layer."""
+    """A timm network, which groups its parameters by layer itself."""
 
     def group_matcher(self, coarse: bool = False) -> dict[str, Any]: ...
 
 
 def depths(model: L.LightningModule) -> dict[str, int]:
-    """Name of a parameter -> its layer: 0 the stem, then each block, the largest number the head.
+    """Return the layer of each parameter, by name: 0 is the stem, then each block, the largest number is the head.
 
-    A timm network says it itself (`group_matcher`), ConvNeXt has its authors' 12 groups. Elsewhere a layer is a block:
-    a member of a `Sequential` of blocks, or a child of the network. Parameters beside the blocks (tokens, positions)
-    belong to the stem; a norm alone to the layer before it; what stands outside of the network, such as a trick's
-    own layers, to the head.
+    A timm network defines its layers itself (`group_matcher`); ConvNeXt has its authors' 12 groups. In other networks a
+    layer is a block: a member of a `Sequential` of blocks, or a child of the network. Parameters outside the blocks
+    (tokens, positions) belong to the stem. A norm between blocks belongs to the layer before it. Parameters outside the
+    network, such as a trick's own layers, belong to the head.
     """
     network, path = _network(model)
     names = [name for name, _ in network.named_parameters()]
@@ -40,9 +40,9 @@ def depths(model: L.LightningModule) -> dict[str, int]:
 
 
 def parts(model: L.LightningModule) -> list[list[str]]:
-    """Names of parameters from the first stage, with the stem, to what comes after the last stage: the head.
+    """Return the parameter names of each part: the first stage with the stem, the other stages, the head.
 
-    Without stages, the layers of `depths`.
+    The head is everything after the last stage. Without stages, the parts are the layers of `depths`.
     """
     stages = getattr(model, "stages", {})
     if not len(stages):
@@ -88,20 +88,20 @@ def _by_blocks(network: nn.Module, names: list[str]) -> dict[str, int]:
             layer += 1
         layers[path] = layer
     found, following = {}, layer
-    for name in reversed(names):  # what is in no unit stands before one: tokens, positions, a stage's downsampling
+    for name in reversed(names):  # outside all units (tokens, downsampling): part of the next one
         following = next((n for path, n in layers.items() if name.startswith(path)), following)
         found[name] = following
     return found
 
 
 def _units(network: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
-    """Return the modules that are not taken apart, in order, with the prefixes of their parameters' names."""
+    """Yield the modules that count as one layer, in order, with the prefixes of their parameters' names."""
     children = _with_parameters(network)
     blocks = [_row_in(child) for _, child in children]
     for (name, child), row in zip(children, blocks, strict=True):
         if row is None and (any(blocks) or not isinstance(child, nn.Sequential)):
             yield f"{path}{name}.", child
-        elif row is None:  # AlexNet, VGG: a row of single layers is the network
+        elif row is None:  # AlexNet, VGG: the network is a sequence of single layers
             yield from ((f"{path}{name}.{n}.", layer) for n, layer in _with_parameters(child))
         else:
             yield from _members(row[1], f"{path}{name}.{row[0]}")
@@ -120,7 +120,7 @@ def _with_parameters(module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 
 def _row_in(module: nn.Module) -> tuple[str, nn.Module] | None:
-    """Return the sequence of blocks that a module is or has by that name, and its path; None without one."""
+    """Return the sequence of blocks that a module is, or has as `blocks`, with its path; None without one."""
     for path, row in (("", module), ("blocks.", getattr(module, "blocks", None))):
         if isinstance(row, nn.Sequential | nn.ModuleList) and any(_with_parameters(child) for child in row):
             return path, row
@@ -128,7 +128,7 @@ def _row_in(module: nn.Module) -> tuple[str, nn.Module] | None:
 
 
 def _first_of_head(units: list[tuple[str, nn.Module]], network: nn.Module) -> int:
-    """Index of the unit where the head begins: the last that gives classes, with its equals before it."""
+    """Return the index of the head's first unit: the last unit with K outputs, or the first of several in a row."""
 
     def gives_classes(module: nn.Module) -> bool:
         return any(getattr(m, "out_features", getattr(m, "out_channels", 0)) == classes for m in module.modules())

@@ -1,4 +1,4 @@
-"""Frame of the diagnostics: they change nothing, keep what they find as sentences and warn of what is wrong."""
+"""Frame of the diagnostics: they change nothing, keep their findings as sentences and warn of problems."""
 
 from typing import NamedTuple
 
@@ -16,11 +16,11 @@ class Finding(NamedTuple):
 
 
 class Diagnostic(Trick):
-    """Abstract. Looks at a run and changes nothing of it.
+    """Abstract. Watches a run without changing it.
 
     Attributes:
         findings: of the last fit.
-        quiet: no warnings; `Checklist` prints the findings of all on one page.
+        quiet: give no warnings, because `Checklist` prints all findings on one page.
     """
 
     looks_only = True
@@ -35,7 +35,7 @@ class Diagnostic(Trick):
         """Add a finding, and warn if it is a problem.
 
         Args:
-            well: whether all is as it should be.
+            well: whether it is good news.
             text: the sentence.
         """
         self.findings += (Finding(well, text),)

@@ -1,7 +1,7 @@
-"""Dropout as one idea: features are multiplied by a mask, in training only. A method is its mask.
+"""Frame of dropout methods: multiply features by a mask, in training only. Methods differ in their masks.
 
-`FeatureDropout` finds the modules, hooks them during a fit, keeps the rate on its schedule and draws the steps at which
-it acts. A subclass says what features are multiplied by: see `multiplier`.
+`FeatureDropout` finds the modules, hooks them during a fit, follows the schedule of the rate and draws the steps at
+which the method acts. A subclass defines the mask: see `multiplier`.
 """
 
 from functools import partial
@@ -24,26 +24,26 @@ from zoo.frame.seeds import global_seed, mix, mix_text
 
 KINDS = {2: "vectors (N, D)", 3: "tokens (N, L, D)", 4: "maps (N, C, H, W)"}
 MAPS, ANY = (4,), (2, 3, 4)
-COMMON = 0x434F4D  # "COM": other draws from (seed, step) are not these
+COMMON = 0x434F4D  # "COM": separates these draws from others made of (seed, step)
 WORD = (1 << 32) - 1
 
 
 class FeatureDropout(Trick):
-    """The frame of every method: it hooks modules during a fit, and leaves no trace afterwards.
+    """Abstract. Hooks modules during a fit, and removes its hooks afterwards.
 
     Works on any LightningModule, compiled and checkpointed.
 
     Args:
         p: the method's rate, in (0, 1), or a `Schedule` between numbers in [0, 1).
-        where: whose outputs are dropped: names of stages or paths of modules; "classifier": its input; "input": the
-            images; None: `default_stages`.
-        participation: fraction of the optimizer steps at which it acts, in (0, 1], or a `Schedule`. The steps are
-            drawn from (seed, step): the same on all ranks, and the same as those of `MagnifiedWeightDecay`.
+        where: modules whose outputs are dropped: names of stages or paths; "classifier": drop its input; "input": drop
+            the images; None: `default_stages`.
+        participation: fraction of the optimizer steps at which it acts, in (0, 1], or a `Schedule`. The steps depend on
+            (seed, step) alone: all ranks, and `MagnifiedWeightDecay`, act at the same ones.
 
     Attributes:
-        acts_on: how many dimensions features may have, see `KINDS`.
-        default_stages: which stages `where=None` means.
-        draws_once: whether the method draws once for a batch, with `shared_draws`.
+        acts_on: numbers of dimensions that features may have, see `KINDS`.
+        default_stages: the stages that `where=None` selects.
+        draws_once: whether all ranks share the draws of a batch, by `shared_draws`.
 
     Raises:
         ValueError: for a number out of its range, a name that the model does not have or, at the first step, features
@@ -64,7 +64,7 @@ class FeatureDropout(Trick):
     _seed: int = 0  # of the run
     _key: Tensor | None = None  # of the draws of this step that all ranks share
     _place = ""  # name of the module whose features are being dropped
-    _from_norm = False  # and whether a batch norm gave them
+    _from_norm = False  # whether they are the output of a batch norm
     _numbers: dict[str, int] = {}  # by module
 
     def __init__(self, p: Rate, where: Where = None, participation: Rate = 1.0):
@@ -73,7 +73,7 @@ class FeatureDropout(Trick):
         self.p, self.participation = p, participation
         self.where = where if isinstance(where, str | None) else tuple(where)
 
-    # ---- what a method is
+    # ---- the method
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         """Return what features are multiplied by, of a shape that broadcasts to theirs.
@@ -87,7 +87,7 @@ class FeatureDropout(Trick):
         raise NotImplementedError
 
     def drop(self, x: Tensor, p: float) -> Tensor:
-        """Return the features as the rest of the network gets them in training."""
+        """Return the features after dropout, in training."""
         with torch.no_grad(), float32(x):
             scale = self.multiplier(x.detach(), p)
         return self.multiply(x, scale)
@@ -100,7 +100,7 @@ class FeatureDropout(Trick):
     def shared_draws(self, x: Tensor, *shape: int) -> Tensor:
         """Draw random numbers shared by all ranks: a function of (seed, step, trick, module).
 
-        Batches whose gradients are accumulated share them too. Outside a run they are draws like any other.
+        Batches whose gradients accumulate to one step share them too. Outside a run, torch's generator draws them.
         """
         if self._key is None:
             return draws(x, *shape)
@@ -114,7 +114,7 @@ class FeatureDropout(Trick):
     # ---- modules
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
-        """Return the modules that are dropped behind, with their names; none for the input. Raises as the class."""
+        """Return the modules that get a hook, with their names; none for the input. Raises as the class."""
         return modules_at(self, model, self.where, self.default_stages)
 
     def register_hook(self, name: str, module: nn.Module, factor: float) -> RemovableHandle:
@@ -132,7 +132,7 @@ class FeatureDropout(Trick):
         return (self._at(name, inputs[0], factor), *inputs[1:]) if self.is_active(module) else inputs
 
     def is_active(self, module: nn.Module) -> bool:
-        """Return whether features of a module are dropped now. Not while SWA lets only norms train."""
+        """Return whether features of a module are dropped now: not while SWA recomputes batch-norm statistics."""
         alone = self._model is not None and not self._model.training and hasattr(module, "running_mean")
         return module.training and not alone and self._acts
 
@@ -159,7 +159,7 @@ class FeatureDropout(Trick):
         self.remove_hooks()
         self._model, modules = model, self.named_modules(model)
         factors = self.factors(len(modules))
-        mine = mix_text(self.state_key)  # two tricks have other draws
+        mine = mix_text(self.state_key)  # two tricks draw different numbers
         self._numbers = {name: mix(mine, i) & WORD for i, (name, _) in enumerate(modules)}
         self.keep_hooks(*(self.register_hook(*pair, factor) for pair, factor in zip(modules, factors, strict=True)))
 

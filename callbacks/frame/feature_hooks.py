@@ -25,13 +25,13 @@ class FeatureHooks:
         return hook
 
     def take(self) -> dict[str, Tensor]:
-        """Return the features and forget them: nothing is kept alive beyond the step."""
+        """Return the features and clear them, so that they do not outlive the step."""
         features = dict(self.features)
         self.features.clear()
         return features
 
     def remove(self) -> None:
-        """Remove the hooks: the network is as it was."""
+        """Remove the hooks and clear the features."""
         for hook in self._hooks:
             hook.remove()
         self.features.clear()

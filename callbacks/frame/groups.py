@@ -1,4 +1,4 @@
-"""Splitting an optimizer's parameter groups, and scaling their rates, so that schedulers and a resume follow."""
+"""Split an optimizer's parameter groups and scale their rates, so that schedulers and a resume follow."""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import lightning as L
 
 Group = dict[str, Any]  # of parameters, as torch's optimizers keep them
-# the lists that a torch scheduler keeps with one entry a group, made before the split
+# lists of a torch scheduler with one entry per group, made before the split
 PER_GROUP = ("base_lrs", "_last_lr", "lr_lambdas", "min_lrs", "max_lrs", "base_momentums", "max_momentums")
 RATES = ("lr", "initial_lr", "max_lr", "min_lr", "base_lrs", "_last_lr", "max_lrs", "min_lrs")  # of groups, schedulers
 
@@ -14,8 +14,8 @@ RATES = ("lr", "initial_lr", "max_lr", "min_lr", "base_lrs", "_last_lr", "max_lr
 def regroup(trainer: L.Trainer, split: Callable[[Group], list[Group]]) -> None:
     """Replace each parameter group by those that `split` makes of it. Call in `on_fit_start`.
 
-    There the optimizers are made but not yet restored, so that a resume finds the groups that it saved. A new group
-    with a `"scale"` has its learning rates multiplied by it, also those that schedulers remember.
+    At that time optimizers exist but are not restored yet, so a resume finds the groups that it saved. The `"scale"` of
+    a new group multiplies its learning rates, also those that schedulers keep.
     """
     for optimizer in trainer.optimizers:
         old = list(optimizer.param_groups)

@@ -1,4 +1,4 @@
-"""Sums of features by class over held-out images, and the batches that hold them."""
+"""Sums of features by class over held-out images, and the batches of these images."""
 
 from collections.abc import Callable, Iterable
 from itertools import islice
@@ -42,15 +42,15 @@ def sums_at(
     classes: int,
     inputs: bool = False,
 ) -> dict[str, Sums]:
-    """Return `class_sums` of what modules put out for labelled images, in evaluation mode, by the modules' names.
+    """Return `class_sums` of modules' outputs for labelled images, by module name. Runs in evaluation mode.
 
     Args:
         trainer: moves the batches to the device.
-        model: stays as it is.
+        model: not changed.
         modules: names and modules.
         batches: [images, targets (N,)].
         classes: K.
-        inputs: what the modules read, instead of what they put out.
+        inputs: take the modules' inputs instead of their outputs.
     """
     sums: dict[str, Sums] = {}
     labels: list[Tensor] = []
@@ -80,7 +80,7 @@ def sums_at(
 
 
 def validation_batches(trainer: L.Trainer) -> Callable[[], Iterable[Any]] | None:
-    """Return a function that gives the validation batches of a fit, of its first loader; None where it has none."""
+    """Return a function that gives the batches of a fit's first validation loader; None without validation."""
     if not trainer.enable_validation:
         return None
     if trainer.val_dataloaders is None:  # Lightning waits for the first epoch that validates

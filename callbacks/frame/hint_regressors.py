@@ -1,4 +1,4 @@
-"""Regressors from a student's features to a teacher's: one layer for each stage, made for shapes that are measured."""
+"""Regressors from a student's features to a teacher's: one layer for each stage, built for measured shapes."""
 
 from collections.abc import Mapping
 from itertools import count
@@ -59,7 +59,7 @@ class Regressors(UnsavedParameters):
         return regressors
 
     def detach(self, model: nn.Module) -> None:
-        """Take them out of the model."""
+        """Remove the regressors from the model."""
         if getattr(model, self.name, None) is self:
             delattr(model, self.name)
 

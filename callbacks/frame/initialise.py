@@ -1,4 +1,4 @@
-"""Initialisation happens once, on a fresh network: never on weights that were loaded or trained."""
+"""Frame of initialisations: draw weights once, in an untrained network; never replace loaded or trained weights."""
 
 from abc import abstractmethod
 from typing import ClassVar
@@ -15,7 +15,7 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 class Initialise(Trick):
-    """Abstract. Draws the weight of every convolution and linear layer anew, and sets its bias to 0 (`draw_bias`)."""
+    """Abstract. Draws the weights of all convolutions and linear layers, and sets their biases to 0 (`draw_bias`)."""
 
     taxonomy = "optimisation"
     needs: ClassVar[tuple[Need, ...]] = (Claims("draw the weights"),)
@@ -28,7 +28,7 @@ class Initialise(Trick):
                 self.draw(layer.weight)
                 if layer.bias is not None:
                     self.draw_bias(layer.bias, layer.weight)
-        for other in callbacks_of(trainer):  # what shall start at 0 does so in whichever order the two are listed
+        for other in callbacks_of(trainer):  # such as ZeroLastConv, in either order of the list
             if hasattr(other, "zero_after_drawing"):
                 other.zero_after_drawing(model)
 
@@ -45,8 +45,8 @@ class Initialise(Trick):
 
 
 def is_untrained(trick: L.Callback, model: L.LightningModule) -> bool:
-    """Whether the network has neither been trained nor been given weights; says so if it has."""
+    """Return whether the network is untrained. Print a message if it was trained or has loaded weights."""
     untrained: bool = getattr(model, "untrained", True)
     if not untrained:
-        rank_zero_info(f"{type(trick).__name__} leaves the network alone: it has been trained, or was given weights")
+        rank_zero_info(f"{type(trick).__name__} leaves the network alone: it was trained, or has loaded weights")
     return untrained

@@ -1,4 +1,4 @@
-"""Losses of a network's gradient with respect to its images: what they need of the run to be differentiated again."""
+"""Frame of losses on the gradient by the images, which training differentiates a second time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,9 +15,9 @@ from zoo.frame.fast import decompile, is_compiled
 
 
 def loss_scale(model: L.LightningModule) -> Tensor:
-    """Return what 16-bit training multiplies losses by, so that small gradients do not round to 0; 1 where it does not.
+    """Return the loss scale of 16-bit training, which keeps small gradients from rounding to 0; 1 without scaling.
 
-    As a number on the device, (): reading it would wait.
+    The result is a scalar tensor: converting it to a number would wait for the device.
     """
     one = torch.ones((), device=model.device)
     scaler = getattr(model.trainer.precision_plugin, "scaler", None)
@@ -27,14 +27,14 @@ def loss_scale(model: L.LightningModule) -> Tensor:
 def input_gradient(
     logits: Tensor, targets: Tensor, images: Tensor, scale: Tensor | float = 1.0, create_graph: bool = True
 ) -> Tensor:
-    """J = dL/dx, L the cross-entropy summed over the batch, so that J of an image does not depend on N.
+    """Return J = dL/dx. L is the cross-entropy summed over the batch, so that J of an image does not depend on N.
 
     Args:
         logits: (N, K), made of `images`, which require gradients.
         targets: (N,) classes or (N, K) probabilities.
         images: (N, C, H, W).
-        scale: see `loss_scale`; J is without it.
-        create_graph: whether J will be differentiated itself.
+        scale: see `loss_scale`; J is divided by it.
+        create_graph: whether J itself will be differentiated.
 
     Returns:
         (N, C, H, W).
@@ -44,15 +44,15 @@ def input_gradient(
 
 
 def gradient_distance(J: Tensor, other: Tensor) -> Tensor:
-    """||J - J'||_2^2 / 2, mean over the batch. (N, C, H, W) twice -> scalar."""
+    """Return ||J - J'||_2^2 / 2, mean over the batch: (N, C, H, W), (N, C, H, W) -> scalar."""
     return (J.float() - other.float()).flatten(1).square().sum(1).mean() / 2
 
 
 class DoubleBackward(Trick):
-    """Abstract. In training: images that require gradients, kernels with second derivatives, no compiled graph.
+    """Abstract. Trains with images that require gradients, kernels with second derivatives, and no compiled graph.
 
-    A subclass defines `on_loss`, where `input_gradient(step.logits, step.targets, step.images, loss_scale(model))`
-    works.
+    A subclass defines `on_loss` and calls `input_gradient(step.logits, step.targets, step.images, loss_scale(model))`
+    there.
     """
 
     whole_weights = True
@@ -85,7 +85,7 @@ class DoubleBackward(Trick):
 
 
 def _is_math_alone() -> bool:
-    """Whether another trick has seen to it: of two that switch, the second would put back what the first had set."""
+    """Return whether another trick has switched the kernels already. The second of two would restore the wrong ones."""
     cuda = torch.backends.cuda
     return not (cuda.flash_sdp_enabled() or cuda.mem_efficient_sdp_enabled() or cuda.cudnn_sdp_enabled())
 

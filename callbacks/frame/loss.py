@@ -1,4 +1,4 @@
-"""The two kinds of loss tricks: those that take the cross-entropy's place, and those that add a term to the loss."""
+"""Frames of the two kinds of loss tricks: those that replace the cross-entropy, and those that add a term."""
 
 from typing import ClassVar
 
@@ -14,13 +14,13 @@ from zoo.frame.checks import classes_of
 
 
 class Replacing(Trick):
-    """Another loss in the place of the cross-entropy, of the auxiliary heads too. A subclass defines `loss`."""
+    """Abstract. Replaces the cross-entropy, also that of auxiliary heads. A subclass defines `loss`."""
 
     one_label = True
     needs: ClassVar[tuple[Need, ...]] = (Claims("replace the cross-entropy"), NothingAddedBefore())
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Logits (N, K), targets (N,) classes or (N, K) probabilities -> scalar."""
+        """Return the loss of logits (N, K) and targets, classes (N,) or probabilities (N, K); a scalar."""
         raise NotImplementedError
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
@@ -28,7 +28,7 @@ class Replacing(Trick):
 
 
 class Adding(Trick):
-    """`weight`, a number > 0 or a `Schedule`, times a term beside the loss so far. A subclass defines `term`."""
+    """Abstract. Adds `weight`, a number > 0 or a `Schedule`, times a term to the loss. A subclass defines `term`."""
 
     needs: ClassVar[tuple[Need, ...]] = (Range("weight", 0, off_at_low=True),)
     weight: Rate
@@ -42,7 +42,7 @@ class Adding(Trick):
 
 
 def per_class(trick: Trick, name: str, model: L.LightningModule) -> Tensor:
-    """Return an argument of K numbers on the model's device. Raises ValueError if they are of another number."""
+    """Return an argument of K numbers on the model's device. Raises ValueError if there are not K."""
     values, k = torch.tensor(getattr(trick, name), dtype=torch.float32, device=model.device), classes_of(model)
     if len(values) != k:
         raise ValueError(f"{type(trick).__name__}: {name} has {len(values)} numbers, and there are {k} classes")

@@ -1,7 +1,7 @@
-"""What a trick declares: what it claims, needs and refuses, and the ranges of its arguments.
+"""Declarations of tricks: claims, needs, refusals, and ranges of arguments.
 
-A class lists its own `needs`; those of its bases hold too. The frame checks arguments before the constructor runs and
-the rest in `setup`; `callbacks.frame.pairs` reads from the same declarations which tricks go together.
+A class lists its own `needs`, and inherits those of its bases. The frame checks arguments before the constructor runs,
+and the rest in `setup`. `callbacks.frame.pairs` reads in the same declarations which tricks can train together.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ from zoo.frame.step import changes_loss
 
 
 class Need:
-    """Abstract: one thing that a trick needs, with the sentence that says so where it is missing."""
+    """Abstract: one requirement of a trick, with the error message for runs that do not meet it."""
 
     def check_arguments(self, name: str, arguments: Mapping[str, Any]) -> None:
         """Refuse a value among the constructor's arguments. Raises ValueError.
@@ -36,18 +36,19 @@ class Need:
 
 
 class Declaring(LossTrick):
-    """A callback that says about itself what the frame checks and which others it goes with.
+    """A callback that declares its requirements; the frame checks them.
 
     Attributes:
         needs: see this file. A subclass lists its own; those of its bases are added.
-        looks_only: changes nothing, so that its place among the others is free.
+        looks_only: changes nothing, so that its position in the list is free.
         changes_batch: changes images, or images and targets, before the network sees them.
         resizes: changes the size of images.
-        drops_patches: takes patches out of a transformer.
-        makes_head: puts another layer in the classifier's place.
+        drops_patches: removes patches from a transformer's sequence.
+        makes_head: replaces the classifier by another layer.
         whole_weights: reads or copies weights or gradients as they are in one process, see `WholeWeights`.
-        needs_labels: counts on one label an image; a `Segmenter`, which has masks, refuses it, and those that resize.
-        one_label: takes probabilities of classes that sum to 1, a softmax's; refused where images have several labels.
+        needs_labels: needs one label per image. A `Segmenter`, whose targets are masks, refuses it; it also refuses
+            tricks that resize.
+        one_label: needs probabilities of classes that sum to 1 (a softmax). Refused if images have several labels.
     """
 
     needs: ClassVar[tuple[Need, ...]] = ()
@@ -72,7 +73,7 @@ class Declaring(LossTrick):
 
 
 def _subject(need: Need) -> tuple[type[Need], str]:
-    """Return what a need is about: a subclass's range of an argument takes the place of its base's."""
+    """Return what a need is about: a subclass's range of an argument replaces its base's."""
     return type(need), getattr(need, "argument", "")
 
 
@@ -81,13 +82,13 @@ def _subject(need: Need) -> tuple[type[Need], str]:
 
 @dataclass(frozen=True)
 class Range(Need):
-    """A number between two bounds; so are all values of a `Schedule`, or of a sequence. None always passes.
+    """Require a number between two bounds, or a `Schedule` or sequence of such numbers. None always passes.
 
     Args:
         argument: its name.
         low, high: the bounds, or the name of another argument.
         open_low, open_high: exclude the bound.
-        off_at_low: excludes `low` for a number, as the trick does nothing there; a schedule may pass through it.
+        off_at_low: exclude `low` for a number, because the trick does nothing there; a schedule may reach it.
     """
 
     argument: str
@@ -111,7 +112,7 @@ class Range(Need):
 
 
 def values_of(given: Any) -> list[float]:
-    """Return the numbers that an argument stands for: itself, a schedule's, or those of each part of a sequence."""
+    """Return the numbers in an argument: the number itself, a schedule's values, or those of a sequence's parts."""
     if isinstance(given, list | tuple):
         return [value for part in given for value in values_of(part)]
     return rate_values(given)
@@ -119,12 +120,12 @@ def values_of(given: Any) -> list[float]:
 
 @dataclass(frozen=True)
 class Choice(Need):
-    """One of several words.
+    """Require one of several words.
 
     Args:
         argument: its name.
         among: the words.
-        what: of what these are the kinds, as the refusal says it; empty: of the trick.
+        what: the owner of the words in the error message; empty: the trick.
     """
 
     argument: str
@@ -141,7 +142,7 @@ class Choice(Need):
 
 @dataclass(frozen=True)
 class CallsOnLoss(Need):
-    """A model whose `training_step` calls `on_loss`. Declared for every trick that defines `on_loss`."""
+    """Require a model whose `training_step` calls `on_loss`. Declared for every trick that defines `on_loss`."""
 
     def check_run(self, trick: Declaring, trainer: L.Trainer, model: L.LightningModule) -> None:
         if getattr(model, "calls_on_loss", False):
@@ -156,11 +157,11 @@ class CallsOnLoss(Need):
 
 @dataclass(frozen=True)
 class HasModule(Need):
-    """A network with a module of some kind, on which the trick works.
+    """Require a network with a module of some kind, on which the trick works.
 
     Args:
-        is_one: tells such a module from others.
-        what: what the trick does with it, as the refusal says it: "acts on experts".
+        is_one: whether a module is of that kind.
+        what: what the trick does with it, in the words of the error message: "acts on experts".
         cure: what to do without one.
     """
 
@@ -208,10 +209,10 @@ SHARDING = (DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy)
 
 @dataclass(frozen=True)
 class WholeWeights(Need):
-    """Weights and gradients that are whole in every process: no strategy that keeps a part of them in each.
+    """Require whole weights and gradients in every process: refuse strategies that shard them.
 
-    There `p.norm().item()` is that of a part, a copy in a checkpoint is a part, and the network's own weights take the
-    place of those that `functional_call` is given, all without a word.
+    With shards, and without any error, `p.norm().item()` is the norm of a shard, a copy in a checkpoint is a shard, and
+    `functional_call` uses the network's own weights instead of those that it is given.
     """
 
     def check_run(self, trick: "Declaring", trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -227,15 +228,15 @@ class WholeWeights(Need):
 
 
 class PairNeed(Need):
-    """Abstract: what a trick refuses in another one of the run."""
+    """Abstract: a requirement of a trick on the other tricks of the run."""
 
     @property
     def reason(self) -> str:
-        """Why two tricks cannot be in one run in either order, in few words."""
+        """Say in a few words why two tricks cannot be in one run, whatever their order."""
         raise NotImplementedError
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
-        """Say why a trick with this need cannot train with another one listed after it, or before it; None: it can."""
+        """Say why a trick with this need cannot train with another, listed `after` it or before it; None: it can."""
         raise NotImplementedError
 
     def check_run(self, trick: Declaring, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -252,14 +253,14 @@ def needs_of(kind: type[L.Callback]) -> tuple[Need, ...]:
 
 
 def adds_to_loss(kind: type[L.Callback]) -> bool:
-    """Return whether a callback has a term of its own in the loss: neither another loss nor a mere look at it."""
+    """Return whether a callback adds a term to the loss, and neither replaces the loss nor only reads it."""
     looks = issubclass(kind, Declaring) and kind.looks_only
     return changes_loss(kind) and not looks and NothingAddedBefore() not in needs_of(kind)
 
 
 @dataclass(frozen=True)
 class Claims(PairNeed):
-    """What only one trick of a run can do, as a verb: "set the learning rate"."""
+    """Claim an action that only one trick of a run can take: "set the learning rate"."""
 
     action: str
 
@@ -275,7 +276,7 @@ class Claims(PairNeed):
 
 @dataclass(frozen=True)
 class NothingAddedBefore(PairNeed):
-    """No trick before it that adds to the loss: it puts another loss in the place of the cross-entropy."""
+    """Require that no trick before it adds to the loss, because it replaces the cross-entropy."""
 
     reason = "one replaces the loss to which the other adds"
 
@@ -288,7 +289,7 @@ class NothingAddedBefore(PairNeed):
 
 @dataclass(frozen=True)
 class NoBatchChangedAfter(PairNeed):
-    """No trick after it that changes the batch: it compares two passes of the same images."""
+    """Require that no trick after it changes the batch, because it compares two passes of the same images."""
 
     reason = "one compares two passes of the same images, which the other changes"
 
@@ -303,7 +304,7 @@ class NoBatchChangedAfter(PairNeed):
 
 @dataclass(frozen=True)
 class NoHeadMadeAfter(PairNeed):
-    """No trick after it that makes a new head: it keeps something of the head's layers."""
+    """Require that no trick after it makes a new head, because it keeps parts of the present head."""
 
     reason = "one keeps something of the head, which the other makes anew"
 
@@ -315,7 +316,7 @@ class NoHeadMadeAfter(PairNeed):
 
 @dataclass(frozen=True)
 class EveryPatch(PairNeed):
-    """All patches of the student: no trick that takes some out."""
+    """Require all patches of the student: refuse tricks that drop some."""
 
     reason = "one needs every patch, the other takes some out"
 
@@ -327,7 +328,7 @@ class EveryPatch(PairNeed):
 
 @dataclass(frozen=True)
 class OneImageSize(PairNeed):
-    """Images of the network's own size: no trick that changes it."""
+    """Require images of the network's own size: refuse tricks that change it."""
 
     reason = "one needs images of one size, the other changes it"
 

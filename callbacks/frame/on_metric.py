@@ -1,4 +1,4 @@
-"""A trick that judges a number again and again: a metric after each validation, or the loss of each training epoch."""
+"""Frame of tricks that judge a number: a metric after each validation, or the loss of each training epoch."""
 
 from abc import abstractmethod
 from typing import Any, ClassVar
@@ -22,14 +22,14 @@ class OnMetric(Trick):
         mode: "min" if less is better, "max" if more is.
 
     Raises:
-        ValueError: for another mode; for a metric without a validation, or one that was not logged by then.
+        ValueError: for another mode, a metric in a run without validation, or a metric that is not logged.
     """
 
     needs: ClassVar[tuple[Need, ...]] = (Choice("mode", ("min", "max"), "mode"),)
 
     _sum: Tensor | float = 0.0  # of the training losses of this epoch, in float64
     _batches: int = 0
-    _device = torch.device("cpu")  # on which ranks exchange numbers: NCCL takes none of the CPU
+    _device = torch.device("cpu")  # on which ranks exchange numbers: NCCL takes no CPU tensors
 
     def __init__(self, metric: str | None, mode: str):
         self.metric, self.mode = metric, mode
@@ -55,7 +55,7 @@ class OnMetric(Trick):
     # ---- a metric
 
     def on_validation_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Not after one that a Ctrl-C brought about in mid-epoch: a resume validates again at the epoch's end."""
+        """Judge the metric; not if Ctrl-C caused a validation within the epoch, because a resume validates again."""
         if self.metric is None or trainer.state.fn != TrainerFn.FITTING or trainer.sanity_checking:
             return
         if trainer.is_last_batch or not trainer.should_stop:
@@ -79,13 +79,13 @@ class OnMetric(Trick):
             self._batches += 1
 
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if trainer.is_last_batch:  # not of an epoch that was cut short, and that a resume will go on with
+        if trainer.is_last_batch:  # an epoch that was cut short is not judged: a resume continues it
             self._close(trainer, model)
 
     def on_train_batch_start(
         self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], batch_idx: int
     ) -> None:
-        if batch_idx == 0:  # resumed from the last batch of an epoch, whose end Lightning then leaves out
+        if batch_idx == 0:  # after a resume from an epoch's last batch, Lightning skips that epoch's end
             self._close(trainer, model)
         super().on_train_batch_start(trainer, model, batch, batch_idx)
 
@@ -98,7 +98,7 @@ class OnMetric(Trick):
     def _pass_on(self, trainer: L.Trainer, model: L.LightningModule, value: Tensor | float) -> None:
         self.judge(trainer, model, self._over_ranks(value).item())
 
-    # ---- its place in checkpoints
+    # ---- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         return {"sum": self._over_ranks(self._sum), "batches": self._batches}
@@ -117,7 +117,7 @@ class OnMetric(Trick):
 
 
 def validates(trainer: L.Trainer) -> bool:
-    """Say whether a fit validates: it has a validation step, and data to validate on."""
+    """Return whether a fit validates: it needs a validation step and validation data."""
     if not trainer.enable_validation:
         return False
     load_data(trainer)

@@ -1,4 +1,4 @@
-"""Which tricks go together: read off their `needs`, and tried pair by pair in tests/callbacks/frame/test_pairs.py."""
+"""Tell which tricks can train together, by their `needs`. Pairs are tried in tests/callbacks/frame/test_pairs.py."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,14 +8,14 @@ from callbacks.frame.trick import Trick
 
 
 class Refusal(NamedTuple):
-    """What forbids two tricks in this order, and the error's whole sentence."""
+    """The need that forbids two tricks in this order, and the full error message."""
 
     need: PairNeed
     sentence: str
 
 
 def refusals(first: type[Trick], second: type[Trick]) -> Iterator[Refusal]:
-    """Yield what forbids two tricks listed in this order, as a run comes to it."""
+    """Yield the refusals of two tricks listed in this order, in the order in which a run meets them."""
     for trick, other, after in ((first, second, True), (second, first, False)):
         for need in trick.needs:
             if isinstance(need, PairNeed) and (why := need.refuses(trick, other, after)):
@@ -28,7 +28,7 @@ def refusal(first: type[Trick], second: type[Trick]) -> str | None:
 
 
 def limits(trick: type[Trick], others: list[type[Trick]]) -> dict[str, list[str]]:
-    """Return where a trick does not go with all others: reason -> their names."""
+    """Return the tricks that a trick cannot train with: reason -> their names."""
     found: dict[str, list[str]] = {}
     for other in others:
         after, before = list(refusals(trick, other)), list(refusals(other, trick))

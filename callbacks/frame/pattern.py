@@ -17,13 +17,13 @@ class Pattern(NamedTuple):
 
     Attributes:
         size: height and width of a tile in cells, or one number for both, >= 0; 0: nothing is dropped.
-        stride: cells between two tiles below and beside each other, >= 0.
-        repeat: how many tiles below and beside each other, >= 1.
+        stride: cells between neighbouring tiles, down and across, >= 0.
+        repeat: number of tiles, down and across, >= 1.
         rotate: degrees, clockwise.
         shear_x: cells that a row moves for each row from the centre.
         shear_y: cells that a column moves for each column from the centre.
         shared: one position for all channels of an example, or one for each.
-        residual: the shortcut is dropped as its branch is.
+        residual: drop the shortcut together with its branch.
     """
 
     size: Sides = 2
@@ -67,7 +67,7 @@ def offsets(u: Tensor, pattern: Pattern, shape: Pair) -> Tensor:
     """
 
     def begin(u: Tensor, room: int) -> Tensor:
-        """Return a cell of 0 ... room, or of room ... 0 where it is negative."""
+        """Return a cell in [0, room], or in [room, 0] if room is negative."""
         return (u * (abs(room) + 1)).long().clamp_max(abs(room)) + min(room, 0)
 
     height, width = pattern.extent()

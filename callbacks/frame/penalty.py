@@ -1,4 +1,4 @@
-"""What penalties on weights are about: the matrices and kernels that are trained, not biases, norms or scales."""
+"""Frame of penalties on weights: on trained matrices and kernels, not on biases, norms or scales."""
 
 import lightning as L
 import torch
@@ -9,17 +9,17 @@ from zoo import Step
 
 
 def weights_of(model: nn.Module) -> list[Tensor]:
-    """Trained parameters of more than one dimension, as `NoBiasDecay` tells them apart."""
+    """Return the trained parameters of more than one dimension, as `NoBiasDecay` selects them."""
     return [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
 
 
 def norms(weights: list[Tensor], power: float) -> Tensor:
-    """Return the norm of each tensor, (their number,), in one kernel where the device has it."""
+    """Return the norms of n tensors, (n,), in one kernel where the device has it."""
     return torch.stack(torch._foreach_norm(weights, power))
 
 
 class Penalty(Adding):
-    """Abstract: a term of the weights alone, `penalty`, which are found once a fit."""
+    """Abstract. Adds a term that depends on the weights alone: `penalty`. Finds the weights once per fit."""
 
     whole_weights = True
 

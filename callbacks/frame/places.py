@@ -12,7 +12,7 @@ def modules_at(trick: Trick, model: nn.Module, where: Where, default_stages: sli
     """Return the modules that `where` names, with their names; none for the input. Raises as `FeatureDropout`.
 
     Args:
-        trick: is named in errors.
+        trick: named in errors.
         model: any network, with stages or without.
         where: see `FeatureDropout`.
         default_stages: the stages that None means.
@@ -42,7 +42,7 @@ def modules_at(trick: Trick, model: nn.Module, where: Where, default_stages: sli
 
 
 def classifiers(trick: Trick, model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Return the last layers, those with K outputs; auxiliary ones count."""
+    """Return the layers with K outputs, with those of auxiliary heads."""
     classes = getattr(model, "num_classes", None) or classes_of(model)
     gives = lambda m: m.out_features if isinstance(m, nn.Linear) else m.out_channels  # noqa: E731
     found: list[tuple[str, nn.Module]] = [

@@ -1,4 +1,4 @@
-"""Which layer or norm ends each residual branch of a network: seen in one pass over weights without storage."""
+"""Find the layer or norm that ends each residual branch of a network, in one pass on shapes alone."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from zoo.tools.trace import Call, Trace, Value, trace
 
 LAYERS = ("convolution", "addmm", "mm")
 NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm", "native_group_norm")
-# what a branch's output may pass on its way from its end to the sum
+# operations allowed between the end of a branch and the sum
 PASSED = ("view", "_unsafe_view", "permute", "transpose", "clone", "roll", "slice", "mul", "add")
 
 
 @torch.no_grad()
 def ends_of_branches(network: nn.Module, image_size: int, ends: Sequence[str]) -> list[str]:
-    """Paths of the modules that end a residual branch in one of these operations; none for shortcuts that pad."""
+    """Return the paths of modules that end a residual branch in one of these operations. Skip shortcuts that pad."""
     seen = trace(network, image_size)
     graph = _Graph(seen)
     found = []
@@ -30,7 +30,7 @@ def ends_of_branches(network: nn.Module, image_size: int, ends: Sequence[str]) -
 
 
 class _Graph:
-    """Who made what, in a trace."""
+    """The calls of a trace, by the values that they return."""
 
     def __init__(self, seen: Trace):
         self.maker: dict[int, Call] = {out.number: call for call in seen.calls for out in call.outputs}
@@ -50,18 +50,21 @@ class _Graph:
         return self.ends_in(inputs[0], ends) if call.name in PASSED and len(inputs) == 1 else None
 
     def pads(self, shortcut: Value) -> bool:
-        """Whether zeros are all that a shortcut has for some channels."""
+        """Return whether a shortcut pads with channels of zeros."""
         call = self.maker.get(shortcut.number)
         return call is not None and call.name == "constant_pad_nd"
 
     def leaves_and_joins(self, branch: Value, shortcut: Value) -> bool:
-        """Whether the branch starts at the shortcut, or where it comes from with one layer at most, by more layers."""
+        """Return whether the branch starts at the shortcut, or both start at one value.
+
+        In the second case, the shortcut has at most one layer and the branch has more.
+        """
         before = self.ancestors(branch)
         further = before - self.ancestors(branch, layers=1)
         return shortcut.number in before or bool(further & self.ancestors(shortcut, layers=1))
 
     def is_normed_beside(self, branch: Value, shortcut: Value) -> bool:
-        """Whether the branch is one layer and its norm, the shortcut one layer without a norm, of the same input."""
+        """Return whether both read one input: the branch by a layer with a norm, the shortcut by one without."""
         norm, other = self.maker.get(branch.number), self.maker.get(shortcut.number)
         if norm is None or other is None or norm.name not in NORMS or other.name not in LAYERS:
             return False
@@ -69,7 +72,7 @@ class _Graph:
         return layer is not None and layer.name in LAYERS and bool({*layer.values()} & {*other.values()})
 
     def ancestors(self, value: Value, layers: float = float("inf")) -> set[int]:
-        """Return the values that one was made from, through so many layers at most."""
+        """Return the values that a value was computed from, through at most `layers` layers."""
         found: set[int] = set()
         waiting = [(value, layers)]
         while waiting:

@@ -1,4 +1,4 @@
-"""Batches at another size, on the device where they are."""
+"""Frame of tricks that resize batches, on the batch's device."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from callbacks.frame.trick import Trick
 
 
 class Resizing(Trick):
-    """Makes the images of a batch larger or smaller; of a network that does not take them, the error says why."""
+    """Abstract. Resizes batches, and adds a note to the error of a network that cannot take the new size."""
 
     resizes = True
     multiple: int  # of pixels
@@ -18,7 +18,7 @@ class Resizing(Trick):
     _made: tuple[int, int] | None = None
 
     def resize(self, batch: list[Tensor], scale: float) -> None:
-        """Both sides, in place, to the multiples of `self.multiple` that are nearest to so much of them."""
+        """Resize the images in place: each side to the multiple of `self.multiple` nearest to `scale` times it."""
         height, width = batch[0].shape[-2:]
         size = nearest_multiple(scale * height, self.multiple), nearest_multiple(scale * width, self.multiple)
         self._made = None if size == (height, width) else size
@@ -35,10 +35,10 @@ class Resizing(Trick):
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, C, H, W) -> (N, C, *size), bilinear, antialiased as Pillow does; the batch itself where the size is right."""
+    """Resize images (N, C, H, W) -> (N, C, *size): bilinear, antialiased as Pillow does. Does nothing at that size."""
     if images.shape[-2:] == size:
         return images
-    # in float32: torch has no such kernel for bfloat16 on processors
+    # in float32: torch has no such kernel for bfloat16 on CPUs
     resized = F.interpolate(images.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
     return resized.to(images.dtype)
 

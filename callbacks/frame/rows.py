@@ -1,4 +1,4 @@
-"""One number for each output unit of a layer, for all layers of a width at once instead of one after another."""
+"""Compute one number per output unit, for all layers of one width at once."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 def over_rows(reduce: Callable[..., Tensor], *lists: list[Tensor]) -> list[Tensor]:
-    """`reduce` of the rows of each tensor (R, ...), or of the whole of a vector.
+    """Apply `reduce` to the rows of each tensor (R, ...); a vector is one row.
 
-    On an accelerator tensors of one width are joined first: launching a kernel for each costs more than the copy. On a
-    CPU the copy is what costs: to clip ResNet-50 takes 63 ms without it, 354 with it (one thread).
+    On an accelerator, tensors of one width are joined first, because launching a kernel for each takes longer than the
+    copy. On a CPU, the copy takes longer: clipping ResNet-50 takes 63 ms without it, 354 ms with it (one thread).
 
     Args:
         reduce: takes as many tables (rows, width) as there are lists -> (rows,).

@@ -1,4 +1,4 @@
-"""Learning rate = that of the model x a factor of the batch size, once: the frame of the scaling rules."""
+"""Frame of the scaling rules: multiply the model's learning rate once, by a factor of the batch size."""
 
 from abc import abstractmethod
 
@@ -11,7 +11,7 @@ from callbacks.frame.trick import Trick
 
 
 def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
-    """Images of the first optimizer step. Raises ValueError where the loader does not say how large its batches are."""
+    """Return the number of images of the first optimizer step. Raises ValueError if the loader has no batch size."""
     schedule.load_data(trainer)
     loader = trainer.train_dataloader
     size: int | None = getattr(loader, "batch_size", None) if isinstance(loader, DataLoader) else None

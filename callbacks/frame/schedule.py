@@ -19,7 +19,7 @@ FORM = re.compile(r"(\d+(?:\.\d+)?)(dur|ep|st)")
 
 
 def parse_time(time: Time) -> tuple[float, str]:
-    """`5` -> (5.0, "ep"), `"0.3dur"` -> (0.3, "dur"). Raises ValueError for anything else."""
+    """Parse a time: `5` -> (5.0, "ep"), `"0.3dur"` -> (0.3, "dur"). Raises ValueError for anything else."""
     if not isinstance(time, str):
         time = f"{time}ep"
     match = FORM.fullmatch(time)
@@ -35,9 +35,9 @@ def load_data(trainer: L.Trainer) -> None:
 
 
 def total_steps(trainer: L.Trainer) -> int:
-    """Optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run has no end that is known.
+    """Return the optimizer steps of the whole run; sets up the loaders. Raises ValueError if the run's end is unknown.
 
-    Lightning's `estimated_stepping_batches` takes the accumulation of this moment for that of all epochs.
+    Lightning's `estimated_stepping_batches` assumes that every epoch accumulates as many batches as the present one.
     """
     load_data(trainer)  # in `on_fit_start`; Lightning does it in the next line if max_epochs is set
     if not trainer.limit_train_batches:
@@ -45,7 +45,7 @@ def total_steps(trainer: L.Trainer) -> int:
     total = trainer.estimated_stepping_batches
     if math.isinf(total):
         raise ValueError("a schedule needs a run with an end: set max_epochs or max_steps of Trainer")
-    if total == -1:  # what Lightning says of epochs that have no length
+    if total == -1:  # Lightning's value for epochs without a length
         raise ValueError("a schedule needs a run with an end, and the training data has no length: set max_steps")
     if accumulation(trainer) is None or trainer.max_epochs in (None, -1) or math.isinf(trainer.num_training_batches):
         return int(total)
@@ -63,19 +63,19 @@ def in_steps(time: Time, trainer: L.Trainer) -> int:
 
 
 def accumulation(trainer: L.Trainer) -> Callable[[int], int] | None:
-    """Epoch -> batches a step, where a callback changes that: AccumulationSchedule, or Lightning's own."""
+    """Return a callback's function epoch -> batches per step (AccumulationSchedule, Lightning's), or None."""
     found = [c.get_accumulate_grad_batches for c in callbacks_of(trainer) if hasattr(c, "get_accumulate_grad_batches")]
     return found[0] if found else None
 
 
 def batches_per_step(trainer: L.Trainer, epoch: int) -> int:
-    """Batches accumulated for one optimizer step in this epoch; epochs count from 0."""
+    """Return the batches accumulated for one optimizer step in this epoch; epochs count from 0."""
     changing = accumulation(trainer)
     return changing(epoch) if changing else trainer.accumulate_grad_batches
 
 
 def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
-    """Return the steps of the first `epochs`; the last batches of an epoch are a step, however few.
+    """Return the steps of the first `epochs`. The last batches of an epoch are one step, even if they are fewer.
 
     Raises:
         ValueError: if the training data has no length; zero epochs are zero steps.
@@ -87,7 +87,7 @@ def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
         if not epochs:
             return 0
         raise ValueError(
-            f"{epochs:g} epochs are how many steps? The training data has no length: give times as '0.1dur' or '500st'"
+            f"cannot turn {epochs:g} epochs into steps, as the data has no length: give times as '0.1dur' or '500st'"
         )
     if changing is None:
         return round(epochs * math.ceil(batches / trainer.accumulate_grad_batches))
@@ -96,7 +96,7 @@ def steps_of_epochs(epochs: float, trainer: L.Trainer) -> int:
 
 
 class Schedule(ABC):
-    """A number that depends on how far the run is."""
+    """A number that changes during the run."""
 
     @abstractmethod
     def now(self, trainer: L.Trainer) -> float:
@@ -109,7 +109,7 @@ class Schedule(ABC):
 
 @dataclass(frozen=True)
 class Linear(Schedule):
-    """From `start` to `end` in a straight line, reached at `until`; then `end`."""
+    """Go from `start` to `end` in a straight line until `until`; then stay at `end`."""
 
     start: float
     end: float
@@ -127,7 +127,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True)
 class Cosine(Schedule):
-    """From `start` to `end` along half a cosine, reached at `until`; then `end`."""
+    """Go from `start` to `end` along half a cosine until `until`; then stay at `end`."""
 
     start: float
     end: float
@@ -145,7 +145,7 @@ class Cosine(Schedule):
 
 @dataclass(frozen=True)
 class VShape(Schedule):
-    """From `start` in a straight line to 0, reached at `low`, then to `end` at the end of the run."""
+    """Fall from `start` to 0 in a straight line until `low`, then rise to `end` until the end of the run."""
 
     start: float
     end: float
@@ -167,7 +167,7 @@ class VShape(Schedule):
 
 @dataclass(frozen=True)
 class Steps(Schedule):
-    """`start`, then from each time of `after` on its value: `Steps(0.2, {"0.8dur": 0})`."""
+    """Begin with `start`; at each time of `after`, change to its value: `Steps(0.2, {"0.8dur": 0})`."""
 
     start: float
     after: dict[Time, float]

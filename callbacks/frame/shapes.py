@@ -1,4 +1,4 @@
-"""Shapes of what modules put out, from one pass without arithmetic."""
+"""Shapes of modules' outputs, from one pass without arithmetic."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,8 +11,8 @@ def output_shapes(network: nn.Module, paths: Sequence[str], image_size: int) -> 
     """Return path -> shape of the module's output for one image, in the order in which the modules are run.
 
     Args:
-        network: stays as it is.
-        paths: of modules that put out a tensor.
+        network: not changed.
+        paths: of modules whose output is a tensor.
         image_size: side of the image in pixels.
     """
     shapes: dict[str, tuple[int, ...]] = {}

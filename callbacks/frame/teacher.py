@@ -44,7 +44,7 @@ def load_teacher(source: Source) -> nn.Module:
 
 
 class Before(NamedTuple):
-    """What a network was like before it was a teacher."""
+    """The state of a network before it became a teacher: modes, trained parameters, device."""
 
     training: list[tuple[nn.Module, bool]]
     trained: list[nn.Parameter]
@@ -65,19 +65,19 @@ class Before(NamedTuple):
             network.to(self.device)
 
 
-LENT: WeakKeyDictionary[nn.Module, list[Before]] = WeakKeyDictionary()  # one for each trick that has it, the same
+LENT: WeakKeyDictionary[nn.Module, list[Before]] = WeakKeyDictionary()  # one entry per trick that uses it
 
 
 class Teacher:
-    """Answers without gradient, in eval mode, on the student's device and in its own precision.
+    """A network that answers without gradient, in eval mode, on the student's device and in its own precision.
 
-    From `join` to `leave`; then the network is as it was, with the last of the tricks that share it.
+    It is a teacher from `join` to `leave`. When the last trick that shares it leaves, the network is restored.
 
     Args:
         source: see `load_teacher`.
-        normalization: (mean, std), each of 3 numbers, that the teacher was trained with; None: what timm publishes
-            for `"timm:NAME"`, else as the data comes.
-        image_size: side in pixels of the square images that the teacher wants; None: likewise.
+        normalization: (mean, std), each of 3 numbers, that the teacher was trained with; None: timm's published
+            values for `"timm:NAME"`, else those of the data.
+        image_size: side in pixels of the teacher's square images; None: likewise.
     """
 
     _joined = False
@@ -94,7 +94,7 @@ class Teacher:
         return getattr(self.network, "network", self.network)
 
     def join(self, trainer: L.Trainer, student: L.LightningModule, num_classes: int | None) -> None:
-        """Move beside the student. Raises ValueError if the two disagree about the classes."""
+        """Move the teacher to the student's device. Raises ValueError if the two disagree about the classes."""
         own = None if num_classes is None else classes_of(self.network)
         if own != num_classes:
             raise ValueError(f"the teacher knows {own} classes, the student {num_classes}: they must be the same")
@@ -106,7 +106,7 @@ class Teacher:
         self.network.requires_grad_(False).eval().to(student.device)
 
     def leave(self) -> None:
-        """Give the network back."""
+        """Restore the network, unless another trick still uses it."""
         if self._joined:
             self._joined = False
             before = LENT[self.network].pop()
@@ -115,7 +115,7 @@ class Teacher:
                 before.restore(self.network)
 
     def _renormalise(self, trainer: L.Trainer, device: torch.device) -> tuple[Tensor, Tensor]:
-        """x of the data -> scale x + shift of the teacher: (x std + mean - mean_t) / std_t."""
+        """Return scale and shift of (x std + mean - mean_t) / std_t = scale x + shift, x from the data."""
         if self.normalization is None:
             return torch.ones((), device=device), torch.zeros((), device=device)
         data = datamodule_of(trainer)
@@ -126,7 +126,7 @@ class Teacher:
         return std / teacher_std, (mean - teacher_mean) / teacher_std
 
     def see(self, images: Tensor) -> Tensor:
-        """Convert images as the data gives them to images as the teacher knows them. Differentiable."""
+        """Convert the data's images to the teacher's precision, normalisation and size. Differentiable."""
         if (weight := next(self.network.parameters(), None)) is not None:
             images = images.to(weight.dtype)
         if self.normalization is not None:
@@ -135,7 +135,7 @@ class Teacher:
 
     @torch.no_grad()
     def logits(self, step: Step) -> Tensor:
-        """Return (N, K) for the step's images. Tricks that share a teacher and what it sees share its answer."""
+        """Return the logits (N, K) of the step's images. Tricks with the same teacher and inputs share one pass."""
         key = f"teacher {id(self.network)} {self.normalization} {self.image_size}"
         if key not in step.extras:
             step.extras[key] = self.network(self.see(step.images))
@@ -144,7 +144,7 @@ class Teacher:
 
 
 class Taught(Trick):
-    """Abstract: a trick with a teacher, `_teacher`, which it gives back after the fit."""
+    """Abstract: a trick with a teacher, `_teacher`, which it restores after the fit."""
 
     _teacher: Teacher
 
@@ -171,7 +171,7 @@ class ComparesStages(Taught):
         return common
 
     def join_at(self, names: Sequence[str], trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Bring the teacher to the student, and keep the features of these stages of both."""
+        """Move the teacher to the student's device, and record the features of these stages of both."""
         self._teacher.join(trainer, model, None)  # features need no common classes
         self._student_hooks = FeatureHooks(stages_of(model), names)
         self._teacher_hooks = FeatureHooks(stages_of(self._teacher.network), names)

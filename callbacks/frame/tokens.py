@@ -1,4 +1,4 @@
-"""The plain transformer inside a model: ours or timm's, whose sequence of patches may be cut short."""
+"""Find the plain transformer inside a model, ours or timm's, whose sequence of patches can be shortened."""
 
 import lightning as L
 from torch import nn
@@ -20,7 +20,7 @@ COMPARED = HasModule(is_vit, "compares a ViT's patches", CURE)
 
 
 def vit_to_shorten(trick: L.Callback, model: nn.Module) -> nn.Module:
-    """Return the ViT that a trick takes patches out of. Refuses a slim one, whose blocks keep certain patches."""
+    """Return the ViT whose patches a trick drops. Refuses a slim one, whose blocks keep certain patches."""
     vit = SHORTENED.find(trick, model)
     if any(getattr(block, "rows", None) is not None for block in vit.get_submodule("blocks").children()):
         raise TypeError(
@@ -31,5 +31,5 @@ def vit_to_shorten(trick: L.Callback, model: nn.Module) -> nn.Module:
 
 
 def prefix_of(vit: nn.Module) -> int | None:
-    """How many tokens stand before those of the patches (class, teacher), which are never dropped."""
+    """Return the number of tokens before the patches (class, teacher), which are never dropped."""
     return getattr(vit, "prefix", getattr(vit, "num_prefix_tokens", None))

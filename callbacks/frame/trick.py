@@ -1,4 +1,4 @@
-"""What every trick shares: a printable form, a key for its state, checks of what it declares, and hooks that end."""
+"""Base class of all tricks: prints as its call, keys its state, checks its declarations and removes its hooks."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
 # where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
 # arg min_w 1/|D| sum_(x, t) in D E(f_w(x), t) + R
 TAXONOMY = {"data": r"\mathcal D", "architecture": "f", "error term": "E", "penalty": "R", "optimisation": r"\arg\min"}
-OF_ROOM = {  # what is drawn for hidden features counts as data there: they are inputs of the layers behind
+OF_ROOM = {  # dropout counts as data there: hidden features are the next layers' inputs
     "data": "data",
     "dropout": "data",
     "network": "architecture",
@@ -26,7 +26,7 @@ OF_ROOM = {  # what is drawn for hidden features counts as data there: they are 
 
 
 class Removable(Protocol):
-    """A hook, or several, as torch hands them out."""
+    """A handle of torch that removes one hook or several."""
 
     def remove(self) -> None: ...
 
@@ -34,15 +34,15 @@ class Removable(Protocol):
 class Trick(Declaring):
     """A callback that prints as the call that makes it, and keeps its state under that name.
 
-    So two of a kind with different arguments have different states, where Lightning alone raises. Each argument of
-    `__init__` is an attribute of the same name.
+    So two of a kind with different arguments have different states; Lightning alone would raise an error. Each argument
+    of `__init__` is an attribute of the same name.
 
     A subclass declares what it needs (`callbacks.frame.needs`) and overrides Lightning's hooks, `on_loss` to change the
     loss, `prepare` in place of `setup` and `leave` in place of `teardown`.
 
     Attributes:
         examples: arguments that differ from the defaults, for cards and tests; a class without its own has none.
-        taxonomy: where it regularises, of `TAXONOMY`; None: it does not. As its room says, where a class does not.
+        taxonomy: where it regularises, one of `TAXONOMY`; None: it does not. The default is that of its room.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -87,16 +87,16 @@ class Trick(Declaring):
 
         Args:
             trainer: of the run.
-            model: still as the user made it, with what tricks earlier in the list did to it.
+            model: as the user made it, with the changes of tricks earlier in the list.
             stage: "fit", "validate", "test" or "predict".
         """
 
     def keep_hooks(self, *hooks: Removable) -> None:
-        """Take hooks into care: they are removed when the run ends, also by an exception."""
+        """Register hooks that are removed when the run ends, also by an exception."""
         self._hooks = [*self._hooks, *hooks]
 
     def remove_hooks(self) -> None:
-        """Remove all hooks in care."""
+        """Remove all hooks given to `keep_hooks`."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = ()
@@ -111,7 +111,7 @@ class Trick(Declaring):
         self.leave(trainer, model)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
-        """Do what `teardown` does, which Lightning leaves out after an exception."""
+        """Do the work of `teardown`, which Lightning skips after an exception."""
         self.remove_hooks()
         self.leave(trainer, model)
 
@@ -135,7 +135,7 @@ def _check_first(init: Callable[..., None]) -> Callable[..., None]:
 
 
 def _on_a_list(hook: Callable[..., None]) -> Callable[..., None]:
-    """Return a hook that refuses a batch which it could not refill: another LightningModule may be given any."""
+    """Return a hook that refuses a batch that is not a list, because tricks change batches in place."""
 
     @functools.wraps(hook)
     def on_train_batch_start(self: Trick, trainer: L.Trainer, model: L.LightningModule, batch: Any, *args: Any) -> None:
@@ -151,7 +151,7 @@ def _on_a_list(hook: Callable[..., None]) -> Callable[..., None]:
 
 @functools.cache
 def parameters(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return those of its constructor. Kept: Lightning asks for a `state_key` at every hook of every step."""
+    """Return the constructor's parameters. Cached: Lightning reads `state_key` at every hook of every step."""
     return inspect.signature(kind).parameters
 
 
@@ -164,5 +164,5 @@ def _is_same(value: Any, default: Any) -> bool:
 
 
 def names_of(stages: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Return stages as a trick keeps them: a list too, as it comes from YAML, prints as the tuple that it is."""
+    """Return names of stages as a tuple, so that a list from YAML prints as in Python."""
     return (stages,) if isinstance(stages, str) else stages if stages is None else tuple(stages)

@@ -10,10 +10,10 @@ from torch import nn
 
 @contextmanager
 def without_hooks(network: nn.Module, training: bool | None = None) -> Iterator[None]:
-    """Disable all forward hooks for one more pass within a step: `FeatureHooks` keep what the first pass gave.
+    """Disable all forward hooks for a second pass within a step, so that `FeatureHooks` keep the first pass's outputs.
 
     Args:
-        network: has its hooks and modes again afterwards, also after an exception.
+        network: its hooks and modes are restored afterwards, also after an exception.
         training: mode of all modules during the pass; None: as they are.
     """
     modules = list(network.modules())
@@ -55,5 +55,5 @@ class UnsavedParameters(nn.Module):
     def state_dict(  # type: ignore[override]  # torch's overloads spell out each way to call it
         self, *args: Any, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Return nothing: the trick keeps that of `parts` in its own state."""
+        """Return an empty state dict: the trick saves `parts` in its own state."""
         return OrderedDict() if destination is None else destination

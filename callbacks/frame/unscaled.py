@@ -1,14 +1,14 @@
-"""Gradients as they are, for tricks that compare them with something else."""
+"""Require unscaled gradients, for tricks that compare gradients with other quantities."""
 
 import lightning as L
 from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
 
 
 def needs_unscaled(trick: L.Callback, trainer: L.Trainer) -> None:
-    """Refuses an optimizer that takes the scale of 16-bit training off in its own step, after all hooks."""
+    """Refuse an optimizer that removes the loss scale of 16-bit training in its own step, after all hooks."""
     scaled = getattr(trainer.precision_plugin, "scaler", None) is not None
     if scaled and any(_optimizer_handles_unscaling(optimizer) for optimizer in trainer.optimizers):
         raise TypeError(
             f"{type(trick).__name__} needs gradients without the scale of 16-bit training, which a fused optimizer "
-            "takes off in its step: set fused=False in its options, or precision='bf16-mixed'"
+            "removes in its own step: set fused=False in its options, or precision='bf16-mixed'"
         )

@@ -9,5 +9,5 @@ KINDS = {
 
 
 def warm_up(x: int, m: int, kind: str = "linear") -> float:
-    """Factor of the rate at step x of a warm-up of m steps; 1 after it."""
+    """Return the factor of the rate at step x of a warm-up of m steps; 1 after it."""
     return KINDS[kind](x, m) if x < m else 1.0

@@ -112,5 +112,5 @@ def test_all_ranks_take_the_average_of_the_first(moment, monkeypatch):
 
 def test_an_average_that_other_processes_keep_says_where_it_is():
     """After ddp_spawn the main process has the weights, which Lightning brings back, and no average."""
-    with pytest.raises(RuntimeError, match=r"of ddp_spawn .*: read it .*, zoo.load\(file, average='EMA\(0.999\)'\)"):
+    with pytest.raises(RuntimeError, match=r"ddp_spawn .*: read it .*, zoo.load\(file, average='EMA\(0.999\)'\)"):
         EMA().copy_to(plain())

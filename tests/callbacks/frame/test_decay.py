@@ -69,7 +69,7 @@ def test_data_without_a_length(trainer, tiny_data):
     assert ours == pytest.approx(reference(8, lambda o: CosineAnnealingLR(o, T_max=8)))
     with pytest.raises(ValueError, match="the training data has no length: set max_steps"):
         curve(trainer, data, CosineDecay())
-    with pytest.raises(ValueError, match="1 epochs are how many steps"):
+    with pytest.raises(ValueError, match="cannot turn 1 epochs into steps"):
         curve(trainer, data, CosineDecay(warmup_epochs=1), max_epochs=-1, max_steps=8)
     curve(trainer, data, SWA("3st", "2st", anneal=0), MultiScale(multiple=4), max_epochs=-1, max_steps=8)
 

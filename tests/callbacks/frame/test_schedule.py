@@ -70,7 +70,7 @@ def test_data_without_a_length():
         Linear(0, 1).now(unknown)
     steps = run_at(5, 20, batches=float("inf"), accumulate=1)
     assert Linear(0, 1).now(steps) == 0.25 and in_steps(0, steps) == 0
-    with pytest.raises(ValueError, match="5 epochs are how many steps.*'500st'"):
+    with pytest.raises(ValueError, match="cannot turn 5 epochs into steps.*'500st'"):
         in_steps(5, steps)
 
 
