@@ -50,7 +50,7 @@ class MultiScale(Resizing):
 
     def __init__(self, scale: tuple[float, float] = (0.75, 1.25), every: int = 10, multiple: int = 32):
         if scale[0] > scale[1]:
-            raise ValueError(f"MultiScale: scale is the lower and the higher one, not {scale}")
+            raise ValueError(f"MultiScale: scale must be (low, high) with low <= high, not {scale}")
         self.scale, self.every, self.multiple = tuple(scale), every, multiple
         self._seed = global_seed()
 

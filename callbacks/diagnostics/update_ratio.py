@@ -27,7 +27,7 @@ class UpdateRatio(Diagnostic):
     Keeps a copy of the weights during the measured steps only.
 
     Args:
-        every: measure one of so many optimizer steps, >= 1.
+        every: optimizer steps between two measurements, >= 1.
         low: least median ratio, 0 <= low < high.
         high: largest median ratio.
 

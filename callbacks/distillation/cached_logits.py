@@ -33,7 +33,7 @@ def checksums(images: Tensor) -> Tensor:
 
 
 def fingerprint(network: torch.nn.Module, *seen: object) -> str:
-    """Return 16 hexadecimal digits of the weights of a network and of `seen`, the way it sees images."""
+    """Return a hash (16 hexadecimal digits) of a network's weights and of `seen`, its preprocessing."""
     digest = hashlib.sha256(repr(seen).encode())
     for name, value in network.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Gradient attention transfer: bring the gradient of the student's loss by the image close to the teacher's.
+"""Gradient attention transfer: bring the student's input gradient dL/dx close to the teacher's.
 
 Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
           section 3.2
@@ -7,7 +7,7 @@ Equation: L_GAT = L + beta / 2 ||J_S - J_T||_2^2,   J = dL(W, x) / dx. Its gradi
           computed by differentiating twice; J_T is a constant
 Shapes:   images (N, C, H, W) -> J (N, C, H, W) -> scalar, mean over images
 Defaults: beta = 1, ours
-Differs:  the square of the norm, which the paper's gradient belongs to; its formula has the norm. A step takes about
+Differs:  squares the norm, as the paper's gradient implies; the paper's formula has the norm. A step takes about
           three times as long, and is not compiled: torch.compile has no second derivatives.
 """
 
@@ -65,7 +65,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
 
     @torch.enable_grad()
     def _teacher_gradient(self, step: Step, scale: Tensor) -> Tensor:
-        """Return J_T by the student's images, also if the teacher sees them normalised differently or resized."""
+        """Return J_T with respect to the student's images, before the teacher's normalisation and resizing."""
         images = step.images.detach().requires_grad_()
         logits = self._teacher.network(self._teacher.see(images))
         return input_gradient(logits, step.targets, images, scale, create_graph=False)

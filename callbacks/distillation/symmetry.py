@@ -1,4 +1,4 @@
-"""Symmetry attention: make the gradient of the loss by a mirrored image the mirrored gradient. Needs no teacher.
+"""Symmetry attention: make the input gradient of a mirrored image the mirrored input gradient. No teacher.
 
 Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) https://arxiv.org/abs/1612.03928,
           section 3.2

@@ -1,4 +1,4 @@
-"""Circle loss: pull features of the same class together and others apart, with more force the farther they are off.
+"""Circle loss: pull features of one class together and push others apart, more strongly the farther off they are.
 
 Paper:    Circle Loss: A Unified Perspective of Pair Similarity Optimization (Sun, Cheng, Zhang, Zhang, Zheng, Wang,
           Wei; CVPR 2020) https://arxiv.org/abs/2002.10857, equations 4 to 6 and 8

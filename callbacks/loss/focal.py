@@ -43,7 +43,7 @@ class FocalLoss(Replacing):
     For unbalanced data, give class weights, such as `tuple(data.class_weights("effective").tolist())`.
 
     Args:
-        gamma: focus, >= 0. The larger, the less well classified examples count.
+        gamma: focus, >= 0. The larger gamma, the smaller the weight of well-classified examples.
         alpha: K weights of the classes, >= 0; None: all 1.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Tricks that change the network before training."""
+"""Change the network before training."""

@@ -14,8 +14,8 @@ Equation: sigmoid 1 / (1 + e^-x);  tanh;  relu max(0, x);  relu6 min(relu, 6);  
           mish x tanh(ln(1 + e^x))
 Shapes:   any, unchanged; prelu adds one number per module
 Defaults: kind = "gelu": ours; the constants are the papers'
-Differs:  Every activation module changes but `Sigmoid` and `Hardsigmoid`, which are gates. A function called inside a
-          `forward` stays. A module that a block runs more than once keeps one slope for all calls (prelu: the paper's
+Differs:  Every activation module changes except `Sigmoid` and `Hardsigmoid`, which are gates. A function called inside
+          a `forward` stays. A module that a block runs more than once keeps one slope for all calls (prelu: the paper's
           channel-shared form). selu comes without its initialisation and alpha dropout.
 """
 

@@ -1,12 +1,12 @@
-"""Frozen batch norm: fine-tune with the statistics that the network came with.
+"""Frozen batch norm: fine-tune with the statistics of the earlier training.
 
 Paper:    Deep Residual Learning for Image Recognition (He et al.; CVPR 2016) https://arxiv.org/abs/1512.03385,
           appendix A: statistics computed once on ImageNet and fixed while a detector is tuned with few images a batch
 Code:     torchvision.ops.FrozenBatchNorm2d, a layer with buffers in the place of gamma and beta
-Equation: y = gamma (x - m) / sqrt(v + eps) + beta with m, v the averages from before: an affine map of each channel
+Equation: y = gamma (x - m) / sqrt(v + eps) + beta with m, v the earlier averages: an affine map of each channel
 Shapes:   every batch norm, (N, C, ...) -> (N, C, ...); m, v, gamma, beta (C,)
 Defaults: affine = False, gamma and beta learn: ours; the paper and torchvision fix them too
-Differs:  The batch norm is not replaced: it stays in eval mode while the rest trains, so that its keys are as before
+Differs:  The batch norm is not replaced: it stays in eval mode while the rest trains. So its keys do not change,
           and it can train again after the run.
 """
 
@@ -63,7 +63,7 @@ class FrozenBatchNorm(Trick):
         self._freeze(model)
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
-        """Freeze again where something has put the whole network in training mode since. Looks at one norm a step."""
+        """Freeze again if something has set the whole network to training mode. Checks one norm per step."""
         if self._norms[0].training:
             self._freeze(model)
 

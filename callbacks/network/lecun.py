@@ -1,4 +1,4 @@
-"""LeCun initialisation: give each unit's sum the variance of the signals that it sums.
+"""LeCun initialisation: give each unit's output the variance of its inputs.
 
 Paper:    Efficient BackProp (LeCun, Bottou, Orr, Mueller; 1998) https://doi.org/10.1007/3-540-49430-8_2, section 4.6,
           eq. 16; what selu asks for: https://arxiv.org/abs/1706.02515, section 2

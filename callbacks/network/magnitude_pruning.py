@@ -1,17 +1,17 @@
-"""Magnitude pruning: set more and more of the smallest weights to 0 for good, while the others train on.
+"""Magnitude pruning: during training, set a growing fraction of the smallest weights to 0, permanently.
 
 Paper:    To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression (Zhu, Gupta; 2017)
           https://arxiv.org/abs/1710.01878, section 3, eq. 1
-Code:     tensorflow/model-optimization `PolynomialDecay(power=3)`; torch.nn.utils.prune.l1_unstructured, one layer once
+Code:     tensorflow/model-optimization `PolynomialDecay(power=3)`; torch.nn.utils.prune.l1_unstructured (a layer, once)
 Equation: s_t = s_f - s_f (1 - (t - t_0) / (t_1 - t_0))^3,  t_0 <= t <= t_1;  every `every` steps the round(s_t n)
           smallest |w| of the n weights of each layer become 0
 Shapes:   every weight of a convolution or linear layer, (C_out, C_in, k, k) or (D_out, D_in)
 Defaults: final = .9 (s_f), start = "0.1dur" (t_0), end = "0.7dur" (t_1), every = 100 steps: ours; after t_1 the network
           recovers
 Differs:  Weights are set to 0 after each optimizer step, where the paper multiplies by a mask in the forward pass. So
-          no masks are left over, and what is 0 never comes back. Depthwise convolutions stay whole: ours. Zeros save
-          memory only in compressed files, and no time on common devices: `zoo.prune_channels` does. An average of the
-          weights (EMA) forgets the pruned weights slowly.
+          no masks remain in the network, and pruned weights stay 0. Depthwise convolutions stay whole: ours. Zeros save
+          memory in compressed files only, and no time on common devices; `zoo.prune_channels` saves both. An average of
+          the weights (EMA) forgets the pruned weights slowly.
 """
 
 from collections.abc import Iterable
@@ -72,7 +72,7 @@ class MagnitudePruning(Trick):
         final: s_f, fraction of the weights of each layer that are 0 in the end, in (0, 1).
         start: t_0, a time such as "0.1dur", "5ep", "1000st".
         end: t_1, likewise.
-        every: optimizer steps from one choice of weights to the next.
+        every: optimizer steps between two prunings.
 
     Raises:
         TypeError: for a network without convolutions and linear layers.

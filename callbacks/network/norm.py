@@ -5,12 +5,12 @@ Paper:    group: Group Normalization (Wu, He; ECCV 2018) https://arxiv.org/abs/1
           instance: https://arxiv.org/abs/1607.08022; batch_renorm: https://arxiv.org/abs/1702.03275
 Code:     torch.nn; batch_renorm: callbacks/frame/batch_renorm.py
 Equation: y = gamma (x - mean) / sqrt(var + eps) + beta, gamma and beta of each channel; mean and var over
-          batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), drawn
+          batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), moved
           towards the averages over all batches
 Shapes:   (N, C, H, W), unchanged
 Defaults: kind = "group" with G = 32, as in the paper; eps 1e-5; batch_renorm: the paper's limits, averages, 5000 steps
-Differs:  Where 32 groups do not divide C, or leave one channel in a group, G is the largest divisor of C up to 32 that
-          leaves two (C = 16: 8). "layer" is that of the Group Normalization paper, over whole maps. ConvNeXt's is
+Differs:  If 32 does not divide C, or leaves one channel per group, G is the largest divisor of C up to 32 that leaves
+          two (C = 16: 8). "layer" is that of the Group Normalization paper, over whole maps. ConvNeXt's layer norm is
           another, over the channels of each pixel: such networks are refused. Batch renorm averages the variance, not
           sigma, so that its keys and its evaluation are those of a batch norm; its steps are training passes.
 """

@@ -1,4 +1,4 @@
-"""Spatial pyramid pooling: let the head read the maxima of 4 x 4, 2 x 2 and 1 x 1 parts of the last map.
+"""Spatial pyramid pooling: give the head the maxima of 4 x 4, 2 x 2 and 1 x 1 parts of the last map.
 
 Paper:    Spatial Pyramid Pooling in Deep Convolutional Networks for Visual Recognition (He, Zhang, Ren, Sun; ECCV 2014)
           https://arxiv.org/abs/1406.4729, sections 2.2 and 3.1
@@ -8,9 +8,9 @@ Equation: bin (i, j) of level n is the maximum over rows floor(iH/n) to ceil((i+
 Shapes:   (N, C, H, W) -> (N, C sum n^2); the linear layer that follows from (N, C) or (N, C s^2) to that width
 Defaults: levels = (4, 2, 1), 21 bins for CIFAR-sized last maps; the paper's pyramids for ImageNet are 6, 3, 2, 1
           (50 bins) and 4, 3, 2, 1 (30 bins)
-Differs:  The paper swaps the last max pooling before hidden layers; here the head's adaptive pooling is swapped,
-          whatever follows. The widened layer is drawn anew, as torch draws linear layers. A level that is larger than
-          the map repeats its activations.
+Differs:  The paper replaces the last max pooling before hidden layers; we replace the head's adaptive pooling. The
+          widened layer is initialised again, as torch does. A level that is larger than the map repeats its
+          activations.
 """
 
 from collections.abc import Sequence
@@ -114,4 +114,4 @@ class SpatialPyramidPooling(Trick):
         size = getattr(model, "image_size", None) or self.image_size
         changed = operate(model, "SpatialPyramidPooling", levels=list(self.levels), image_size=size)
         if changed and not getattr(model, "untrained", True):
-            rank_zero_info("SpatialPyramidPooling: the layer after the pooling starts afresh")
+            rank_zero_info("SpatialPyramidPooling: the layer after the pooling is initialised again")

@@ -1,4 +1,4 @@
-"""Stochastic pooling: draw one activation of each window, in proportion to their sizes.
+"""Stochastic pooling: draw one activation of each window, with probability proportional to its value.
 
 Paper:    Stochastic Pooling for Regularization of Deep Convolutional Neural Networks (Zeiler, Fergus; ICLR 2013)
           https://arxiv.org/abs/1301.3557, eq. 4 to 6
@@ -6,8 +6,8 @@ Code:     none published
 Equation: p_i = a_i / sum_k a_k;  training: s = a_l with l drawn from p;  evaluation: s = sum_i p_i a_i
 Shapes:   (N, C, H, W) -> (N, C, H', W'), as the max pooling that it replaces
 Defaults: none to choose
-Differs:  Negative activations have no chance (the paper's follow a ReLU). A window without positive ones gives 0, and
-          no gradient. Padding is 0, and so is never drawn.
+Differs:  Negative activations have probability 0 (the paper's follow a ReLU). A window without positive ones gives 0,
+          and no gradient. Padding is 0, and so is never drawn.
 """
 
 import lightning as L

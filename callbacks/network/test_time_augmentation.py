@@ -8,7 +8,7 @@ Equation: p(x) = 1/V sum_v softmax(f(x_v));  x_v the crops, at shifts (0, 0), (-
 Shapes:   (N, C, H, W) -> (N, V, C, H, W) -> (N, K); V = 2, with shifts 10
 Defaults: flip = True, shift = 0 (s): ours
 Differs:  The paper crops 224 px from images of 256: data sets of files do that (`views=` of a data module). Images that
-          come at the network's own size, as CIFAR's, have nothing around them: reflected pixels stand in.
+          come at the network's own size, as CIFAR's, have no pixels around them: reflected ones are used.
 """
 
 from collections.abc import Sequence
@@ -39,12 +39,12 @@ def views_of(images: Tensor, flip: bool, shift: int) -> Tensor:
 class TestTimeAugmentation(Trick):
     """Log `test/acc_tta`, `test/loss_tta` beside `test/acc`, `test/loss`; `Trainer.predict` gives the views' mean.
 
-    Names say what differs from the default: `test/acc_tta_shift1`, `test/acc_tta_shift1_unflipped`. Views are run one
-    at a time, which takes no more memory than one. Training and validation are untouched. `Trainer.predict` changes for
-    a `Classifier` whose batches are lists. Several in one run give the views of views.
+    Names say what differs from the default: `test/acc_tta_shift1`, `test/acc_tta_shift1_unflipped`. One view is run
+    at a time, so memory does not grow. Training and validation are untouched. `Trainer.predict` changes for
+    a `Classifier` whose batches are lists. Two in one run give views of views.
 
     Args:
-        flip: the mirror images too. Not where left and right have a meaning, as in digits.
+        flip: add the mirror images. Do not use it where left and right have a meaning, as in digits.
         shift: s in pixels, below the images' side; 0: none.
 
     Raises:

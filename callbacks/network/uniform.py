@@ -1,4 +1,4 @@
-"""Uniform initialisation: draw weights and biases between plus and minus one over the root of the inputs.
+"""Uniform initialisation: draw weights and biases from U[-1 / sqrt(d), 1 / sqrt(d)], d the number of inputs.
 
 Paper:    the "commonly used heuristic" of Understanding the Difficulty of Training Deep Feedforward Neural Networks
           (Glorot, Bengio; AISTATS 2010) https://proceedings.mlr.press/v9/glorot10a.html, eq. 1
@@ -7,7 +7,7 @@ Equation: w, b ~ U[-1 / sqrt(d), 1 / sqrt(d)],  d = fan_in = k^2 C_in;  so w has
           inputs of variance 1 has variance 1/3
 Shapes:   every weight of a convolution or linear layer, (C_out, C_in / groups, k, k) or (D_out, D_in), and its bias
 Defaults: none to choose
-Differs:  the paper starts biases at 0; here they are drawn as the weights are, as torch does. The variance of signals
+Differs:  the paper starts biases at 0; here they are drawn like the weights, as in torch. The variance of signals
           shrinks by 3 at each layer: Xavier and Kaiming correct that.
 """
 

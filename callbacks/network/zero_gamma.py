@@ -6,11 +6,11 @@ Code:     torchvision `resnet50(zero_init_residual=True)`; GluonCV `--last-gamma
 Equation: y = x + BN(F(x)),  BN(z) = gamma z^ + beta,  gamma = 0 at the start
 Shapes:   gamma (C,) of the last norm of each residual block
 Defaults: none to choose
-Differs:  two kinds of blocks keep their gamma. (1) A shortcut that pads with zeros (option A of CIFAR's ResNets, which
-          the paper does not have): with gamma 0 the new channels are 0 for every image, where the ReLU behind the sum
-          has no slope, and so stay 0 for ever: half of stage 2 and three quarters of stage 3. (2) A ReLU between the
-          last norm and the sum (timm's SE-ResNet-18 and 34), for the same reason. Blocks are found in one pass of the
-          network: any sum of a branch and of what it branched from, with gates and scales before the sum or without.
+Differs:  two kinds of blocks keep their gamma. (1) Blocks whose shortcut pads with zeros (option A of CIFAR's ResNets,
+          which the paper does not have). With gamma 0, their new channels would be 0 for every image. There the ReLU
+          after the sum has gradient 0, so they would stay 0: half of stage 2, three quarters of stage 3. (2) Blocks
+          with a ReLU between the last norm and the sum (timm's SE-ResNet-18 and 34), for the same reason. Blocks are
+          found in one pass: any sum of a branch and its origin, with or without gates and scales before the sum.
 """
 
 import lightning as L

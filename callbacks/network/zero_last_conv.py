@@ -9,8 +9,8 @@ Shapes:   W_L (C_out, C_in, k, k) or (D_out, D_in), the last layer of each resid
 Defaults: none to choose
 Differs:  The paper has no norms and zeroes the last linear layer of the network too. Its second rule (scale the other
           layers of a branch by L^(-1/(2m-2))) and third (learned scalars) are not here. A branch that ends in a norm
-          stays as it is: behind a zero convolution a batch norm divides by sqrt(eps), so that its gradient is
-          1 / sqrt(eps) = 316 times too large, and after one step the branch is back at full size. Take ZeroGamma there.
+          is not changed: after a zero convolution, a batch norm divides by sqrt(eps), so its gradient is 1 / sqrt(eps)
+          = 316 times too large, and one step brings the branch to full size. Take ZeroGamma there.
 """
 
 import lightning as L

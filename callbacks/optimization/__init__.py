@@ -1,1 +1,1 @@
-"""Tricks that change steps, rates and weights."""
+"""Change optimizer steps, learning rates and weights."""

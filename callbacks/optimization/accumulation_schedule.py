@@ -7,9 +7,9 @@ Equation: in epoch e, one optimizer step every k_e batches, with the mean of the
 Shapes:   none; the statistics of a batch norm are still those of one batch
 Defaults: epochs = (60, 120, 160) and factors = (5, 25, 125): ours, where a step decay of Wide ResNets divides the rate
           by 5
-Differs:  Lightning's callback leaves its last k on the Trainer, resumes in mid-epoch with k = 1, and lets
-          `estimated_stepping_batches` count as if k never changed, so that a schedule ends too early or too late. Here
-          the Trainer gets its own k back, a resume has the k of its epoch, and learning rate schedules count right
+Differs:  Lightning's callback leaves its last k on the Trainer, and resumes within an epoch with k = 1. With it,
+          `estimated_stepping_batches` ignores changes of k, so a schedule ends too early or too late. Here the
+          Trainer's k is restored, a resume uses the k of its epoch, and schedules count the steps correctly
 """
 
 import lightning as L
@@ -47,12 +47,12 @@ class AccumulationSchedule(Trick):
         self.factors = tuple(factors)
 
     def factor(self, epoch: int) -> int:
-        """Return the multiple that holds in this epoch: 1 before the first of `epochs`."""
+        """Return the multiple of this epoch: 1 before the first of `epochs`."""
         begun = [(start, k) for start, k in zip(self.epochs, self.factors, strict=True) if start <= epoch]
         return max(begun)[1] if begun else 1
 
     def get_accumulate_grad_batches(self, epoch: int) -> int:
-        """Return batches per step in this epoch. The name is Lightning's, so that code that counts steps finds it."""
+        """Return batches per step in this epoch. Code that counts steps looks for this name of Lightning's."""
         return self._own * self.factor(epoch)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -65,7 +65,7 @@ class AccumulationSchedule(Trick):
         self._own = trainer.accumulate_grad_batches
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Set the number after a resume in mid-epoch, where no epoch start is called."""
+        """Set the number after a resume within an epoch, where Lightning skips `on_train_epoch_start`."""
         self._set(trainer)
 
     def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -30,7 +30,7 @@ def clip(weights: list[Tensor], gradients: list[Tensor], factor: float, eps: flo
         weights: W, each (out, ...) or a vector.
         gradients: G, of the same shapes; changed in place.
         factor: lambda.
-        eps: smallest norm with which weights count.
+        eps: lower bound of the weights' norm.
     """
 
     def scale(w: Tensor, g: Tensor) -> Tensor:
@@ -46,7 +46,7 @@ class AdaptiveGradientClipping(Trick):
 
     Args:
         factor: lambda, largest ratio of a gradient's norm to its weights' norm, > 0, or a `Schedule`.
-        eps: smallest norm with which weights count, > 0, so that weights that start at zero can move.
+        eps: lower bound of the weights' norm, > 0, so that weights that start at zero can move.
 
     Raises:
         ValueError: for a factor or an eps out of its range.
@@ -67,7 +67,7 @@ class AdaptiveGradientClipping(Trick):
         self._head = {p for name, p in model.named_parameters() if layers[name] == max(layers.values())}
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
-        """Clip: all gradients of the step are summed, and the scale of 16-bit training is taken off."""
+        """Clip the gradients of the step: by now, accumulated ones are summed and the loss scale is removed."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
         clipped = [p for p in held if p.grad is not None and p not in self._head]
         if clipped:

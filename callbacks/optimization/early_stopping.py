@@ -1,14 +1,14 @@
-"""Early stopping: end the run when a metric has stopped improving, and go back to the best weights.
+"""Early stopping: end the run when a metric has stopped improving, and restore the best weights.
 
 Paper:    Early Stopping - But When? (Prechelt; Neural Networks: Tricks of the Trade, 1998)
           https://doi.org/10.1007/3-540-49430-8_3
-Code:     lightning.pytorch.callbacks.EarlyStopping, which does not go back
+Code:     lightning.pytorch.callbacks.EarlyStopping, which keeps the last weights
 Equation: a value v is better if v < best - min_delta   ("max": v > best + min_delta)
           stop after `patience` values in a row that were not better, or after a value that is not finite
 Shapes:   none
 Defaults: metric = "val/loss", mode = "min", patience = 10 validations (ours; Lightning's is 3), min_delta = 0
-Differs:  Prechelt compares several rules for when to stop; this is the plain one that all libraries have. His way back
-          to the best weights is kept. To stop when the training loss falls by less than .01 in an epoch:
+Differs:  Prechelt compares several stopping rules; this is the plain one of all libraries. As his, it restores the
+          best weights. To stop when the training loss falls by less than .01 in an epoch:
           EarlyStopping(metric=None, patience=1, min_delta=0.01)
 """
 
@@ -25,10 +25,10 @@ from callbacks.frame.on_metric import OnMetric
 
 
 class EarlyStopping(OnMetric):
-    """Stop `fit` and give the model the weights of its best value. Works on any LightningModule.
+    """Stop `fit` and restore the weights of the best value. Works on any LightningModule.
 
-    A run that reaches its end goes back to the best weights too. A run that a Ctrl-C or another callback stops keeps
-    its last weights. `best` and `best_value` hold the best weights, on the CPU, and their value; checkpoints that hold
+    A run that reaches its end restores the best weights too. A run that Ctrl-C or another callback stops keeps its last
+    weights. `best` and `best_value` hold the best weights, on the CPU, and their value; checkpoints that hold
     more than weights hold both. The average of an `EMA` and the optimizer stay as they were at the last step.
 
     Args:
@@ -76,7 +76,7 @@ class EarlyStopping(OnMetric):
         return gain > self.min_delta
 
     def on_fit_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Go back to the best weights. By now all checkpoints are written: a resume needs the last weights."""
+        """Restore the best weights, after all checkpoints are written: a resume needs the last weights."""
         if self.best is not None and (self.stopped or not trainer.should_stop):
             model.load_state_dict(self.best)
 

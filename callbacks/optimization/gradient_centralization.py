@@ -38,7 +38,7 @@ class GradientCentralization(Trick):
         self.conv_only = conv_only
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
-        """Centralise: all gradients of the step are summed. A 16-bit scale that is still on does no harm."""
+        """Centralise the gradients of the step: by now, accumulated ones are summed. A loss scale does no harm."""
         least = 3 if self.conv_only else 2
         held = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
         if gradients := [g for g in held if g.ndim >= least]:

@@ -1,4 +1,4 @@
-"""Gradient clipping: bound the norm of a step's gradient, or each of its numbers.
+"""Gradient clipping: bound the norm of a step's gradient, or each of its entries.
 
 Paper:    On the Difficulty of Training Recurrent Neural Networks (Pascanu, Mikolov, Bengio; ICML 2013)
           https://arxiv.org/abs/1211.5063, algorithm 1: by norm. By value: none
@@ -53,6 +53,6 @@ class GradientClipping(Trick):
         needs_unscaled(self, trainer)
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
-        """Clip: all gradients of the step are summed, and the scale of 16-bit training is taken off."""
+        """Clip the gradients of the step: by now, accumulated ones are summed and the loss scale is removed."""
         held = [p for group in optimizer.param_groups for p in group["params"]]
         KINDS[self.kind](held, rate_now(self.limit, trainer))

@@ -29,7 +29,7 @@ def count_learning(step: int, starts: list[int]) -> int:
 
 
 class GradualUnfreezing(Trick):
-    """Freeze all but the head of any LightningModule, then unfreeze one stage at a time. A resume goes on where it was.
+    """Freeze all but the head of any LightningModule, then unfreeze one stage at a time. A resume continues.
 
     The optimizer step alone decides what is frozen. The optimizer holds every parameter from the start; a frozen one
     has no gradient, and is neither moved nor decayed. In one process its gradient is not computed either. Under DDP,

@@ -1,4 +1,4 @@
-"""Magnified weight decay: at steps drawn at random, weight decay counts several times.
+"""Magnified weight decay: multiply weight decay by a factor at random optimizer steps.
 
 Paper:    FocusedDropout for Convolutional Neural Network (Xie, Liu, Zhang, Jiang; 2021)
           https://arxiv.org/abs/2103.15425, section 3: larger weight decay at the batches on which dropout acts
@@ -22,11 +22,11 @@ from zoo.frame.seeds import global_seed
 
 
 class MagnifiedWeightDecay(Trick):
-    """Multiply weight decay at single optimizer steps, in every parameter group of any LightningModule.
+    """Multiply weight decay at random optimizer steps, in every parameter group of any LightningModule.
 
     Args:
-        probability: p, of a step to be one of them, in [0, 1], or a `Schedule`.
-        factor: what weight decay is multiplied by there, > 0.
+        probability: p, that a step has the larger weight decay, in [0, 1], or a `Schedule`.
+        factor: what weight decay is multiplied by at these steps, > 0.
 
     Raises:
         ValueError: for an argument out of its range.

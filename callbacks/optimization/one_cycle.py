@@ -1,4 +1,4 @@
-"""One cycle: raise the learning rate far and lower it to almost nothing, while momentum falls and rises.
+"""One cycle: raise the learning rate, then lower it to almost zero; meanwhile momentum falls, then rises.
 
 Paper:    Super-Convergence (Smith, Topin; 2017) https://arxiv.org/abs/1708.07120; momentum: A Disciplined Approach to
           Neural Network Hyper-Parameters (Smith; 2018) https://arxiv.org/abs/1803.09820

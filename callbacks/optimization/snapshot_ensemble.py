@@ -1,4 +1,4 @@
-"""Snapshot ensemble: lower the rate in cycles, and let the networks at the ends of the cycles vote together.
+"""Snapshot ensemble: lower the rate in cycles, and average the predictions of the networks at their ends.
 
 Paper:    Snapshot Ensembles: Train 1, Get M for Free (Huang et al.; ICLR 2017) https://arxiv.org/abs/1704.00109, eq. 2
           and section 3
@@ -7,8 +7,8 @@ Equation: alpha(t) = alpha_0 / 2 (cos(pi mod(t - 1, ceil(T / M)) / ceil(T / M)) 
           weights are kept after t = ceil(T / M), 2 ceil(T / M), ..., T;   test: mean softmax of the last m
 Shapes:   m logits (N, K) -> (N, K), the logarithm of their mean softmax
 Defaults: cycles = 5 (M), all five in the ensemble: the authors' example, with alpha_0 = .2 and 200 epochs
-Differs:  the authors' code has t in the cosine where the paper has t - 1, so that the last step of a cycle has rate 0,
-          and gives the remainder of T / M to the last cycle. This follows the paper's equation in both
+Differs:  the authors' code has t in the cosine where the paper has t - 1, so the last step of a cycle has rate 0. It
+          also gives the remainder of T / M to the last cycle. We follow the paper's equation in both
 """
 
 import math
@@ -38,7 +38,7 @@ class SnapshotEnsemble(Decay):
     """Set the learning rate in cycles and keep the weights at their ends. Works on any LightningModule.
 
     A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number is how many
-    networks voted. Validation sees the present weights alone. `snapshots` holds the kept weights, on the CPU; so does
+    networks voted. Validation uses the present weights alone. `snapshots` holds the kept weights, on the CPU; so does
     every checkpoint that holds more than weights.
 
     Args:

@@ -2,7 +2,7 @@
 
 Paper:    Train longer, generalize better (Hoffer, Hubara, Soudry; NeurIPS 2017) https://arxiv.org/abs/1705.08741;
           before in One weird trick (Krizhevsky; 2014) https://arxiv.org/abs/1404.5997
-Code:     timm's `train.py --lr-base-scale sqrt`, its choice for Adam and its kin
+Code:     timm's `train.py --lr-base-scale sqrt`, its choice for Adam and similar ones
 Equation: eta' = eta sqrt(b / 256),   b = images per optimizer step, over all processes and accumulated batches; so the
           covariance of a step, proportional to eta^2 / b, is that of the base batch
 Shapes:   none

@@ -26,7 +26,7 @@ class StepDecay(Decay):
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
-        ValueError: if a milestone is no time, the warm-up leaves nothing, or something else sets the rate too.
+        ValueError: if a milestone is not a time, the warm-up leaves nothing, or something else sets the rate too.
     """
 
     needs = (Range("gamma", 0, open_low=True),)

@@ -30,7 +30,7 @@ class StepThenCosine(Decay):
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.
 
     Raises:
-        ValueError: if a time is none, the cosine would begin after the run, the warm-up leaves nothing, or something
+        ValueError: if a time is invalid, the cosine would begin after the run, the warm-up leaves nothing, or something
             else sets the rate too.
     """
 

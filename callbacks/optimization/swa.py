@@ -1,4 +1,4 @@
-"""SWA: average the weights after each epoch of a run's tail, in which a large learning rate keeps exploring.
+"""SWA: average the weights after each epoch of a run's last part, while a large learning rate keeps exploring.
 
 Paper:    Averaging Weights Leads to Wider Optima and Better Generalization (Izmailov, Podoprikhin, Garipov, Vetrov,
           Wilson; UAI 2018) https://arxiv.org/abs/1803.05407, algorithm 1
@@ -36,24 +36,24 @@ class SWA(Mean):
     """Keep a second set of weights, as `EMA` does, and log `val/acc_swa` and so on beside `val/acc`.
 
     Before `start` there is no average, and no score of it. After the last step, and before its validation, one pass
-    over the training data without gradients computes the statistics of the batch norms. From `start` on the learning
-    rate is SWA's, whatever another schedule says.
+    over the training data without gradients computes the statistics of the batch norms. From `start` on, SWA sets
+    the learning rate, and other schedules have no effect.
 
     Args:
         start: when averaging begins: epochs, or "0.75dur", "500st". The weights at that time are the first.
         every: time between two weights that are averaged.
-        lr_factor: f, the learning rate from there on divided by the initial one, > 0; None: leave the rate alone.
-        anneal: time in which the rate gets there.
+        lr_factor: f, the learning rate after `anneal` divided by the initial one, > 0; None: leave the rate alone.
+        anneal: time in which the rate moves to that value.
 
     Raises:
-        ValueError: for times that are none, `every` shorter than a step, a factor out of its range, or a second SWA.
+        ValueError: for invalid times, `every` shorter than a step, a factor out of its range, or a second SWA.
     """
 
     needs = (Claims("hold the learning rate at the end"), Range("lr_factor", 0, open_low=True))
     examples = ({"start": 1, "every": "2st", "lr_factor": 0.2, "anneal": 0},)
     label = "swa"
     _rates: list[float] | None = None  # of the groups, at the start
-    _stale = False  # whether the batch norms' statistics are those of other weights than the average
+    _stale = False  # whether the average's batch-norm statistics must be recomputed
 
     def __init__(
         self, start: Time = "0.75dur", every: Time = 1, lr_factor: float | None = 0.5, anneal: Time = "0.05dur"
@@ -88,7 +88,7 @@ class SWA(Mean):
             raise ValueError(f"SWA: every={self.every!r} is less than one optimizer step: make it longer")
 
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: Optimizer) -> None:
-        """Set the rate in the last hook before it is read: after all schedules, in whatever order they are listed."""
+        """Set the rate in the last hook before the step, after all schedules in any order of the list."""
         steps = trainer.global_step - self._first
         if self.lr_factor is None or steps < 0:
             return

@@ -1,4 +1,4 @@
-"""Warm restarts: start the cosine again and again, each time for longer.
+"""Warm restarts: restart the cosine several times, each time for longer.
 
 Paper:    SGDR: Stochastic Gradient Descent with Warm Restarts (Loshchilov, Hutter; ICLR 2017)
           https://arxiv.org/abs/1608.03983, eq. 5 and section 3

@@ -29,7 +29,7 @@ from callbacks.frame.warm_up import KINDS, warm_up
 class WarmUp(Trick):
     """Warm up a run whose rate is constant or is set by the model's own scheduler. Works on any LightningModule.
 
-    The rate is lowered around each optimizer step only. So a scheduler that computes the next rate from the present one
+    The rate is lowered within each optimizer step only. So a scheduler that computes the next rate from the present one
     (most of torch's do) follows its own curve, from the first step on. The schedules of `callbacks` warm up by
     themselves: `CosineDecay(warmup_epochs=5)`.
 
