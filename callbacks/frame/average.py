@@ -240,7 +240,7 @@ class Mean(Average):
         if self.taken == 1:
             self.begin(model)
         else:
-            self.move(1 / self.taken)
+            self.move(1 / self.taken)  # theta' <- theta' + (theta - theta') / n: the mean of n weights
 
     def state_dict(self) -> dict[str, Any]:
         return {"taken": self.taken, "began": self._began}

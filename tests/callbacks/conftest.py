@@ -1,4 +1,4 @@
-"""What the tests of tricks look through: a foreign module, and callbacks that write down what they see."""
+"""Shared by the tests of tricks: a foreign module, and callbacks that record steps, batches and rates."""
 
 import lightning as L
 import pytest
@@ -12,7 +12,7 @@ from zoo.frame.outputs import split_outputs
 
 
 class Foreign(L.LightningModule):
-    """Somebody else's module: list batches, its own `training_step`, nothing of ours."""
+    """A LightningModule of somebody else: batches are lists, it has its own `training_step`, nothing is ours."""
 
     def __init__(self, network=TinyNetwork):
         super().__init__()
@@ -33,7 +33,7 @@ class Foreign(L.LightningModule):
 
 
 class SeenSteps(Declaring):
-    """Writes down the `Step` of every training batch, as the callbacks listed before it left it."""
+    """Record the `Step` of every training batch, after the callbacks listed before this one."""
 
     looks_only = True  # it may stand anywhere
 
@@ -45,7 +45,7 @@ class SeenSteps(Declaring):
 
 
 class SeenBatches(L.Callback):
-    """Writes down the batches as the network saw them."""
+    """Record the batches that the network sees."""
 
     def __init__(self):
         self.train, self.val = [], []
@@ -58,7 +58,7 @@ class SeenBatches(L.Callback):
 
 
 class SeenRates(L.Callback):
-    """Writes down the learning rates of each optimizer step, one list a step, one number a group."""
+    """Record the learning rates of each optimizer step: a list per step, a number per group."""
 
     def __init__(self):
         self.rates = []
@@ -68,14 +68,14 @@ class SeenRates(L.Callback):
 
 
 class At(L.Callback):
-    """Calls `look(trainer, model)` in one hook."""
+    """Call `look(trainer, model)` in one hook."""
 
     def __init__(self, hook, look):
         setattr(self, hook, lambda trainer, model, *_: look(trainer, model))
 
 
 def hooks(network: nn.Module) -> int:
-    """How many forward hooks a network carries."""
+    """Return the number of forward hooks of a network."""
     return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in network.modules())
 
 
@@ -84,13 +84,13 @@ def weights(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def assert_equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:
-    """The same names and the same bits."""
+    """Assert equal names and bit-identical values."""
     assert a.keys() == b.keys()
     assert [name for name in a if not torch.equal(a[name], b[name])] == []
 
 
 @pytest.fixture
 def images():
-    """Six images and their classes, of five."""
+    """Six images, and their classes out of five."""
     torch.manual_seed(3)
     return torch.randn(6, 3, 8, 8), torch.tensor([0, 1, 2, 3, 4, 0])

@@ -12,7 +12,7 @@ import callbacks
 from callbacks.frame.trick import Trick, parameters
 
 TRICKS = {name: kind for name in callbacks.__all__ if issubclass(kind := getattr(callbacks, name), Trick)}
-# arguments that many tricks have, with a default that says "as without it": their fields need not name them
+# arguments of many tricks whose default means "off": the fields need not name them
 COMMON = {"image_size": 224, "warmup_epochs": 0, "warmup_kind": "linear", "participation": 1.0}
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"
 
@@ -31,7 +31,7 @@ def named(text: str, name: str) -> list[Any]:
 
 
 def parse(text: str) -> Any:
-    """Return what a field's value is in Python: a number, a fraction, a word, a tuple or a schedule."""
+    """Convert a field's value to Python: a number, a fraction, a word, a tuple or a schedule."""
     if fraction := re.fullmatch(rf"({NUMBER}) / ({NUMBER})", text):
         return float(fraction[1]) / float(fraction[2])
     call = re.fullmatch(r"(\w+)(\(.*\))", text)

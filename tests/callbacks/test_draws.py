@@ -1,4 +1,4 @@
-"""Random draws of tricks: the same for the same seed, others for another seed, epoch or batch."""
+"""Random draws of tricks: equal for equal seeds, different for another seed, epoch or batch."""
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from tests.conftest import tiny_classifier
 
 @pytest.fixture
 def train(tiny_data, trainer, monkeypatch):
-    """`train(trick, seed)`: the shares of the labels in every training batch."""
+    """`train(trick, seed)`: the mixed targets of every training batch."""
 
     def run(trick, seed, noise=0):
         monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
@@ -31,7 +31,7 @@ def test_same_seed_same_draws(train, trick):
 @pytest.mark.parametrize("trick", [MixUp, CutMix])
 def test_other_seed_other_draws(train, trick):
     pairs = zip(train(trick(), 5), train(trick(), 6), strict=True)
-    assert sum(torch.equal(a, b) for a, b in pairs) <= 1  # a box may cover all, or a permutation move nothing, in both
+    assert sum(torch.equal(a, b) for a, b in pairs) <= 1  # a box may cover all, or a permutation be the identity
 
 
 def test_batches_and_epochs_draw_differently(train):

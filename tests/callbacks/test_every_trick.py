@@ -1,4 +1,4 @@
-"""What every trick owes, over `callbacks.__all__`: a new one is tested here without a line of its own."""
+"""Contract of every trick, over `callbacks.__all__`: new tricks are tested here without a line of their own."""
 
 import copy
 import functools
@@ -24,7 +24,7 @@ from zoo.frame.step import changes_loss
 
 every = pytest.mark.parametrize("name", callbacks.__all__)
 
-# Those that change the network for good: `tests/callbacks/network/test_surgery.py` has what they owe.
+# Tricks that change the network permanently: their contract is in `tests/callbacks/network/test_surgery.py`.
 SURGERY = ("ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling")
 
 
@@ -35,7 +35,7 @@ def build_other(name):
 
 
 def fitted(trainer, name, data, model=None, **arguments):
-    """A run with the trick, after `fit`; it ended with finite weights that moved."""
+    """Fit with the trick, check that the weights moved and are finite, and return the trainer."""
     model = model or fresh(name)
     before = weights(model)
     run = trainer(callbacks=[build_trick(name)], **arguments)
@@ -96,7 +96,7 @@ def trained_weights(trainer, name, data, model):
 
 @every
 def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
-    """Dynamo with torch's kernels: what it traces must see every hook and every change that a trick makes."""
+    """Trace with dynamo and torch's kernels: the graphs must contain every hook and change of a trick."""
     monkeypatch.setattr(Classifier, "compile", functools.partialmethod(Classifier.compile, backend="eager"))
     eager = trained_weights(trainer, name, tiny_data, fresh(name))
     compiled = trained_weights(trainer, name, tiny_data, fresh(name, compile=True))
@@ -117,7 +117,7 @@ def test_compiled_by_inductor(tiny_data, trainer):
 
 @every
 def test_evaluation_is_as_without_it(name, tiny_data, trainer):
-    """In a test some log scores of their own beside the model's."""
+    """Some tricks log scores of their own in a test, beside the model's."""
     results = []
     for tricks in ([], [build_trick(name)]):
         model, run = fresh(name), trainer(callbacks=tricks)
@@ -142,7 +142,7 @@ def test_a_test_after_training_is_of_the_plain_network(name, tiny_data, trainer)
 
 @every
 def test_validation_in_a_fit_is_of_the_plain_network_on_the_plain_batches(name, tiny_data, trainer):
-    """The loss that is logged is the cross-entropy of a copy of the network, without trainer or tricks."""
+    """The logged loss is the cross-entropy of a copy of the network, without trainer or tricks."""
     plain, seen = [], SeenBatches()
 
     def score(trainer, model):
@@ -175,7 +175,7 @@ PLAIN = {}
 
 
 def plain_after_fit(name, data, trainer):
-    """The trick's network after a fit without it: once for all tricks."""
+    """Fit the trick's network without the trick; cached for all tricks."""
     kind = tiny_network(name)
     if kind not in PLAIN:
         PLAIN[kind] = fresh(name)
@@ -221,7 +221,7 @@ def test_goes_on_in_a_second_fit_of_the_same_model(name, tiny_data, trainer):
 
 @every
 def test_after_the_learning_rate_finder(name, tiny_data, trainer):
-    """The finder trains, restores its own checkpoint, and must not leave marks on what comes after."""
+    """The finder trains and restores its own checkpoint; it must not change the fit that follows."""
     model = fresh(name)
     run = trainer(callbacks=[build_trick(name)])
     torch.manual_seed(0)
@@ -271,7 +271,7 @@ def test_training_arguments_survive_a_file(name, tiny_data, trainer, tmp_path):
     assert {key: again.hparams[key] for key in training} == training
 
 
-# ---- its words
+# ---- arguments from files
 
 
 @every
@@ -286,7 +286,7 @@ def test_prints_as_the_call_that_makes_it(name, build):
 
 
 def as_written(value):
-    """As YAML has it: lists for tuples, a schedule by its class."""
+    """Convert an argument to its form in YAML: lists for tuples, a schedule by its class."""
     if isinstance(value, Schedule):
         return {"class_path": f"callbacks.{type(value).__name__}", "init_args": as_written(vars(value))}
     if hasattr(value, "_asdict"):
@@ -303,7 +303,7 @@ def ways(name, teacher):
 
 
 def configured(file, content):
-    """The tricks that `zoo fit --config` makes of a file with this content, and what it prints as configuration."""
+    """Return the tricks that `zoo fit --config` makes from this content, and the configuration that it prints."""
     file.write_text(content)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # of a name in Lightning, and of skip_none
@@ -316,7 +316,7 @@ def configured(file, content):
 
 @pytest.fixture(scope="module")
 def through_yaml(tmp_path_factory):
-    """name -> for each of `ways`: the arguments, the trick made of them, and that made of the configuration printed."""
+    """Map each name to a tuple for each of `ways`: arguments, their trick, that of the printed configuration."""
     folder, found = tmp_path_factory.mktemp("yaml"), {}
     model = ResNet("20", num_classes=10, image_size=8)
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "model": "ResNet"}
@@ -401,7 +401,7 @@ def test_a_trick_with_arguments_has_an_example_of_others(name):
 
 
 def ranges(kind):
-    """Return a value below and one above each declared range, by argument; every argument that is declared exists."""
+    """Return a value below and one above each declared range, by argument. Check that each argument exists."""
     found = []
     for need in kind.needs:
         if isinstance(need, Range) and need.argument in inspect.signature(kind).parameters:

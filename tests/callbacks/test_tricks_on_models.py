@@ -1,4 +1,4 @@
-"""Tricks that act on a network, on every model of the zoo: each trains a step, or says before it why it cannot."""
+"""Tricks that act on a network, on every model of the zoo: each trains a step, or refuses with a reason."""
 
 import copy
 import gc
@@ -15,7 +15,7 @@ from tests.zoo.test_every_model import NAMES, loader, with_moved_statistics
 from zoo import Classifier
 
 ROOMS = ("network", "dropout", "distillation")
-# of the other rooms, those that look at layers, parameters, features or the size of images
+# of the other rooms, those that depend on layers, parameters, features or the size of images
 ALSO = (
     "AdaptiveGradientClipping", "AuxiliaryHeads", "CircleLoss", "DeadUnits", "EMA", "ExpertBalance", "GradientFlow",
     "GradientCentralization", "GradualUnfreezing", "LayerDecay", "MagnifiedWeightDecay", "MultiScale", "NoBiasDecay",
@@ -28,30 +28,30 @@ def acts_on_networks(name: str) -> bool:
 
 
 def but(*names: str) -> set[str]:
-    """All models but these."""
+    """Return all models except these."""
     assert {*names} <= {*NAMES}
     return {*NAMES} - {*names}
 
 
 PLAIN_VITS = {"DVT", "DeiT", "DynamicViT", "EViT", "MoEViT", "PatchSlimming", "ViT"}
-WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of which some may go
+WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of patches
 NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "ConvNet", "MLP", "Swin", "ZFNet"} | PLAIN_VITS
 DROP_PATHS_THEMSELVES = {
     "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DeiT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "Swin",
 }  # fmt: skip
-NO_KNOWN_BRANCHES = {  # of the last three the branches are no modules that end where the sum begins
+NO_KNOWN_BRANCHES = {  # in the last three, no module ends where the sum begins
     "AlexNet", "BNInception", "DenseNet", "GoogLeNet", "InceptionV3", "InceptionV4", "MobileNetV1", "NIN", "RepVGG",
     "ShuffleNetV2", "VGG", "ZFNet", "ConvNet", "MLP", "InceptionResNetV2", "ShuffleNetV1", "Xception",
 }  # fmt: skip
-CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no one layer gives the classes
+CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no single layer has K outputs
 
-# trick -> the models that cannot have it
+# trick -> the models that refuse it
 REFUSED = {
     "CrossmapDropout": {"MLP"},
     "ADCM": PLAIN_VITS | {"LVViT", "MLP"},
     "AttentionPatchDropout": but(*WITH_A_SEQUENCE - {"DynamicViT", "EViT"}),
     "Hints": {"DynamicViT"},
-    "AttentionTransfer": {"DynamicViT", "MLP"},  # as a teacher it takes patches out, as a student it masks them
+    "AttentionTransfer": {"DynamicViT", "MLP"},  # as a teacher it drops patches, as a student it masks them
     "AutoDropout": NO_KNOWN_BRANCHES,
     "CircleLoss": CLASSIFIERS_IN_EXPERTS | {"ConvNet", "NIN", "PreActResNet"},  # whose classifiers are convolutions
     "DropHead": but(*PLAIN_VITS, "LVViT", "Swin"),
@@ -77,7 +77,7 @@ REFUSED = {
         "Xception", "ZFNet",
     ),
     "SubtreeDropout": but("HierarchicalMixture"),
-    "TokenDistillation": {*NAMES},  # a DynamicViT takes it, from a teacher that keeps all patches
+    "TokenDistillation": {*NAMES},  # only a DynamicViT works, with a teacher that keeps all patches
     "TokenLabeling": but("LVViT"),
     "TokenRatio": but("DynamicViT"),
     "ZeroGamma": but(
@@ -104,7 +104,7 @@ QUICK = ("ResNet", "WideResNet")
 
 
 def tricks_for(name: str) -> list[str]:
-    """All on the quick models; on another those that it refuses and every fifth of the rest, in turn."""
+    """Return all tricks for quick models; for others, those that the model refuses and every fifth of the rest."""
     turn = NAMES.index(name)
     tricks = list(filter(acts_on_networks, callbacks.__all__))
     return [
@@ -127,7 +127,7 @@ def test_trains_a_step_or_says_why_not(name, trainer):
     plain, data, refused = with_moved_statistics(name, lr=1e-3), loader(name, 4), set()
     for i, trick in enumerate(tricks_for(name)):
         if i % 10 == 0:
-            gc.collect()  # or the models of many runs are there at once
+            gc.collect()  # otherwise the models of many runs stay in memory
         torch.manual_seed(0)
         model, run = copy.deepcopy(plain), trainer(callbacks=[build(trick, plain)], max_epochs=1)
         try:

@@ -1,4 +1,4 @@
-"""What the tests of tricks that resize images share."""
+"""Shared by the tests of tricks that resize images."""
 
 import torch
 

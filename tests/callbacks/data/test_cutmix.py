@@ -1,4 +1,4 @@
-"""CutMix: the box, the share of the labels, and the draw."""
+"""CutMix: the box, the fractions of the labels, and the draw."""
 
 from types import SimpleNamespace
 
@@ -60,7 +60,7 @@ def test_same_loss_as_the_authors_who_mix_losses(images):
     torch.testing.assert_close(F.cross_entropy(logits, y), theirs)
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.4375, 0.75, 0.9375])  # even sides: timm has rounded odd ones in two ways
+@pytest.mark.parametrize("lam", [0.0, 0.4375, 0.75, 0.9375])  # even sides: timm's versions differ for odd ones
 def test_same_box_as_timm(monkeypatch, lam):
     for row in range(16):
         for column in range(24):
@@ -75,7 +75,7 @@ def test_odd_sides_keep_their_pixel():
 
 @pytest.fixture
 def draws(monkeypatch):
-    """`draws(n, trick)`: the arguments of every box, and the batches."""
+    """Return `draws(n, trick)`, which gives the arguments of every box, and the batches."""
 
     def draw(n, trick):
         torch.manual_seed(0)
@@ -120,7 +120,7 @@ def test_label_shares_are_distributed_as_torchvisions():
     for _ in range(2000):
         batch = [torch.empty(2, 0, 256, 256), torch.eye(2)]
         CutMix().on_train_batch_start(None, SimpleNamespace(num_classes=2), batch, 0)
-        ours += [batch[1][0, 0]] if batch[1][0, 0] < 1 else []  # the other half of the permutations moves nothing
+        ours += [batch[1][0, 0]] if batch[1][0, 0] < 1 else []  # half of the permutations are the identity
     ours = torch.stack(ours)
     assert ours.mean() == pytest.approx(theirs.mean().item(), abs=0.03)
     assert ours.std() == pytest.approx(theirs.std().item(), abs=0.02)

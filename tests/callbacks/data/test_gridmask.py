@@ -1,4 +1,4 @@
-"""GridMask: the grid by hand, against the authors' drawn and turned mask, and the ramp of its probability."""
+"""GridMask: the grid by hand and against the authors' rotated mask, and the schedule of its probability."""
 
 import math
 
@@ -13,14 +13,14 @@ from tests.callbacks.conftest import SeenBatches
 
 
 def one(period, thickness, phases, degrees, size):
-    """The stripes of one image: bool (H, W)."""
+    """Return the stripes of one image: bool (H, W)."""
     up, left = ([p] for p in phases)
     tensors = (torch.tensor(t) for t in ([period], [thickness], [up, left], [degrees]))
     return stripes(*tensors, size)[0, 0]
 
 
 def drawn_and_turned(period, thickness, phases, degrees, size):
-    """The authors' way: zeros on a square of ones, turned by Pillow, its middle cut out."""
+    """Make the mask as the authors: zeros on a square of ones, rotated by Pillow, cropped at the centre."""
     side = math.ceil(math.hypot(*size))
     mask = np.ones((side, side), np.uint8)
     for i in range(-1, side // period + 1):
@@ -87,7 +87,7 @@ def test_periods_and_phases_are_uniform():
     thickness_one = ~(stripe & stripe.roll(1, 1))[:, 1:].any(1)
     assert thickness_one.float().mean() == pytest.approx(0.25, abs=0.03)
     assert stripe[thickness_one][:, :4].float().mean(0) == pytest.approx([0.25] * 4, abs=0.06)
-    assert not torch.equal(stripe, kept.all(1))  # the other phase is another
+    assert not torch.equal(stripe, kept.all(1))  # the two phases differ
 
 
 def test_p_is_the_share_of_images():

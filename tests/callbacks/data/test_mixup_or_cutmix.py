@@ -1,4 +1,4 @@
-"""MixUpOrCutMix: the two tricks it chooses from, how often it chooses each, timm's labels, and a schedule."""
+"""MixUpOrCutMix: its two tricks, their frequencies, timm's labels, and a schedule."""
 
 from types import SimpleNamespace
 
@@ -14,7 +14,7 @@ EIGHT = SimpleNamespace(num_classes=8)
 
 
 def mix(trick, images, skip=0):
-    """A batch, after `skip` draws of seed 0."""
+    """Return a batch mixed after `skip` draws of seed 0."""
     torch.manual_seed(0)
     torch.rand(skip)
     batch = [images, torch.arange(len(images))]
@@ -31,7 +31,7 @@ def test_is_one_of_the_two(switch, alone):
 
 
 def kinds(trick, n):
-    """How many of n batches were left, cut and blended, told by their pixels."""
+    """Count, by the pixels of n batches, those that are unchanged, cut and blended."""
     torch.manual_seed(0)
     counts = {"left": 0, "cut": 0, "blended": 0}
     for _ in range(n):

@@ -12,7 +12,7 @@ from callbacks.data.mosaic import mosaic
 
 
 def literal(images, targets, rows, columns, perms):
-    """One image at a time, one quarter at a time."""
+    """Make the mosaics one image and one quarter at a time."""
     mixed, labels = images.clone(), torch.zeros_like(targets)
     height, width = images.shape[-2:]
     for i, (r, c) in enumerate(zip(rows.tolist(), columns.tolist(), strict=True)):
@@ -40,7 +40,7 @@ def test_same_as_a_loop(layout):
     torch.manual_seed(0)
     images = torch.randn(50, 3, 7, 10).contiguous(memory_format=layout)
     before, targets = images.clone(), F.one_hot(torch.randint(10, (50,))).float()
-    rows, columns = torch.randint(8, (50,)), torch.randint(11, (50,))  # to the very edges
+    rows, columns = torch.randint(8, (50,)), torch.randint(11, (50,))  # up to the border
     perms = [torch.randperm(50) for _ in range(3)]
     x, y = mosaic(images, targets, rows, columns, perms)
     expected = literal(images, targets, rows, columns, perms)
@@ -60,7 +60,7 @@ def test_label_share_is_the_share_of_pixels():
 
 @pytest.fixture
 def draw(monkeypatch):
-    """`draw(n, trick)`: points of n batches of 4 images of 20 x 40 px."""
+    """Return `draw(n, trick)`, which gives the points of n batches of 4 images of 20 x 40 px."""
 
     def run(n, trick):
         torch.manual_seed(0)
@@ -80,10 +80,10 @@ def test_points_are_uniform_inside_the_margin(draw, margin, rows, columns):
     for axis, (low, high) in enumerate((rows, columns)):
         points = torch.cat([call[axis] for call in calls])
         assert points.min() == low and points.max() == high
-        inner = points.bincount()[low + 1 : high]  # the two ends have half
+        inner = points.bincount()[low + 1 : high]  # the two ends have half the probability
         expected = 4000 / (high - low)
         assert (inner - expected).abs().max() < 4.5 * expected**0.5
-    assert len({tuple(call[0].tolist()) for call in calls}) > 900  # each image its own
+    assert len({tuple(call[0].tolist()) for call in calls}) > 900  # each image has its own
 
 
 def test_p_is_the_share_of_batches(draw):

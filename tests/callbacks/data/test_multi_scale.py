@@ -1,4 +1,4 @@
-"""MultiScale: one size for some batches, sizes that ranks and resumes share, even draws, refusals."""
+"""MultiScale: one size for several batches, equal sizes on all ranks and after a resume, uniform draws, refusals."""
 
 import pytest
 import torch

@@ -13,7 +13,7 @@ from tests.callbacks.conftest import SeenBatches
 
 
 def erase(trick, shape, layout=torch.contiguous_format):
-    """Ones, erased with seed 0."""
+    """Erase images of ones with seed 0."""
     torch.manual_seed(0)
     batch = [torch.ones(shape).contiguous(memory_format=layout), torch.arange(shape[0])]
     trick.on_train_batch_start(None, None, batch, 0)
@@ -21,14 +21,14 @@ def erase(trick, shape, layout=torch.contiguous_format):
 
 
 def draws(count):
-    """What `erase` draws, in its order, an image at a time: chance, areas, ratios, place."""
+    """Draw as `erase` does, in the same order, image by image: probability, areas, ratios, position."""
     torch.manual_seed(0)
     chance, (area, ratio), place = torch.rand(count), torch.rand(2, count, TRIES), torch.rand(2, count)
     return zip(chance.tolist(), area.tolist(), ratio.tolist(), place.T.tolist(), strict=True)
 
 
 class Given:
-    """Python's `random`, with given draws."""
+    """A stand-in for Python's `random` with given draws."""
 
     def __init__(self, chance, area, ratio, place):
         self.chance, self.place = chance, iter(place)
@@ -86,7 +86,7 @@ def test_the_first_try_that_fits():
 
 
 def sizes(erased):
-    """Heights and widths of the rectangles that are there."""
+    """Return heights and widths of the erased rectangles."""
     hole = (erased == 0)[:, 0]
     height, width = hole.any(2).sum(1), hole.any(1).sum(1)
     assert torch.equal(height * width, hole.sum((1, 2)))
@@ -99,7 +99,7 @@ def test_statistics_of_the_paper():
     area, ratio = height * width / 1e4, height / width
     assert 0.018 < area.min() < 0.03 and 0.35 < area.max() < 0.41
     assert 0.28 < ratio.min() < 0.33 and 3 < ratio.max() < 3.5
-    small = area < 0.25  # where hardly anything is drawn again
+    small = area < 0.25  # where redraws are rare
     assert area[small].mean() == pytest.approx(0.135, abs=0.006)
     assert ratio[small].mean() == pytest.approx((0.3 + 1 / 0.3) / 2, abs=0.1)
 

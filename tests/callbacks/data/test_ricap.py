@@ -1,4 +1,4 @@
-"""RICAP: the patches by hand and as the authors make them, the labels' shares, and the draws."""
+"""RICAP: the patches by hand and as the authors make them, the fractions of the labels, and the draws."""
 
 from types import SimpleNamespace
 
@@ -15,7 +15,7 @@ TEN = SimpleNamespace(num_classes=10)
 
 
 def authors(images, cut, corners, perms):
-    """Their `ricap`: four crops, each two patched along the rows, then these along the columns."""
+    """The authors' `ricap`: join four crops in pairs along the rows, then the pairs along the columns."""
     (height, width), (h, w) = images.shape[-2:], cut
     heights, widths = [h, h, height - h, height - h], [w, width - w, w, width - w]
     crops = [
@@ -58,7 +58,7 @@ def test_whole_images_at_the_edge(images):
 
 @pytest.fixture
 def draw(monkeypatch):
-    """`draw(n, beta)`: the cuts, corners and permutations of n batches of 4 images of 8 x 12 px."""
+    """Return `draw(n, beta)`, which gives cuts, corners and permutations of n batches of 4 images of 8 x 12 px."""
 
     def run(n, beta):
         torch.manual_seed(0)
@@ -87,7 +87,7 @@ def test_crops_are_uniform_and_stay_inside(draw):
     for cut, corners, _ in draw(3000, 1.0):
         for (y, x), (_, _, h, w) in zip(corners, quarters(*cut, 8, 12), strict=True):
             assert 0 <= y <= 8 - h and 0 <= x <= 12 - w
-        tops += [corners[0][0]] if cut[0] == 4 else []  # of five places
+        tops += [corners[0][0]] if cut[0] == 4 else []  # of five positions
     counts = np.bincount(tops, minlength=5)
     assert len(counts) == 5 and abs(counts - len(tops) / 5).max() < 4.5 * (len(tops) / 5) ** 0.5
 

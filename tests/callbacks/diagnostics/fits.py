@@ -1,4 +1,4 @@
-"""What the tests of diagnostics share."""
+"""Shared by the tests of diagnostics."""
 
 import torch
 from torch.utils.data import DataLoader

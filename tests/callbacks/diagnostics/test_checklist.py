@@ -1,4 +1,4 @@
-"""Checklist: the page, in whose list the checks are and for how long, and a run that does not change."""
+"""Checklist: the page, the time that the checks are in the trainer's list, and a run that does not change."""
 
 import lightning as L
 import pytest
@@ -46,7 +46,7 @@ def test_what_is_said_of_each_epoch_stands_once_on_the_page(tiny_data, trainer, 
 
 
 def test_the_run_is_not_touched_by_the_checklist(tiny_data, trainer):
-    """The same bits as without, also with the test of rates, where each step draws from its own seed."""
+    """The weights are bit-identical to those without it, also with the range test: each step has its own seed."""
     ends = []
     for tricks in ([], [Checklist(steps=4)]):
         L.seed_everything(3, verbose=False)

@@ -1,4 +1,4 @@
-"""DeadUnits: the fraction by hand, a layer that is dead, once an epoch, no hook that stays."""
+"""DeadUnits: the fraction by hand, a dead layer, one measurement per epoch, no hook that remains."""
 
 import pytest
 import torch

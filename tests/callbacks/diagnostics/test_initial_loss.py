@@ -53,12 +53,12 @@ def test_initial_loss_notices_targets_that_show(tiny_data, trainer):
     trick = InitialLoss()
     trick._judge(loss=0.1, prior=2.0, chance=2.3)
     assert not trick.findings[0].well and "better than chance" in trick.findings[0].text
-    trick._judge(loss=0.0, prior=0.0, chance=2.3)  # one class in the batch, and the bias says so
+    trick._judge(loss=0.0, prior=0.0, chance=2.3)  # the batch has one class, and the bias predicts it
     assert trick.findings[1].well
 
 
 def see(targets, logits):
-    """Return what `InitialLoss` keeps of a first batch: its cross-entropy, and the entropy of its classes."""
+    """Return the cross-entropy of a first batch and the entropy of its classes, as `InitialLoss` computes them."""
     trick = InitialLoss()
     trick._untrained = True
     trick.on_loss(None, Step(None, targets, logits, None, {}))

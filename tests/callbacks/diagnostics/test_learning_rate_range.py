@@ -16,7 +16,10 @@ from zoo import Classifier
 
 
 def test_the_rate_of_the_steepest_fall(tmp_path, trainer):
-    """A convex problem: the suggestion lowers the loss, a hundred times it does not; weights and rate are put back."""
+    """In a convex problem, the suggested rate lowers the loss, and 100 times that rate does not.
+
+    Weights and rate are restored.
+    """
     torch.manual_seed(0)
     images, targets = torch.randn(64, 3, 4, 4), torch.arange(64) % 10
     model = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(48, 10)), num_classes=10, lr=0.03)
@@ -32,7 +35,7 @@ def test_the_rate_of_the_steepest_fall(tmp_path, trainer):
 
 
 def test_the_steepest_fall_is_by_the_logarithm_of_the_rate():
-    """A loss that falls around a rate of .01, over two tens: Lightning's slope is by the rate itself, far below."""
+    """The loss falls around a rate of .01, over two decades. Lightning's slope, by the rate itself, is far below."""
     rates = [10 ** (-8 + 8 * t / 100) for t in range(100)]
     losses = [2.3 - 2 / (1 + (0.01 / rate) ** 2) for rate in rates]
     assert 0.9 < steepest_rate(rates, losses) / 0.01 < 1.2
@@ -66,7 +69,7 @@ def test_the_smoothed_loss_begins_with_the_first(tiny_data, trainer):
 
 
 def test_after_the_test_of_rates_a_new_network_is_still_one(tiny_data, trainer):
-    """So that what looks at new networks alone, or draws their weights, is not told that it was trained."""
+    """Tricks that check or initialise untrained networks must not take it for a trained one."""
     tricks = [InitialLoss(), LearningRateRange(steps=20)]
     trainer(callbacks=tricks, max_epochs=1).fit(tiny_classifier(), tiny_data)
     assert all(len(trick.findings) == 1 for trick in tricks)

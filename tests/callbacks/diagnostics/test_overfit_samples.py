@@ -1,4 +1,4 @@
-"""OverfitSamples: a sound network, a blind one, a run that does not change, and resumed runs."""
+"""OverfitSamples: a working network, one that ignores its images, a run that does not change, and resumed runs."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from zoo import Classifier
 
 @pytest.mark.parametrize("make", [InitialLoss, OverfitSamples])
 def test_the_first_batch_of_a_resume_is_none(make, tiny_data, trainer, tmp_path):
-    """Of any module that calls `on_loss`, also of one that does not say that it was trained."""
+    """Any module that calls `on_loss`, also one without the flag `untrained`."""
 
     class Other(Classifier):
         untrained = property(lambda self: True, lambda self, value: None)

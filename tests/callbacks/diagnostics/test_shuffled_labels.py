@@ -18,7 +18,7 @@ WORDS = r"training accuracy is \d.* and validation accuracy 0\.\d+, which is cha
 
 
 def images(count, seed, order=None, largest=0.0):
-    """Noise with a class's own colours; every class alike, and `largest` more of the first."""
+    """Return noise in the colour of each class; all classes equally frequent, with `largest` more of the first."""
     generator = torch.Generator().manual_seed(seed)
     targets = torch.arange(count) % K
     targets[: int(largest * count)] = 0
@@ -72,7 +72,7 @@ def test_patience(trainer):
 
 
 class Unlucky(Classifier):
-    """Its validation is at chance in the first epoch only, as batch norm's averages may make it."""
+    """A model whose validation is at chance in the first epoch only, as stale batch-norm averages may cause."""
 
     def validation_step(self, batch, batch_idx):
         images, targets = batch
@@ -123,7 +123,7 @@ EVEN = torch.full((10,), 100.0)
         (0.5, 0.128, True),  # 0.1 + 3 sqrt(0.09 / 1000) = 0.1285
         (0.5, 0.129, False),
         (0.5, 0.50, False),
-        (0.2, 0.10, False),  # twice chance is not clearly more
+        (0.2, 0.10, False),  # twice chance is not clearly above chance
         (0.1, 0.10, False),
     ],
 )

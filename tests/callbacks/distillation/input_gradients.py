@@ -1,4 +1,4 @@
-"""What the tests of tricks with input gradients share."""
+"""Shared by the tests of tricks with input gradients."""
 
 import torch
 import torch.nn.functional as F

@@ -1,4 +1,4 @@
-"""Attention transfer: the equation, what it does not see, and the hooks."""
+"""Attention transfer: the equation, its invariances, and the hooks."""
 
 import functools
 
@@ -112,7 +112,7 @@ def test_adds_the_terms_of_the_stages(tiny_model, tiny_data, trainer, teacher, s
     trick = AttentionTransfer(teacher, stages, beta=10.0)
     step = run_one(trainer, tiny_model, tiny_data, trick, limit_train_batches=1)[0]
     torch.manual_seed(0)
-    student = tiny_classifier().network  # as it was at the first batch; in training mode, as then
+    student = tiny_classifier().network  # as at the first batch, in training mode
     A_S, A_T = features(student, step.images), features(teacher.network, step.images)
     terms = sum(attention_loss(A_S[name], A_T[name]) for name in stages or ("stage1", "stage2"))
     torch.testing.assert_close(step.loss, F.cross_entropy(step.logits, step.targets) + 10 * terms)

@@ -1,4 +1,4 @@
-"""Cached logits: the same bits as without files, the teacher's rest, and images that are not the same."""
+"""Cached logits: bit-identical to a run without files, a teacher that does not run, and images that differ."""
 
 import pytest
 import torch
@@ -35,7 +35,7 @@ def test_fingerprint_is_of_weights_and_of_what_is_seen(teacher):
 
 
 def trained(trainer, teacher, data, tricks, **arguments):
-    """The student's weights, and how many batches the teacher has seen."""
+    """Train, and return the student's weights and the number of batches that the teacher has seen."""
     calls = []
     hook = teacher.register_forward_hook(lambda *_: calls.append(1))
     torch.manual_seed(0)

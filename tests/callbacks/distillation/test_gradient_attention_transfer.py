@@ -1,4 +1,4 @@
-"""Gradients by the image: J by hand and by differences, the second derivative, and what the run lends for it."""
+"""Input gradients: J by hand and by differences, the second derivative, and the run's settings for it."""
 
 from types import SimpleNamespace
 
@@ -22,7 +22,7 @@ def teacher():
 
 @pytest.fixture
 def smooth():
-    """A network without kinks, so that differences tell its derivatives; double precision."""
+    """A smooth network in double precision, so that differences approximate its derivatives."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(12, 6), nn.Tanh(), nn.Linear(6, 3)).double()
 
@@ -92,7 +92,7 @@ def test_transfer_adds_the_distance_to_the_teachers_gradient(tiny_data, trainer,
 
 @pytest.mark.parametrize("kind", ["transfer", "symmetry"])
 def test_it_is_what_training_makes_smaller(tiny_data, trainer, teacher, kind):
-    """Trained on the term alone."""
+    """Train on the term alone."""
     trick = GradientAttentionTransfer(teacher) if kind == "transfer" else SymmetryAttention()
     terms = []
 
@@ -126,7 +126,7 @@ def test_two_of_them_leave_the_kernels_as_they_were(tiny_model, tiny_data, train
 
 
 def test_a_gradient_too_small_for_16_bits_is_found_at_the_scale_of_the_run(images):
-    """J of about 1e-7, where float16 ends: to 5 % at a scale, to nothing without."""
+    """J is about 1e-7, where float16 underflows: with a loss scale it is right to 5 %, without one it is 0."""
     x, y = images
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0**12)
     run = SimpleNamespace(precision_plugin=SimpleNamespace(scaler=scaler))

@@ -104,7 +104,7 @@ def test_the_teacher_rests_after_pretraining(tiny_model, tiny_data, trainer, tea
     calls = []
     teacher.register_forward_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     trainer(callbacks=[Hints(teacher, pretrain="2st")], num_sanity_val_steps=0).fit(tiny_model, tiny_data, tiny_data)
-    assert calls == [False, False]  # two steps of six; the dry run is not heard
+    assert calls == [False, False]  # two steps of six; the dry run is not counted
 
 
 def test_the_error_falls(tiny_data, trainer, teacher):
@@ -117,7 +117,7 @@ def test_the_error_falls(tiny_data, trainer, teacher):
 
 
 def test_the_dry_run_leaves_no_trace(tiny_model, tiny_data, trainer, teacher):
-    """Neither in statistics nor in draws nor in modes."""
+    """Statistics, random draws and modes are those without it."""
     tiny_model.network.block2.bn1.eval()
     before, state = weights(tiny_model), torch.get_rng_state()
     Hints(teacher).setup(trainer(), tiny_model, "fit")
@@ -132,7 +132,7 @@ def test_the_dry_run_leaves_no_trace(tiny_model, tiny_data, trainer, teacher):
 
 
 def test_files_averages_and_loaders_know_nothing_of_it(tiny_data, trainer, teacher, tmp_path):
-    """A file written in the middle of the fit is one of a plain model; the trick's state has the regressors."""
+    """A checkpoint from the middle of the fit is that of a plain model; the trick's state has the regressors."""
     torch.manual_seed(99)
     teacher = ResNet("20", num_classes=10, image_size=8)
     torch.manual_seed(0)

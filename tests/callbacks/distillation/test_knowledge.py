@@ -1,4 +1,4 @@
-"""Knowledge distillation: the equation, its limits, and a teacher that nothing touches."""
+"""Knowledge distillation: the equation, its limits, and a teacher that does not change."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Self-distillation: the equation, the average that it asks, and the passes that nobody notices."""
+"""Self-distillation: the equation, the average that it uses, and passes without side effects."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_by_hand():
 
 
 class Averages(SeenSteps):
-    """The average as it was when the loss was made, and the steps."""
+    """Record the steps, and the average at the time of the loss."""
 
     def __init__(self, trick):
         super().__init__()
@@ -73,13 +73,13 @@ def test_its_average_is_evaluated_and_in_the_file(tiny_model, tiny_data, trainer
 
 
 def test_the_averages_pass_leaves_statistics_modes_and_taps(tiny_data, trainer):
-    """With next to no weight, training is as without it; attention after it sees the student's features."""
+    """With a tiny weight, training is as without it; attention transfer after it sees the student's features."""
     torch.manual_seed(99)
     teacher, ends = tiny_classifier(width=6), []
     for tricks in ([SelfDistillation(0.5, weight=1e-30)], []):
         torch.manual_seed(0)
         model, modes = tiny_classifier(lr=1e-4), []
-        model.network.block1.bn1.eval()  # somebody keeps it so
+        model.network.block1.bn1.eval()  # the user keeps it in eval mode
         look = At("on_train_batch_end", lambda _, m: modes.append([x.training for x in m.modules()]))  # noqa: B023
         trainer(callbacks=[*tricks, AttentionTransfer(teacher), look]).fit(model, tiny_data)
         ends.append((weights(model), modes))

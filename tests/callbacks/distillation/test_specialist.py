@@ -1,4 +1,4 @@
-"""Specialists: the dustbin, the correction for oversampling, and what several of them say together."""
+"""Specialists: the dustbin, the correction for oversampling, and the combined prediction of several."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_soft_targets_and_indices_agree():
 
 @pytest.mark.parametrize("fraction", [0.2, 0.5, 0.9])
 def test_a_calibrated_network_has_nothing_to_learn(fraction):
-    """Over images whose classes are as the network says, whatever fraction of the loss the special ones are given."""
+    """If the classes follow the network's probabilities, the gradient is 0 for any fraction of the special classes."""
     torch.manual_seed(0)
     z = torch.randn(1, 5, dtype=torch.float64).requires_grad_()
     q = z.detach().softmax(1)
@@ -81,7 +81,7 @@ def test_adds_the_generalists_word_about_the_rest(tiny_model, tiny_data, trainer
     assert special.tolist() == [2, 7] and rest.tolist() == [0, 1, 3, 4, 5, 6, 8, 9]
     for step in steps.steps:
         v = teacher(step.images)
-        hard = specialist_loss(step.logits, step.targets, special, rest, 0.2, 0.6)  # as if all classes were as frequent
+        hard = specialist_loss(step.logits, step.targets, special, rest, 0.2, 0.6)  # as for equally frequent classes
         torch.testing.assert_close(step.loss, hard + 0.3 * soft_loss(step.logits[:, rest], v[:, rest], 2.0))
 
 
@@ -120,7 +120,7 @@ def test_refuses_what_it_would_wipe_out(tiny_model, tiny_data, trainer, teacher)
 
 
 class Says(nn.Module):
-    """The same logits whatever it sees, one row an image; remembers how many it saw."""
+    """A network with fixed logits, one row per image; counts the images that it has seen."""
 
     def __init__(self, logits):
         super().__init__()
@@ -223,7 +223,7 @@ def test_a_committee_is_tested_as_any_network(tiny_data, trainer):
     assert committee.num_classes == 10
 
 
-# ---- who is a specialist of what
+# ---- groups of classes
 
 
 def test_clusters_are_the_classes_that_are_predicted_together():
@@ -239,7 +239,7 @@ def test_clusters_are_the_classes_that_are_predicted_together():
 
 @pytest.mark.slow
 def test_specialists_of_digits(trainer):
-    """Trained from a poor generalist, together they are better than it."""
+    """Specialists trained from a poor generalist are together better than it."""
     data = Digits(64)
     torch.manual_seed(0)
     generalist = tiny_classifier(width=4)

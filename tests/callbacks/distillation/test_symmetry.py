@@ -1,4 +1,4 @@
-"""SymmetryAttention: the term by hand, a symmetric network, other tricks beside it, and what it leaves behind."""
+"""SymmetryAttention: the term by hand, a symmetric network, other tricks beside it, and a network left unchanged."""
 
 import functools
 
@@ -31,7 +31,7 @@ def test_symmetry_adds_the_distance_to_the_mirror_image(tiny_data, trainer):
 
 
 class Even(TinyNetwork):
-    """Sees an image and its mirror image alike."""
+    """A network with equal outputs for an image and its mirror image."""
 
     def forward(self, x):
         return super().forward(x + x.flip(3))
@@ -45,7 +45,7 @@ def test_nothing_to_add_to_a_symmetric_network(tiny_data, trainer):
 
 
 def test_the_second_pass_does_not_reach_other_tricks(tiny_data, trainer, teacher):
-    """Attention after symmetry takes the features of the images, not of their mirror images."""
+    """Attention transfer, listed after symmetry, reads the features of the images, not of their mirror images."""
     losses = []
     for tricks in ([SymmetryAttention(1e-9), AttentionTransfer(teacher)], [AttentionTransfer(teacher)]):
         steps, model = SeenSteps(), start()

@@ -45,7 +45,7 @@ def fit(trainer, data, teacher, student, **arguments):
 
 
 def test_adds_both_terms_with_the_teachers_patches(tiny_data, trainer):
-    """The teacher's tokens are those of its last norm, without the class token; masked by the student's decisions."""
+    """The teacher's tokens are its last norm's, without the class token, masked by the student's decisions."""
     torch.manual_seed(0)
     teacher, student = tiny_classifier(network=TinyTransformer), tiny_classifier(network=TinyTransformer)
     steps, before = fit(trainer, tiny_data, teacher, student, logits=2.0, tokens=3.0)
@@ -60,7 +60,7 @@ def test_adds_both_terms_with_the_teachers_patches(tiny_data, trainer):
 
 
 def test_a_copy_of_the_student_teaches_nothing(trainer, tiny_data):
-    """Of a DynamicViT that keeps all of its patches in training too."""
+    """For a DynamicViT that keeps all patches also in training, both terms are 0."""
     torch.manual_seed(0)
     student = DynamicViT("Ti", num_classes=10, image_size=8, lr=1e-9)
     for predictor in student.score_predictor:
@@ -73,7 +73,7 @@ def test_a_copy_of_the_student_teaches_nothing(trainer, tiny_data):
 
 
 def test_the_last_decision_counts(tiny_data, trainer):
-    """Of several predictors' masks: here the last keeps nothing, so that no token is compared."""
+    """Of several predictors' masks, the last is used: here it keeps nothing, so no token is compared."""
 
     def decide(model, step):
         kept = step.extras["kept"][-1]

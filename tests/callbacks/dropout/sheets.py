@@ -1,4 +1,4 @@
-"""Numbers that the papers' formulas give, by slow loops, and how ours are compared with them."""
+"""Reference values of the papers' formulas, computed by slow loops, and comparisons with ours."""
 
 import json
 from math import sqrt
@@ -28,6 +28,6 @@ def close(ours, theirs):
 
 
 def assert_moments_of_dropout(y, p):
-    """Ones were multiplied: their mean is 1, their variance that of dropout at p."""
+    """Assert that the multipliers y have mean 1 and the variance of dropout at p."""
     assert y.mean().item() == pytest.approx(1, abs=5 * sqrt(p / (1 - p) / y.numel()))
     assert y.var().item() == pytest.approx(p / (1 - p), rel=0.04)

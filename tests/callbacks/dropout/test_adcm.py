@@ -1,4 +1,4 @@
-"""ADCM: attention and masks by hand, what is drawn, what evaluation has, where it is put."""
+"""ADCM: attention and masks by hand, draws, evaluation, and the modules where it is added."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def module(c=20, p=0.3):
 
 
 def test_those_of_more_attention_stay_more_often():
-    """Weights 1, 2, 3, 4, two of them drawn: exact chances .2345, .4413, .6083, .7159."""
+    """Two of the weights 1, 2, 3, 4 are drawn: exact probabilities .2345, .4413, .6083, .7159."""
     torch.manual_seed(0)
     s = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(20000, 4)
     masks = mask(s, torch.rand(20000, 4), 2)
@@ -29,7 +29,7 @@ def test_those_of_more_attention_stay_more_often():
 
 
 def test_evaluation_by_hand():
-    """One channel at a time, one pixel at a time; nothing is drawn."""
+    """Compute channel by channel and pixel by pixel; nothing is drawn."""
     new, x = module(4).eval(), torch.randn(2, 4, 3, 3)
     with torch.no_grad():
         y = new(x)
@@ -49,13 +49,13 @@ def test_training_drops_the_share_of_channels_and_of_pixels():
     channels, pixels = y.abs().sum((2, 3)) > 0, y.abs().sum(1) > 0
     assert torch.equal(channels.sum(1), torch.full((6,), 14))  # ceil(.7 20)
     assert torch.equal(pixels.flatten(1).sum(1), torch.full((6,), 18))  # ceil(.7 25)
-    assert len({tuple(row.tolist()) for row in channels}) > 1  # each example its own
+    assert len({tuple(row.tolist()) for row in channels}) > 1  # each example has its own
     y.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in new.parameters())
 
 
 def test_what_stays_is_weighed_as_in_evaluation(monkeypatch):
-    """With p so small that nothing goes, and stochastic pooling as in evaluation."""
+    """p is so small that nothing is dropped, and stochastic pooling is as in evaluation."""
     new, x = module(20, 1e-6), torch.randn(2, 20, 5, 5)
     expected = new.eval()(x)
     mean = new.draw_activation(x.flatten(2).relu())

@@ -34,8 +34,8 @@ def test_modes(mode, drop, tau):
     assert choose(scores, u, 4, drop, tau).tolist() == ORACLE["keep_index"][mode]
 
 
-def test_what_the_other_reading_drops_is_what_low_would_keep():
-    """Drawing those that go in proportion to a, instead of those that stay in proportion to 1 / a."""
+def test_what_the_other_form_drops_is_what_low_would_keep():
+    """The other form draws the dropped patches in proportion to a, instead of the kept ones in proportion to 1 / a."""
     scores, u = torch.tensor(ORACLE["score"]), torch.tensor(ORACLE["uniforms"])
     gone = choose(scores, u, 2, "low", 1).tolist()
     kept = [[i for i in range(6) if i not in row] for row in gone]
@@ -45,7 +45,7 @@ def test_what_the_other_reading_drops_is_what_low_would_keep():
 @pytest.mark.parametrize("tau", ["0.5", "1.0", "4.0"])
 @pytest.mark.parametrize(("drop", "name"), [("low", "keep_important"), ("high", "drop_important")])
 def test_draws(tau, drop, name):
-    """Which patches stay for given noise, and how often each does over many draws: exact probabilities."""
+    """Compare the kept patches for given noise, and their frequencies over many draws with exact probabilities."""
     scores, made = torch.tensor([DRAWS["input"]["attention"]]), DRAWS["expected"]["by_temperature"][tau][name]
     u = (-(-torch.tensor([DRAWS["random"]["gumbel"]])).exp()).exp()
     assert choose(scores, u, 3, drop, float(tau)).tolist() == [made["kept"]]
@@ -74,7 +74,7 @@ def test_scores_are_the_class_tokens_row_of_the_map(kind):
 
 
 def look(trainer, data, trick, model, network):
-    """The tokens that leave each block in training and in evaluation, and what the blocks after `where` take."""
+    """Return the tokens after each block, in training and in evaluation, and the inputs of the blocks after `where`."""
     seen = {True: [], False: []}
     handles = [
         block.register_forward_hook(lambda block, inputs, output: seen[block.training].append(inputs[0].shape[1]))
@@ -100,7 +100,7 @@ def test_tokens_go_after_the_block(make, trainer, tiny_data):
 
 @pytest.mark.parametrize(("drop", "gone"), [("high", 5), ("low", 2)])
 def test_the_patch_that_is_looked_at_most_or_least_goes(drop, gone, trainer, tiny_data):
-    """A class token whose query finds one patch's key alone, and turns away from another's."""
+    """The class token's query matches one patch's key, and is opposite to another's."""
     model = tiny_classifier(network=TinyTransformer)
     block, left = model.network.blocks[0], []
     model.network.patch_drop = Marked()
@@ -117,7 +117,7 @@ def test_the_patch_that_is_looked_at_most_or_least_goes(drop, gone, trainer, tin
 
 
 class Marked(nn.Module):
-    """Tokens that carry their place, and of which the sixth patch draws attention and the third repels it."""
+    """Tokens that carry their position; the sixth patch gets the most attention, the third the least."""
 
     def forward(self, tokens):
         tokens = torch.zeros_like(tokens)

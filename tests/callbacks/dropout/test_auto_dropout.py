@@ -1,4 +1,4 @@
-"""AutoDropout: the paper's figure, patterns turned and sheared by hand, where they act, what a search draws."""
+"""AutoDropout: the paper's figure, patterns rotated and sheared by hand, where they act, and a search's draws."""
 
 import json
 from pathlib import Path
@@ -75,7 +75,7 @@ def test_limits():
     assert drawn(Pattern(0), (4, 4)).all() and drawn(Pattern((0, 3)), (4, 4)).all()  # nothing is dropped
     everything = multiplier(torch.ones(2, 3, 4, 4), Pattern(9, 0, 1))
     assert not everything.any() and everything.isfinite().all()
-    one = drawn(Pattern(2, 5, 1), (4, 4), (1, 1))  # a single tile, DropBlock with one block; no gap is seen
+    one = drawn(Pattern(2, 5, 1), (4, 4), (1, 1))  # a single tile, as DropBlock's: the stride has no effect
     assert torch.equal(one, picture(".... .##. .##. ...."))
     assert torch.equal(drawn(Pattern(1, 0, 2), (4, 4), (1, 1)), one)  # tiles without gaps are one tile
     assert not drawn(Pattern(2, 1, 3), (2, 2)).any() and drawn(Pattern(2, 3, 2), (2, 2), (-3, -3)).all()  # in the gap
@@ -158,7 +158,7 @@ def test_refuses_patterns_that_cannot_be(bad):
 
 
 def fixed(**values):
-    """A trial whose suggestions are these, or the lowest."""
+    """Return a trial that suggests these values, or else the lowest."""
     suggest = lambda name, low, *_, **__: values.get(name, low if not isinstance(low, list) else low[0])  # noqa: E731
     return SimpleNamespace(suggest_int=suggest, suggest_float=suggest, suggest_categorical=suggest)
 

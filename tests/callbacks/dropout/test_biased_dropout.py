@@ -27,14 +27,14 @@ def test_biased_of_equal_ones_the_first_as_a_sort_has_them(width):
 
 @pytest.mark.parametrize("width", [4097, 8191, 8192, 20_000])
 def test_halves_of_wide_maps(width):
-    """Exact up to 8,191 features; behind that but for the error of a median, of equal ones exact again."""
+    """Exact up to 8,191 features; above that, up to the error of the sample's median; exact again for equal ones."""
     torch.manual_seed(0)
     x = torch.randn(8, width)
     strong = biased_dropout.is_in_larger_half(x)
     assert strong.float().mean(1).tolist() == pytest.approx([0.5] * 8, abs=1 / width if width < 8192 else 0.03)
     assert all(size[s].min() > size[~s].max() for size, s in zip(x.abs(), strong, strict=True))
     assert torch.equal(biased_dropout.is_in_larger_half(x * 0 + 3).sum(1), torch.full((8,), (width + 1) // 2))
-    assert biased_dropout.is_in_larger_half(x.relu())[x > 0].float().mean() > 0.95  # before those that are zero
+    assert biased_dropout.is_in_larger_half(x.relu())[x > 0].float().mean() > 0.95  # ahead of the zeros
 
 
 def test_expectation_stays():

@@ -1,4 +1,4 @@
-"""ChannelDropBlock: the slow loop's numbers, and how many channels go."""
+"""ChannelDropBlock: the slow loop's numbers, and the number of dropped channels."""
 
 import pytest
 import torch

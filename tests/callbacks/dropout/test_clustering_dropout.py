@@ -1,4 +1,4 @@
-"""ClusteringDropout: groups and rates of the sheet, against scikit-learn, and the average over a run by hand."""
+"""ClusteringDropout: groups and rates against reference values and scikit-learn, and a run's average by hand."""
 
 import json
 from math import sqrt
@@ -74,7 +74,7 @@ def test_share_and_mean_of_each_unit(shape):
 
 
 def test_average_and_groups_over_a_run(trainer, tiny_data):
-    """Six batches, groups anew after the first, fourth: rates by hand from what the head reads."""
+    """Of six batches, the first and fourth group the units: rates by hand, from the head's input."""
     trick, model, seen, rates = callbacks.ClusteringDropout(every=3, decay=0.5, clusters=2), tiny_classifier(), [], []
     model.network.head.register_forward_pre_hook(lambda m, i: seen.append(i[0].detach()) if m.training else None)
     look = At("on_train_batch_end", lambda t, m: rates.append(trick._rates["network.head"]))

@@ -1,4 +1,4 @@
-"""CorrDrop: the slow loop's numbers, how many units go, and the temperature."""
+"""CorrDrop: the slow loop's numbers, the number of dropped units, and the temperature."""
 
 import pytest
 import torch
@@ -48,7 +48,7 @@ def test_share_of_units_that_go(kind, size, block, share):
 
 
 def test_temperature_makes_correlation_matter():
-    """Two channels alike, two apart: at T = 1 nearly the same chance to go, at a small T not."""
+    """Two channels are alike, two differ: at T = 1 they are dropped nearly as often, at a small T they are not."""
     torch.manual_seed(0)
     base = torch.rand(1, 1, 6, 6)
     x = torch.cat([base, base, base * 0 + torch.eye(6), base * 0 + torch.eye(6).flip(0)], 1).repeat(4000, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""DropBlock: the oracle's map, the share that stays on maps of any size, and torchvision's."""
+"""DropBlock: the reference's map, the kept fraction on maps of any size, and torchvision's."""
 
 import json
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_gamma_of_the_table():
 
 
 def literal(corners, side):
-    """Every square, cell by cell."""
+    """Zero every square, cell by cell."""
     h, w = (n + side - 1 for n in corners.shape)
     kept = torch.ones(h, w)
     for i, j in corners.nonzero().tolist():
@@ -59,7 +59,7 @@ def test_blocks_as_a_slow_loop_has_them(side):
     ],
 )
 def test_share_that_stays_on_maps_of_any_size(size, block, low, high):
-    """Where timm's keeps .07 of 7 x 7, and torchvision's, with odd blocks, the same as ours."""
+    """timm keeps .07 of a 7 x 7 map; torchvision, with odd blocks, keeps as much as ours."""
     torch.manual_seed(0)
     x = torch.ones(60, 60 if size > 20 else 300, size, size)
     kept = (callbacks.DropBlock(0.1, block).drop(x, 0.1) > 0).float().mean().item()

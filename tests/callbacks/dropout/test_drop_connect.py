@@ -1,4 +1,4 @@
-"""DropConnect: the layer with masked weights, slowly and fast; its draws; the weights themselves stay."""
+"""DropConnect: the layer with masked weights, against a slow form; its draws; weights that do not change."""
 
 from math import sqrt
 
@@ -73,7 +73,7 @@ def test_finite_in_bf16_and_on_zeros(kind, per):
 
 @pytest.mark.parametrize("p", [0.2, 0.5])
 def test_share_of_the_weights_and_mean_of_the_output(p):
-    """Inputs that are unit vectors show single weights."""
+    """With unit vectors as inputs, the outputs are single weights."""
     torch.manual_seed(0)
     layer, n = nn.Linear(8, 50, bias=False), 400
     x = torch.eye(8).repeat(n, 1)
@@ -83,7 +83,7 @@ def test_share_of_the_weights_and_mean_of_the_output(p):
     assert gone.mean().item() == pytest.approx(p, abs=5 * sqrt(p * (1 - p) / y.numel()))
     torch.testing.assert_close(y[gone == 0], (full / (1 - p))[gone == 0])
     torch.testing.assert_close(y.view(n, 8, 50).mean(0), full[:8], rtol=0.4, atol=0.01)
-    assert len(gone.view(n, -1).unique(dim=0)) == n  # each example its own
+    assert len(gone.view(n, -1).unique(dim=0)) == n  # each example has its own
     one = acting(p, per="batch")._connect("spot", 1.0, layer, (x,), full)
     assert torch.equal(one.view(n, 8, 50), one[:8].expand(n, 8, 50)) and (one == 0).any()
 
@@ -113,7 +113,7 @@ def test_weights_are_never_touched_and_validation_is_plain(trainer, tiny_data):
     assert head.weight is own and model.state_dict().keys() == keys and type(head) is nn.Linear
     assert hooks(model) == 1  # ours
     assert {same for training, same in seen if not training} == {True}
-    assert {same for training, same in seen if training} == {True, False}  # a share of the steps
+    assert {same for training, same in seen if training} == {True, False}  # a fraction of the steps
 
 
 def test_a_layer_whose_units_have_strengths():

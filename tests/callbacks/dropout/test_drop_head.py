@@ -24,7 +24,7 @@ def test_scales_by_hand():
     scales = head_scales(torch.tensor([[0.3, 0.1, 0.2, 0.9], [0.1, 0.15, 0.05, 0.0]]), 0.2)
     expected = torch.tensor(
         [[4 / 3, 0, 4 / 3, 4 / 3], [0, 4, 0, 0]]
-    )  # of the second row all would go: the largest stays
+    )  # all heads of the second row would be dropped: the largest is kept
     torch.testing.assert_close(scales, expected)
 
 
@@ -36,7 +36,7 @@ def test_output_is_the_equation():
 
 @pytest.mark.parametrize("kind", [Attention, timm.layers.Attention])
 def test_attention_without_some_heads(kind, monkeypatch):
-    """Ours and timm's, hooked as in a fit, give the oracle's numbers for its draws."""
+    """Our attention and timm's, hooked as in a fit, give the reference's numbers for its draws."""
     attn = kind(8, 4, qkv_bias=True).double()
     with torch.no_grad():
         for i, p in enumerate(attn.parameters()):
@@ -59,7 +59,7 @@ def test_the_expected_scale_is_one_and_no_example_loses_all(heads, p):
     scales = head_scales(torch.rand(20_000, heads), p)
     torch.testing.assert_close(scales.sum(1), torch.full((20_000,), float(heads)))
     torch.testing.assert_close(scales.mean(0), torch.ones(heads), rtol=0, atol=0.05)
-    kept = 1 - p + p**heads / heads  # a head stays by its draw, or as the last one
+    kept = 1 - p + p**heads / heads  # a head is kept by its draw, or as the last one
     assert (scales > 0).float().mean().item() == pytest.approx(kept, abs=0.01)
 
 
@@ -96,7 +96,7 @@ def test_every_layer_and_example_has_a_draw_of_its_own(trainer, tiny_data):
 
 
 class Ratio:
-    """A hook that comes before DropHead's: makes the heads' outputs 1, so that the next hook's are the scales."""
+    """A hook before DropHead's that sets the heads' outputs to 1, so that DropHead's outputs are its scales."""
 
     def __init__(self, scales):
         self.scales = scales
@@ -106,7 +106,7 @@ class Ratio:
 
 
 class Unit(At):
-    """Reads what comes out of `heads_out`, by a hook on the projection."""
+    """Record the outputs of `heads_out`, by a hook on the projection."""
 
     def __init__(self):
         super().__init__("on_fit_start", self.look)
@@ -130,7 +130,7 @@ def test_on_timms(trainer, tiny_data):
 
 
 class Seen(nn.Linear):
-    """An output projection that writes down which heads are 0."""
+    """An output projection that records which heads are 0."""
 
     def __init__(self, width, zeros):
         super().__init__(width, width)

@@ -1,6 +1,6 @@
-"""Every method of `FeatureDropout` on every family of networks: it trains, and the network after it is the plain one.
+"""Every method of `FeatureDropout` on every family of networks: it trains, and leaves the plain network.
 
-Methods are found in `callbacks.__all__`: a new one is tested here without a line of its own.
+Methods are found in `callbacks.__all__`: new ones are tested here without a line of their own.
 """
 
 import inspect
@@ -19,7 +19,7 @@ from zoo import ConvNeXt, DenseNet, MobileNetV2, ResNet, ViT, convnext, densenet
 
 METHODS = [name for name in callbacks.__all__ if issubclass(getattr(callbacks, name), FeatureDropout)]
 STAGES = ("stage1", "stage2", "stage3", "stage4")
-# the family's class and table, a row of it that is narrow and shallow, and how many stages that has
+# the family's class and table, a narrow and shallow row of it, and that row's number of stages
 FAMILIES = {
     "ResNet": (ResNet, resnet.VARIANTS, resnet.Row(resnet.BasicBlock, (1, 1, 1), 8), 3),
     "DenseNet": (DenseNet, densenet.VARIANTS, densenet.Row((2, 2, 2), k=4, stem=8, bottleneck=False), 3),
@@ -28,7 +28,7 @@ FAMILIES = {
     "ViT": (ViT, vit.VARIANTS, vit.TokenRow(16, 4, 2), 4),
 }
 NEVER = callbacks.Linear(0, 0)
-LAYERS = {"DropConnect", "GuidedDropout"}  # act on layers, which stages are not
+LAYERS = {"DropConnect", "GuidedDropout"}  # act on layers, not on stages
 CHANGES = {"GuidedDropout"}  # gives its layers parameters, and says so: tests/callbacks/network/test_surgery.py
 every_family = pytest.mark.parametrize(
     "family", [pytest.param(name, marks=[] if name in ("ResNet", "ViT") else [pytest.mark.slow]) for name in FAMILIES]
@@ -36,7 +36,7 @@ every_family = pytest.mark.parametrize(
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
-def places(family):
+def where_of(family):
     """`where=`: the default, and each stage."""
     return (None, *STAGES[: FAMILIES[family][3]])
 
@@ -46,7 +46,7 @@ EVERYWHERE = [
     pytest.param(name, family, where, marks=[pytest.mark.slow] if where and family != "ResNet" else [])
     for name in METHODS
     for family in FAMILIES
-    for where in places(family)
+    for where in where_of(family)
 ]
 
 
@@ -58,7 +58,7 @@ def fresh(family, **training):
         model = kind("nano", num_classes=10, image_size=32, lr=0.05, **training)
     for module in model.modules():
         if isinstance(module, nn.Dropout):
-            module.p = 0.0  # the network's own: it would tell two runs apart by where their draws begin
+            module.p = 0.0  # the network's own dropout: its draws would differ between two runs
     return model
 
 
@@ -69,7 +69,7 @@ def images():
 
 
 def trained(trainer, model, *tricks):
-    """The model after two steps."""
+    """Train for two steps and return the model."""
     torch.manual_seed(2)
     trainer(callbacks=[*tricks], max_epochs=1).fit(model, images())
     return model
@@ -79,7 +79,7 @@ PLAIN = {}
 
 
 def plain(family, trainer):
-    """A model trained without any trick, and its weights: once for all tests."""
+    """Return a model trained without any trick, and its weights; cached for all tests."""
     if family not in PLAIN:
         model = trained(trainer, fresh(family))
         PLAIN[family] = model, weights(model)
@@ -87,25 +87,25 @@ def plain(family, trainer):
 
 
 def build(name, where=None, **arguments):
-    """A method that acts at every step, strongly."""
+    """Return a method that acts strongly, at every step."""
     kind = getattr(callbacks, name)
     takes = inspect.signature(kind).parameters
-    # blocks smaller than every map here: CorrDrop keeps what is one block, which has no other to be like
+    # blocks smaller than every map here: CorrDrop keeps a map of one block
     strong = {"p": 0.9 if name == "StructuralDropout" else 0.5, "participation": 1.0, "block_size": 2} | arguments
     if where is not None:
         strong["where"] = where
     return kind(**{key: value for key, value in strong.items() if key in takes})
 
 
-def usual(name):
-    """Where it acts by itself."""
+def default_where(name):
+    """Return its default `where`."""
     takes = inspect.signature(getattr(callbacks, name)).parameters
     return takes["where"].default if "where" in takes else "branches"
 
 
 def refusal(name, family, where):
-    """What it says to such a place, if it has no meaning there."""
-    where = where or usual(name)
+    """Return the error message for modules on which the method cannot act, else None."""
+    where = where or default_where(name)
     if where in STAGES and name in LAYERS:
         return TypeError, f"{name} .*'{where}' is a .*: name other layers"
     if where == "branches" and family == "DenseNet":
@@ -120,10 +120,10 @@ def parts(model):
 
 
 def assert_plain(model, other):
-    """Nothing tells it from a model that never had a trick: not its parts, nor its logits for the same weights."""
+    """Assert that a model equals one that never had a trick: equal parts, and equal logits for equal weights."""
     assert hooks(model) == 0
     assert parts(model) == parts(other)
-    assert vars(model).keys() <= vars(other).keys()  # fewer where it was refused before Lightning added its own
+    assert vars(model).keys() <= vars(other).keys()  # fewer if it was refused before Lightning added its own
     other.load_state_dict(model.state_dict())
     x = next(iter(images()))[0]
     with torch.no_grad():
@@ -133,7 +133,7 @@ def assert_plain(model, other):
 @pytest.mark.parametrize(("name", "family", "where"), EVERYWHERE)
 def test_trains_and_leaves_the_plain_network(name, family, where, trainer):
     if where and "where" not in inspect.signature(getattr(callbacks, name)).parameters:
-        return  # it finds its own places
+        return  # it finds its modules itself
     model, trick = fresh(family), build(name, where)
     other, expected = plain(family, trainer)
     if why := refusal(name, family, where):
@@ -155,11 +155,11 @@ def test_trains_and_leaves_the_plain_network(name, family, where, trainer):
     [
         pytest.param(name, stage, marks=[] if name == "ResNet" else [pytest.mark.slow])
         for name in FAMILIES
-        for stage in places(name)
+        for stage in where_of(name)
     ],
 )
 def test_attention_with_dropout_in_every_family(family, stage, trainer):
-    """ADCM stays in the network, as the layers that it is; on tokens it has no meaning."""
+    """ADCM's layers stay in the network; it refuses tokens."""
     model, before = fresh(family), {*fresh(family).state_dict()}
     trick = callbacks.ADCM(0.5, stage)
     if family == "ViT":
@@ -179,7 +179,7 @@ def test_attention_with_dropout_in_every_family(family, stage, trainer):
 def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):
     if name in CHANGES:
         return
-    if usual(name) == "branches" and family == "DenseNet":
+    if default_where(name) == "branches" and family == "DenseNet":
         return  # refused before the first step
     other, expected = plain(family, trainer)
     for argument in {"p", "participation"} & inspect.signature(getattr(callbacks, name)).parameters.keys():
@@ -191,8 +191,8 @@ def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):
 @every_family
 @every_method
 def test_evaluation_does_not_see_it(name, family, trainer):
-    """While it is there, in the middle of a fit."""
-    vectors = name not in LAYERS and usual(name) != "branches" and 2 in getattr(callbacks, name).acts_on
+    """Evaluate while the trick is attached, in the middle of a fit."""
+    vectors = name not in LAYERS and default_where(name) != "branches" and 2 in getattr(callbacks, name).acts_on
     where = "classifier" if vectors else None
     if refusal(name, family, where) or name in CHANGES:
         return
@@ -209,11 +209,11 @@ def test_evaluation_does_not_see_it(name, family, trainer):
     assert all(torch.equal(*logits) for logits in seen) and len(seen) == 2
 
 
-# ---- how the network is run
+# ---- checkpointed, 16-bit
 
 
 class Checkpointed(nn.Sequential):
-    """A stage that forgets what is in it and computes it again in the backward pass."""
+    """A stage with activation checkpointing: it recomputes its activations in the backward pass."""
 
     def forward(self, x):
         return checkpoint(super().forward, x, use_reentrant=False)
@@ -221,7 +221,7 @@ class Checkpointed(nn.Sequential):
 
 @every_method
 def test_in_a_checkpointed_stage(name, trainer):
-    """Its masks are the same when they are drawn again: the same weights as without checkpointing."""
+    """Recomputed masks are equal, so the weights are those without checkpointing."""
     if name in LAYERS or "where" not in inspect.signature(getattr(callbacks, name)).parameters:
         return
     ends = []
@@ -229,7 +229,7 @@ def test_in_a_checkpointed_stage(name, trainer):
         model = fresh("ResNet")
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = 0.0  # statistics that count twice, as they do with checkpoints, would differ
+                module.momentum = 0.0  # recomputation would update statistics twice
         if again:
             model.layer2.__class__ = Checkpointed
         trained(trainer, model, build(name, ("layer2.0", "layer2.0.bn1", "stage2")))
@@ -253,7 +253,7 @@ def test_in_channels_last_it_trains_the_same(name, trainer):
 
 @every_method
 def test_in_bf16_its_masks_are_float32(name, trainer):
-    """Nothing is NaN, weights stay float32, and a stage of bfloat16 stays one."""
+    """Nothing is NaN, weights stay float32, and a bfloat16 stage stays bfloat16."""
     if name in LAYERS or "where" not in inspect.signature(getattr(callbacks, name)).parameters:
         return
     model, kinds = fresh("ResNet"), []

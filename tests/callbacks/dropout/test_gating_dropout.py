@@ -48,7 +48,7 @@ def test_every_step_draws_anew_for_every_layer(kind, model):
     first, second = (torch.tensor([step[i] == kind for step in seen]).float() for i in range(2))
     assert {*sum(seen, [])} == {None, kind}
     assert first.mean().item() == pytest.approx(0.3, abs=0.06)  # four standard deviations
-    assert (first * second).mean().item() == pytest.approx(0.09, abs=0.04)  # each layer on its own
+    assert (first * second).mean().item() == pytest.approx(0.09, abs=0.04)  # independent draws per layer
     trick.on_train_batch_end(one_machine, model)
     assert [layer.drop for layer in layers(model)] == [None, None]
 
@@ -84,7 +84,7 @@ def test_balance_is_added_for_routed_layers_alone(model, data, trainer):
 
 
 def test_balance_evens_a_gate_out(model, data, trainer):
-    """A gate that sends all to the first expert; the class loss alone leaves it so."""
+    """The gate sends all tokens to the first expert; the class loss alone does not change that."""
     model.hparams.optimizer, model.hparams.lr, balances = "adamw", 3e-3, {}
 
     class Look(ExpertBalance):
@@ -117,7 +117,7 @@ def test_refusals(call):
 
 @pytest.fixture
 def experts() -> MoE:
-    """One number a token; E_0(v) = 2 v + 1, E_1(v) = -v; the gate says what the sheet's says."""
+    """One number per token; E_0(v) = 2 v + 1, E_1(v) = -v; the gate is that of the reference."""
     layer = MoE(1, 1, 2, 2.0).double()
     layer.act, layer.gate = nn.Identity(), Fixed(read("gating_dropout")["input"]["gate_logits"])
     with torch.no_grad():
@@ -141,7 +141,7 @@ class Fixed(nn.Module):
     [(None, "output_not_dropped"), ("gate", "output_gate_drop"), ("gate-expert", "output_gate_expert_drop")],
 )
 def test_the_slow_loops_numbers(experts, drop, name):
-    """Its four tokens are four images of one token: two on each of two machines."""
+    """The reference's four tokens are four images of one token: two on each of two machines."""
     experts.drop = drop
     tokens = torch.tensor(read("gating_dropout")["input"]["tokens"], dtype=torch.float64).view(4, 1, 1)
     close(experts.train()(tokens).flatten(), read("gating_dropout")["expected"][name])
@@ -150,7 +150,7 @@ def test_the_slow_loops_numbers(experts, drop, name):
 
 
 def test_a_skipped_layer_gives_every_parameter_a_gradient():
-    """DDP raises for those that have none."""
+    """DDP raises an error for parameters without a gradient."""
     layer, x = MoE(8, 16, 2, 1.25), torch.randn(2, 5, 8)
     layer.drop = "gate-expert"
     y = layer(x)

@@ -1,4 +1,4 @@
-"""GuidedDropout: the masks of the sheet, the strengths in the network, what they learn, and what is left."""
+"""GuidedDropout: the reference's masks, the strengths in the network, their gradients, and the network afterwards."""
 
 import json
 from pathlib import Path
@@ -108,7 +108,7 @@ def test_strengths_learn_stay_with_the_network_and_come_back_from_a_file(trainer
     t = start["network.head.strength"]
     assert t.shape == (16,) and 0 <= t.min() < 0.3 and 0.7 < t.max() <= 1
     assert not torch.equal(head.strength, t)
-    trainer(callbacks=[callbacks.GuidedDropout(0.5)], max_epochs=1).fit(model, tiny_data)  # once: no strengths anew
+    trainer(callbacks=[callbacks.GuidedDropout(0.5)], max_epochs=1).fit(model, tiny_data)  # strengths are kept
     assert model.surgery == [("GuidedDropout", {"where": ["network.head"]})]
     model, file = ResNet("20", num_classes=10, image_size=8), tmp_path / "file.ckpt"
     run = trainer(callbacks=[callbacks.GuidedDropout()], max_epochs=1)

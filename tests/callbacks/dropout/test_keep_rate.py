@@ -14,7 +14,7 @@ from zoo import DynamicViT, EViT, ViT, load
 
 @pytest.fixture(autouse=True)
 def nano(monkeypatch):
-    """A variant small enough for a test: 8 wide."""
+    """A variant of width 8, small enough for a test."""
     for model in (EViT, DynamicViT):
         row = next(iter(model.variants.values()))
         monkeypatch.setitem(model.variants, "nano", replace(row, width=8, depth=12, heads=2))
@@ -45,7 +45,7 @@ def test_the_cosine_by_hand():
 
 
 def watched(trainer, data, model, trick, **arguments):
-    """The rate of each training batch and of each validation, and the tokens that reach the last block of a batch."""
+    """Return `keep` of each training batch and validation, and the number of tokens in the last block, per batch."""
     rates, evaluated, tokens = [], [], []
     network = getattr(model, "network", model)
     look = [
@@ -67,7 +67,7 @@ def test_a_run_of_evit_loses_patches_step_by_step(trainer, data):
     rates, evaluated, tokens, _ = watched(trainer, data, model, KeepRate("2st", "10st"))
     expected = [1, 1, *(0.75 + 0.25 * math.cos(math.pi * t / 8) for t in range(8)), 0.5, 0.5]
     assert rates == pytest.approx(expected)
-    assert evaluated == [rates[5], 0.5]  # as trained last
+    assert evaluated == [rates[5], 0.5]  # as in the last training step
     assert tokens[:3] == [65, 65, 65] and tokens[-2:] == [11, 11]  # 64, 33, 18 and 10 patches, the fused one among them
     assert tokens == sorted(tokens, reverse=True) and len({*tokens}) > 5
     assert model.keep == 0.5

@@ -1,4 +1,4 @@
-"""Maxout: the largest piece, slowly and fast; where it goes; what the network is afterwards."""
+"""Maxout: the largest piece, against a slow form; the layers that change; the network afterwards."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from zoo import VGG
 
 
 def test_by_hand():
-    """The sheet of classics, and along channels."""
+    """Compare with reference values, and along channels."""
     z = torch.tensor([1.2, -0.65, -0.4, -0.6])
     assert maxout(z, 2, 0).tolist() == pytest.approx([1.2, -0.4])
     assert maxout(z.view(1, 4, 1, 1), 2, 1).flatten().tolist() == pytest.approx([1.2, -0.4])
@@ -35,14 +35,14 @@ LAYERS = {
 def test_as_the_largest_of_so_many_layers(kind, k):
     torch.manual_seed(0)
     build, shape = LAYERS[kind]
-    layer, twin, x = build(), build(), torch.randn(shape)
-    twin.load_state_dict(layer.state_dict())
+    layer, reference, x = build(), build(), torch.randn(shape)
+    reference.load_state_dict(layer.state_dict())
     to_maxout(nn.Sequential(layer), k, ["0"])
     pieces = []
     for j in range(k):
         rows = {name: value[j::k] for name, value in layer.state_dict().items()}
-        pieces.append(torch.func.functional_call(twin, rows, x))
-    assert torch.equal(pieces[0], twin(x))  # what the layer gave is one of them
+        pieces.append(torch.func.functional_call(reference, rows, x))
+    assert torch.equal(pieces[0], reference(x))  # one of them is the layer's output
     torch.testing.assert_close(layer(x), torch.stack(pieces).amax(0))
     for given in (x * 0, x * 0 + 1):
         with torch.autocast("cpu", torch.bfloat16):

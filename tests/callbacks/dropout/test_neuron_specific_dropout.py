@@ -1,4 +1,4 @@
-"""NeuronSpecificDropout: the author's numbers, whose mask an image gets, and which images are compared."""
+"""NeuronSpecificDropout: the author's numbers, the mask of each image, and the held-out images."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ SHEET = json.loads((Path(__file__).parents[2] / "data/dropout/nsdropout.json").r
 
 
 def acting(held, y, p=0.4, absolute=False):
-    """A trick in the middle of a run, with means of held-out images."""
+    """Return a trick as in the middle of a run, with means of held-out images."""
     trick = callbacks.NeuronSpecificDropout(p, absolute)
     trick._held, trick._place, trick._batch = {"spot": held}, "spot", [None, y]
     return trick
@@ -77,7 +77,7 @@ def test_mixed_targets_count_as_their_largest_class_and_others_are_refused():
 
 
 def test_images_held_out_are_those_of_validation(trainer, tiny_data):
-    """The means, against a pass by hand; the network's modes, statistics and hooks stay."""
+    """The means equal those of a pass by hand; the network's modes, statistics and hooks do not change."""
     model, trick, seen = tiny_classifier(lr=1e-30), callbacks.NeuronSpecificDropout(), []
     model.network.block1.bn1.eval()
     held = DataLoader([tiny_data.dataset[i] for i in (0, 1, 10, 3)], batch_size=3, collate_fn=tiny_data.collate_fn)
@@ -103,7 +103,7 @@ def test_images_held_out_are_those_of_validation(trainer, tiny_data):
 
 
 class Shades(MemoryData):
-    """40 images of 4 of the classes, each of one colour, all different; validation has 8."""
+    """40 images of 4 classes, each of a colour of its own; 8 are for validation."""
 
     classes, image_size = tuple("abcdefghij"), 8
     mean, std = (0.5,) * 3, (0.5,) * 3
@@ -116,7 +116,7 @@ class Shades(MemoryData):
 
 
 def test_images_held_out_are_a_fifth_of_the_training_images(trainer):
-    """The means are theirs; they are neither trained on nor those of validation; afterwards they are back."""
+    """The means are theirs. They are neither trained on nor used in validation, and are restored afterwards."""
     model, trick, trained, means = tiny_classifier(lr=1e-30), callbacks.NeuronSpecificDropout(), set(), []
     data = Shades(batch_size=4, val_split=8, padding=0, flip=False)
 
@@ -171,7 +171,7 @@ def test_without_validation_it_is_a_plain_dropout(trainer, tiny_data):
 
 
 def test_labels_choose_in_training_and_never_at_evaluation(trainer, tiny_data):
-    """Wrong labels change what is trained; the outputs in evaluation do not depend on them."""
+    """Wrong labels change the trained weights; outputs in evaluation do not depend on labels."""
     ends = []
     for shift in (0, 1):
         torch.manual_seed(0)

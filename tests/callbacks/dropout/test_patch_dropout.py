@@ -18,7 +18,7 @@ TIMM = {"img_size": 8, "patch_size": 1, "embed_dim": 8, "depth": 1, "num_heads":
 
 @pytest.fixture(autouse=True)
 def nano(monkeypatch):
-    """A variant small enough for a test: 8 wide."""
+    """A variant of width 8, small enough for a test."""
     for model in (ViT, DeiT):
         row = next(iter(model.variants.values()))
         monkeypatch.setitem(model.variants, "nano", replace(row, width=8, depth=2, heads=2))
@@ -40,13 +40,13 @@ def test_every_patch_has_the_same_chance_and_an_image_its_own_draw():
     torch.manual_seed(0)
     tokens = torch.arange(9.0)[None, :, None].expand(4000, -1, -1)
     left = drop_patches(tokens, torch.rand(4000, 8), 0.5, 1)[:, 1:, 0]
-    share = torch.stack([(left == i).any(1).float().mean() for i in range(1, 9)])
-    torch.testing.assert_close(share, torch.full((8,), 0.5), rtol=0, atol=0.03)
+    fraction = torch.stack([(left == i).any(1).float().mean() for i in range(1, 9)])
+    torch.testing.assert_close(fraction, torch.full((8,), 0.5), rtol=0, atol=0.03)
     assert len({tuple(row) for row in left.tolist()}) > 60  # of 70
 
 
 def lengths(trainer, data, model, vit, trick, **arguments):
-    """How many tokens reach the first block, in training and in evaluation."""
+    """Return the numbers of tokens in the first block, in training and in evaluation."""
     seen, before = {True: [], False: []}, hooks(model)
     handle = vit.blocks[0].register_forward_hook(
         lambda block, inputs, output: seen[block.training].append(inputs[0].shape[1])
@@ -65,7 +65,7 @@ def test_on_our_models_the_tokens_before_the_patches_stay(make, trainer, tiny_da
     training, evaluation = lengths(trainer, tiny_data, model, model, PatchDropout(0.25))
     handle.remove()
     assert {*training} == {prefix + 16} and {*evaluation} == {prefix + 64}
-    assert all((tokens == tokens[:1]).all() for tokens in first)  # the same in every image
+    assert all((tokens == tokens[:1]).all() for tokens in first)  # equal in every image
 
 
 @pytest.mark.parametrize("kind", [timm.models.VisionTransformer, timm.models.deit.VisionTransformerDistilled])
@@ -106,7 +106,7 @@ def test_refuses_fixed_maps_and_windows(trainer, tiny_data):
 
 @pytest.mark.parametrize("trick", [PatchDropout, AttentionPatchDropout])
 def test_refuses_a_slim_network(trick, trainer, tiny_data, monkeypatch):
-    """Its blocks take certain places of what comes in; before it is slimmed, nothing is in the way."""
+    """Its blocks keep certain patches, so it is refused; before slimming, the network is accepted."""
     monkeypatch.setitem(PatchSlimming.variants, "nano", TokenRow(8, 4, 2))
     whole = PatchSlimming("nano", num_classes=10, image_size=8)
     with pytest.raises(TypeError, match=f"PatchSlimming is slim, .* take {trick.__name__} out"):

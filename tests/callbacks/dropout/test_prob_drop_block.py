@@ -1,4 +1,4 @@
-"""ProbDropBlock: rates of the sheet, squares by a slow loop, the share that goes on maps of any size."""
+"""ProbDropBlock: reference rates, squares by a slow loop, the dropped fraction on maps of any size."""
 
 import json
 from pathlib import Path

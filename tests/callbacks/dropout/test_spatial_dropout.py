@@ -17,7 +17,7 @@ def test_spatial_drops_whole_channels_of_each_example(shape):
     kept = channels[..., 0]
     assert torch.equal(channels, kept[..., None].expand_as(channels))
     assert kept.unique().tolist() == [0, 2] and 0.4 < kept.mean() / 2 < 0.6
-    assert len(kept.unique(dim=0)) == 64  # each example its own
+    assert len(kept.unique(dim=0)) == 64  # each example has its own
 
 
 @pytest.mark.parametrize("p", [0.1, 0.4])

@@ -1,4 +1,4 @@
-"""SpectralDropout: the basis is scipy's, only weak coefficients go, and their share."""
+"""SpectralDropout: scipy's basis, and the fraction of weak coefficients that is dropped."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_weak_coefficients_go_at_their_rate_and_strong_ones_stay(dims):
 
 
 def test_by_hand():
-    """A map of one frequency beside its mean: sqrt(2) of each, the draws say which weak ones go."""
+    """A map of its mean and one frequency, both sqrt(2): the draws decide which weak coefficients are dropped."""
     x = torch.tensor([[[[2.0, 0.0]]]])  # coefficients 2 / sqrt(2) each
     at, over = 2**0.5 + 1e-3, 2**0.5 - 1e-3
     for u, tau, gone in (([0.1, 0.9], at, [1, 1]), ([0.9, 0.1], at, [1, -1]), ([0.1, 0.1], over, [0, 0])):

@@ -1,4 +1,4 @@
-"""StochasticDepth: it finds every branch, leaves the shortcut, by the rule, for examples or batches."""
+"""StochasticDepth: it finds every branch, keeps the shortcut, follows its rule, per example or per batch."""
 
 import pytest
 import timm
@@ -13,7 +13,7 @@ from tests.callbacks.dropout.sheets import CLASSICS, close
 from tests.conftest import tiny_classifier
 from zoo.layers.drop_path import linear_rates
 
-# network -> its residual blocks: the layers that stand for one, and whether an activation follows the sum
+# network -> its residual blocks: the layers that end a branch, and whether an activation follows the sum
 NETWORKS = {
     "resnet20": (lambda: zoo.ResNet("20", 10), 9),
     "wrn16": (lambda: zoo.WideResNet("16-1", 10), 6),
@@ -79,7 +79,7 @@ def test_refuses_networks_without_branches_or_that_drop_paths_themselves(trainer
 
 @pytest.mark.parametrize("swa_first", [True, False])
 def test_statistics_that_swa_renews_are_those_of_whole_branches(swa_first, trainer, tiny_data):
-    """Its places are norms, which alone train then, in a network that does not."""
+    """Its hooks are on norms, the only modules in training mode when SWA recomputes statistics."""
     model, seen = tiny_classifier(), []
     for block in (model.network.block1, model.network.block2):
         block.bn1.register_forward_hook(lambda m, i, y: seen.append(y.detach()) if not model.training else None)

@@ -1,4 +1,4 @@
-"""StructuralDropout: where it cuts, how often, by what it scales."""
+"""StructuralDropout: the position and frequency of cuts, and the scale."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def test_one_cut_for_the_batch_along_the_channels(shape):
 
 
 def test_accuracy_of_each_width():
-    """Class k has feature k alone, so that a network of c features knows c classes and takes the others for one."""
+    """Class k has feature k alone, so that a network of c features predicts c classes correctly."""
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 5, bias=False), torch.nn.Linear(5, 4))
     with torch.no_grad():
         network[1].weight.copy_(torch.eye(5, 12))

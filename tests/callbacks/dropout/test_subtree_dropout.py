@@ -11,7 +11,7 @@ from tests.conftest import TinyTransformer, tiny_classifier
 from zoo import ResNet
 from zoo.hierarchical_mixture import SoftTree, leaf_weights
 
-# Root, left child, right child; and what the four leaves say
+# root, left child, right child; and the outputs of the four leaves
 GATES, LEAVES = torch.tensor([[0.7, 0.2, 0.6]]), torch.tensor([1.0, -2.0, 0.5, 4.0])
 
 
@@ -27,7 +27,7 @@ def tree(gates: torch.Tensor) -> torch.Tensor:
     ],
 )  # fmt: skip
 def test_every_cut_tree_by_hand(stay, y):
-    """Where the root loses its left half, the leaves 1 and -2 are gone; where all nodes do, the last one says it."""
+    """If the root loses its left subtree, the leaves 1 and -2 are dropped; if all nodes do, the last leaf is left."""
     u = torch.where(torch.tensor([stay]) == 1, 0.69, 0.7)
     assert tree(cut(GATES, u, 0.7)).item() == pytest.approx(y)
 
@@ -80,7 +80,7 @@ def test_every_example_and_node_draws_on_its_own():
 
 
 def test_weights_carry_the_scale_and_evaluation_takes_it(trainer, tiny_data):
-    """A schedule's value of the last step: .3 x 5 / 6."""
+    """The scale follows the schedule's value in the last step: .3 x 5 / 6."""
     model, scales = tiny_classifier(network=TinyTransformer), []
     scale = model.network.tree.gate_scale
     look = At("on_validation_start", lambda *_: scales.append(scale.scale.item()))

@@ -1,4 +1,4 @@
-"""WeightedChannelDropout: the slow loop's numbers, and the chance and number of channels that stay."""
+"""WeightedChannelDropout: the slow loop's numbers, and the probability and number of kept channels."""
 
 from math import sqrt
 

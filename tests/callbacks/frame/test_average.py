@@ -1,4 +1,4 @@
-"""Averages: float32 whatever the weights are, one for weights that layers share, anew after a resume for longer."""
+"""Averages: float32 at any precision, one for shared weights, and reset after a resume that makes the run longer."""
 
 from types import SimpleNamespace
 
@@ -92,7 +92,7 @@ def test_a_mean_begun_earlier_is_forgotten_in_a_longer_run(tmp_path, kind):
 
 @pytest.mark.parametrize("moment", ["in mid-run", "at the end"])
 def test_all_ranks_take_the_average_of_the_first(moment, monkeypatch):
-    """Whose batch norms have seen other images. Rank 0's numbers are sevens here."""
+    """Batch norms of other ranks have seen other images. Here rank 0's numbers are sevens."""
 
     def broadcast(tensor, src):
         assert src == 0
@@ -111,6 +111,6 @@ def test_all_ranks_take_the_average_of_the_first(moment, monkeypatch):
 
 
 def test_an_average_that_other_processes_keep_says_where_it_is():
-    """After ddp_spawn the main process has the weights, which Lightning brings back, and no average."""
+    """After ddp_spawn, Lightning returns the weights to the main process, but no average."""
     with pytest.raises(RuntimeError, match=r"ddp_spawn .*: read it .*, zoo.load\(file, average='EMA\(0.999\)'\)"):
         EMA().copy_to(plain())

@@ -1,4 +1,4 @@
-"""Another package `zoo` in the place of ours is refused with its folder's name, before anything is imported from it."""
+"""A package `zoo` that hides ours is refused with its folder's path, before anything is imported from it."""
 
 import subprocess
 import sys

@@ -36,7 +36,7 @@ def test_warm_ups_are_torchs(trainer, tiny_data, kind, theirs):
 @pytest.mark.parametrize("change", [{1: 2, 3: 3}, {0: 2, 2: 1}])
 @pytest.mark.parametrize("trick", [CosineDecay(), PolynomialDecay(1, 2)])
 def test_under_lightnings_changing_accumulation(trainer, tiny_data, change, trick):
-    """Lightning's own estimate is of the first epoch's accumulation: a cosine would end high, or end early."""
+    """Lightning's estimate uses the first epoch's accumulation: a cosine would end above 0, or too early."""
     ours = curve(trainer, tiny_data, trick, GradientAccumulationScheduler({**change}), max_epochs=4)
     steps = 3 + 2 + 2 + 1 if 1 in change else 2 + 2 + 3 + 3
     assert len(ours) == trick.total == steps
@@ -54,7 +54,7 @@ def test_max_steps(trainer, tiny_data, epochs):
 
 
 class Stream(IterableDataset):
-    """Images whose number nobody knows."""
+    """Images without a known number."""
 
     def __init__(self, items):
         self.items = items

@@ -1,4 +1,4 @@
-"""What every method of `FeatureDropout` owes, over those that are there; and where, when and how often it acts."""
+"""Contract of every method of `FeatureDropout`, and the modules, steps and frequency of its action."""
 
 import functools
 import inspect
@@ -16,10 +16,10 @@ from tests.callbacks.conftest import At, assert_equal, hooks, weights
 from tests.conftest import TinyNetwork, build_trick, tiny_classifier
 from zoo import Classifier
 
-ALONE = {"DropConnect", "GuidedDropout"}  # nothing without the layers that they act on
+ALONE = {"DropConnect", "GuidedDropout"}  # cannot act without their layers
 KINDS_OF = [n for n in callbacks.__all__ if issubclass(getattr(callbacks, n), FeatureDropout) and n not in ALONE]
 every = pytest.mark.parametrize("name", KINDS_OF)
-# what a method gives back is not the features times a mask of zeros and one number
+# methods whose output is not the features times a mask of zeros and one number
 NO_MASK = {"GaussianDropout", "HeuristicDropout", "SpectralDropout", "UniformDropout"}
 
 
@@ -28,7 +28,7 @@ def method(name):
 
 
 def features(name, n=4):
-    """Positive, as after a ReLU, some of them zero."""
+    """Return features >= 0, as after a ReLU, some of them zero."""
     torch.manual_seed(0)
     kinds = getattr(callbacks, name).acts_on
     shape = (n, 12, 8, 8) if 4 in kinds else (n, 12)
@@ -43,7 +43,7 @@ def test_zero_constant_and_single_features(name):
         for p in (0.01, 0.3):
             y = trick.drop(given, p)
             assert y.shape == given.shape and y.isfinite().all()
-            assert given.any() or not y.any()  # nothing comes from nothing
+            assert given.any() or not y.any()  # zeros give zeros
 
 
 @every
@@ -67,7 +67,7 @@ def test_gradient_goes_through_what_is_kept(name):
     y = trick.drop(x, 0.3)
     y.sum().backward()
     assert torch.equal(x.grad != 0, y != 0)
-    torch.testing.assert_close(x.grad, (y / x).detach())  # nothing through the mask
+    torch.testing.assert_close(x.grad, (y / x).detach())  # no gradient through the mask
 
 
 @every
@@ -80,7 +80,7 @@ def test_memory_format_stays(name):
 
 @every
 def test_repeats_under_checkpointing(name):
-    """What is computed again in the backward pass has the same mask."""
+    """Recomputation in the backward pass draws the same mask."""
     trick, x = method(name), features(name) + 0.1
     x.requires_grad_()
     torch.manual_seed(1)
@@ -133,7 +133,7 @@ def test_leaves_nothing_even_after_an_exception(name, trainer, tiny_data):
 
 
 class Half(FeatureDropout):
-    """Leaves half of everything: easy to see."""
+    """Multiply all features by 1/2: easy to recognise."""
 
     acts_on = ANY
 
@@ -142,7 +142,7 @@ class Half(FeatureDropout):
 
 
 class Seen(L.Callback):
-    """The rate at which a trick acts at each step; None where it does not."""
+    """Record the rate of a trick at each step; None if it does not act."""
 
     def __init__(self, trick):
         self.trick, self.rates = trick, []
@@ -155,14 +155,14 @@ BLOCKS = {"stage1": "network.block1", "stage2": "network.block2", "pool": "netwo
 
 
 def outputs(model, seen):
-    """Writes down what modules give and what the head gets, the last time."""
+    """Record the last outputs of modules and the last input of the head."""
     for module in map(model.get_submodule, BLOCKS.values()):
         module.register_forward_hook(lambda m, i, y: seen.update({m: y}))
     model.network.head.register_forward_pre_hook(lambda m, i: seen.update({m: i[0]}))
 
 
 def before_and_after(trick, trainer, data):
-    """One step; the same, as it was before the trick's hooks and after them."""
+    """Train one step, and return features before the trick's hooks and after them."""
     model, before, after = tiny_classifier(), {}, {}
     outputs(model, before)
     look = At("on_train_start", lambda trainer, model: outputs(model, after))
@@ -207,7 +207,7 @@ def test_a_rate_moves_and_a_share_of_the_steps_is_that_of_magnified_weight_decay
     assert 5 < seen.rates.count(None) < 25
 
 
-SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite: of all others the same
+SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite; the others are slow
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,7 @@ SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite: of all ot
     ],
 )
 def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer, tiny_data, monkeypatch):
-    """Nor does it train another network than without compiling."""
+    """It also trains to the same weights as without compiling."""
     compiled, ends = [], []
 
     def count(graph, inputs):
@@ -243,7 +243,7 @@ def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer,
 
 @pytest.mark.parametrize("kind", ["SpatialDropout", "StochasticDepth", "AutoDropout"])
 def test_behind_a_batch_norm_it_is_the_same_in_place(kind):
-    """As it is behind a layer that does nothing, where a new tensor is made; and so are all gradients."""
+    """The outputs and gradients equal those after an identity layer, where a new tensor is made."""
     torch.manual_seed(0)
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Identity(), nn.ReLU(), nn.Conv2d(8, 2, 1))
     x, found = torch.randn(4, 3, 10, 10), []
@@ -310,7 +310,7 @@ ONCE = {
 
 @pytest.mark.parametrize("name", ONCE)
 def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, trainer, tiny_data):
-    """Ranks have draws of their own, of `torch.rand`: not these. Other steps and places have others."""
+    """Draws of `torch.rand` differ between ranks, shared draws do not. Other steps and modules have other draws."""
     seen = []
     for rank in (1, 2):
         trick, drawn = getattr(callbacks, name)(**ONCE[name]), []
@@ -325,7 +325,7 @@ def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, traine
         reseed = At("on_train_batch_start", lambda t, m, rank=rank: torch.manual_seed(rank))
         trainer(callbacks=[reseed, trick]).fit(tiny_classifier(), tiny_data)
         seen.append(torch.stack(drawn))
-        assert trick._key is None  # afterwards draws are those of torch
+        assert trick._key is None  # afterwards, torch's generator draws
     assert torch.equal(*seen)
     assert len(seen[0].view(len(seen[0]), -1).unique(dim=0)) == len(seen[0]) >= 6
 
@@ -382,7 +382,7 @@ def test_the_same_seed_the_same_run(trainer, tiny_data):
 
 
 class Looks(FeatureDropout):
-    """Notes under what its mask is made."""
+    """Record the context in which the mask is made."""
 
     def __init__(self, p=0.5, where=None, participation=1.0):
         super().__init__(p, where, participation)
@@ -402,7 +402,7 @@ def test_a_mask_is_made_without_gradient_or_autocast():
 
 
 def steps_of(seed, trainer, data):
-    """At which steps a method acts, and the key of its shared draws."""
+    """Return the steps at which a method acts, and the keys of its shared draws."""
     L.seed_everything(seed, verbose=False)
     trick, found = callbacks.ADL(0.5, where=("stage1",), participation=0.5), []
     look = At("on_train_batch_end", lambda *_: found.append((trick._acts, trick._acts and trick._key.item())))

@@ -1,4 +1,4 @@
-"""FeatureHooks: what a stage put out, once, and nothing left behind."""
+"""FeatureHooks: each output is returned once, and no hook remains."""
 
 import pytest
 import torch

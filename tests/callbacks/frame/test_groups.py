@@ -23,7 +23,7 @@ SCHEDULERS = {
 
 
 class Scheduled(Foreign):
-    """Two groups of other rates, and a scheduler that goes with every step."""
+    """A module with two groups of different rates, and a scheduler that steps with the optimizer."""
 
     def __init__(self, kind):
         super().__init__()

@@ -35,7 +35,7 @@ def test_draws_again_for_a_new_network_and_differently(trainer, trick):
 
 
 def start_of_fit(trainer, trick, model, data, **arguments):
-    """The weights at the first training batch."""
+    """Return the weights at the first training batch."""
     seen = {}
     look = At("on_train_start", lambda trainer, model: seen.update(weights(model)))
     trainer(callbacks=[trick, look], **{"max_epochs": 1, **arguments}).fit(model, data)

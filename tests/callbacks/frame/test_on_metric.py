@@ -1,4 +1,4 @@
-"""Metrics over ranks: their mean is judged, and what the run has logged stays as it was."""
+"""Metrics over ranks: their mean is judged, and logged values do not change."""
 
 import torch
 from torch import distributed
@@ -7,7 +7,7 @@ from callbacks import ReduceOnPlateau
 
 
 def test_the_mean_of_the_ranks_leaves_the_logged_value_alone(monkeypatch):
-    """Two ranks, of which the other has three times this one's value."""
+    """There are two ranks; the other one's value is three times this one's."""
     monkeypatch.setattr(distributed, "is_available", lambda: True)
     monkeypatch.setattr(distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(distributed, "get_world_size", lambda: 2)

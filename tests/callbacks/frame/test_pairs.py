@@ -1,7 +1,7 @@
-"""Every two tricks train together; those that cannot, or in one order only, say why, as `callbacks.frame.pairs` has it.
+"""Every two tricks train together, or refuse with the message that `callbacks.frame.pairs` gives.
 
-`make test` has the first pairs of an order in which those come first whose two mechanisms have not met yet; `make slow`
-has the next ones, `make pairs` has all.
+`make test` runs the first pairs, in an order that begins with new combinations of mechanisms; `make slow`
+runs the next ones, `make pairs` runs all.
 """
 
 import zlib
@@ -18,12 +18,12 @@ from callbacks.frame.pairs import limits, refusal
 from tests.conftest import build_trick, tiny_classifier, tiny_network
 
 HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
-SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` asks, beside `needs`
+SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` reads, beside `needs`
 QUICK, SLOW, LEAST = 400, 1600, 5  # pairs in `make test`, in that and `make slow`, and of each trick at least
 
 
 def orders(*names: str) -> list[tuple[str, ...]]:
-    """Both where one of them is refused, else one, picked by a hash that new tricks do not change."""
+    """Return both orders if one is refused, else one, chosen by a hash that new tricks do not change."""
     kinds = [getattr(callbacks, name) for name in names]
     both = [names, names[::-1]]
     return both if refusal(*kinds) or refusal(*kinds[::-1]) else [both[zlib.crc32("+".join(names).encode()) % 2]]
@@ -33,14 +33,14 @@ PAIRS = [pair for names in combinations(callbacks.__all__, 2) for pair in orders
 
 
 def mechanism(name: str) -> tuple:
-    """What Lightning calls and `refusal` asks: methods of `FeatureDropout` that differ in their mask have the same."""
+    """Return the hooks that Lightning calls and what `refusal` reads: equal for methods that differ in their mask."""
     kind = getattr(callbacks, name)
     pairwise = tuple(need for need in kind.needs if isinstance(need, PairNeed))
     return (pairwise, *(getattr(kind, attribute, None) for attribute in (*HOOKS, *SAYS)))
 
 
 def quick(pairs: list[tuple[str, str]], size: int) -> set[tuple[str, str]]:
-    """`LEAST` pairs of every trick, then one of every two mechanisms, in an order that new tricks do not disturb."""
+    """Return `LEAST` pairs of every trick, then one of every two mechanisms, in an order that new tricks keep."""
     shuffled = sorted(pairs, key=lambda pair: zlib.crc32("+".join(pair).encode()))
     numbers: dict[tuple, int] = {}
     mechanisms = {name: numbers.setdefault(mechanism(name), len(numbers)) for name in callbacks.__all__}
