@@ -1,4 +1,4 @@
-"""Times and rates: what they mean in optimizer steps, and what they are in a run."""
+"""Times in optimizer steps, and rates in a run."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from tests.callbacks.conftest import At
 
 
 def run_at(step, total=20, batches=9, accumulate=2):
-    """A trainer at an optimizer step of a run of 4 epochs of 9 batches, two a step."""
+    """Return a trainer at an optimizer step of a run of 4 epochs of 9 batches, two per step."""
     return SimpleNamespace(
         global_step=step,
         train_dataloader=[],
@@ -39,11 +39,11 @@ def test_refuses_what_is_no_time(time):
 @pytest.mark.parametrize(
     "time, steps",
     [
-        (1, 5),  # nine batches, two a step: the fifth step has one
+        (1, 5),  # nine batches, two per step: the fifth step has one
         (2.2, 11),
         ("0.5ep", 2),  # whole steps
         ("0.5dur", 10),
-        ("0.35dur", 7),  # 0.35 * 20 is 7.000000000000001 or less, never the eighth
+        ("0.35dur", 7),  # 0.35 * 20 may be 7.000000000000001: still step 7, not 8
         ("12st", 12),
     ],
 )
@@ -64,7 +64,7 @@ def test_refuses_a_run_without_end():
 
 
 def test_data_without_a_length():
-    """Lightning says that such a run of epochs has -1 steps, which no rate may take for an end that is reached."""
+    """For such a run of epochs, Lightning returns -1 steps. A schedule must not take this for a run that has ended."""
     unknown = run_at(0, -1, batches=float("inf"), accumulate=1)
     with pytest.raises(ValueError, match="the training data has no length: set max_steps"):
         Linear(0, 1).now(unknown)

@@ -1,4 +1,4 @@
-"""Score maps: crops by hand, the format of the files, and what networks predict at each position."""
+"""Score maps: crops by hand, the format of the files, and predictions of networks at each position."""
 
 import pytest
 import torch
@@ -11,12 +11,12 @@ WHOLE = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
 
 
 def coordinates(h: int, w: int) -> torch.Tensor:
-    """A map of two "classes", whose scores at a cell are its row and its column: (1, 2, h, w)."""
+    """Return a map of two "classes", whose scores at a cell are its row and its column: (1, 2, h, w)."""
     return torch.stack(torch.meshgrid(torch.arange(float(h)), torch.arange(float(w)), indexing="ij"))[None]
 
 
 def crops_of(scores, crop, grid):
-    """What `relabel` reads, before its softmax: log-probabilities tell differences of two scores."""
+    """Return the scores that `relabel` reads, up to a constant: differences of its log-probabilities."""
     return relabel(scores, crop, grid).log()
 
 
@@ -78,7 +78,7 @@ def test_files_cannot_count_more_classes():
 
 @pytest.mark.parametrize("kind", [ResNet, ConvNeXt, Swin])
 def test_scores_of_a_convolutional_head(kind):
-    """Where the head is linear after the mean, the mean of the maps is what the network says; else cell by cell."""
+    """If the head is linear after the mean, the maps' mean equals the network's logits; else compare cell by cell."""
     torch.manual_seed(0)
     teacher = kind("20" if kind is ResNet else "T", num_classes=6, image_size=32).eval()
     images, features = torch.randn(2, 3, 32, 32), []

@@ -1,4 +1,4 @@
-"""A shuffled batch: the same numbers and layout as by an index, whatever the layout was."""
+"""A shuffled batch: the same numbers as by an index, in the layout of the batch."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The teacher: where it comes from, and what it sees."""
+"""The teacher: its source, its state during a fit, and its inputs."""
 
 import lightning as L
 import pytest
@@ -17,7 +17,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Published(nn.Module):
-    """What timm gives: a network that knows how its weights were trained."""
+    """A stand-in for a timm network: it knows the preprocessing of its training."""
 
     pretrained_cfg = {"mean": MEAN, "std": STD, "input_size": (3, 16, 16)}
     num_classes = 10
@@ -34,7 +34,7 @@ class Published(nn.Module):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The calls of timm's `create_model`, which gives a `Published`."""
+    """Record the calls of timm's `create_model`, which returns a `Published`."""
     calls = []
 
     def create_model(name, pretrained=False):
@@ -56,7 +56,7 @@ class Plain(L.LightningDataModule):
         return self.loader
 
 
-# ---- where it comes from
+# ---- its source
 
 
 def test_of_timm_comes_with_its_weights_stages_and_images(asked):
@@ -97,18 +97,18 @@ def test_a_network_of_its_own_sees_the_images_as_they_come():
     assert teacher.network is network and teacher.normalization is None and teacher.image_size is None
 
 
-# ---- it is lent
+# ---- its state
 
 
 def state(network):
-    """Modes, and what is trained."""
+    """Return the modes of all modules, and which parameters are trained."""
     return [m.training for m in network.modules()], [p.requires_grad for p in network.parameters()]
 
 
 @pytest.mark.parametrize("failing", [False, True])
 @pytest.mark.parametrize("name", TEACHERS)
 def test_is_at_rest_in_the_fit_and_afterwards_as_it_was(name, failing, tiny_data, trainer):
-    """So no graph is built through its weights; and whoever trains it on finds it as it was."""
+    """No graph is built through its weights during the fit. Afterwards it can be trained as before."""
     trick, seen = build_trick(name), []
     teacher = trick.teacher
     next(teacher.network.parameters()).requires_grad_(False)
@@ -141,14 +141,14 @@ def test_goes_back_with_the_last_who_shares_it(tiny_model, tiny_data, trainer):
 
 @pytest.mark.parametrize("name", TEACHERS)
 def test_answers_in_its_own_precision(name, tiny_data, trainer):
-    """Of a student all in bfloat16."""
+    """The student is all in bfloat16."""
     trick, model = build_trick(name), tiny_classifier(network=tiny_network(name))
     trainer(callbacks=[trick], precision="bf16-true", max_epochs=1).fit(model, tiny_data)
     assert {p.dtype for p in trick.teacher.parameters()} == {torch.float32}
     assert all(p.isfinite().all() for p in model.parameters())
 
 
-# ---- what it sees
+# ---- its inputs
 
 
 def test_sees_published_images_of_the_students_batch(asked, tiny_model, tiny_data, trainer):

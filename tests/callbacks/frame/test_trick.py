@@ -1,4 +1,4 @@
-"""What all tricks share: print, name their state, refuse with advice."""
+"""Base class of all tricks: printing, the key of the state, errors with advice."""
 
 import contextlib
 import inspect
@@ -154,7 +154,7 @@ def test_on_loss_is_asked_for(trainer):
 
 
 def test_the_advice_works(tiny_data, trainer):
-    """A foreign module, mended as the refusal says."""
+    """A foreign module works after the change that the error message asks for."""
     import zoo
 
     class Mended(Foreign):
@@ -246,7 +246,7 @@ def test_taxonomy_comes_from_the_room_unless_a_class_says_it():
     assert made("callbacks.loss.made", taxonomy="data").taxonomy == "data"
     assert made("callbacks.loss.made", taxonomy=None).taxonomy is None
     said = made("callbacks.network.base", taxonomy="optimisation")
-    assert made("callbacks.network.made", said).taxonomy == "optimisation"  # as its base says
+    assert made("callbacks.network.made", said).taxonomy == "optimisation"  # inherited from its base
     assert (
         made("callbacks.diagnostics.made").taxonomy is made("somebody.loss.made").taxonomy is Example.taxonomy is None
     )

@@ -1,4 +1,4 @@
-"""Auxiliary heads: what they compute, that they learn and count, and where they are kept: not in the model's files."""
+"""Auxiliary heads: their logits, their training, their term of the loss, and files of the model without them."""
 
 import pytest
 import torch
@@ -67,7 +67,7 @@ def aux(step):
 
 
 def test_heads_are_trained_and_reach_the_stage(tiny_model, tiny_data, trainer):
-    """With a head on stage 1 alone, and the network's own loss without slope, stage 1 learns and nothing after it."""
+    """With one head, on stage 1, and no gradient from the network's own loss, stage 1 learns and later ones do not."""
     of_heads = SeenSteps()
 
     def on_loss(model, step):
@@ -119,7 +119,7 @@ def test_a_file_written_after_the_fit_has_them_too(tiny_data, trainer, tmp_path)
 
 
 class Careless(Classifier):
-    """Calls its network, not itself."""
+    """A module that calls its network instead of itself."""
 
     def training_step(self, batch, batch_idx):
         logits = self.network(batch[0])

@@ -1,4 +1,4 @@
-"""Boxes: every score by hand, ranges, symmetries, slopes, and against torchvision."""
+"""Boxes: every score by hand and against torchvision, ranges, symmetries, gradients."""
 
 import math
 
@@ -22,7 +22,7 @@ def test_by_hand():
     close(iou(A, B), 4 / 28)
     close(giou(A, B), 4 / 28 - 8 / 36)
     close(diou(A, B), 4 / 28 - 8 / 72)
-    close(ciou(A, B), 4 / 28 - 8 / 72)  # of one shape
+    close(ciou(A, B), 4 / 28 - 8 / 72)  # of equal shape
     close(corner_ratio(A, B), 8**0.5 / 72**0.5)
     close(cdiou(A, B, 0.5), 4 / 28 + 0.5 * (1 - 1 / 3))
 
@@ -70,7 +70,7 @@ def test_ranges_symmetry_and_the_best(kind, least):
     score = SCORES[kind](a, b)
     assert score.min() >= least and score.max() <= 1
     torch.testing.assert_close(SCORES[kind](b, a), score)
-    torch.testing.assert_close(SCORES[kind](3 * a, 3 * b), score, rtol=1e-4, atol=1e-5)  # of no unit
+    torch.testing.assert_close(SCORES[kind](3 * a, 3 * b), score, rtol=1e-4, atol=1e-5)  # independent of the unit
     torch.testing.assert_close(SCORES[kind](a, a), torch.ones(300), atol=1e-5, rtol=0)
 
 
@@ -104,7 +104,7 @@ def test_slopes_are_finite_also_at_the_goal_and_far_from_it(kind):
         value = loss(box, other)
         value.sum().backward()
         assert value.isfinite().all() and (value >= -1e-6).all() and box.grad.isfinite().all()
-    if kind in ("giou", "diou", "ciou", "cdiou"):  # those have a slope where the boxes do not touch
+    if kind in ("giou", "diou", "ciou", "cdiou"):  # those have a gradient if the boxes do not touch
         box = A.clone().requires_grad_()
         loss(box, FAR).sum().backward()
         assert box.grad.abs().max() > 0
@@ -117,7 +117,7 @@ def test_refuses_another_kind():
 
 @pytest.mark.parametrize("other", [[0.0, 0, 6, 7], [-3.0, -2, 4, 4], [0.0, -1, 5, 4], [-1.0, 0, 4, 9]])
 def test_gradient_at_a_shared_corner_is_that_of_the_other_corners(other):
-    """A corner at its goal has distance 0, where the distance has no gradient: its part is 0, not NaN."""
+    """At distance 0 the distance has no gradient: the part of an equal corner must be 0, not NaN."""
     box, other = A[0].double().requires_grad_(), torch.tensor(other, dtype=torch.float64)
     (ours,) = torch.autograd.grad(corner_ratio(box[None], other[None]).sum(), box)
     corners = [torch.hypot(box[i] - other[i], box[j] - other[j]) for i in (0, 2) for j in (1, 3)]

@@ -1,4 +1,4 @@
-"""Circle loss: by hand and against a literal form, where its slopes vanish, mixed targets, its hook, and in a run."""
+"""Circle loss: by hand and against a literal form, vanishing gradients, mixed targets, its hook, and in a run."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ from zoo import Classifier, DeiT, LVViT
 
 
 def literal(alike, unlike, m, g):
-    """Equation 6 of one image, number by number."""
+    """Compute equation 6 for one image, pair by pair."""
     p = sum(math.exp(-g * max(1 + m - s, 0) * (s - (1 - m))) for s in alike)
     n = sum(math.exp(g * max(s + m, 0) * (s - m)) for s in unlike)
     return math.log(1 + p * n)
@@ -66,7 +66,7 @@ def test_the_boundary_is_a_circle():
     m, y = 0.25, torch.tensor([[1.0, 0.0]])
     angles = torch.linspace(-1.5, 1.5, 9, dtype=torch.double)
     s = torch.stack([1 - 2**0.5 * m * angles.cos(), 2**0.5 * m * angles.sin()], 1)
-    s = s[s[:, 1] > -m]  # beyond, the unlike one is let alone
+    s = s[s[:, 1] > -m]  # beyond, the dissimilar one has no gradient
     assert len(s) >= 7
     for row in s:
         assert class_form(row[None], y, m, 64.0).item() == pytest.approx(math.log(2), rel=1e-6)
@@ -122,7 +122,7 @@ def test_reaches_the_run(tiny_model, tiny_data, trainer, form, mixed):
 
 @pytest.mark.parametrize(("kind", "variant"), [(LVViT, "T"), (DeiT, "Ti")])
 def test_the_head_of_the_class_is_compared(kind, variant, tiny_data, trainer, monkeypatch):
-    """Behind it these have another, of all tokens or for a teacher."""
+    """These models have another linear layer with K outputs after the head, for tokens or for a teacher."""
     monkeypatch.setitem(kind.variants, variant, replace(kind.variants[variant], width=240, depth=4, heads=4))
     model, trick, heads = kind(variant, num_classes=10, image_size=16), CircleLoss(), []
     data = DataLoader([(F.interpolate(x[None], 16)[0], y) for x, y in tiny_data.dataset], 4, collate_fn=collate)

@@ -1,4 +1,4 @@
-"""Class-balanced loss: weights by hand and against the data modules', its mean, its counts, its refusals."""
+"""Class-balanced loss: weights by hand and against the data modules', the mean, the counts, refusals."""
 
 import pytest
 import torch
@@ -41,7 +41,7 @@ def built(counts, beta=0.9):
 
 
 def test_the_mean_is_over_images():
-    """Not over weights, as torch has it for hard targets: there a batch of one class alone would weigh nothing."""
+    """torch divides by the sum of weights for hard targets: then the weight of a batch of one class would cancel."""
     torch.manual_seed(0)
     z, hard = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 2, 2])
     trick = built((100, 10, 1))

@@ -32,7 +32,7 @@ def test_limits_with_finite_slopes():
 
 
 def test_it_is_the_distance_from_the_uniform_distribution():
-    """-H(p) = KL(p || u) - ln K: label smoothing's KL the other way round."""
+    """-H(p) = KL(p || u) - ln K: label smoothing's KL with the two sides swapped."""
     torch.manual_seed(0)
     z = torch.randn(6, 5)
     kl = F.kl_div(torch.full((6, 5), 0.2).log(), z.log_softmax(1), reduction="none", log_target=True).sum(1)

@@ -1,4 +1,4 @@
-"""Flooding: by hand, its slope, and that a run stays near the level."""
+"""Flooding: by hand, its gradient, and a run that stays near the level."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_reaches_the_run(tiny_model, tiny_data, trainer):
 
 
 def test_training_floats_where_it_would_sink():
-    """Logistic regression on images that a line can part."""
+    """Logistic regression on linearly separable images: without flooding, the loss would go to 0."""
     torch.manual_seed(0)
     x, w = torch.randn(64, 8), torch.randn(8)
     y, ends = (x @ w > 0).float(), []
@@ -44,7 +44,7 @@ def test_training_floats_where_it_would_sink():
 
 
 def test_a_level_that_is_never_reached_changes_nothing(tiny_data, trainer):
-    """Above it the slope is that of the loss, to the bit."""
+    """Above the level, the gradient is bit-identical to that of the loss."""
     ends = []
     for tricks in ([], [Flooding(2**-20)]):
         torch.manual_seed(0)

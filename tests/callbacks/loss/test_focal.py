@@ -55,7 +55,7 @@ def test_sure_and_wrong_logits_have_finite_slopes(gamma):
 
 
 def test_the_right_ones_fade():
-    """A share p of probability counts (1 - p)^gamma of what it counts in the cross-entropy."""
+    """An example with probability p has (1 - p)^gamma times its cross-entropy."""
     z, y = torch.tensor([[math.log(9), 0.0]]), torch.tensor([[1.0, 0.0]])  # p = .9
     assert (focal_loss(z, y, 2.0) / focal_loss(z, y, 0.0)).item() == pytest.approx(0.01, rel=1e-5)
 

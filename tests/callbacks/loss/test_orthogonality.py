@@ -57,7 +57,7 @@ def test_kernels_and_not_positions():
 
 
 def literal(model):
-    """The term of every layer by itself."""
+    """Sum the terms layer by layer."""
     total = 0
     for p in model.parameters():
         if p.ndim > 1:

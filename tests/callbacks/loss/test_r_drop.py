@@ -1,4 +1,4 @@
-"""R-Drop: the term by hand and against torch's KL, what doubling does to batch norm, its place, and in a run."""
+"""R-Drop: the term by hand and against torch's KL, batch norm of doubled batches, the order of tricks, and in a run."""
 
 import math
 
@@ -38,7 +38,7 @@ def without_dropout():
 
 
 def test_a_network_that_draws_nothing_trains_as_without_it(tiny_data, trainer):
-    """So batch norm's statistics and the loss are those of the batch; to the unbiased variance's factor."""
+    """Batch norm's statistics and the loss are those of the single batch, up to the factor of the unbiased variance."""
     ends, metrics = [], []
     for tricks in ([], [RDrop(1.0)]):
         model = without_dropout()
@@ -86,7 +86,7 @@ def test_refuses_a_wrong_weight():
 
 
 def test_the_slow_loops_numbers():
-    """The sheet sums the two losses, ours is their mean: see the file."""
+    """The reference sums the two losses; ours is their mean (see Differs)."""
     sheet = CLASSICS["r_drop"]
     p = torch.tensor([sheet["P1"], sheet["P2"]], dtype=torch.float64)
     close(-p[:, sheet["label"]].log().sum(), sheet["nll_sum"])

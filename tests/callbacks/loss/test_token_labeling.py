@@ -31,7 +31,7 @@ def test_without_its_weight_it_is_the_plain_cross_entropy():
 
 
 def test_mixed_labels_are_the_authors_pasted_back_logits():
-    """They paste the logits of mixed patches back and keep the labels: the same sum."""
+    """The authors paste the logits of mixed patches back and keep the labels: the sum is the same."""
     x, y = torch.randn(4, 64, 5), torch.randn(4, 64, 5).softmax(-1)
     mixed = box(8, torch.tensor(0.75), torch.tensor([4, 3]))
     y_cls, y_tok = mix_labels(y[:, 0], y, mixed)
@@ -45,7 +45,7 @@ def test_mixed_labels_are_the_authors_pasted_back_logits():
 
 
 class Recorded(TokenLabeling):
-    """Keeps the last step."""
+    """Record the last step."""
 
     def on_loss(self, model, step):
         super().on_loss(model, step)
@@ -105,7 +105,7 @@ def test_step_with_maps_that_come_with_the_batch(student, trainer):
 
 @pytest.mark.slow
 def test_it_learns_what_the_maps_say(student, trainer):
-    """Images whose halves are of two colours; only the maps tell which class each colour is."""
+    """The halves of an image have two colours; only the maps give the class of each colour."""
     left = torch.randn(16, 3, 1, 1)
     images = torch.cat([left.expand(-1, -1, 32, 16), -left.expand(-1, -1, 32, 16)], 3)
     kind = (left[:, 0, 0, 0] > 0).long()

@@ -20,7 +20,7 @@ def test_term_is_the_equation():
 
 
 def test_term_by_hand():
-    """One predictor that keeps all and half of two images' patches, and should keep half: (.25 + 0) / 2."""
+    """One predictor, with target 1/2, keeps all patches of one image and half of another: (.25 + 0) / 2."""
     assert ratio_loss([torch.tensor([[1.0, 1], [1, 0]])], [0.5]).item() == pytest.approx(0.125)
 
 
@@ -35,7 +35,7 @@ def test_adds_its_weight_times_the_term(tiny_data, trainer):
 
 
 def test_drives_the_shares_to_their_targets():
-    """Three predictors in a row on fixed patches; they start from about a half of what is left each."""
+    """Three predictors in a row on fixed patches; at first, each keeps about half of the remaining ones."""
     torch.manual_seed(0)
     patches, ratios = torch.randn(4, 64, 16), (0.7, 0.49, 0.343)
     predictors = torch.nn.ModuleList(Predictor(16) for _ in ratios)

@@ -1,4 +1,4 @@
-"""Layers that an initialisation draws, and their fans."""
+"""Layers for tests of initialisations, and their fans."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from zoo import Classifier
 
 
 def wide() -> Classifier:
-    """Layers large enough for statistics, of every kind that is drawn."""
+    """Layers of every kind that is initialised, large enough for statistics."""
     torch.manual_seed(0)
     layers = [
         nn.Conv2d(3, 128, 5), nn.BatchNorm2d(128), nn.ReLU(), nn.Conv2d(128, 64, 3, groups=4), nn.LayerNorm([64, 2, 2]),
@@ -25,7 +25,7 @@ FANS = {0: (75, 3200), 3: (288, 576), 6: (256, 100), 7: (100, 10)}  # k^2 C_in /
 
 @pytest.fixture
 def drawn(tiny_data, trainer):
-    """`drawn(trick)`: the wide network's layers, as the trick left them."""
+    """Return `drawn(trick)`, which gives the wide network's layers after the trick."""
 
     def draw(trick):
         model = wide()

@@ -66,7 +66,7 @@ def test_what_was_shared_stays_shared():
 
 @pytest.mark.parametrize("name", [n for n in zoo.__all__ if n not in ("InceptionV4", "InceptionResNetV2")])
 def test_no_relu_is_left_in_any_model(name):
-    """One pass, in which torch is asked for no rectifier: what a `forward` called by itself would be seen."""
+    """One pass runs no ReLU operation, not even from a function called in a `forward`."""
     with torch.device("meta"):
         model = getattr(zoo, name)(smallest(name, 32), num_classes=10, image_size=32).eval()
         swap_activations(model, "tanh")
@@ -80,7 +80,7 @@ def test_no_relu_is_left_in_any_model(name):
 
 
 class Asked(torch.utils._python_dispatch.TorchDispatchMode):
-    """Names of the operations that were run."""
+    """Record the names of the operations that are run."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Frozen batch norm: the statistics stay to the bit, gamma and beta as asked, and the rest learns as without it."""
+"""Frozen batch norm: bit-identical statistics, gamma and beta as asked; the rest learns as without it."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from zoo import Classifier
 
 @pytest.fixture
 def model():
-    """A tiny network that has seen data: means and variances of its own."""
+    """A tiny network with means and variances of data."""
     torch.manual_seed(0)
     model = tiny_classifier(weight_decay=0.1)
     for norm in batch_norms(model):

@@ -1,4 +1,4 @@
-"""Kaiming: normal with the paper's variance, which keeps that of signals through ReLUs."""
+"""Kaiming: normal, with the paper's variance, which keeps the variance of signals through ReLUs."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""LeCun: the variance that the paper asks for, and signals that keep theirs."""
+"""LeCun: the paper's variance of weights, and signals of constant variance."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_biases_are_zero_and_norms_stay(drawn):
 
 
 def test_selu_keeps_mean_and_variance_through_ten_layers(trainer):
-    """What the draw is for: the fixed point of selu is mean 0, variance 1."""
+    """The fixed point of selu is mean 0, variance 1; LeCun's weights keep signals there."""
     model = Classifier(
         nn.Sequential(*[m for _ in range(10) for m in (nn.Linear(300, 300), nn.SELU())], nn.Linear(300, 9))
     )

@@ -1,4 +1,4 @@
-"""Magnitude pruning: the cubic curve, exactly the smallest weights, and zeros that stay to the end."""
+"""Magnitude pruning: the cubic curve, exactly the smallest weights, and zeros that stay until the end."""
 
 import pytest
 import torch
@@ -50,7 +50,7 @@ def test_each_layer_ends_as_sparse_as_asked_and_the_rest_trains(tiny_data, train
     for name, weight in weights_to_prune(model).items():
         assert sparsity([weight]) == pytest.approx(0.75, abs=0.5 / weight.numel()), name
     assert run.callback_metrics["train/sparsity"].item() == pytest.approx(0.75, abs=1e-3)
-    assert not [m for m in model.modules() if hasattr(m, "parametrizations")]  # nothing but zeros is left
+    assert not [m for m in model.modules() if hasattr(m, "parametrizations")]  # only zeros remain
     assert sparsity([model.network.head.bias, model.network.block1.bn1.weight]) == 0
 
 
@@ -77,7 +77,7 @@ def test_the_end_is_a_choice_too_where_it_is_no_multiple(tiny_data, trainer):
 
 
 def test_a_resume_knows_what_was_pruned_in_any_module(tiny_data, trainer, tmp_path):
-    """Somebody else's module does not say that it was trained: its masks are in the trick's own state."""
+    """A foreign module has no flag `untrained`; its masks are in the trick's state."""
 
     def run(**fit):
         save = At("on_train_epoch_end", lambda t, _: t.current_epoch or t.save_checkpoint(tmp_path / "first.ckpt"))

@@ -1,4 +1,4 @@
-"""Slimming: the subgradient by hand, once a step whatever accumulates, and gammas that leave for zero."""
+"""Slimming: the subgradient by hand, once per step also with accumulation, and gammas that move to zero."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def test_is_the_gradient_of_the_penalty():
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_step_has_it_once(tiny_data, trainer, accumulate):
-    """Gammas of two runs of one step differ by lr lambda, whether three batches make the step or one."""
+    """Gammas with and without it differ by lr lambda after one step, of three batches or of one."""
     ends = []
     for tricks in ([], [Slimming(0.5)]):
         torch.manual_seed(0)

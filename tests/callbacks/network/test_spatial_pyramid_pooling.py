@@ -12,7 +12,7 @@ from zoo import ConvNeXt, HierarchicalMixture, ResNet
 
 
 def test_bins_by_hand():
-    """A map 0 to 15: quarters end in 5, 7, 13, 15."""
+    """In a map 0 to 15, the maxima of the quarters are 5, 7, 13, 15."""
     x = torch.arange(16.0).view(1, 1, 4, 4)
     assert pyramid(x, (2, 1)).tolist() == [[5, 7, 13, 15, 15]]
     assert pyramid(x, (4,)).tolist() == [list(range(16))]
@@ -44,7 +44,7 @@ def test_heads_of_the_zoo(name):
 
 
 def test_by_hand_on_resnet(trainer, tmp_path):
-    """64 channels and 21 bins; the rest of the network is as it was, and the file loads."""
+    """64 channels and 21 bins; the rest of the network does not change, and the file loads."""
     model = ResNet("20", num_classes=10, image_size=32, lr=0.01)
     first = model.conv1.weight.clone()
     widen_head(model, (4, 2, 1), 32)

@@ -26,7 +26,7 @@ def test_evaluation_by_hand():
 
 
 def test_draws_in_proportion():
-    """Chances 1/8, 2/8, 5/8 and 0; of 8000 draws, within four standard deviations."""
+    """Probabilities 1/8, 2/8, 5/8 and 0: frequencies of 8000 draws, within four standard deviations."""
     torch.manual_seed(0)
     got = swapped(kernel_size=2).train()(WINDOW.expand(80, 100, 2, 2)).flatten()
     for value, chance in ((1, 1 / 8), (2, 2 / 8), (5, 5 / 8), (0, 0)):
@@ -34,7 +34,7 @@ def test_draws_in_proportion():
 
 
 def test_the_draw_by_hand():
-    """1 / 0.1 is more than 5 / 1 and 2 / 1."""
+    """1 is drawn, because 1 / 0.1 is larger than 5 / 1 and 2 / 1."""
     assert draw(torch.tensor([[1.0, 5.0, 2.0]]), torch.tensor([[0.1, 1.0, 1.0]])).tolist() == [1]
 
 
@@ -55,7 +55,7 @@ def test_without_positive_activations_it_is_zero_and_finite():
 
 
 def test_in_half_precision_large_activations_stay_finite():
-    """Their squares are beyond 65,504."""
+    """Their squares are above 65,504, float16's largest number."""
     pool = swapped(kernel_size=2).eval()
     for kind in (torch.float16, torch.bfloat16):
         out = pool((200 * WINDOW).to(kind))
@@ -81,7 +81,7 @@ def test_shapes_and_values_lie_where_max_pooling_has_them(size, ceil_mode):
         for mode in (True, False):
             out = pool.train(mode)(x)
             assert out.shape == top.shape and (out <= top + 1e-6).all() and (out > 0).all()
-        single = torch.zeros_like(x)  # where one activation is alone in its window, it is what comes out
+        single = torch.zeros_like(x)  # an activation that is alone in its window is drawn
         single[:, :, side // 2, side // 2] = 1
         torch.testing.assert_close(pool.eval()(single), largest(single))
         assert torch.equal(pool.train()(single), largest(single))

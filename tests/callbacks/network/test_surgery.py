@@ -119,7 +119,7 @@ def test_without_the_tricks_the_file_says_what_to_import(trainer, tmp_path, monk
 
 
 def test_is_done_once(trainer):
-    """The slopes that a first training learned are not drawn anew by a second."""
+    """A second fit keeps the slopes that the first one has learned."""
     model = resnet()
     trick = Activation("prelu")
     trainer(callbacks=[trick], max_epochs=1).fit(model, data())

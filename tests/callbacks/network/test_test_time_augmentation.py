@@ -1,4 +1,4 @@
-"""Test-time augmentation: the views by hand, the mean of their softmaxes, and that plain scores stay plain."""
+"""Test-time augmentation: the views by hand, the mean of their softmaxes, and unchanged plain scores."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def one_batch(images):
 
 
 def literal(model, data, flip, shift):
-    """Mean softmax view by view -> loss and accuracy over the data."""
+    """Return loss and accuracy over the data, by the mean softmax, view by view."""
     probabilities, targets = [], []
     with torch.no_grad():
         for images, labels in data:
@@ -108,7 +108,7 @@ def test_a_foreign_module_is_scored_but_predicts_as_it_does(tiny_data, trainer):
 
 
 def test_in_bf16_the_views_are_too(tiny_data, trainer):
-    """The plain and the augmented scores of symmetric images agree to the bit only at one precision."""
+    """For symmetric images, plain and augmented scores are bit-identical only if both have one precision."""
     model, seen = tiny_classifier(), []
     model.network.head.register_forward_hook(lambda module, inputs, out: seen.append(out.dtype))
     trainer(callbacks=[TestTimeAugmentation()], precision="bf16-mixed").test(model, tiny_data, verbose=False)

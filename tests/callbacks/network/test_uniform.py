@@ -1,4 +1,4 @@
-"""Uniform: the bound of the notes and of torch's own layers, and the third of the variance that it leaves."""
+"""Uniform: the bound, which is that of torch's layers, and outputs with a third of the inputs' variance."""
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ def test_draws_as_a_fresh_layer_of_torch(trainer):
 
 
 def test_normal_inputs_give_outputs_of_variance_one_third(trainer):
-    """The notes' proof: d inputs of variance 1, weights of variance 1 / (3d)."""
+    """A sum of d inputs of variance 1, with weights of variance 1 / (3d), has variance 1/3."""
     model = Classifier(nn.Sequential(nn.Linear(500, 1000)), num_classes=1000)
     torch.manual_seed(2)
     Uniform().setup(trainer(), model, "fit")

@@ -26,7 +26,7 @@ REFERENCES = {
 
 
 def zeros(network: nn.Module) -> set[str]:
-    """Names of the norm weights that are all zero."""
+    """Return the names of the norm weights that are all zero."""
     return {name for name, p in network.named_parameters() if p.ndim == 1 and name.endswith("weight") and not p.any()}
 
 
@@ -68,7 +68,7 @@ def test_gammas_and_what_is_behind_them_learn(tiny_model, tiny_data, trainer):
 
 @pytest.mark.parametrize("variant", ["20", "20-B"])
 def test_no_channel_is_dead_for_ever(variant, tiny_data, trainer):
-    """Behind a shortcut that pads with zeros a gamma of 0 has no slope, and no block after it can change that."""
+    """After a shortcut that pads with zeros, a gamma of 0 has no gradient, and later blocks cannot change that."""
     torch.manual_seed(0)
     model = ResNet(variant, num_classes=10, image_size=8)
     trainer(callbacks=[ZeroGamma()]).fit(model, tiny_data)
@@ -118,13 +118,13 @@ def test_evaluation_zeroes_nothing(tiny_model, tiny_data, trainer):
     [
         ("RegNet", "X-200MF", 13, "conv3.bn"),
         ("SKNet", "50", 16, "conv3.bn"),
-        ("SENet", "50", 16, "bn3"),  # behind it the gate, before the sum
+        ("SENet", "50", 16, "bn3"),  # followed by the gate, then the sum
         ("CBAMResNet", "18", 8, "bn2"),
         ("MobileNetV2", "1.0", 10, "conv.3"),
         ("MobileNetV3", "large", 10, ".1"),
         ("ShuffleNetV1", "1.0x-g3", 13, "branch_main_2.1"),
         ("ConvNeXtRoadmap", "50-resnet", 16, "branch.7"),
-        ("Xception", "ImageNet", 9, "rep.8"),  # before the sum of the others stands a pooling
+        ("Xception", "ImageNet", 9, "rep.8"),  # in the others, a pooling comes before the sum
     ],
 )
 def test_a_norm_of_every_block_of_other_families(name, variant, blocks, last):
@@ -136,7 +136,7 @@ def test_a_norm_of_every_block_of_other_families(name, variant, blocks, last):
 
 
 def test_shortcuts_norm_is_not_the_last_one():
-    """With as many layers and a norm each, neither is a branch of the other."""
+    """Branch and shortcut have equally many layers, and a norm each: neither is the residual branch."""
     block = TinyBlock(3, 4)
     assert last_norms(block, 8) == ["bn1"]
     block.downsample = nn.Sequential(block.downsample, nn.BatchNorm2d(4))

@@ -10,7 +10,7 @@ LR = 0.1
 
 
 def curve(trainer, data, *tricks, model=None, **arguments):
-    """The first group's rate at every optimizer step."""
+    """Return the first group's rate at every optimizer step."""
     rates = SeenRates()
     run = trainer(callbacks=[*tricks, rates], **arguments)
     run.fit(model or tiny_classifier(lr=LR), data)
@@ -19,7 +19,7 @@ def curve(trainer, data, *tricks, model=None, **arguments):
 
 
 def reference(steps, make):
-    """What torch's scheduler gives, stepped with every optimizer step."""
+    """Return the rates of torch's scheduler, stepped with every optimizer step."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=LR)
     scheduler, rates = make(optimizer), []
     for _ in range(steps):
@@ -30,5 +30,5 @@ def reference(steps, make):
 
 
 def warm(optimizer, m, then):
-    """Batch i = 1 .. m at i / m, then another scheduler from its start."""
+    """Warm up: i / m at batch i = 1 .. m; then start another scheduler."""
     return SequentialLR(optimizer, [LinearLR(optimizer, 1 / m, total_iters=m - 1), then], milestones=[m])

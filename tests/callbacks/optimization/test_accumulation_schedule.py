@@ -1,4 +1,4 @@
-"""Accumulation that changes from epoch to epoch: steps, schedules, resumes; and what Lightning's own does."""
+"""Accumulation that changes from epoch to epoch: steps, schedules, resumes; and Lightning's own callback."""
 
 import lightning as L
 import pytest
@@ -14,7 +14,7 @@ from zoo import Classifier
 
 
 class Steps(L.Callback):
-    """(epoch, batches since the last step) of every optimizer step."""
+    """Record (epoch, batches since the last step) at every optimizer step."""
 
     def __init__(self):
         self.seen, self.batches = [], 0
@@ -73,7 +73,7 @@ def test_schedules_of_the_rate_end_when_the_run_does(trainer, tiny_data, trick):
     total = run.global_step
     assert total == (3 + 2 + 2 + 1 + 1 if trick.epochs[0] else 1 + 1 + 3 + 3 + 3)
     assert [rate[0] for rate in seen.rates] == pytest.approx([0.1 * cosine(t, total) for t in range(total)])
-    assert run.estimated_stepping_batches == 15  # what Lightning takes it for
+    assert run.estimated_stepping_batches == 15  # Lightning's wrong estimate
 
 
 def test_warm_up_and_plateau_count_right(trainer, tiny_data):
@@ -84,7 +84,7 @@ def test_warm_up_and_plateau_count_right(trainer, tiny_data):
         assert [rate[0] for rate in seen.rates] == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
 
 
-# ---- what it leaves behind
+# ---- after a fit
 
 
 def test_the_trainer_gets_its_number_back(trainer, tiny_data):
@@ -117,7 +117,7 @@ def test_lightnings_does_not_give_it_back(trainer, tiny_data):
 
 
 def in_mid_epoch(trainer, tmp_path, make):
-    """Digits, five batches an epoch; a file after batch 2 of the second. Steps (epoch, batches) after it, twice."""
+    """Save a file in the second epoch, after batch 2 of 5; return the steps after it, without and with a resume."""
     file, ends = tmp_path / "file.ckpt", []
     save = At("on_train_batch_end", lambda t, _: t.fit_loop.total_batch_idx == 6 and t.save_checkpoint(file))
     for fit in ({}, {"ckpt_path": file, "weights_only": True}):

@@ -1,4 +1,4 @@
-"""Adaptive gradient clipping: timm's numbers, its limits, and the gradients of the step that it meets."""
+"""Adaptive gradient clipping: timm's numbers, its limits, and the gradients that it clips."""
 
 import lightning as L
 import pytest
@@ -46,7 +46,7 @@ def test_same_as_timm(monkeypatch, factor, eps, joined):
 
 
 def test_by_hand():
-    """Rows of norm 5 and 0: allowed are .1 times that, and .1 times eps."""
+    """For rows of norm 5 and 0, the bounds are .1 times 5, and .1 times eps."""
     p = nn.Parameter(torch.tensor([[3.0, 4.0], [0.0, 0.0], [3.0, 4.0]]))
     p.grad = torch.tensor([[0.0, 2.0], [6.0, 8.0], [0.3, 0.4]])
     expected = torch.tensor([[0.0, 0.5], [0.006, 0.008], [0.3, 0.4]])
@@ -63,7 +63,7 @@ def test_a_broken_gradient_is_not_hidden():
 
 
 class Seen(L.Callback):
-    """The gradients of each step, before and after the trick, which is listed between two of these."""
+    """Record the gradients of each step; two of these, around the trick, see them before and after it."""
 
     def __init__(self):
         self.steps = []
@@ -101,7 +101,7 @@ def test_follows_a_schedule(trainer, tiny_data):
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**10])
 def test_the_scale_of_16_bit_training_is_off(trainer, tiny_data, scale):
-    """The gradients that are clipped do not depend on it."""
+    """The clipped gradients do not depend on the loss scale."""
     torch.manual_seed(0)
     model, after = tiny_classifier(), Seen()
     half = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=scale))

@@ -38,7 +38,7 @@ def test_warm_up_then_cosine_is_torchs(trainer, tiny_data, epochs, accumulate, m
 
 
 def multiplier_then_cosine(x, num_step, epochs, warmup_epochs=1, warmup_factor=1e-3, end_factor=1e-6):
-    """The multiplier of the lists of tricks that have gone round since 2021, literally."""
+    """Return the multiplier of published lists of tricks (2021), literally."""
     if x <= warmup_epochs * num_step:
         alpha = x / (warmup_epochs * num_step)
         return warmup_factor * (1 - alpha) + alpha
@@ -102,7 +102,7 @@ def test_lightnings_weight_averaging_is_refused_beside_a_schedule():
 
 
 def test_a_parameter_group_added_in_mid_run_is_scheduled_too():
-    """As Lightning's BaseFinetuning adds them."""
+    """Lightning's BaseFinetuning adds groups in this way."""
 
     class Adds(L.Callback):
         def on_train_epoch_start(self, trainer, model):

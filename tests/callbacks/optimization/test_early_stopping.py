@@ -22,7 +22,7 @@ def run(trainer, data, trick, *more, model=None, fit=(), **arguments):
 
 
 def after_epochs(into):
-    """Writes the weights at the end of each validation into a list."""
+    """Return a callback that appends the weights to a list at the end of each validation."""
     return At("on_validation_end", lambda t, model: t.sanity_checking or into.append(weights(model)))
 
 
@@ -48,7 +48,7 @@ def test_stops_when_lightnings_does(trainer, tiny_data, mode, patience, min_delt
 
 @pytest.mark.parametrize("patience, best", [(1, 1), (2, 5), (3, 9)])
 def test_leaves_the_best_weights(trainer, tiny_data, patience, best):
-    """At the patience of 3 the run comes to its end by itself."""
+    """With a patience of 3, the run reaches its regular end."""
     seen, model = [], tiny_classifier(lr=0.1)
     trick = EarlyStopping("given", patience=patience)
     run(trainer, tiny_data, trick, Logs(VALUES), after_epochs(seen), model=model)
@@ -84,7 +84,7 @@ def test_a_value_that_is_not_finite_stops_at_once(trainer, tiny_data, bad):
 
 
 def test_what_another_stops_keeps_its_last_weights(trainer, tiny_data):
-    """So that a Ctrl-C loses nothing."""
+    """So Ctrl-C loses nothing."""
     seen, model = [], tiny_classifier(lr=0.1)
     stop = At("on_train_epoch_end", lambda t, _: setattr(t, "should_stop", t.current_epoch == 2))
     run(trainer, tiny_data, EarlyStopping("given"), Logs(VALUES), stop, after_epochs(seen), model=model)
@@ -93,7 +93,7 @@ def test_what_another_stops_keeps_its_last_weights(trainer, tiny_data):
 
 
 def test_an_epoch_that_is_cut_short_is_not_judged(trainer, tiny_data):
-    """Its validation comes again when a resume has trained the rest."""
+    """Its validation is repeated when a resume has trained the rest."""
     stop = At("on_train_batch_end", lambda t, _: setattr(t, "should_stop", t.global_step == 5))
     for metric in ("given", None):
         trick, values = EarlyStopping(metric), []
@@ -112,7 +112,7 @@ def test_an_epoch_that_is_cut_short_is_not_judged(trainer, tiny_data):
     ],
 )
 def test_a_resumed_run_is_exact(trainer, tiny_data, tmp_path, metric, hook):
-    """From a file of epoch 3; the best epoch is an earlier one, so that the file must have brought its weights."""
+    """The file is from epoch 3. The best epoch is an earlier one, so its weights must be in the file."""
     file, ends = tmp_path / "file.ckpt", []
     save = At(hook, lambda t, _: t.current_epoch == 3 and t.save_checkpoint(file))
     for fit in ({}, {"ckpt_path": file, "weights_only": True}):
@@ -127,7 +127,7 @@ def test_a_resumed_run_is_exact(trainer, tiny_data, tmp_path, metric, hook):
 
 
 def test_files_hold_the_present_weights(trainer, tiny_data, tmp_path):
-    """A resume goes on from them, also from the file of the last epoch."""
+    """A resume continues from them, also from the file of the last epoch."""
     seen, file = [], tmp_path / "file.ckpt"
     save = At("on_train_end", lambda t, _: t.save_checkpoint(file))
     model = tiny_classifier(lr=0.1)
@@ -142,7 +142,7 @@ def test_beside_an_average(trainer, tiny_data):
     for tricks in ([EarlyStopping("given", patience=1), ema], [stop, alone]):
         torch.manual_seed(0)
         run(trainer, tiny_data, tricks[0], Logs(VALUES), *tricks[1:])
-    assert_equal(ema.average, alone.average)  # up to the last step, whichever weights were the best
+    assert_equal(ema.average, alone.average)  # up to the last step, not up to the best weights
 
 
 def test_a_second_fit_starts_anew(trainer, tiny_data):
@@ -169,7 +169,7 @@ def test_refusals(trainer, tiny_data):
 
 
 def test_ranks_exchange_numbers_on_their_device(monkeypatch, tiny_model):
-    """NCCL takes no tensor of the CPU; here the device of the run is "meta", and nothing else is taken."""
+    """NCCL takes no CPU tensors; here the run's device is "meta", and tensors elsewhere are refused."""
 
     def all_reduce(value):
         assert value.device.type == "meta"

@@ -18,7 +18,7 @@ from zoo import Classifier, ResNet
 
 @pytest.fixture
 def history():
-    """`history(...)` looks in: the raw weights at the start and after every optimizer step."""
+    """Return `history(...)`: a callback that records the raw weights at the start and after every optimizer step."""
 
     class History(L.Callback):
         def __init__(self):
@@ -109,7 +109,7 @@ def test_one_update_a_step_not_a_batch(tiny_model, trainer, tiny_data, history):
     run = trainer(callbacks=[ema, history, count], max_epochs=11, limit_train_batches=3, accumulate_grad_batches=4)
     run.fit(tiny_model, tiny_data)
     assert len(updates) == 33 and run.global_step == 11  # Lightning steps at an epoch's end
-    assert len(torch.stack(updates).unique(dim=0)) == 1 + 11  # two batches see the start
+    assert len(torch.stack(updates).unique(dim=0)) == 1 + 11  # two batches have the initial average
     assert_close(ema.average, by_recursion(history.seen, [0.9] * 11))
 
 
@@ -120,7 +120,7 @@ def test_eight_updates_for_32_batches_at_accumulation_4(tiny_model, trainer):
     count = At("on_train_batch_end", lambda *_: updates.append(ema.average["network.head.bias"].clone()))
     trainer(callbacks=[ema, count], max_epochs=1, accumulate_grad_batches=4).fit(tiny_model, data)
     assert len(updates) == 32
-    assert len(torch.stack(updates).unique(dim=0)) == 1 + 8  # three batches see the start
+    assert len(torch.stack(updates).unique(dim=0)) == 1 + 8  # three batches have the initial average
     assert ema.average["network.block1.bn1.num_batches_tracked"] == 32
 
 

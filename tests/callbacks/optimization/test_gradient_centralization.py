@@ -53,7 +53,7 @@ def test_every_step_meets_centralised_gradients(trainer, tiny_data, make, conv_o
 
 
 def test_the_sum_of_a_units_weights_never_changes(trainer, tiny_data):
-    """Without weight decay: the hyperplane on which section 4.2 of the paper has them move."""
+    """Without weight decay, weights move on a hyperplane (section 4.2 of the paper)."""
     torch.manual_seed(0)
     model = tiny_classifier(weight_decay=0.0)
     start = weights(model)

@@ -1,4 +1,4 @@
-"""Gradual unfreezing: which parts learn when, what is frozen stands still, and a resume goes on where it was."""
+"""Gradual unfreezing: the parts that learn at each time, frozen parts that do not change, and resumes."""
 
 import lightning as L
 import pytest
@@ -15,12 +15,12 @@ PARTS = ("head", "block2", "block1")
 
 
 def parts_of(names):
-    """Which of the tiny network's parts names of parameters or buffers belong to."""
+    """Return the parts of the tiny network to which these parameters or buffers belong."""
     return {name.split(".")[1] for name in names}
 
 
 class Moved(L.Callback):
-    """Which parts moved in each epoch, statistics too."""
+    """Record the parts that moved in each epoch, statistics included."""
 
     def __init__(self):
         self.seen, self.flags = [], []
@@ -45,7 +45,7 @@ def test_how_many_learn():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_one_more_every_epoch(trainer, tiny_data, optimizer):
-    """Weight decay and statistics would move what is frozen, too."""
+    """Weight decay and statistics could also move frozen parts."""
     moved, model = Moved(), tiny_classifier(optimizer=optimizer, lr=0.01, weight_decay=0.1)
     trainer(callbacks=[GradualUnfreezing(), moved], max_epochs=4).fit(model, tiny_data, tiny_data)
     stages = [{"head"}, {"head", "block2"}, {*PARTS}, {*PARTS}]
@@ -55,7 +55,7 @@ def test_one_more_every_epoch(trainer, tiny_data, optimizer):
 
 @pytest.mark.parametrize("every, accumulate, flags", [("2st", 1, [1, 1, 2, 2, 3, 3]), ("1st", 2, [1, 1, 2, 3, 3, 3])])
 def test_times_are_optimizer_steps(trainer, tiny_data, every, accumulate, flags):
-    """Of three batches of an epoch, with accumulation of two, two and one make a step."""
+    """With three batches an epoch and accumulation of two, the steps have two batches and one."""
     moved = Moved()
     run = trainer(callbacks=[GradualUnfreezing(every), moved], accumulate_grad_batches=accumulate)
     run.fit(tiny_classifier(), tiny_data)
@@ -111,7 +111,7 @@ def test_nothing_is_left_behind_by_an_exception(trainer, tiny_data):
 @pytest.mark.filterwarnings("ignore:You're resuming from")
 @pytest.mark.parametrize("every, step", [(1, 3), (1, 6), ("2st", 1), ("2st", 2), ("2st", 3), ("2st", 4), ("2st", 5)])
 def test_a_resumed_run_goes_on_where_it_was(trainer, tiny_data, tmp_path, every, step):
-    """Three batches an epoch, all the same: a loader that does not know its position does no harm."""
+    """All batches are equal, so a loader that does not resume its position does no harm."""
 
     def run(**fit):
         torch.manual_seed(0)
@@ -129,7 +129,7 @@ def test_a_resumed_run_goes_on_where_it_was(trainer, tiny_data, tmp_path, every,
 
 
 class WithBackbone(Foreign):
-    """As Lightning's callback wants it: a backbone, and an optimizer of the rest."""
+    """A module as Lightning's callback needs it: a backbone, and an optimizer of the rest."""
 
     def __init__(self):
         super().__init__()
@@ -140,7 +140,7 @@ class WithBackbone(Foreign):
 
 
 def resumed_flags(trainer, data, tmp_path, make, trick):
-    """Does the backbone learn after a resume from a time when it did?"""
+    """Return whether the backbone learns after a resume from a time when it did."""
     save = At("on_train_epoch_end", lambda t, _: t.current_epoch == 1 and t.save_checkpoint(tmp_path / "file.ckpt"))
     trainer(callbacks=[trick(), save]).fit(make(), data)
     flags = []
@@ -150,7 +150,7 @@ def resumed_flags(trainer, data, tmp_path, make, trick):
 
 
 def test_lightnings_own_freezes_again_after_a_resume_and_ours_does_not(trainer, tiny_data, tmp_path):
-    """Lightning#21901. Should the first line fail one day, Lightning has mended it."""
+    """Lightning#21901. If the first assertion fails, Lightning has fixed it."""
     theirs = resumed_flags(trainer, tiny_data, tmp_path, WithBackbone, lambda: BackboneFinetuning(1))
     assert theirs == [False] * 3
     ours = resumed_flags(trainer, tiny_data, tmp_path, Foreign, lambda: GradualUnfreezing("1st"))

@@ -1,4 +1,4 @@
-"""Layer decay: the layers of timm and of ConvNeXt's authors, and rates that every schedule keeps apart."""
+"""Layer decay: the layers of timm and of ConvNeXt's authors, and ratios of rates that every schedule keeps."""
 
 import pytest
 import timm
@@ -30,7 +30,7 @@ def on_meta(make, *arguments, **more):
 
 
 def authors_layer(name):
-    """What https://github.com/facebookresearch/ConvNeXt at 048efce does with the names of its own parameters."""
+    """Return the layer by the code of https://github.com/facebookresearch/ConvNeXt at 048efce, for its own names."""
     kind, stage, block, *_ = [*name.split("."), "", ""]
     if kind == "downsample_layers":
         return {0: 0, 1: 2, 2: 3, 3: 12}[int(stage)]
@@ -131,7 +131,7 @@ def rates(trainer, model, data, *tricks, **fit):
 
 
 def by_name(trainer, model, data, *tricks):
-    """Learning rate and weight decay of each parameter, in the first step."""
+    """Return learning rate and weight decay of each parameter in the first step."""
     names, found = {p: name for name, p in model.named_parameters()}, {}
 
     def look(trainer, model):
@@ -164,7 +164,7 @@ def test_with_a_schedule_and_scaling(trainer, tiny_data, order):
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
 def test_torchs_schedulers_keep_the_layers_apart(trainer, tiny_data, tmp_path, kind):
-    """Blocks have one rate, the head another; with layers, the first block has half of what the second has."""
+    """Blocks have one rate, the head another; with layer decay, the first block has half the rate of the second."""
     plain = torch.tensor(rates(trainer, Scheduled(kind), tiny_data))
     save = At("on_train_epoch_end", lambda t, _: t.current_epoch or t.save_checkpoint(tmp_path / "file.ckpt"))
     found = rates(trainer, Scheduled(kind), tiny_data, LayerDecay(0.5), save)

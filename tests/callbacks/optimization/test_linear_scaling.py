@@ -1,4 +1,4 @@
-"""Linear scaling: images per optimizer step over the base, once; and what all scaling rules share."""
+"""Linear scaling: images per optimizer step over the base, once; and the contract of all scaling rules."""
 
 from types import SimpleNamespace
 

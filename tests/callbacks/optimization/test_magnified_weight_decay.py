@@ -1,4 +1,4 @@
-"""Magnified weight decay: how often, by how much, and that nothing of it stays."""
+"""Magnified weight decay: its frequency, its factor, and weight decay that is restored."""
 
 import pytest
 import torch
@@ -16,12 +16,12 @@ def test_draws_by_their_share(probability):
     assert draws.mean() == pytest.approx(probability, abs=0.01)
     assert draws.mean(1).std() == pytest.approx((probability * (1 - probability) / 500) ** 0.5, rel=0.4)  # seeds differ
     if 0 < probability < 1:
-        pairs = (draws[:, 1:] * draws[:, :-1]).mean()  # one step says nothing of the next
+        pairs = (draws[:, 1:] * draws[:, :-1]).mean()  # steps are independent
         assert pairs == pytest.approx(probability**2, abs=0.01)
 
 
 def decays(trainer, model, data, *tricks, **arguments):
-    """Weight decay of each group at each step, as the optimizer reads it, and after each batch."""
+    """Return weight decay of each group in each optimizer step, and after each batch."""
     used, after = [], []
 
     def hook(trainer, model):

@@ -1,4 +1,4 @@
-"""No bias decay: the split of timm, and what it does to a step."""
+"""No bias decay: timm's split, and its effect on a step."""
 
 import pytest
 import timm

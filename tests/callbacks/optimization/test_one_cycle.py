@@ -14,7 +14,7 @@ OPTIONS = {"momentum": {"optimizer": "momentum"}, "adamw": {"optimizer": "adamw"
 
 
 class Seen(L.Callback):
-    """Rate and momentum of every optimizer step, a list for each group."""
+    """Record rate and momentum of every optimizer step, a list for each group."""
 
     def __init__(self):
         self.steps = []

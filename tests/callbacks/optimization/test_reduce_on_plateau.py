@@ -17,7 +17,7 @@ VALUES = [3.0, 2.0, 2.5, 1.9999, 2.2, 1.0, 1.1, 1.2, 0.5, 0.6]
 
 
 class Logs(Callback):
-    """Logs a given value in each validation of a fit."""
+    """Log a given value in each validation of a fit."""
 
     def __init__(self, values, name="given"):
         self.values, self.name = values, name
@@ -35,7 +35,7 @@ def curve(trainer, data, trick, *more, model=None, fit=(), **arguments):
 
 
 def reference(values, each, **arguments):
-    """The rate of each of `each` steps an epoch."""
+    """Return torch's rates, with `each` steps per epoch."""
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     scheduler, rates = ReduceLROnPlateau(optimizer, eps=0, **arguments), []
     for value in values:
@@ -72,7 +72,7 @@ def test_every_validation_counts_not_every_epoch(trainer, tiny_data):
 
 
 class Losses(Foreign):
-    """Its training loss is what a test says: one value a batch, of three an epoch."""
+    """A module with given training losses: one value per batch, three batches per epoch."""
 
     def __init__(self, losses):
         super().__init__()
@@ -129,7 +129,7 @@ def test_a_resumed_run_follows(trainer, tiny_data, tmp_path, hook, metric):
         run.fit(tiny_classifier(lr=0.1), tiny_data, tiny_data, **fit)
         curves.append(rates.rates)
     assert curves[1] == curves[0][-len(curves[1]) :] and len(curves[1]) == 15
-    assert len({rate for (rate,) in curves[0][:15]}) > 1  # something was there to be remembered
+    assert len({rate for (rate,) in curves[0][:15]}) > 1  # the rate has changed before the resume
 
 
 def test_a_second_fit_starts_anew(trainer, tiny_data):

@@ -1,4 +1,4 @@
-"""Snapshot ensemble: the cycles, what is kept at their ends and in files, and the vote."""
+"""Snapshot ensemble: the cycles, the snapshots in memory and in files, and the vote."""
 
 import math
 
@@ -20,7 +20,7 @@ def run(trainer, data, trick, *more, model=None, fit=(), **arguments):
 
 
 def history(into):
-    """Writes the weights after every optimizer step into a dict."""
+    """Return a callback that stores the weights after every optimizer step in a dict."""
     return At("on_train_batch_end", lambda t, model: into.setdefault(t.global_step, weights(model)))
 
 
@@ -41,7 +41,7 @@ def test_rates_are_the_papers(trainer, tiny_data, cycles, ends):
 
 
 def test_steps_count_not_batches(trainer, tiny_data):
-    """Also not the batch after a cycle's last step, which has changed the statistics of the batch norms."""
+    """The batch after a cycle's last step changes batch-norm statistics, so it must not be in the snapshot."""
     trick, seen = SnapshotEnsemble(2, last=2), {}
     run(trainer, tiny_data, trick, history(seen), max_epochs=4, accumulate_grad_batches=2)
     for snapshot, end in zip(trick.snapshots, (4, 8), strict=True):
@@ -74,7 +74,7 @@ def test_a_run_that_is_stopped_keeps_whole_cycles(trainer, tiny_data):
 
 
 def test_vote_by_hand():
-    """Networks sure of 3 : 1 and 1 : 3 say 1 : 1 together; 9 : 1 and 1 : 1 say 7 : 3, not 3 : 1."""
+    """Probabilities 3 : 1 and 1 : 3 give 1 : 1; 9 : 1 and 1 : 1 give 7 : 3, not 3 : 1."""
     one, two = torch.tensor([[3.0, 1.0], [9.0, 1.0]]).log(), torch.tensor([[1.0, 3.0], [1.0, 1.0]]).log()
     expected = torch.tensor([[0.5, 0.5], [0.7, 0.3]])
     torch.testing.assert_close(mean_softmax([one, two]).exp(), expected)

@@ -9,7 +9,7 @@ from tests.callbacks.optimization.curves import LR, curve, reference, warm
 
 
 def test_steps_then_cosine(trainer, tiny_data):
-    """60 epochs of steps and 60 of cosine, at a sixtieth of the length."""
+    """60 epochs of steps and 60 of cosine, scaled to a sixtieth of the length."""
     ours = curve(trainer, tiny_data, StepThenCosine(), max_epochs=8)
     assert ours[:12] == pytest.approx([LR] * 6 + [LR / 10] * 6)
     assert ours[12:] == pytest.approx([LR / 10 * cosine(t, 12) for t in range(12)])
@@ -20,7 +20,7 @@ def test_steps_then_cosine_has_torchs_halves(trainer, tiny_data):
     ours = curve(trainer, tiny_data, trick, max_epochs=4)
     steps = reference(6, lambda o: warm(o, 2, MultiStepLR(o, [1, 3], gamma=0.5)))  # 3 and 5, less the warm-up
     halves = steps + [0.25 * rate for rate in reference(6, lambda o: CosineAnnealingLR(o, T_max=6))]
-    assert ours == pytest.approx(halves)  # a milestone after the switch counts for nothing
+    assert ours == pytest.approx(halves)  # a milestone after the switch has no effect
 
 
 def test_what_it_refuses(trainer, tiny_data):

@@ -1,4 +1,4 @@
-"""SWA: the mean of epochs' weights, its batch norms, its learning rate, its files."""
+"""SWA: the mean of the epochs' weights, batch norms, the learning rate, files."""
 
 import lightning as L
 import pytest
@@ -17,7 +17,7 @@ from zoo import ResNet
 
 
 class AtSteps(L.Callback):
-    """The raw weights after every optimizer step, from one on."""
+    """Record the raw weights after every optimizer step."""
 
     def __init__(self):
         self.seen = {}
@@ -47,7 +47,7 @@ def test_mean_of_what_is_taken(trainer, tiny_data, start, every, steps):
 
 
 def test_steps_not_batches(trainer, tiny_data):
-    """Accumulating two of three batches, an epoch has two steps."""
+    """With accumulation of two, an epoch of three batches has two steps."""
     model, swa, seen = tiny_classifier(), SWA(1), AtSteps()
     trainer(callbacks=[swa, seen], max_epochs=3, accumulate_grad_batches=2).fit(model, tiny_data)
     assert_close(parameters(model, swa.average), mean([seen.seen[step] for step in (2, 4, 6)]))
@@ -95,7 +95,7 @@ def test_statistics_are_those_without_dropout():
 
 
 def test_training_does_not_notice(trainer, tiny_data):
-    """Apart from the rate."""
+    """Only the rate changes."""
     ends, draws = [], []
     draw = At("on_train_end", lambda *_: draws.append(torch.rand(3)))
     for tricks in ([], [SWA("2st", "1st", lr_factor=None)]):
@@ -108,7 +108,7 @@ def test_training_does_not_notice(trainer, tiny_data):
 
 
 def test_no_epoch_is_added_where_lightnings_adds_one(trainer, tiny_data):
-    """Should the first line fail one day, Lightning has mended it."""
+    """If the first assertion fails, Lightning has fixed it."""
     counts = []
     for trick in (StochasticWeightAveraging(0.01, 0.5), SWA("0.5dur")):
         starts = []
@@ -178,7 +178,7 @@ def test_the_rate_is_taken_over_from_any_schedule(trainer, tiny_data, order):
 @pytest.mark.parametrize("step", [2, 3, 4, 5])
 @pytest.mark.filterwarnings("ignore:You're resuming from")
 def test_a_resumed_run_goes_on(trainer, tiny_data, tmp_path, step):
-    """With batches that are all the same, a loader that does not know its position does no harm."""
+    """All batches are equal, so a loader that does not resume its position does no harm."""
     data = torch.utils.data.DataLoader([next(iter(tiny_data))] * 3, batch_size=None)
 
     def run(**fit):

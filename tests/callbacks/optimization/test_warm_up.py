@@ -1,4 +1,4 @@
-"""Warm-up of a constant rate and of a model's own scheduler, whose curve goes on as if nothing had happened."""
+"""Warm-up of a constant rate and of a model's own scheduler, whose curve does not change afterwards."""
 
 import pytest
 import torch
@@ -18,7 +18,7 @@ SCHEDULERS = {
 
 
 class Scheduled(Foreign):
-    """Somebody's module with a scheduler of its own, stepped after every batch."""
+    """A foreign module with a scheduler of its own, stepped after every batch."""
 
     def __init__(self, kind):
         super().__init__()
