@@ -24,7 +24,7 @@ VERDICTS = {
     (-1, 0): (False, OVERFIT),
     (-1, 1): (False, OVERFIT),
     (0, -1): (False, "only val/loss falls: check the data, and regularisation that acts in training only"),
-    (0, 0): (True, "converged: lower the learning rate or the batch size to go on"),
+    (0, 0): (True, "converged: lower the learning rate or the batch size to improve further"),
     (0, 1): (False, "val/loss rises while train/loss is flat: stop earlier, or look for wrong labels"),
     (1, -1): (False, "train/loss rises and val/loss falls: check the data"),
     (1, 0): (False, "train/loss rises: lower the learning rate"),

@@ -6,7 +6,7 @@ Code:     lightning.pytorch.utilities.grad_norm logs the norms at every step, bu
 Equation: g_i = ||dL / dw_i||_2 for every parameter w_i; should be in [low, high]
 Shapes:   one number per parameter
 Defaults: low = 1e-6, high = 1e3, ours; measured at optimizer steps 1 and 21 and at the first step of each epoch.
-          The first step may be below low: blocks that start at 0 (zero gamma, layer scale) pass no gradient yet
+          Norms may be below low in the first step: blocks that start at 0 (zero gamma, layer scale) pass no gradient
 Differs:  no reference
 """
 

@@ -92,7 +92,7 @@ class LearningRateRange(Diagnostic):
         finder = LearningRateFinder(self.low, self.high, self.steps, early_stop_threshold=STOP, update_attr=False)
         untrained = vars(model).get("untrained")
         finder.lr_find(trainer, model)
-        if untrained is not None:  # not in the checkpoint that the finder goes back to
+        if untrained is not None:  # it is not in the checkpoint that the finder restores
             model.untrained = untrained
         trainer.ckpt_path = None  # the finder leaves the path of its own, deleted checkpoint
         assert finder.optimal_lr is not None

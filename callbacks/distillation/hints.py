@@ -7,7 +7,7 @@ Equation: D = sum_j mean((u_j - r_j(v_j))^2),   u the teacher's features, v the 
           pretrain None: L' = L + w D;   else, as in the paper: L' = D before that time, L' = L afterwards
 Shapes:   v (N, C, H, W) -r: convolution of (H - H' + 1) x (W - W' + 1), no padding-> (N, C', H', W') as u; tokens
           (N, L, D) -r: linear-> (N, L, D')
-Defaults: weight = 1 (w), ours: the code has 100 behind a batch norm; without one, 100 diverges at usual rates.
+Defaults: weight = 1 (w), ours: the code has 100 after a batch norm; without one, 100 diverges at usual rates.
           One hint, at the middle of the common stages (the paper: of the layers)
 Differs:  pretraining takes a given time; the paper stops when the hint's validation error stops falling. The distance
           is a mean over all values. A larger map of the teacher is averaged to the student's size. RepDistiller has

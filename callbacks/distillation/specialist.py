@@ -84,7 +84,7 @@ class Specialist(Taught):
         fraction: h, of images of S in the loss, in (0, 1).
 
     Raises:
-        ValueError: if an argument is out of its range, the teacher has other classes, a class does not exist, or beside
+        ValueError: if an argument is out of its range, the teacher has other classes, a class does not exist, or for
             another trick that replaces the loss.
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """

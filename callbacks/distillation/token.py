@@ -50,8 +50,8 @@ class TokenDistillation(Taught):
         normalization: (mean, std) of the teacher's training data, if different.
 
     Raises:
-        ValueError: if a weight is out of its range, the teacher has other classes or tokens, or beside a trick that
-            drops patches of the student.
+        ValueError: if a weight is out of its range, the teacher has other classes or tokens, or another trick drops
+            patches of the student.
         TypeError: if the LightningModule does not call `on_loss`, the student does not return its tokens, or the
             teacher is not a ViT; the message says what to add.
     """

@@ -7,7 +7,7 @@ Code:     none found
 Equation: channels: s = sigmoid(F(avg) + F(max) + F(stoch)), poolings over the map, F two linear layers;
           pixels: s = sigmoid(conv3x3(conv1x1(x))), 3 channels between;  each: y = s m x, m = 1 for ceil((1 - p) n) of
           n, drawn in proportion to s without replacement, else 0;  evaluation: m = 1
-Shapes:   maps (N, C, H, W) -> same, behind a module of the network; m for each example
+Shapes:   maps (N, C, H, W) -> same, after a module of the network; m for each example
 Defaults: p = .1, hidden layer of C / 16, after the last two stages: ours
 Differs:  the order of the two, how masks are drawn from attention, the sum over the poolings, p and the stages are
           ours: the summary has none of them. No scale. Stochastic pooling is that of `StochasticPooling`, over the
@@ -107,7 +107,7 @@ def with_adcm(kind: type) -> type:
 
 @operation("ADCM")
 def add_attention(network: nn.Module, where: Sequence[tuple[str, int]], p: float) -> None:
-    """Put attention behind modules, in place: their names stay. `where`: path and number of channels of each."""
+    """Add attention after modules, in place, without new names. `where`: path and number of channels of each."""
     for path, channels in where:
         module = network.get_submodule(path)
         weight = next(iter(network.parameters()))

@@ -33,7 +33,7 @@ Drop = Literal["high", "low"]
 
 
 def choose(scores: Tensor, u: Tensor, count: int, drop: Drop, tau: float) -> Tensor:
-    """Choose which patches stay.
+    """Choose the patches to keep.
 
     Args:
         scores: a (N, L), > 0.

@@ -55,7 +55,7 @@ class AutoDropout(FeatureDropout):
     def __init__(
         self, policy: Pattern | tuple[Pattern, ...] = DEFAULT, where: Where = "branches", participation: Rate = 1.0
     ):
-        super().__init__(0.5, where, participation)  # the pattern decides how much goes: this rate is not used
+        super().__init__(0.5, where, participation)  # not used: the pattern decides how much is dropped
         self.policy = policy if isinstance(policy, Pattern) else tuple(policy)
         for pattern in self._patterns(None):
             size, stride, repeat = pattern.sides()
@@ -89,7 +89,7 @@ class AutoDropout(FeatureDropout):
         blocks = [name.rpartition(".")[0] for name, _ in found]
         for (name, _), pattern in zip(found, patterns, strict=False):
             if pattern.residual and "drop_path" in name:
-                raise ValueError(f"AutoDropout: behind {name!r} there may be more branches: leave out residual=True")
+                raise ValueError(f"AutoDropout: there may be more branches after {name!r}: leave out residual=True")
         return [
             (block, model.get_submodule(block)) if pattern.residual else end
             for end, block, pattern in zip(found, blocks, patterns, strict=False)

@@ -133,7 +133,7 @@ class ClusteringDropout(FeatureDropout):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         """Update the averages, equal on all ranks, and group the units every `every` batches."""
         seen, self._seen = self._seen, {}
-        if not seen:  # a step at which it does not act
+        if not seen:  # it does not act at this step
             return
         for name, r in seen.items():
             r = trainer.strategy.reduce(r, reduce_op="mean")

@@ -47,7 +47,7 @@ class FocusedDropout(FeatureDropout):
     default_stages = slice(-2, -1)
 
     def __init__(self, low: float = 0.3, high: float = 0.6, where: Where = None, participation: Rate = 0.1):
-        super().__init__(0.5, where, participation)  # gamma decides what goes: this rate is not used
+        super().__init__(0.5, where, participation)  # not used: gamma decides what is dropped
         self.low, self.high = low, high
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:

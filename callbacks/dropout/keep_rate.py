@@ -85,7 +85,7 @@ class KeepRate(Trick):
         start, until, end = *self._steps, total_steps(trainer)
         if not start <= until <= end:
             raise ValueError(
-                f"KeepRate goes from step {start} to step {until}, and the run has {end}: they must be in this order; "
+                f"KeepRate acts from step {start} to step {until}, and the run has {end}: they must be in this order; "
                 "times as fractions of the run, such as until='0.4dur', fit any run"
             )
 

@@ -86,7 +86,7 @@ def activation_after(network: nn.Module, path: str) -> tuple[nn.Sequential, str]
 @operation("Maxout")
 @torch.no_grad()
 def to_maxout(network: nn.Module, pieces: int, where: list[str]) -> None:
-    """Give the layers at these paths `pieces` pieces a unit, in place, and remove the activations after them."""
+    """Give the layers at these paths `pieces` pieces per unit, in place; remove the activations after them."""
     for path in where:
         layer: Any = network.get_submodule(path)  # nn.Linear or nn.Conv2d
         w: Tensor = layer.weight

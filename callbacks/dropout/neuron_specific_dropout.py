@@ -4,7 +4,7 @@ Paper:    Neuron-Specific Dropout: A Deterministic Regularization Technique to P
           & Reduce Dependence on Large Training Samples (Shunk; 2022) https://arxiv.org/abs/2201.06938
 Code:     https://github.com/JoshuaShunk/NSDropout at 4c66d5a (the author's notebooks)
 Equation: d_c = mean of x over the batch's images of class c - mean over the held-out images of class c;
-          the round(p D) units of largest d_c go for images of class c, the others times 1 / (1 - p)
+          the round(p D) units of largest d_c are dropped for images of class c, the others times 1 / (1 - p)
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) by their mean -> same
 Defaults: p = .2, absolute = False, signed d (the author's code); held = .2 of the training images, which the paper
           finds best; where = "classifier": ours (the code has it in every hidden layer)

@@ -78,7 +78,7 @@ class StructuralDropout(FeatureDropout):
 
     @contextmanager
     def at_width(self, model: nn.Module, width: int) -> Iterator[None]:
-        """Keep the first `width` features of each module of `where`, zeros behind them, inside the `with` block."""
+        """Keep the first `width` features of each module of `where` inside the `with` block; set the others to 0."""
 
         def first(x: Tensor) -> Tensor:
             d = _width(x)

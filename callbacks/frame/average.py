@@ -18,7 +18,7 @@ from zoo.frame.scores import Scores, with_suffix
 
 
 class Average(Trick):
-    """Abstract: a subclass says when the average starts and how it follows.
+    """Abstract. A subclass defines when the average starts and how it follows the weights.
 
     Evaluation logs `val/acc_<label>` and so on beside `val/acc`. The model itself always holds the raw weights.
 

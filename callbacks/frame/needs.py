@@ -306,7 +306,7 @@ class NoBatchChangedAfter(PairNeed):
 class NoHeadMadeAfter(PairNeed):
     """Require that no trick after it makes a new head, because it keeps parts of the present head."""
 
-    reason = "one keeps something of the head, which the other makes anew"
+    reason = "one keeps parts of the head, which the other replaces"
 
     def refuses(self, trick: type[Declaring], other: type[L.Callback], after: bool) -> str | None:
         if not after or not issubclass(other, Declaring) or not other.makes_head:

@@ -125,7 +125,7 @@ def _check_first(init: Callable[..., None]) -> Callable[..., None]:
         try:
             bound = signature.bind(self, *args, **kwargs)
         except TypeError:
-            return init(self, *args, **kwargs)  # which says what is wrong with the call
+            return init(self, *args, **kwargs)  # its error explains what is wrong
         bound.apply_defaults()
         for need in self.needs:
             need.check_arguments(type(self).__name__, bound.arguments)

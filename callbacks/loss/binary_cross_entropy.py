@@ -43,7 +43,7 @@ class BinaryCrossEntropy(Replacing):
         smoothing: eps, in [0, 1).
 
     Raises:
-        ValueError: if an argument is out of its range, beside another loss, or after a trick that adds to the loss.
+        ValueError: if an argument is out of its range, with another loss, or after a trick that adds to the loss.
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 

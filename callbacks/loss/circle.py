@@ -31,7 +31,7 @@ NONE = -1e9  # stands for log 0, with a gradient of 0
 
 
 def exponents(s: Tensor, m: float, g: float) -> tuple[Tensor, Tensor]:
-    """Return the exponents of similarities s (any shape): if s is of the same class, and if it is of another."""
+    """Return the exponents of similarities s (any shape) for pairs of the same class, and for pairs of two classes."""
     a_p, a_n = (1 + m - s.detach()).clamp(min=0), (s.detach() + m).clamp(min=0)
     return -g * a_p * (s - 1 + m), g * a_n * (s - m)
 

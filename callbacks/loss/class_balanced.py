@@ -42,7 +42,7 @@ class ClassBalanced(Replacing):
 
     Raises:
         ValueError: if an argument is out of its range, the data module has no counts, a class has no images, the data
-            module balances classes already, beside another loss, or after a trick that adds to the loss.
+            module balances classes already, with another loss, or after a trick that adds to the loss.
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 

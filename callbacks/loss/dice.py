@@ -36,7 +36,7 @@ class Dice(Replacing):
         smooth: s, > 0.
 
     Raises:
-        ValueError: if an argument is out of its range, beside another loss, or after a trick that adds to the loss.
+        ValueError: if an argument is out of its range, with another loss, or after a trick that adds to the loss.
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 

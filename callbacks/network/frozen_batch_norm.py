@@ -34,7 +34,7 @@ class FrozenBatchNorm(Trick):
 
     Raises:
         TypeError: for a network without batch norms.
-        ValueError: beside a trick that swaps the norms.
+        ValueError: with a trick that swaps the norms.
     """
 
     taxonomy = "optimisation"

@@ -101,6 +101,6 @@ class TestTimeAugmentation(Trick):
     def on_predict_batch_start(
         self, trainer: L.Trainer, model: L.LightningModule, batch: object, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
-        """Put the views into the batch: a Classifier predicts the mean over the views that a batch holds."""
+        """Put the views into the batch: a Classifier predicts the mean over the views in a batch."""
         if isinstance(batch, list) and getattr(model, "calls_on_loss", False):
             batch[0] = self._views(batch[0])

@@ -24,7 +24,7 @@ from callbacks.frame.trick import Trick
 class ZeroLastConv(Trick):
     """Zero the last layers in an untrained network. Loaded or trained weights are left alone, with a message.
 
-    Works in any order beside a trick that draws the weights.
+    Works together with a trick that draws the weights, in either order of the list.
 
     Args:
         image_size: side of the images in pixels, where the model does not know it.

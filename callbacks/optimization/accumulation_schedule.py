@@ -28,7 +28,7 @@ class AccumulationSchedule(Trick):
         factors: that number, as a multiple of the Trainer's `accumulate_grad_batches`, >= 1; one for each of `epochs`.
 
     Raises:
-        ValueError: if epochs and factors do not match, or beside another schedule of accumulation.
+        ValueError: if epochs and factors do not match, or with another schedule of accumulation.
         TypeError: for a LightningModule that optimizes manually.
     """
 

@@ -40,7 +40,7 @@ class GradualUnfreezing(Trick):
         ratio: r, learning rate of a part divided by that of the part before it, >= 1; 1: all the same.
 
     Raises:
-        ValueError: if `every` is no time or shorter than a step, for a ratio below 1, or with LayerDecay.
+        ValueError: if `every` is not a time or shorter than a step, for a ratio below 1, or with LayerDecay.
     """
 
     needs = (Claims("scale the learning rate by depth"), Range("ratio", 1))

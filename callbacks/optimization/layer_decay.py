@@ -23,7 +23,7 @@ def scales(layers: dict[str, int], decay: float) -> dict[str, float]:
 
     Args:
         layers: name of a parameter -> its layer, from 0.
-        decay: rate of a layer divided by the rate of the next one.
+        decay: rate of a layer divided by that of the next layer.
     """
     last = max(layers.values())
     return {name: decay ** (last - layer) for name, layer in layers.items()}

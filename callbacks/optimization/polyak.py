@@ -1,4 +1,4 @@
-"""Polyak averaging: take the plain mean of the weights at all steps of a run's tail, and evaluate it beside them.
+"""Polyak averaging: take the plain mean of the weights at all steps of a run's last part, and evaluate it beside them.
 
 Paper:    Acceleration of Stochastic Approximation by Averaging (Polyak, Juditsky; SIAM J. Control Optim. 1992)
           https://doi.org/10.1137/0330046; of the tail only: Making Gradient Descent Optimal for Strongly Convex
@@ -8,7 +8,7 @@ Equation: theta' = 1 / (t - s + 1) sum_{i = s .. t} theta_i
 Shapes:   every entry of the state dict: parameters and batch-norm statistics averaged, integer counters copied
 Defaults: start = "0.5dur" (s), the second half of the run: ours
 Differs:  nothing known. Batch-norm statistics are averaged too, as in EMA: the weights of neighbouring steps are close.
-          For weights that lie far apart, `SWA` computes the statistics anew.
+          For weights that are far apart, `SWA` recomputes the statistics.
 """
 
 import lightning as L
@@ -26,7 +26,7 @@ class PolyakAveraging(Mean):
         start: s, when averaging begins: epochs, or "0.5dur", "500st". The weights after step s are the first.
 
     Raises:
-        ValueError: if `start` is no time.
+        ValueError: if `start` is not a time.
     """
 
     examples = ({"start": "2st"},)

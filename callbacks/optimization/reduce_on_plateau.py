@@ -33,7 +33,7 @@ class ReduceOnPlateau(OnMetric, Decay):
         metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.
         mode: "min" if less is better, "max" if more is (an accuracy).
         gamma: what the rate is multiplied by, in (0, 1).
-        patience: number of validations (or epochs) in a row without a better value that change nothing, >= 0.
+        patience: number of validations (or epochs) in a row without a better value that are tolerated, >= 0.
         threshold: fraction of the best value by which a value must be better, in [0, 1].
         warmup_epochs: length of the warm-up: epochs, >= 0, or "0.1dur", "500st".
         warmup_kind: "linear", "multiplier" or "constant", see `WarmUp`.

@@ -37,8 +37,8 @@ def mean_softmax(logits: Sequence[Tensor]) -> Tensor:
 class SnapshotEnsemble(Decay):
     """Set the learning rate in cycles and keep the weights at their ends. Works on any LightningModule.
 
-    A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number is how many
-    networks voted. Validation uses the present weights alone. `snapshots` holds the kept weights, on the CPU; so does
+    A test logs `test/acc_snapshots5` and so on beside the `test/acc` of the last weights; the number counts the
+    networks. Validation uses the present weights alone. `snapshots` holds the kept weights, on the CPU; so does
     every checkpoint that holds more than weights.
 
     Args:

@@ -3,15 +3,15 @@
 Paper:    Averaging Weights Leads to Wider Optima and Better Generalization (Izmailov, Podoprikhin, Garipov, Vetrov,
           Wilson; UAI 2018) https://arxiv.org/abs/1803.05407, algorithm 1
 Code:     https://github.com/timgaripov/swa (the authors'); torch.optim.swa_utils `SWALR`, `update_bn`
-Equation: theta' <- (n theta' + theta) / (n + 1) after each epoch from the start on, while the rate goes in a straight
-          line to f eta_0; at the end, statistics of each batch norm are computed on the training data under theta'
-Shapes:   every entry of the state dict: parameters averaged, statistics of batch norms computed anew
+Equation: theta' <- (n theta' + theta) / (n + 1) after each epoch from the start on; the rate moves in a straight line
+          to f eta_0. At the end, the statistics of each batch norm are computed on the training data under theta'
+Shapes:   every entry of the state dict: parameters averaged, statistics of batch norms recomputed
 Defaults: start = "0.75dur", every = 1 epoch, lr_factor = .5 (f), anneal = "0.05dur": ours. The authors' commands for
           CIFAR-100 start at epoch 161 of 300, with rates from .1 to .05 for WideResNet (f = .5), from .05 to .01 for
           VGG (f = .2)
 Differs:  the authors lower the rate between .5 and .9 of the start, so that it is low at the start. Here it falls from
-          the start on, over `anneal`, from wherever another schedule has left it. Until the last step the average is
-          scored with averaged statistics.
+          the start on, over `anneal`, from the rate of another schedule at that time. Until the last step, the average
+          is evaluated with averaged statistics.
 """
 
 import math
