@@ -74,10 +74,10 @@ def test_evaluates_a_file_without_the_trick(name, trainer, tmp_path):
 def test_a_copy_is_the_changed_network(name, trainer):
     model = resnet()
     trainer(callbacks=[TRICKS[name]()], max_epochs=1).fit(model, data())
-    twin = copy.deepcopy(model)
+    copied = copy.deepcopy(model)
     images = torch.randn(2, 3, 8, 8)
-    assert torch.equal(twin.eval()(images), model.eval()(images)) and twin.surgery == model.surgery
-    twin.surgery.append(None)
+    assert torch.equal(copied.eval()(images), model.eval()(images)) and copied.surgery == model.surgery
+    copied.surgery.append(None)
     assert None not in model.surgery
 
 
