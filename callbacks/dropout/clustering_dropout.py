@@ -3,7 +3,8 @@
 Paper:    Clustering-Based Adaptive Dropout for CNN-Based Classification (Wen, Ke, Xie, Shen; ACPR 2019, Pattern
           Recognition, LNCS 12046, pp. 46-58) https://doi.org/10.1007/978-3-030-41404-7_4
 Code:     none found
-Equation: r_i = mean |x_i|, averaged over batches;  K groups of units by k-means of r, of means g_k;
+Equation: r_i = mean |x_i|, averaged over batches: r_i <- decay r_i + (1 - decay) mean |x_i|;
+          K groups of units by k-means of r, of means g_k;
           p_k = low + (high - low) (max g - g_k) / (max g - min g);
           y_i = m_i x_i / (1 - p_k(i)),  m_i ~ Bernoulli(1 - p_k(i)) for each example
 Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) -> same
@@ -139,7 +140,7 @@ class ClusteringDropout(FeatureDropout):
             r = trainer.strategy.reduce(r, reduce_op="mean")
             before = self._average.get(name)
             r = r if before is None else torch.lerp(r, before.to(r), self.decay)
-            self._average[name] = r
+            self._average[name] = r  # r <- decay r + (1 - decay) mean |x|
             if self._batches % self.every == 0:
                 self._rates[name] = unit_rates(r, self.clusters, self.low, self.high)
         self._batches += 1

@@ -52,7 +52,7 @@ class BatchRenorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             r = (sigma / sigma_all).clamp(1 / r_max, r_max)
             d = ((mean - self.running_mean) / sigma_all).clamp(-d_max, d_max)
-            for kept, seen in ((self.running_mean, mean), (self.running_var, var)):
+            for kept, seen in ((self.running_mean, mean), (self.running_var, var)):  # m <- m + momentum (m_B - m)
                 kept.copy_(kept.to(seen.dtype).lerp(seen, self.momentum))
             self.num_batches_tracked += 1
         gain, shift = r / sigma, d - mean * r / sigma

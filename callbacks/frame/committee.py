@@ -21,7 +21,7 @@ def split(classes: Sequence[int], num_classes: int) -> tuple[Tensor, Tensor]:
 
 
 def group(z: Tensor, special: Tensor, rest: Tensor) -> Tensor:
-    """Sum up all classes outside S in one "dustbin" class.
+    """Join all classes outside S to one "dustbin" class: its logit is log sum_{k not in S} exp z_k.
 
     Args:
         z: logits or log-probabilities (N, K).

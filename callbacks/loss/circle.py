@@ -39,8 +39,8 @@ def exponents(s: Tensor, m: float, g: float) -> tuple[Tensor, Tensor]:
 def sum_of_others(e: Tensor) -> Tensor:
     """Return log sum_{j != k} exp(e_nj) for each k: (N, K) -> (N, K).
 
-    The sum over all j minus the term of k, except for the largest term, where the difference would cancel: its sum is
-    computed directly.
+    The sum over all j minus the term of k, except for the largest term: there the difference would lose precision, so
+    the sum of the others is computed directly.
     """
     total, top = e.logsumexp(1, keepdim=True), e.argmax(1, keepdim=True)
     rest = e.scatter(1, top, NONE).logsumexp(1, keepdim=True)
@@ -49,13 +49,19 @@ def sum_of_others(e: Tensor) -> Tensor:
 
 
 def class_form(s: Tensor, y: Tensor, m: float, g: float) -> Tensor:
-    """Return L of the cosines s (N, K) with the classes and probabilities y (N, K), a scalar."""
+    """Return L of the cosines s (N, K) with the classes and probabilities y (N, K), a scalar.
+
+    L = log(1 + sum_j exp(b_j) exp(a)) = softplus(a + log sum_j exp(b_j)), a and b the exponents of the equation.
+    """
     alike, unlike = exponents(s, m, g)
     return (y * F.softplus(alike + sum_of_others(unlike))).sum(1).mean()
 
 
 def pair_form(s: Tensor, targets: Tensor, m: float, g: float) -> Tensor:
-    """Return L of the cosines s (N, N) between all images and their classes (N,), a scalar."""
+    """Return L of the cosines s (N, N) between all images and their classes (N,), a scalar.
+
+    L = softplus(log sum_i exp(a_i) + log sum_j exp(b_j)), a and b the exponents of the equation.
+    """
     same = targets[:, None] == targets
     others = ~torch.eye(len(s), dtype=torch.bool, device=s.device)
     alike, unlike = exponents(s, m, g)

@@ -26,6 +26,7 @@ from zoo import Step
 def disagreement(z: Tensor) -> Tensor:
     """Return mean_n (KL(p1 || p2) + KL(p2 || p1)) / 2, a scalar, from the stacked logits (2N, K) of both passes."""
     log_p1, log_p2 = z.float().log_softmax(1).chunk(2)
+    # KL(p || q) + KL(q || p) = sum_k (p_k - q_k) (log p_k - log q_k)
     return ((log_p1.exp() - log_p2.exp()) * (log_p1 - log_p2)).sum(1).mean() / 2
 
 

@@ -50,6 +50,8 @@ def token_loss(x_cls: Tensor, x_tok: Tensor, y_cls: Tensor, y_tok: Tensor, beta:
 def mix_labels(y_cls: Tensor, y_tok: Tensor, mixed: Tensor) -> tuple[Tensor, Tensor]:
     """Mix the labels of images i and N - 1 - i, as MixToken mixes their patches.
 
+    y_cls <- mean(M) y_cls + (1 - mean(M)) y'_cls;   y_i <- y_i where M_i = 1, else y'_i.
+
     Args:
         y_cls: (N, K).
         y_tok: (N, L, K).
