@@ -1,4 +1,7 @@
-"""`zoo compare RECIPE --without MixUp --plus "CutMix(1.0)" --seeds 5`: is a recipe better with other tricks?"""
+"""`zoo compare RECIPE --without MixUp --plus "CutMix(1.0)" --seeds 5`: is a recipe better with other tricks?
+
+`zoo compare a.yaml b.yaml` compares config files of `zoo fit` in the same way; the first is the baseline.
+"""
 
 import argparse
 import ast
@@ -13,30 +16,29 @@ import lightning as L
 from rich.console import Console
 
 import callbacks
+from recipes.command.configs import FromConfig, Instead
 from recipes.command.run import Parser, add_arguments, gather
 from recipes.frame import catalogue
 from recipes.frame.compare import FOLDER, Plus, compare
+from recipes.frame.compare_work import Build
 from recipes.frame.errors import UsageError, unknown
 
-USAGE = 'zoo compare RECIPE [--without TRICK ...] [--plus "TRICK(...)" ...] [--each] [--seeds N] [--workers N] ...'
+USAGE = 'zoo compare RECIPE|A.yaml B.yaml ... [--without TRICK ...] [--plus "TRICK(...)" ...] [--each] [--seeds N] ...'
 BASE = "as it is"
+SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Compare the recipe as it is with the recipe changed; print a table."""
     options, rest = _parse(arguments)
-    known = [entry.name for entry in catalogue.recipes()]
-    if options.recipe not in known:
-        raise unknown("recipe", options.recipe, known)
-    module = import_module(f"recipes.{options.recipe}")
-    parser = Parser(prog=f"zoo compare {options.recipe}")
-    add_arguments(parser, module.recipe, frozenset({"seed"}))
-    base = partial(module.recipe, **gather(module.recipe, vars(parser.parse_args(rest))))
+    if Path(options.recipe).suffix in SUFFIXES:
+        base, arms = read_configs([options.recipe, *rest], options)
+    else:
+        base, arms = read_recipe(options, rest)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    arms = changes(options, base(seed=0).callbacks)
     found = compare(
         base,
-        {BASE: [], **arms},
+        arms,
         options.seeds,
         workers=options.workers,
         until="decided" if options.until_decided else None,
@@ -47,6 +49,29 @@ def main(arguments: Sequence[str]) -> None:
     Console().print(found.table())
     if options.plot:
         found.plot(options.plot)
+
+
+def read_configs(files: Sequence[str], options: argparse.Namespace) -> tuple[Build, dict[str, Any]]:
+    """Return the first config file as the base, and all of them as arms."""
+    if wrong := [file for file in files if Path(file).suffix not in SUFFIXES]:
+        raise UsageError(f"config files are compared with config files, got {', '.join(wrong)}")
+    if len(files) < 2 or options.without or options.plus or options.each:
+        raise UsageError("compare two config files at least; --without, --plus and --each are for recipes")
+    builds = {file: FromConfig(Path(file).resolve()) for file in files}
+    first, *others = builds
+    return builds[first], {first: [], **{file: Instead(builds[file]) for file in others}}
+
+
+def read_recipe(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Build, dict[str, Any]]:
+    """Return the recipe with its own options, and it as it is and changed as arms."""
+    known = [entry.name for entry in catalogue.recipes()]
+    if options.recipe not in known:
+        raise unknown("recipe", options.recipe, known)
+    module = import_module(f"recipes.{options.recipe}")
+    parser = Parser(prog=f"zoo compare {options.recipe}")
+    add_arguments(parser, module.recipe, frozenset({"seed"}))
+    base = partial(module.recipe, **gather(module.recipe, vars(parser.parse_args(rest))))
+    return base, {BASE: [], **changes(options, base(seed=0).callbacks)}
 
 
 def changes(options: argparse.Namespace, on: Sequence[L.Callback]) -> dict[str, Plus]:
@@ -98,7 +123,9 @@ def _kind(name: str) -> Any:
 
 def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser = argparse.ArgumentParser("zoo compare", usage=USAGE, description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("recipe", metavar="RECIPE", help="a name of `zoo recipes`; its own options may follow")
+    parser.add_argument(
+        "recipe", metavar="RECIPE", help="a name of `zoo recipes`, its own options may follow; or config files"
+    )
     parser.add_argument("--without", nargs="+", default=[], metavar="TRICK", help="tricks to take out")
     parser.add_argument("--plus", nargs="+", default=[], metavar="TRICK", help='tricks to add, such as "CutMix(1.0)"')
     parser.add_argument("--each", action="store_true", help="an arm for each change; alone: each trick taken out")

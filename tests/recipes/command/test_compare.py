@@ -1,12 +1,15 @@
 """`zoo compare`: tricks from text, arms from options, the recipe's own options."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 from callbacks import EMA, CutMix, DropBlock, Linear, MixUp
 from recipes.command import compare as command
+from recipes.command.configs import FromConfig
 from recipes.command.main import UsageError
+from recipes.frame import records
 from recipes.frame.compare import Comparison, Plus
 from tests.recipes.frame.test_compare import tiny
 
@@ -69,3 +72,48 @@ def test_the_command_hands_on_what_it_was_given(monkeypatch, tmp_path, capsys):
         command.main(["digits_resnet2"])
     with pytest.raises(UsageError):
         command.main(["digits_resnet20", "--epohcs", "4"])
+
+
+CONFIG = """
+model: {class_path: ResNet, init_args: {variant: "20", num_classes: 10, image_size: 8, lr: LR}}
+data: {class_path: Digits, init_args: {batch_size: 64}}
+trainer: {max_epochs: 1, limit_train_batches: 2, logger: null, callbacks: [{class_path: callbacks.MixUp}]}
+"""
+
+
+def test_config_files_are_arms(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setenv("JSONARGPARSE_DEPRECATION_WARNINGS", "off")  # LightningCLI 2.6 calls a method under its old name
+    files = []
+    for lr in ("0.1", "0.001"):
+        files.append(str(tmp_path / f"lr{lr}.yaml"))
+        Path(files[-1]).write_text(CONFIG.replace("LR", lr))
+    command.main([*files, "--seeds", "2", "--workers", "0", "--folder", str(tmp_path / "runs")])
+    runs = records.read("compare")
+    assert {(run["arguments"]["arm"], run["seed"]) for run in runs} == {
+        (file, seed) for file in files for seed in (0, 1)
+    }
+    assert len({run["metrics"]["test/acc"] for run in runs}) > 1
+    recipe = FromConfig(Path(files[1]))(seed=3)
+    assert recipe.model.hparams.lr == 0.001 and recipe.seed == 3 and [type(t) for t in recipe.callbacks] == [MixUp]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.yaml"], "two config files"),
+        (["a.yaml", "b.yaml", "--plus", "MixUp"], "are for recipes"),
+        (["a.yaml", "digits_resnet20"], "compared with config files"),
+        (["a.yaml", "b.yaml"], "there is no config .*--print_config"),
+    ],
+)
+def test_what_config_files_do_not_go_with(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=words):
+        command.main(arguments)
+
+
+def test_a_file_that_is_not_a_config(tmp_path):
+    (tmp_path / "a.yaml").write_text("3")
+    with pytest.raises(UsageError, match="no config of `zoo fit`"):
+        FromConfig(tmp_path / "a.yaml")()
