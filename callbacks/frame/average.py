@@ -13,7 +13,7 @@ from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
-from zoo.frame.run import loaders_evaluated
+from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix
 
 
@@ -132,7 +132,7 @@ class Average(Trick):
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             masks = getattr(model, "masks", False)
             several = getattr(model, "multi_label", False)
-            self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer), several)
+            self._scores = Scores(classes_of(model), model.device, masks, count_loaders(trainer), several)
 
     @torch.no_grad()
     def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], loader: int) -> None:

@@ -22,7 +22,7 @@ from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
 from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
-from zoo.frame.run import loaders_evaluated
+from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix
 
 
@@ -76,7 +76,7 @@ class TestTimeAugmentation(Trick):
     # ---- test
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._scores = Scores(classes_of(model), model.device, loaders=loaders_evaluated(trainer))
+        self._scores = Scores(classes_of(model), model.device, loaders=count_loaders(trainer))
 
     @torch.no_grad()
     def on_test_batch_end(

@@ -24,7 +24,7 @@ from callbacks.frame.decay import Decay, cosine
 from zoo.frame.checks import classes_of
 from zoo.frame.logged import log_shared
 from zoo.frame.outputs import over_views
-from zoo.frame.run import loaders_evaluated
+from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix
 
 
@@ -99,7 +99,7 @@ class SnapshotEnsemble(Decay):
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._voters = [{k: v.to(model.device) for k, v in one.items()} for one in self.snapshots]
         masks = getattr(model, "masks", False)
-        self._scores = Scores(classes_of(model), model.device, masks, loaders_evaluated(trainer))
+        self._scores = Scores(classes_of(model), model.device, masks, count_loaders(trainer))
 
     @torch.no_grad()
     def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:

@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself: classes, how images are prepared, the tricks of the run, versions."""
+"""Describe a checkpoint: class names, preprocessing, tricks of the run, versions."""
 
 import json
 import platform
@@ -17,7 +17,7 @@ ABOUT = "about"  # its key in checkpoints
 
 
 def about(model: Any, trainer: Any = None) -> dict[str, Any]:
-    """Describe a model as plain values: all that a stranger needs to use it."""
+    """Describe a model as plain values: all that is needed to use it."""
     found: dict[str, Any] = {
         "classes": list(model.classes) if model.classes else None,
         "multi_label": model.multi_label,
@@ -31,19 +31,19 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
 
 
 def metadata(model: Any) -> dict[str, str]:
-    """Describe a model for the header of a file that others read: name, classes, preprocessing, ..., each as JSON."""
+    """Describe a model for the header of an exported file: name, classes, preprocessing, ..., each as JSON."""
     named = {"model": type(model).__name__, "variant": model.hparams.get("variant")}
-    found = named | {"surgery": surgery.words(surgery.recorded(model))} | about(model)
+    found = named | {"surgery": surgery.words(surgery.surgery_record(model))} | about(model)
     return {name: json.dumps(value) for name, value in found.items() if value is not None}
 
 
 def names_of(callbacks: Sequence[L.Callback]) -> list[str]:
-    """Return those of the callbacks that print as the call that makes them: all tricks do."""
+    """Return the callbacks whose `repr` is their constructor call, as it is for all tricks."""
     return [repr(callback) for callback in callbacks if type(callback).__repr__ is not object.__repr__]
 
 
 def learn_from_data(model: Any, data: Any) -> None:
-    """Take over class names and preprocessing from a data module, where it has them."""
+    """Copy class names and preprocessing from a data module, if it has them."""
     classes = getattr(data, "classes", None)
     if classes is not None:
         model.classes = tuple(map(str, classes))
@@ -54,7 +54,7 @@ def learn_from_data(model: Any, data: Any) -> None:
 
 
 def say_mismatch(model: Any, theirs: Preprocessing) -> None:
-    """Warn where weights were trained on images of another mean or std than the data gives."""
+    """Warn if the weights were trained with another mean or std than the data's."""
     ours = model.preprocessing
     if model.untrained or ours is None or ours.same_colours(theirs):
         return
@@ -70,7 +70,7 @@ def _few(numbers: Sequence[float]) -> str:
 
 
 def restore(model: Any, found: dict[str, Any] | None) -> None:
-    """Take over class names and preprocessing from a checkpoint's entry; older files have none."""
+    """Restore class names and preprocessing from a checkpoint's entry; older files have none."""
     found = found or {}
     model.multi_label = found.get("multi_label", model.multi_label)
     if found.get("classes"):
@@ -80,7 +80,7 @@ def restore(model: Any, found: dict[str, Any] | None) -> None:
 
 
 def check_classes(theirs: list[str] | None, data: Any) -> None:
-    """Refuse data whose classes are not those that a checkpoint was trained on: labels would change their meaning.
+    """Refuse data whose classes differ from the checkpoint's: labels would change their meaning.
 
     Raises:
         ValueError: names the first label whose class differs.
@@ -97,7 +97,7 @@ def check_classes(theirs: list[str] | None, data: Any) -> None:
 
 
 def check_num_classes(model: Any, data: Any) -> None:
-    """Refuse data of another number of classes than the model's. Raises ValueError."""
+    """Refuse data whose number of classes differs from the model's. Raises ValueError."""
     theirs = getattr(data, "num_classes", model.num_classes)
     if theirs != model.num_classes:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Arguments of models: typed once, shown whole, checked by name and kept as hyper-parameters."""
+"""Arguments of models: typed once, shown in full, checked by name and saved as hyper-parameters."""
 
 import functools
 import inspect
@@ -15,7 +15,7 @@ Init = TypeVar("Init", bound=Callable[..., None])
 
 
 class Training(TypedDict, total=False):
-    """How a model is trained: the keyword arguments that every model hands to `Classifier`, which documents them."""
+    """Training arguments of every model, passed on to `Classifier`, which documents them."""
 
     optimizer: str
     lr: float
@@ -38,13 +38,13 @@ DEFAULTS: Training = {
 
 
 def constructor(init: Init) -> Init:
-    """Decorate an `__init__` of a `Classifier`; subclasses are decorated by themselves.
+    """Decorate the `__init__` of a `Classifier`; subclasses are decorated automatically.
 
-    `**training: Unpack[Training]` is written out in the signature, for `help`, the command line and IPython. A keyword
-    that is not in it is refused with the nearest right one. All arguments become hyper-parameters. When the outermost
-    constructor is through, `model.constructed()` is called.
+    The signature lists the arguments of `**training: Unpack[Training]` one by one, for `help`, the command line and
+    IPython. An unknown keyword is refused, and the error names the nearest known one. All arguments become
+    hyper-parameters. After the outermost constructor, `model.finish_construction()` is called.
     """
-    signature = written_out(inspect.signature(init))
+    signature = write_out_training(inspect.signature(init))
 
     @functools.wraps(init)
     def construct(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -55,14 +55,14 @@ def constructor(init: Init) -> Init:
         init(self, *args, **kwargs)
         if outermost:
             del vars(self)["_levels"]
-            self.constructed()
+            self.finish_construction()
 
     construct.__signature__ = signature  # type: ignore[attr-defined]  # read by inspect, not declared for functions
     return construct  # type: ignore[return-value]  # has the signature of `init`
 
 
-def written_out(signature: inspect.Signature) -> inspect.Signature:
-    """Replace `**training: Unpack[Training]` by the arguments that it stands for."""
+def write_out_training(signature: inspect.Signature) -> inspect.Signature:
+    """Replace `**training: Unpack[Training]` in a signature by the arguments of `Training`."""
     parameters = [p for p in signature.parameters.values() if not unpacks_training(p)]
     if len(parameters) == len(signature.parameters):
         return signature
@@ -89,7 +89,7 @@ def plain_signature(init: Callable[..., None]) -> inspect.Signature:
 
 
 def refuse_unknown(given: Mapping[str, Any], signature: inspect.Signature, owner: str) -> None:
-    """Raise TypeError for a keyword that the signature lacks, with the nearest that it has."""
+    """Raise TypeError for a keyword that is not in the signature; name the nearest one that is."""
     parameters = signature.parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -100,7 +100,7 @@ def refuse_unknown(given: Mapping[str, Any], signature: inspect.Signature, owner
 
 
 def bind(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call by name, defaults included; those of a `**keywords` beside the others."""
+    """Return the arguments of a call by name, with defaults; those in `**keywords` at the same level."""
     bound = signature.bind(self, *args, **kwargs)
     bound.apply_defaults()
     found: dict[str, Any] = {}
@@ -114,23 +114,23 @@ def bind(signature: inspect.Signature, self: Any, args: tuple[Any, ...], kwargs:
 
 
 def hyperparameters(levels: Sequence[Mapping[str, Any]], network: nn.Module | str | None) -> dict[str, Any]:
-    """Return the arguments that a checkpoint keeps: of all constructors, the outermost first; its own count.
+    """Return the arguments that a checkpoint keeps, from all constructors; the outermost one wins.
 
-    A network is in the state, not here.
+    A network is left out: its weights are in the state dict.
     """
     arguments: dict[str, Any] = {}
     for level in reversed(levels):
         arguments |= level
     if isinstance(arguments.get("variant"), int):
-        arguments["variant"] = str(arguments["variant"])  # rows of tables have names; a number will do
-    # a checkpoint brings its own weights: reloading it must not ask for the pretrained file again
+        arguments["variant"] = str(arguments["variant"])  # a variant is a string, but may be given as a number
+    # a checkpoint holds its weights: loading it must not read the pretrained file again
     ignored = ["weights", *SOURCES] if isinstance(network, str) else ["weights", "network"]
     ignored += ["stages"] if network is None else []  # a model names its own
     return {name: plain(value) for name, value in arguments.items() if name not in ignored}
 
 
 def plain(value: Any) -> Any:
-    """Return numpy's numbers and arrays, as searches give them, as Python's: checkpoints hold nothing else."""
+    """Convert numpy's numbers and arrays, which searches return, to Python's: checkpoints hold nothing else."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, dict):

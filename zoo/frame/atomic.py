@@ -1,4 +1,4 @@
-"""Files replaced, never overwritten: written beside, on the disk in full, then renamed. A crash leaves old or new."""
+"""Replace files atomically: write a temporary file, flush it to disk, rename it. A crash leaves the old or the new."""
 
 import os
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 @contextmanager
 def replace(path: str | Path) -> Iterator[BinaryIO]:
-    """Give a file to write to, which takes the place of `path` when the block ends without an error.
+    """Yield a temporary path to write to; it replaces `path` if the block ends without an error.
 
-    Meanwhile it is called `.<name>.<process>.part`, beside; after an error, such as a full disk, nothing is left of it.
+    It is `.<name>.<process>.part` in the same folder, and is deleted after an error, such as a full disk.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -28,7 +28,7 @@ def replace(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def publish(new: Path, path: Path) -> None:
-    """Rename a file that is complete to its final name, once all of it is on the disk."""
+    """Flush a complete file to disk, then rename it to its final name."""
     with open(new, "rb") as file:
         os.fsync(file.fileno())
     os.replace(new, path)
@@ -36,7 +36,7 @@ def publish(new: Path, path: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk; where a system cannot do that, leave it."""
+    """Flush a folder's entries to disk; do nothing on systems that cannot."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)
         try:

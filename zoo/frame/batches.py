@@ -1,4 +1,4 @@
-"""Batches as other people's loaders give them, made into the list `[images, targets]` that models and tricks share."""
+"""Convert batches of any loader to the list `[images, targets]` that models and tricks share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,10 +10,10 @@ TARGETS = ("targets", "target", "labels", "label", "y")
 
 
 def as_list(batch: Any) -> Any:
-    """Return a tuple, or the images and targets of a dict, as a list, which tricks can refill; all else as it is.
+    """Convert a tuple or a dict to a list, which tricks can change in place; return anything else unchanged.
 
     Raises:
-        TypeError: a dict without images under a name that is known.
+        TypeError: a dict without a known name for its images.
     """
     if isinstance(batch, Mapping):
         return _of_dict(batch)

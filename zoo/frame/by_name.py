@@ -1,4 +1,4 @@
-"""Networks of timm by their names: with timm's arguments, and with the weights of the name's tag."""
+"""Create timm networks by name, with timm's arguments and the weights of the name's tag."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,20 +7,20 @@ import timm
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
-PRETRAINED = "timm"  # as `weights`: those that the network's name stands for
+PRETRAINED = "timm"  # value of `weights`: those of the network's name
 SOURCES = ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir", "checkpoint_path")  # where weights come from
 
 
 def create(
     name: str, pretrained: bool, num_classes: int | None, in_chans: int | None, options: Mapping[str, Any]
 ) -> nn.Module:
-    """Make a network of timm.
+    """Create a timm network.
 
     Args:
         name: "resnet50", or with a tag, "resnet50.a1_in1k".
-        pretrained: load the tag's weights, by default those that timm prefers.
-        num_classes: K; another one than that of the weights gives a new head. None: timm's.
-        in_chans: C; another one than that of the weights adapts the first layer. None: timm's.
+        pretrained: load the weights of the tag, or timm's default ones without a tag.
+        num_classes: K; if it differs from the weights', the head is new. None: timm's.
+        in_chans: C; if it differs from the weights', the first layer is adapted. None: timm's.
         options: further arguments of `timm.create_model`, plain values.
 
     Raises:
@@ -28,7 +28,7 @@ def create(
     """
     sized: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_chans}
     sized = {argument: value for argument, value in sized.items() if value is not None}
-    for argument, value in kept(options).items():
+    for argument, value in checkpoint_options(options).items():
         if not is_plain(value):
             raise TypeError(f"{argument}={value!r} cannot be kept in a checkpoint: give numbers, strings, lists, dicts")
     try:
@@ -39,8 +39,8 @@ def create(
     return network
 
 
-def kept(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments that a checkpoint keeps: it brings its own weights, so none that say where they are."""
+def checkpoint_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that a checkpoint keeps: without those that locate weights, which it holds itself."""
     return {argument: value for argument, value in options.items() if argument not in SOURCES}
 
 
@@ -54,13 +54,13 @@ def is_plain(value: Any) -> bool:
 
 
 def architecture(network: Any) -> str | None:
-    """Return the name that timm made a network by, without its tag; None for a network that is not timm's."""
+    """Return the name of a timm network without its tag; None for other networks."""
     cfg = getattr(network, "pretrained_cfg", None)
     return cfg.get("architecture") if cfg else None
 
 
 def say_random(model: Any) -> None:
-    """Tell that a network whose name has the tag of weights begins without them."""
+    """Log that a network begins with random weights although its name has a tag of weights."""
     name = model.hparams.get("network")
     if model.untrained and isinstance(name, str) and "." in name:
         rank_zero_info(f"{name} begins with random weights; Classifier({name!r}, weights='timm') has those of its name")

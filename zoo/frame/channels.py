@@ -1,7 +1,7 @@
-"""Images of other channels than three: the first layers of a network that was written for colours.
+"""Adapt the first layers of an RGB network to another number of channels.
 
-Pretrained weights are adapted as timm does: one channel has the sum of the three, more channels repeat them, scaled by
-3 / C, so that a picture of equal channels gives what it gave before.
+Pretrained weights are adapted as in timm. For one channel, the three are summed. For more, they are repeated and scaled
+by 3 / C. An image with equal channels then gives the same output as before.
 """
 
 import math
@@ -17,20 +17,20 @@ COLOURS, MOST = 3, 16
 
 
 def first_layers(network: nn.Module) -> Iterator[nn.Conv2d]:
-    """Yield the convolutions on images of three colours."""
+    """Yield the convolutions that read RGB images."""
     return (m for m in network.modules() if isinstance(m, nn.Conv2d) and m.in_channels == COLOURS and m.groups == 1)
 
 
 def channels_of(network: nn.Module | None, in_chans: int | None, made_for_it: bool = False) -> int:
-    """Return C: what is asked for, else what a network takes, else 3.
+    """Return C: the given number, else the network's, else 3.
 
     Args:
-        network: one that is there already; None: it is still to be built.
-        in_chans: what is asked for.
+        network: an existing network; None: it is not built yet.
+        in_chans: the given number.
         made_for_it: the network was made for `in_chans`, whatever its first layer looks like.
 
     Raises:
-        ValueError: C is not in [1, 16], or another one than that of a network of one's own.
+        ValueError: C is not in [1, 16], or differs from that of a user's network.
     """
     if network is None or (made_for_it and in_chans is not None):
         found = COLOURS if in_chans is None else in_chans
@@ -46,12 +46,12 @@ def channels_of(network: nn.Module | None, in_chans: int | None, made_for_it: bo
 
 @torch.no_grad()
 def take_channels(network: nn.Module, channels: int, pretrained: bool) -> None:
-    """Make the first layers take so many channels, in place.
+    """Change the number of input channels of the first layers, in place.
 
     Args:
         network: for images of three colours.
         channels: C.
-        pretrained: adapt the weights; else they are drawn anew, normal, so that sums have the variance that they had.
+        pretrained: adapt the weights; if False, draw normal ones that keep the variance of the output.
     """
     if channels == COLOURS:
         return
@@ -61,19 +61,19 @@ def take_channels(network: nn.Module, channels: int, pretrained: bool) -> None:
 
 
 def adapt(weight: Tensor, channels: int) -> Tensor:
-    """Give a pretrained first layer other channels: (O, 3, k, k) -> (O, C, k, k)."""
+    """Adapt pretrained weights of a first layer to C channels: (O, 3, k, k) -> (O, C, k, k)."""
     found: Tensor = adapt_input_conv(channels, weight)
     return found
 
 
 def redraw(weight: Tensor, channels: int) -> Tensor:
-    """Draw weights (O, C, k, k) for random ones (O, 3, k, k), with the same variance of each output."""
+    """Replace random weights (O, 3, k, k) by new ones (O, C, k, k), with the same variance of each output."""
     size = (weight.shape[0], channels, *weight.shape[2:])
     drawn = torch.randn(size, device=weight.device, dtype=weight.dtype)
     return drawn * weight.std() * math.sqrt(COLOURS / channels)
 
 
 def fits(theirs: Tensor, ours: Tensor) -> bool:
-    """Return whether a weight of three colours is that of one of ours of other channels."""
+    """Return whether an RGB weight can be adapted to one of ours with another number of channels."""
     a, b = theirs.shape, ours.shape
     return len(a) == len(b) == 4 and a[1] == COLOURS != b[1] and (a[0], *a[2:]) == (b[0], *b[2:])

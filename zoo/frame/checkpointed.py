@@ -1,4 +1,4 @@
-"""What a model writes into its checkpoints beside the weights, and does again when one is loaded."""
+"""Save a model's description and surgery in its checkpoints, and restore them when one is loaded."""
 
 from pathlib import Path
 from typing import IO, Any, Self
@@ -10,21 +10,21 @@ from zoo.frame.about import ABOUT, about, check_classes, names_of, restore
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.resumed import check_groups, check_optimizer
 from zoo.frame.run import callbacks_of, datamodule_of, is_fitting
-from zoo.frame.weight_files import explained
+from zoo.frame.weight_files import explain_errors
 
 
 class Checkpointed(L.LightningModule):
-    """A module whose checkpoints say what it is: class, classes, preprocessing, tricks, versions, surgery, averages."""
+    """A module whose checkpoints hold its class, class names, preprocessing, tricks, versions, surgery and averages."""
 
-    replace_classes = False  # True: a checkpoint may be resumed on data of other class names
+    replace_classes = False  # True: a run may resume on data with other class names
 
     def __init__(self) -> None:
         super().__init__()
         self.surgery: surgery.Record = []
         self.classes: tuple[str, ...] | None = None  # names, from the data or a checkpoint
         self.preprocessing: Preprocessing | None = None  # of pictures, from the data or a checkpoint: see `predict`
-        self.untrained = True  # until weights are loaded or trained: only then may a trick initialise
-        self._resumed: dict[str, Any] | None = None  # what a fit goes on from, until it has begun
+        self.untrained = True  # until weights are loaded or trained; only fresh weights may be initialised by a trick
+        self._resumed: dict[str, Any] | None = None  # the checkpoint that a fit resumes from, until the fit has begun
 
     @classmethod
     def load_from_checkpoint(
@@ -36,18 +36,18 @@ class Checkpointed(L.LightningModule):
         weights_only: bool | None = True,
         **kwargs: Any,
     ) -> Self:
-        """Lightning's, with `zoo.load`'s words for a file that is cut short or carries code. See also `zoo.load`."""
-        with explained(checkpoint_path, weights_only):
+        """Load as Lightning does, with `zoo.load`'s errors for truncated files and files with code."""
+        with explain_errors(checkpoint_path, weights_only):
             return super().load_from_checkpoint(
                 checkpoint_path, map_location, hparams_file, strict, weights_only, **kwargs
             )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Repeat the surgery of the file's network.
+        """Repeat the surgery that the checkpoint records.
 
         Raises:
-            ValueError: other surgery was done already, or a run would go on with data of other classes or another
-                optimizer.
+            ValueError: the network had other surgery already, or the run has other classes or another optimizer than
+                the checkpoint.
         """
         found = checkpoint.get(ABOUT, {})
         data = datamodule_of(self._trainer) if self._trainer else None
@@ -62,15 +62,15 @@ class Checkpointed(L.LightningModule):
         self.untrained = False
 
     def on_fit_start(self) -> None:
-        """Check the groups of parameters, which all tricks have formed by now, before their state is restored."""
+        """Check the parameter groups after all tricks have formed them, and before their state is restored."""
         checkpoint, self._resumed = self._resumed, None
         if checkpoint is not None:
             check_groups(checkpoint, self.trainer.optimizers, names_of(callbacks_of(self.trainer)))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the class's name, classes, preprocessing, tricks, versions, surgery and every average that a trick keeps.
+        """Add the model's class, class names, preprocessing, tricks, versions, surgery and every average of a trick.
 
-        Runs for weights-only files too.
+        Weights-only files have them too.
         """
         checkpoint["model"] = type(self).__name__
         checkpoint[ABOUT] = about(self, self._trainer)

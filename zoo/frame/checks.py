@@ -1,4 +1,4 @@
-"""What is asked of names, images and targets, with errors that say what to do."""
+"""Check names, images and targets; errors say what to do."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
@@ -12,13 +12,13 @@ SMALL = 64  # images up to this side, in pixels, take the small-image stem (CIFA
 
 
 def nearest(name: str, names: Iterable[str]) -> list[str]:
-    """Return at most three of `names` that `name` may have meant, the most likely first; upper case is lower case."""
+    """Return at most three of `names` that are close to `name`, the closest first; case is ignored."""
     lower = {known.lower(): known for known in names}
     return [lower[known] for known in get_close_matches(name.lower(), lower)]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return "did you mean 'x' or 'y'? " with the nearest names, or nothing where none is near."""
+    """Return "did you mean 'x' or 'y'? " with the nearest names, or "" if none is near."""
     near = nearest(name, names)
     return f"did you mean {' or '.join(map(repr, near))}? " if near else ""
 
@@ -27,7 +27,7 @@ def validate_choice(name: Name, choices: Iterable[str], owner: str) -> Name:
     """Return `name` if it is one of the choices.
 
     Raises:
-        ValueError: it is none; names the nearest ones, then all.
+        ValueError: it is not a choice; the error names the nearest ones, then all.
     """
     if name in choices:
         return name
@@ -35,7 +35,7 @@ def validate_choice(name: Name, choices: Iterable[str], owner: str) -> Name:
 
 
 def check_images(images: Tensor, image_size: int | None, model: str, views: bool = False) -> None:
-    """Refuse images that are not (N, C, H, W), float, and of the size that the stem was made for. Raises ValueError.
+    """Refuse images that are not float (N, C, H, W), or too large for a small-image stem. Raises ValueError.
 
     With `views` they may be (N, V, C, H, W), V views of each.
     """
@@ -51,7 +51,7 @@ def check_images(images: Tensor, image_size: int | None, model: str, views: bool
 
 
 def check_channels(images: Tensor, channels: int, model: str) -> None:
-    """Refuse images (..., C, H, W) of another number of channels than the network takes. Raises ValueError."""
+    """Refuse images (..., C, H, W) whose C differs from the network's. Raises ValueError."""
     if (got := images.shape[-3]) != channels:
         raise ValueError(
             f"images have {got} channels, this {model} takes {channels}: make it with in_chans={got}, or the data with "
@@ -62,7 +62,7 @@ def check_channels(images: Tensor, channels: int, model: str) -> None:
 def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ()) -> None:
     """Refuse targets that are neither classes (N,) in [0, K) nor probabilities (N, K). Raises ValueError.
 
-    Of masks, with `pixels` their height and width: (N, H, W) or (N, K, H, W).
+    With `pixels`, the height and width of masks: (N, H, W) or (N, K, H, W).
     """
     soft, got = targets.is_floating_point(), tuple(targets.shape)
     one = (num_classes, *pixels) if soft else tuple(pixels)
@@ -80,7 +80,7 @@ def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ())
 
 
 def classes_of(network: nn.Module | None) -> int:
-    """K, read from timm's `num_classes` or from the last linear layer. Raises ValueError if there is neither."""
+    """Return K from timm's `num_classes` or the last linear layer. Raises ValueError if there is neither."""
     if known := getattr(network, "num_classes", None):
         return int(known)
     linears = [m for m in network.modules() if isinstance(m, nn.Linear)] if network is not None else []

@@ -1,9 +1,9 @@
 """The contract between a network, its data and the tricks: `Classifier`.
 
 A batch is a list `[images, targets]`: images (N, C, H, W), float and normalised; targets (N,) class indices, int64, or
-(N, K) probabilities. A tuple, or a dict with such names, becomes such a list. In evaluation images may be
-(N, V, C, H, W), V views of each: see `over_views`. A callback may refill that list in `on_train_batch_start`: what it
-refills reaches `training_step`, what it returns is dropped.
+(N, K) probabilities. A tuple, or a dict with these names, is converted to such a list. In evaluation, images may be
+(N, V, C, H, W), V views of each: see `over_views`. A callback may change the list in place in `on_train_batch_start`;
+`training_step` gets the changed list. What the callback returns is ignored.
 
 Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K classes.
 """
@@ -40,27 +40,26 @@ from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
 
 optimizers.register()
 
-MODELS: dict[str, type["Classifier"]] = {}  # the models of the zoo by name: `load` makes no others
+MODELS: dict[str, type["Classifier"]] = {}  # the zoo's models by name: `load` builds no others
 
 
 class Classifier(Scored, Checkpointed, Portable):
-    """How every model trains and is scored; with `network`, the same for any `nn.Module`.
+    """Train and score a model of the zoo, or any `nn.Module` passed as `network`.
 
     A model of the zoo is a subclass that builds its layers in `__init__`, defines `forward` and names its `stages`.
-    `Classifier(network)` brings a foreign network (all of timm, say) to the same tricks, data and recipes.
+    `Classifier(network)` gives any other network, such as timm's, the same tricks, data and recipes.
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
     `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
 
-    Two callbacks join every run unasked: `ExactResume` (a resumed run ends with the same bits) and `GracefulStop`
-    (Ctrl-C ends the run in order). Listed in `Trainer(callbacks=...)`, yours are taken.
+    Two callbacks are added to every run: `ExactResume` (a resumed run ends with the same bits) and `GracefulStop`
+    (Ctrl-C ends the run in order). If you list your own in `Trainer(callbacks=...)`, those are used.
 
     Args:
-        network: images (N, C, H, W) -> logits (N, K); in training it may give `(logits, extras)`. A string is the
+        network: images (N, C, H, W) -> logits (N, K); in training it may return `(logits, extras)`. A string is the
             name of a timm model, "resnet50" or with the tag of its weights, "resnet50.a1_in1k".
         num_classes: K; None: read from the network.
-        weights: "timm" for those that the name of a timm model stands for, or a source as in `load_weights`; None:
-            random.
+        weights: "timm" for the weights of a timm model's name, or a source as in `load_weights`; None: random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
             or "adabound" (`zoo/frame/optimizers.py`).
         lr: learning rate, > 0. Default: He et al. 2015, at batch 256.
@@ -68,22 +67,23 @@ class Classifier(Scored, Checkpointed, Portable):
         optimizer_options: further arguments of that optimizer, such as `{"momentum": 0.8}`.
         channels_last: NHWC memory; the faster layout for convolutions on most devices.
         compile: `torch.compile` the network in place, after all surgery; keys in checkpoints stay as they are.
-        stages: for a foreign network, name -> path of the module that gives the stage's features, such as
-            `{"stage1": "layer1"}`; None: what timm's `feature_info` says, or nothing.
-        image_size: side of the images in pixels, where the network cares; None: it does not.
-        in_chans: C of the images, 1 to 16; None: 3, or what the network takes. Pretrained first layers are adapted as
-            timm does.
-        timm_options: with the name of a timm model, further arguments of `timm.create_model`, such as
-            `drop_path_rate=0.1`; plain values, which checkpoints keep.
+        stages: for a network that is not the zoo's, name -> path of the module whose output is the stage's features,
+            such as `{"stage1": "layer1"}`; None: from timm's `feature_info`, or none.
+        image_size: side of the images in pixels, if the network depends on it; None: it does not.
+        in_chans: C of the images, 1 to 16; None: the network's, or 3. Pretrained first layers are adapted as in timm.
+        timm_options: further arguments of `timm.create_model`, such as `drop_path_rate=0.1`, if `network` is the
+            name of a timm model; plain values, saved in checkpoints.
 
     Raises:
-        ValueError: if K is not given and cannot be read, or a training argument is out of range.
+        ValueError: K is not given and cannot be read, or a training argument is out of range.
         TypeError: an unknown argument.
     """
 
-    calls_on_loss = True  # what a loss trick asks of a LightningModule: see `training_step`
-    stage_paths: Paths = ()  # of the modules that are the stages, in order
-    own_channels = False  # True: the constructor builds first layers for `self.in_chans`, others are adapted after it
+    calls_on_loss = True  # the interface that loss tricks need: see `training_step`
+    stage_paths: Paths = ()  # paths of the stages' modules, in order
+    own_channels = (
+        False  # True: the constructor builds first layers for `self.in_chans`; if False, they are adapted after it
+    )
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -114,7 +114,7 @@ class Classifier(Scored, Checkpointed, Portable):
         super().__init__()
         self._weights = weights
         self.save_hyperparameters(hyperparameters(vars(self)["_levels"], network))
-        self._hparams_name = "kwargs"  # what Lightning writes where it finds the arguments itself
+        self._hparams_name = "kwargs"  # as Lightning's own `save_hyperparameters` does
         if not (0 < lr < math.inf and 0 <= weight_decay < math.inf):
             raise ValueError(f"lr must be > 0 and weight_decay >= 0, both finite, got {lr} and {weight_decay}")
         self._knows_channels = not isinstance(network, nn.Module)  # of another's network only its first layer is seen
@@ -133,15 +133,15 @@ class Classifier(Scored, Checkpointed, Portable):
             self.preprocessing = Preprocessing.of_timm(network, self.in_chans)
 
     def _by_name(self, name: str, num_classes: int | None, in_chans: int | None, options: dict[str, Any]) -> nn.Module:
-        """Make a network of timm, with its own weights if that is asked for."""
+        """Create a timm network, pretrained if `weights` says so."""
         pretrained = self._weights == by_name.PRETRAINED
         network = by_name.create(name, pretrained, num_classes, in_chans, options)
         if pretrained:
             self._weights, self.untrained = None, False
         return network
 
-    def constructed(self) -> None:
-        """Run when the outermost constructor is through: every layer is there, for its channels and its weights."""
+    def finish_construction(self) -> None:
+        """Adapt the channels and load the weights; runs after the outermost constructor, when every layer exists."""
         if not self.own_channels:
             take_channels(self, self.in_chans, not self.untrained)
         weights, self._weights = self._weights, None
@@ -155,22 +155,22 @@ class Classifier(Scored, Checkpointed, Portable):
 
     @property
     def stages(self) -> Mapping[str, nn.Module]:
-        """The modules whose outputs are feature maps (N, C, H, W) or tokens (N, L, D), in order, by name."""
+        """Modules whose outputs are feature maps (N, C, H, W) or tokens (N, L, D), in order, by name."""
         own = self._modules.get("stages")  # layers with timm's keys `stages.0`, ...
         return own if isinstance(own, Stages) else stages_of(self, self.stage_paths)
 
     @stages.setter
     def stages(self, stages: Stages) -> None:
-        self._modules["stages"] = stages  # nn.Module does this by itself, for layers with timm's keys
+        self._modules["stages"] = stages  # done by nn.Module, for layers with timm's keys
 
     # ---- steps
 
     def _apply_batch_transfer_handler(self, batch: Any, *args: Any, **kwargs: Any) -> Any:
-        """Make a list of a tuple or a dict, before tricks see it. Lightning's public hooks are the data module's."""
+        """Convert a tuple or a dict to a list before tricks see it: Lightning's public hooks are the data module's."""
         return as_list(super()._apply_batch_transfer_handler(batch, *args, **kwargs))
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        images, targets = self._checked(batch, batch_idx)
+        images, targets = self._check(batch, batch_idx)
         logits, extras = split_outputs(self(images))
         loss = over_heads(lambda z: loss_of(z, targets, self.multi_label), logits, extras)
         step = Step(images, targets, logits, loss, extras)
@@ -187,16 +187,16 @@ class Classifier(Scored, Checkpointed, Portable):
         self._evaluate(batch, batch_idx, dataloader_idx)
 
     def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
-        """Images, or a batch -> probabilities (N, K), float32; of several views an image, their mean."""
+        """Predict probabilities (N, K), float32, of images or a batch; with several views, the mean over the views."""
         images = batch if isinstance(batch, Tensor) else batch[0]
         return probabilities_of(logits_over_views(self, images, self.multi_label), self.multi_label)
 
     def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> None:
-        images, targets = self._checked(batch, batch_idx, views=True)
+        images, targets = self._check(batch, batch_idx, views=True)
         self._score(logits_over_views(self, images, self.multi_label), targets, loader)
 
-    def _checked(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
-        """Check the batch. Labels are read only where that costs no wait for a device."""
+    def _check(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
+        """Check the batch. Labels are read only if the device need not be waited for."""
         images, targets = images_and_targets(batch)
         check_images(images, None if self.masks else self.image_size, type(self).__name__, views and not self.masks)
         if self._knows_channels:
@@ -218,32 +218,32 @@ class Classifier(Scored, Checkpointed, Portable):
         skip_unreadable: bool = False,
         preprocessing: Preprocessing | None = None,
     ) -> list[Prediction]:
-        """Classify pictures: rows with file, class, probability and the `top` most probable classes.
+        """Classify pictures: return file, class, probability and the `top` most probable classes of each.
 
         Args:
             pictures: a path, a folder (flat or nested), a PIL image, a uint8 array (H, W, C) or tensor (C, H, W), or
-                batches or lists of these; or a float tensor (N, C, S, S) that is prepared already.
-            top: how many classes to name.
+                batches or lists of these; or a preprocessed float tensor (N, C, S, S).
+            top: number of classes to return.
             batch_size: pictures at a time.
-            skip_unreadable: leave out files that cannot be read, with a warning; else they are an error.
-            preprocessing: in place of what the checkpoint or the pretrained weights say.
+            skip_unreadable: skip unreadable files with a warning; if False, they are an error.
+            preprocessing: replaces that of the checkpoint or the pretrained weights.
 
         Raises:
-            ValueError: a file cannot be read, or the model does not know how its images are prepared.
+            ValueError: a file cannot be read, or the model does not know its preprocessing.
         """
         return predict([self], pictures, top, batch_size, skip_unreadable, preprocessing)
 
     # ---- set-up
 
     def configure_callbacks(self) -> list[L.Callback]:
-        """Exact resume and the graceful Ctrl-C, for every run; those that the user listed stay as they are."""
+        """Add `ExactResume` and `GracefulStop` to the run, unless the user listed them."""
         listed = {type(callback) for callback in callbacks_of(self.trainer)}
         return [own() for own in (ExactResume, GracefulStop) if own not in listed]
 
     def setup(self, stage: str) -> None:
-        """Check the model against the data; compile. Runs after the `setup` of every trick, so after all surgery."""
+        """Check the model against the data, then compile; runs after the `setup` of every trick and all surgery."""
         if stage == "fit" and not self.training:
-            self.train()  # Lightning would train a model that `zoo.load` or a user put in eval mode as it is
+            self.train()  # Lightning trains a model in eval mode, as `zoo.load` returns it, without changing the mode
         data = datamodule_of(self.trainer)
         check_num_classes(self, data)
         if stage == "fit":

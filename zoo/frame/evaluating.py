@@ -1,4 +1,4 @@
-"""Look at a network in eval mode and leave it as it was: `evaluating`, and `probe`, a pass without arithmetic."""
+"""Run a network in eval mode and restore it afterwards: `evaluating`, and `probe`, a pass without arithmetic."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,13 +11,13 @@ from torch.func import functional_call
 
 @contextmanager
 def evaluating(network: nn.Module) -> Iterator[None]:
-    """Put every module in eval mode; afterwards, also after an exception, each has its own mode again.
+    """Put every module in eval mode; restore each module's mode afterwards, even after an exception.
 
-    Gradients are the caller's: add `torch.no_grad()` or `torch.inference_mode()` where none are wanted.
+    Gradients stay on: add `torch.no_grad()` or `torch.inference_mode()` to turn them off.
     """
     modes = [(module, module.training) for module in network.modules()]
     for module, _ in modes:
-        module.training = False  # not `eval()`: a network may refuse or extend it
+        module.training = False  # not `eval()`, which a network may override
     try:
         yield
     finally:
@@ -33,28 +33,28 @@ def in_channels(network: nn.Module) -> int:
 
 
 def meta_images(network: nn.Module, image_size: int) -> Tensor:
-    """Return one image (1, C, S, S) without storage, with as many channels as the network takes."""
+    """Return one image (1, C, S, S) on the meta device, with the network's number of channels."""
     return torch.empty(1, in_channels(network), image_size, image_size, device="meta")
 
 
 def meta_state(network: nn.Module) -> dict[str, Tensor]:
-    """Return the parameters and buffers without storage, by name."""
+    """Return copies of the parameters and buffers on the meta device, by name."""
     tensors = dict(network.named_parameters()) | dict(network.named_buffers())
     return {name: tensor.detach().to("meta") for name, tensor in tensors.items()}
 
 
 @torch.no_grad()
 def run(network: nn.Module, state: dict[str, Tensor], images: Tensor) -> Any:
-    """Return what the network gives in eval mode with these parameters and buffers in place of its own."""
+    """Return the network's output in eval mode with these parameters and buffers instead of its own."""
     with evaluating(network):
         return functional_call(network, state, images, tie_weights=False)
 
 
 def probe(network: nn.Module, image_size: int) -> Any:
-    """Run one image through the network on torch's meta device: shapes are right, hooks fire, nothing is computed.
+    """Run one image through the network on torch's meta device: shapes are right and hooks fire, without arithmetic.
 
     Args:
-        network: stays as it is; its weights are not read.
+        network: unchanged; its weights are not read.
         image_size: side of the image in pixels.
     """
     return run(network, meta_state(network), meta_images(network, image_size))

@@ -1,4 +1,4 @@
-"""A run that was stopped and resumed ends with the same bits as one that was not."""
+"""Make a resumed run end with the same bits as an uninterrupted one."""
 
 from typing import Any
 
@@ -13,22 +13,21 @@ from zoo.frame.weight_files import ClearCheckpointIO
 
 
 class ExactResume(L.Callback):
-    """Makes every random draw of training a function of (seed, epoch, batch, rank). In every run by itself.
+    """Make every random draw of training a function of (seed, epoch, batch, rank). Added to every run.
 
-    Goes to the front of the callbacks, before any trick draws, and reseeds torch at each batch; carries
-    half-accumulated gradients through a checkpoint; mends three places where Lightning loses its own. Together with a
-    loader that keeps its position (`datamodules`), a run resumed from any checkpoint that `ModelCheckpoint` writes, or
-    that a Ctrl-C or `max_steps` leaves behind, ends with the same bits on CPU, in one process or two. Exceptions:
+    It is the first callback and reseeds torch at each batch, before any trick draws. It saves half-accumulated
+    gradients in checkpoints, and corrects three places where Lightning loses its position. The loader must keep its
+    position too, as those of `datamodules` do. Then a run resumed from a checkpoint of `ModelCheckpoint`, of Ctrl-C or
+    of `max_steps` ends with the same bits on CPU, in one process or two. Exceptions:
 
     - half-accumulated gradients are kept for one process only;
-    - a checkpoint written in the middle of an optimizer step (by an exception there) counts its batch twice in the
-      batch norms;
-    - resumed from the last batch of an epoch (`every_n_train_steps`), Lightning goes on with the next epoch, without
-      that epoch's validation; resumed in mid-epoch, the training means logged are of the rest of that epoch.
+    - after an exception inside an optimizer step, the checkpoint counts that batch twice in the batch norms;
+    - resumed from the last batch of an epoch (`every_n_train_steps`), Lightning skips that epoch's validation;
+    - resumed in mid-epoch, the logged training means cover the rest of that epoch only.
     """
 
     half: dict[str, torch.Tensor] | None = None
-    epoch: dict[str, float] | None = None  # of the checkpoint: its processes, and batches of each
+    epoch: dict[str, float] | None = None  # the checkpoint's number of processes, and batches per process
 
     def __init__(self) -> None:
         self.seed = global_seed()
@@ -62,7 +61,7 @@ class ExactResume(L.Callback):
         self.half, self.epoch = checkpoint.get("half_gradients"), checkpoint.get("epoch_of")
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        # Lightning has forgotten the loader's position if something asked for the run's length before it was read:
+        # Lightning forgets the loader's position if the run's length is asked for before the position is read:
         # `trainer.estimated_stepping_batches`, in on_fit_start (LinearScaling) or configure_optimizers (OneCycleLR)
         trainer.fit_loop._load_combined_loader_states()
         _refuse_other_processes(self.epoch, _epoch_of(trainer))
@@ -79,7 +78,7 @@ def _epoch_of(trainer: L.Trainer) -> dict[str, float]:
 
 
 def _refuse_other_processes(then: dict[str, float] | None, now: dict[str, float]) -> None:
-    """Refuse epochs that another number of processes makes longer or shorter: what counts steps would be wrong."""
+    """Refuse a number of processes that changes the length of an epoch: whatever counts steps would be wrong."""
     if then is None or then["processes"] == now["processes"] or then["batches"] == now["batches"]:
         return
     raise ValueError(
@@ -90,10 +89,10 @@ def _refuse_other_processes(then: dict[str, float] | None, now: dict[str, float]
 
 
 def _begin_next_epoch(loop: Any) -> None:
-    """Mends a resume from the last batch of an epoch, where Lightning starts the next one as if in its middle.
+    """Correct a resume from the last batch of an epoch, where Lightning starts the next epoch as if in its middle.
 
-    It then calls no `on_train_epoch_start` and counts no new epoch, so that a second resume, from a file of that
-    epoch, begins the epoch again.
+    Lightning then does not call `on_train_epoch_start` and does not count the epoch. A second resume, from a file of
+    that epoch, would repeat the epoch.
     """
     batches = loop.epoch_loop
     if loop.restarted_mid_epoch and batches.restarted_on_train_batch_end and batches.batch_progress.is_last_batch:
@@ -101,9 +100,9 @@ def _begin_next_epoch(loop: Any) -> None:
 
 
 def _reopen_epoch(trainer: L.Trainer, checkpoint: dict[str, Any]) -> None:
-    """Mends a file written after training stopped in mid-epoch (Ctrl-C, `max_steps`, `max_time`).
+    """Correct a file written after training stopped in mid-epoch (Ctrl-C, `max_steps`, `max_time`).
 
-    Lightning counts such an epoch as done, and a resume would leave out the rest of it.
+    Lightning counts such an epoch as done, and a resume would skip the rest of it.
     """
     batches, progress = trainer.fit_loop.epoch_loop.batch_progress.current, checkpoint["loops"]["fit_loop"]
     epochs = progress["epoch_progress"]

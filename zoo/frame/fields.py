@@ -1,4 +1,4 @@
-"""What `help` shows of a model or a trick beside its own docstring: the fields at the head of its file."""
+"""Add the six fields of a file's docstring to `help` of its model or trick."""
 
 import inspect
 import re
@@ -8,14 +8,14 @@ SECTION = re.compile(r"^(Args|Attributes|Returns|Raises):$", re.MULTILINE)
 
 
 def fields_of(cls: type) -> str:
-    """Return the six fields of the file of a class, "Paper:" to "Differs:"; nothing where it has none."""
+    """Return the six fields of a class's file, "Paper:" to "Differs:"; "" if it has none."""
     head = inspect.cleandoc(getattr(sys.modules.get(cls.__module__), "__doc__", None) or "")
     start = re.search(r"^Paper:", head, re.MULTILINE)
     return head[start.start() :] if start else ""
 
 
 def with_fields(cls: type) -> str | None:
-    """Return the docstring of a class with the fields of its file before its arguments; None where it has no own."""
+    """Return a class's docstring with its file's fields before "Args:"; None if it has no docstring of its own."""
     own, fields = vars(cls).get("__doc__"), fields_of(cls)
     if not own or not fields:
         return own

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and its list of contents, where it is no plain weights; nothing in it is run."""
+"""Recognise files that are not plain weights, by their first bytes and list of contents. Nothing in them is run."""
 
 import json
 import mmap
@@ -23,14 +23,14 @@ STARTS = {
     b"<!DOCTYPE": "a web page, not the file that was to be fetched",
     b"<html": "a web page, not the file that was to be fetched",
 }
-TAKES_MEMORY = b"bytearray"  # that torch lets a file make, as large as the file says
-SWELLS = 8  # times its own size that a file may take in memory; torch writes without compression
+TAKES_MEMORY = b"bytearray"  # types that torch lets a file create with any size it states
+SWELLS = 8  # largest ratio of size in memory to size on disk; torch writes without compression
 
 
 def refuse_other_kinds(path: Path) -> None:
-    """Raise a ValueError that says what a file is and what to do, if it is neither torch's nor safetensors'.
+    """Raise ValueError for a file that is neither torch's nor safetensors', with its kind and what to do.
 
-    Also if it would take far more memory than its size says.
+    Files that would take far more memory than their size are refused too.
     """
     with open(path, "rb") as file:
         start = file.read(64)
@@ -46,7 +46,7 @@ def refuse_other_kinds(path: Path) -> None:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Return whether a file begins with the length of a JSON table, then the table; its suffix may be another."""
+    """Return whether a file begins as safetensors do, with the length of a JSON table and the table, for any suffix."""
     with open(path, "rb") as file:
         start = file.read(9)
     length = int.from_bytes(start[:8], "little")
@@ -91,7 +91,7 @@ def _kind_of_zip(path: Path) -> str | None:
 
 
 def _measure(path: Path) -> tuple[int, int, bool]:
-    """Return the bytes of a zip's contents, those of the zip, and whether its pickle asks for memory."""
+    """Return the size of a zip's contents, of the zip itself, and whether its pickle allocates memory."""
     size = path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
@@ -100,7 +100,7 @@ def _measure(path: Path) -> tuple[int, int, bool]:
                 return total, size, False
             pickles = [one for one in archive.infolist() if one.filename.endswith("data.pkl")]
             return total, size, any(TAKES_MEMORY in archive.read(one) for one in pickles)
-    except Exception:  # a damaged one: torch says what is wrong
+    except Exception:  # damaged: torch's error will say so
         return 0, size, False
 
 
@@ -111,11 +111,11 @@ def _find(path: Path, word: bytes) -> bool:
         return content.find(word) >= 0
 
 
-# ---- how the owner of a file with code can make a clean one
+# ---- how to convert a file with code to one without
 
 
 class _Inert:
-    """Stands for every object of a file that is only looked at."""
+    """A placeholder for every object of a file that is inspected, not loaded."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         pass
@@ -134,7 +134,7 @@ class _Inert:
 
 
 class _Looker(pickle.Unpickler):
-    """Reads the outer structure of a pickle: dictionaries, lists and plain values; nothing is imported or called."""
+    """Read the outer structure of a pickle: dictionaries, lists and plain values; nothing is imported or called."""
 
     def find_class(self, module: str, name: str) -> Any:
         return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Inert
@@ -144,11 +144,11 @@ class _Looker(pickle.Unpickler):
 
 
 def clean_copy(path: Path) -> str:
-    """Return the line of Python that writes the weights in a file with code to a new one, for who trusts it."""
+    """Return the line of Python that converts a trusted file with code to a file of plain weights."""
     loaded = "torch.load(old, weights_only=False)"
     try:
         content = _look(path)
-    except Exception:  # of a damaged file, or one from elsewhere
+    except Exception:  # a damaged or foreign file
         content = None
     if isinstance(content, Mapping):
         key = _weights_key(content)
@@ -176,7 +176,7 @@ def _look(path: Path) -> Any:
 
 
 def _weights_key(content: Mapping[str, Any]) -> str | None:
-    """Return the entry that has the weights, or is the module that has them; None if they are in no entry."""
+    """Return the key of the entry with the weights, or with the module that has them; None if there is none."""
     entries = [key for key, value in content.items() if isinstance(key, str) and isinstance(value, Mapping | _Inert)]
     averages = [key for key in entries if AVERAGED.search(key)]
     known = [key for key in KNOWN if key in entries]

@@ -9,18 +9,19 @@ from lightning.pytorch.utilities import rank_zero_info
 
 
 class GracefulStop(L.Callback):
-    """Turns the first SIGINT of a `fit` into `trainer.should_stop`; the second is Lightning's. In every run by itself.
+    """Turn the first SIGINT of a `fit` into `trainer.should_stop`; Lightning handles the second. Added to every run.
 
-    Lightning alone leaves by `SystemExit`, without validation, checkpoint or `on_train_end`; in a notebook the cell
-    dies. With it, the running batch is finished, validation and the callbacks run, and `fit` returns. Signals reach
-    Python's main thread only, and several processes would each stop at another batch: both are left to Lightning.
+    Lightning alone raises `SystemExit`, without validation, checkpoint or `on_train_end`; in a notebook the cell
+    dies. With this callback, the running batch is finished, validation and the callbacks run, and `fit` returns.
+    Outside the main thread, which gets no signals, and with several processes, which would stop at different batches,
+    Lightning's handling stays.
     """
 
     interrupted = False  # whether Ctrl-C ended the run
     _old: Any = None
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Not in `on_fit_start`: after it Lightning notes the handlers that it puts back at the end."""
+        """Install the handler here: Lightning saves the handlers that it restores at the end after `on_fit_start`."""
         if trainer.world_size > 1 or threading.current_thread() is not threading.main_thread():
             return
         self._old = signal.getsignal(signal.SIGINT)

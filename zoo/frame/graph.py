@@ -1,4 +1,4 @@
-"""A network as a graph that runs without this project: `.onnx` for ONNX Runtime, `.pt2` for `torch.export.load`."""
+"""Export a network as a graph that runs without this project: `.onnx` (ONNX Runtime), `.pt2` (`torch.export.load`)."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -26,7 +26,7 @@ def write(
     """Write the network in eval mode, images (N, C, S, S) -> logits (N, K), for any N.
 
     Args:
-        network: its weights become constants.
+        network: its weights become constants of the graph.
         path: ends in `.onnx` or `.pt2`.
         image_size: S.
         metadata: written into the file.
@@ -40,12 +40,14 @@ def write(
     with evaluating(whole), TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         graph, new = _graph(whole, image_size), Path(folder, path.name)
         if path.suffix == ".pt2":
-            buffer = BytesIO()  # to a file, torch's writer ends the process where the disk is full
+            buffer = BytesIO()  # into memory: writing to a file on a full disk, torch ends the process
             torch.export.save(graph, buffer, extra_files=dict(metadata))
             new.write_bytes(buffer.getbuffer())
         else:
             _write_onnx(graph, new, metadata, preprocessing)
-        for file in sorted(new.parent.iterdir(), key=new.__eq__):  # the graph last; of 2 GB, its weights are beside it
+        for file in sorted(
+            new.parent.iterdir(), key=new.__eq__
+        ):  # the graph last; weights above 2 GB are in files beside it
             atomic.publish(file, path.with_name(file.name))
 
 
@@ -55,7 +57,7 @@ def _probabilities(network: nn.Module) -> nn.Module:
 
 def _graph(network: nn.Module, image_size: int) -> torch.export.ExportedProgram:
     weight = next(network.parameters())
-    shape = (2, in_channels(network), image_size, image_size)  # two: torch would take a batch of one as always one
+    shape = (2, in_channels(network), image_size, image_size)  # two images: torch would fix a batch size of one
     images = weight.new_zeros(shape)
     with torch.no_grad(), as_written(network):
         return torch.export.export(network, (images,), dynamic_shapes=({0: torch.export.Dim("N")},))
@@ -84,5 +86,5 @@ def _onnx(graph: torch.export.ExportedProgram, output: str) -> torch.onnx.ONNXPr
         program = torch.onnx.export(graph, dynamo=True, input_names=["images"], output_names=[output], verbose=False)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error}: pip install onnx onnxscript") from error
-    assert program is not None  # there is one with dynamo=True
+    assert program is not None  # never None with dynamo=True
     return program

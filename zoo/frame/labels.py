@@ -1,4 +1,4 @@
-"""One label an image, or several: which loss, probabilities and scores go with the targets."""
+"""Loss, probabilities and checks for one label an image, or several."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,14 +10,14 @@ from zoo.frame.outputs import over_views, split_outputs
 
 
 def loss_of(logits: Tensor, targets: Tensor, multi_label: bool) -> Tensor:
-    """Return the cross-entropy, a scalar; of several labels the mean of K binary ones, targets (N, K) in [0, 1]."""
+    """Return the cross-entropy, a scalar; for several labels, the mean of K binary ones, targets (N, K) in [0, 1]."""
     if multi_label:
         return F.binary_cross_entropy_with_logits(logits.float(), targets.float())
     return F.cross_entropy(logits, targets)
 
 
 def probabilities_of(logits: Tensor, multi_label: bool) -> Tensor:
-    """Return (N, K), float32: a softmax, or of several labels K sigmoids."""
+    """Return probabilities (N, K), float32: a softmax, or for several labels K sigmoids."""
     return logits.float().sigmoid() if multi_label else logits.float().softmax(1)
 
 
@@ -37,7 +37,7 @@ def check_labels(targets: Tensor, num_classes: int) -> None:
 
 
 def refuse_one_label(model: Any, callbacks: Iterable[Any]) -> None:
-    """Refuse a trick that works on one label an image. Raises TypeError."""
+    """Refuse a trick that needs one label an image. Raises TypeError."""
     for trick in callbacks:
         if getattr(trick, "needs_labels", False) or getattr(trick, "one_label", False):
             name = type(trick).__name__

@@ -1,4 +1,4 @@
-"""Models out of checkpoints of `Trainer`, by the name of the class that is written in them."""
+"""Load models from checkpoints of `Trainer`, which name the model's class."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,20 +19,19 @@ from zoo.frame.weights import for_network
 
 
 def load(path: str | Path, average: str | None = None, network: nn.Module | None = None) -> Classifier:
-    """Load a model from a checkpoint of `Trainer`, whichever class it was, with its class names and preprocessing.
+    """Load a model of any class from a checkpoint of `Trainer`, with its class names and preprocessing.
 
     Args:
         path: a `.ckpt` file.
         average: None for the raw weights, or the name of an average in the file, such as `"EMA(0.999)"`.
-        network: the module that `Classifier(network)` was made of, where it was one of your own; its weights are
-            replaced.
+        network: the module given to `Classifier(network)`, if it was one of your own; its weights are replaced.
 
     Returns:
         The model in eval mode, on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: as `load_into`; also for a file of no model of the zoo, and for one of a network
-            of your own without `network`.
+        FileNotFoundError, ValueError: as `load_into`; also for a file that holds no model of the zoo, and for one
+            that holds a network of your own if `network` is not given.
     """
     checkpoint = read_checkpoint(path)
     with _in_one_line(path):
@@ -47,7 +46,7 @@ def load(path: str | Path, average: str | None = None, network: nn.Module | None
 
 @contextmanager
 def _in_one_line(path: str | Path) -> Iterator[None]:
-    """Say which file is wrong, in one line: of a damaged one, constructors and torch raise nearly every kind."""
+    """Turn any error into one line with the file's name: constructors and torch raise many kinds for damaged files."""
     try:
         yield
     except Exception as error:
@@ -65,7 +64,7 @@ def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
 
 
 def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module | None) -> Classifier:
-    """Build the file's model with weights that are still to be loaded."""
+    """Build the file's model, without loading its weights."""
     name, arguments = checkpoint.get("model"), _arguments(checkpoint)
     if name in MODELS:
         return MODELS[name](**arguments)
@@ -83,7 +82,7 @@ def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module |
 
 
 def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments, without what LightningCLI adds to them, and without files to be read."""
+    """Return the constructor's arguments without LightningCLI's additions and without files of weights."""
     hparams = checkpoint.get("hyper_parameters", {})
     files = ("weights", *SOURCES)
     return {key: plain(value) for key, value in hparams.items() if not key.startswith("_") and key not in files}

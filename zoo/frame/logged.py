@@ -1,4 +1,4 @@
-"""Numbers for the log that all processes have summed already."""
+"""Log numbers that are already summed over all processes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ ADVICE = (
 def log_shared(model: L.LightningModule, values: Mapping[str, Tensor], **options: Any) -> None:
     """Log numbers that are the same in all processes, without Lightning's advice to take their mean.
 
-    Its `sync_dist=True` would wait for ever where one process has a name that another lacks.
+    `sync_dist=True` would wait forever if one process logs a name that another does not.
 
     Args:
         model: logs them.

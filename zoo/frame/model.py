@@ -1,13 +1,13 @@
-"""What every model of the zoo has in common: rows of the paper's table, classes, image size, weights.
+"""Base class of the zoo's models: variants of the paper's table, classes, image size, weights.
 
-To write a model, or to bring an older one here:
+To write a model:
 
 1. Derive from `Model` (a network of pixels: `class UNet(Model, Segmenter)`), and say `variants = VARIANTS`. A row of
    `VARIANTS` is a frozen dataclass, here called `Row`, whose fields have a comment each; never a bare tuple.
 2. Keep the signature explicit, `**training: Unpack[Training]` at its end, and hand all but your own arguments on:
    `super().__init__(variant, num_classes, image_size, weights, **training)`. It checks the variant; it sets
    `self.variant`, `self.num_classes` and `self.image_size`, the latter to `default_size` where none is given; when your
-   constructor is through, weights are loaded. So no `validate_choice`, no `image_size or 224`, no `load_weights`.
+   constructor has run, weights are loaded. So no `validate_choice`, no `image_size or 224`, no `load_weights`.
 3. `small_only = CIFAR` names rows that take up to 64 px only, and 32 px by default. `self.needs_at_least(8)` refuses
    smaller images. Where each row has its own default, override `size_for`; where names beside the rows are taken
    (`MLP("75-45")`), override `check_variant`.
@@ -31,28 +31,27 @@ from zoo.frame.fields import fields_of
 
 
 class Model(Classifier):
-    """A network of a paper, in the variants of its table.
+    """A paper's network, in the variants of its table.
 
     Args:
-        variant: row of the paper's table; a number will do for its name.
+        variant: row of the paper's table, as a string or a number.
         num_classes: K.
-        image_size: side of the images in pixels; None: what the variant was made for. Up to 64 takes the small-image
-            stem.
+        image_size: side of the images in pixels; None: that of the paper. Up to 64, the stem is the small-image one.
         weights: `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file, see `load_weights`; None: random.
         training: training arguments of `Classifier`.
 
     Raises:
-        ValueError: an unknown variant (the nearest are named), a size that the variant cannot take, or weights of
-            another network.
+        ValueError: an unknown variant (the error names the nearest), an unsuitable image size, or weights of another
+            network.
     """
 
     variants: ClassVar[Mapping[str, Any]] = {}  # the paper's table
     default_size: ClassVar[int] = 224  # side of the images in pixels
-    small_only: ClassVar[Collection[str]] = ()  # rows for images of up to 64 px; by default, they take 32
+    small_only: ClassVar[Collection[str]] = ()  # rows for images of up to 64 px; their default is 32
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        cls.__doc__ = documented(cls)
+        cls.__doc__ = build_docstring(cls)
 
     def __init__(
         self,
@@ -75,21 +74,21 @@ class Model(Classifier):
 
     @classmethod
     def check_variant(cls, variant: str) -> None:
-        """Raise ValueError for a variant that is no row, with the nearest rows."""
+        """Raise ValueError for an unknown variant; the error names the nearest ones."""
         validate_choice(variant, cls.variants, cls.__name__)
 
     @classmethod
     def size_for(cls, variant: str) -> int:
-        """Return the side of a row's images in pixels, where none is given."""
+        """Return the default side of a row's images, in pixels."""
         return 32 if variant in cls.small_only else cls.default_size
 
     @property
     def small(self) -> bool:
-        """Whether images are of up to 64 px, and the stem is the one that the literature uses for CIFAR."""
+        """Whether images have up to 64 px, so that the stem is the literature's for CIFAR."""
         return self.image_size <= SMALL
 
     def needs_at_least(self, pixels: int) -> None:
-        """Raise ValueError for images of a smaller side than this."""
+        """Raise ValueError if the images are smaller than this."""
         if self.image_size < pixels:
             raise ValueError(
                 f"{type(self).__name__}-{self.variant} needs images of at least {pixels} px, "
@@ -97,8 +96,8 @@ class Model(Classifier):
             )
 
 
-def documented(cls: type[Model]) -> str:
-    """Return the docstring of a model with the fields of its file, and what all models share."""
+def build_docstring(cls: type[Model]) -> str:
+    """Return a model's docstring with the fields of its file and the arguments that all models share."""
     own, shared = sections(cls.__doc__ or ""), sections(Model.__doc__ or "")
     classifier = entries(sections(Classifier.__doc__ or "")["Args"])
     training = [line for name, line in classifier if name in Training.__annotations__]
@@ -115,7 +114,7 @@ def documented(cls: type[Model]) -> str:
 
 
 def sections(doc: str) -> dict[str, str]:
-    """Split a docstring at "Args:", "Returns:" and "Raises:"; what comes before them is under ""."""
+    """Split a docstring at "Args:", "Returns:" and "Raises:"; the key of the text before them is ""."""
     found: dict[str, list[str]] = {"": []}
     name = ""
     for line in inspect.cleandoc(doc).splitlines():

@@ -1,7 +1,7 @@
-"""The preparation of pictures as operations of ONNX, in front of an exported network.
+"""Preprocess pictures with ONNX operations, before an exported network.
 
-It does to a batch of pictures of one size what `Preprocessing` does: resize the short side (bytes to bytes,
-antialiased), cut the middle, normalise.
+For a batch of pictures of one size, it does the same as `Preprocessing`: resize the short side (bytes to bytes,
+antialiased), crop the centre, normalise.
 """
 
 from typing import Any
@@ -54,11 +54,11 @@ CROP = """{out}_spare = Sub ({sides}, {to})
 
 
 def prepend(network: Any, how: Preprocessing, images: str) -> Any:
-    """Put the preparation in front of a network.
+    """Put the preprocessing before a network.
 
     Args:
         network: an `onnx.ModelProto`.
-        how: size, short side, mean and std; of one view.
+        how: size, short side, mean and std; with one view.
         images: the name of the network's input, float (N, C, S, S).
 
     Returns:

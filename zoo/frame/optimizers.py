@@ -1,4 +1,4 @@
-"""AdaBound: Adam whose step sizes are squeezed, in the course of training, between bounds that meet in SGD's rate.
+"""AdaBound: Adam whose step sizes are clipped between bounds that converge to a learning rate of SGD.
 
 Paper:    Adaptive Gradient Methods with Dynamic Bound of Learning Rate (Luo, Xiong, Liu, Sun; ICLR 2019)
           https://openreview.net/forum?id=Bkg3g2R9FX, algorithm 2
@@ -23,7 +23,7 @@ from torch.optim.optimizer import ParamsT
 
 
 def bounds(step: int, final_lr: float, gamma: float) -> tuple[float, float]:
-    """Least and largest step size at step t = 1, 2, ...: from (0, almost infinity) to final_lr."""
+    """Return the smallest and largest step size at step t = 1, 2, ...: from (0, almost infinity) to final_lr."""
     return final_lr * (1 - 1 / (gamma * step + 1)), final_lr * (1 + 1 / (gamma * step))
 
 
@@ -34,13 +34,13 @@ class AdaBound(torch.optim.Optimizer):
         params: as in any optimizer of torch.
         lr: Adam's learning rate, > 0.
         betas: b1 and b2, in [0, 1).
-        final_lr: rate of SGD that step sizes converge to, > 0.
-        gamma: how fast, in (0, 1).
+        final_lr: learning rate of SGD that step sizes converge to, > 0.
+        gamma: speed of convergence, in (0, 1).
         eps: added to the denominator, >= 0.
         weight_decay: L2 penalty, added to the gradient, >= 0.
 
     Raises:
-        ValueError: if an argument is out of its range.
+        ValueError: an argument is out of range.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class AdaBound(torch.optim.Optimizer):
         super().__init__(params, {**options, "weight_decay": weight_decay})
 
     def add_param_group(self, group: dict[str, Any]) -> None:
-        """Remembers the rate that `final_lr` belongs to, in the group: it survives files, and splits of the group."""
+        """Store the rate that `final_lr` belongs to in the group, for checkpoints and splits of the group."""
         super().add_param_group(group)
         self.param_groups[-1].setdefault("base_lr", self.param_groups[-1]["lr"])
 
@@ -75,13 +75,13 @@ class AdaBound(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One step. `closure`: computes the loss anew, as in any optimizer of torch."""
+        """Make one step. `closure`: recomputes the loss, as in any optimizer of torch."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            by_step = defaultdict(list)  # a parameter that was frozen at first has made fewer steps than others
+            by_step = defaultdict(list)  # a parameter that was frozen at first has made fewer steps
             for p in group["params"]:
                 if p.grad is not None:
                     by_step[self._count(p)].append(p)
@@ -118,7 +118,7 @@ class AdaBound(torch.optim.Optimizer):
 
 
 def register() -> None:
-    """Lets timm's factory, and so `Classifier(optimizer="adabound")`, know it; one that timm has by then stays."""
+    """Register AdaBound with timm's factory for `Classifier(optimizer="adabound")`, unless timm has its own."""
     if "adabound" not in default_registry.list_optimizers():
         words = "Adam with step sizes between bounds that converge to a rate of SGD"
         default_registry.register(OptimInfo("adabound", AdaBound, description=words, has_betas=True))

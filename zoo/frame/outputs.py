@@ -1,4 +1,4 @@
-"""What a network gives: logits of one view or the mean of several, and what it adds to them in training."""
+"""Read a network's output: logits of one view or the mean over several, and its extras in training."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -11,14 +11,14 @@ Outputs = Tensor | tuple[Tensor, dict[str, Any]]  # logits (N, K), or (logits, e
 
 
 def split_outputs(outputs: Any) -> tuple[Tensor, dict[str, Any]]:
-    """Split what a network gave into logits and extras.
+    """Split a network's output into logits and extras.
 
     Args:
         outputs: logits; `(logits, extras)`; or a dict or named tuple with "logits", or torchvision's "out", whose "aux"
             counts half in the loss, as in torchvision's training.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: the output is something else.
     """
     if isinstance(outputs, Tensor):
         return outputs, {}
@@ -31,12 +31,12 @@ def split_outputs(outputs: Any) -> tuple[Tensor, dict[str, Any]]:
             extras["aux"] = [(0.5, extras["aux"])]
         return named[name], extras
     raise TypeError(
-        f"the network gives {_described(outputs)}: it must give logits, (logits, dict of extras), or a dict or named "
+        f"the network gives {_describe(outputs)}: it must give logits, (logits, dict of extras), or a dict or named "
         "tuple with 'logits'"
     )
 
 
-def _described(outputs: Any) -> str:
+def _describe(outputs: Any) -> str:
     kind = type(outputs).__name__
     if isinstance(outputs, Mapping):
         return f"a {kind} of {', '.join(map(str, outputs))}"
@@ -44,10 +44,9 @@ def _described(outputs: Any) -> str:
 
 
 def over_views(network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Logits (N, K) of images (N, C, H, W); of V views each, (N, V, C, H, W), the logarithm of their mean softmax.
+    """Return logits (N, K) of images (N, C, H, W); of V views, (N, V, C, H, W), the logarithm of their mean softmax.
 
-    So the softmax of what comes out is the mean of the views' softmaxes, and its cross-entropy that mean's. One view
-    at a time: the batch is no larger than without.
+    The softmax of the result is the mean of the views' softmaxes. Views run one at a time, which saves memory.
     """
     if images.ndim == 4:
         return split_outputs(network(images))[0]

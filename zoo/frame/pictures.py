@@ -1,4 +1,4 @@
-"""Pictures of every kind as uint8 (C, H, W): files, folders, PIL images, arrays, tensors."""
+"""Read pictures as uint8 (C, H, W): files, folders, PIL images, arrays, tensors."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")  # what is opened; never a format that runs code
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")  # formats that are opened; none that runs code
 SUFFIXES = {
     *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif")
 }
@@ -20,7 +20,7 @@ class Unreadable(ValueError):
 
 
 class Named(NamedTuple):
-    """A picture that is not read yet, and what to call it."""
+    """A picture that is not read yet, and its name for messages."""
 
     name: str
     source: Any  # a path, a PIL image, or a uint8 tensor (C, H, W)
@@ -35,7 +35,7 @@ def find(inputs: Any) -> list[Named]:
 
     Raises:
         FileNotFoundError: a path that is not there, or a folder without pictures.
-        TypeError: something else, or floats: they are taken as prepared images by `predict` only.
+        TypeError: something else, or floats, which only `predict` takes, as preprocessed images.
     """
     found = [named for one in (inputs if isinstance(inputs, list | tuple) else [inputs]) for named in _expand(one)]
     return [Named(named.name or f"image {i}", named.source) for i, named in enumerate(found)]
@@ -70,11 +70,11 @@ def _files(path: Path) -> Sequence[Path]:
 
 
 def read(named: Named, channels: int) -> Tensor:
-    """Read one picture as uint8 (C, H, W). Grey becomes RGB, or colours grey, as `channels` (1 or 3) asks.
+    """Read one picture as uint8 (C, H, W), converted to grey or RGB by `channels` (1 or 3).
 
     Raises:
-        Unreadable: no picture, a truncated one, one of more pixels than Pillow allows, or of floats or 32 bits.
-        ValueError: a tensor of another number of channels.
+        Unreadable: not a picture, truncated, with more pixels than Pillow allows, or with floats or 32 bits.
+        ValueError: a tensor with another number of channels.
     """
     if isinstance(named.source, Tensor):
         return _of_tensor(named, channels)
@@ -83,7 +83,7 @@ def read(named: Named, channels: int) -> Tensor:
             return _of_pillow(named.source, channels)
         with Image.open(named.source, formats=FORMATS) as picture:
             return _of_pillow(picture, channels)
-    except Exception as error:  # every format has its own kinds
+    except Exception as error:  # each format raises its own kinds of error
         raise Unreadable(f"{named.name} cannot be read ({error})") from error
 
 
@@ -97,7 +97,7 @@ def _of_tensor(named: Named, channels: int) -> Tensor:
 
 
 def _of_pillow(picture: Image.Image, channels: int) -> Tensor:
-    if picture.mode.startswith("I;16"):  # `convert` would clip 16 bits to white
+    if picture.mode.startswith("I;16"):  # because `convert` clips 16 bits to white
         picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of mode {picture.mode}, whose range is not known: save it with 8 bits")

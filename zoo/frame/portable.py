@@ -1,4 +1,4 @@
-"""Weights in and out: those of timm, torchvision, the Hub and files in; plain weights and graphs out."""
+"""Load weights from timm, torchvision, the Hub and files; export plain weights and graphs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from zoo.frame.weights import load_into, plain_key
 
 
 class Portable(L.LightningModule):
-    """A module whose weights come from elsewhere and go elsewhere, under the keys that others use."""
+    """A module that loads and exports weights under the keys of other libraries."""
 
     aliases: Mapping[str, str] = {}  # prefixes of keys in others' files -> ours
     # variant -> the timm model with the same keys and the same function; several where only the image size differs
@@ -31,15 +31,15 @@ class Portable(L.LightningModule):
         """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file.
 
         Args:
-            weights: where from.
-            which: of a file with several, the key of those to take, such as "model" or "model_ema", or the name of a
-                trick's average, such as "EMA(0.999)". None: the average where the file has one; of a checkpoint of this
-                project, the raw weights. What was taken is said.
+            weights: the source.
+            which: key of the weights in a file with several, such as "model" or "model_ema", or the name of a trick's
+                average, such as "EMA(0.999)". None: the average if the file has one; from a checkpoint of this
+                project, the raw weights. The choice is logged.
         """
         load_into(self, weights, which)
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Weights from elsewhere, under our keys, before they are compared with the model's: as they are.
+        """Adapt weights under our keys before they are compared with the model's; return them unchanged by default.
 
         A network whose weights depend on the image size overrides this.
         """
@@ -51,21 +51,21 @@ class Portable(L.LightningModule):
         return {plain_key(key): value for key, value in network.state_dict().items()}
 
     def export(self, path: str | Path, image_size: int | None = None, preprocessing: bool = False) -> None:
-        """Write the network for use elsewhere, as the file's suffix says.
+        """Write the network for use elsewhere; the file's suffix chooses the format.
 
-        Class names, the preparation of pictures (size, mean, std, ...) and versions go along as JSON, where they are
-        known: in the metadata of `.onnx`, the extra files of `.pt2`, the header of `.safetensors`.
+        Class names, preprocessing (size, mean, std, ...) and versions are written as JSON if they are known: into the
+        metadata of `.onnx`, the extra files of `.pt2`, the header of `.safetensors`.
 
         Args:
             path: `.onnx` and `.pt2`: the graph of the network in eval mode, for batches of any size (`frame/graph.py`);
                 otherwise the plain weights, keys as in the reference (no prefix): `.safetensors`, else torch's format.
-            image_size: of a graph, in pixels; None: that of the model.
-            preprocessing: `.onnx` only: the graph takes pictures as bytes, uint8 (N, H, W, C) of any size, resizes,
-                crops and normalises them, and gives probabilities (N, K) in place of logits.
+            image_size: side of a graph's images in pixels; None: the model's.
+            preprocessing: `.onnx` only: the graph takes uint8 pictures (N, H, W, C) of any size, resizes, crops and
+                normalises them, and returns probabilities (N, K) instead of logits.
 
         Raises:
-            ValueError: a graph of a network that does not know its image size, or with preprocessing that it does not
-                know; preprocessing in another file than `.onnx`.
+            ValueError: the image size or the preprocessing of a graph is not known, or preprocessing is asked for in
+                another format than `.onnx`.
         """
         suffix, words = Path(path).suffix, metadata(self)
         if preprocessing and suffix != ".onnx":

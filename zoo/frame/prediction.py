@@ -1,4 +1,4 @@
-"""Classes and probabilities for pictures of any kind, by one model or the mean of several."""
+"""Predict classes and probabilities of pictures, with one model or the mean of several."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,12 @@ from zoo.frame.preprocessing import Preprocessing
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture.
+    """The prediction for one picture.
 
     Attributes:
         file: path of the picture, or "image 3" where it has none.
         classes: names of the k most probable classes, the most probable first.
-        probabilities: theirs, in [0, 1].
+        probabilities: of these classes, in [0, 1].
     """
 
     file: str
@@ -51,23 +51,23 @@ def predict(
     preprocessing: Preprocessing | None = None,
     progress: bool = False,
 ) -> list[Prediction]:
-    """Classify pictures; of several models the mean of their softmaxes.
+    """Classify pictures; several models give the mean of their softmaxes.
 
     Args:
         models: one `Classifier` or more, with the same classes in the same order, each on its own device.
-        inputs: what `zoo.frame.pictures.find` takes; or a float tensor (N, C, H, W) that is prepared already.
-        top: k, how many classes to name, >= 1; all of them if there are fewer.
+        inputs: as in `zoo.frame.pictures.find`; or a preprocessed float tensor (N, C, H, W).
+        top: k, number of classes to return, >= 1; all classes if there are fewer.
         batch_size: pictures at a time.
-        skip_unreadable: leave out files that cannot be read, with a warning that names them; else they are an error.
-        preprocessing: in place of what each model's checkpoint says.
+        skip_unreadable: skip unreadable files with a warning that names them; if False, they are an error.
+        preprocessing: replaces that of each model's checkpoint.
         progress: draw a progress bar.
 
     Returns:
-        A prediction a picture, in the order of the inputs.
+        One prediction per picture, in the order of the inputs.
 
     Raises:
         Unreadable: a file that cannot be read.
-        ValueError: models of different classes, or a model that does not know how its images are prepared.
+        ValueError: models of different classes, or a model that does not know its preprocessing.
     """
     names = common_classes(models)
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
@@ -85,7 +85,7 @@ def predict(
 
 
 def common_classes(models: Sequence[Any]) -> tuple[str, ...]:
-    """Return the class names that all models share; their numbers where a model has no names.
+    """Return the class names that all models share, or class numbers if a model has no names.
 
     Raises:
         ValueError: models of different classes.
@@ -112,7 +112,7 @@ def _of_files(
     preprocessing: Preprocessing | None,
     pool: ThreadPoolExecutor,
 ) -> tuple[list[Named], Tensor]:
-    """Return those of the files that can be read, and their probabilities (n, K)."""
+    """Return the readable files and their probabilities (n, K)."""
     how = [preprocessing or preprocessing_of(model) for model in models]
     pictures = list(pool.map(lambda named: _read(named, how[0].channels, skip_unreadable), files))
     pairs = [(named, picture) for named, picture in zip(files, pictures, strict=True) if picture is not None]
@@ -126,7 +126,7 @@ def _of_files(
 
 
 def preprocessing_of(model: Any) -> Preprocessing:
-    """Return how a model's images are prepared. Raises ValueError where it does not know."""
+    """Return a model's preprocessing. Raises ValueError if it does not know it."""
     if model.preprocessing is None:
         raise ValueError(
             f"{type(model).__name__} does not know how its images are prepared: no data module of the zoo trained it. "
@@ -148,7 +148,7 @@ def _read(named: Named, channels: int, skip_unreadable: bool) -> Tensor | None:
 
 @torch.inference_mode()
 def _softmax(model: Any, images: Tensor) -> Tensor:
-    """Return probabilities (N, K), float32; of images with views (N, V, C, S, S) the mean over the views."""
+    """Return probabilities (N, K), float32; for images with views (N, V, C, S, S), the mean over the views."""
     with evaluating(model):
         found: Tensor = model.predict_step(images.to(next(model.parameters())), 0)
     return found
@@ -160,7 +160,7 @@ def _row(file: str, probabilities: Tensor, names: Sequence[str], top: int) -> Pr
 
 
 def write_csv(rows: Sequence[Prediction], path: str | Path) -> None:
-    """Write predictions as CSV: file, class, probability, then the further classes with theirs."""
+    """Write predictions as CSV: file, class, probability, then further classes and their probabilities."""
     k = max((len(row.classes) for row in rows), default=1)
     heads = ["class", "probability", *(f"{name} {i}" for i in range(2, k + 1) for name in ("class", "probability"))]
     with Path(path).open("w", newline="") as file:

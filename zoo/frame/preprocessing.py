@@ -1,4 +1,4 @@
-"""From pictures of any size to what a network was trained on. A checkpoint keeps it, so that a file stands alone."""
+"""Preprocess pictures of any size as in the network's training. Checkpoints store the settings."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,16 +14,16 @@ Views = Literal["center", "10-crop"]
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize the short side, cut the middle (or ten crops), and normalise. Equal to the data modules' evaluation.
+    """Resize the short side, take the centre crop (or ten crops), and normalise, as data modules do in evaluation.
 
     Args:
-        size: S, side in pixels of what the network sees.
-        short_side: pixels that the picture's short side is resized to before the crop, >= S.
-        mean, std: of each channel, in units of [0, 1]; their number is the number of channels.
+        size: S, side of the crop in pixels.
+        short_side: length of the picture's short side before the crop, in pixels, >= S.
+        mean, std: of each channel, in units of [0, 1]; their length is the number of channels.
         interpolation: "bilinear" or "bicubic", both antialiased.
-        views: "center", or "10-crop": four corners and the middle, and the same of the mirrored picture.
-        keeps_small: resize the short side of a picture that is no larger than `short_side` to `size` instead, so that
-            the crop cuts nothing off.
+        views: "center", or "10-crop": four corners and the centre, of the picture and its mirror image.
+        keeps_small: if the picture is no larger than `short_side`, resize its short side to `size` instead, to keep
+            all of it.
 
     Raises:
         ValueError: short_side < size, or mean and std of different lengths.
@@ -50,9 +50,9 @@ class Preprocessing:
 
     @classmethod
     def of_timm(cls, network: nn.Module, channels: int = 3) -> Self | None:
-        """Read what timm says of a network's pretrained weights; None for a network that is not timm's.
+        """Read the preprocessing of a timm network's pretrained weights; None for other networks.
 
-        Of other channels than three, `mean` and `std` are repeated as the weights are; of one, they are the average.
+        For more than three channels, `mean` and `std` are repeated as the weights are; for one, they are averaged.
         """
         cfg = getattr(network, "pretrained_cfg", None)
         if not cfg or not {"mean", "std", "input_size"} <= set(cfg):
@@ -64,7 +64,7 @@ class Preprocessing:
 
     @classmethod
     def of_torchvision(cls, transforms: Any) -> Self:
-        """Read what torchvision says of weights: `weights.transforms()`."""
+        """Read the preprocessing of torchvision's weights: `weights.transforms()`."""
         mean, std = tuple(transforms.mean), tuple(transforms.std)
         mode: Literal["bilinear", "bicubic"] = "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear"
         return cls(transforms.crop_size[0], transforms.resize_size[0], mean, std, mode)
@@ -75,16 +75,16 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """C, the number of channels."""
+        """Number of channels C."""
         return len(self.mean)
 
     def same_colours(self, other: "Preprocessing") -> bool:
-        """Return whether mean and std are the same, to a level of 256."""
+        """Return whether mean and std are equal, to one of 256 levels."""
         pairs = zip((*self.mean, *self.std), (*other.mean, *other.std), strict=False)
         return self.channels == other.channels and all(abs(a - b) < 1 / 256 for a, b in pairs)
 
     def at(self, size: int | None, channels: int) -> "Preprocessing":
-        """Return the same for other channels, and for another size, the short side in proportion; None: the same."""
+        """Return a copy for other channels or another size, with the short side in proportion; None: unchanged."""
         size = size or self.size
         short = max(size, round(size * self.short_side / self.size))
         mean, std = self.mean, self.std
@@ -93,11 +93,11 @@ class Preprocessing:
         return replace(self, size=size, short_side=short, mean=mean, std=std)
 
     def __call__(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Prepare a batch: uint8 (C, H, W) each -> float32 (N, C, S, S); of ten crops (N, 10, C, S, S)."""
+        """Preprocess pictures, uint8 (C, H, W) each: float32 (N, C, S, S); with ten crops, (N, 10, C, S, S)."""
         return self.normalise(torch.stack([self.crop(picture) for picture in pictures]))
 
     def crop(self, picture: Tensor) -> Tensor:
-        """Resize and cut: uint8 (C, H, W) -> uint8 (C, S, S); of ten crops (10, C, S, S)."""
+        """Resize and crop: uint8 (C, H, W) -> uint8 (C, S, S); with ten crops, (10, C, S, S)."""
         resized = self.resize(picture)
         if self.views == "10-crop":
             return torch.stack(pictures_of.ten_crop(resized, [self.size, self.size]))
@@ -105,13 +105,15 @@ class Preprocessing:
         return middle
 
     def resize(self, picture: Tensor) -> Tensor:
-        """Resize the short side, antialiased, bytes to bytes; the longer side is cut to whole pixels as in torchvision.
+        """Resize the short side, antialiased, bytes to bytes; the long side is rounded down, as in torchvision.
 
-        A picture far longer than wide is cut to its middle first: what lies beyond no crop can see.
+        A very long picture is first cropped to its middle, because no crop sees the rest.
         """
         height, width = picture.shape[-2:]
         short = min(height, width)
-        reach = 4 * short  # no crop but the corners' sees further, and corners of such a picture are no views of it
+        reach = (
+            4 * short
+        )  # only the corner crops would see further, and the corners of such a picture are no views of it
         if max(height, width) > 100 * short:
             picture = pictures_of.center_crop(picture, [min(height, reach), min(width, reach)])
             height, width = picture.shape[-2:]
@@ -119,7 +121,7 @@ class Preprocessing:
         sides = [wanted if side == short else int(wanted * side / short) for side in (height, width)]
         if wanted == short:
             return picture
-        pixels = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)  # the order in which it is fast
+        pixels = picture.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)  # in this order because it is fastest
         resized: Tensor = F.interpolate(pixels, size=sides, mode=self.interpolation, antialias=True)[0]
         return resized
 
@@ -130,7 +132,7 @@ class Preprocessing:
 
 
 def of_channels(colours: Sequence[float], channels: int) -> tuple[float, ...]:
-    """Return mean or std of C channels from those of the colours: of one their average, of more their repetition."""
+    """Return mean or std of C channels from those of RGB: averaged for one channel, repeated for more."""
     if channels == 1:
         return (sum(colours) / len(colours),)
     return tuple(colours[i % len(colours)] for i in range(channels))

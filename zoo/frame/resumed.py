@@ -1,4 +1,4 @@
-"""Whether a run can go on with the optimizer of its checkpoint; if not, what has changed since."""
+"""Check that a run can resume with its checkpoint's optimizer; if not, say what has changed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from zoo.frame.about import ABOUT
 
 
 def check_optimizer(checkpoint: dict[str, Any], optimizer: str) -> None:
-    """Refuse the state of another kind of optimizer. Raises ValueError."""
+    """Refuse the state of another optimizer. Raises ValueError."""
     theirs = checkpoint.get("hyper_parameters", {}).get("optimizer", optimizer)
     if theirs != optimizer:
         raise ValueError(
@@ -19,18 +19,18 @@ def check_optimizer(checkpoint: dict[str, Any], optimizer: str) -> None:
 
 
 def group_sizes(states: Sequence[Any]) -> list[list[int]]:
-    """Return how many parameters each group of each optimizer has; of states of another form, nothing."""
+    """Return the number of parameters in each group of each optimizer; nothing for states of another form."""
     groups = [state.get("param_groups", ()) for state in states if isinstance(state, dict)]
     return [[len(group["params"]) for group in each] for each in groups if each]
 
 
 def check_groups(checkpoint: dict[str, Any], optimizers: Sequence[torch.optim.Optimizer], now: list[str]) -> None:
-    """Refuse other groups of parameters than those of the checkpoint, and name the tricks that came or went.
+    """Refuse parameter groups that differ from the checkpoint's, and name the tricks added or removed.
 
     Args:
         checkpoint: its entries "optimizer_states" and "about".
         optimizers: of this run, after all tricks have formed their groups.
-        now: the tricks of this run.
+        now: tricks of this run.
 
     Raises:
         ValueError: says how many groups there are and which tricks differ.

@@ -1,4 +1,4 @@
-"""How a model is scored: its training, validation and test batches are counted, and their means logged."""
+"""Score a model: average the scores of its training, validation and test batches, and log them."""
 
 from typing import Any
 
@@ -6,21 +6,21 @@ import lightning as L
 from torch import Tensor
 
 from zoo.frame.logged import log_shared
-from zoo.frame.run import loaders_evaluated, log_every_n_steps
+from zoo.frame.run import count_loaders, log_every_n_steps
 from zoo.frame.scores import RunningMean, Scores
 
 
 class Scored(L.LightningModule):
-    """A module that scores its batches: `_count` takes those of training, `_score` those of evaluation.
+    """A module that scores its batches: `_count` in training, `_score` in evaluation.
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and
     `train/loss_step` every `log_every_n_steps`; evaluation logs `val/` and `test/` `loss`, `acc` and, if K > 5, `top5`.
-    Of several loaders, the first's have these names, those of the next end in `/dataloader_idx_1`. `barebones=True`
-    logs nothing.
+    With several loaders, the first has these names, and the names of the next end in `/dataloader_idx_1`.
+    `barebones=True` logs nothing.
     """
 
-    masks = False  # whether targets have a class for each pixel: see `Segmenter`
-    multi_label = False  # whether targets are 0 and 1, (N, K): several labels an image; data modules say so
+    masks = False  # whether targets are masks with a class for each pixel: see `Segmenter`
+    multi_label = False  # whether an image has several labels, so that targets are 0 and 1, (N, K); set by data modules
     num_classes: int
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Scored(L.LightningModule):
     # ---- evaluation
 
     def _new_scores(self) -> Scores:
-        loaders = loaders_evaluated(self.trainer)
+        loaders = count_loaders(self.trainer)
         return Scores(self.num_classes, self.device, self.masks, loaders, self.multi_label)
 
     def on_validation_epoch_start(self) -> None:

@@ -17,11 +17,11 @@ from torchmetrics.classification import (
 
 from zoo.frame.labels import loss_of
 
-TOP5_FROM = 6  # with five classes or fewer, every prediction is among the best five
+TOP5_FROM = 6  # with five classes or fewer, top-5 is always 1
 
 
 class MeanLoss(Metric):
-    """Mean over samples of all batches and ranks. Not torchmetrics' own, which reads each batch to leave out NaN."""
+    """Mean over the samples of all batches and ranks. Unlike torchmetrics', it does not read each batch to drop NaN."""
 
     total: Tensor
     count: Tensor
@@ -41,16 +41,17 @@ class MeanLoss(Metric):
 
 
 class Scores:
-    """Loss, top-1 and (where K > 5) top-5 accuracy of an evaluation, exact under DDP with uneven ranks.
+    """Loss, top-1 and (if K > 5) top-5 accuracy of an evaluation, exact under DDP with uneven ranks.
 
-    torchmetrics inside: it sums counts over the ranks, where an average of the ranks' averages would be wrong.
+    It uses torchmetrics, which sums counts over the ranks: the average of the ranks' averages would be wrong.
 
     Args:
         num_classes: K.
-        device: where the logits will be.
-        masks: a class for each pixel: Dice and IoU of each class, over all pixels, and their mean over classes.
-        loaders: how many data loaders are evaluated, each with scores of its own.
-        multi_label: several labels an image: the share of right decisions, mAP and F1, means over the classes.
+        device: device of the logits.
+        masks: targets have a class for each pixel: compute Dice and IoU of each class, over all pixels, and their mean.
+        loaders: number of data loaders, each with scores of its own.
+        multi_label: several labels an image: compute the fraction of correct decisions, mAP and F1, averaged over
+            classes.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Scores:
                 metric.update(predicted, wanted)
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the scores over all batches and ranks, and start afresh.
+        """Return the scores over all batches and ranks, then reset.
 
         Returns:
             `{"loss", "acc", "top5"}`, or "dice" and "iou" for "top5", of the first loader; those of the next have
@@ -97,7 +98,7 @@ class Scores:
 
 
 def with_suffix(name: str, suffix: str) -> str:
-    """Return a score's name with whose it is: "acc" -> "acc_ema", of a second loader "acc_ema/dataloader_idx_1"."""
+    """Add a suffix to a score's name: "acc" -> "acc_ema"; for a second loader, "acc_ema/dataloader_idx_1"."""
     head, slash, loader = name.partition("/dataloader_idx_")
     return f"{head}_{suffix}{slash}{loader}"
 
@@ -108,7 +109,7 @@ def _metrics(num_classes: int, device: torch.device, masks: bool) -> dict[str, M
 
     metrics: dict[str, Metric] = {"loss": MeanLoss(), "acc": accuracy(1)}
     if masks:
-        metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # of pixels, it is Dice's coefficient
+        metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # over pixels, F1 is Dice's coefficient
         metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)
     elif num_classes >= TOP5_FROM:
         metrics["top5"] = accuracy(5)
@@ -129,11 +130,11 @@ Batch = tuple[Tensor, Tensor, int]  # loss, hits, n
 
 
 class RunningMean:
-    """Mean loss and accuracy of training batches, kept on the device and read only when they are logged.
+    """Mean loss and accuracy of training batches, kept on the device until they are logged.
 
-    Two `self.log` calls a step cost 470 us, this 50 (a linear network, one CPU thread): the reason that it exists.
-    Accuracy is counted apart for hard targets and for mixed ones, where it is the probability that the target gives
-    to the predicted class: lam if the prediction is one of the pair, 1 - lam if it is the other.
+    It exists because two `self.log` calls a step cost 470 us, and this 50 (a linear network, one CPU thread). Hard and
+    mixed targets have separate accuracies. For mixed targets, it is the target's probability of the predicted class:
+    lam if the prediction is one of the pair, 1 - lam if it is the other.
     """
 
     def __init__(self) -> None:
@@ -146,7 +147,7 @@ class RunningMean:
     def update(self, loss: Tensor, logits: Tensor, targets: Tensor, multi_label: bool = False) -> None:
         """Add a batch: logits (N, K), targets (N,) or (N, K). `compute` forms the sums: fewer operations a step.
 
-        Of several labels, a hit is the share of an image's K decisions that are right.
+        With several labels, a hit is the fraction of an image's K decisions that are correct.
         """
         if multi_label:
             hits = ((logits > 0) == (targets > 0.5)).float().mean(1).sum()
@@ -174,7 +175,7 @@ class RunningMean:
 
 
 def _sums(batches: list[Batch], device: torch.device) -> Tensor:
-    """(loss, hits, n) of each batch -> their sums over images, or pixels, (3,) float32."""
+    """Sum (loss, hits, n) of each batch over images or pixels, (3,) float32."""
     if not batches:
         return torch.zeros(3, device=device)
     losses, hits, counts = zip(*batches, strict=True)

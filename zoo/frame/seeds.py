@@ -1,7 +1,7 @@
 """Seeds of random draws: one hash of whole numbers, the same on every device, rank and machine.
 
-Splitmix64 (Steele, Lea, Flood; OOPSLA 2014). `datamodules.frame.order`, which imports no other package, has the same
-numbers; a test compares the two.
+Splitmix64 (Steele, Lea, Flood; OOPSLA 2014). `datamodules.frame.order`, which imports no other package, repeats it; a
+test compares the two.
 """
 
 import os
@@ -14,7 +14,7 @@ MASK = (1 << 64) - 1
 
 
 def mix(*values: int) -> int:
-    """Hash integers into one of 64 bits; any other list gives a different one."""
+    """Hash a list of integers into one of 64 bits; different lists give different hashes."""
     state = 0
     for value in values:
         state = (state + value + GOLD) & MASK
@@ -25,28 +25,28 @@ def mix(*values: int) -> int:
 
 
 def mix_text(text: str) -> int:
-    """Hash a text into an integer of 64 bits, unlike Python's `hash` the same in every process."""
+    """Hash a text into an integer of 64 bits, which is the same in every process, unlike Python's `hash`."""
     return mix(*text.encode())
 
 
 def draws(key: Tensor, count: int) -> Tensor:
-    """Return uniform numbers that follow from a whole number, the same on every device.
+    """Return uniform numbers determined by an integer, the same on every device.
 
     Args:
-        key: a whole number, ().
-        count: how many.
+        key: an integer, ().
+        count: number of draws.
 
     Returns:
         (count,) float32 in [0, 1), of 24 random bits each.
     """
-    state = key + _signed(GOLD) * torch.arange(1, count + 1, device=key.device)
+    state = key + _to_signed(GOLD) * torch.arange(1, count + 1, device=key.device)
     for shift, factor in ((30, MUL1), (27, MUL2)):
-        state = (state ^ _shift(state, shift)) * _signed(factor)
+        state = (state ^ _shift(state, shift)) * _to_signed(factor)
     return _shift(state ^ _shift(state, 31), 40) / 2.0**24
 
 
-def _signed(number: int) -> int:
-    """Return the int64 with the bits of an unsigned number."""
+def _to_signed(number: int) -> int:
+    """Return the int64 with the same bits as an unsigned number."""
     return number - (1 << 64) if number >> 63 else number
 
 
@@ -56,9 +56,9 @@ def _shift(x: Tensor, bits: int) -> Tensor:
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """`torch.manual_seed` for the processor and one device, at a hundredth of its price.
+    """Do the same as `torch.manual_seed` for the CPU and one device, at a hundredth of its cost.
 
-    torch's own keeps a printed stack for every kind of device that is not in use: .1 to 1 ms at every step.
+    torch's own formats a stack trace for every kind of device that is not in use: .1 to 1 ms at every step.
     """
     torch.default_generator.manual_seed(seed)
     if device.type != "cpu":

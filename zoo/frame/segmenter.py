@@ -1,4 +1,4 @@
-"""Segmentation: a class for each pixel. `Segmenter` trains, scores and takes tricks as `Classifier` does.
+"""Segmentation, a class for each pixel: `Segmenter` trains, scores and takes tricks as `Classifier` does.
 
 Targets are masks (N, H, W) int64, or probabilities (N, K, H, W); logits are (N, K, H, W).
 """
@@ -14,12 +14,12 @@ from zoo.frame.run import callbacks_of
 class Segmenter(Classifier):
     """A `Classifier` of pixels; with `network`, the same for any `nn.Module`, whose K is `num_classes`.
 
-    The loss is the mean cross-entropy over pixels, `acc` the share of pixels that are right; evaluation logs `dice` and
-    `iou` too: Dice and Jaccard coefficients of each class, counted over all pixels of all images, and their mean over
-    the classes that there are, background included. Evaluation takes one view an image.
+    The loss is the mean cross-entropy over pixels, `acc` the fraction of correct pixels. Evaluation also logs `dice`
+    and `iou`: the Dice and Jaccard coefficients over all pixels of all images, averaged over the classes that occur,
+    background included. Evaluation takes one view an image.
 
-    Everything else is as `Classifier` has it: `Step`, `on_loss`, stages, optimizers, files. Tricks that know only of
-    one label an image (`needs_labels`) or resize images (`resizes`), masks not, are refused when the run begins.
+    Everything else is as in `Classifier`: `Step`, `on_loss`, stages, optimizers, files. Tricks that need one label an
+    image (`needs_labels`), or resize images but not masks (`resizes`), are refused when the run begins.
 
     Args:
         network, num_classes, and all else: as in `Classifier`; the network gives logits (N, K, H, W).
@@ -33,7 +33,7 @@ class Segmenter(Classifier):
 
 
 def refuse(model: Classifier, callbacks: Iterable[L.Callback]) -> None:
-    """Refuse a trick that works on one label an image. Raises TypeError."""
+    """Refuse a trick that needs one label an image. Raises TypeError."""
     for trick in callbacks:
         name = type(trick).__name__
         needs_labels = getattr(trick, "needs_labels", False)
@@ -43,7 +43,7 @@ def refuse(model: Classifier, callbacks: Iterable[L.Callback]) -> None:
 
 
 def needs_multiple(sides: Iterable[int], of: int, model: str) -> None:
-    """Refuse images whose maps would not fit together on the way up. Raises ValueError."""
+    """Refuse images whose encoder and decoder maps would differ in size. Raises ValueError."""
     height, width = sides
     if height % of or width % of:
         raise ValueError(

@@ -1,6 +1,6 @@
-"""Checkpoints in pieces: folders with `.metadata`, as strategies that shard weights write them. Nothing in them is run.
+"""Read sharded checkpoints: folders with `.metadata`, as sharding strategies write them. Nothing in them is run.
 
-torch's own reader unpickles `.metadata` as it is, and would run what a stranger wrote there.
+torch's own reader unpickles `.metadata` without checks, and so would run any code in it.
 """
 
 import pickle
@@ -12,9 +12,9 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
-WEIGHTS, FSDP = "state_dict", "FSDP"  # what keys of weights begin with, and names of classes with sharded weights
+WEIGHTS, FSDP = "state_dict", "FSDP"  # prefix of keys of weights, and names of classes with sharded weights
 DCP = "torch.distributed.checkpoint"
-NAMES = {  # all that `.metadata` is made of, beside torch's types of numbers
+NAMES = {  # the classes in `.metadata`, besides torch's dtypes
     *((f"{DCP}.metadata", name) for name in ("Metadata", "TensorStorageMetadata", "BytesStorageMetadata")),
     *((f"{DCP}.metadata", name) for name in ("TensorProperties", "ChunkStorageMetadata", "MetadataIndex")),
     *((f"{DCP}.metadata", name) for name in ("StorageMeta", "_MEM_FORMAT_ENCODING")),
@@ -24,7 +24,7 @@ NAMES = {  # all that `.metadata` is made of, beside torch's types of numbers
 
 
 class Plain(pickle.Unpickler):
-    """Builds what `NAMES` has, and refuses all else."""
+    """Unpickle the classes in `NAMES`, and refuse all others."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in NAMES or (module == "torch" and isinstance(getattr(torch, name, None), torch.dtype)):
@@ -33,7 +33,7 @@ class Plain(pickle.Unpickler):
 
 
 class Reader(dcp.FileSystemReader):
-    """torch's reader of such folders, but for `.metadata`."""
+    """torch's reader of sharded checkpoints, with a safe reader of `.metadata`."""
 
     def read_metadata(self, *_: Any, **__: Any) -> Metadata:
         with Path(self.path, ".metadata").open("rb") as file:
@@ -44,15 +44,15 @@ class Reader(dcp.FileSystemReader):
 
 
 def in_pieces(path: str | Path) -> bool:
-    """Say whether a path is the folder of a checkpoint in pieces."""
+    """Return whether a path is the folder of a sharded checkpoint."""
     return Path(path, ".metadata").expanduser().is_file()
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Read the weights of such a folder, whole, and what it says about its model, in this process alone.
+    """Read all weights of a sharded checkpoint and the description of its model, in this process alone.
 
     Raises:
-        ValueError: it is damaged, or holds more than weights are made of.
+        ValueError: it is damaged, or holds more than weights.
     """
     path = Path(path).expanduser()
     try:
@@ -73,5 +73,5 @@ def read(path: str | Path) -> dict[str, Any]:
             f"{path} is a checkpoint in pieces that cannot be read ({type(cause).__name__}: {cause}): write whole "
             "files, with ModelParallelStrategy(save_distributed_checkpoint=False)"
         ) from None
-    name = about.get("model")  # FSDP puts its own word before the class's name
+    name = about.get("model")  # FSDP puts a prefix before the class's name
     return about | {WEIGHTS: weights} | ({"model": name.removeprefix(FSDP)} if isinstance(name, str) else {})

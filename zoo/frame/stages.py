@@ -1,11 +1,11 @@
-"""A network's stages: the modules whose outputs are feature maps or tokens, by name, in order."""
+"""Stages of a network: the modules whose outputs are feature maps or tokens, by name, in order."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import nn
 
-Paths = Sequence[str] | Mapping[str, str]  # of modules: named stage1, stage2, ... by their order, or by what is given
+Paths = Sequence[str] | Mapping[str, str]  # of modules; names are given, or stage1, stage2, ... in order
 
 
 class Stages(nn.Module, Mapping[str, nn.Module]):
@@ -37,23 +37,23 @@ class Stages(nn.Module, Mapping[str, nn.Module]):
 
 
 def stages_of(network: nn.Module, paths: Paths) -> dict[str, nn.Module]:
-    """Return the modules at these paths by the names of the stages, without those that a shorter row lacks (None)."""
+    """Return the modules at these paths by stage name; leave out those that are None, as in shorter variants."""
     named = paths if isinstance(paths, Mapping) else {f"stage{i}": path for i, path in enumerate(paths, 1)}
     modules = {name: find(network, path) for name, path in named.items()}
     return {name: module for name, module in modules.items() if module is not None}
 
 
 def find(network: nn.Module, path: str) -> nn.Module | None:
-    """Return the module at a path; None where it was set to None."""
+    """Return the module at a path; None if it was set to None."""
     parent, _, name = path.rpartition(".")
     return getattr(network.get_submodule(parent), name)  # type: ignore[no-any-return]  # a module, or None
 
 
 def timm_stages(network: nn.Module) -> dict[str, str]:
-    """Return the paths in timm's list of feature modules, without a stem's activation.
+    """Return the paths in timm's list of feature modules, without the stem's activation.
 
     Returns:
-        Name -> path; nothing where the list names what is no module.
+        Name -> path; empty if the list names something that is no module.
     """
     infos: Any = getattr(network, "feature_info", [])
     paths = [info["module"] for info in infos]

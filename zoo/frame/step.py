@@ -1,4 +1,4 @@
-"""One step of training, as loss tricks see and change it: `Step`, and the hook `on_loss` of a `LossTrick`."""
+"""One training step, as loss tricks see and change it: `Step`, and the hook `on_loss` of a `LossTrick`."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +15,11 @@ class Step:
     Attributes:
         images: (N, C, H, W), as the network saw them.
         targets: (N,) class indices or (N, K) probabilities, as the loss takes them.
-        logits: (N, K). Of a `Segmenter` (N, K, H, W), and targets (N, H, W) or (N, K, H, W).
-        loss: scalar, what will be differentiated. Starts as the cross-entropy; tricks replace it (`over_heads`) or add.
-        extras: what the network gives in training only (keep decisions, a distillation token's logits, ...), by name.
-            `"aux"`: the auxiliary heads, a list of (weight, logits (N, K)), which count in the loss.
+        logits: (N, K). For a `Segmenter` (N, K, H, W), with targets (N, H, W) or (N, K, H, W).
+        loss: scalar that is differentiated. It starts as the cross-entropy; tricks replace it (`over_heads`) or add
+            to it.
+        extras: outputs of the network in training only, by name: keep decisions, a distillation token's logits, ...
+            `"aux"`: the auxiliary heads, a list of (weight, logits (N, K)), which are part of the loss.
     """
 
     images: Tensor
@@ -39,22 +40,22 @@ def over_heads(loss: Callable[[Tensor], Tensor], logits: Tensor, extras: Mapping
 
 
 class LossTrick(L.Callback):
-    """A callback with the one hook that Lightning lacks: `on_loss`. Tricks of `callbacks` are, others may be.
+    """A callback with a hook that Lightning lacks: `on_loss`. All tricks of `callbacks` derive from it.
 
-    Override `on_loss`; one that does not is never called.
+    `on_loss` is called only if a class overrides it.
     """
 
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
-        """Change `step.loss`: put another loss in its place, or add a term.
+        """Change `step.loss`: replace it, or add a term.
 
         Called in each training step after the forward pass, in the order of `Trainer(callbacks=...)`.
 
         Args:
             model: the module that trains.
-            step: images, targets, logits, the loss so far and what else the network gave.
+            step: images, targets, logits, the loss so far and the network's extras.
         """
 
 
 def changes_loss(kind: type[L.Callback]) -> bool:
-    """Return whether a class of callbacks has an `on_loss` of its own."""
+    """Return whether a class of callbacks overrides `on_loss`."""
     return issubclass(kind, LossTrick) and kind.on_loss is not LossTrick.on_loss

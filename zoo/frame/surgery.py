@@ -1,6 +1,7 @@
-"""Networks that tricks have changed: what was done is written into checkpoints and done again when one is loaded.
+"""Record how tricks changed a network: checkpoints store the operations, and loading one repeats them.
 
-A trick of surgery registers its operation, a function of a network and plain arguments, and calls `operate`.
+A trick that changes the network registers its operation, a function of a network and plain arguments, and calls
+`operate`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -9,11 +10,11 @@ from typing import Any
 from torch import nn
 
 OPERATIONS: dict[str, Callable[..., None]] = {}  # by the name of the trick
-Record = list[tuple[str, dict[str, Any]]]  # what was done to a network, in order
+Record = list[tuple[str, dict[str, Any]]]  # operations done to a network, in order
 
 
 def operation(function_of: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """`@operation("Activation")`: makes a function known as what that trick does to a network."""
+    """Register a function as a trick's operation: `@operation("Activation")`."""
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         OPERATIONS[function_of] = function
@@ -23,8 +24,8 @@ def operation(function_of: str) -> Callable[[Callable[..., None]], Callable[...,
 
 
 def operate(network: nn.Module, name: str, **arguments: Any) -> bool:
-    """Change a network in place, once. Return False if this was the trick's last change already."""
-    record = recorded(network)
+    """Change a network in place. Return False, without a change, if the trick's last operation was the same."""
+    record = surgery_record(network)
     if next((theirs for trick, theirs in reversed(record) if trick == name), None) == arguments:
         return False
     OPERATIONS[name](network, **arguments)
@@ -32,14 +33,14 @@ def operate(network: nn.Module, name: str, **arguments: Any) -> bool:
     return True
 
 
-def recorded(network: Any) -> Record:
-    """Return the surgery done to a network."""
+def surgery_record(network: Any) -> Record:
+    """Return the operations done to a network."""
     return getattr(network, "surgery", [])
 
 
 def follow(network: nn.Module, record: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-    """Repeat the surgery that a file records. Raises ValueError if other surgery was done already."""
-    mine, theirs = recorded(network), [(name, dict(arguments)) for name, arguments in record]
+    """Repeat the operations that a file records. Raises ValueError if the network had others already."""
+    mine, theirs = surgery_record(network), [(name, dict(arguments)) for name, arguments in record]
     if mine != theirs[: len(mine)]:
         raise ValueError(f"the file's network was changed by {words(theirs)}, this one by {words(mine)}")
     for name, arguments in theirs[len(mine) :]:
@@ -49,7 +50,7 @@ def follow(network: nn.Module, record: Iterable[tuple[str, Mapping[str, Any]]]) 
 
 
 def words(record: Record) -> str:
-    """As the calls that make the tricks."""
+    """Describe a record by the tricks' constructor calls."""
     calls = (f"{name}({', '.join(f'{k}={v!r}' for k, v in arguments.items())})" for name, arguments in record)
     return ", ".join(calls) or "nothing"
 

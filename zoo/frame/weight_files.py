@@ -1,6 +1,6 @@
-"""Files of weights and checkpoints, read and written. Nothing that a file carries is ever run.
+"""Read and write files of weights and checkpoints. No code in a file is ever run.
 
-Files are read with `torch.load(weights_only=True)` or safetensors; whatever is wrong with one is said in one line.
+Files are read with `torch.load(weights_only=True)` or safetensors. Errors are one line.
 """
 
 import io
@@ -30,7 +30,7 @@ AGAIN = "fetch or save it again"
 
 
 class Weights(NamedTuple):
-    """Weights by name, and what a file of ours says of them."""
+    """Weights by name, and their description in our own files."""
 
     state: State
     model: str | None = None  # name of the class
@@ -40,14 +40,14 @@ class Weights(NamedTuple):
 
 
 def read(path: str | Path, which: str | None = None) -> Weights:
-    """Read the weights in a file; `which` of them: see `weight_sets.choose`.
+    """Read the weights in a file. `which`: see `weight_sets.choose`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, carries code, is something else, or has no such weights.
+        ValueError: the file is damaged, holds code, is of another kind, or has no such weights.
     """
     if not shards.in_pieces(path):
-        file = existing(path)
+        file = resolve_file(path)
         refuse_other_kinds(file)
         if is_safetensors(file) or file.suffix == ".safetensors" and not zipfile.is_zipfile(file):
             return _read_safetensors(file)
@@ -55,14 +55,14 @@ def read(path: str | Path, which: str | None = None) -> Weights:
     entries = (content.get(key) for key in ("hyper_parameters", ABOUT))
     hparams, about = (entry if isinstance(entry, Mapping) else {} for entry in entries)
     told = {"model": content.get("model"), "variant": hparams.get("variant"), **about}
-    if about:  # it is a checkpoint of ours
+    if about:  # a checkpoint of ours
         with suppress(TypeError, ValueError):
             told["surgery"] = words([(name, dict(arguments)) for name, arguments in content.get("surgery", ())])
-    return _told(choose(content, which, Path(path)), told)
+    return _describe(choose(content, which, Path(path)), told)
 
 
-def _told(state: State, told: Mapping[str, Any]) -> Weights:
-    """Return weights with what a file says of them, as far as it is in our words: others may have the same keys."""
+def _describe(state: State, told: Mapping[str, Any]) -> Weights:
+    """Return weights with a file's description of them, if it has our format: other files may have the same keys."""
     entries = (told.get(name) for name in ("model", "variant", "surgery"))
     model, variant, surgery = (entry if isinstance(entry, str) else None for entry in entries)
     try:
@@ -73,7 +73,7 @@ def _told(state: State, told: Mapping[str, Any]) -> Weights:
 
 
 def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) -> State:
-    """One of the averages that tricks wrote into a checkpoint. Raises ValueError with the names that there are."""
+    """Return an average that a trick saved in a checkpoint. Raises ValueError with the names that it has."""
     averages: Mapping[str, State] = checkpoint.get("averages", {})
     if average not in averages:
         raise ValueError(f"{path} has no average {average!r}; it has {sorted(averages) or 'none'}")
@@ -81,10 +81,10 @@ def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) 
 
 
 def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
-    """Read a file of `torch.save`, or a folder in pieces, without running what is in it. Raises as `read`."""
+    """Read a file of `torch.save`, or a sharded checkpoint, without running code in it. Raises as `read`."""
     if shards.in_pieces(path):
         return shards.read(path)
-    file = existing(path)
+    file = resolve_file(path)
     refuse_other_kinds(file)
     if is_safetensors(file):
         raise ValueError(f"{file} holds weights and no model: make the model, then load_weights({str(file)!r})")
@@ -101,21 +101,21 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
 
 
 def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return what builds numpy's numbers in a file, as searches give them for learning rates; it runs no code."""
+    """Return the classes of numpy's numbers, which searches use as learning rates; loading them runs no code."""
     build: Any = np.float64(0).__reduce__()[0]
     of_numpy_1, of_numpy_2 = (build, "numpy.core.multiarray.scalar"), (build, "numpy._core.multiarray.scalar")
     return [of_numpy_1, of_numpy_2, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDU"}]
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, and the one after a colon; its name where it has none."""
+    """Return an error's first line, with the second if the first ends in a colon; its type's name if it has none."""
     lines = [line.strip() for line in str(error).strip().splitlines()] or [type(error).__name__]
     return " ".join(lines[: 2 if lines[0].endswith(":") else 1])[:300]
 
 
 @contextmanager
-def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
-    """Says in one line what is wrong with a file where torch and Lightning take many, or none."""
+def explain_errors(path: Any, weights_only: bool | None = True) -> Iterator[None]:
+    """Turn the errors of torch and Lightning for a bad file into one line."""
     safely = weights_only is not False and isinstance(path, str | Path) and Path(path).is_file()
     if safely:
         refuse_other_kinds(Path(path))
@@ -124,15 +124,15 @@ def explained(path: Any, weights_only: bool | None = True) -> Iterator[None]:
             yield
     except Exception:  # of damaged files, torch raises nearly every kind
         if safely:
-            read_checkpoint(path)  # raises if it is the file
+            read_checkpoint(path)  # raises if the file is at fault
         raise
 
 
 class ClearCheckpointIO(TorchCheckpointIO):
-    """How `Trainer` writes and reads checkpoints.
+    """Write and read checkpoints for `Trainer`.
 
-    Written: beside the old file, which stays until the new one is on the disk in full; on object stores as Lightning
-    does. Read from `ckpt_path`: no code runs, from a URL neither, unless `weights_only=False`.
+    A new file is written beside the old one, and replaces it when it is on disk in full. On object stores, Lightning
+    writes it. Reading `ckpt_path`, also from a URL, runs no code unless `weights_only=False`.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
@@ -147,13 +147,13 @@ class ClearCheckpointIO(TorchCheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = None
     ) -> dict[str, Any]:
-        safely = weights_only is None or weights_only  # Lightning takes None for False where the path is a URL
-        with explained(path, safely):
+        safely = weights_only is None or weights_only  # Lightning treats None as False if the path is a URL
+        with explain_errors(path, safely):
             return super().load_checkpoint(path, map_location=map_location, weights_only=safely)
 
 
-def existing(path: str | Path) -> Path:
-    """Return the path of a file, `~` as the home folder. Raises FileNotFoundError, ValueError for a folder."""
+def resolve_file(path: str | Path) -> Path:
+    """Return the path of an existing file, with `~` expanded. Raises FileNotFoundError, or ValueError for a folder."""
     file = Path(path).expanduser()
     if file.is_dir():
         raise ValueError(f"{path} is a folder: name a file in it")
@@ -165,7 +165,7 @@ def existing(path: str | Path) -> Path:
 
 
 def _why_refused(path: Path, error: Exception) -> str:
-    """Which objects a file wants to build beside tensors, and how its owner can make a clean one."""
+    """Explain which objects besides tensors a file would build, and how to convert it."""
     try:
         culprits = torch.serialization.get_unsafe_globals_in_checkpoint(path)
     except Exception:  # the format before torch 1.6 cannot be listed
@@ -187,11 +187,11 @@ def _read_safetensors(path: Path) -> Weights:
         state = safetensors.torch.load_file(path)
     except Exception as error:
         raise ValueError(f"{path} is cut short or no safetensors file ({first_line(error)}): {AGAIN}") from None
-    return _told(state, {name: _of_json(text) for name, text in told.items()})
+    return _describe(state, {name: _of_json(text) for name, text in told.items()})
 
 
 def _of_json(text: str) -> Any:
-    """Read an entry of a file's header, which we write as JSON and others as text."""
+    """Read an entry of a file's header: JSON in our files, text in others."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -199,7 +199,7 @@ def _of_json(text: str) -> Any:
 
 
 def write(state: State, path: str | Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write plain weights in place of an older file: safetensors, with metadata in its header, or torch's format."""
+    """Write plain weights, replacing an older file: safetensors, with metadata in its header, or torch's format."""
     path = Path(path).expanduser()
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if path.suffix == ".safetensors":
@@ -210,7 +210,7 @@ def write(state: State, path: str | Path, metadata: Mapping[str, str] | None = N
 
 
 def save(content: Any, path: Path) -> None:
-    """Do what `torch.save` does, in place of an older file, which stays if the disk is full."""
+    """Do the same as `torch.save`, but keep the older file if the disk is full."""
     buffer = io.BytesIO()  # to a file, torch's writer ends the process where the disk is full
     torch.save(content, buffer)
     with atomic.replace(path) as file:

@@ -1,4 +1,4 @@
-"""Which weights of a training file: its average if it has one, unless another entry is asked for by its key."""
+"""Choose the weights of a training file: the entry asked for, else its average, else its raw weights."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,37 +13,37 @@ KNOWN = (
     "state_dict", "model", "model_state_dict", "model_state", "net", "network", "weights", "params", "module", "student"
 )  # fmt: skip
 AVERAGED = re.compile(r"(^|[._])(ema|avg|averaged?|swa)([._]|$)", re.IGNORECASE)
-OF_TRICKS = "averages."  # the entry in which our own checkpoints have their averages
+OF_TRICKS = "averages."  # the entry of our checkpoints with their averages
 OTHERS = ("optim", "lr_sched", "sched", "scaler", "loops", "callbacks", "hyper_parameters", "half_gradients")  # entries
-DEEPEST = 2  # levels of dictionaries in which weights are looked for
+DEEPEST = 2  # levels of dictionaries that are searched for weights
 
 
 def choose(content: Mapping[str, Any], which: str | None, path: str | Path) -> State:
-    """Return one set of weights of a file's content, and say which, where it has several.
+    """Return one set of weights of a file's content; if it has several, log which.
 
     Args:
-        content: the file's.
-        which: the key of its entry, such as "model" or "model_ema", or the name of a trick's average, such as
-            "EMA(0.999)". None: the average if it has one, as timm takes it; of our own checkpoints, which may have
-            several, the raw weights.
-        path: of the file, for messages.
+        content: of the file.
+        which: key of an entry, such as "model" or "model_ema", or the name of a trick's average, such as
+            "EMA(0.999)". None: the average if there is one, as in timm; from our own checkpoints, which may have
+            several averages, the raw weights.
+        path: of the file, for errors.
 
     Raises:
-        ValueError: there is no such entry, there are none, or several of which none is known; names those that it has.
+        ValueError: there is no such entry, none at all, or several with unknown keys; the error names those found.
     """
     sets = dict(_sets(content, ""))
     if len(sets) > 1:
-        sets.pop("", None)  # numbers beside the entries
+        sets.pop("", None)  # numbers at the same level
     if which is not None:
         name = which if which in sets else f"{OF_TRICKS}{which}"
         if name not in sets:
-            raise ValueError(f"{path} has no weights {which!r}; it has {_listed(sets) or 'none'}")
+            raise ValueError(f"{path} has no weights {which!r}; it has {_list_names(sets) or 'none'}")
         return sets[name]
     name = _preferred(sets, content, path)
     if len(sets) > 1:
         rank_zero_info(
             f"{path}: the weights are those of {_short(name)!r}; it also has "
-            f"{_listed(other for other in sets if other != name)}, which load_weights(path, which=...) takes"
+            f"{_list_names(other for other in sets if other != name)}, which load_weights(path, which=...) takes"
         )
     return sets[name]
 
@@ -56,12 +56,12 @@ def _preferred(sets: Mapping[str, State], content: Mapping[str, Any], path: str 
     if not found:
         raise ValueError(f"{path} holds no weights; its keys are {', '.join(map(repr, list(content)[:8])) or 'none'}")
     if len(found) > 1 and not averages and not known:
-        raise ValueError(f"{path} holds several sets of weights, {_listed(found)}: load_weights(path, which=...)")
+        raise ValueError(f"{path} holds several sets of weights, {_list_names(found)}: load_weights(path, which=...)")
     return found[0]
 
 
 def _sets(content: Mapping[str, Any], name: str, depth: int = 0) -> Iterator[tuple[str, State]]:
-    """Yield every dictionary of tensors, by the keys that lead to it."""
+    """Yield every dictionary of tensors with the keys that lead to it."""
     state = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if any(value.ndim for value in state.values()):
         yield name, state
@@ -76,5 +76,5 @@ def _short(name: str) -> str:
     return name.removeprefix(OF_TRICKS)
 
 
-def _listed(names: Any) -> str:
+def _list_names(names: Any) -> str:
     return ", ".join(repr(_short(name)) for name in names)

@@ -1,8 +1,9 @@
-"""Weights in and out: timm, torchvision, the Hugging Face Hub, files. Nothing that a file carries is ever run.
+"""Load weights from timm, torchvision, the Hugging Face Hub and files. No code in a file is ever run.
 
-Keys may sit behind `module.`, `network.`, `_orig_mod.`, `model.` or `net.`, in any order, and in an entry of a training
-file. They must then match the model's exactly, but for the head: one of another number of classes, or none, starts
-afresh with a message, as what lies beside the network (a criterion's weights) is left out with one.
+Keys may begin with `module.`, `network.`, `_orig_mod.`, `model.` or `net.`, in any order, and be in an entry of a
+training file. Without these prefixes they must equal the model's, except for the head. A head that is missing or has
+another number of classes is initialised, with a message. Weights outside the network, such as a criterion's, are left
+out, with a message.
 """
 
 import json
@@ -22,13 +23,13 @@ from zoo.frame import channels
 from zoo.frame.by_name import architecture
 from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.surgery import recorded, words
+from zoo.frame.surgery import surgery_record, words
 from zoo.frame.weight_files import Weights, read
 from zoo.frame.weight_sets import State
 
 
 class Receiver(Protocol):
-    """What `load_into` asks of a model: see `Classifier`."""
+    """The interface of a model that `load_into` needs: see `Classifier`."""
 
     aliases: Mapping[str, str]
     timm_names: Mapping[str, str | tuple[str, ...]]
@@ -51,23 +52,23 @@ class Receiver(Protocol):
 
 # DDP, Classifier(network), torch.compile, common habits
 WRAPPERS = ("module.", "network.", "_orig_mod.", "model.", "net.")
-BESIDE = ("criterion", "loss", "loss_fn", "loss_func")  # what may lie beside a network that is not behind a wrapper
-CONVERTING = ("googlenet", "inception_v3")  # of torchvision: with trained weights, they change mean and std to .5 first
-COMPILED = "_orig_mod."  # in the keys of a network that its owner has compiled
+BESIDE = ("criterion", "loss", "loss_fn", "loss_func")  # prefixes of weights outside a network without a wrapper
+CONVERTING = ("googlenet", "inception_v3")  # torchvision's: with trained weights, they change mean and std to .5
+COMPILED = "_orig_mod."  # in the keys of a network that the user compiled
 
 
 def load_into(model: Receiver, source: str | Path, which: str | None = None) -> None:
-    """Put the weights that `source` names into the model.
+    """Load the weights that `source` names into the model.
 
     Args:
         model: receives them.
         source: `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
             `.safetensors`, `.pth`, `.th` or `.ckpt` file.
-        which: of a file that holds several, the key of those to take: see `weight_sets.choose`.
+        which: key of the weights in a file with several: see `weight_sets.choose`.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is damaged, carries code, or is of another network; says which and what to do.
+        ValueError: the file is damaged, holds code, or is of another network; the error says what to do.
     """
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
@@ -102,7 +103,7 @@ def _from_torchvision(model: Receiver, name: str) -> Weights:
 
 
 def _from_hub(model: Receiver, repo: str) -> Weights:
-    """Read a repository's weights. Where it says which network of timm they are of, only that one will do."""
+    """Read a repository's weights. If it names a timm network, the model must have that architecture."""
     try:
         config = json.loads(Path(hf_hub_download(repo, "config.json")).read_text())
     except EntryNotFoundError:
@@ -116,7 +117,7 @@ def _from_hub(model: Receiver, repo: str) -> Weights:
 
 
 def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | tuple[str, ...]], library: str) -> None:
-    """Keys may agree where the function does not (ResNet's 50 and 50-v1): only the network of our table will do."""
+    """Refuse another network of a library: keys can match although the function differs (ResNet's 50 and 50-v1)."""
     variant = model.hparams.get("variant")
     all_of = {ours: (theirs,) if isinstance(theirs, str) else theirs for ours, theirs in names.items()}
     if asked is None or asked not in all_of.get(variant, ()):
@@ -128,7 +129,7 @@ def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | 
 
 
 def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> None:
-    """Refuse what a model of the same class wrote, of another row: keys may agree where the function does not."""
+    """Refuse a file of the same class and another variant: keys can match although the function differs."""
     ours, theirs = model.hparams.get("variant"), weights.variant
     if weights.model == type(model).__name__ and theirs is not None and ours is not None and theirs != ours:
         name = type(model).__name__
@@ -136,8 +137,8 @@ def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> N
 
 
 def _say_other_surgery(model: Receiver, weights: Weights, source: str) -> None:
-    """Warn of a network that tricks have changed otherwise: an activation, say, has no keys."""
-    ours, theirs = words(recorded(model)), weights.surgery
+    """Warn if tricks changed the file's network differently: an activation, for instance, has no keys."""
+    ours, theirs = words(surgery_record(model)), weights.surgery
     if theirs not in (None, ours):
         rank_zero_warn(
             f"the network of {source} was changed by {theirs}, this one by {ours}: train with the same trick, or take "
@@ -149,20 +150,20 @@ def _say_other_surgery(model: Receiver, weights: Weights, source: str) -> None:
 
 
 def plain_key(key: str) -> str:
-    """Return a key as it is without `torch.compile`."""
+    """Remove the prefixes that `torch.compile` adds to a key."""
     return key.replace(COMPILED, "")
 
 
 def for_network(network: Any, state: Mapping[str, Tensor]) -> State:
-    """Return the weights under the keys of a network that its owner may have compiled, in whole or in part."""
+    """Rename weights to the keys of a network that the user may have compiled, in whole or in part."""
     ours = {plain_key(key): key for key in network.state_dict()}
     return {ours.get(plain_key(key), key): value for key, value in state.items()}
 
 
 def _our_keys(state: Mapping[str, Tensor], model: Receiver, source: str) -> State:
-    """Others' keys -> the model's: wrappers' prefixes off, what lies beside the network out, `aliases` applied."""
+    """Rename keys to the model's: remove wrappers' prefixes and weights outside the network, apply `aliases`."""
     ours = model.plain_state_dict()
-    names = {key: _unwrapped(key, ours) for key in state}
+    names = {key: _unwrap(key, ours) for key in state}
     inside = {key for key, name in names.items() if name in ours}
     wrapped = bool(inside) and all(key != names[key] for key in inside)
     tops = {_top(key) for key in ours} | {_top(key) for key in model.aliases}
@@ -181,7 +182,7 @@ def _our_keys(state: Mapping[str, Tensor], model: Receiver, source: str) -> Stat
     return found
 
 
-def _unwrapped(key: str, ours: Collection[str]) -> str:
+def _unwrap(key: str, ours: Collection[str]) -> str:
     while key not in ours:
         wrapper = next((wrapper for wrapper in WRAPPERS if key.startswith(wrapper)), None)
         if wrapper is None:
@@ -224,7 +225,7 @@ def _put(model: Receiver, state: State, source: str) -> None:
 
 
 def _head(model: Receiver) -> set[str]:
-    """Return the keys of the layers that give the logits: linear layers of K outputs, else the last 1x1 convolution."""
+    """Return the keys of the layers of the logits: linear layers of K outputs, else the last 1x1 convolution."""
     network: Any = getattr(model, "network", model)
     layers = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)]
     heads = [name for name, m in layers if isinstance(m, nn.Linear) and m.out_features == model.num_classes]

@@ -95,10 +95,10 @@ class UNetLevels(Model, Segmenter):
         self.decoder1 = Decoder(w1)
         self.head = nn.Conv2d(w1, num_classes, kernel_size=1)
 
-    def constructed(self) -> None:
+    def finish_construction(self) -> None:
         """Draw the weights of all layers, those of a subclass too; then load what is given."""
         self.apply(init_weights)
-        super().constructed()
+        super().finish_construction()
 
     def check_sides(self, sides: tuple[int, ...]) -> None:
         """Raise ValueError for images whose height or width 16 does not divide."""

@@ -1,8 +1,8 @@
-"""Which channels of a network belong together: those of which one can leave only with all the others.
+"""Group the channels of a network: those of a group can only be pruned together.
 
-Each channel of each tensor gets a number; what an operation ties together (a sum, the input and output of a depthwise
-convolution, a norm) is joined. Channels on which something acts that is not understood here are joined with number 0,
-those that stay: so nothing is guessed.
+Each channel of each tensor gets a number. Channels that an operation ties together (a sum, the input and output of a
+depthwise convolution, a norm) are joined. Channels read by an unknown operation are joined with number 0, the channels
+that stay: nothing is guessed.
 """
 
 from collections import defaultdict
@@ -15,7 +15,7 @@ from torch import nn
 from zoo.tools.trace import Call, Trace, Value, Weight, trace
 
 CONVS, NORMS = (nn.Conv2d,), (nn.BatchNorm2d, BatchNormAct2d)
-ALONE = {  # each channel by itself, and to the same place
+ALONE = {  # act on each channel separately, and keep its position
     "relu", "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu", "elu", "leaky_relu", "mish",
     "softplus", "clone", "alias", "detach", "_to_copy", "neg", "pow", "sqrt", "exp", "clamp", "clamp_min", "dropout",
     "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d",
@@ -25,10 +25,10 @@ Place = tuple[str, int]  # a weight's name, and one of its dimensions
 
 
 class Channels:
-    """The channels of a network, joined.
+    """The channels of a network, in groups.
 
     Attributes:
-        places: for each dimension of a weight that channels run along, their numbers.
+        places: the channels' numbers along each dimension of a weight.
         norm_of: a convolution's weight -> the weight (gamma) of the batch norm that reads its output.
     """
 
@@ -52,7 +52,7 @@ class Channels:
     # ---- joined numbers
 
     def find(self, number: int) -> int:
-        """Return the number of the group that a channel belongs to; 0: it stays."""
+        """Return the number of a channel's group; 0: it stays."""
         while self._parent[number] != number:
             self._parent[number] = number = self._parent[self._parent[number]]
         return number
@@ -73,7 +73,7 @@ class Channels:
     # ---- along the trace
 
     def _follow(self, seen: Trace) -> None:
-        odd: set[str] = set()  # weights that something reads which is not understood
+        odd: set[str] = set()  # weights that an unknown operation reads
         for call in seen.calls:
             self._seen |= {*call.weights()}
             step = getattr(self, f"_through_{call.name.strip('_')}", None)
@@ -93,7 +93,7 @@ class Channels:
                 self._stay(numbers)
 
     def _channels(self, value: Value) -> list[int]:
-        """Along dimension 1; 0 for what came out of something unknown, and for the images."""
+        """Return the numbers along dimension 1; 0 for the images and for outputs of unknown operations."""
         return self._of.get(value.number, [0] * (value.shape[1] if len(value.shape) > 1 else 0))
 
     def _put(self, weight: Weight, dim: int, numbers: list[int]) -> list[int]:
@@ -208,10 +208,10 @@ class Channels:
         self._of[out.number] = self._channels(x)
         return True
 
-    # ---- which of them can leave
+    # ---- which channels can be pruned
 
     def _keep_what_others_own(self, network: nn.Module) -> None:
-        """Keep weights of modules that are not torch's own layers: they would no longer fit."""
+        """Keep the channels of weights in modules that are not torch's own layers: they would no longer fit."""
         own = {*CONVS, *NORMS, nn.Linear}
         for (name, _), numbers in self.places.items():
             module = network.get_submodule(name.rpartition(".")[0])
@@ -219,9 +219,9 @@ class Channels:
                 self._stay(numbers)
 
     def groups(self, network: nn.Module) -> list[dict[int, list[tuple[str, int]]]]:
-        """Layers with those that are tied to them; of each, the channels that can leave: number -> where it is made.
+        """Return tied layers with their prunable channels: number -> where the channel is made.
 
-        Where it is made: (weight, index) of each convolution or linear layer that has it as an output.
+        A channel is made at the (weight, index) of each convolution or linear layer that outputs it.
         """
         made: dict[int, list[tuple[str, int]]] = defaultdict(list)
         for (name, dim), numbers in self.places.items():

@@ -1,8 +1,8 @@
-"""What a network costs: output shape, activation memory, parameters and multiply-adds, layer by layer.
+"""Compute the cost of a network: output shape, activation memory, parameters and multiply-adds, layer by layer.
 
-Counted in one pass of one image over weights without storage (torch's meta device), so that the largest network takes
-no memory. Multiply-adds are half of torch's FLOP count: convolutions, linear layers and matrix products, without
-biases, norms, activations and pooling, as papers count them.
+One image passes through the network on torch's meta device, so that the largest network takes no memory. Multiply-adds
+are half of torch's FLOP count: convolutions, linear layers and matrix products. As in papers, biases, norms,
+activations and pooling do not count.
 """
 
 from collections.abc import Callable, Iterable
@@ -22,7 +22,7 @@ class Cost:
 
     Attributes:
         name: path of the module.
-        kind: its class.
+        kind: class of the module.
         shape: of its output, for one image.
         memory: bytes of that output in float32.
         parameters: its own and its children's.
@@ -38,7 +38,7 @@ class Cost:
 
 
 def costs(network: nn.Module, image_size: int, names: Iterable[str] | None = None) -> list[Cost]:
-    """Return the cost of the modules `names`, in the order of the run; None: every module without children."""
+    """Return the cost of the modules `names`, in the order in which they run; None: every module without children."""
     modules = dict(network.named_modules())
     names = [n for n, m in modules.items() if n and not any(m.children())] if names is None else list(names)
     outputs: dict[str, Tensor] = {}
@@ -60,12 +60,13 @@ def costs(network: nn.Module, image_size: int, names: Iterable[str] | None = Non
 
 @dataclass
 class StageCost:
-    """What lies between the end of the stage before and the end of this one; the stem counts in the first.
+    """Cost of a stage: everything after the end of the previous one; the first includes the stem.
 
     Attributes:
-        name: of the stage; "head" is what comes after the last one, "in training only" what evaluation does not run.
+        name: of the stage; "head" for everything after the last one, "in training only" for modules that evaluation
+            does not run.
         shape: of the stage's output, for one image.
-        memory: bytes of all layers' outputs in float32, what training keeps for the backward pass.
+        memory: bytes of all layers' outputs in float32, kept by training for the backward pass.
         parameters, macs: as in `Cost`.
     """
 
@@ -77,10 +78,10 @@ class StageCost:
 
 
 def stage_costs(network: nn.Module, image_size: int) -> list[StageCost]:
-    """Return the cost of every stage of `network.stages`, then of the head; they add up to the whole network."""
+    """Return the cost of every stage of `network.stages`, then of the head; their sum is the whole network."""
     stages, modules = dict(getattr(network, "stages", {})), dict(network.named_modules())
     rows = [StageCost(name, (), 0, 0, 0) for name in [*stages, "head", "in training only"]]
-    first_run: dict[str, StageCost] = {}  # module -> the row in which it was run first
+    first_run: dict[str, StageCost] = {}  # module -> the row in which it first runs
     ended: list[tuple[int, ...]] = []  # shapes of the stages so far
 
     def enter(name: str) -> Callable[..., None]:
@@ -105,7 +106,7 @@ def stage_costs(network: nn.Module, image_size: int) -> list[StageCost]:
 
 
 def _share_out(modules: dict[str, nn.Module], flops: dict[str, int], row_of: Callable[[str], StageCost]) -> None:
-    """To the row of each module: its own parameters and operations, without those of its children."""
+    """Add each module's own parameters and operations, without its children's, to its row."""
     counted: set[nn.Parameter] = set()
     for name, module in modules.items():
         own, path = set(module.parameters(recurse=False)) - counted, f"{name}." if name else ""
@@ -116,14 +117,14 @@ def _share_out(modules: dict[str, nn.Module], flops: dict[str, int], row_of: Cal
 
 
 def _flops_within(path: str, module: nn.Module, flops: dict[str, int]) -> int:
-    """Of a module and what is in it; a list of modules is not run itself, and so not counted by torch."""
+    """Return the operations of a module and its children; torch does not count lists, because they do not run."""
     if path in flops:
         return flops[path]
     return sum(_flops_within(f"{path}.{child}", part, flops) for child, part in module.named_children())
 
 
 def _flops(network: nn.Module, image_size: int) -> dict[str, int]:
-    """Floating-point operations by module path; "" is the whole network."""
+    """Count floating-point operations by module path; "" is the whole network."""
     counter = FlopCounterMode(display=False)
     with counter:
         probe(network, image_size)
@@ -139,12 +140,12 @@ def _cost(name: str, module: nn.Module, output: Tensor, flops: dict[str, int]) -
 
 
 def total_macs(network: nn.Module, image_size: int) -> int:
-    """Multiply-adds of the whole network for one image of that side, in pixels."""
+    """Return the multiply-adds of the whole network for one image, whose side is in pixels."""
     return _flops(network, image_size).get("", 0) // 2
 
 
 def table(rows: Iterable[Cost], title: str) -> Table:
-    """Return the rows with their sums, for `rich.print`."""
+    """Return a table of the rows and their sums, for `rich.print`."""
     rows = list(rows)
     view = Table(title=title)
     for heading in ("layer", "kind", "output"):
@@ -161,8 +162,8 @@ def summary(network: nn.Module, image_size: int | None = None) -> Table:
     """Return output shape, memory, parameters and multiply-adds of every layer for one image; `rich.print` shows it.
 
     Args:
-        network: stays as it is.
-        image_size: side of the image in pixels; None: what the network says.
+        network: unchanged.
+        image_size: side of the image in pixels; None: the network's.
 
     Raises:
         ValueError: the side of the images is not known.

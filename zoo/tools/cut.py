@@ -1,7 +1,8 @@
-"""Cutting: a smaller network out of one that uses only the first features at some places.
+"""Cut a network in which some modules use only their first features down to a smaller network.
 
-What comes behind those places no longer reads the others, and what made nothing but them no longer makes them: found
-along one pass (`zoo.tools.trace`), so that the smaller network gives what the whole one gives with zeros there.
+Layers behind those modules no longer read the other features, and layers that only make those features lose them. One
+pass (`zoo.tools.trace`) finds both. The smaller network computes the same as the whole one with zeros for those
+features.
 """
 
 import copy
@@ -12,15 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, library, nn
 
-from zoo.frame.surgery import operate, operation, recorded
+from zoo.frame.surgery import operate, operation, surgery_record
 from zoo.tools.trace import Call, Value, Weight, trace
 
-# 0 -> 0 and s x -> s f(x), each channel by itself: a mask and its scale go through
+# 0 -> 0 and s x -> s f(x) for each channel: masks and their scales pass through
 HOMOGENEOUS = {
     "relu", "leaky_relu", "clone", "alias", "detach", "_to_copy", "neg", "dropout", "max_pool2d_with_indices",
     "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_max_pool2d",
 }  # fmt: skip
-# each channel by itself, whatever it is: nobody misses one that is not read behind
+# act on each channel separately: channels that are not read later can be left out
 ALONE = HOMOGENEOUS | {
     "hardtanh", "hardswish", "hardsigmoid", "silu", "sigmoid", "tanh", "gelu", "elu", "mish", "softplus", "clamp",
     "clamp_min",
@@ -29,7 +30,7 @@ ALONE = HOMOGENEOUS | {
 
 @library.custom_op("zoo::cut_here", mutates_args=())
 def cut_here(x: Tensor) -> Tensor:
-    """Mark the place in a trace; do nothing."""
+    """Mark a tensor in a trace; do nothing."""
     return x.clone()
 
 
@@ -38,39 +39,39 @@ def _(x: Tensor) -> Tensor:
     return torch.empty_like(x)
 
 
-# ---- layers that read the first features of wider ones, and give zeros where the whole layer gave more
+# ---- layers that read the first features of their input, and pad their output with zeros to the old width
 
 
-def _wide(y: Tensor, width: int | None, dim: int) -> Tensor:
-    """With zeros up to that width; None: as it is."""
+def _pad_to(y: Tensor, width: int | None, dim: int) -> Tensor:
+    """Pad with zeros to a width; None: return unchanged."""
     return y if width is None else F.pad(y, (0, 0) * (-1 - dim % -y.ndim) + (0, width - y.shape[dim]))
 
 
 class FirstConv2d(nn.Conv2d):
-    """Of the first `in_channels` of its input."""
+    """Convolve the first `in_channels` channels of the input."""
 
     wide: int | None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _wide(super().forward(x[:, : self.in_channels]), self.wide, 1)
+        return _pad_to(super().forward(x[:, : self.in_channels]), self.wide, 1)
 
 
 class FirstLinear(nn.Linear):
-    """Of the first `in_features` of its input."""
+    """Apply a linear layer to the first `in_features` features of the input."""
 
     wide: int | None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _wide(super().forward(x[..., : self.in_features]), self.wide, -1)
+        return _pad_to(super().forward(x[..., : self.in_features]), self.wide, -1)
 
 
 class FirstBatchNorm2d(nn.BatchNorm2d):
-    """Of the first `num_features` of its input."""
+    """Normalise the first `num_features` channels of the input."""
 
     wide: int | None
 
     def forward(self, x: Tensor) -> Tensor:
-        return _wide(super().forward(x[:, : self.num_features]), self.wide, 1)
+        return _pad_to(super().forward(x[:, : self.num_features]), self.wide, 1)
 
 
 FIRST: dict[type[nn.Module], type[nn.Module]] = {
@@ -86,27 +87,27 @@ FIRST: dict[type[nn.Module], type[nn.Module]] = {
 def cut(
     model: nn.Module, places: Sequence[str], width: int, before: bool = False, image_size: int | None = None
 ) -> nn.Module:
-    """Return a copy of the model with only the first features at some places, times their fraction of all.
+    """Return a copy of the model that keeps only the first features of some modules, times their fraction of all.
 
-    Its checkpoints say what was cut: `zoo.load` gives the smaller network.
+    Its checkpoints record the cut: `zoo.load` returns the smaller network.
 
     Args:
-        model: any network of images, such as `ResNet`; it stays as it is.
-        places: paths of modules whose outputs are cut, or, `before`, their inputs: maps (N, C, H, W) or vectors (N, D).
-        width: how many features stay; a place that has no more keeps them all.
-        before: whether the inputs of `places` are meant.
-        image_size: side of the images in pixels, where the model does not know it.
+        model: any network of images, such as `ResNet`; unchanged.
+        places: paths of modules whose outputs are cut: maps (N, C, H, W) or vectors (N, D).
+        width: number of features kept; a module with no more keeps all.
+        before: cut the inputs of these modules instead of their outputs.
+        image_size: side of the images in pixels, if the model does not know it.
 
     Raises:
-        ValueError: for a width below 1, a side of the images that is not known, or a network that has been cut.
-        TypeError: where anything but a convolution or linear layer, behind activations like ReLU and poolings, reads
-            the features: what it gave would not be that of zeros.
+        ValueError: a width below 1, an unknown image size, or a network that was cut before.
+        TypeError: something other than a convolution or linear layer, after activations like ReLU and pooling, reads
+            the features: its output would not be that of zeros.
     """
     if width < 1:
         raise ValueError(f"cut: width must be at least 1, not {width}")
     if (size := image_size or getattr(model, "image_size", None)) is None:
         raise ValueError("how large are the images? say image_size=...")
-    if any(name == "cut" for name, _ in recorded(model)):
+    if any(name == "cut" for name, _ in surgery_record(model)):
         raise ValueError("cut: this network has been cut before; cut the whole one, to the smaller width")
     smaller = copy.deepcopy(model)
     arguments = {"places": list(places), "width": width, "before": before, "image_size": size}
@@ -122,8 +123,8 @@ def cut_in_place(network: nn.Module, places: Sequence[str], width: int, before: 
     Args:
         network: changed in place.
         places: paths of the modules.
-        width: features that stay.
-        before: cut what the modules read, instead of what they give.
+        width: number of features kept.
+        before: cut the modules' inputs instead of their outputs.
         image_size: side of the images in pixels.
     """
     modules = [network.get_submodule(name) for name in places]
@@ -142,11 +143,11 @@ def cut_in_place(network: nn.Module, places: Sequence[str], width: int, before: 
 
 
 class _Plan:
-    """Which layers lose what: columns (inputs that are zero), rows (outputs that nobody reads).
+    """The columns (inputs that are zero) and rows (outputs that nothing reads) that each layer loses.
 
     Attributes:
-        columns: path of a layer -> how many inputs it keeps, and what their weights are multiplied by.
-        rows: path of a layer -> how many outputs it keeps, and the width that others need of it, or None.
+        columns: path of a layer -> number of inputs kept, and the factor of their weights.
+        rows: path of a layer -> number of outputs kept, and the width that other layers need, or None.
     """
 
     def __init__(self, network: nn.Module, calls: list[Call], outputs: list[Value], width: int):
@@ -155,27 +156,29 @@ class _Plan:
         self.rows: dict[str, tuple[int, int | None]] = {}
         self._uses = Counter(name for call in calls for name in call.weights())
         self._transposed = {c.outputs[0].number: c.args[0].name for c in calls if c.name == "t" and c.weights()}
-        self._first: dict[int, tuple[int, float]] = {}  # a value's number -> its first features, the others are 0
+        self._first: dict[int, tuple[int, float]] = {}  # a value's number -> number of first features; the others are 0
         calls = [call for call in calls if call.outputs]
         for call in calls:
             self._forwards(call)
-        self._live = {value.number: value.shape[1] for value in outputs}  # ... -> its first features that are read
-        self._whole = {value.number for value in outputs}  # those whose width others count on
+        self._live = {
+            value.number: value.shape[1] for value in outputs
+        }  # ... -> number of first features that are read
+        self._whole = {value.number for value in outputs}  # values whose width other layers need
         for call in reversed(calls):
             self._backwards(call)
 
     def _layer(self, call: Call) -> tuple[str, Value] | None:
-        """Path and input of a convolution or linear layer that can lose inputs and outputs."""
+        """Return path and input of a convolution or linear layer that can lose inputs and outputs."""
         if call.name == "convolution":
             x, weight, *_, transposed, _, groups = call.args
-            return None if transposed or groups > 1 else self._known(weight, x)
+            return None if transposed or groups > 1 else self._own_weight(weight, x)
         if call.name in ("addmm", "mm"):
             x, matrix = call.args[-2:] if call.name == "mm" else call.args[1:3]
-            return self._known(Weight(self._transposed.get(getattr(matrix, "number", 0), "")), x)
+            return self._own_weight(Weight(self._transposed.get(getattr(matrix, "number", 0), "")), x)
         return None
 
-    def _known(self, weight: Weight | Value | None, x: Value) -> tuple[str, Value] | None:
-        """None for weights that are read twice or do not belong to torch's own layers."""
+    def _own_weight(self, weight: Weight | Value | None, x: Value) -> tuple[str, Value] | None:
+        """Return path and input of the weight's layer; None for weights read twice, or not of torch's own layers."""
         if not isinstance(weight, Weight) or self._uses[weight.name] != 1:
             return None
         path, _, name = weight.name.rpartition(".")
@@ -203,7 +206,7 @@ class _Plan:
             )
 
     def _times(self, call: Call, alone: set[str]) -> int:
-        """How many features one becomes where each goes by itself and to its place: 1, H W for flat maps; else 0."""
+        """Return the outputs per feature if features stay separate and in order: 1, H W for flat maps; else 0."""
         values = [*call.values()]
         if len(values) != 1 or call.weights():
             return 0
@@ -224,7 +227,7 @@ class _Plan:
             if 0 < live < out.shape[1]:
                 self.rows[path] = live, out.shape[1] if whole else None
             self._read(x, self.columns.get(path, x.shape[1:2])[0], path not in self.columns)
-        elif call.name == "native_batch_norm" and (norm := self._known(call.args[1], values[0])):
+        elif call.name == "native_batch_norm" and (norm := self._own_weight(call.args[1], values[0])):
             if 0 < live < out.shape[1]:
                 self.rows[norm[0]] = live, out.shape[1] if whole else None
             self._read(values[0], live, False)
@@ -244,7 +247,7 @@ class _Plan:
 
 
 def _shorten(layer: nn.Module, columns: tuple[int, float] | None, rows: tuple[int, int | None] | None) -> None:
-    """Take the last inputs and outputs from a layer; its weights keep their names."""
+    """Remove the last inputs and outputs of a layer; its weights keep their names."""
     count, wide = rows or (None, None)
     for name in ("weight", "bias", "running_mean", "running_var"):
         old = getattr(layer, name, None)

@@ -1,4 +1,4 @@
-"""When an image may leave a cascade: confidences, thresholds, and the search of thresholds within a budget.
+"""Early exits of a cascade: confidences, thresholds, and the search for thresholds within a budget.
 
 Paper:    Not All Images are Worth 16x16 Words: Dynamic Transformers for Efficient Image Recognition (Wang, Huang, Song,
           Huang, Huang; NeurIPS 2021) https://arxiv.org/abs/2105.15075, section 3.2
@@ -19,7 +19,7 @@ def confidences(logits: Tensor) -> Tensor:
 
 
 def choose_exits(sure: Tensor, thresholds: Sequence[float]) -> Tensor:
-    """Return the first exit at which each image is sure enough, the last exit at the latest.
+    """Return the first exit at which each image's confidence reaches the threshold; else the last exit.
 
     Args:
         sure: confidences (E, N).
@@ -34,11 +34,11 @@ def choose_exits(sure: Tensor, thresholds: Sequence[float]) -> Tensor:
 
 
 def thresholds_for(sure: Tensor, fractions: Sequence[float]) -> list[float]:
-    """Return thresholds with which floor(fraction N) of N images leave at each exit but the last.
+    """Return thresholds at which floor(fraction N) of N images leave at each exit but the last.
 
     Args:
         sure: confidences (E, N).
-        fractions: of the images, E, of sum 1.
+        fractions: of the images, E, with sum 1.
 
     Returns:
         E thresholds; infinity at an exit where no image leaves.
@@ -53,21 +53,21 @@ def thresholds_for(sure: Tensor, fractions: Sequence[float]) -> list[float]:
 
 
 def search_thresholds(logits: Tensor, macs: Sequence[int], budget: float, targets: Tensor | None = None) -> list[float]:
-    """Search thresholds within a budget, as the authors' code does.
+    """Search for thresholds within a budget, as the authors' code does.
 
     It tries 59 ways to divide the images among the exits: fractions proportional to p^k at exit k, p = 1/20 ... 59/20.
 
     Args:
         logits: of all exits (E, N, K), `torch.stack(model.exits(images))`.
         macs: multiply-adds of an image that leaves at each exit, E, as `model.macs()`.
-        budget: mean multiply-adds of an image, at most.
-        targets: (N,): take the most accurate way within the budget. None: the most expensive one.
+        budget: upper limit of the mean multiply-adds of an image.
+        targets: (N,): return the most accurate thresholds within the budget. None: the most expensive ones.
 
     Returns:
         Thresholds, one for each exit, for `early_exit`.
 
     Raises:
-        ValueError: if no way is within the budget; says what the cheapest costs.
+        ValueError: no thresholds are within the budget; the error says what the cheapest cost.
     """
     sure, classes, cost = confidences(logits), logits.argmax(-1), torch.tensor(macs, dtype=torch.float64)
     ways = []

@@ -1,9 +1,9 @@
-"""Convolutions that take the batch norm after them into their weights: fewer passes over memory, for inference.
+"""Fuse batch norms into the convolutions before them: fewer passes over memory, for inference.
 
     W' = W gamma / sqrt(var + eps),  b' = (b - mean) gamma / sqrt(var + eps) + beta
 
-A norm is taken in only where one pass of the network shows that it is the one reader of the convolution's output; names
-and neighbours in a list of layers prove nothing.
+A norm is fused only if one pass of the network shows that nothing else reads the convolution's output. Names and
+neighbours in a list of layers prove nothing.
 """
 
 import copy
@@ -25,10 +25,10 @@ NORMS = (nn.BatchNorm2d, BatchNormAct2d)
 
 
 class FusedNorm(nn.Identity):
-    """Where a batch norm was, whose work the convolution before it now does."""
+    """Placeholder of a batch norm that was fused into the convolution before it."""
 
     def train(self, mode: bool = True) -> "FusedNorm":
-        """Refuse training: the statistics are in the convolution and would not move. Raises RuntimeError."""
+        """Refuse training: the statistics are in the convolution and would not be updated. Raises RuntimeError."""
         if mode:
             raise RuntimeError(
                 "this network is fused for inference: train the one that zoo.fuse was given, and fuse that again"
@@ -39,15 +39,15 @@ class FusedNorm(nn.Identity):
 def fuse(model: nn.Module, image_size: int | None = None) -> nn.Module:
     """Return a copy in eval mode whose convolutions include their batch norms; the logits stay the same.
 
-    For inference only: the copy's weights take no gradient, and it refuses to be put in training mode. Its weights have
-    other keys than a trained model's: save the model itself, load it, and fuse it then.
+    The copy is for inference only: its weights have no gradient, and it refuses training mode. Its keys differ from
+    the model's, so save the model itself, load it, then fuse it.
 
     Args:
-        model: any network of images, such as every `Classifier`; it stays as it is.
-        image_size: side of the images in pixels, where the model does not know it.
+        model: any network of images, such as every `Classifier`; unchanged.
+        image_size: side of the images in pixels, if the model does not know it.
 
     Raises:
-        ValueError: if the side of the images is not known, or no convolution feeds a batch norm alone.
+        ValueError: the image size is not known, or no convolution is read by a batch norm alone.
     """
     size = image_size or getattr(model, "image_size", None)
     if size is None:
@@ -64,17 +64,17 @@ def fuse(model: nn.Module, image_size: int | None = None) -> nn.Module:
 
 
 def _what_remains(norm: nn.Module) -> nn.Module:
-    """Of timm's norm, its activation."""
+    """Return the activation of timm's norm, else nothing."""
     rest = (norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else ()
     return nn.Sequential(FusedNorm(), *rest).eval() if rest else FusedNorm().eval()
 
 
 def _pairs(network: nn.Module, image_size: int) -> list[tuple[str, str]]:
-    """Paths of the convolutions and norms to put together, seen in one pass over weights without storage."""
+    """Return paths of the convolutions and norms to fuse, found in one pass on the meta device."""
     modules = {name: m for name, m in network.named_modules() if type(m) in (nn.Conv2d, DilatedConv2d, *NORMS)}
     calls: Counter[str] = Counter()
     made: dict[int, str] = {}  # a convolution's output -> its path
-    read: dict[str, list[str]] = {}  # a norm's path -> the convolution that its input comes from
+    read: dict[str, list[str]] = {}  # a norm's path -> the convolution that makes its input
     kept: list[Tensor] = []  # alive, so that no number of an object is used twice
 
     def after(name: str) -> Callable[..., None]:
@@ -109,13 +109,13 @@ def _pairs(network: nn.Module, image_size: int) -> list[tuple[str, str]]:
 
 
 def _plain(module: nn.Module) -> bool:
-    """Nobody listens to it, and what it computes is torch's own."""
+    """Return whether a module has no hooks and computes torch's own forward."""
     watched = module._forward_hooks or module._forward_pre_hooks or hasattr(module, "parametrizations")
     return not watched and getattr(module, "track_running_stats", True)
 
 
 def _alone(network: nn.Module) -> set[str]:
-    """Modules that share no parameter with another, have one path, and are no stage by themselves."""
+    """Return modules that share no parameter, have one path, and are no stage."""
     owners = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
     paths = Counter(id(m) for _, m in network.named_modules(remove_duplicate=False))
     stages = {id(stage) for stage in dict(getattr(network, "stages", {})).values()}
@@ -127,7 +127,7 @@ def _alone(network: nn.Module) -> set[str]:
 
 
 class _Readers(TorchDispatchMode):
-    """Counts the operations that read each tensor."""
+    """Count the operations that read each tensor."""
 
     def __init__(self, kept: list[Tensor]):
         super().__init__()

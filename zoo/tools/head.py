@@ -1,4 +1,4 @@
-"""A new head for another number of classes: the last linear layer, or 1x1 convolution, begins anew."""
+"""Replace the head for another number of classes: the last linear layer, or 1x1 convolution."""
 
 from typing import TypeGuard
 
@@ -6,20 +6,19 @@ from torch import nn
 
 
 def new_head(network: nn.Module, num_classes: int) -> nn.Module:
-    """Replace the classifier of a network, in place, by a new one for K classes; all else keeps its weights.
+    """Replace the head of a network, in place, by a new one for K classes; all other weights stay.
 
-    timm's networks do it by their own `reset_classifier`. In others the last linear layer or 1x1 convolution is taken
-    for the head.
+    timm's networks use their own `reset_classifier`. In others, the head is the last linear layer or 1x1 convolution.
 
     Args:
-        network: gives logits (N, any K).
+        network: returns logits (N, any K).
         num_classes: K, >= 1.
 
     Returns:
         The network.
 
     Raises:
-        TypeError: for a network without such a layer.
+        TypeError: the network has no such layer.
     """
     if hasattr(network, "reset_classifier"):
         network.reset_classifier(num_classes)  # type: ignore[operator]  # a method of timm's

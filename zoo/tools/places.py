@@ -1,6 +1,6 @@
-"""What each operation of torch does to the places that numbers were made from: the rules of `receptive_fields`.
+"""Rules of `receptive_fields`: how each operation of torch acts on the positions that numbers depend on.
 
-Each number is the first row (column) of the images that it depends on; weights and padding are nowhere.
+Each number is the first row (column) of the images that it depends on; weights and padding have position infinity.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ Sizes = int | Sequence[int]  # as operations of torch take them
 
 
 class Places(TorchDispatchMode):
-    """Runs every operation of torch by its rule."""
+    """Run every operation of torch by its rule."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -90,7 +90,7 @@ def _avg_pool(
 
 
 def _avg_pool3d(x: Tensor, kernel: list[int], stride: Sequence[int] = (), padding: Sizes = 0, *_: Any) -> Tensor:
-    """As local response norm uses it: (N, 1, C, H, W), a window of channels."""
+    """Handle the average over channels in a local response norm: (N, 1, C, H, W)."""
     if list(kernel[1:]) != [1, 1] or any(v != 1 for v in stride or [1]):
         raise NotImplementedError("receptive_fields: average pooling in three dimensions is not handled")
     return _window(x[:, 0].flatten(2), (kernel[0], 1), 1, (_triple(padding)[0], 0), 1).view(

@@ -1,12 +1,12 @@
-"""Channel pruning: a smaller network out of a large one, by taking out whole channels of its convolutions.
+"""Channel pruning: make a network smaller by removing whole channels of its convolutions.
 
-    "l1":    s_j = sum |F_j|, of the filters that make channel j; the smallest share of each layer leaves
+    "l1":    s_j = sum |F_j|, of the filters that make channel j; remove the smallest fraction in each layer
              Pruning Filters for Efficient ConvNets (Li et al.; ICLR 2017) https://arxiv.org/abs/1608.08710, section 3.1
-    "gamma": s_j = |gamma_j|, of the batch norm behind them; the smallest share of all layers together leaves
+    "gamma": s_j = |gamma_j|, of the batch norm after them; remove the smallest fraction over all layers
              Network Slimming (Liu et al.; ICCV 2017) https://arxiv.org/abs/1708.06519, section 3
 
-Where layers are tied (a residual sum, a depthwise convolution, a gate), a channel leaves all of them at once, by the
-sum (l1) or mean (gamma) of its scores. What cannot be taken apart stays whole: see `zoo.tools.channels`.
+If layers are tied (by a residual sum, a depthwise convolution, a gate), a channel is removed from all of them, by the
+sum (l1) or mean (gamma) of its scores. Channels that cannot be separated are kept: see `zoo.tools.channels`.
 """
 
 import copy
@@ -24,20 +24,21 @@ SCORES = ("l1", "gamma")
 
 
 def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_size: int | None = None) -> nn.Module:
-    """Return a copy of the model with fewer channels, to be tuned again, saved and exported as any other.
+    """Return a copy of the model with fewer channels, which can be fine-tuned, saved and exported as any other.
 
-    Its checkpoints say what was taken out: `zoo.load` gives the smaller network. Parameters and multiply-adds fall by
-    about 1 - (1 - share)^2 where all layers can lose channels. Each layer keeps one at least.
+    Its checkpoints record the removed channels: `zoo.load` returns the smaller network. Parameters and multiply-adds
+    fall by about 1 - (1 - share)^2 if all layers can lose channels. Each layer keeps at least one.
 
     Args:
-        model: any network of images with convolutions, such as `ResNet`, `VGG`, `MobileNetV2`; it stays as it is.
-        share: of the channels that can leave, in (0, 1). Li et al. take .1 to .7 by layer, Liu et al. .4 to .7.
-        by: "l1" or "gamma"; the latter after a training with `callbacks.Slimming`.
-        image_size: side of the images in pixels, where the model does not know it.
+        model: any network of images with convolutions, such as `ResNet`, `VGG`, `MobileNetV2`; unchanged.
+        share: fraction of the prunable channels to remove, in (0, 1). Li et al. take .1 to .7 by layer, Liu et al. .4
+            to .7.
+        by: score: "l1", or "gamma" after training with `callbacks.Slimming`.
+        image_size: side of the images in pixels, if the model does not know it.
 
     Raises:
-        TypeError: for a network without a channel that can leave by that score, or with layers that only training runs.
-        ValueError: for a share out of its range, another score, or a side of the images that is not known.
+        TypeError: the network has no prunable channel for that score, or has layers that only training runs.
+        ValueError: share is out of range, or the score or the image size is not known.
     """
     validate_choice(by, SCORES, "prune_channels")
     if not 0 < share < 1:
@@ -54,7 +55,7 @@ def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_s
 
 @torch.no_grad()
 def choose(model: nn.Module, channels: Channels, share: float, by: str) -> dict[str, list[int]]:
-    """Choose the channels to take out: path of a layer that makes them -> their places among its outputs."""
+    """Choose the channels to remove: path of a layer that makes them -> their indices among its outputs."""
     weights = dict(model.named_parameters())
     groups = channels.groups(model)
     scores = [_l1(group, weights) if by == "l1" else _gamma(group, weights, channels) for group in groups]
@@ -83,19 +84,19 @@ def choose(model: nn.Module, channels: Channels, share: float, by: str) -> dict[
 
 
 def _lowest(score: Tensor, count: int) -> list[int]:
-    """Places of the smallest, but for one that stays."""
+    """Return the indices of the smallest scores; at least one channel stays."""
     return score.argsort(stable=True)[: min(count, len(score) - 1)].tolist()
 
 
 def _l1(group: dict[int, list[tuple[str, int]]], weights: Mapping[str, Tensor]) -> Tensor:
-    """Of each channel of a group, the sum of its filters' absolute values."""
+    """Return the sum of the filters' absolute values for each channel of a group."""
     names = {name for where in group.values() for name, _ in where}
     norms = {name: weights[name].flatten(1).abs().sum(1).tolist() for name in names}
     return torch.tensor([sum(norms[name][i] for name, i in where) for where in group.values()])
 
 
 def _gamma(group: dict[int, list[tuple[str, int]]], weights: Mapping[str, Tensor], channels: Channels) -> Tensor | None:
-    """Of each channel of a group, the mean |gamma|; None where a layer makes channels without a norm behind it."""
+    """Return the mean |gamma| for each channel of a group; None if a layer of the group has no norm after it."""
     names = {name for where in group.values() for name, _ in where}
     if not names <= channels.norm_of.keys():
         return None
@@ -106,10 +107,10 @@ def _gamma(group: dict[int, list[tuple[str, int]]], weights: Mapping[str, Tensor
 @operation("prune_channels")
 @torch.no_grad()
 def take_out(network: nn.Module, removed: dict[str, list[int]], image_size: int, parameters: int) -> None:
-    """Take channels out of all layers that have them, in place.
+    """Remove channels from all layers that have them, in place.
 
     Raises:
-        ValueError: for another network than the one that they were chosen in.
+        ValueError: the network is not the one that they were chosen for.
     """
     channels = Channels(network, image_size)
     count = sum(p.numel() for p in network.parameters())

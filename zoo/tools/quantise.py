@@ -1,12 +1,12 @@
-"""Int8 networks for inference on CPUs, after training: weights and activations as 8-bit integers, one scale a tensor.
+"""Quantise a trained network to int8 for CPUs: weights and activations are 8-bit integers with a scale a tensor.
 
     x = s (q - z),  q = clip(round(x / s) + z, 0, 255);  weights: one s for each output channel, z = 0
 
 Paper: Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference (Jacob et al.; CVPR
 2018) https://arxiv.org/abs/1712.05877, section 2. Ranges of activations are histograms over calibration images.
 
-torch's own FX quantisation inside, `torch.ao.quantization`: torch calls it deprecated, but it is what runs int8 kernels
-without a compiler. Its successor, torchao 0.18, was tried on torch 2.15: its quantizer for CPUs refuses every network
+It uses torch's FX quantisation, `torch.ao.quantization`. torch calls it deprecated, but only it runs int8 kernels
+without a compiler. We tried its successor, torchao 0.18, on torch 2.15: its quantizer for CPUs refuses every network
 that uses one ReLU module twice, as all ResNets here do.
 """
 
@@ -26,9 +26,9 @@ ENGINES = ("x86", "onednn", "fbgemm", "qnnpack")
 
 
 class Quantised(Classifier):
-    """An int8 network that is evaluated, and predicts, as any `Classifier`, on a CPU; it cannot be trained.
+    """An int8 network that evaluates and predicts on a CPU as any `Classifier`; it cannot be trained.
 
-    It has no file of its own: keep the checkpoint that it was made from, and the calibration images.
+    It cannot be saved: keep the checkpoint that it was made from, and the calibration images.
     """
 
     def __init__(self, network: nn.Module, num_classes: int, image_size: int | None):
@@ -48,28 +48,28 @@ class Quantised(Classifier):
 
 
 def quantise(model: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]], engine: str = "x86") -> Quantised:
-    """Return the int8 form of a trained network, for CPUs; batch norms join the convolutions before them.
+    """Return the int8 form of a trained network, for CPUs; batch norms are fused into the convolutions before them.
 
-    Convolutions, linear layers, sums, ReLUs and poolings between them are int8; concatenations, and what torch has no
-    int8 form of, stay float. Works on the zoo's convolutional networks; those of tokens are refused. What it costs in
-    accuracy has to be measured: depthwise convolutions (MobileNets) lose most.
+    Convolutions, linear layers, sums, ReLUs and pooling are int8; concatenations, and operations without an int8 form
+    in torch, stay float. It works on the zoo's convolutional networks, and refuses transformers. Measure the loss in
+    accuracy: depthwise convolutions (MobileNets) lose most.
 
     Args:
-        model: a trained `Classifier`, or any network; it stays as it is.
+        model: a trained `Classifier`, or any network; unchanged.
         batches: some hundred training images as the network sees them: float, normalised (N, C, H, W), or lists
-            `[images, ...]`. Of a data module: `data.on_after_batch_transfer(batch, 0)` of batches of its loader.
+            `[images, ...]`. From a data module: `data.on_after_batch_transfer(batch, 0)` for each batch of its loader.
         engine: of torch's int8 kernels: "x86" for every such processor (weights lose a bit where sums could
             overflow), "onednn" for those with VNNI (full range), "fbgemm", "qnnpack" (ARM).
 
     Raises:
-        TypeError: for a network that cannot be traced.
-        ValueError: without batches, for images that are not float, or for an engine that torch does not have here.
+        TypeError: the network cannot be traced.
+        ValueError: there are no batches, images are not float, or torch does not have the engine here.
     """
     supported = torch.backends.quantized.supported_engines
     validate_choice(engine, [name for name in ENGINES if name in supported], "quantise")
     source = copy.deepcopy(model).cpu().eval()
-    with _quiet(), _engine(engine), torch.no_grad():
-        prepared = _prepared(source, engine)
+    with _silence_deprecations(), _engine(engine), torch.no_grad():
+        prepared = _prepare(source, engine)
         count = 0
         for batch in batches:
             images = batch if isinstance(batch, Tensor) else batch[0]
@@ -86,16 +86,16 @@ def quantise(model: nn.Module, batches: Iterable[Tensor | Sequence[Tensor]], eng
     return Quantised(network, logits.shape[1], getattr(model, "image_size", None))
 
 
-def _prepared(source: nn.Module, engine: str) -> nn.Module:
-    # in int8 a concatenation has one scale for all its parts, and torch 2.15 mixes it with float where one is float
+def _prepare(source: nn.Module, engine: str) -> nn.Module:
+    # in int8, a concatenation has one scale for all its inputs; torch 2.15 mixes int8 and float if one input is float
     quantizer = _quantizer()
     settings = torch.ao.quantization.get_default_qconfig_mapping(engine).set_object_type(torch.cat, None)
-    example = (torch.zeros(1, 3, 8, 8),)  # torch asks for it, and reads only that it is one
+    example = (torch.zeros(1, 3, 8, 8),)  # torch requires it, and reads only its type
     try:
         prepared: torch.fx.GraphModule = quantizer.prepare_fx(source, settings, example)
     except (torch.fx.proxy.TraceError, TypeError, RuntimeError, ValueError, AssertionError) as error:
         raise TypeError(_refusal(source, "its forward is more than a list of layers", error)) from error
-    # `y.add_(x)` alone would change a copy of y that nobody reads; `y += x` and `y = y.add_(x)` are traced as sums
+    # `y.add_(x)` alone would change a copy of y that nothing reads; `y += x` and `y = y.add_(x)` are traced as sums
     calls = (node for node in prepared.graph.nodes if node.op == "call_method" and not node.users)
     if lost := [name for node in calls if (name := str(node.target)).endswith("_")]:
         raise TypeError(_refusal(source, "it changes tensors in place", f"{lost[0]}: write y += x, or y = y + x"))
@@ -118,7 +118,7 @@ def _quantizer() -> Any:
 
 @contextmanager
 def _engine(name: str) -> Iterator[None]:
-    """Weights are packed for the engine that is set when they are converted, and run on it ever after."""
+    """Set torch's engine inside the block: weights are packed for the engine at conversion, and always run on it."""
     before = torch.backends.quantized.engine
     torch.backends.quantized.engine = name
     try:
@@ -128,8 +128,8 @@ def _engine(name: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's words about its own parts that are deprecated."""
+def _silence_deprecations() -> Iterator[None]:
+    """Silence torch's warnings about its own deprecated modules."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", ".*reduce_range will be deprecated", UserWarning)

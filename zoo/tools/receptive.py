@@ -1,14 +1,14 @@
-"""Receptive field and stride of every stage of any network, exact: through branches, shuffles, dilation and gates.
+"""Compute the exact receptive field and stride of stages: through branches, shuffles, dilation and gates.
 
-Every operation of one forward pass is replaced by what it does to the *places* that a number was made from: each number
-is the first row (column) of the images that it depends on, a convolution or pooling is the least over its window, a sum
-or product the least of its terms, padding and weights are nowhere (infinity). Views, concatenations and shuffles are
-torch's own. A second image carries the places with the opposite sign, and so the last row. What a unit in the middle of
-a long image sees is its receptive field, between the outermost pixels that reach it (a dilated kernel's holes count).
+One forward pass runs on positions instead of values: each number is the first row (column) of the images that it
+depends on. A convolution or pooling takes the minimum over its window, a sum or product the minimum of its terms;
+padding and weights are infinity. Views, concatenations and shuffles are torch's own. A second image carries the
+positions with the opposite sign, which gives the last row. The receptive field is that of a unit in the middle of a
+long image, between the outermost pixels that reach it (holes of a dilated kernel count).
 
-Limits: weights that happen to be zero count as if they were not, as in the literature, and so does what a mask keeps
-attention from. A field of more than 8192 px, and a network that takes images of its own size only and sees all of them,
-count as the whole image. Windows of attention have the window's size as their stride.
+Limits: weights that happen to be zero count, as in the literature, and so do positions that a mask hides from
+attention. A field of more than 8192 px counts as the whole image, and so does a network that takes only one image size
+and sees all of it. The stride of attention in windows is the window's size.
 """
 
 from typing import NamedTuple
@@ -21,16 +21,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from zoo.frame.evaluating import evaluating
 from zoo.tools.places import NOWHERE, Places
 
-LENGTHS = (1024, 2048, 4096)  # sides of the images in pixels: the next where one is too short for some stage
+LENGTHS = (1024, 2048, 4096)  # sides of the images in pixels: the next is tried if one is too short for a stage
 Seen = tuple[Tensor, Tensor]  # the first and the last row (column) that each unit of a stage sees
 
 
 class Field(NamedTuple):
-    """What one unit of a stage sees, in pixels of the image, as (rows, columns).
+    """The receptive field of one unit of a stage, in pixels of the image, as (rows, columns).
 
     Attributes:
-        size: between the first and the last pixel, both counted; None: the whole image.
-        stride: between the fields of neighbours; None where all see the whole image.
+        size: from the first to the last pixel, both included; None: the whole image.
+        stride: distance between the fields of neighbours; None if all see the whole image.
     """
 
     size: tuple[int, int] | None
@@ -38,15 +38,15 @@ class Field(NamedTuple):
 
 
 def receptive_fields(network: nn.Module, image_size: int | None = None) -> dict[str, Field]:
-    """Return the field of every stage, by name. Takes a second or two; weights may be on torch's meta device.
+    """Return the field of every stage, by name. It takes a second or two; weights may be on torch's meta device.
 
     Args:
         network: has `stages`, as a `Classifier` does.
-        image_size: side of the images in pixels, where the network does not know it.
+        image_size: side of the images in pixels, if the network does not know it.
 
     Raises:
-        TypeError: for a network that names no stages.
-        NotImplementedError: for an operation of which it is not known what it sees.
+        TypeError: the network names no stages.
+        NotImplementedError: an operation has no rule.
     """
     stages = dict(getattr(network, "stages", {}))
     if not stages:
@@ -68,7 +68,7 @@ def _field(row: tuple[int, int] | None, column: tuple[int, int] | None) -> Field
 def _along(
     network: nn.Module, stages: dict[str, nn.Module], side: int, wide: bool
 ) -> dict[str, tuple[int, int] | None]:
-    """(size, stride) along one side of the image, None for the whole; on images that are long on that side only."""
+    """Return (size, stride) along one side, on images that are long on that side only; None for the whole image."""
     short = min(side, 96)  # Inception-v3 takes 75 or more, BN-Inception multiples of 32
     found: dict[str, tuple[int, int] | None] = {}
     for length in LENGTHS:
@@ -82,9 +82,9 @@ def _along(
 
 
 def _middle(first: Tensor, last: Tensor, length: int) -> tuple[int, int] | None:
-    """Size and stride at a unit in the middle; None where all touch an end of what is seen at all.
+    """Return size and stride at a unit in the middle; None if all units reach an end of the visible range.
 
-    That is less than the image where strides leave pixels over at its end.
+    The visible range is shorter than the image if strides leave out pixels at its end.
     """
     inside = ((first > first.min()) & (last < last.max())).nonzero().flatten()
     if not len(inside):
@@ -98,7 +98,7 @@ def _middle(first: Tensor, last: Tensor, length: int) -> tuple[int, int] | None:
 def _places_or_none(
     network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool
 ) -> dict[str, Seen] | None:
-    """None for a network that takes images of one size only."""
+    """Return the positions; None for a network that takes only one image size."""
     try:
         return _places(network, stages, size, wide)
     except NotImplementedError:
@@ -108,7 +108,7 @@ def _places_or_none(
 
 
 def _places(network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, int], wide: bool) -> dict[str, Seen]:
-    """First and last row (wide: column) that each unit sees, for the units along the long side, by stage."""
+    """Return the first and last row (wide: column) that each unit along the long side sees, by stage."""
     h, w = size
     along = torch.arange(w).expand(h, w) if wide else torch.arange(h)[:, None].expand(h, w)
     images = torch.stack([along, -along]).float()[:, None].expand(2, 3, h, w).contiguous()
@@ -129,12 +129,12 @@ def _places(network: nn.Module, stages: dict[str, nn.Module], size: tuple[int, i
 
 
 def _nowhere(tensor: Tensor) -> Tensor:
-    """Without storage; tables of indices may point anywhere, as all that they point at is nowhere."""
+    """Replace weights by tensors without storage. Indices can be arbitrary, because all weights are at infinity."""
     if tensor.is_floating_point():
         return torch.full((), NOWHERE).expand(tensor.shape)
     return torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
 
 
 def _line(out: Tensor, wide: bool) -> Tensor:
-    """(2, h): the least over channels and the short side; of tokens (2, L, D), over the width."""
+    """Return the minimum over channels and the short side, (2, h); of tokens (2, L, D), over the width."""
     return out.amin(-1) if out.ndim == 3 else out.amin((1, 2) if wide else (1, 3))

@@ -1,6 +1,6 @@
-"""What a network computes, operation by operation: seen in one pass over weights without storage.
+"""Trace the operations of a network in one pass on the meta device.
 
-Names, and neighbours in a list of layers, prove nothing about who reads what; the pass does, for any `forward`.
+Names and neighbours in a list of layers do not show which layer reads which output; the pass does, for any `forward`.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from zoo.frame.evaluating import meta_images, meta_state, run
 
 @dataclass(frozen=True)
 class Value:
-    """A tensor at one moment: what an operation writes into gets a new number."""
+    """A tensor at one moment; after an in-place operation, it has a new number."""
 
     number: int
     shape: tuple[int, ...]
@@ -36,8 +36,8 @@ class Call:
 
     Attributes:
         name: aten's, without the overload, and without the underscore of its in-place form: "convolution", "add".
-        args: as they were given, tensors as `Value` or `Weight`.
-        outputs: the tensors that came out.
+        args: arguments of the call, with tensors as `Value` or `Weight`.
+        outputs: tensors of the result.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Call:
     outputs: list[Value]
 
     def values(self) -> Iterator[Value]:
-        """Return the tensors that it reads, without weights."""
+        """Return the tensors that the call reads, without weights."""
         return (leaf for leaf in tree_leaves(self.args) if isinstance(leaf, Value))
 
     def weights(self) -> list[str]:
-        """Return the names of the weights that it reads."""
+        """Return the names of the weights that the call reads."""
         return [leaf.name for leaf in tree_leaves(self.args) if isinstance(leaf, Weight)]
 
 
