@@ -28,9 +28,9 @@ def keep_at(step: int, start: int, until: int, keep: float) -> float:
 
     Args:
         step: t, in optimizer steps.
-        start: likewise.
-        until: likewise.
-        keep: the model's own number, in (0, 1].
+        start: step until which all patches are kept.
+        until: step from which the model's own value holds.
+        keep: the model's own value, in (0, 1].
     """
     if step < start:
         return 1.0

@@ -76,7 +76,7 @@ def test_in_bf16(name, tiny_data, trainer):
 @pytest.mark.slow
 @every
 def test_in_true_precision(name, tiny_data, trainer):
-    """Weights and images of 16 or 64 bits."""
+    """Weights and images have 16 or 64 bits."""
     for precision, kind in {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}.items():
         model = fresh(name, lr=0.01)
         fitted(trainer, name, tiny_data, model, precision=precision, max_epochs=1)
@@ -107,7 +107,7 @@ def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
 
 @pytest.mark.slow
 def test_compiled_by_inductor(tiny_data, trainer):
-    """One trick of hooks on the network and an average of its weights: aot_eager above traces every trick's graphs."""
+    """Compile one trick with hooks and one with an average; the test above traces the graphs of every trick."""
     fitted(trainer, "AttentionTransfer", tiny_data, fresh("AttentionTransfer", compile=True))
     fitted(trainer, "EMA", tiny_data, fresh("EMA", compile=True))
 

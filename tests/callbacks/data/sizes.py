@@ -16,7 +16,7 @@ def sizes(trick, data, trainer, **options):
 
 
 class FixedSize(Classifier):
-    """Takes images of 8 x 8 px only."""
+    """A model that takes images of 8 x 8 px only."""
 
     def __init__(self):
         super().__init__(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 10)), num_classes=10)

@@ -15,7 +15,7 @@ def test_by_hand():
 
 
 def permuted(p, count=6000):
-    """Return the number of the order that each image got: its three channels are the constants 0, 1 and 2."""
+    """Return the index of each image's permutation, from images whose channels are the constants 0, 1 and 2."""
     torch.manual_seed(0)
     batch = [torch.arange(3.0).view(1, 3, 1, 1).expand(count, 3, 2, 2).clone(), torch.zeros(count)]
     trainer = type("Trainer", (), {"global_step": 0})()

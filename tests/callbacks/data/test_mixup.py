@@ -1,4 +1,4 @@
-"""mixup: the equation, what it conserves, and the draw."""
+"""mixup: the equation, conserved quantities, and the draw."""
 
 from types import SimpleNamespace
 

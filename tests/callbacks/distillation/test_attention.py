@@ -145,7 +145,7 @@ def test_follows_a_schedule_of_beta(tiny_model, tiny_data, trainer, teacher):
 
 @pytest.mark.parametrize("mapping", ["sum", "max"])
 def test_beside_distillation_with_a_decaying_beta(tiny_model, tiny_data, trainer, teacher, mapping):
-    """The paper's AT + KD: (1 - a) CE + a T^2 KL + beta(t) AT, and in the last step of its way no AT."""
+    """The paper's AT + KD: (1 - a) CE + a T^2 KL + beta(t) AT, without AT in the last step."""
     beta = Linear(1000, 0, until="5st")
     tricks = [KnowledgeDistillation(teacher, T=4.0, weight=0.9), AttentionTransfer(teacher, beta=beta, mapping=mapping)]
     seen = []

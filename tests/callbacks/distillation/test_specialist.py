@@ -136,7 +136,7 @@ def numbered(n):
 
 
 def objective(z, log_p, opinions):
-    """KL(p_g || q) + sum_m KL(p_m || q grouped) of one image, term by term."""
+    """Return KL(p_g || q) + sum_m KL(p_m || q grouped) of one image, computed term by term."""
     log_q = z.log_softmax(0)
     total = (log_p.exp() * (log_p - log_q)).sum()
     for classes, p in opinions:

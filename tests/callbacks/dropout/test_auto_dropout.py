@@ -58,7 +58,7 @@ def test_turned_by_little_it_keeps_its_area_and_its_middle():
 
 
 def test_clockwise():
-    """A bar from left to right, its right end down."""
+    """A horizontal bar is rotated: its right end moves down."""
     mask = drawn(Pattern((1, 9), 0, 1, rotate=45), (11, 11), (5, 1))
     assert mask[3, 3] == 0 and mask[7, 7] == 0 and mask[3, 7] == 1 and mask[7, 3] == 1
 

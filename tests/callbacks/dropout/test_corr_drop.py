@@ -41,7 +41,7 @@ def test_correlation_as_a_slow_loop_has_it():
     [("spatial", 10, 5, 0.3), ("spatial", 7, 3, 0.3 * 49 / 81), ("spatial", 4, 5, 0), ("channel", 4, 5, 0.3)],
 )
 def test_share_of_units_that_go(kind, size, block, share):
-    """Cells that are cut at the edge make equation 10 drop less; a map of one cell stays."""
+    """With cells that are cut at the border, equation 10 drops less; a map of one cell is kept."""
     torch.manual_seed(0)
     y = callbacks.CorrDrop(0.3, kind, block).drop(torch.rand(1500, 9, size, size) + 0.5, 0.3)
     assert (y == 0).float().mean().item() == pytest.approx(share, abs=0.03)

@@ -31,7 +31,7 @@ def layer_and_input(kind):
 
 
 def acting(p=0.5, **arguments):
-    """A trick in the middle of a run."""
+    """Return a trick as in the middle of a run."""
     trick = callbacks.DropConnect(p, **arguments)
     trick._acts, trick._now = True, p
     return trick

@@ -37,7 +37,7 @@ every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def where_of(family):
-    """`where=`: the default, and each stage."""
+    """Return values of `where`: the default, and each stage."""
     return (None, *STAGES[: FAMILIES[family][3]])
 
 

@@ -27,7 +27,7 @@ def scale_by_strength(layer, strength=None):
 
 
 def acting(layer, p=0.5, kind="dr", active=0.2):
-    """A trick in the middle of a run, with its hook on the layer."""
+    """Return a trick as in the middle of a run, with its hook on the layer."""
     trick = callbacks.GuidedDropout(p, kind, active)
     trick._layers, trick._acts, trick._now = {"spot": layer}, True, p
     trick.keep_hooks(trick.register_hook("spot", layer, 1.0))

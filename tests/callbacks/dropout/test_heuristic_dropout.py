@@ -1,4 +1,4 @@
-"""HeuristicDropout: entropy and variance by hand and by slow loops, the channels chosen, the filter."""
+"""HeuristicDropout: entropy and variance by hand and by slow loops, the chosen channels, the filter."""
 
 import math
 from collections import Counter

@@ -46,7 +46,7 @@ def test_share_that_goes_on_maps_of_any_size(size, block):
 
 
 def test_goes_where_features_are_strong():
-    """The left half is four times the right one."""
+    """The left half has four times the values of the right one."""
     torch.manual_seed(0)
     x = torch.ones(400, 4, 8, 8)
     x[..., :4] = 4

@@ -1,4 +1,4 @@
-"""Schedules of the step alone: warm-up, accumulation, groups, resumes and refusals, over all of them."""
+"""All schedules that depend on the step alone: warm-up, accumulation, groups, resumes and refusals."""
 
 import lightning as L
 import pytest

@@ -1,4 +1,4 @@
-"""Splitting parameter groups: torch's schedulers follow as if nothing had been split, and so does a resume."""
+"""Splitting parameter groups: torch's schedulers and resumes work as without a split."""
 
 import lightning as L
 import pytest

@@ -1,4 +1,4 @@
-"""What Xavier and Kaiming share: weights are drawn once, in untrained networks only."""
+"""Frame of initialisations: weights are drawn once, in untrained networks only."""
 
 import lightning as L
 import pytest

@@ -1,4 +1,4 @@
-"""Activation: values by hand for each name, which modules change, and refusals."""
+"""Activation: values by hand for each name, the modules that change, and refusals."""
 
 import math
 

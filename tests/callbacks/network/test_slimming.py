@@ -42,7 +42,7 @@ def test_a_step_has_it_once(tiny_data, trainer, accumulate):
 
 
 def test_a_rate_on_a_schedule(tiny_data, trainer):
-    """Zero at first: the first step is the plain one."""
+    """The schedule starts at 0, so the first step is the plain one."""
     ends = []
     for tricks in ([], [Slimming(Linear(0, 1))]):
         torch.manual_seed(0)

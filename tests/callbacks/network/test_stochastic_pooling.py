@@ -21,7 +21,7 @@ WINDOW = torch.tensor([[1.0, 2.0], [5.0, 0.0]]).view(1, 1, 2, 2)
 
 
 def test_evaluation_by_hand():
-    """(1 + 4 + 25) / 8."""
+    """The expectation of 1, 2 and 5 is (1 + 4 + 25) / 8."""
     assert swapped(kernel_size=2).eval()(WINDOW).item() == pytest.approx(30 / 8)
 
 

@@ -36,7 +36,7 @@ def steps(trainer, data, *tricks, model=None, fit=(), **arguments):
 
 
 def test_steps_of_each_epoch(trainer, tiny_data):
-    """Three batches an epoch; an epoch's last step takes what is left."""
+    """Three batches per epoch; the last step of an epoch has the remaining batches."""
     seen = steps(trainer, tiny_data, AccumulationSchedule((1, 3), (2, 5)), max_epochs=4)
     assert seen == [(0, 1)] * 3 + [(1, 2), (1, 1), (2, 2), (2, 1), (3, 3)]
 
@@ -104,7 +104,7 @@ def test_the_trainer_gets_its_number_back(trainer, tiny_data):
 
 
 def test_lightnings_does_not_give_it_back(trainer, tiny_data):
-    """The reason for the test above; when this fails, Lightning has mended it."""
+    """The reason for the test above; if this fails, Lightning has fixed it."""
     run = trainer(callbacks=[GradientAccumulationScheduler({0: 3})])
     run.fit(tiny_classifier(), tiny_data)
     assert run.accumulate_grad_batches == 3
@@ -141,7 +141,7 @@ def test_a_resume_in_mid_epoch_is_exact(trainer, tmp_path):
 
 @pytest.mark.filterwarnings("ignore:The 'train_dataloader' does not have many workers")
 def test_lightnings_forgets_its_epoch(trainer, tmp_path):
-    """The reason for the test above; when this fails, Lightning has mended it."""
+    """The reason for the test above; if this fails, Lightning has fixed it."""
     straight, resumed = in_mid_epoch(trainer, tmp_path, lambda: GradientAccumulationScheduler({0: 1, 1: 2}))
     assert straight[0][6:8] == [(1, 2), (1, 1)]
     assert resumed[0][:3] == [(1, 1), (1, 1), (1, 1)]
@@ -165,7 +165,7 @@ def test_refusals(trainer, tiny_data):
 
 
 def test_rates_of_other_tricks_end_when_the_run_does(trainer, tiny_data):
-    """9 steps: three of a batch each in the first epoch, then two an epoch."""
+    """9 steps: three of one batch each in the first epoch, then two per epoch."""
     rate, seen = Linear(0, 1), []
     look = At("on_before_optimizer_step", lambda trainer, model: seen.append(rate.now(trainer)))
     run = trainer(callbacks=[AccumulationSchedule((1,), (2,)), look], max_epochs=4)

@@ -1,4 +1,4 @@
-"""Early stopping: when a run ends, beside Lightning's own, and which weights it leaves."""
+"""Early stopping: the end of a run, compared with Lightning's callback, and the final weights."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Gradient centralization: rows of mean zero, the authors' formula, and what it conserves."""
+"""Gradient centralization: rows of mean zero, the authors' formula, and conserved sums."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from tests.conftest import tiny_classifier
 
 
 def authors(x, conv_only=False):
-    """`centralized_gradient` of https://github.com/Yonghongwei/Gradient-Centralization, read literally."""
+    """`centralized_gradient` of https://github.com/Yonghongwei/Gradient-Centralization, literally."""
     if x.ndim > (3 if conv_only else 1):
         return x - x.mean(dim=tuple(range(1, x.ndim)), keepdim=True)
     return x

@@ -1,4 +1,4 @@
-"""Gradient clipping: by hand, Lightning's own steps, and the scale of 16-bit training."""
+"""Gradient clipping: by hand, against Lightning's steps, and the loss scale of 16-bit training."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Polyak averaging: the plain mean of the tail's iterates."""
+"""Polyak averaging: the plain mean of the weights in the last part of a run."""
 
 import pytest
 import torch
