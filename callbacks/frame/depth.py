@@ -23,7 +23,7 @@ def depths(model: L.LightningModule) -> dict[str, int]:
 
     A timm network defines its layers itself (`group_matcher`); ConvNeXt has its authors' 12 groups. In other networks a
     layer is a block: a member of a `Sequential` of blocks, or a child of the network. Parameters outside the blocks
-    (tokens, positions) belong to the stem. A norm between blocks belongs to the layer before it. Parameters outside the
+    (tokens, positions) belong to the stem. A norm there belongs to the layer before it. Parameters outside the
     network, such as a trick's own layers, belong to the head.
     """
     network, path = _network(model)
