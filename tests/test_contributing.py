@@ -77,7 +77,7 @@ def test_the_trick_the_model_and_the_data_go_together(load):
     noise, lenet = load("callbacks/data/gaussian_noise.py"), load("zoo/lenet.py")
     stripes = load("datamodules/stripes.py")
     model = lenet.LeNet("5", num_classes=2, lr=0.05)
-    assert list(model.stages) == ["stage1", "stage2"]
+    assert list(model.stages) == ["stage1", "stage2", "stage3"]
     metrics = fit(model, stripes.Stripes(), [CosineDecay(), noise.GaussianNoise(0.05)])
     assert metrics["val/acc"] > 0.7  # of two classes
     assert repr(noise.GaussianNoise(0.5)) == "GaussianNoise(sigma=0.5)"

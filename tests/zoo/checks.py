@@ -16,7 +16,8 @@ def counts_are(kind: type[Classifier], table: Mapping[str, tuple[int, float]], *
     @pytest.mark.parametrize("variant", table)
     def test(variant, count):
         parameters, multiply_adds = count(partial(kind, variant, **arguments))
-        assert (parameters, round(multiply_adds / 1e9, 4)) == table[variant]
+        found = parameters, round(multiply_adds / 1e9, 4)
+        assert found == table[variant], f"{kind.__name__}-{variant} has {found}, its row says {table[variant]}"
 
     return test
 

@@ -5,7 +5,6 @@ import copy
 import functools
 import itertools
 import math
-import sys
 
 import lightning as L
 import pytest
@@ -32,7 +31,7 @@ every_model_trained = pytest.mark.parametrize(
 
 
 def variants(name: str) -> list[str]:
-    return list(sys.modules[getattr(zoo, name).__module__].VARIANTS)
+    return list(getattr(zoo, name).variants)
 
 
 @functools.cache
