@@ -1,6 +1,6 @@
 """Image data as LightningDataModules: `from datamodules import CIFAR10`.
 
-A data module is its file and its line here: `__all__` and the lists of the command line are made from these lines.
+Each data module has a file, and a line here: `__all__` and the lists of the command line are made from these lines.
 """
 
 from lightning import LightningDataModule

@@ -1,4 +1,4 @@
-"""Images that are arrays already: numpy's, torch's, or .npy files that stay on the disk."""
+"""Images in arrays: numpy's, torch's, or .npy files that stay on the disk."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,26 +19,26 @@ Array = NDArray[Any] | Tensor | str | Path
 class Arrays(MemoryData):
     """Images in arrays: numpy's, torch's, or .npy files, which stay on the disk: `Arrays(images, targets)`.
 
-    Images are square: (n, S, S), (n, S, S, C) or (n, C, S, S) with C of 1 or 3, bytes, or floats in [0, 1], which
-    become bytes. Without `padding`, `flip`, `cutout` and `transform` (the default) they are not copied into memory,
-    unless they are converted.
+    Images are square: (n, S, S), (n, S, S, C) or (n, C, S, S) with C of 1 or 3. They are bytes, or floats in [0, 1],
+    which are converted to bytes. Without `padding`, `flip`, `cutout` and `transform` (the default), bytes are not
+    copied into memory.
 
     Args:
-        images: to train on, and to take validation images from.
-        targets: their classes, whole numbers from 0 (n,); or 0 and 1 (n, K), several labels an image.
+        images: training images, from which validation images are taken.
+        targets: class indices from 0, (n,); or 0 and 1, (n, K), for several labels an image.
         batch_size: images a batch and process.
         val: images and targets for validation, instead of `val_split`.
-        test: images and targets of the test.
-        classes: names; by default "0", "1", ... as far as the targets go.
-        padding: pixels of black around the image for the random crop.
+        test: test images and targets.
+        classes: names; by default "0", "1", ... up to the largest target.
+        padding: width of the black border for the random crop, in pixels.
         flip: mirror each image left to right, as in `MemoryData`.
-        channels: 3, or 1 for grey images; by default what the images have.
+        channels: 3, or 1 for grey images; by default the images' own number.
         cutout, transform: as in `MemoryData`.
         mean, std: of each channel; measured on the training images by default.
         options: `val_split`, `split_seed`, `num_workers`, as in `ImageData`.
 
     Raises:
-        ValueError: images of another shape or range; targets that are no classes, or another number of them.
+        ValueError: images with a wrong shape or range; targets that are not classes, or a wrong number of targets.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Arrays(MemoryData):
 
 
 def load(array: Array) -> NDArray[Any]:
-    """Return a numpy array: of a .npy file a map, of a tensor the same memory."""
+    """Return a numpy array: a memory map of a .npy file, or a view of a tensor."""
     if isinstance(array, str | Path):
         return np.asarray(np.load(array, mmap_mode="r", allow_pickle=False))
     return array.detach().cpu().numpy() if isinstance(array, Tensor) else np.asarray(array)

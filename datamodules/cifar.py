@@ -2,7 +2,7 @@
 
 Paper: Learning Multiple Layers of Features from Tiny Images (Krizhevsky, 2009),
        https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
-Download, checksums and the pickles are torchvision's business; augmentation and loading are ours.
+torchvision downloads the files, checks and reads them; augmentation and loading are ours.
 """
 
 from pathlib import Path
@@ -44,12 +44,12 @@ class _CIFAR(MemoryData):
         try:
             self.reader(self.root)
             return
-        except Exception:  # missing or damaged, which the checksums of its files tell
+        except Exception:  # missing, or damaged by the checksums of its files
             pass
         try:
             with lock(self.root / self.reader.base_folder):
                 self.reader(self.root, download=True)
-        except Exception as error:  # no network, a proxy's page, a full disk: whatever it was, the cure is the same
+        except Exception as error:  # no network, a proxy's page, a full disk: the remedy is the same for all
             raise RuntimeError(self._advice(f"could not be downloaded ({error})")) from error
 
     def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
@@ -72,8 +72,8 @@ class _CIFAR(MemoryData):
 class CIFAR10(_CIFAR):
     """CIFAR-10: 50,000 + 10,000 images of 32 x 32 pixels in 10 classes.
 
-    Augmented by default as in He et al. 2015 (section 4.2): crop from 4 pixels of padding, flip. The training images
-    take 154 MB of memory, with `flip` twice that.
+    By default, images are augmented as in He et al. 2015 (section 4.2): random crop with 4 pixels of padding, flip. The
+    training images take 154 MB of memory, with `flip` twice that.
 
     Args:
         root: folder of the data; downloaded into it if absent (170 MB).
@@ -92,7 +92,7 @@ class CIFAR10(_CIFAR):
 class CIFAR100(_CIFAR):
     """CIFAR-100: 50,000 + 10,000 images of 32 x 32 pixels in 100 classes (the fine labels).
 
-    Everything else is as in `CIFAR10`, but that the paper on Cutout has a side of 8 for it.
+    Everything else is as in `CIFAR10`, except that the paper on Cutout has a side of 8 for it.
     """
 
     classes = tuple(CIFAR100_CLASSES.split())

@@ -1,4 +1,4 @@
-"""Handwritten digits of 8 x 8 pixels, delivered with scikit-learn: training in seconds, without a download."""
+"""Handwritten digits of 8 x 8 pixels, included in scikit-learn: training takes seconds, without a download."""
 
 import functools
 from typing import Unpack
@@ -18,15 +18,15 @@ TEST_IMAGES = 360  # a fifth, rounded to ten; the data has no official test set
 class Digits(MemoryData):
     """Handwritten digits: 1,437 + 360 images of 8 x 8 pixels in 10 classes; nothing to download.
 
-    The digits are grey; here they have three equal colours, from 0 to 255, or one channel where that is asked for. The
-    test images are the same in every run: `TEST_IMAGES` of all classes in proportion, chosen with seed 0. Training
-    images are shifted by up to `padding` pixels; they are not mirrored, for a mirrored digit is none. Mean and standard
-    deviation are measured on the training images. From `sklearn.datasets.load_digits`, the test part of UCI's "Optical
+    The digits are grey; they get three equal channels from 0 to 255, or one with `channels=1`. The test images are the
+    same in every run: `TEST_IMAGES`, stratified by class, chosen with seed 0. Training images are shifted by up to
+    `padding` pixels. They are not mirrored, because a mirrored digit is not a digit. Mean and standard deviation are
+    measured on the training images. The source is `sklearn.datasets.load_digits`, the test part of UCI's "Optical
     Recognition of Handwritten Digits".
 
     Args:
         batch_size: images a batch and process.
-        padding: pixels of black around the image for the random crop.
+        padding: width of the black border for the random crop, in pixels.
         flip: mirror each image left to right, as in `MemoryData`.
         options: `cutout`, `channels` (3), `mean`, `std`, `val_split`, `split_seed`, `num_workers`, as in
             `MemoryData` and `ImageData`.
@@ -53,8 +53,8 @@ class Digits(MemoryData):
 @functools.cache  # a text file: reading it takes longer than an epoch
 def all_digits() -> tuple[NDArray[np.uint8], Tensor]:
     """Return grey images (1797, 8, 8), uint8, and their classes (1797,)."""
-    from sklearn.datasets import load_digits  # here because the other data sets need no scikit-learn
+    from sklearn.datasets import load_digits  # imported here because the other data sets do not need scikit-learn
 
     digits = load_digits()
-    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # from ink of 0 to 16
+    grey = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # from values of 0 to 16
     return grey, torch.from_numpy(digits.target).long()

@@ -12,9 +12,9 @@ from datamodules.frame.idx import IdxData
 class FashionMNIST(IdxData):
     """Fashion-MNIST: 60,000 + 10,000 grey images of clothes and shoes, 28 x 28 pixels, in 10 classes.
 
-    They are shown with three equal colours, or with `channels=1` in one. By default they are not augmented. The
-    official idx files are read, compressed or not, and checked: from `root`, from Debian's package
-    `dataset-fashion-mnist`, installed or unpacked into `root`; absent ones are downloaded (31 MB).
+    They get three equal channels, or one with `channels=1`. By default they are not augmented. The official idx files
+    are read, compressed or not, and checked. They are searched in `root` and in Debian's package
+    `dataset-fashion-mnist`, installed or unpacked into `root`; missing files are downloaded (31 MB).
     """
 
     classes = (

@@ -1,4 +1,4 @@
-"""Images of one's own: a folder a class."""
+"""Your own images, in one folder per class."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,39 +22,39 @@ from datamodules.transforms import Spec
 
 
 class ImageFolder(FileData):
-    """Images of one's own, in a folder a class: `root/train/<class>/*.jpg`, or only `root/<class>/*.jpg`.
+    """Your own images, in one folder per class: `root/train/<class>/*.jpg`, or only `root/<class>/*.jpg`.
 
-    `root/test/<class>/` and `root/val/<class>/` may stand beside `root/train/`, also as `training`, `valid`,
-    `validation`, `testing`, in large or small letters. Without `val/`, `val_split` takes validation images from the
-    training images; without `test/` there is no test. Images of `test/` that lie in no folder have no class: they are
-    what `Trainer.predict` gets. Classes are the names of the folders in alphabetical order; images may lie deeper, and
-    links are followed. JPEG, PNG, BMP, GIF, WebP, TIFF, PPM, PGM, PBM and AVIF are read, as RGB; EXIF's orientation is
-    ignored; images of other formats are passed over with a warning.
+    `root/test/<class>/` and `root/val/<class>/` are optional. The names `training`, `valid`, `validation` and `testing`
+    also count, in upper or lower case. Without `val/`, `val_split` takes validation images from the training images;
+    without `test/` there is no test. Images directly in `test/` have no class: `Trainer.predict` gets them. Classes are
+    the names of the folders in alphabetical order. Images may be in subfolders, and links are followed. JPEG, PNG, BMP,
+    GIF, WebP, TIFF, PPM, PGM, PBM and AVIF are read as RGB; EXIF's orientation is ignored. Images of other formats are
+    skipped with a warning.
 
     Args:
         root: the folder.
         batch_size: images a batch and process.
-        cache: None decodes the files anew each epoch, in worker processes: photographs, as many as the disk holds.
-            "memory" decodes them once, at their final size, and augments them a batch at a time, many times faster:
-            small images.
-        image_size: side in pixels. By default 224 from files, where crops of any size are resized to it. In memory the
-            middle square of an image of another size is cut out and resized (made larger, too); by default all images
-            must have the size of the first.
-        skip_unreadable: leave out images that cannot be read, with a warning that counts and names them; otherwise one
-            is an error.
-        transform: of training images: "inception" by default from files, none in memory (after crop and flip).
+        cache: None decodes the files again in each epoch, in worker processes: for photographs, as many as the disk
+            holds. "memory" decodes them once, at their final size, and augments them a batch at a time, many times
+            faster: for small images.
+        image_size: side in pixels. From files, 224 by default, and crops are resized to it. In memory, the centre
+            square of an image of another size is cropped and resized, also to a larger size; by default all images must
+            have the size of the first.
+        skip_unreadable: skip unreadable images, with a warning that counts and names them; if False, they are an error.
+        transform: of training images: from files "inception" by default; in memory none (applied after crop and flip).
         evaluation: from files only, "center" by default.
-        padding, flip, cutout: in memory only, 4, True (not for letters and digits) and none by default.
+        padding, flip, cutout: in memory only; by default 4, True (wrong for letters and digits) and none.
         channels: 3 by default, or 1 for grey images.
-        white: the grey value that is white in images of more than 8 bits, as in `FileData`.
-        scale: from files only: read images as they are, also multi-band TIFF and .npy, as in `FileData`.
+        white: the value of white in grey images of more than 8 bits, as in `FileData`.
+        scale: from files only: read images without conversion to bytes, also multi-band TIFF and .npy, as in
+            `FileData`.
         mean, std: ImageNet's by default from files, measured in memory.
-        num_workers: a worker a core by default from files, none in memory.
+        num_workers: one worker per core by default from files, none in memory.
         options: `val_split` (0.1, or `val/` where it exists), `like` and more, as in `ImageData`.
 
     Raises:
-        ValueError: no classes, a class without images, classes of `test/` or `val/` that `train/` has not; an option
-            that belongs to the other `cache`.
+        ValueError: no classes, a class without images, classes in `test/` or `val/` that are not in `train/`; an option
+            of the other `cache`.
     """
 
     def __init__(
@@ -105,13 +105,13 @@ class ImageFolder(FileData):
             self._keep(4 if padding is None else padding, True if flip is None else flip, cutout, transform)
 
     def _keep(self, padding: int, flip: Flip, cutout: int | None, transform: Spec | None) -> None:
-        """Have the images in memory."""
+        """Load the images into memory."""
         self.image_size = self.image_size if self.resized else self._size_of_the_first()
         self.memory = _FolderInMemory(self, padding, flip, cutout, transform)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
-        """See `FileData`; in memory the middle square, resized to `image_size`."""
+        """The preprocessing: see `FileData`; in memory, the centre square resized to `image_size`."""
         return super().preprocessing if self.memory is None else self.middle_square
 
     def _find(self) -> None:
@@ -149,12 +149,12 @@ class ImageFolder(FileData):
         return None if found is None else (Paths(found[0]), found[1])
 
     def prepare_data(self) -> None:
-        """Check the files if unreadable ones are to be left out; in memory they are found on the way."""
+        """Check the files if unreadable ones are skipped; in memory, decoding finds them."""
         if self.memory is None:
             super().prepare_data()
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the sets that a stage needs, and measure mean and standard deviation of images in memory."""
+        """Create the sets of a stage, and measure mean and standard deviation of images in memory."""
         super().setup(stage)
         if self.mean is None:
             train_set = self._load_training()
@@ -162,11 +162,11 @@ class ImageFolder(FileData):
             self.mean, self.std = measure(train_set.images)
 
     def image_set(self, part: str) -> ImageSet | None:
-        """Return the set of a part; that of "train" is augmented."""
+        """Return the set of a part, augmented for "train"."""
         return super().image_set(part) if self.memory is None else self.memory.image_set(part)
 
     def prediction_set(self) -> tuple[ImageSet, Tensor]:
-        """Return the images of `test/` without classes, of targets -1, and their indices; else as in `ImageData`."""
+        """Return the images of `test/` without classes, with targets -1, and their indices; if none, as `ImageData`."""
         if not self.unlabelled:
             return super().prediction_set()
         targets = torch.full((len(self.unlabelled),), -1)
@@ -185,7 +185,7 @@ class ImageFolder(FileData):
 
 
 class _FolderInMemory(MemoryData):
-    """The images of a folder in memory, all of one size."""
+    """Images of a folder in memory, all of one size."""
 
     def __init__(self, folder: ImageFolder, padding: int, flip: Flip, cutout: int | None, transform: Spec | None):
         super().__init__(
@@ -209,11 +209,11 @@ class _FolderInMemory(MemoryData):
         return images, targets[good]
 
     def decode(self, paths: list[Path], copies: int = 1) -> tuple[NDArray[np.uint8], Tensor]:
-        """Decode files to uint8 (n, S, S, 3). Return them and the numbers of the files that could be read.
+        """Decode files to uint8 (n, S, S, 3). Return them and the indices of the readable files.
 
         Args:
             paths: the files.
-            copies: of the images, that memory must hold while they are put in order.
+            copies: number of copies of the images that memory must hold while they are sorted.
         """
         side = self.image_size
         check_memory(len(paths), side, copies)
@@ -223,7 +223,7 @@ class _FolderInMemory(MemoryData):
 
 
 def check_cache(cache: str | None, evaluation: Spec | None, memory_only: dict[str, Flip | int | None]) -> None:
-    """Raise a ValueError for an unknown `cache`, and for options that belong to the other one."""
+    """Raise a ValueError for an unknown `cache`, and for options of the other one."""
     if cache not in (None, "memory"):
         raise ValueError(f'cache must be None (files, decoded each epoch) or "memory", got {cache!r}')
     if cache is not None and evaluation is not None:

@@ -12,8 +12,8 @@ from datamodules.frame.idx import IdxData
 class MNIST(IdxData):
     """MNIST: 60,000 + 10,000 grey images of handwritten digits, 28 x 28 pixels, in 10 classes.
 
-    They are shown with three equal colours, or with `channels=1` in one. By default they are not augmented; a mirrored
-    digit is none. The official idx files are read, compressed or not, and checked; absent ones are downloaded (12 MB).
+    They get three equal channels, or one with `channels=1`. By default they are not augmented: a mirrored digit is not
+    a digit. The official idx files are read, compressed or not, and checked; missing files are downloaded (12 MB).
     """
 
     classes = tuple("0123456789")

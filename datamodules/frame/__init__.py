@@ -1,1 +1,1 @@
-"""What data modules are made of: order, splits, decoding, prepared files."""
+"""Base classes and functions of data modules: order, splits, decoding, prepared files."""

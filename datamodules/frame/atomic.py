@@ -1,4 +1,4 @@
-"""Files replaced, never overwritten: written beside, on the disk in full, then renamed. A crash leaves old or new."""
+"""Replace files atomically: write a temporary file, flush it to disk, rename it. A crash leaves the old or the new."""
 
 import os
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-MANY = 100  # files from which on the whole disk is written out at once, not each by itself
+MANY = 100  # from this number of files on, flush the whole disk at once, not file by file
 
 
 @contextmanager
 def replace(path: Path) -> Iterator[IO[bytes]]:
-    """Give a file to write to, which takes the place of `path` when the block ends without an error.
+    """Yield a temporary path to write to; it replaces `path` if the block ends without an error.
 
-    Meanwhile it is called `.<name>.<process>.part`, beside; after an error, such as a full disk, nothing is left of it.
+    It is `.<name>.<process>.part` in the same folder, and is deleted after an error, such as a full disk.
     """
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -32,20 +32,20 @@ def replace(path: Path) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file (UTF-8) in place of another, or of none."""
+    """Write a text file (UTF-8) atomically."""
     with replace(path) as file:
         file.write(text.encode())
 
 
 def save_array(file: IO[bytes], array: NDArray[Any]) -> None:
-    """Write a .npy. Raise an OSError of a full disk as such: numpy's own has no number."""
+    """Write a .npy. A full disk raises an OSError with its number, which numpy's own error lacks."""
     header = np.lib.format.header_data_from_array_1_0(array)
     np.lib.format.write_array_header_1_0(file, header)
     file.write(np.ascontiguousarray(array).data)
 
 
 def publish(new: Path, path: Path) -> None:
-    """Rename a file or folder that is complete to its final name, once all of it is on the disk."""
+    """Flush a complete file or folder to disk, then rename it to its final name."""
     files = [new] if new.is_file() else [p for p in new.rglob("*") if p.is_file()]
     if len(files) > MANY and hasattr(os, "sync"):
         os.sync()
@@ -58,7 +58,7 @@ def publish(new: Path, path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a folder's list of names on the disk; where a system cannot do that, leave it."""
+    """Flush a folder's entries to disk; do nothing on systems that cannot."""
     with suppress(OSError, AttributeError):
         number = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         try:

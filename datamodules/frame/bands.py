@@ -1,4 +1,4 @@
-"""Images as they are, with any number of channels: TIFF and .npy of 8, 16 or 32 bits, divided by stated numbers."""
+"""Read images with any number of channels: TIFF and .npy of 8, 16 or 32 bits, divided by given numbers."""
 
 from collections.abc import Sequence
 from io import BytesIO
@@ -14,7 +14,7 @@ from datamodules.frame.decode import MAX_PIXELS, SUFFIXES, Unreadable, readable_
 
 BAND_SUFFIXES = {*SUFFIXES, ".npy"}
 MOST = 16  # channels
-TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # its first bytes, and those of its form for large files
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the first bytes of TIFF and BigTIFF
 NPY = b"\x93NUMPY"
 
 
@@ -22,17 +22,17 @@ def read_bands(data: bytes, name: str, channels: int, scale: Sequence[float]) ->
     """Decode an image to float32 (C, H, W), each channel divided by its number.
 
     Args:
-        data: the whole file. Its content tells the format, not its name.
+        data: the whole file. The format is recognised by its content, not its name.
         name: of the file, for messages.
-        channels: C; a file of another number is an error, nothing is converted.
-        scale: (C,) the value of each channel that becomes 1.
+        channels: C; a file with another number is an error.
+        scale: (C,) the value of each channel that is mapped to 1.
 
     Raises:
-        Unreadable: no image, one that Pillow would cut to 8 bits, or one of other channels or too many pixels.
+        Unreadable: not an image, one that Pillow would reduce to 8 bits, or wrong channels or too many pixels.
     """
     try:
         pixels = channels_first(_pixels(data), channels)
-    except Exception as error:  # every format has its own kinds
+    except Exception as error:  # each format raises its own kinds of error
         raise Unreadable(f"{name} cannot be read ({error}): repair or delete it") from error
     values = torch.from_numpy(np.ascontiguousarray(pixels, np.float32))
     return values / torch.tensor(scale, dtype=torch.float32).view(-1, 1, 1)
@@ -67,7 +67,7 @@ def _check_pixels(shape: Sequence[int]) -> None:
 
 
 def channels_first(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Return (H, W), (H, W, C) or (C, H, W) as (C, H, W). Raise a ValueError for other shapes, and for no numbers."""
+    """Return (H, W), (H, W, C) or (C, H, W) as (C, H, W). Raise a ValueError for other shapes, and for non-numbers."""
     if pixels.ndim == 2:
         pixels = pixels[None]
     elif pixels.ndim == 3 and pixels.shape[2] == channels:
@@ -80,7 +80,7 @@ def channels_first(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
 
 
 def check_scale(scale: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    """Return a number a channel. Raise a ValueError unless they are above 0, one for all or one for each."""
+    """Return a number for each channel. Raise a ValueError unless they are > 0, one for all or one for each."""
     numbers = tuple(scale) if isinstance(scale, Sequence) else (scale,) * channels
     if len(numbers) != channels or min(numbers) <= 0:
         raise ValueError(f"scale must be a number above 0, or {channels} of them, one a channel, got {scale}")

@@ -1,4 +1,4 @@
-"""Files that may become shorter while they are read: an error where a memory map would kill the process."""
+"""Read files that may be truncated meanwhile: an error, where a memory map would kill the process."""
 
 import mmap
 import os
@@ -25,11 +25,11 @@ class ByteFile:
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return os.fstat(self.number).st_size
 
     def read(self, start: int, end: int) -> bytes:
-        """Return the bytes from `start` to `end`. Raise a ValueError if the file ends before."""
+        """Return the bytes from `start` to `end`. Raise a ValueError if the file is shorter."""
         data = os.pread(self.number, end - start, start) if end > start else b""
         if len(data) < end - start:
             raise ValueError(f"{self.path} is cut short: it ends before byte {end:,}")
@@ -37,7 +37,7 @@ class ByteFile:
 
 
 def check_map(array: NDArray[Any]) -> None:
-    """Raise a ValueError if this is a map of a file that has become shorter: to read on would kill the process."""
+    """Raise a ValueError if the file of this memory map was truncated: reading would kill the process."""
     base: Any = array
     while base is not None and not isinstance(base, mmap.mmap):
         base = getattr(base, "base", None) if not isinstance(base, memoryview) else base.obj

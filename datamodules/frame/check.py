@@ -1,4 +1,4 @@
-"""Which images cannot be read: found out once, remembered beside the data."""
+"""Find the unreadable images once, and save the result beside the data."""
 
 import json
 from contextlib import suppress
@@ -14,18 +14,18 @@ from datamodules.frame.source import Source
 
 
 def find_readable(source: Source, notes: Path, white: float | None = None) -> Tensor:
-    """Return the numbers of the images that can be read, int64 (n,) or fewer, ascending; a warning names the others.
+    """Return the indices of the readable images, at most (n,), int64, ascending; a warning names the others.
 
-    All are decoded (about 1,000 ImageNet images a second and core), strictly: a damaged JPEG is not readable.
-    As that takes its time, the result is kept and holds as long as names and sizes of the files are the same.
+    All are decoded (about 1,000 ImageNet images per second and core), and a damaged JPEG counts as unreadable. Because
+    that takes time, the result is saved. It is valid while names and sizes of the files are unchanged.
 
     Args:
         source: the images.
-        notes: a json file for the result; where it cannot be written, each process checks for itself.
+        notes: a JSON file for the result; if it cannot be written, each process checks for itself.
         white: as in `decode`.
 
     Raises:
-        ValueError: not one can be read.
+        ValueError: no image can be read.
     """
     key = fingerprint(source, white)
     found = _recall(notes, key)
@@ -36,7 +36,7 @@ def find_readable(source: Source, notes: Path, white: float | None = None) -> Te
 
 
 def find_unreadable(source: Source, white: float | None = None) -> dict[int, str]:
-    """Return {number of an image: what is wrong with it}."""
+    """Return {index of an unreadable image: the error}."""
 
     def work(i: int) -> None:
         decode(source.read(i), source.name(i), strict=True, white=white)
@@ -57,10 +57,10 @@ def _recall(notes: Path, key: str) -> dict[int, str] | None:
     try:
         saved = json.loads(notes.read_text())
         return {i: why for i, _, why in saved["unreadable"]} if saved["key"] == key else None
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or spoilt
+    except (OSError, ValueError, KeyError, TypeError):  # missing or damaged
         return None
 
 
 def _remember(notes: Path, content: dict[str, Any]) -> None:
-    with suppress(OSError):  # a folder that is only for reading
+    with suppress(OSError):  # a read-only folder
         write_text(notes, json.dumps(content, indent=1))

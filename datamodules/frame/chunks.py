@@ -1,13 +1,12 @@
-"""Prepared images in litdata's chunks: for an object store, and data sets larger than a machine's disk.
+"""Read prepared images from litdata's chunks: for object stores, and data sets larger than a machine's disk.
 
     header.json, targets.npy       as in `packed`
     train/index.json               litdata's: names and lengths of the chunks
     train/chunk-0-0.bin ...        litdata's: {"image": bytes of a JPEG, "target": int}, some 64 MB each
 
-So `litdata.StreamingDataset` reads the folders as well. Here they are not read by its iterator, whose order is another
-one for another number of workers, but by index, in our own order; and not by its own access by index, which reads
-hundreds of images for each. A chunk begins with uint32 numbers: n, then n + 1 places of items; an item begins with the
-lengths of its two fields.
+`litdata.StreamingDataset` can read the folders too. We do not use its iterator, because its order depends on the number
+of workers, nor its access by index, which reads hundreds of images for each one. We read by index, in our own order. A
+chunk begins with uint32 numbers: n, then the n + 1 offsets of items; an item begins with the lengths of its two fields.
 """
 
 import json
@@ -35,14 +34,14 @@ FIELDS = ["bytes", "int"]  # of an item, in litdata's words
 
 
 class Chunks:
-    """The images of one part in litdata's chunks; a `Source`.
+    """Images of one part in litdata's chunks; a `Source`.
 
     Args:
-        store: where they are.
+        store: of the chunks.
         part: "train", "val" or "test".
 
     Raises:
-        ValueError: chunks of something else, or an index that names files outside of its folder.
+        ValueError: chunks with other fields, or an index that names files outside its folder.
     """
 
     def __init__(self, store: "Store", part: str):
@@ -67,7 +66,7 @@ class Chunks:
         return item[start : start + size]
 
     def target(self, i: int) -> int:
-        """Return the class as it stands in the chunk; training has targets.npy."""
+        """Return the class stored in the chunk; training uses targets.npy."""
         return int.from_bytes(self._item(i)[-8:], "little")
 
     def _item(self, i: int) -> bytes:
@@ -79,24 +78,24 @@ class Chunks:
         return chunk.read(int(starts[i - first]), int(starts[i - first + 1]))
 
     def name(self, i: int) -> str:
-        """Return chunk and number, for messages."""
+        """Return chunk and index, for messages."""
         k = int(np.searchsorted(self.ends, i, side="right"))
         return f"{self.store.root}/{self.part}/{self.files[k]}, image {i} of {self.part}"
 
     def size(self, i: int) -> int:
-        """Return the bytes of an image."""
+        """Return the size of an image in bytes."""
         return len(self.read(i))
 
 
 def read_index(path: Path, name: str) -> tuple[list[str], list[int]]:
-    """Read litdata's index.json: names of the chunks and how many images each has.
+    """Read litdata's index.json: names of the chunks and numbers of their images.
 
     Args:
         path: of the file.
         name: of the folder that it describes, for messages.
 
     Raises:
-        ValueError: it is damaged, describes something else than `FIELDS`, or names files outside of its folder.
+        ValueError: it is damaged, describes other fields than `FIELDS`, or names files outside its folder.
     """
     try:
         index = json.loads(path.read_text())
@@ -116,10 +115,10 @@ def read_index(path: Path, name: str) -> tuple[list[str], list[int]]:
 
 
 class Store:
-    """Files of a folder, or copies of files of an object store. One is equal to another of the same root.
+    """Files of a folder, or copies of files of an object store. Stores with the same root are equal.
 
-    Copies are made when they are first asked for, by one process for all of the machine, and kept; when they are more
-    than `limit` bytes together, those not opened for longest are deleted. Another header has other copies.
+    One process per machine copies a file when it is first needed, for all processes. Beyond `limit` bytes in total, the
+    least recently opened copies are deleted. A changed header has copies of its own.
 
     Args:
         root: a folder, or an address that litdata knows: "s3://...", "gs://...", "azure://...", "r2://...".
@@ -128,7 +127,7 @@ class Store:
 
     Raises:
         ImportError: an address needs litdata, which is not installed.
-        RuntimeError: the address has no prepared data set, or cannot be reached.
+        RuntimeError: the address holds no prepared data set, or cannot be reached.
     """
 
     def __init__(self, root: str | Path, cache: str | Path | None = None, limit: float = 100e9):
@@ -154,7 +153,7 @@ class Store:
         return hash((self.root, self.folder))
 
     def path(self, name: str) -> Path:
-        """Return the path of a file here, copied if need be. Raise a RuntimeError if that cannot be done."""
+        """Return the local path of a file, copied if needed. Raise a RuntimeError if that fails."""
         path = self.folder / safe_name(name, self.root)
         if self.remote and not path.exists():
             with lock(path):
@@ -173,7 +172,7 @@ class Store:
             get_downloader(self.root, str(path.parent), []).download_file(f"{self.root}/{name}", str(part))
             self._check(name, part)
             publish(part, path)
-        except Exception as error:  # each store has its own kinds
+        except Exception as error:  # each store raises its own kinds of error
             part.unlink(missing_ok=True)
             raise RuntimeError(
                 f"{self.root}/{name} could not be fetched ({error}): check the address, the credentials and the disk "
@@ -181,7 +180,7 @@ class Store:
             ) from error
 
     def _check(self, name: str, path: Path) -> None:
-        """Raise a ValueError unless a copy has the size and the checksum that the header tells."""
+        """Raise a ValueError unless a copy has the size and the checksum in the header."""
         if name not in self.files:
             return
         size, checksum = self.files[name]
@@ -191,7 +190,7 @@ class Store:
             raise ValueError("its checksum is another")
 
     def _make_room(self) -> None:
-        """Delete copies of chunks beyond the limit; who has one open keeps it."""
+        """Delete copies of chunks beyond the limit; a process that has one open can still read it."""
         copies = []
         for path in self.folder.glob("*/*.bin"):
             try:
@@ -207,21 +206,21 @@ class Store:
 
 
 def is_remote(root: str | Path) -> bool:
-    """Return whether it is an address and not a folder."""
+    """Return whether this is an address, not a folder."""
     return "://" in str(root) or str(root).startswith("local:")  # the second is litdata's, for tests
 
 
 @lru_cache(OPEN)
 def open_chunk(store: Store, name: str) -> tuple[ByteFile, NDArray[np.int64]]:
-    """Return a chunk and where its items start, int64 (n + 1,). It stays open until others push it out.
+    """Return a chunk and the offsets of its items, int64 (n + 1,). It stays open until others replace it.
 
     Raises:
-        ValueError: it is cut short, or of another kind: with pyarrow installed litdata writes such.
+        ValueError: it is truncated, or in another format, which litdata writes if pyarrow is installed.
     """
     path = store.path(name)
     try:
         chunk = ByteFile(path)
-    except FileNotFoundError:  # another process needed the room
+    except FileNotFoundError:  # another process needed the space
         chunk = ByteFile(store.path(name))
     if store.remote:
         os.utime(path)
@@ -239,11 +238,11 @@ def open_chunk(store: Store, name: str) -> tuple[ByteFile, NDArray[np.int64]]:
 
 
 class ByChunk(Order):
-    """An order in which only a few chunks are read at a time, and each process reads its own.
+    """An order that reads only a few chunks at a time; each process reads its own chunks.
 
-    Chunks come in random order, and an image at a random place from its chunk's to `WINDOW` chunks later: as in a
-    shuffle buffer of `WINDOW` chunks, but a pure function of (seed, epoch). Each process has one stretch of it; copies
-    of `repeats` are in one process.
+    Chunks come in random order. Each image comes at a random position, at most `WINDOW` chunks later than in that
+    order: as in a shuffle buffer of `WINDOW` chunks, but a pure function of (seed, epoch). Each process has a
+    contiguous part; the copies of `repeats` are in one process.
 
     Args:
         chunk_of: (n,) int64, of all images of the data set.
@@ -259,5 +258,5 @@ class ByChunk(Order):
         chunks = int(self.chunk_of.max()) + 1
         rank = mix(torch.arange(chunks) + key).argsort().argsort()[self.chunk_of[index]]
         place = (rank + WINDOW * draws(index, 1, key)[:, 0].double()).argsort(stable=True)
-        mine = place.view(self.num_replicas, -1).T.reshape(-1)  # process r of w has every w-th, from r on
+        mine = place.view(self.num_replicas, -1).T.reshape(-1)  # process r of w has every w-th image, from r on
         return index[mine], copy[mine]

@@ -1,4 +1,4 @@
-"""From one packed file to litdata's chunks, by litdata itself."""
+"""Convert a packed file to litdata's chunks, with litdata."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ OPTIMIZE = "import sys; from datamodules.frame.convert import optimize; optimize
 
 
 def write_chunks(folder: str | Path, parts: Sources, classes: tuple[str, ...], **options: Any) -> Header:
-    """Make a folder for an object store; arguments, result and errors as of `packed.write`.
+    """Make a folder for an object store; arguments, result and errors as in `packing.write`.
 
     A packed folder is made first, so the disk must hold the data twice for a while.
 
@@ -41,7 +41,7 @@ def write_chunks(folder: str | Path, parts: Sources, classes: tuple[str, ...], *
             source = {part: len(targets) for part, (_, targets) in parts.items()}
             asked: dict[str, Any] = {name: options[name] for name in ("side", "quality") if name in options}
             return read_existing(folder, {"classes": list(classes), "source": source, **asked}, "litdata")
-        for left in (packed, new):  # by a killed process
+        for left in (packed, new):  # left by a killed process
             shutil.rmtree(left, ignore_errors=True)
         try:
             header = write(packed, parts, classes, **options)
@@ -61,7 +61,7 @@ def write_chunks(folder: str | Path, parts: Sources, classes: tuple[str, ...], *
 
 
 def _convert(packed: Path, new: Path, header: Header) -> None:
-    """Write the chunks in a process of its own: `litdata.optimize` makes all later processes spawned ones."""
+    """Write the chunks in a separate process: after `litdata.optimize`, a process can only spawn, not fork."""
     needed = int(1.01 * (packed / "images.bin").stat().st_size)
     if shutil.disk_usage(new).free < needed:
         raise small_disk_error(new.parent / new.name[1:-7], needed)
@@ -79,7 +79,7 @@ def _convert(packed: Path, new: Path, header: Header) -> None:
 
 
 def optimize(packed: str, new: str, *parts: str) -> None:
-    """Write the chunks, with one worker: with more, images would be in another order."""
+    """Write the chunks with one worker: several would change the order of the images."""
     import litdata
 
     for part in parts:
@@ -89,7 +89,7 @@ def optimize(packed: str, new: str, *parts: str) -> None:
 
 
 class Item:
-    """What is stored of an image, by its number."""
+    """The stored fields of an image, by its index."""
 
     def __init__(self, images: Packed):
         self.images, self.targets = images, images.targets.tolist()

@@ -1,7 +1,7 @@
-"""Image files to bytes, the same bytes as torchvision's, and a clear error for each file that cannot be read.
+"""Decode image files to the same bytes as torchvision, with a clear error for each unreadable file.
 
-JPEG is decoded by simplejpeg (libjpeg-turbo), which notices more damage than other decoders and gives Pillow's pixels
-bit for bit; Pillow reads all other formats, and what simplejpeg does not know. torchvision's decoders are deprecated.
+simplejpeg (libjpeg-turbo) decodes JPEG: it detects more damage than other decoders, and its pixels equal Pillow's.
+Pillow reads all other formats, and JPEGs that simplejpeg cannot. torchvision's decoders are deprecated.
 """
 
 import os
@@ -29,35 +29,34 @@ SUFFIXES = {
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 }
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")
-MAX_PIXELS = 2**28 // 3  # Pillow's own limit: a quarter of a gigabyte, from a header that anybody can write
+MAX_PIXELS = 2**28 // 3  # Pillow's own limit: a quarter of a gigabyte; a malicious header could state any size
 CHUNK = 128  # images a task of the thread pool
-HARMLESS = "extraneous bytes before marker 0xd9"  # rubbish behind the last pixel
+HARMLESS = "extraneous bytes before marker 0xd9"  # junk after the last pixel
 TWELVE_BITS = 4096
 PNG, PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where it says how many bits a sample has
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 
 
 class Unreadable(ValueError):
-    """An image cannot be read; the message begins with its name, the cause is what the decoder said."""
+    """An image cannot be read; the message begins with its name, and the cause is the decoder's error."""
 
 
 def decode(data: bytes, name: str, strict: bool = False, white: float | None = None) -> Tensor:
     """Decode an image to uint8 (3, H, W), its memory in the order of (H, W, 3).
 
-    Grey, palettes and CMYK become RGB; transparency is dropped, EXIF's orientation ignored, and of several pictures the
-    first is taken. Of 16 bits the upper 8 count; grey floats are in [0, 1].
+    Grey, palettes and CMYK are converted to RGB; transparency and EXIF's orientation are ignored. From a file with
+    several pictures, the first is read. 16 bits are reduced to the upper 8; grey floats are in [0, 1].
 
     Args:
-        data: the whole file. Its content tells the format, not its name.
+        data: the whole file. The format is recognised by its content, not its name.
         name: of the file, for messages.
-        strict: refuse also a JPEG that is damaged but gives a picture, perhaps a wrong one; otherwise that is a
-            warning.
-        white: the grey value that is white, where a grey image has 16 or 32 bits or floats: 4095 for 12 bits in a file
-            of 16. None for 65,535 of 16 bits and 1 of floats; grey integers of 32 bits need it.
+        strict: also refuse a damaged JPEG that can be decoded, perhaps wrongly; if False, it gives a warning.
+        white: the value of white in grey images of 16 or 32 bits or floats: 4095 for 12 bits in a file of 16. None:
+            65,535 for 16 bits and 1 for floats; grey integers of 32 bits need a value.
 
     Raises:
-        Unreadable: no image of `FORMATS`, a truncated one, one of more than `MAX_PIXELS`, or one whose white is not
-            known (it would be black, or nearly).
+        Unreadable: not an image of `FORMATS`, truncated, with more than `MAX_PIXELS`, or with an unknown white, which
+            would make it nearly black.
     """
     try:
         picture = _jpeg(data, name, strict, white) if data[:2] == b"\xff\xd8" else _pillow(data, white)
@@ -69,7 +68,7 @@ def decode(data: bytes, name: str, strict: bool = False, white: float | None = N
 def _jpeg(data: bytes, name: str, strict: bool, white: float | None) -> Bytes:
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
-    except ValueError:  # no JPEG, or one of a rare kind
+    except ValueError:  # not a JPEG, or one of a rare kind
         return _pillow(data, white)
     _check_pixels(height, width)
     if colours not in ("YCbCr", "RGB", "Gray"):
@@ -79,7 +78,7 @@ def _jpeg(data: bytes, name: str, strict: bool, white: float | None) -> Bytes:
         return pixels
     except ValueError as error:
         problem = str(error)
-    picture = _pillow(data, white)  # raises where pixels are missing
+    picture = _pillow(data, white)  # raises if pixels are missing
     if HARMLESS not in problem:
         if strict:
             raise ValueError(problem)
@@ -92,7 +91,7 @@ def _pillow(data: bytes, white: float | None) -> Bytes:
         _check_pixels(image.height, image.width)
         if image.mode == "F" or image.mode.startswith("I"):
             return _deep_grey(image, white)
-        # Pillow warns if it is to drop a palette's transparency without this step
+        # without this step, Pillow warns when it drops a palette's transparency
         plain = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.array(plain.convert("RGB"))
         if sample_bits(image, data) == 16 and pixels.max(initial=0) < TWELVE_BITS >> 8:
@@ -101,7 +100,7 @@ def _pillow(data: bytes, white: float | None) -> Bytes:
 
 
 def _deep_grey(image: Image.Image, white: float | None) -> Bytes:
-    """Return grey of more than 8 bits as uint8 (H, W, 3)."""
+    """Convert grey of more than 8 bits to uint8 (H, W, 3)."""
     grey = np.asarray(image)
     if white is None and (image.mode.startswith("I;16") or image.format in ("PNG", "PPM")):
         _check_sixteen_bits(grey)
@@ -121,7 +120,7 @@ def _check_sixteen_bits(grey: NDArray[np.integer]) -> None:
 
 
 def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None) -> Bytes:
-    """Return 0 as 0 and `white` as 255. Raise a ValueError for numbers that are not in [0, white]."""
+    """Scale [0, white] to [0, 255]. Raise a ValueError for numbers outside [0, white]."""
     if white is None and not np.issubdtype(grey.dtype, np.floating):
         raise ValueError("it has grey integers of 32 bits, and nothing tells which one is white: say white=")
     white, values = 1.0 if white is None else white, grey.astype(np.float64)
@@ -132,7 +131,7 @@ def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None
 
 
 def sample_bits(image: Image.Image, data: bytes) -> int:
-    """Return the bits of a colour in a PNG or TIFF; 8 in all other formats."""
+    """Return the bits per colour of a PNG or TIFF; 8 for all other formats."""
     if data.startswith(PNG):
         return data[PNG_DEPTH]
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -142,7 +141,7 @@ def sample_bits(image: Image.Image, data: bytes) -> int:
 
 @cache
 def readable_formats() -> tuple[str, ...]:
-    """Return those of `FORMATS` that this Pillow reads: AVIF came with 11.3."""
+    """Return the formats of `FORMATS` that this version of Pillow reads: AVIF needs 11.3."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -162,13 +161,13 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def square(picture: Tensor, side: int, resized: bool) -> Bytes:
-    """Return uint8 (3, H, W) as (side, side, 3).
+    """Convert uint8 (3, H, W) to a square (side, side, 3).
 
     Args:
         picture: from `decode`.
         side: in pixels.
-        resized: cut the middle square out of a picture of another size and resize that (bilinear, antialiased);
-            otherwise another size is a ValueError.
+        resized: crop the centre square of a picture of another size and resize it (bilinear, antialiased); if False,
+            another size is a ValueError.
     """
     pixels: Bytes = picture.permute(1, 2, 0).numpy()
     height, width = pixels.shape[:2]
@@ -183,14 +182,14 @@ def square(picture: Tensor, side: int, resized: bool) -> Bytes:
 
 
 def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
+    """Return the number of cores available to this process."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def in_threads(work: Callable[[int], None], count: int, doing: str) -> dict[int, Exception]:
-    """Call work(i) for each i in [0, count), on all cores. Return what went wrong where, in order of i.
+    """Call work(i) for each i in [0, count), on all cores. Return {i: error}, in order of i.
 
-    With a progress bar from 5,000 on; `doing` is its title.
+    A progress bar with the title `doing` is shown from 5,000 calls on.
     """
     problems = {}
 
@@ -223,17 +222,18 @@ def decode_all(
 
     Args:
         paths: the files.
-        images: to be filled.
+        images: output array.
         resized: as in `square`.
-        skip_unreadable: leave out, with a warning, what cannot be read or is damaged; None if the caller has no such
-            option, so that messages do not speak of it.
+        skip_unreadable: skip unreadable or damaged files, with a warning; None if the caller has no such option, so
+            that messages do not mention it.
         white: as in `decode`.
 
     Returns:
-        The numbers of the images that were filled, int64 (n,) or fewer, ascending.
+        Indices of the images that were decoded, at most (n,), int64, ascending.
 
     Raises:
-        ValueError: some cannot be read, or have another size. All are tried first, so that it can count and name them.
+        ValueError: some are unreadable, or have another size. All are tried first, so that the error can count and name
+            them.
     """
 
     def one(i: int) -> None:
@@ -253,10 +253,10 @@ def decode_all(
 
 
 def leave_out(bad: Collection[int], reasons: dict[str, str], count: int) -> Tensor:
-    """Return all numbers in [0, `count`) but the bad ones, int64. Warn of these; raise a ValueError if none is left."""
+    """Return [0, `count`) without the bad indices, int64. Warn of the bad ones; raise a ValueError if none is left."""
     if len(bad) == count:
         raise ValueError(f"none of {count} images can be read: {name_some(reasons)}: check the folder and its format")
-    if bad:  # told by one process of many
+    if bad:  # only one process warns
         rank_zero_warn(
             f"{len(bad)} of {count} images cannot be read and are left out: {name_some(reasons)}: repair or delete them"
         )
@@ -264,5 +264,5 @@ def leave_out(bad: Collection[int], reasons: dict[str, str], count: int) -> Tens
 
 
 def name_some(reasons: dict[str, str]) -> str:
-    """Name the first three of {file: what is wrong with it}."""
+    """Name the first three of {file: error}."""
     return "; ".join(f"{name} ({reason})" for name, reason in list(reasons.items())[:3])

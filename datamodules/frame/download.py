@@ -1,4 +1,4 @@
-"""Files fetched whole or not at all: one process at a time, resumed, checked; the final name comes last."""
+"""Download files completely or not at all: one process at a time, resumable, with checksums, renamed at the end."""
 
 import errno
 import hashlib
@@ -18,15 +18,15 @@ from tqdm import tqdm
 from datamodules.frame.atomic import publish
 
 CHUNK = 1 << 20  # bytes
-WAIT = 60  # seconds without a byte after which a connection counts as lost
+WAIT = 60  # seconds without data after which a connection counts as lost
 
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Let one process at a time into the block.
+    """Run the block in one process at a time.
 
-    The lock is the system's, on the file `.<name>.lock` beside, and ends with the process: a file that a killed process
-    left behind locks nothing.
+    The operating system locks the file `.<name>.lock` in the same folder until the process ends: the file of a killed
+    process locks nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     held = FileLock(path.with_name(f".{path.name}.lock"))
@@ -45,17 +45,17 @@ def lock(path: Path) -> Iterator[None]:
 
 
 def fetch(url: str | Sequence[str], path: Path, checksum: str) -> None:
-    """Download a file, unless it is there; goes on where an earlier download stopped.
+    """Download a file unless it exists; resume an earlier download.
 
     Args:
         url: http or https; several are tried in turn.
-        path: where it goes. While it is incomplete it is called `<path>.part`.
-        checksum: kind and hexadecimal digest, such as "md5:900150983cd24fb0d6963f7d28e17f72". A file that is there but
-            has another one is fetched again, and replaced by a good one.
+        path: of the file. While it is incomplete, its name is `<path>.part`.
+        checksum: kind and hexadecimal digest, such as "md5:900150983cd24fb0d6963f7d28e17f72". An existing file with
+            another checksum is downloaded again and replaced.
 
     Raises:
-        OSError: the disk is too small; nothing is left of the download.
-        RuntimeError: no connection, or what came is not the file. Tells how to do it by hand.
+        OSError: the disk is too small; the partial download is deleted.
+        RuntimeError: no connection, or the downloaded file is wrong. The error says how to download it by hand.
     """
     path = Path(path)
     part = path.with_name(path.name + ".part")
@@ -73,7 +73,7 @@ def fetch(url: str | Sequence[str], path: Path, checksum: str) -> None:
                 if number == len(urls):
                     raise
                 print(f"{error}; trying {urls[number]}", file=sys.stderr)
-                part.unlink(missing_ok=True)  # another server's file may have other bytes so far
+                part.unlink(missing_ok=True)  # another server's file may differ
         publish(part, path)
 
 
@@ -95,13 +95,13 @@ def _by_hand(url: str, path: Path) -> str:
 
 
 def _continue(url: str, part: Path) -> None:
-    """Append to `part` until it is complete. As long as each attempt brings something, there is another."""
+    """Append to `part` until it is complete; retry while each attempt receives some bytes."""
     while True:
         before = part.stat().st_size if part.exists() else 0
         try:
             return _attempt(url, part, before)
         except HTTPError as error:
-            if error.code != 416:  # "Range Not Satisfiable": it has as many bytes as the file, or more
+            if error.code != 416:  # "Range Not Satisfiable": `part` is as long as the file, or longer
                 raise
             if error.headers.get("Content-Range") == f"bytes */{before}":
                 return
@@ -115,7 +115,7 @@ def _attempt(url: str, part: Path, start: int) -> None:
     request = Request(url, headers={"Range": f"bytes={start}-"} if start else {})
     with urlopen(request, timeout=WAIT) as answer:
         if answer.status != 206 or not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            start = 0  # the server sends all of it, whatever was asked for
+            start = 0  # the server ignores the range and sends the whole file
         length = answer.headers.get("Content-Length")
         if length is not None:
             needs_space(part.parent, int(length))
@@ -127,12 +127,12 @@ def _attempt(url: str, part: Path, start: int) -> None:
             while chunk := answer.read(CHUNK):
                 file.write(chunk)
                 bar.update(len(chunk))
-    if total is not None and part.stat().st_size < total:  # http.client takes an early end for the end
+    if total is not None and part.stat().st_size < total:  # http.client does not notice a lost connection
         raise ConnectionError(f"the connection was lost after {part.stat().st_size:,} of {total:,} bytes")
 
 
 def matches(path: Path, checksum: str) -> bool:
-    """Return whether the file has this checksum ("md5:..." or any other kind of `hashlib`); with a progress bar."""
+    """Return whether the file has this checksum ("md5:..." or any other kind of `hashlib`); show a progress bar."""
     kind, wanted = checksum.split(":")
     digest, size = hashlib.new(kind, usedforsecurity=False), path.stat().st_size
     with (
@@ -149,7 +149,7 @@ def matches(path: Path, checksum: str) -> bool:
 
 
 def needs_space(folder: Path, size: int) -> None:
-    """Raise an OSError of a full disk if fewer than `size` bytes are free, before anything is written."""
+    """Raise the OSError of a full disk if fewer than `size` bytes are free."""
     if shutil.disk_usage(folder).free < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -1,4 +1,4 @@
-"""Data sets of encoded files: decoded anew each epoch, and bytes until they are where the network is."""
+"""Data sets of encoded files, which are decoded again in each epoch and stay bytes until they reach the device."""
 
 import warnings
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ from datamodules.transforms.grey import grey
 
 
 class FileSet(ImageSet):
-    """Encoded images and their targets; gives whole batches.
+    """Encoded images and their targets; returns whole batches.
 
     Args:
         source: n encoded images.
         targets: (n,) int64.
-        train: uint8 (3, H, W) -> uint8 (3, S, S), any H, W. What it draws from torch's CPU generator depends on the key
-            of the epoch and the index of the image alone; the generator is afterwards what it was.
-        evaluate: the same without augmentation, for `plain()`; or one that gives V views (V, 3, S, S).
+        train: uint8 (3, H, W) -> uint8 (3, S, S), any H, W. Its draws from torch's CPU generator depend only on the key
+            of the epoch and the index of the image; the generator's state is restored afterwards.
+        evaluate: the same without augmentation, for `without_augmentation`; or with V views (V, 3, S, S).
         channels: 1 makes the result grey.
         white: as in `decode`.
-        scale: read images as they are, as in `read_bands`: float32 in the place of uint8.
+        scale: read images as in `read_bands`: float32 instead of uint8.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class FileSet(ImageSet):
                 picture = self.picture(index)
                 seed(key, index)
                 image = self._transform(picture, index)
-                del picture  # so that the next one is decoded into memory that the processor's cache still holds
+                del picture  # so that the next image is decoded into memory that is still in the cache
                 if batch is None:
                     batch = _block(len(keys), image)
                 batch[n] = image
-        assert batch is not None  # a sampler gives no empty batch
+        assert batch is not None  # samplers return no empty batch
         plain = self.scale is not None or self.channels == 3
         return [batch if plain else grey(batch), self.targets[indices]]
 
     def picture(self, index: int) -> Tensor:
-        """Return one image as it is in its file, uint8 (3, H, W); with `scale` float32 (C, H, W)."""
+        """Return one image of a file without transforms, uint8 (3, H, W); with `scale`, float32 (C, H, W)."""
         if self.scale is not None:
             return read_bands(self.source.read(index), self.source.name(index), self.channels, self.scale)
         try:
@@ -91,7 +91,7 @@ class FileSet(ImageSet):
 
 
 def _block(count: int, image: Tensor) -> Tensor:
-    """Return memory for `count` images such as this one, in channels_last order."""
+    """Allocate memory for `count` images like this one, in channels_last order."""
     *views, channels, height, width = image.shape
     return torch.empty(count, *views, height, width, channels, dtype=image.dtype).movedim(-1, -3)
 
@@ -99,30 +99,30 @@ def _block(count: int, image: Tensor) -> Tensor:
 class FileData(ImageData):
     """Abstract. A subclass has `classes` and `root`, and names its encoded images in `source`.
 
-    Nothing is kept in memory but the names: each epoch decodes the files anew, in the worker processes.
+    Only names are kept in memory: worker processes decode the files again in each epoch.
 
     Args:
         batch_size: images a batch and process.
-        image_size: side S of what the network sees, in pixels; 224 by default.
+        image_size: side S of the network's input in pixels; 224 by default.
         transform: of a training image: a name of `datamodules.transforms` ("inception" is the random resized crop with
             a flip), a callable of uint8 (3, H, W) to uint8 (3, S, S) (any transform of torchvision's v2), or a list of
             these. The draws are each image's own, from torch's CPU generator only.
         evaluation: the same for validation and test: "center" by default, "10-crop", "multi-scale" or a callable.
-        skip_unreadable: leave out images that cannot be read or are damaged, with a warning that counts and names them.
-            For that, all are decoded once, before the first training; the result is kept in `root`, in a file
-            `.unreadable-<part>.json`. Otherwise the first such image ends the run with an error that names it.
+        skip_unreadable: skip unreadable or damaged images, with a warning that counts and names them. All images are
+            decoded once before the first training, and the result is saved in `root`, in `.unreadable-<part>.json`. If
+            False, the first such image ends the run with an error that names it.
         channels: 3 by default, or 1 for grey images (luma, after the transform).
-        white: the grey value that is white, where grey images have 16 or 32 bits or floats: 4095 for 12 bits in a file
-            of 16. None for 65,535 of 16 bits and 1 of floats; an image that would be nearly black is refused.
-        scale: read images as they are: `channels` from 1 to 16, of 8, 16 or 32 bits, TIFF and .npy among them, floats
-            that are divided by this number, or by one for each channel: 65535, say. Nothing is rounded to bytes.
+        white: the value of white in grey images of 16 or 32 bits or floats: 4095 for 12 bits in a file of 16. None:
+            65,535 for 16 bits and 1 for floats; an image that would be nearly black is refused.
+        scale: read images without rounding to bytes: 1 to 16 `channels` of 8, 16 or 32 bits, also TIFF and .npy. They
+            become floats, divided by this number, such as 65535, or by one number for each channel.
         mean, std: of each channel, in units of the range [0, 1]; ImageNet's by default (of grey, its colours' average;
             with `scale`, 0 and 1).
-        num_workers: processes that decode; None for a worker a core that this process may use (under DDP its part).
+        num_workers: decoding processes; None for one per core available to this process (under DDP, its part).
         options: `val_split`, `split_seed` and more, as in `ImageData`.
     """
 
-    mean: Colours | None = (0.485, 0.456, 0.406)  # of ImageNet, as torchvision has them
+    mean: Colours | None = (0.485, 0.456, 0.406)  # ImageNet's, from torchvision
     std: Colours | None = (0.229, 0.224, 0.225)
     root: Path
 
@@ -162,7 +162,10 @@ class FileData(ImageData):
             raise ValueError("skip_unreadable and white are of images that become bytes: leave them out, or scale")
         self._set_colours(channels, mean, std)
         self.transform, self.evaluation = transform, evaluation
-        train_transform(transform, image_size), evaluation_transform(evaluation, image_size)  # a wrong name is told now
+        (
+            train_transform(transform, image_size),
+            evaluation_transform(evaluation, image_size),
+        )  # to refuse a wrong name now
         self._share_cores = num_workers is None
         self._checked: dict[str, tuple[Source, Tensor]] = {}
 
@@ -180,7 +183,7 @@ class FileData(ImageData):
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
-        """How a picture is prepared for evaluation, as plain values; None for an `evaluation` of one's own."""
+        """Preprocessing of a picture in evaluation, as plain values; None for a user's `evaluation`."""
         found = self.middle_square
         first, *rest = evaluation_transform(self.evaluation, self.image_size).operations
         if (
@@ -205,22 +208,22 @@ class FileData(ImageData):
         raise NotImplementedError
 
     def prepare_data(self) -> None:
-        """Check the images, once a machine, if unreadable ones are to be left out. A subclass calls this last."""
+        """Check the images, once per machine, if unreadable ones are skipped. A subclass calls this last."""
         if self.skip_unreadable:
             testing = self.trainer is not None and self.trainer.state.fn in ("test", "predict")
             for part in ("test",) if testing else ("train", "val"):
                 self._part(part)
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the sets that a stage needs."""
-        # Lightning advises workers wherever it sees few: here it is a worker a core, or somebody's own choice.
+        """Create the sets of a stage."""
+        # Lightning advises more workers; here there is one per core, or the user's number.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         if self._share_cores and self.trainer is not None:
             self.num_workers = max(1, usable_cores() // self.trainer.num_devices)
         super().setup(stage)
 
     def image_set(self, part: str) -> ImageSet | None:
-        """Return the set of a part; that of "train" is augmented."""
+        """Return the set of a part, augmented for "train"."""
         found = self._part(part)
         return None if found is None else self.file_set(*found, augmented=part == "train")
 
@@ -231,7 +234,7 @@ class FileData(ImageData):
         return FileSet(source, targets, train, evaluate, self.channels, self.white, self.scale)
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """Normalise, as `ImageData`; with `scale` what comes from the loader is float already."""
+        """Normalise, as `ImageData`; with `scale`, the loader's images are float already."""
         if self.scale is None:
             return super().on_after_batch_transfer(batch, dataloader_idx)
         images, targets = batch

@@ -1,4 +1,4 @@
-"""header.json of prepared images, of either storage: read strictly, for a copy of it may be damaged or hostile."""
+"""Read header.json of prepared images strictly, because a copy may be damaged or malicious."""
 
 import json
 import math
@@ -14,7 +14,7 @@ AGAIN = "delete the folder and prepare it again"
 
 
 class Header(TypedDict, total=False):
-    """What stands in header.json."""
+    """The entries of header.json."""
 
     format: str
     version: int
@@ -23,7 +23,7 @@ class Header(TypedDict, total=False):
     quality: int
     classes: list[str]
     source: dict[str, int]  # images of the original, by part
-    parts: dict[str, list[int]]  # number of the first image and of the one after the last
+    parts: dict[str, list[int]]  # index of the first image, and of the one after the last
     files: dict[str, list[Any]]  # name -> [bytes, checksum]
     mean: list[float] | None
     std: list[float] | None
@@ -31,7 +31,7 @@ class Header(TypedDict, total=False):
 
 
 def parse_header(text: str, folder: str | Path) -> Header:
-    """Return the header of this version. Raise a ValueError that names what is wrong with it."""
+    """Parse a header of this version. Raise a ValueError that names the fault."""
     where = f"{folder}/header.json"
     try:
         header = json.loads(text)
@@ -47,7 +47,7 @@ def parse_header(text: str, folder: str | Path) -> Header:
 
 
 def _problems(header: dict[str, Any]) -> Iterator[str]:
-    """Name what is not as `write` writes it."""
+    """Name the entries that are not as `write` writes them."""
     if header.get("storage") not in ("packed", "litdata"):
         yield f"storage is {header.get('storage')!r}"
     classes = header.get("classes")
@@ -68,7 +68,7 @@ def _problems(header: dict[str, Any]) -> Iterator[str]:
 
 
 def _problems_of_origin(header: dict[str, Any]) -> Iterator[str]:
-    """Name what is wrong with how the images were made, and of what."""
+    """Name the faults in the entries about how the images were made."""
     for name in ("side", "quality"):
         if not is_count(header.get(name)):
             yield f"{name} is {header.get(name)!r}"
@@ -112,19 +112,19 @@ def is_split(number: object) -> bool:
 
 
 def is_count(number: object) -> bool:
-    """Return whether this is a whole number of at least 0 (JSON's true is none)."""
+    """Return whether this is an integer >= 0 (JSON's true is not)."""
     return isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 62
 
 
 def safe_name(name: object, where: str | Path) -> PurePosixPath:
-    """Return the name of a file as a path that stays in its folder, on every system.
+    """Return a file's name as a path that stays in its folder, on every system.
 
     Args:
-        name: from an archive, an index or a header, all of which anybody can write.
-        where: what holds it, for the message.
+        name: from an archive, an index or a header, which are not trusted.
+        where: the file that holds it, for the message.
 
     Raises:
-        ValueError: it is no name, or leads out of the folder.
+        ValueError: it is not a name, or leads out of the folder.
     """
     path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
     bad = not path.parts or path.is_absolute() or ".." in path.parts or any(c in str(name) for c in "\\:\0")

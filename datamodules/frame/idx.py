@@ -1,4 +1,4 @@
-"""MNIST's idx files: read compressed or not, checked by their content, found or downloaded."""
+"""Find or download MNIST's idx files, check their content, and read them, compressed or not."""
 
 import gzip
 import hashlib
@@ -18,12 +18,12 @@ from datamodules.frame.options import AugmentOptions, Flip
 
 FILES = {"train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte")}
 FILES["test"] = ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-LARGEST = 1 << 27  # bytes of a file's content: a compressed one may hold anything
+LARGEST = 1 << 27  # largest content in bytes: a compressed file may inflate to any size
 BYTES = 8  # idx's code of uint8
 
 
 def read_content(path: Path) -> bytes:
-    """Return the content of a file, inflated if it is gzip's. Raise a ValueError if that is damaged or too large."""
+    """Return the content of a file, decompressed if it is gzip's. Raise a ValueError if it is damaged or too large."""
     data = path.read_bytes()
     if data[:2] != b"\x1f\x8b":
         return data
@@ -40,14 +40,15 @@ def read_content(path: Path) -> bytes:
 def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
     """Return the array of an idx file of bytes.
 
-    Two bytes of 0, the type, the number of dimensions; each dimension as four bytes, the highest first; the numbers.
+    The file holds two bytes of 0, the type, the number of dimensions, each dimension as four bytes (big-endian), and
+    the numbers.
 
     Args:
         data: the content.
         name: of the file, for messages.
 
     Raises:
-        ValueError: it is no such file, or has another length than it says.
+        ValueError: it is not an idx file of bytes, or its length is wrong.
     """
     if len(data) < 4 or data[:3] != bytes([0, 0, BYTES]):
         raise ValueError(f"{name} is no idx file of bytes")
@@ -59,22 +60,22 @@ def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
 
 
 class IdxData(MemoryData):
-    """Abstract. A subclass names torchvision's data set, for its addresses, and what the files must hold.
+    """Abstract. A subclass names torchvision's data set, for its addresses, and the files' checksums.
 
     Args:
-        root: the folder. Files are found in it, or in `<name>/raw` below it, where torchvision has them; what is absent
-            is downloaded there.
+        root: the folder. Files are searched in it and in `<name>/raw` below it, as in torchvision; missing files are
+            downloaded there.
         batch_size: images a batch and process.
-        padding: pixels of black around the image for the random crop; 0 for none.
+        padding: width of the black border for the random crop, in pixels; 0 for none.
         flip: mirror each image left to right, as in `MemoryData`.
-        image_size: side in pixels, at least 28: black is added around.
+        image_size: side in pixels, at least 28; a black border is added.
         options: `channels` (3: equal colours; 1: grey), `cutout`, `transform`, `mean`, `std`, `val_split`,
             `split_seed`, `num_workers`, as in `MemoryData` and `ImageData`.
     """
 
     reader: type[torchvision.datasets.MNIST]
     checksums: dict[str, str]  # name of a file -> sha256 of its content
-    elsewhere: tuple[str, ...] = ()  # folders where systems keep the files
+    elsewhere: tuple[str, ...] = ()  # folders of system packages
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class IdxData(MemoryData):
         return self.root / type(self).__name__ / "raw"
 
     def find(self, name: str) -> Path | None:
-        """Return the file of this name, compressed or not, whose content has the right checksum; None if absent."""
+        """Return the file of this name, compressed or not, if its content has the right checksum; else None."""
         below = (self.root, self.raw.parent, self.raw, *(self.root / x.lstrip("/") for x in self.elsewhere))
         for folder in (*below, *map(Path, self.elsewhere)):
             for path in (folder / name, folder / f"{name}.gz"):
@@ -106,7 +107,7 @@ class IdxData(MemoryData):
         return None
 
     def _content(self, path: Path) -> bytes | None:
-        """Return the content; None where its checksum is another."""
+        """Return the content; None if its checksum is wrong."""
         try:
             data = read_content(path)
         except ValueError:  # damaged

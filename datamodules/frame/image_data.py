@@ -1,4 +1,4 @@
-"""The contract of all data modules: a batch is a list [images, targets], as bytes until it is where the network is."""
+"""Base class of all data modules: a batch is a list [images, targets], of bytes until it reaches the device."""
 
 import os
 import warnings
@@ -29,46 +29,48 @@ Kind = TypeVar("Kind", bound=DataLoader[list[Tensor]])
 
 
 class ImageData(Parts, Normalised):
-    """Abstract. A subclass has `classes` and `image_size`, `mean` and `std`, and makes its sets in `image_set`.
+    """Abstract. A subclass has `classes` and `image_size`, `mean` and `std`, and creates its sets in `image_set`.
 
-    The loaders give [uint8 (N, C, H, W) in channels_last order, int64 (N,)]; `on_after_batch_transfer`, which Lightning
-    calls on the network's device, makes of the images float32, (images / 255 - mean) / std.
+    The loaders return [uint8 (N, C, H, W) in channels_last order, int64 (N,)]. On the network's device, Lightning calls
+    `on_after_batch_transfer`, which converts the images to float32: (images / 255 - mean) / std.
 
-    The seed of order and augmentation is that of `L.seed_everything` (else 0), read when a fit begins, saved in the
-    checkpoint and restored from it. A run that is stopped in the middle of an epoch goes on with the very next batch.
-    Training leaves out the images that do not fill a batch on each process, others each epoch; evaluation sees each
-    image once. `Trainer.predict` gets the test images, or where there are none those of validation.
+    The seed of order and augmentation is that of `L.seed_everything`, else 0. It is read when a fit begins, and saved
+    in checkpoints. A run that is stopped in mid-epoch resumes with the next batch. Training drops the images that do
+    not fill a batch on each process, different ones in each epoch; evaluation sees each image once. `Trainer.predict`
+    gets the test images, or the validation images if there are none.
 
     Args:
         batch_size: images a batch and process.
-        val_split: how many of the training images are for validation: a fraction in [0, 1) or a count; every class in
-            proportion. 0 trains on all of them and there is no validation: the test images are never used instead.
-            None: 0.1, or the validation set that the data comes with.
-        fold, folds: instead of `val_split`: the validation set is number `fold` (from 0) of so many equal parts, every
-            class in proportion.
-        fraction: of the images left to train on, how many are used, in (0, 1], every class in proportion; a larger one
-            has the images of a smaller one and more. The validation set stays as it is.
-        split_seed: of all these choices. It is not the seed of the run, so that runs of several seeds share one split.
-        sampling: of unbalanced classes, in training only: "over" makes the epoch longer, with as many images of each
-            class as the largest has, the others' repeated, differently augmented; "under" makes it shorter, with as
-            many as the smallest has, other ones each epoch. Or `class_weights` for a weighted loss.
-        repeats: repeated augmentation: an epoch of the same length has 1 / `repeats` of the images, other ones each
-            epoch, each so many times with other draws, one after the other, so on other processes where there are
-            several. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as DeiT's sampler,
-            https://github.com/facebookresearch/deit, but that rounds the epoch down to whole 256 images).
-        num_workers: processes that prepare batches; the batches are the same for any number.
-        like: a model, whose weights say how images are prepared: its mean and std are taken, and from files its size,
-            crop and channels too, unless they are given.
+        val_split: validation images to take from the training images: a fraction in [0, 1) or a count, stratified by
+            class. 0: train on all images, without validation; test images are never used instead. None: 0.1, or the
+            data's own validation set.
+        fold, folds: instead of `val_split`: validate on part `fold` (from 0) of `folds` equal parts, stratified by
+            class.
+        fraction: fraction of the remaining training images to use, in (0, 1], stratified by class; a larger one
+            includes the images of a smaller one. The validation set does not change.
+        split_seed: seed of all these choices. It is not the seed of the run, so that runs of several seeds share a
+            split.
+        sampling: for unbalanced classes, in training only. "over": repeat images, with different augmentation, until
+            each class is as large as the largest. "under": use as many images of each class as the smallest has,
+            different ones in each epoch. See `class_weights` for a weighted loss.
+        repeats: repeated augmentation: an epoch of the same length uses 1 / `repeats` of the images, different ones in
+            each epoch, each `repeats` times with different draws. Copies follow each other, so that several processes
+            get different copies. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as
+            DeiT's sampler, https://github.com/facebookresearch/deit, except that it rounds the epoch to a multiple of
+            256 images).
+        num_workers: processes that make batches; the batches are the same for any number.
+        like: a model whose weights define the preprocessing: take its mean and std, and from files also its size, crop
+            and channels, unless they are given.
 
     Attributes:
         train_set, val_set, test_set: the data sets, after `setup`; None before.
-        train_indices, val_indices: (n,) int64, the images of `train_set` and `val_set` that are used, ascending.
-        held_indices: (n,) int64, those of `train_set` that `hold_out` has taken out.
+        train_indices, val_indices: (n,) int64, used images of `train_set` and `val_set`, ascending.
+        held_indices: (n,) int64, images of `train_set` removed by `hold_out`.
         seed: of order and augmentation.
-        whitening: a fitted `transforms.Whitening`, applied in place of mean and std; None at first.
+        whitening: a fitted `transforms.Whitening`, applied instead of mean and std; None at first.
 
     Raises:
-        ValueError: an argument out of its range, or two that contradict each other.
+        ValueError: an argument out of range, or two contradictory arguments.
         TypeError: an unknown option.
     """
 
@@ -106,7 +108,7 @@ class ImageData(Parts, Normalised):
         self.seed = 0
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the sets of a stage: "fit", "validate", "test" or "predict"; None makes those of the first three."""
+        """Create the sets of a stage: "fit", "validate", "test" or "predict"; None creates those of the first three."""
         if stage in ("fit", None):
             self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0))
         super().setup(stage)
@@ -114,7 +116,7 @@ class ImageData(Parts, Normalised):
     # ---- loaders
 
     def held_dataloader(self) -> DataLoader[list[Tensor]]:
-        """Return the loader of the images that are held out, not augmented, in order; all of them in each process."""
+        """Return the loader of the held-out images, not augmented, in order; each process gets all of them."""
         return self._loader(
             DataLoader, self._training_set().without_augmentation(), Order(self.held_indices, shuffle=False)
         )
@@ -123,7 +125,7 @@ class ImageData(Parts, Normalised):
         """Return the loader of the training images: augmented, shuffled, resumable in the middle of an epoch."""
         train_set, order = self._training_set(), self._training_order()
         if len(order) < self.batch_size and self.trainer is not None and not callbacks_of(self.trainer):
-            self.batch_size = len(order)  # Lightning's BatchSizeFinder, which empties the list, has run out of images
+            self.batch_size = len(order)  # Lightning's BatchSizeFinder has run out of images, and empties the list
             train_set = Counted(train_set, len(order))
         if len(order) < self.batch_size:
             raise ValueError(f"batch_size={self.batch_size} is more than the {len(order)} training images: lower it")
@@ -145,7 +147,7 @@ class ImageData(Parts, Normalised):
         )
 
     def val_dataloader(self) -> DataLoader[list[Tensor]] | list[Any]:
-        """Return the loader of the validation images, in order; an empty list where there are none."""
+        """Return the loader of the validation images, in order; an empty list if there are none."""
         self._training_set()
         if self.val_set is None or len(self.val_indices) == 0:
             warnings.filterwarnings("ignore", "Total length of `list` across ranks is zero")  # Lightning's; it is meant
@@ -177,11 +179,11 @@ class ImageData(Parts, Normalised):
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # a loader takes a number of it at each start: not of the run's generator
+            generator=torch.Generator(),  # a loader draws a number at each start: not from the run's generator
         )
 
     def state_dict(self) -> dict[str, int]:
-        """Return what a checkpoint keeps: the seed of order and augmentation."""
+        """Return the state for a checkpoint: the seed of order and augmentation."""
         return {"seed": self.seed}
 
     def load_state_dict(self, state_dict: dict[str, int]) -> None:
@@ -189,15 +191,15 @@ class ImageData(Parts, Normalised):
         self.seed = state_dict["seed"]
 
     def show_batch(self, n: int = 16, batch: list[Tensor] | None = None) -> "Figure":
-        """Draw what the network sees: augmented images, with their classes.
+        """Draw the network's inputs: augmented images, with their classes.
 
         Args:
-            n: at most how many images.
-            batch: one to draw, of bytes or normalised, with targets (N,) or (N, K) probabilities (mixup); None for the
-                first images of the first training epoch. Of several views an image, all are drawn.
+            n: largest number of images.
+            batch: the batch, of bytes or normalised, with targets (N,) or (N, K) probabilities (mixup); None for the
+                first images of the first training epoch. All views of an image are drawn.
 
         Returns:
-            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes; pyplot is not touched.
+            A `matplotlib.figure.Figure`, which a notebook shows and `savefig` writes; pyplot is not used.
         """
         if batch is None:
             if self.train_set is None:
@@ -211,7 +213,7 @@ class ImageData(Parts, Normalised):
 
 
 def _identity(batch: list[Tensor]) -> list[Tensor]:
-    """Return the batch: the data set gives whole ones. A function of the module because workers pickle it."""
+    """Return the batch unchanged, because the data set makes whole batches. Workers can pickle this function."""
     return batch
 
 

@@ -1,4 +1,4 @@
-"""What the parts of a data module are: images by number, a whole batch at a time."""
+"""The parts of a data module: images by index, a whole batch at a time."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ Items = Sequence[tuple[int, int]] | Sequence[int]
 
 
 class ImageSet(Dataset[list[Tensor]]):
-    """n images and their targets. A subclass gives batches in `__getitems__`, and itself without augmentation.
+    """Images and their targets. A subclass returns batches in `__getitems__`, and implements `without_augmentation`.
 
     Args:
         targets: int64 (n,), or masks (n, S, S), or float32 (n, K) of 0 and 1: several labels an image.
@@ -37,7 +37,7 @@ class ImageSet(Dataset[list[Tensor]]):
 
 
 def rarest_label(targets: Tensor) -> Tensor:
-    """Return one class an image (n,), int64, to split several labels (n, K) by: the rarest of its own, else 0."""
+    """Return one class an image (n,), int64, to stratify several labels (n, K) by: its rarest label, else 0."""
     counts = targets.sum(0)
     return torch.where(targets > 0, -counts, -torch.inf).argmax(1)
 
@@ -53,14 +53,14 @@ class Counted(ImageSet):
         return self.count
 
     def __getitems__(self, items: Items) -> list[Tensor]:
-        """Return the batch that the images give."""
+        """Return the images' batch."""
         return self.images.__getitems__(items)
 
 
 def split_items(items: Items) -> tuple[Tensor, Tensor]:
     """Return keys and indices, int64 (N,) each, of (key, index) pairs as `Order` gives them.
 
-    Plain indices get key 0: `Trainer(overfit_batches=...)` puts in a sampler that gives nothing else.
+    Plain indices, as from the sampler of `Trainer(overfit_batches=...)`, get key 0.
     """
     pairs = [(0, item) if isinstance(item, int) else item for item in items]
     keys, index = (torch.from_numpy(np.array(column, np.int64)) for column in zip(*pairs, strict=True))

@@ -1,4 +1,4 @@
-"""Images prepared as a model wants them: `ImageFolder(root, like=model)`."""
+"""Preprocess images as a model's weights require: `ImageFolder(root, like=model)`."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,13 +7,13 @@ from datamodules.transforms import Center, TenCrop
 
 
 def wanted_by(model: Any) -> dict[str, Any] | None:
-    """Return size, short side, mean, std, ... that a model's weights ask for, as plain values; None for no model.
+    """Return a model's preprocessing (size, short side, mean, std, ...) as plain values; None for no model.
 
     Args:
-        model: has `preprocessing`, whose `plain()` gives them, as `zoo.Classifier` does; or is these values.
+        model: has `preprocessing` with a method `plain()`, as `zoo.Classifier` does; or the plain values themselves.
 
     Raises:
-        ValueError: the model does not know.
+        ValueError: the model does not know its preprocessing.
     """
     if model is None or isinstance(model, Mapping):
         return model if model is None else dict(model)
@@ -28,6 +28,6 @@ def wanted_by(model: Any) -> dict[str, Any] | None:
 
 
 def evaluation_of(how: Mapping[str, Any]) -> Center:
-    """Return the transform that cuts a picture as the plain values say."""
+    """Return the transform that crops a picture by the plain values."""
     kind = TenCrop if how["views"] == "10-crop" else Center
     return kind(how["size"], None if how["keeps_small"] else how["short_side"], how["interpolation"])

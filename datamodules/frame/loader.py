@@ -1,4 +1,4 @@
-"""A DataLoader that goes on in the middle of an epoch, at exactly the next batch."""
+"""A DataLoader that resumes in mid-epoch, at exactly the next batch."""
 
 from collections.abc import Callable, Iterator, Sized
 
@@ -9,12 +9,12 @@ from datamodules.frame.order import Order
 
 
 class ResumableLoader(DataLoader[list[Tensor]]):
-    """A loader of `sampler=Order(...)` whose state Lightning stores and restores with the training loop's.
+    """A loader with `sampler=Order(...)`; Lightning saves and restores its state with the training loop's.
 
-    The state is a position, modulo the epoch's length, so that "all of epoch 3" is "none of epoch 4"; a position of
-    6 of 6 would give the resumed run an empty epoch. `finished` tells how many batches of this epoch are done: set by
-    the data module to Lightning's own count, which is right in every hook. Without it (no Trainer) the batches handed
-    out are counted; what workers have prepared beyond that counts in neither.
+    The state is a position modulo the epoch's length, so that the end of epoch 3 is the start of epoch 4: position 6 of
+    6 would give the resumed run an empty epoch. `finished` returns the number of finished batches in this epoch. The
+    data module sets it to Lightning's own count, which is right in every hook. Without it (no Trainer), the returned
+    batches are counted. Batches that workers prefetched do not count.
     """
 
     finished: Callable[[], int] | None = None
@@ -23,11 +23,11 @@ class ResumableLoader(DataLoader[list[Tensor]]):
 
     @property
     def _epoch(self) -> int:
-        return getattr(self.sampler, "epoch", 0)  # Trainer(overfit_batches=...) puts in a sampler without epochs
+        return getattr(self.sampler, "epoch", 0)  # the sampler of Trainer(overfit_batches=...) has no epochs
 
     @property
     def _shape(self) -> dict[str, int]:
-        """What must not change in the middle of an epoch: batch size, processes, images, their choice."""
+        """Return the settings that must not change in mid-epoch: batch size, processes, images, their choice."""
         world = getattr(self.sampler, "num_replicas", 1)
         choice = getattr(self.sampler, "fingerprint", 0)
         return {"batch_size": self._size, "processes": world, "images": len(self._indices), "choice": choice}
@@ -41,7 +41,7 @@ class ResumableLoader(DataLoader[list[Tensor]]):
     @property
     def _size(self) -> int:
         """Images a batch."""
-        assert self.batch_size is not None  # it is where whole batches come from the data set
+        assert self.batch_size is not None  # never None, because the data set makes whole batches
         return self.batch_size
 
     def __iter__(self) -> Iterator[list[Tensor]]:  # type: ignore[override]  # a plain loader has an iterator class
@@ -55,16 +55,16 @@ class ResumableLoader(DataLoader[list[Tensor]]):
             yield images_and_targets
 
     def state_dict(self) -> dict[str, int]:
-        """Return the next batch, and what it depends on."""
+        """Return the position of the next batch, and the settings that it depends on."""
         done = self._handed_out if self.finished is None else self.finished()
         epochs, batch = divmod(done, len(self))
         return {"epoch": self._epoch + epochs, "batch": batch, **self._shape}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next `iter()` start there.
+        """Let the next `iter()` start at a saved position.
 
         Raises:
-            ValueError: in the middle of an epoch, with another batch size, number of processes, or other images.
+            ValueError: the position is in mid-epoch, and batch size, number of processes or images have changed.
         """
         for name, now in self._shape.items():
             if state["batch"] > 0 and state[name] != now:

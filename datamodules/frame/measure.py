@@ -1,4 +1,4 @@
-"""Mean and standard deviation of images that are in files."""
+"""Measure mean and standard deviation of images in files."""
 
 import numpy as np
 import torch
@@ -16,16 +16,16 @@ BATCH = 64
 def measure_files(
     images: ImageSet, indices: Tensor, limit: int | None = 2000, seed: int = 0
 ) -> tuple[Colours, Colours, int]:
-    """Measure mean and standard deviation of each channel, as evaluation sees the pixels; with a progress bar.
+    """Measure mean and standard deviation of each channel after the evaluation transform; show a progress bar.
 
     Args:
         images: a `FileSet`.
-        indices: (n,) int64, of the images that count.
-        limit: decode so many of them at most, chosen at random; None for all.
+        indices: (n,) int64, of the images to measure.
+        limit: largest number of images to decode, chosen at random; None for all.
         seed: of the choice.
 
     Returns:
-        Mean and standard deviation in units of [0, 1], and the number of images they are of.
+        Mean and standard deviation in units of [0, 1], and the number of images measured.
     """
     if limit is not None and limit < len(indices):
         indices = indices[torch.randperm(len(indices), generator=torch.Generator().manual_seed(seed))[:limit]]

@@ -1,4 +1,4 @@
-"""Data sets that fit in memory: the images as bytes, augmented a batch at a time."""
+"""Data sets in memory: images are bytes, augmented a batch at a time."""
 
 import warnings
 from pathlib import Path
@@ -22,12 +22,12 @@ Number = TypeVar("Number", bound=np.generic)
 
 
 class Augment:
-    """Random crop, flip, whatever else an image at a time, and hole, in this order.
+    """Apply random crop, flip, the transform of each image, and cutout, in this order.
 
     Args:
         images: uint8 (n, S, S, C).
         padding, flip, cutout: as in `MemoryData`.
-        transform: uint8 (3, S, S) -> uint8 (3, S, S), or None. Grey images are shown to it with three equal colours.
+        transform: uint8 (3, S, S) -> uint8 (3, S, S), or None. It gets grey images with three equal channels.
     """
 
     def __init__(self, images: Bytes, padding: int, flip: Flip, cutout: int | None, transform: Operation | None = None):
@@ -35,9 +35,9 @@ class Augment:
         self.transform = transform
 
     def __call__(self, index: Tensor, key: int | Tensor) -> Bytes:
-        """Return images (N,), with a key each or one for all, augmented: (N, S, S, C).
+        """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each.
 
-        The draws have fixed numbers: no option changes another's.
+        Each option has its own numbered draws, so that no option changes those of another.
         """
         u = draws(index, 5, key)
         top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().numpy().T
@@ -52,7 +52,7 @@ class Augment:
 
 
 def alternate(index: Tensor, key: int | Tensor) -> Tensor:
-    """Return which images are mirrored: half in even epochs, the others in odd ones. (N,) int64 -> (N,) bool."""
+    """Choose the images to mirror: half in even epochs, the others in odd ones. (N,) int64 -> (N,) bool."""
     return ((mix(index) ^ key) & 1).bool()
 
 
@@ -66,11 +66,11 @@ def transform_each(transform: Operation, images: Bytes, index: Tensor, key: int 
             image = transform(rgb(picture) if channels == 1 else picture)
             check_transformed(image, images.shape[1], 3 if channels == 1 else channels)
             image = grey(image) if channels == 1 else image
-            images[i] = image.permute(1, 2, 0).numpy()  # it may be a view of images[i]: numpy sees to that
+            images[i] = image.permute(1, 2, 0).numpy()  # may be a view of images[i], which numpy handles
 
 
 def check_transformed(image: Tensor, side: int, channels: int = 3) -> None:
-    """Raise a ValueError unless this is an image of bytes, of the side that it had."""
+    """Raise a ValueError unless this is a uint8 image of the original size."""
     if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.shape == (channels, side, side):
         return
     got = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, Tensor) else type(image).__name__
@@ -81,9 +81,9 @@ def check_transformed(image: Tensor, side: int, channels: int = 3) -> None:
 
 
 class MemorySet(ImageSet):
-    """Images uint8 (n, S, S, C) and targets int64 in memory; gives whole batches.
+    """Images uint8 (n, S, S, C) and targets int64 in memory; returns whole batches.
 
-    Targets are (n,), or masks (n, S, S), which come with labels (n,) to split them by and without `augment`.
+    Targets are (n,), or masks (n, S, S). Masks need labels (n,) to stratify splits by, and take no `augment`.
     """
 
     def __init__(self, images: Bytes, targets: Tensor, augment: Augment | None = None, labels: Tensor | None = None):
@@ -107,22 +107,22 @@ class MemoryData(ImageData):
 
     Args:
         batch_size: images a batch and process.
-        padding: pixels of black around the image from which a crop of the image's size is taken at random; 0 for none.
-        flip: mirror each image left to right with probability 1/2; takes the training images' memory once more.
-            "alternating": one half of the images in even epochs, the other half in odd ones, so that two epochs show
-            every image both ways (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6; there the first half is
-            drawn anew by each seed, here it follows from the images' numbers).
-        cutout: side of a black square at a random place, in pixels; None for none.
-        transform: what else to do to a training image, after crop and flip: a name of `datamodules.transforms`
+        padding: width of a black border, in pixels, before a random crop of the original size; 0 for none.
+        flip: mirror each image left to right with probability 1/2; doubles the memory of the training images.
+            "alternating": mirror one half of the images in even epochs, the other half in odd ones, so that two epochs
+            show every image both ways (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6; there each seed
+            draws the first half, here it depends on the images' indices only).
+        cutout: side of a black square at a random position, in pixels; None for none.
+        transform: further transform of a training image, after crop and flip: a name of `datamodules.transforms`
             ("randaugment"), a callable of uint8 (3, S, S) to the same (any transform of torchvision's v2), or a list of
-            these. It runs an image at a time, and costs accordingly: RandAugment 0.3 ms an image of 32 x 32 pixels,
-            where crop and flip cost a microsecond. The draws are each image's own, from torch's CPU generator only.
-        channels: 1 makes grey images of colour ones, and leaves grey ones as they are; 3 gives a grey image three equal
-            colours. By default the data set's own, see there.
-        mean, std: of each channel, in units of the range [0, 1]; None for the data set's own (where it has none, they
-            are measured on all training images, the validation part included as in the literature).
-        options: `val_split`, `split_seed`, `num_workers`, as in `ImageData`. Leave `num_workers` at 0: a batch is made
-            sooner than a worker can send it.
+            these. It runs on one image at a time: RandAugment takes 0.3 ms for an image of 32 x 32 pixels, crop and
+            flip a microsecond. Each image has its own draws, from torch's CPU generator only.
+        channels: 1 converts colour images to grey; 3 gives grey images three equal channels. By default the data set's
+            own number.
+        mean, std: of each channel, in units of the range [0, 1]; None for the data set's own (if it has none, they are
+            measured on all training images, including the validation part, as in the literature).
+        options: `val_split`, `split_seed`, `num_workers`, as in `ImageData`. Leave `num_workers` at 0: making a batch
+            takes less time than sending it from a worker.
     """
 
     def __init__(
@@ -159,7 +159,7 @@ class MemoryData(ImageData):
         if mean is not None and std is not None:
             self.mean, self.std = tuple(mean), tuple(std)
         elif self.mean is not None and self.std is not None and len(self.mean) != channels:
-            grey = len(self.mean) == 1  # of colours made grey they are measured
+            grey = len(self.mean) == 1  # measured if colour is converted to grey
             self.mean, self.std = (3 * self.mean, 3 * self.std) if grey else (None, None)
         self.channels = channels
 
@@ -168,8 +168,8 @@ class MemoryData(ImageData):
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the images that a stage needs, and measure mean and standard deviation where there are none."""
-        # Lightning advises many workers wherever it sees less than two: wrong for images in memory.
+        """Read the images of a stage, and measure mean and standard deviation if there are none."""
+        # Lightning advises more workers, which is wrong for images in memory.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         super().setup(stage)
         if self.mean is None:
@@ -178,11 +178,14 @@ class MemoryData(ImageData):
             self.mean, self.std = measure(train_set.images)
 
     def image_set(self, part: str) -> MemorySet | None:
-        """Return the set of a part; that of "train" is augmented."""
+        """Return the set of a part, augmented for "train"."""
         found = self.read(part)
         if found is None:
             return None
-        images, targets = np.ascontiguousarray(found[0]), found[1]  # torchvision's CIFAR is planes, turned by strides
+        images, targets = (
+            np.ascontiguousarray(found[0]),
+            found[1],
+        )  # torchvision's CIFAR is stored in planes, with permuted strides
         check(images, targets, self.num_classes, part)
         images = convert_channels(images, self.channels)
         if part != "train" or not (self.padding or self.flip or self.cutout or self.transform):
@@ -197,13 +200,13 @@ class MemoryData(ImageData):
 
 
 def check_channels(channels: int) -> None:
-    """Raise a ValueError unless images are to be grey or coloured."""
+    """Raise a ValueError unless channels are 1 or 3."""
     if channels not in (1, 3):
         raise ValueError(f"channels must be 1 (grey) or 3 (colours), got {channels}")
 
 
 def convert_channels(images: Bytes, channels: int) -> Bytes:
-    """Return uint8 (n, S, S, 1 or 3) with `channels` channels: grey becomes three equal colours, colours luma."""
+    """Convert uint8 (n, S, S, 1 or 3) to `channels` channels: grey to three equal channels, colour to luma."""
     if images.shape[3] == channels:
         return images
     if channels == 3:
@@ -218,7 +221,7 @@ def chunks(images: NDArray[Number]) -> list[NDArray[Number]]:
 
 
 def check(images: Bytes, targets: Tensor, num_classes: int, part: str) -> None:
-    """Raise a ValueError unless these are square images of bytes, grey or RGB, and one class in [0, K) for each."""
+    """Raise a ValueError unless these are square uint8 images, grey or RGB, with a class in [0, K) for each."""
     square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3)
     if images.dtype != np.uint8 or not square:
         raise ValueError(f"{part}: images must be uint8 (n, S, S, 1 or 3), got {images.dtype} {images.shape}")
@@ -257,7 +260,7 @@ def check_memory(count: int, side: int, copies: int, channels: int = 3) -> None:
 
 
 def free_memory() -> int | None:
-    """Return the bytes that can still be taken; None where that cannot be told (not Linux)."""
+    """Return the bytes of available memory; None if that is not known (not Linux)."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

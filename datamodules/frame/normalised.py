@@ -1,4 +1,4 @@
-"""Images as bytes on their way, and as normalised floats where the network is; and back, to be looked at."""
+"""Convert bytes to normalised floats on the network's device, and back for display."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -13,14 +13,14 @@ from datamodules.frame.tensor import normalise
 
 @runtime_checkable
 class Invertible(Protocol):
-    """A map of images that can be undone, such as `Whitening`."""
+    """An invertible map of images, such as `Whitening`."""
 
     def undo(self, images: Tensor) -> Tensor:
         """Return uint8 (N, C, H, W) of float images."""
 
 
 class Normalised(L.LightningDataModule):
-    """Abstract. Makes uint8 images float32, (images / 255 - mean) / std, on the network's device."""
+    """Abstract. Converts uint8 images to float32, (images / 255 - mean) / std, on the network's device."""
 
     image_size: int
     channels = 3
@@ -30,24 +30,24 @@ class Normalised(L.LightningDataModule):
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
-        """How a picture of any size is prepared for evaluation, as plain values; None where that cannot be said so.
+        """Preprocessing of a picture of any size in evaluation, as plain values; None if they cannot express it.
 
-        Known once mean and std are: after `setup`.
+        It is known after `setup`, as mean and std are.
         """
         return self.middle_square
 
     @property
     def middle_square(self) -> dict[str, Any] | None:
-        """The preprocessing that cuts the middle square and resizes it to `image_size`."""
+        """Preprocessing that crops the centre square and resizes it to `image_size`."""
         if self.mean is None or self.std is None or self.whitening is not None:
             return None
         sides = {"size": self.image_size, "short_side": self.image_size, "interpolation": "bilinear", "views": "center"}
         return {**sides, "mean": list(self.mean), "std": list(self.std)}
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """Make uint8 images float, normalised, in the precision of the trainer; float images stay as they are.
+        """Normalise uint8 images to floats in the trainer's precision; leave float images unchanged.
 
-        With several views an image, (N, V, C, H, W), so do the results.
+        Images may have several views, (N, V, C, H, W).
         """
         images, targets = batch
         if images.dtype != torch.uint8:
@@ -55,7 +55,7 @@ class Normalised(L.LightningDataModule):
         flat = images.flatten(0, -4)  # views
         flat = normalise(flat, *self._colours()) if self.whitening is None else self.whitening(flat)
         images = flat.unflatten(0, images.shape[:-3])
-        if self.trainer is not None:  # Lightning has cast the batch already, when it was bytes
+        if self.trainer is not None:  # because Lightning cast the batch before, when it was bytes
             images = self.trainer.precision_plugin.convert_input(images)
         return [images, targets]
 
@@ -65,7 +65,7 @@ class Normalised(L.LightningDataModule):
         return self.mean, self.std
 
     def _as_bytes(self, images: Tensor) -> Tensor:
-        """Undo `on_after_batch_transfer`, as far as rounding lets it."""
+        """Undo `on_after_batch_transfer`, up to rounding."""
         if not images.is_floating_point():
             return images
         if isinstance(self.whitening, Invertible):

@@ -1,4 +1,4 @@
-"""Keyword options of data modules: typed for editors, written out for the command line, checked at run time."""
+"""Keyword options of data modules: typed for editors, listed for the command line, checked at run time."""
 
 import inspect
 from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ class FileOptions(SplitOptions, total=False):
 
 
 def constructors(cls: type) -> list[inspect.Signature]:
-    """Return the constructors that a class's keywords reach: its own, then its bases' while they take `**keywords`."""
+    """Return the constructors that get a class's keywords: its own, then its bases' while they take `**keywords`."""
     found = []
     for base in cls.__mro__:
         if "__init__" not in vars(base):
@@ -80,7 +80,7 @@ def constructors(cls: type) -> list[inspect.Signature]:
 
 
 def whole_signature(cls: type) -> inspect.Signature:
-    """Return the constructor's signature with every option of the bases in place of `**options`."""
+    """Return the constructor's signature with all options of the bases instead of `**options`."""
     found: dict[str, inspect.Parameter] = {}
     for number, signature in enumerate(constructors(cls)):
         for parameter in signature.parameters.values():
@@ -98,12 +98,12 @@ def unknown_options(cls: type, names: Iterable[str]) -> TypeError:
 
 
 def check_colours(mean: Colours | None, std: Colours | None, channels: int, otherwise: str) -> None:
-    """Raise a ValueError unless mean and std are both there, a number for each channel, or both not.
+    """Raise a ValueError unless mean and std are both None, or both have a number for each channel.
 
     Args:
         mean, std: in units of [0, 1].
         channels: of an image.
-        otherwise: whose mean and std are taken where there are none, for the message.
+        otherwise: name of the default mean and std, for the message.
     """
     if (mean is None) != (std is None):
         raise ValueError(f"mean and std belong together: give both, or neither for {otherwise}")

@@ -1,8 +1,7 @@
-"""Which image comes when, and with which random numbers: pure functions of (seed, epoch, image).
+"""Order and random numbers of images: pure functions of (seed, epoch, image).
 
-Nothing here has a state that training could lose: the order of an epoch follows from (seed, epoch), the augmentation of
-an image from (seed, epoch, index). So the number of workers and of processes, and a stop in the middle of an epoch,
-change nothing.
+There is no state that a stop could lose: the order of an epoch depends on (seed, epoch), and the augmentation of an
+image on (seed, epoch, index). So the number of workers or processes, and a stop in mid-epoch, change nothing.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from torch.utils.data import DistributedSampler
 from datamodules.frame.sampling import balance, balanced_length
 
 # The increment and the two multipliers of splitmix64 (Steele, Lea, Flood; OOPSLA 2014), as signed 64-bit numbers.
-# `zoo.frame.seeds` has the same hash, which a test holds equal: data modules import no other package.
+# `zoo.frame.seeds` repeats it, because data modules import no other package; a test compares the two.
 GOLD, MUL1, MUL2 = -7046029254386353131, -4658895280553007687, -7723592293110705685
 ALL = (1 << 64) - 1
 
@@ -30,17 +29,17 @@ def mix(x: Tensor) -> Tensor:
 
 
 def epoch_key(seed: int, epoch: int) -> int:
-    """Return a 64-bit hash on which everything random in an epoch depends; it is odd in odd epochs."""
+    """Return the 64-bit hash that determines all random numbers of an epoch; it is odd in odd epochs."""
     return int(mix(mix(torch.tensor(seed) + GOLD) + GOLD + epoch)) & ~1 | epoch & 1
 
 
 def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:
-    """Draw uniform numbers that depend on (key, image, number of the draw) only, not on the batch around the image.
+    """Draw uniform numbers that depend only on (key, image, number of the draw), not on the rest of the batch.
 
     Args:
         index: (N,) int64, which images.
         count: draws an image.
-        key: of the seed, the epoch and the repeat: one for all, or (N,) int64.
+        key: hash of the seed, the epoch and the repeat: one for all, or (N,) int64.
 
     Returns:
         (N, count) float32 in [0, 1), of 24 random bits each.
@@ -51,11 +50,10 @@ def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:
 
 @contextmanager
 def lend_generator() -> Iterator[Callable[[int, int], None]]:
-    """Lend torch's CPU generator to transforms that know no other, and put it back as it was.
+    """Lend torch's CPU generator to transforms that need it, and restore its state.
 
-    `with lend_generator() as seed:`, then `seed(key, index)` before each image: what is drawn from then on depends
-    on these two only. The generators of other devices are not touched, as
-    `torch.manual_seed` would. 5 us an image, 3 us a batch.
+    `with lend_generator() as seed:`, then `seed(key, index)` before each image: later draws depend on these two only.
+    Unlike `torch.manual_seed`, it leaves the generators of other devices alone. It takes 5 us an image, 3 us a batch.
     """
     before = torch.default_generator.get_state()
     try:
@@ -70,7 +68,7 @@ def _seed(key: int, index: int) -> None:
 
 
 def _mix(x: int) -> int:
-    """Return `mix` of a single number, twenty times faster than with tensors: any int -> int in [0, 2^64)."""
+    """Return `mix` of a single int, twenty times faster than with tensors: any int -> int in [0, 2^64)."""
     x &= ALL
     x = (x ^ x >> 30) * MUL1 & ALL
     x = (x ^ x >> 27) * MUL2 & ALL
@@ -78,25 +76,25 @@ def _mix(x: int) -> int:
 
 
 def permutation(count: int, number: int) -> Tensor:
-    """Return a random order of `count` things, (count,) int64, always the same for the same `number`."""
+    """Return a random permutation (count,) int64 that depends only on `number`."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(number))
 
 
 class Order(DistributedSampler[tuple[int, int]]):
-    """The images of this process as (key of the epoch and copy, index of an image), from number `start` on.
+    """The images of this process as (key of the epoch and copy, index of an image), from position `start` on.
 
-    A `DistributedSampler` so that Lightning leaves it alone, which otherwise would replace it by one that pads with
-    duplicates. Shuffled (training), the tail that cannot be shared equally is dropped, another one each epoch. In order
-    (evaluation), every image comes exactly once over all processes. The key goes along with each index because workers
-    hold a copy of the data set that no `set_epoch` reaches.
+    It is a `DistributedSampler` because Lightning would replace any other by one that pads with duplicates. When
+    shuffled (training), it drops the images that cannot be divided equally, different ones in each epoch. In order
+    (evaluation), every image comes exactly once over all processes. Each index has its key, because `set_epoch` does
+    not reach the workers' copies of the data set.
 
     Args:
         indices: (n,) int64, the images to take from the data set.
-        shuffle: a new random order each epoch, or always that of `indices`.
+        shuffle: use a new random order in each epoch; if False, that of `indices`.
         seed: of the random orders.
-        repeats: take a part of the images each epoch, so many times each, one copy after the other. Copies go to
-            different processes, and each has draws of its own. The epoch keeps its length.
-        sampling: as many images of each class, "over" or "under" as in `balance`, other ones each epoch; or None.
+        repeats: take a part of the images in each epoch, each this many times, one copy after the other. Copies go to
+            different processes and have different draws. The epoch keeps its length.
+        sampling: "over" or "under": the same number of images of each class, as in `balance`; or None.
         targets: (n,) int64, the classes of `indices`; needed for `sampling`.
     """
 
@@ -123,7 +121,7 @@ class Order(DistributedSampler[tuple[int, int]]):
         self.indices, self.targets = indices, targets
         self.repeats, self.sampling = repeats, sampling
         self.total = len(indices) if sampling is None else balanced_length(self._targets(), sampling)
-        self.start = 0  # images of this process to leave out, once
+        self.start = 0  # images of this process to skip, once
 
     def _targets(self) -> Tensor:
         if self.targets is None:
@@ -132,12 +130,12 @@ class Order(DistributedSampler[tuple[int, int]]):
 
     @cached_property
     def fingerprint(self) -> int:
-        """A hash of which images come how often: two orders of one seed are the same if this is."""
+        """Hash of the images and their frequencies: two orders of one seed are equal if it is."""
         positions = mix(self.indices + mix(torch.arange(len(self.indices))))
         return int(positions.sum()) ^ self.repeats ^ {None: 0, "over": 1 << 32, "under": 1 << 33}[self.sampling]
 
     def __len__(self) -> int:
-        """Return the images of this process in a whole epoch, wherever it starts."""
+        """Return the number of images of this process in a whole epoch, whatever `start` is."""
         if self.shuffle:
             return self.total // self.num_replicas
         return len(range(self.rank, self.total, self.num_replicas))
@@ -150,7 +148,7 @@ class Order(DistributedSampler[tuple[int, int]]):
         return iter(list(zip((key + GOLD * copy[mine]).tolist(), index[mine].tolist(), strict=True)))
 
     def _shuffle(self, key: int) -> tuple[Tensor, Tensor]:
-        """Return the epoch of all processes together: indices and numbers of copies, equally many for each process."""
+        """Return the epoch of all processes: indices and numbers of copies, equally many for each process."""
         index, copy = self.indices, torch.zeros_like(self.indices)
         if self.sampling is not None:
             position, copy = balance(self._targets(), self.sampling, key)

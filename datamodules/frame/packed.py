@@ -1,11 +1,11 @@
-"""A whole data set in one file: its images, made small once, one after the other, and an index.
+"""Read a data set from one file of resized images, with an index.
 
     header.json   what it is: sides, classes, parts, checksums
     images.bin    JPEGs, of all parts
     offsets.npy   (n + 1,) int64: image i is images.bin[offsets[i] : offsets[i + 1]]
     targets.npy   (n,) int64
 
-One open file serves any order of reading at the speed of the page cache, and a copy is the copy of four files.
+One open file can be read in any order at the speed of the page cache, and only four files need to be copied.
 """
 
 from pathlib import Path
@@ -22,14 +22,14 @@ from datamodules.frame.prepared_folder import read_header
 
 
 class Packed:
-    """The images of one part; a `Source`. What it holds of the folder is opened in each process by itself.
+    """Images of one part; a `Source`. Each process opens the files itself.
 
     Args:
         folder: of `write`.
         part: "train", "val" or "test".
 
     Raises:
-        ValueError: no folder of `write`, or not a whole one. `verify` finds also a byte that has changed.
+        ValueError: the folder was not made by `write`, or is incomplete. `verify` also finds changed bytes.
     """
 
     def __init__(self, folder: str | Path, part: str):
@@ -57,16 +57,16 @@ class Packed:
         return offsets
 
     def read(self, i: int) -> bytes:
-        """Return the JPEG of an image. Raise a ValueError if the file has become shorter."""
+        """Return the JPEG of an image. Raise a ValueError if the file was truncated."""
         file, offsets = self._files()
         return file.read(int(offsets[self.first + i]), int(offsets[self.first + i + 1]))
 
     def name(self, i: int) -> str:
-        """Return file and number, for messages."""
+        """Return file and index, for messages."""
         return f"{self.folder / 'images.bin'}, image {self.first + i}"
 
     def size(self, i: int) -> int:
-        """Return the bytes of an image."""
+        """Return the size of an image in bytes."""
         offsets = self._files()[1]
         return int(offsets[self.first + i + 1] - offsets[self.first + i])
 
@@ -80,7 +80,7 @@ def load_numbers(path: Path) -> NDArray[np.int64]:
     """Return a .npy of int64 (n,). Raise a ValueError for anything else."""
     try:
         numbers = np.load(path, allow_pickle=False)
-    except Exception as error:  # numpy parses the header as Python, which fails in many ways
+    except Exception as error:  # numpy parses the header as Python, which raises many kinds of error
         raise ValueError(f"{path} is damaged ({error}): {AGAIN}, or copy it again") from error
     if not isinstance(numbers, np.ndarray) or numbers.dtype != np.int64 or numbers.ndim != 1:
         raise ValueError(f"{path} has no int64 (n,) in it: {AGAIN}, or copy it again")

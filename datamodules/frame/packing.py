@@ -1,4 +1,4 @@
-"""Make a packed folder (`packed`) of any images, whole or not at all."""
+"""Make a packed folder (`packed`) of any images, completely or not at all."""
 
 import errno
 import hashlib
@@ -19,7 +19,7 @@ from datamodules.frame.prepared_folder import FILES, read_existing, write_header
 from datamodules.frame.shrink import attempt, shrink_all
 from datamodules.frame.source import Source
 
-SAMPLE = 16  # images a part from which the size of all is estimated
+SAMPLE = 16  # images a part that are used to estimate the total size
 Sources = dict[str, tuple[Source, Tensor]]  # "train", "val", "test" -> images and int64 targets
 
 
@@ -34,27 +34,27 @@ def write(
     threads: int | None = None,
     **about: Any,
 ) -> Header:
-    """Make a folder of images whose short side is at most `side`. It appears when it is complete.
+    """Make a folder of images whose short side is at most `side`; it gets its name when it is complete.
 
-    Meanwhile it is called `.<name>.preparing`, beside; one that was left by a killed process is deleted. Of two
-    processes that write the same, the second waits for the first and takes its folder.
+    Until then it is `.<name>.preparing` in the same parent folder; that of a killed process is deleted. If two
+    processes write the same folder, the second waits for the first and uses its result.
 
     Args:
-        folder: must not be there, or be what this call would write.
+        folder: does not exist, or holds what this call would write.
         parts: "train", "val", "test" -> (Source, int64 targets).
         classes: names.
         side, quality: of the JPEGs, as in `shrink`.
-        skip_unreadable: leave out, with a warning, what cannot be read or is damaged.
-        threads: None for one a core; the bytes are the same for any number.
-        about: what else the header should say.
+        skip_unreadable: skip unreadable or damaged images, with a warning.
+        threads: None for one per core; the bytes are the same for any number.
+        about: further entries of the header.
 
     Returns:
         The header.
 
     Raises:
-        ValueError: the folder is there and holds something else, an argument is out of range, or some images cannot be
-            read: all are tried first, so that it can count and name them.
-        OSError: the disk is too small: before it starts, by an estimate, or when it is full. Nothing is left.
+        ValueError: the folder holds something else, an argument is out of range, or some images are unreadable. All are
+            tried first, so that the error can count and name them.
+        OSError: the disk is too small, by an estimate before it starts, or when it is full. Nothing is left.
     """
     if side < 1 or not 1 <= quality <= 100:
         raise ValueError(f"size must be at least 1 pixel and quality in 1 to 100, got {side} and {quality}")
@@ -86,7 +86,7 @@ def _write_new(folder: Path, writer: "_Writer", parts: Sources, about: dict[str,
 
 
 def estimate(parts: Sources, side: int, quality: int) -> int:
-    """Return the bytes of the whole, estimated from a few images; 5 % more, because they differ."""
+    """Estimate the total size in bytes from a few images, plus 5 % because images differ."""
     total = 0.0
     for source, targets in parts.values():
         some = range(0, len(source), max(1, len(source) // SAMPLE))
@@ -106,7 +106,7 @@ def small_disk_error(folder: Path, needed: int) -> OSError:
 
 
 class _Writer:
-    """Appends images to images.bin, and remembers where they are."""
+    """Append images to images.bin, and remember their offsets."""
 
     def __init__(self, side: int, quality: int, skip_unreadable: bool, threads: int | None):
         self.side, self.quality, self.threads = side, quality, threads
@@ -122,7 +122,7 @@ class _Writer:
         return self.finish({"format": FORMAT, "version": VERSION, **about, "parts": spans})
 
     def add(self, part: str, source: Source, targets: Tensor) -> list[int]:
-        """Write a part. Return the numbers of its first image and of the one after its last."""
+        """Write a part. Return the indices of its first image and of the one after its last."""
         first, problems = len(self.sizes), {}
         with open(self.folder / "images.bin", "ab") as file:
             for i, data in shrink_all(source, self.side, self.quality, f"preparing {part}", self.threads):

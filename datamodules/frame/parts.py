@@ -1,4 +1,4 @@
-"""Which images are for what: training, validation, test and prediction, how many of each class."""
+"""Parts of a data set: training, validation, test and prediction, and their class counts."""
 
 import lightning as L
 import torch
@@ -10,7 +10,7 @@ from datamodules.frame.split import VAL_SPLIT, fold_split, stratified_fraction, 
 
 
 class Parts(L.LightningDataModule):
-    """Abstract. The parts of a data set and the images of each that are used; arguments are those of `ImageData`."""
+    """Abstract. The parts of a data set and their used images; arguments as in `ImageData`."""
 
     classes: tuple[str, ...]
     multi_label = False  # True: targets are 0 and 1, (N, K)
@@ -33,7 +33,7 @@ class Parts(L.LightningDataModule):
 
     @property
     def num_classes(self) -> int:
-        """K."""
+        """Number of classes K."""
         return len(self.classes)
 
     def image_set(self, part: str) -> ImageSet | None:
@@ -41,7 +41,7 @@ class Parts(L.LightningDataModule):
         raise NotImplementedError
 
     def setup(self, stage: str | None = None) -> None:
-        """Make the sets of a stage: "fit", "validate", "test" or "predict"; None makes those of the first three."""
+        """Create the sets of a stage: "fit", "validate", "test" or "predict"; None creates those of the first three."""
         if stage in ("fit", "validate", None):
             self._load_training()
         if stage in ("test", None):
@@ -67,8 +67,8 @@ class Parts(L.LightningDataModule):
             self.test_set = self.image_set("test")
 
     def _split(self, targets: Tensor, val_set: ImageSet | None) -> tuple[Tensor, Tensor]:
-        """Return indices to train on and to validate on."""
-        if val_set is not None:  # the data comes with a validation set of its own
+        """Return the indices of training and validation images."""
+        if val_set is not None:  # the data has its own validation set
             if self.val_split or self.folds:
                 raise ValueError(
                     f"{type(self).__name__} comes with a validation set: leave out val_split, fold and folds"
@@ -80,12 +80,13 @@ class Parts(L.LightningDataModule):
         return stratified_split(targets, validation_count(val_split, len(targets)), self.split_seed)
 
     def hold_out(self, fraction: float) -> None:
-        """Take images out of training, every class in proportion, for a trick to look at: see `held_dataloader`.
+        """Remove images from training, stratified by class, for a trick to use: see `held_dataloader`.
 
-        They are no validation images, whose labels no training should hear of. The same ones at each call.
+        They are not validation images, because training must not see validation labels. Each call chooses the same
+        ones.
 
         Args:
-            fraction: of the images to train on, in [0, 1); 0 gives all of them back.
+            fraction: of the training images, in [0, 1); 0 returns all of them to training.
         """
         labels = self._training_set().labels
         whole = torch.cat([self.train_indices, self.held_indices]).sort().values
@@ -94,14 +95,14 @@ class Parts(L.LightningDataModule):
 
     @property
     def class_counts(self) -> Tensor:
-        """(K,) int64: images (of masks: pixels) of each class to train on, before `sampling` and `repeats`."""
+        """Training images of each class, (K,) int64, before `sampling` and `repeats`; for masks, pixels."""
         targets = self._training_set().targets[self.train_indices]
         if self.multi_label:
             return targets.sum(0).long()
         return targets.flatten().bincount(minlength=self.num_classes)
 
     def class_weights(self, kind: str = "balanced", beta: float = 0.9999) -> Tensor:
-        """Return weights (K,) float32 for the loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
+        """Return weights (K,) float32 for a loss of unbalanced classes, as in `nn.CrossEntropyLoss(weight=...)`.
 
         Args:
             kind: "balanced": n / (K n_k). "effective": (1 - beta) / (1 - beta^n_k), scaled to a sum of K (Cui et al.
@@ -109,7 +110,7 @@ class Parts(L.LightningDataModule):
             beta: of "effective", in [0, 1); the paper tries .9, .99, .999 and .9999.
 
         Raises:
-            ValueError: a class has no images, or `sampling` has made the classes equal already.
+            ValueError: a class has no images, or `sampling` already balances the classes.
         """
         if self.sampling is not None:
             raise ValueError(
@@ -118,7 +119,7 @@ class Parts(L.LightningDataModule):
         return class_weights(self.class_counts, kind, beta, self.classes)
 
     def prediction_set(self) -> tuple[ImageSet, Tensor]:
-        """Return the images for `Trainer.predict`, and their indices: the test images, else those of validation."""
+        """Return the images for `Trainer.predict`, and their indices: the test images, else the validation images."""
         self._load_test()
         if self.test_set is not None:
             return self.test_set, torch.arange(len(self.test_set))

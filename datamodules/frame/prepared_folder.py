@@ -1,4 +1,4 @@
-"""A prepared folder: its header, read and written, and its files, which are as long and as they were written."""
+"""Read, write and verify a prepared folder."""
 
 import hashlib
 import json
@@ -10,15 +10,15 @@ from datamodules.frame.atomic import write_text
 from datamodules.frame.download import matches
 from datamodules.frame.header import AGAIN, Header, parse_header
 
-FILES = ("images.bin", "offsets.npy", "targets.npy")  # of packed storage
+FILES = ("images.bin", "offsets.npy", "targets.npy")  # files of packed storage
 VERIFIED = ".verified.json"
 
 
 def read_header(folder: Path) -> Header:
-    """Read header.json, once it is sure that the other files are as long as when they were written.
+    """Check the sizes of the other files, then read header.json.
 
     Raises:
-        ValueError: the folder was not written here, or is damaged.
+        ValueError: the folder was not made by `zoo prepare`, or is damaged.
     """
     try:
         text = (folder / "header.json").read_text(encoding="utf-8")
@@ -37,7 +37,7 @@ def read_header(folder: Path) -> Header:
 
 
 def verify(folder: str | Path) -> None:
-    """Read all of it, with a progress bar. Raise a ValueError if a byte has changed since it was written."""
+    """Read all files, with a progress bar. Raise a ValueError if a byte has changed since they were written."""
     folder = Path(folder).expanduser()
     for name, (_, checksum) in read_header(folder)["files"].items():
         if not matches(folder / name, checksum):
@@ -45,9 +45,9 @@ def verify(folder: str | Path) -> None:
 
 
 def verify_once(folder: str | Path) -> None:
-    """Verify a folder before its first use on this machine, and remember that beside it, in `.verified.json`.
+    """Verify a folder before its first use on this machine, and record that in `.verified.json`.
 
-    What is remembered holds as long as header, sizes and times of the files do. Where it cannot be written, each call
+    The record is valid while the header, sizes and times of the files are unchanged. If it cannot be written, each call
     verifies.
 
     Raises:
@@ -60,13 +60,13 @@ def verify_once(folder: str | Path) -> None:
         if (folder / VERIFIED).read_text() == note:
             return
     verify(folder)
-    with suppress(OSError):  # a folder that is only for reading
+    with suppress(OSError):  # a read-only folder
         write_text(folder / VERIFIED, note)
 
 
 def read_existing(folder: Path, about: dict[str, Any], storage: str) -> Header:
-    """Return the header of a folder that another process has made. Raise a ValueError if it holds something else."""
-    with suppress(ValueError):  # no prepared folder, or a damaged one
+    """Return the header of a folder made by another process. Raise a ValueError if it holds something else."""
+    with suppress(ValueError):  # not a prepared folder, or damaged
         header = read_header(folder)
         if json.loads(json.dumps({**about, "storage": storage})).items() <= dict(header).items():
             return header
@@ -74,7 +74,7 @@ def read_existing(folder: Path, about: dict[str, Any], storage: str) -> Header:
 
 
 def write_header(folder: Path, header: dict[str, Any]) -> Header:
-    """Write header.json, last of all: without it the folder is not one. Return it as it will be read."""
+    """Write header.json, the last file, which makes the folder valid. Return it as it will be read."""
     text = json.dumps(header, indent=1)
     write_text(folder / "header.json", text)
     return parse_header(text, folder)

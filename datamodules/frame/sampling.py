@@ -1,4 +1,4 @@
-"""Unbalanced classes: as many images of each in an epoch, or weights for the loss."""
+"""Unbalanced classes: sample the same number of images of each class, or weight the loss."""
 
 import torch
 from torch import Tensor
@@ -7,23 +7,23 @@ from datamodules.frame.split import order_by_class
 
 
 def balanced_length(targets: Tensor, sampling: str) -> int:
-    """Return the images an epoch of `balance`: of each class as many as the largest or the smallest has."""
+    """Return the number of images in an epoch of `balance`."""
     sizes = targets.bincount()
     sizes = sizes[sizes > 0]
     return len(sizes) * int(sizes.max() if sampling == "over" else sizes.min())
 
 
 def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
-    """Choose as many images of each class, sorted by class; classes without images stay without.
+    """Choose the same number of images of each class, sorted by class; empty classes stay empty.
 
     Args:
         targets: (n,) int64, the classes.
-        sampling: "over": as many as the largest class has: each image the same number of times, or once more at
-            random. "under": as many as the smallest has, at random, each once.
+        sampling: "over": as many as in the largest class; the images of a class come equally often, and some, chosen at
+            random, once more. "under": as many as in the smallest class, chosen at random, each once.
         seed: of the choice.
 
     Returns:
-        Positions in `targets`, and the number of the copy, from 0. Both (balanced_length,) int64.
+        Indices into `targets`, and the number of the copy, from 0. Both (balanced_length,) int64.
     """
     by_class, position, size = order_by_class(targets, seed)
     if sampling == "under":
@@ -35,7 +35,7 @@ def balance(targets: Tensor, sampling: str, seed: int) -> tuple[Tensor, Tensor]:
 
 
 def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ...]) -> Tensor:
-    """Return weights (K,) float32 of classes with `counts` (K,) images; arguments and errors as in `ImageData`."""
+    """Return weights (K,) float32 for classes with `counts` (K,) images; arguments and errors as in `ImageData`."""
     if kind not in ("balanced", "effective"):
         raise ValueError(f'class_weights: kind must be "balanced" or "effective", not {kind!r}')
     if not 0 <= beta < 1:
@@ -46,7 +46,7 @@ def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ..
 
 
 def balanced_weights(counts: Tensor) -> Tensor:
-    """Return n / (K n_k): the images of each class weigh the same together, and the mean over images is 1."""
+    """Return n / (K n_k): all classes have the same total weight, and the mean over images is 1."""
     return counts.sum() / (len(counts) * counts.double())
 
 
@@ -59,8 +59,8 @@ def effective_weights(counts: Tensor, beta: float) -> Tensor:
 
     Args:
         counts: (K,) images of each class, none zero.
-        beta: in [0, 1): 0 weighs all classes alike; towards 1 the weights become those of `balanced_weights`, up to
-            the scale.
+        beta: in [0, 1): 0 gives all classes the same weight; towards 1 the weights approach those of
+            `balanced_weights`, up to the scale.
     """
     weights = (1 - beta) / (1 - beta ** counts.double())
     return weights * len(counts) / weights.sum()

@@ -1,4 +1,4 @@
-"""A grid of images with their classes above, as a matplotlib figure."""
+"""Draw a grid of images with their classes above, as a matplotlib figure."""
 
 import io
 import math
@@ -11,10 +11,9 @@ if TYPE_CHECKING:
 
 
 def title(target: Tensor, classes: tuple[str, ...]) -> str:
-    """Name a class (), or of probabilities (K,) the three most probable classes of more than half a percent.
+    """Name a class (), or the three most probable classes of probabilities (K,) above half a percent.
 
-    A class of -1 is not known. Of a mask (H, W): the classes that it has, without the first one, the background, if
-    there are others.
+    Class -1 is unknown. For a mask (H, W), name its classes without class 0, the background, if there are others.
     """
     if target.ndim == 2:
         there = target.unique().tolist()
@@ -27,11 +26,11 @@ def title(target: Tensor, classes: tuple[str, ...]) -> str:
 
 
 def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
-    """Draw uint8 (N, C, H, W) with targets (N,) or (N, K) above, as a figure about as wide as high.
+    """Draw uint8 (N, C, H, W) with targets (N,) or (N, K) above, as a nearly square figure.
 
-    Masks (N, H, W), or probabilities (N, K, H, W), are laid over the images, but for class 0.
+    Masks (N, H, W), or probabilities (N, K, H, W), are drawn over the images, except for class 0.
     """
-    from matplotlib.figure import Figure  # here because training needs no matplotlib
+    from matplotlib.figure import Figure  # imported here because training needs no matplotlib
 
     class Picture(Figure):
         """A figure that a notebook shows without pyplot."""
@@ -47,7 +46,7 @@ def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis in axes:
         axis.set_axis_off()
-    for axis, image, target in zip(axes, images, targets, strict=False):  # fewer images than places in the grid
+    for axis, image, target in zip(axes, images, targets, strict=False):  # fewer images than cells of the grid
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
         if target.ndim == 2:
             veil = 0.5 * (target > 0).float().numpy()

@@ -1,4 +1,4 @@
-"""Images made small and encoded anew, once, before training: on all cores, in order, the same bytes for any number."""
+"""Resize and encode images once, before training: on all cores, in order, with the same bytes for any number."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -18,14 +18,14 @@ TASK = 16  # images a task of the thread pool: some 20 ms
 
 
 def shrink(data: bytes, name: str, side: int, quality: int) -> bytes:
-    """Encode an image as a JPEG of short side `side` at most, colours subsampled (4:2:0).
+    """Encode an image as a JPEG whose short side is at most `side`, with subsampled colours (4:2:0).
 
-    A JPEG that is small enough stays as it is, byte for byte: encoding it again would only lose.
+    A JPEG that is small enough is copied byte for byte, because encoding it again would lose quality.
 
     Args:
         data: the whole file.
         name: of the file, for messages.
-        side: of the short side, in pixels. Smaller images are not made larger.
+        side: length of the short side, in pixels. Smaller images are not enlarged.
         quality: libjpeg's, 1 to 100.
 
     Raises:
@@ -43,13 +43,13 @@ def shrink(data: bytes, name: str, side: int, quality: int) -> bytes:
 
 
 def shrink_all(source: Source, side: int, quality: int, title: str, threads: int | None = None) -> Iterator[Result]:
-    """Give number and JPEG, or what went wrong, of each image of a `Source`, in order; with a progress bar.
+    """Yield index and JPEG, or the error, of each image of a `Source`, in order; show a progress bar.
 
     Args:
         source: n encoded images.
         side, quality: as in `shrink`.
         title: of the progress bar.
-        threads: None for one a core.
+        threads: None for one per core.
     """
 
     def task(start: int) -> list[Result]:
@@ -62,7 +62,7 @@ def shrink_all(source: Source, side: int, quality: int, title: str, threads: int
         try:
             for start in range(0, len(source), TASK):
                 running.append(pool.submit(task, start))
-                if len(running) > 4 * threads:  # not all at once: finished images wait in memory for the disk
+                if len(running) > 4 * threads:  # limited, because finished images wait in memory for the disk
                     yield from _advance(running.popleft().result(), bar)
             while running:
                 yield from _advance(running.popleft().result(), bar)
@@ -71,10 +71,10 @@ def shrink_all(source: Source, side: int, quality: int, title: str, threads: int
 
 
 def attempt(source: Source, i: int, side: int, quality: int) -> bytes | Exception:
-    """Return one JPEG, or why there is none."""
+    """Return one JPEG, or the error."""
     try:
         return shrink(source.read(i), source.name(i), side, quality)
-    except Exception as error:  # whatever it is, the others go on and this one is named at the end
+    except Exception as error:  # any error: the others go on, and this one is named at the end
         return error
 
 
@@ -85,7 +85,7 @@ def _advance(results: list[Result], bar: tqdm) -> list[Result]:
 
 @contextmanager
 def single_threaded_torch() -> Iterator[None]:
-    """Keep torch from starting a team of threads in each thread of ours."""
+    """Keep torch from starting threads of its own in each of our threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

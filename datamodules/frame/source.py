@@ -1,4 +1,4 @@
-"""Where encoded images come from: the protocol that a data set of files asks for, and files on a disk."""
+"""Sources of encoded images: the protocol of data sets of files, and files on a disk."""
 
 import os
 from array import array
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 class Source(Protocol):
-    """n encoded images. It is sent to each worker, so it is small, and opened there at the first read."""
+    """Encoded images. A source is sent to each worker, so it is small, and opens its files at the first read."""
 
     def __len__(self) -> int: ...
 
@@ -22,16 +22,16 @@ class Source(Protocol):
         """Return the path, or the member of an archive, for messages."""
 
     def size(self, i: int) -> int:
-        """Return the bytes of the file's content; they tell a changed image."""
+        """Return the size of the file's content in bytes, which detects a changed image."""
 
 
 class Paths:
-    """Files, each an image. Their names are one block of memory: a list of a million would be copied to each worker."""
+    """Image files. Their names are one block of memory, because a list would be copied to each worker."""
 
     def __init__(self, paths: Sequence[str | Path]):
         names = [os.fsencode(path) for path in paths]
         self._names = b"".join(names)
-        self._ends = array("q", accumulate(map(len, names), initial=0))  # reads a number sooner than numpy
+        self._ends = array("q", accumulate(map(len, names), initial=0))  # reads a single number faster than numpy
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -40,14 +40,14 @@ class Paths:
         return os.fsdecode(self._name(i))
 
     def read(self, i: int) -> bytes:
-        with open(self._name(i), "rb", buffering=0) as file:  # read at one go: a buffer is one more allocation
+        with open(self._name(i), "rb", buffering=0) as file:  # unbuffered: a buffer is one more allocation
             return file.read()
 
     def size(self, i: int) -> int:
         try:
             return os.stat(self._name(i)).st_size
         except OSError:
-            return -1  # a link that leads nowhere
+            return -1  # a broken link
 
     def _name(self, i: int) -> bytes:
         return self._names[self._ends[i] : self._ends[i + 1]]

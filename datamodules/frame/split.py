@@ -1,4 +1,4 @@
-"""Which images train and which validate: every class in proportion, by seed."""
+"""Split images into training and validation, stratified by class, by seed."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ def validation_count(val_split: float | int, total: int) -> int:
     """Return `val_split` as a number of images: a fraction of `total` in [0, 1), or the count itself.
 
     Raises:
-        ValueError: nothing would be left to train on, or nothing to validate on though that was asked for.
+        ValueError: no training images would be left, or no validation images although some were asked for.
     """
     count = round(val_split * total) if isinstance(val_split, float) else val_split
     if count >= total or (count == 0 and val_split > 0):
@@ -29,8 +29,8 @@ def order_by_class(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         seed: of the order.
 
     Returns:
-        Images in the order of their classes, random within each; the position of each in its class; the size of
-        its class. All (n,) int64.
+        Indices sorted by class, random within each class; the position of each image in its class; the size of its
+        class. All (n,) int64.
     """
     shuffled = torch.randperm(len(targets), generator=torch.Generator().manual_seed(seed))
     by_class = shuffled[targets[shuffled].argsort(stable=True)]
@@ -40,11 +40,11 @@ def order_by_class(targets: Tensor, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Split off `count` images, every class in proportion: indices of the rest and of these, each ascending.
+    """Split off `count` images, stratified by class: indices of the rest and of these, each ascending.
 
     The image at position j in its class's random order gets the number (j + 1/2) / (size of the class). The `count`
     smallest numbers are taken, ties at random. So each class gives count / n of its images, rounded so that the sum is
-    right (Webster's method), and a larger count takes the images of a smaller one and more.
+    right (Webster's method), and a larger count includes the images of a smaller one.
 
     Args:
         targets: (n,) int64, the classes.
@@ -60,10 +60,10 @@ def stratified_split(targets: Tensor, count: int, seed: int) -> tuple[Tensor, Te
 
 
 def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Return the images outside of one of K folds and those in it: indices, each ascending.
+    """Return the indices outside fold `fold` and those in it, each ascending.
 
-    The images, sorted by class, are dealt out like cards: the folds are disjoint and have every image, and their sizes
-    differ by one at most, in all and in each class.
+    The images, sorted by class, are assigned to the folds in turn. The folds are disjoint and cover all images; their
+    sizes differ by at most one, in total and in each class.
 
     Args:
         targets: (n,) int64, the classes.
@@ -82,7 +82,7 @@ def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tenso
 
 
 def stratified_fraction(targets: Tensor, fraction: float, seed: int, classes: tuple[str, ...]) -> Tensor:
-    """Return `fraction` of the images, every class in proportion: ascending indices; a larger one has a smaller one.
+    """Return `fraction` of the images, stratified, as ascending indices; a larger fraction includes a smaller one.
 
     Raises:
         ValueError: a class would be left without an image.
@@ -102,7 +102,7 @@ def check_split(
     sampling: str | None,
     repeats: int,
 ) -> None:
-    """Raise a ValueError for an argument of `ImageData` out of its range, or two that contradict each other."""
+    """Raise a ValueError for an argument of `ImageData` out of range, or two contradictory arguments."""
     if val_split is not None and (val_split < 0 or (isinstance(val_split, float) and val_split >= 1)):
         raise ValueError(f"val_split must be a fraction in [0, 1) or a count of images, got {val_split}")
     if (fold is None) != (folds is None):

@@ -1,4 +1,4 @@
-"""What Tiny-ImageNet and ImageNet share: classes are WordNet's synsets, by number (wnid) and with many names."""
+"""Classes of Tiny-ImageNet and ImageNet: WordNet's synsets, with a number (wnid) and several names."""
 
 import re
 from collections import Counter
@@ -8,11 +8,11 @@ WNID = re.compile(r"n\d{8}")
 
 
 def first_names(wnids: Iterable[str], words: dict[str, str]) -> tuple[str, ...]:
-    """Return a name a class: the first of "tench, Tinca tinca"; where two share it (two cranes), with the wnid.
+    """Return a name per class: the first of "tench, Tinca tinca"; with the wnid if two classes share it (cranes).
 
     Args:
         wnids: the classes.
-        words: wnid -> its names, separated by commas; a class that is not there is called by its wnid.
+        words: wnid -> its names, separated by commas; a class that is missing is named by its wnid.
     """
     names = {wnid: words.get(wnid, wnid).split(",")[0].strip() for wnid in wnids}
     often = Counter(names.values())
@@ -22,7 +22,7 @@ def first_names(wnids: Iterable[str], words: dict[str, str]) -> tuple[str, ...]:
 def check_owners(files: dict[str, list[str]]) -> None:
     """Raise a ValueError if a training image is in another class's folder.
 
-    Both data sets name their training images after the class: n01440764_10026.JPEG. Other names say nothing.
+    Both data sets name training images after the class: n01440764_10026.JPEG. Other names are not checked.
 
     Args:
         files: wnid -> names of its images.

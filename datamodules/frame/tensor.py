@@ -1,8 +1,8 @@
-"""Images in memory as bytes, and their augmentation a batch at a time: each operation a pure function of its draws.
+"""Augment images in memory, as bytes, a batch at a time: each operation is a pure function of its draws.
 
-In a flat array of images in (H, W, C) order, an image shifted by whole pixels *is* one contiguous stretch of bytes,
-apart from what wraps around its edges, and a mask sets that to zero. So a random crop costs one memcpy and one AND. The
-slow, literal forms are in tests/datamodules/frame/test_tensor.py, and give the same bits.
+In a flat array of images in (H, W, C) order, an image shifted by whole pixels is one contiguous range of bytes. A mask
+zeroes the pixels that wrap around its edges. So a random crop costs one memcpy and one AND. The slow, literal forms in
+tests/datamodules/frame/test_tensor.py give the same bits.
 
 Shapes: images are numpy uint8 (N, S, S, C), S the side in pixels, C channels; draws are int64 or bool (N,).
 """
@@ -20,12 +20,12 @@ Integers = NDArray[np.int64]
 
 
 class Store:
-    """n square images in one block of memory, with zeros before and after so that a shift never leaves it.
+    """Square images in one block of memory, with zeros before and after, so that a shift never leaves it.
 
     Args:
         images: uint8 (n, S, S, C); copied.
         padding: the largest shift, in pixels.
-        mirrored: keep a second copy, turned left to right, so that a flip costs no more than another address.
+        mirrored: keep a second, mirrored copy, so that a flip only changes the address.
 
     Raises:
         ValueError: the padding is not in [0, S).
@@ -43,14 +43,14 @@ class Store:
         self.images = blocks[:count]
         self.images[:] = images
         if mirrored:
-            for channel in range(channels):  # numpy is three times faster at turning single bytes than triples
+            for channel in range(channels):  # numpy reverses single bytes three times faster than triples
                 blocks[count:, :, :, channel] = images[:, :, ::-1, channel]
         self.stretches = as_strided(flat, (len(flat) - size + 1, size), (1, 1), writeable=False)  # from every byte on
 
 
 @lru_cache(maxsize=8)
 def crop_masks(side: int, padding: int, channels: int = 3) -> Bytes:
-    """Return 255 where a shifted image is image and 0 where it is padding: uint8 ((2p + 1)^2, S * S * C)."""
+    """Return masks of shifted images, 255 in the image and 0 in the padding: uint8 ((2p + 1)^2, S * S * C)."""
     shift = np.arange(-padding, padding + 1)[:, None]
     source = np.arange(side) + shift
     inside = np.where((source >= 0) & (source < side), 255, 0).astype(np.uint8)  # (2p + 1, S)
@@ -59,16 +59,16 @@ def crop_masks(side: int, padding: int, channels: int = 3) -> Bytes:
 
 
 def crop(store: Store, index: Integers, top: Integers, left: Integers, flip: NDArray[np.bool_]) -> Bytes:
-    """Crop parts of the images' own size from the images padded with zeros: black in raw pixels, not the mean colour.
+    """Pad images with zeros (black, not the mean colour), and crop them to their original size.
 
-    That is what `torchvision.transforms.RandomCrop(S, padding=p)` does before normalisation.
+    This is `torchvision.transforms.RandomCrop(S, padding=p)` before normalisation.
 
     Args:
         store: the images, with padding p; mirrored if any `flip` is true.
-        index: (N,) which images.
+        index: (N,) indices of images.
         top: (N,) upper edge of the crop in the padded image, in [0, 2p]; p is the image itself.
         left: (N,) left edge, likewise.
-        flip: (N,) bool, which crops to turn left to right.
+        flip: (N,) bool, crops to mirror left to right.
 
     Returns:
         New images (N, S, S, C).
@@ -83,14 +83,14 @@ def crop(store: Store, index: Integers, top: Integers, left: Integers, flip: NDA
 
 @lru_cache(maxsize=8)
 def hole_masks(size: int, side: int) -> Bytes:
-    """Return the holes along one axis: uint8 (S, S), row c is 0 in the hole of `side` pixels around c, 255 outside."""
+    """Return hole masks along one axis, uint8 (S, S): row c is 0 in the `side` pixels around c, else 255."""
     first = np.arange(size)[:, None] - side // 2
     pixel = np.arange(size)
     return np.where((first <= pixel) & (pixel < first + side), 0, 255).astype(np.uint8)
 
 
 def cutout(images: Bytes, y: Integers, x: Integers, side: int) -> Bytes:
-    """Set a square of `side` pixels around (y, x) to zero (black), cut off at the image's edges. In place.
+    """Set a square of `side` pixels around (y, x) to zero (black), clipped at the edges. In place.
 
     Paper: Improved Regularization of Convolutional Neural Networks with Cutout (DeVries, Taylor; 2017),
     https://arxiv.org/abs/1708.04552. Differs: the authors fill after normalisation, with the mean colour.
@@ -123,13 +123,13 @@ def _scale_and_bias(
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Normalise uint8 (N, C, H, W) of any strides to float32, channels_last: (images / 255 - mean) / std.
 
-    The constants are tiled to a whole image because torch on a CPU is nine times slower at broadcasting three values.
-    There it takes blocks that stay in the processor's cache for all three operations.
+    The constants are tiled to a whole image, because torch on a CPU is nine times slower when it broadcasts three
+    values. On a CPU, it works on blocks that stay in the cache for all three operations.
     """
     count, channels, height, width = images.shape
     scale, bias = _scale_and_bias(tuple(mean), tuple(std), height * width, images.device)
     flat = images.permute(0, 2, 3, 1).reshape(count, -1)
-    if images.device.type == "cpu":  # numpy asks for large pages: three times faster from some 30 MB on
+    if images.device.type == "cpu":  # numpy uses large pages: three times faster above some 30 MB
         out, block = torch.from_numpy(np.empty(flat.shape, np.float32)), max(1, CACHED // flat.shape[1])
     else:
         out, block = torch.empty(flat.shape, device=images.device), count

@@ -1,4 +1,4 @@
-"""Tiny-ImageNet's files, in its zip or unpacked: which image has which label, and what is wrong if they disagree."""
+"""Read labels of Tiny-ImageNet's images from its zip or folder, and check that its files agree."""
 
 import hashlib
 from collections import defaultdict
@@ -13,7 +13,7 @@ from datamodules.frame.synsets import check_owners, first_names
 NAME = "tiny-imagenet-200"
 ANNOTATIONS = "val/val_annotations.txt"
 FINGERPRINT = 16  # characters
-MAX_BYTES = 1 << 26  # of a file in the zip: what it says of itself; 64 MB, where an image has 2 kB and a list 2 MB
+MAX_BYTES = 1 << 26  # stated size of a file in the zip: 64 MB, where an image has 2 kB and a list 2 MB
 AGAIN = "unpack the official archive again, or mend the file"
 
 
@@ -26,7 +26,7 @@ def find(root: Path) -> Path | None:
 
 
 class Folder:
-    """Files below a folder: `stamps` has, for each name, what changes when the file does."""
+    """Files below a folder; `stamps` maps each name to values that change with the file."""
 
     def __init__(self, place: Path):
         self.place = place
@@ -43,7 +43,7 @@ class Folder:
 
 
 class Zip:
-    """The same of a zip, without the folder that it has at the top."""
+    """Files in a zip, without its top folder."""
 
     def __init__(self, place: Path):
         try:
@@ -58,10 +58,10 @@ class Zip:
         self.stamps = {i.filename.removeprefix(top): (i.file_size, i.CRC) for i in infos if i.filename.startswith(top)}
 
     def __reduce__(self) -> tuple[type["Zip"], tuple[Path]]:
-        return Zip, (self.place,)  # a process that gets this opens the file itself
+        return Zip, (self.place,)  # another process opens the file itself
 
     def read(self, name: str) -> bytes:
-        """Return the content of a member. Raise a ValueError if it says to inflate to more than an image can be."""
+        """Return the content of a member. Raise a ValueError if its stated size is too large for an image."""
         if self.stamps[name][0] > MAX_BYTES:
             raise ValueError(f"{self.place} holds {name} of {self.stamps[name][0]:,} bytes, which is no small image")
         with self.lock:  # ZipFile counts its open members without one
@@ -69,13 +69,13 @@ class Zip:
 
 
 class Layout:
-    """Classes and labelled images. Everything is checked before it is used.
+    """Classes and labelled images, which are checked before use.
 
     Args:
         place: from `find`.
 
     Raises:
-        ValueError: files, annotations and classes do not belong together.
+        ValueError: files, annotations and classes do not agree.
     """
 
     def __init__(self, place: Path):
@@ -118,7 +118,7 @@ class Layout:
         return hashlib.sha256(repr(files).encode()).hexdigest()[:FINGERPRINT]
 
     def _images_below(self, folder: str) -> list[tuple[str, ...]]:
-        """Return the paths of the images below, as their parts; hidden files are passed over."""
+        """Return the paths of the images below, as tuples of parts; hidden files are skipped."""
         paths = (PurePosixPath(name) for name in self.files.stamps if name.startswith(f"{folder}/"))
         return [path.parts for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
@@ -138,7 +138,7 @@ class Layout:
         return found
 
     def _val(self) -> dict[str, list[str]]:
-        """Return the images by annotated class. Folders of classes, if somebody made them, must agree with that."""
+        """Return the images by annotated class. Folders of classes, if any, must agree with the annotations."""
         paths = self._images_below("val")
         sorted_by_class = all(parts[1] != "images" for parts in paths)
         if ANNOTATIONS not in self.files.stamps:

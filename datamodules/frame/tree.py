@@ -1,4 +1,4 @@
-"""Folders of images: which one is training's, which class an image has, and which files are no images we read."""
+"""Find images in folders: their parts, their classes, and files of formats that are not read."""
 
 import mimetypes
 import os
@@ -21,10 +21,10 @@ MORE = {".heic", ".heif", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".rw2"
 
 
 def find_parts(root: Path) -> dict[str, Path]:
-    """Return the folders of "train", "val" and "test"; {"train": root} where `root` has classes and no parts.
+    """Return the folders of "train", "val" and "test"; {"train": root} if `root` has classes and no parts.
 
     Raises:
-        ValueError: two folders mean the same part, or there are parts but nothing to train on.
+        ValueError: two folders are the same part, or there are parts but no training images.
     """
     found: dict[str, Path] = {}
     others = []
@@ -43,25 +43,25 @@ def find_parts(root: Path) -> dict[str, Path]:
             f"{root} has {', '.join(path.name for path in found.values())} and no folder of training images: call it "
             f"{' or '.join(NAMES['train'])}"
         )
-    return {"train": root}  # a class may be called "train"
+    return {"train": root}  # a class may be named "train"
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, links to folders among them, sorted; hidden ones are passed over."""
+    """Return the subfolders, including links to folders, sorted; hidden ones are skipped."""
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}: it should hold one folder of images a class")
     return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def flat_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> list[Path]:
-    """Return the images of a folder that has no folders in it, sorted; none if it has."""
+    """Return the images of a folder without subfolders, sorted; none if it has subfolders."""
     return [] if subfolders(folder) else images_below(folder, suffixes)[0]
 
 
 def find_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> dict[str, list[Path]]:
-    """Return {class: its image files}, both sorted. Hidden files and folders are passed over.
+    """Return {class: its image files}, both sorted. Hidden files and folders are skipped.
 
-    Files that look like images of formats that are not read are counted in a warning.
+    A warning counts the files of image formats that are not read.
 
     Raises:
         ValueError: there are no classes, or one has no images.
@@ -83,9 +83,9 @@ def find_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> dict[str,
 
 
 def images_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> tuple[list[Path], Counter[str]]:
-    """Return a folder's image files at any depth, sorted, and the suffixes of images that are not read.
+    """Return a folder's image files at any depth, sorted, and the suffixes of unsupported images.
 
-    Links are followed, each folder is seen once.
+    Links are followed; each folder is visited once.
     """
     images, others, seen = [], Counter[str](), set()
     for where, folders, files in os.walk(folder, followlinks=True):
@@ -105,6 +105,6 @@ def images_below(folder: Path, suffixes: Collection[str] = SUFFIXES) -> tuple[li
 
 
 def is_image(suffix: str) -> bool:
-    """Return whether files of this suffix are images, of whatever format."""
+    """Return whether files with this suffix are images, of any format."""
     kind = mimetypes.guess_type(f"x{suffix}")[0] or ""
     return suffix in MORE or kind.startswith("image/") or suffix in Image.registered_extensions()

@@ -1,4 +1,4 @@
-"""Archives unpacked inside one new folder, completely or not at all."""
+"""Unpack archives into a new folder, completely or not at all."""
 
 import os
 import shutil
@@ -16,24 +16,24 @@ from datamodules.frame.download import CHUNK, full_disk_error, is_full, lock, ne
 from datamodules.frame.header import safe_name
 
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, EOFError, zlib.error, FileExistsError)
-Place = Callable[[str], str | None]  # name of a member -> where it goes, or None to leave it out
+Place = Callable[[str], str | None]  # name of a member -> its new name, or None to skip it
 
 
 def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> None:
-    """Unpack a zip, tar or compressed tar into a new folder, which appears when it is complete; then does nothing.
+    """Unpack a zip, tar or compressed tar into a new folder; do nothing if the folder exists.
 
-    Tars in the archive are unpacked too, into a folder of their own name. Only files and folders are taken: a link or
-    a device has no business among images, and with no links no path can lead out of the folder.
+    Tars in the archive are unpacked too, into folders of their names. Only files and folders are allowed: without
+    links, no path can lead out of the folder.
 
     Args:
         archive: the file.
-        folder: what it becomes. Meanwhile it is called `.<name>.unpacking`, beside; one that was left is deleted.
-        place: name of a member -> the name that it gets, or None to leave it out.
+        folder: the new folder. Until it is complete, it is `.<name>.unpacking`; an incomplete one is deleted.
+        place: name of a member -> its new name, or None to skip it.
 
     Raises:
-        ValueError: a member that is neither file nor folder, or whose name leads out of the folder; or a damaged
-            archive. Nothing is left of what was unpacked.
-        OSError: the disk is too small; nothing is left either.
+        ValueError: a member is neither file nor folder, or its name leads out of the folder; or the archive is damaged.
+            Unpacked files are deleted.
+        OSError: the disk is too small; unpacked files are deleted.
     """
     archive, folder = Path(archive), Path(folder)
     new = folder.with_name(f".{folder.name}.unpacking")
@@ -50,7 +50,7 @@ def unpack(archive: Path, folder: Path, place: Place = lambda name: name) -> Non
             if is_full(error):
                 raise full_disk_error(folder) from error
             if isinstance(error, DAMAGED):
-                reason = str(error).split(":\n")[0]  # tarfile lists what each kind of compression said
+                reason = str(error).split(":\n")[0]  # tarfile lists the errors of all kinds of compression
                 raise ValueError(f"{archive} is damaged ({reason}): delete it and fetch it again") from error
             raise
 
@@ -69,7 +69,7 @@ def _unpack_into(folder: Path, archive: Path, place: Place) -> None:
 
 
 def members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
-    """Give name and content of each file in an archive, in its order; of a tar in it, those inside.
+    """Yield name and content of each file in an archive, in order, and of each file in its tars.
 
     Raises:
         ValueError: a link or a device.
@@ -78,7 +78,7 @@ def members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 
 def is_zip(file: IO[bytes]) -> bool:
-    """Return whether its first bytes are a zip's: `is_zipfile` looks at the last 64 kB, in a tar those of an image."""
+    """Return whether the first bytes are a zip's; `is_zipfile` checks the last 64 kB, in a tar perhaps an image's."""
     start = file.read(2)
     file.seek(0)
     return start == b"PK"
@@ -113,12 +113,12 @@ def _tar_members(file: IO[bytes], name: str) -> Iterator[tuple[str, IO[bytes]]]:
 
 def _write(data: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "xb") as file:  # "x": what is there is not overwritten
+    with open(path, "xb") as file:  # "x": existing files are not overwritten
         shutil.copyfileobj(data, file, CHUNK)
 
 
 def unpacked_size(file: IO[bytes]) -> int:
-    """Return the bytes of a zip's content; of a tar, its own size, which is less than its content if compressed."""
+    """Return the size of a zip's content; for a tar, its own size, which is smaller than its content if compressed."""
     if not is_zip(file):
         return os.fstat(file.fileno()).st_size
     with zipfile.ZipFile(file) as archive:
