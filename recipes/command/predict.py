@@ -48,7 +48,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def classify(paths: Sequence[str], photos: Sequence[str], options: argparse.Namespace) -> list[Prediction]:
-    """Load the models to the device at hand and classify the photographs."""
+    """Load the models onto the available device and classify the photographs."""
     device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else torch.device("cpu")
     models = [zoo.load(path, average=options.average).to(device) for path in paths]
     if options.ensemble:

@@ -1,4 +1,4 @@
-"""`zoo prepare NAME`: a data set of photographs made small once, for training several times as fast."""
+"""`zoo prepare NAME`: resize a data set of photographs once, to train several times as fast."""
 
 import sys
 import time
@@ -51,12 +51,12 @@ def prepare(
     quality: int = 90,
     skip_unreadable: bool = False,
 ) -> Path:
-    """Write a folder for `Prepared`, and say what it holds and how to use it.
+    """Write a folder for `Prepared`, and print its contents and how to use it.
 
     Args:
         name: of a data module that reads files.
-        root: where its files are.
-        size: of the short side in pixels; smaller images are not enlarged.
+        root: folder of its files.
+        size: length of the short side in pixels; smaller images are not enlarged.
         format: "packed" is one file, for a disk; "litdata" is chunks of 64 MB, for an object store.
         out: the folder to write; by default root/imagenet-256 for ImageNet, root-256 for an image folder.
         quality: of the JPEGs, 1 to 100.
@@ -80,7 +80,7 @@ def prepare(
 
 
 def default(name: str, root: Path, size: int, format: str) -> Path:
-    """Choose the folder to write: inside `root`, or beside it where `root` holds the classes themselves."""
+    """Choose the folder to write: inside `root`, or beside it if `root` holds the classes."""
     end = f"-{size}" + ("-litdata" if format == "litdata" else "")
     if name == "ImageFolder":
         root = root.resolve() if root.name in ("", "..") else root
@@ -91,10 +91,10 @@ def default(name: str, root: Path, size: int, format: str) -> Path:
 def is_the_same(
     out: Path, classes: tuple[str, ...], parts: dict[str, Any], size: int, quality: int, format: str
 ) -> bool:
-    """Say whether `out` holds what is asked for."""
+    """Return whether `out` already holds this data set with these options."""
     try:
         header = read_header(out)
-    except (ValueError, OSError):  # nothing, something else, or damaged
+    except (ValueError, OSError):  # missing, something else, or damaged
         return False
     wanted = {
         "side": size,
@@ -107,7 +107,7 @@ def is_the_same(
 
 
 def tell(out: Path, seconds: float | None) -> Path:
-    """Print what is in the folder, and the line that trains on it."""
+    """Print the folder's contents, and the command that trains on it."""
     header = read_header(out)
     counts = {part: end - first for part, (first, end) in header["parts"].items()}
     total, size = sum(counts.values()), sum(size for size, _ in header["files"].values())

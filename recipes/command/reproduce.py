@@ -1,7 +1,7 @@
-"""`zoo reproduce`: published rows run again, with a verdict: inside, outside or undecided.
+"""`zoo reproduce`: run published rows again, with a verdict: inside, outside or undecided.
 
-Every run of an arm is a line of results/papers.jsonl, written as soon as it ends: a command that was stopped goes on
-where it stopped, and does what is missing.
+Every run of an arm is a line of results/papers.jsonl, written as soon as it ends. A command that was stopped continues
+with the missing runs.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def names() -> list[str]:
 
 
 def load_row(name: str) -> Row:
-    """Import a row. Raises UsageError for another name."""
+    """Import a row. Raises UsageError for an unknown name."""
     if name not in names():
         raise unknown("row", name, names())
     row: Row = import_module(f"recipes.papers.{name}").ROW
@@ -109,9 +109,9 @@ def run_missing(row: Row, seed: int, options: argparse.Namespace, console: Conso
 
 
 def queue(rows: Sequence[Row], seeds: int | None = None) -> Iterator[tuple[Row, int]]:
-    """Give (row, seed) in the order that leaves most rows with a verdict wherever it stops.
+    """Yield (row, seed) in an order that gives most rows a verdict whenever it stops.
 
-    A few seeds of every row first, the cheapest row first; then the other seeds that are planned, likewise.
+    A few seeds of every row come first, starting with the cheapest row; then the other planned seeds, likewise.
     """
     ordered = sorted(rows, key=lambda row: (row.gpu, row.minutes))
     for begin, end in ((0, FIRST), (FIRST, max((row.seeds for row in ordered), default=0))):
@@ -121,7 +121,7 @@ def queue(rows: Sequence[Row], seeds: int | None = None) -> Iterator[tuple[Row, 
 
 
 def fill(options: argparse.Namespace, console: Console) -> None:
-    """Run what is missing of every row, on one thread; Ctrl-C and crashes lose the run they stop, no other."""
+    """Do the missing runs of every row, on one thread; Ctrl-C and crashes lose only the current run."""
     if options.device == "cpu":
         torch.set_num_threads(1)
     rows = [row for row in map(load_row, names()) if options.device == "gpu" or not row.gpu]
@@ -136,7 +136,7 @@ def fill(options: argparse.Namespace, console: Console) -> None:
 
 
 def commit_results() -> None:
-    """Commit the file of results alone, if it has changed."""
+    """Commit only the file of results, if it has changed."""
     git, file = ["git", "-C", str(records.RESULTS)], f"{RECORDS}.jsonl"
     subprocess.run([*git, "add", file], check=True)
     if subprocess.run([*git, "diff", "--cached", "--quiet", "--", file]).returncode:
@@ -158,7 +158,7 @@ def first_line(path: Path) -> str:
 
 
 def show_all(console: Console) -> None:
-    """Print the rows, one line each: name, seeds done and planned, verdicts, what it is."""
+    """Print the rows, one line each: name, seeds done and planned, verdicts, description."""
     lines = []
     recorded = records.read(RECORDS)
     for name in names():

@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser, build: Callable[..., Any], skip: froze
 
 
 def gather(build: Callable[..., Any], chosen: dict[str, Any]) -> dict[str, Any]:
-    """Put the fields of dataclasses, which `add_arguments` made options of, back into them."""
+    """Collect the options that `add_arguments` made of dataclass fields into the dataclasses."""
     found = dict(chosen)
     for name, default in groups_of(build).items():
         found[name] = type(default)(**{field: found.pop(field) for field in vars(default)})
@@ -78,7 +78,7 @@ def main(module: ModuleType, name: str, arguments: Sequence[str]) -> None:
 
 
 def be_quiet() -> None:
-    """Silence what Lightning says at every run and what is no news here."""
+    """Silence Lightning's messages that are the same in every run."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 on torch 2.9 and later
     warnings.filterwarnings("ignore", "The number of training batches", UserWarning)
@@ -95,7 +95,7 @@ def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, 
 
 
 def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:
-    """Run the recipe that `build(seed=..., **arguments)` makes, once for each seed; returns the metrics of each run."""
+    """Run the recipe of `build(seed=..., **arguments)` once for each seed; return the metrics of each run."""
     if options.resume is not None and options.seeds > 1:
         raise UsageError("--resume goes on with one run: leave out --seeds, and give --seed of that run")
     console, runs = Console(), []

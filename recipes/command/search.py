@@ -1,4 +1,4 @@
-"""`zoo search RECIPE --space lr=1e-3..1`: random search from coarse to fine, or a grid, judged on validation images.
+"""`zoo search RECIPE --space lr=1e-3..1`: search at random from coarse to fine, or on a grid, by validation accuracy.
 
 From coarse to fine, as the course CS231n advises: a few short runs over a wide range, then as many around the best.
 Random rather than a grid, since few of the numbers matter (Bergstra, Bengio; JMLR 2012). Optuna draws, keeps and can go on with the trials.
@@ -52,7 +52,7 @@ def search(
     seed: int = 0,
     storage: Path | None = None,
 ) -> list[Trial]:
-    """Run a recipe with other numbers; return the trials, the best first. The test set is not touched.
+    """Run a recipe with other numbers; return the trials, the best first. The test set is not used.
 
     Args:
         build: the recipe's `recipe`.
@@ -165,7 +165,7 @@ def _accuracy(build: Callable[..., Recipe], values: dict[str, Any], epochs: int 
 
 
 def _validated(recipe: Recipe, epochs: int | None) -> float:
-    """Return the accuracy on the validation images after so many epochs."""
+    """Return the validation accuracy after this many epochs."""
     if epochs is not None:
         recipe.trainer["max_epochs"] = epochs
     metrics = recipe.run(test=False)

@@ -1,4 +1,4 @@
-"""`zoo show MODEL [VARIANT]`: what a model is, what it costs stage by stage and layer by layer, and what it sees.
+"""`zoo show MODEL [VARIANT]`: print a model's docstring, its cost by stage and layer, and its receptive fields.
 
 Plain text that is as wide as it must be: numbers are never cut, whatever it is piped into.
 """
@@ -20,7 +20,7 @@ USAGE = "zoo show MODEL [VARIANT] [--image-size N] [--num-classes K]"
 
 
 def main(arguments: list[str]) -> None:
-    """Print what a model is and costs."""
+    """Print a model's description and cost."""
     options = _parse(arguments)
     entries = {entry.name: entry for entry in catalogue.models()}
     if options.model not in entries:
@@ -39,7 +39,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def build(name: str, variant: str | None = None, image_size: int | None = None, num_classes: int | None = None) -> Any:
-    """Build a model whose weights take no memory. Raises UsageError for an unknown variant, with near ones."""
+    """Build a model on the meta device. Raises UsageError for an unknown variant; the error names the nearest ones."""
     import torch
 
     kind = getattr(import_module("zoo"), name)

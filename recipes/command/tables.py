@@ -1,4 +1,4 @@
-"""Every table, made from results/ and from the code: `python -m recipes.command.tables [--check]`, or `make tables`.
+"""Make every table from results/ and the code: `python -m recipes.command.tables [--check]`, or `make tables`.
 
 In markdown a table stands between `<!-- table: NAME -->` and `<!-- /table -->`. In a recipe it is the field `Result:`,
 the last one of the module's docstring.
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def rendered() -> Iterable[tuple[Path, str]]:
-    """Yield each file that holds tables, and the text that it should have."""
+    """Yield each file with tables, and its new text."""
     for path in pages():
         yield path, BLOCK.sub(_filled, path.read_text())
     for entry in catalogue.recipes():
@@ -62,7 +62,7 @@ def pages() -> list[Path]:
 
 
 def costs() -> str:
-    """Return the text of recipes/frame/costs.py, counted on weights without storage; takes half a minute."""
+    """Return the text of recipes/frame/costs.py, counted on the meta device; takes half a minute."""
     from recipes.command.show import build
     from zoo.tools.complexity import total_macs
 
@@ -124,7 +124,7 @@ def taxonomy() -> str:
 
 
 def pairs() -> str:
-    """Return the tricks that do not go with every other trick, and why."""
+    """Return the tricks that cannot be combined with every other trick, and why."""
     from callbacks.frame.pairs import limits
 
     package = import_module("callbacks")
@@ -196,7 +196,7 @@ def reproductions() -> str:
 
 
 def verified() -> str:
-    """Return strangers' checkpoints in our networks on named, checksummed images."""
+    """Return the accuracy of published checkpoints in our networks on named, checksummed images."""
     runs = records.read("verify")
     rows = []
     for run in runs:

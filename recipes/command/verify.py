@@ -36,7 +36,7 @@ Images = tuple[Tensor, Tensor]  # uint8 (N, 3, H, W), int64 (N,)
 
 @dataclass(frozen=True)
 class Publisher:
-    """Who trained a checkpoint, and on what pixels.
+    """The publisher of a checkpoint, and its normalisation.
 
     Attributes:
         address: of the code and the files.
@@ -92,7 +92,7 @@ def sha256(path: Path) -> str:
 
 
 def read_mosaic(root: Path) -> Images:
-    """Read 1,000 of CIFAR-10's official test images, bit for bit, from one lossless WebP file."""
+    """Read 1,000 of CIFAR-10's official test images from one lossless WebP file."""
     for name, expected in SUMS.items():
         if sha256(root / name) != expected:
             raise UsageError(f"{root / name} is damaged, or another file: its SHA-256 is not {expected}")
@@ -163,7 +163,7 @@ def numbers(text: str) -> tuple[float, ...]:
 
 
 def resolve(options: argparse.Namespace) -> Checkpoint:
-    """Return what is known of a file, and of the options, which win. Raises UsageError for what nobody says."""
+    """Return a file's published values, overridden by the options. Raises UsageError for missing ones."""
     known = CHECKPOINTS.get(options.file.name)
     checksum = sha256(options.file)
     if known and not checksum.startswith(options.file.stem.rpartition("-")[2]):
@@ -195,7 +195,7 @@ def build(file: Path, published: Checkpoint) -> Classifier:
 
 @torch.inference_mode()
 def count_right(model: Classifier, images: Tensor, labels: Tensor, publisher: Publisher, batch: int = 250) -> int:
-    """Return how many images the network gets right, normalised as its publisher does."""
+    """Count the images that the network classifies correctly, with its publisher's normalisation."""
     mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (publisher.mean, publisher.std))
     right = 0
     for x, y in zip(images.split(batch), labels.split(batch), strict=True):

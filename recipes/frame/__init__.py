@@ -1,1 +1,1 @@
-"""What recipes are made of: `Recipe`, records, tables."""
+"""Base classes and functions of recipes: `Recipe`, records, tables."""

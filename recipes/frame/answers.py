@@ -1,4 +1,4 @@
-"""Right or wrong for every test image of a run: 1,250 bytes for 10,000 images, from which any test can be computed."""
+"""Save whether each test image of a run was classified correctly: 1,250 bytes for 10,000 images, enough for any test."""
 
 import base64
 from collections.abc import Sequence
@@ -11,11 +11,10 @@ from torch import Tensor
 
 
 class Answers(L.Callback):
-    """Keep which test images a network classifies rightly. Goes to the end of the callbacks.
+    """Record which test images a network classifies correctly. Goes to the end of the callbacks.
 
-    It hooks the network's outputs. The first output of a test batch is that of the trained weights. Tricks that are
-    scored beside them (averages, ensembles, views) run the network again: then the mean softmax of the later outputs
-    is their answer, and that is what is kept.
+    It hooks the network's outputs. The first output of a test batch is that of the trained weights. Averages, ensembles
+    and views run the network again: their answer is the mean softmax of the later outputs, and is recorded instead.
 
     Attributes:
         right: bool (n,), after a test.

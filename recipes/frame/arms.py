@@ -1,7 +1,7 @@
-"""What is compared in the two regimes, with which arguments: written down before anything was run.
+"""Arms of the two regimes and their arguments, fixed before any run.
 
-Arguments are the paper's for images of this size: sides are half of those for 32 x 32 pixels. Where an arm has three
-`values`, the one of the best accuracy on validation images is taken.
+Arguments are the paper's for images of this size: sides are half of those for 32 x 32 pixels. If an arm has three
+`values`, the one with the best validation accuracy is used.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,13 @@ from callbacks.frame.trick import Trick, parameters
 from recipes.frame.regime import NONE, TEACHER, Arm, Regime
 from zoo import Classifier, ResNet, WideResNet
 
-RATES = ("p", "side", "participation", "fraction", "share")  # what is chosen of a dropout: the first that it has
+RATES = (
+    "p",
+    "side",
+    "participation",
+    "fraction",
+    "share",
+)  # arguments of a dropout that are chosen: the first that it has
 ALSO = ("ADCM",)  # of the same family, though no mask over hidden features alone
 NO_PLACE = ("Maxout", "StochasticPooling")  # the network has no place for it, or becomes a wider one
 
@@ -31,7 +37,7 @@ def dropouts() -> dict[str, Arm]:
 
 
 def dropout(method: str, rate: float) -> list[Trick]:
-    """Make a method at this rate; of a schedule, from zero in a straight line to it. FocusedDropout with its decay."""
+    """Make a dropout with this rate; a schedule rises linearly from zero to it. FocusedDropout gets its decay."""
     name = rate_name(method)
     rising = isinstance(parameters(getattr(c, method))[name].default, Schedule)
     tricks: list[Trick] = [getattr(c, method)(**{name: Linear(0, rate) if rising else rate})]
@@ -39,7 +45,7 @@ def dropout(method: str, rate: float) -> list[Trick]:
 
 
 def rate_name(method: str) -> str:
-    """Return which argument of a dropout is its rate."""
+    """Return the name of a dropout's rate argument."""
     return next(name for name in RATES if name in parameters(getattr(c, method)))
 
 
@@ -177,7 +183,7 @@ REGIMES: Sequence[Regime] = (DATA_IS_SHORT, TIME_IS_SHORT)
 
 
 def usual(name: str, teacher: Classifier | None = None) -> Trick:
-    """Make the trick of an arm of either regime with its usual argument."""
+    """Make the trick of an arm of either regime with its default argument."""
     one = DATA_IS_SHORT.arms.get(name) or TIME_IS_SHORT.arms[name]
     network = [teacher] if one.taught else []
     return one.build(*network, *([one.values[1]] if one.values else []))[-1]

@@ -1,4 +1,4 @@
-"""What a trick brought in each regime: the gain on its card, and the table of a regime. See recipes/frame/evidence.py."""
+"""Compute a trick's gain in each regime for its card, and the table of a regime. See recipes/frame/evidence.py."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -40,14 +40,14 @@ NOT_HERE = {
 
 
 class Gain(NamedTuple):
-    """What an arm brought in a regime, in test accuracy.
+    """Gain of an arm in a regime, in test accuracy.
 
     Attributes:
-        mean: difference to what it is compared with.
-        half: half width of its 95 % interval; None where the noise is not known yet, or a run diverged.
+        mean: difference to the arm that it is compared with.
+        half: half width of its 95 % interval; None if the noise is not known yet, or a run diverged.
         seeds: number of runs.
-        trained: how many of them trained.
-        what: the tricks, as the calls that make them.
+        trained: number of runs that trained.
+        what: the tricks, as constructor calls.
     """
 
     mean: float
@@ -73,7 +73,7 @@ def by_arm(regime: Regime) -> dict[str, list[dict[str, Any]]]:
 
 
 def trained(group: list[dict[str, Any]]) -> np.ndarray:
-    """Return the accuracies (n,) of those runs that trained."""
+    """Return the accuracies (n,) of the runs that trained."""
     values = [(accuracy(run["metrics"]), run["metrics"].get("test/loss", 0.0)) for run in group]
     return np.array([value for value, loss in values if not is_diverged(value, loss, CLASSES, TEST_IMAGES)])
 
@@ -85,9 +85,9 @@ def noise_of(arms: Mapping[str, list[dict[str, Any]]]) -> Pool | None:
 
 
 def gain_in(regime: Regime, trick: str, alpha: float = ALPHA) -> Gain | None:
-    """Return what a trick brought in a regime; None where it was not run there.
+    """Return a trick's gain in a regime; None if it was not run there.
 
-    Of a trick that the base has, the base against the arm without it.
+    If the base has the trick, the base is compared with the arm without it.
     """
     arm, against = trick, regime.arms[trick].against if trick in regime.arms else NONE
     if regime is TIME_IS_SHORT and trick in IN_THE_BASE:
@@ -131,7 +131,7 @@ def why_not(trick: str) -> str:
 
 
 def is_in(regime: Regime, trick: str) -> bool:
-    """Tell whether the programme has this trick in this regime."""
+    """Return whether the programme has this trick in this regime."""
     return trick in regime.arms or (regime is TIME_IS_SHORT and trick in IN_THE_BASE)
 
 
@@ -139,7 +139,7 @@ def is_in(regime: Regime, trick: str) -> bool:
 
 
 def table(regime: Regime) -> tuple[list[str], list[list[str]]]:
-    """Return heads and rows: by gain, the intervals holding for all rows at once."""
+    """Return heads and rows, sorted by gain, with intervals that hold for all rows at once."""
     arms = by_arm(regime)
     names = [name for name in arms if name not in (NONE, TEACHER)]
     m = max(len(names), 1)
@@ -184,5 +184,5 @@ def _spread(values: np.ndarray, scale: float, digits: int) -> str:
 
 
 def half_masked(metrics: Mapping[str, float]) -> float:
-    """Return the part of a network's test accuracy that is left where half of its channels are masked."""
+    """Return the fraction of a network's test accuracy that is left when half of its channels are masked."""
     return metrics["masked 0.5"] / metrics["masked 0.0"]

@@ -1,4 +1,4 @@
-"""What exists, read from the source without importing it: names, rooms, first lines.
+"""List models, tricks, data modules and recipes from the source, without importing it: names, rooms, first lines.
 
 Importing the packages imports torch, which takes seconds; `zoo models` and the check of a misspelt name should not.
 """
@@ -20,7 +20,7 @@ class Entry(NamedTuple):
 
     name: str
     room: str  # folder below the package: "data", "loss", ...; empty at the top
-    line: str  # what it is: first line of the module's docstring, or of the class's where a module has several
+    line: str  # first line of the module's docstring, or of the class's if a module has several
     doc: str  # the module's docstring
 
 
@@ -30,7 +30,7 @@ def models() -> list[Entry]:
 
 
 def cost(model: str) -> tuple[str, str, str]:
-    """Return default variant, parameters and multiply-adds of a model as words; empty before `make tables` counted it."""
+    """Return default variant, parameters and multiply-adds of a model as text; empty before `make tables` counts them."""
     variant, parameters, macs = COSTS.get(model, ("", 0, 0))
     return variant, _short(parameters), _short(macs)
 
@@ -48,7 +48,7 @@ def tricks() -> list[Entry]:
 
 
 def taxonomy() -> dict[str | None, list[Entry]]:
-    """Group the tricks by where they regularise, in the taxonomy's order; None: those that do not. Imports them."""
+    """Group the tricks by where they regularise, in the taxonomy's order; the key None has the others. Imports them."""
     package, places = import_module("callbacks"), import_module("callbacks.frame.trick").TAXONOMY
     found: dict[str | None, list[Entry]] = {place: [] for place in (*places, None)}
     for entry in tricks():
@@ -80,7 +80,7 @@ def columns(recipe: str) -> dict[str, int]:
 
 
 def field(doc: str, name: str) -> str:
-    """Return the text of `Name:` in a module docstring, on one line; empty where there is none."""
+    """Return the text of `Name:` in a module docstring, on one line; empty if there is none."""
     lines, taking = [], False
     for line in doc.splitlines():
         if line[:1].strip():  # a new field starts at the margin
@@ -98,7 +98,7 @@ def _entries(package: str, names: str = "__all__") -> list[Entry]:
 
 
 def _names(init: ast.Module, package: str, names: str) -> list[str]:
-    """Return a list that is written out; of one that is made at import, what comes from the members' own files."""
+    """Return a literal list of names; if it is made at import, the names from the members' own files."""
     with suppress(ValueError):
         return list(_literal(init, names))
     imports = [node for node in init.body if isinstance(node, ast.ImportFrom)]

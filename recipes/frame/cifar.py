@@ -1,4 +1,4 @@
-"""CIFAR-10 for recipes: the official files, or the same images as files of their own, at 32 or 16 pixels."""
+"""CIFAR-10 for recipes: the official files, or the same images as single files, at 32 or 16 pixels."""
 
 import os
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that p
 
 @dataclass(frozen=True)
 class Cifar:
-    """Where a recipe's CIFAR-10 is, and in what precision it is computed with.
+    """Location of a recipe's CIFAR-10, and precision of its run.
 
     Args:
-        root: where CIFAR-10 is; downloaded into it if absent (170 MB).
-        folder: the same images as files instead: `train/<class>/*` and `test/<class>/*`.
-        precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
+        root: folder of CIFAR-10; downloaded into it if absent (170 MB).
+        folder: folder of the same images as files, instead: `train/<class>/*` and `test/<class>/*`.
+        precision: of `Trainer`; "bf16-mixed" is faster on processors that support it.
     """
 
     root: Path = Path("data")
@@ -37,7 +37,7 @@ class Cifar:
 
         Args:
             batch_size: images a step.
-            images: how many to train on; a tenth of 50,000 or less leaves every class in proportion.
+            images: number of training images, stratified by class.
             options: of `CIFAR10` and `ImageFolder`: `val_split`, `padding`, ...
         """
         options = {"batch_size": batch_size, "val_split": TRAINING_IMAGES - images, **options}
@@ -52,7 +52,7 @@ class Cifar:
 
     @property
     def record(self) -> dict[str, str]:
-        """What a record says of them."""
+        """Describe the images for a record."""
         return {"data": self.name, "precision": self.precision}
 
 
@@ -71,8 +71,8 @@ def published_resnet56(weights: Path) -> ResNet:
 class SmallCIFAR10(MemoryData):
     """CIFAR-10 at 16 x 16 pixels: each pixel is the mean of 2 x 2 pixels of the original.
 
-    The small images are made once and kept as `cifar10-16px.npz` beside the originals (46 MB); where that folder cannot
-    be written, they are made anew in each process.
+    The small images are made once and saved as `cifar10-16px.npz` beside the originals (46 MB). If that folder cannot be
+    written, each process makes them again.
 
     Args:
         root, folder: as in `Cifar`.
@@ -93,7 +93,7 @@ class SmallCIFAR10(MemoryData):
         return (self.folder or self.root) / "cifar10-16px.npz"
 
     def prepare_data(self) -> None:
-        """Make the small images unless they are there; one process does it for all."""
+        """Make the small images if they are missing; one process does it for all."""
         if self._arrays is not None or self.path.exists():
             return
         try:
@@ -135,7 +135,7 @@ def halve(images: np.ndarray) -> np.ndarray:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Write the arrays under another name, then rename: nobody ever reads half a file."""
+    """Write the arrays to a temporary file, then rename it, so that no process reads an incomplete file."""
     part = path.with_name(f".{path.name}.part")
     with open(part, "wb") as file:
         np.savez(file, allow_pickle=False, **arrays)

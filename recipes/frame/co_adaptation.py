@@ -1,4 +1,4 @@
-"""Co-adaptation: how much accuracy hangs on channels being there together.
+"""Measure co-adaptation: how much accuracy depends on channels being present together.
 
 Heuristic Dropout (Shi, Liu, Tao, Yuan; ICASSP 2022; https://doi.org/10.1109/ICASSP43922.2022.9747409) masks a growing
 fraction of the feature maps before the output layer of a trained network: the less its features depend on each other, the
@@ -38,20 +38,20 @@ def co_adaptation(
     fractions: Sequence[float] = FRACTIONS,
     seed: int = 0,
 ) -> list[float]:
-    """Measure the accuracy while ever more channels are set to zero; the others keep their scale.
+    """Measure the accuracy with growing fractions of channels set to zero; the others keep their scale.
 
-    Every image has masks of its own, the same at each call, so that networks are compared under the same masks. The
-    network runs up to `where` once. The layers after it run for all fractions at once and must treat images one by one.
+    Each image has its own masks, the same at each call, so that networks are compared under the same masks. The network
+    runs up to `where` once. The layers after it run for all fractions in one batch, so they must not mix images.
 
     Args:
-        model: gives logits (N, K); on the device of the batches. Its mode is as before afterwards.
+        model: returns logits (N, K); on the device of the batches. Its mode is restored afterwards.
         batches: images, normalised, and targets (N,).
         where: the stage, or path of the module, whose maps (N, C, H, W) are masked; None: the last stage.
         fractions: of the channels, each in [0, 1].
         seed: of the masks.
 
     Raises:
-        ValueError: for a fraction out of its range, or no batches.
+        ValueError: a fraction is out of range, or there are no batches.
     """
     if not all(0 <= fraction <= 1 for fraction in fractions):
         raise ValueError(f"fractions must be in [0, 1], not {', '.join(map(str, fractions))}")

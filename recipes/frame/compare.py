@@ -89,11 +89,11 @@ class Arm:
 
 @dataclass
 class Comparison(Shown):
-    """What `compare` returns. It prints as a table, and in notebooks with a picture.
+    """Result of `compare`. It prints as a table, in notebooks with a picture.
 
     Attributes:
         arms: the baseline first.
-        method: what the intervals are.
+        method: kind of the intervals.
         folder: of the runs.
     """
 
@@ -337,7 +337,7 @@ class Pool:
         self.running[process.sentinel] = Running(job, process, ours, task)
 
     def look(self) -> list[Job]:
-        """Read what the processes tell, for half a second; return the runs whose process has ended."""
+        """Read the processes' messages for half a second; return the runs whose process has ended."""
         ended = []
         tasks = {one.job.key: one.task for one in self.running.values()}
         for one in wait([*self.running, self.told], 0.5):
@@ -350,14 +350,14 @@ class Pool:
         return ended
 
     def end(self, one: Running) -> Job:
-        """Tidy up after a process."""
+        """Clean up after a process."""
         one.process.join()
         one.alive.close()
         self.display.remove_task(one.task)
         if self.engine.result(one.job) is not None:
             self.engine.note(one.job)
             self.engine.say(one.job)
-        elif one.process.exitcode == 3:  # another process is at it
+        elif one.process.exitcode == 3:  # another process does this run
             time.sleep(1)
         else:
             self.tries[one.job.key] = self.tries.get(one.job.key, 0) + 1
@@ -375,7 +375,7 @@ class Pool:
         return self.open(job)
 
     def stop(self) -> None:
-        """Ask all processes to end: Lightning finishes the batch. Kill what does not within the grace."""
+        """Ask all processes to end after the batch. Kill those that do not end within the grace period."""
         for one in self.running.values():
             one.process.terminate()
         deadline = time.monotonic() + GRACE
@@ -392,14 +392,14 @@ class Pool:
 
 
 def accuracy(result: Mapping[str, Any]) -> float:
-    """Return the accuracy of a run; of averages and ensembles, which are scored beside the network, theirs."""
+    """Return the accuracy of a run; with averages or ensembles, theirs instead of the network's."""
     stage = "test" if "test/acc" in result["metrics"] else "val"
     beside = [value for name, value in result["metrics"].items() if name.startswith(f"{stage}/acc_")]
     return float(beside[0] if beside else result["metrics"][f"{stage}/acc"])
 
 
 def summarise(engine: Engine, jobs: Mapping[str, list[Job]], folds: bool = False, sequence: bool = False) -> Comparison:
-    """Make the comparison of what is done."""
+    """Compare the runs that are done."""
     arms = [_arm(engine, name, mine) for name, mine in jobs.items()]
     if folds:
         return Comparison(arms, "cross-validation: folds share training images, so there is no interval", engine.folder)
@@ -422,7 +422,7 @@ def summarise(engine: Engine, jobs: Mapping[str, list[Job]], folds: bool = False
 
 
 def _sequence(arms: list[Arm], whole: list[Arm]) -> str:
-    """Fill in the differences of arms that may have different numbers of seeds; return what the intervals are."""
+    """Fill in the differences of arms that may have different numbers of seeds; return the kind of the intervals."""
     m = len(arms) - 1
     for arm in whole[1:]:
         shared = sorted(arm.accuracies)

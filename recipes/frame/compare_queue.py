@@ -29,7 +29,7 @@ LOOK = 2.0  # seconds between looks at the queue
 
 
 class Engine(Protocol):
-    """What the queue asks of the engine in `compare.py`."""
+    """The interface of the engine in `compare.py` that the queue needs."""
 
     folder: Path
     workers: int
@@ -97,7 +97,7 @@ def run(engine: Engine, waiting: list[Job]) -> None:
     try:
         while waiting := [job for job in waiting if not collect(engine, study, job)]:
             time.sleep(LOOK)
-        for worker in workers:  # the last one has still to tell the study that it is done
+        for worker in workers:  # the last run has still to report to the study
             worker.wait()
     finally:
         for worker in workers:
@@ -151,7 +151,7 @@ def work_on(storage: str, engine: Engine, patience: float = 60.0) -> int:
 
 
 def take(study: Any, engine: Engine) -> bool:
-    """Take a run and do it; tell whether there was one."""
+    """Take a run and do it; return whether there was one."""
     states = import_module("optuna.trial").TrialState
     trial = study.ask()
     key = trial.user_attrs.get("key")
@@ -176,7 +176,7 @@ def take(study: Any, engine: Engine) -> bool:
 
 
 def revive(study: Any) -> None:
-    """Give the runs of dead workers to others: those without a sign of life for five minutes."""
+    """Give runs to other workers if theirs sent no heartbeat for five minutes."""
     states = import_module("optuna.trial").TrialState
     for trial in study.get_trials(deepcopy=False, states=(states.RUNNING,)):
         started = trial.datetime_start.timestamp() if trial.datetime_start else time.time()
@@ -190,7 +190,7 @@ def revive(study: Any) -> None:
 
 
 class _Beat:
-    """Signs of life of a run, while it is in hand."""
+    """Send heartbeats while a run is in progress."""
 
     def __init__(self, trial: Any):
         self.trial, self.over = trial, threading.Event()

@@ -1,4 +1,4 @@
-"""A comparison for the eye: a table, and a picture with a dot for each seed and a bar for each interval."""
+"""Show a comparison: a table, and a picture with a dot for each seed and a bar for each interval."""
 
 import base64
 import html
@@ -20,7 +20,7 @@ HEADS = ("arm", "accuracy %", "n", "difference", "", "seconds")
 
 
 class Row(Protocol):
-    """What is shown of an arm."""
+    """The shown values of an arm."""
 
     name: str
     accuracies: dict[int, float]
@@ -39,7 +39,7 @@ class Row(Protocol):
 
 
 class Shown:
-    """A result that can be looked at: `print(it)`, `it.table()`, `it.plot("file.png")`, and by itself in notebooks."""
+    """A result that shows itself: `print(it)`, `it.table()`, `it.plot("file.png")`, and automatically in notebooks."""
 
     arms: Sequence[Row]
     method: str

@@ -1,4 +1,4 @@
-"""What a comparison over seeds says: intervals, verdicts, and how many more seeds would decide it.
+"""Statistics of a comparison over seeds: intervals, verdicts, and how many more seeds would decide it.
 
 Accuracies are arrays (arms, seeds), the baseline first; row i and row j share their seeds. Differences are means of an
 arm less those of the baseline. Every interval holds at 95 %; the tests simulate that each of them does.
@@ -80,13 +80,13 @@ def compare_arms(accuracies: Array, alpha: float = ALPHA) -> list[Difference]:
 
 
 def paired_half_width(differences: Array, alpha: float = ALPHA) -> float:
-    """Half width of the t interval of the mean of n paired differences (n,)."""
+    """Return the half width of the t interval for the mean of n paired differences (n,)."""
     n = len(differences)
     return float(stats.t.ppf(1 - alpha / 2, n - 1) * differences.std(ddof=1) / sqrt(n))
 
 
 def pooled_sd(accuracies: Array) -> tuple[float, int]:
-    """Return the standard deviation of one run, arms and seeds taken out, and its (k - 1)(n - 1) degrees of freedom.
+    """Return the standard deviation of a run without effects of arm and seed, and its (k - 1)(n - 1) degrees of freedom.
 
     With two arms, sqrt(2) times it is the standard deviation of the paired differences.
     """
@@ -116,14 +116,14 @@ def dunnett_bound(m: int, df: int, alpha: float = ALPHA) -> float:
     return float(optimize.brentq(miss, 1e-4, 1000))
 
 
-# ---- noise that is not equal
+# ---- unequal noise
 
 
 def noisy_arms(accuracies: Array) -> set[int]:
-    """Return the arms, but the baseline, whose noise is too large for the pool.
+    """Return the arms, except the baseline, whose noise is too large for the pool.
 
-    Each arm's standard deviation, seeds taken out, is set against that of all arms; more than what the largest of
-    equal arms stays below in 95 % of cases is too large.
+    Each arm's standard deviation, without effects of seeds, is divided by that of all arms. It is too large above the
+    95 % quantile of the largest ratio among equally noisy arms.
     """
     k, n = accuracies.shape
     limit = _largest_ratio(k, n)
@@ -154,7 +154,7 @@ def _largest_ratio(k: int, n: int) -> float:
 def sequence_half_width(n: int, sd: float, alpha: float = ALPHA) -> float:
     """Half width of the t confidence sequence for the mean of n paired differences with standard deviation `sd`.
 
-    All of its intervals, for n = 2, 3, ..., hold together: one may look after each seed and stop where one likes.
+    All of its intervals, for n = 2, 3, ..., hold at once: one may look after each seed and stop at any time.
     From E_n = (1 + n g)^(-1/2) [(nu + t^2) / (nu + t^2 / (1 + n g))]^(n/2),  nu = n - 1: those means at which
     E_n < 1 / alpha. Infinite while n is too small.
     """
@@ -164,7 +164,7 @@ def sequence_half_width(n: int, sd: float, alpha: float = ALPHA) -> float:
 
 
 def compare_sequence(accuracies: Array, alpha: float = ALPHA) -> list[Difference]:
-    """Compare as `compare_arms` does, with intervals that hold however often one looks: alpha / m for each arm."""
+    """Compare as `compare_arms` does, with intervals valid at every number of seeds, alpha / m for each arm."""
     k, n = accuracies.shape
     found = []
     for row in accuracies[1:]:
@@ -187,7 +187,7 @@ class Pool(NamedTuple):
 
 
 def pool(arms: list[Array]) -> Pool:
-    """Pool the noise of all arms of a regime, each (n,) around its own mean, with those that are too noisy left out.
+    """Pool the noise of all arms of a regime, each (n,) around its own mean, without arms that are too noisy.
 
     Raises:
         ValueError: no arm has two seeds.
@@ -211,7 +211,7 @@ def pool(arms: list[Array]) -> Pool:
 
 
 def card_interval(arm: Array, base: Array, noise: Pool, alpha: float = ALPHA) -> tuple[float, float]:
-    """Difference of two means and the half width of its interval, with the regime's noise; for this card alone."""
+    """Return the difference of two means and its interval's half width, from the regime's noise; for this card alone."""
     half = stats.t.ppf(1 - alpha / 2, noise.df) * noise.sd * sqrt(1 / len(arm) + 1 / len(base))
     return float(arm.mean() - base.mean()), float(half)
 
@@ -220,7 +220,7 @@ def card_interval(arm: Array, base: Array, noise: Pool, alpha: float = ALPHA) ->
 
 
 def seeds_needed(effect: float, sd: float, alpha: float = ALPHA, power: float = 0.8) -> int | None:
-    """Smallest number of pairs with which a true difference is found with 80 % chance; None: more than 1,000.
+    """Return the number of pairs that detect a true difference with 80 % power; None: more than 1,000.
 
     The N with (t(1 - alpha/2, N-1) + t(power, N-1)) sd / sqrt(N) <= |effect|.
     """
@@ -232,7 +232,7 @@ def seeds_needed(effect: float, sd: float, alpha: float = ALPHA, power: float = 
 
 
 def advice(found: Difference, n: int) -> str:
-    """Say about how many more seeds would decide it; empty where it is decided or the noise is hardly known."""
+    """Estimate how many more seeds would decide it; empty if it is decided or the noise is hardly known."""
     if found.verdict != "undecided" or found.df < 4 or isinf(found.half) or found.sd == 0:
         return ""
     needed = seeds_needed(found.mean, found.sd)
@@ -246,6 +246,6 @@ def advice(found: Difference, n: int) -> str:
 
 
 def is_diverged(accuracy: float, loss: float, classes: int, images: int) -> bool:
-    """Tell whether a run is no better than guessing (by three standard errors), or its loss is no number."""
+    """Return whether a run is no better than guessing (by three standard errors), or its loss is not a number."""
     p = 1 / classes
     return not np.isfinite(loss) or not accuracy > p + 3 * sqrt(p * (1 - p) / images)

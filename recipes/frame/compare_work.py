@@ -33,7 +33,7 @@ Change = Callable[[Recipe], Recipe]
 
 @dataclass
 class Job:
-    """What one run is made of.
+    """The settings of one run.
 
     Attributes:
         key: names the run and its folder; the same key is the same run.
@@ -68,7 +68,7 @@ class Job:
 
 
 class Progress(L.Callback):
-    """Tell the parent how far the run is, once an epoch."""
+    """Report the run's progress to the parent, once an epoch."""
 
     def __init__(self, tell: Callable[[float], None]):
         self.tell = tell
@@ -79,7 +79,7 @@ class Progress(L.Callback):
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """Return what a run measured; None while it is not done."""
+    """Return a run's result; None while it is not done."""
     path = folder / "result.json"
     found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return found
@@ -89,7 +89,7 @@ def run_job(job: Job, folder: Path, tell: Callable[[float], None] = lambda fract
     """Do one run, or return its result if it is done.
 
     Returns:
-        Metrics, seconds and answers; None if another process is at it, or it was stopped.
+        Metrics, seconds and answers; None if another process does the run, or it was stopped.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / "lock")
@@ -98,7 +98,7 @@ def run_job(job: Job, folder: Path, tell: Callable[[float], None] = lambda fract
     except Timeout:
         return None
     try:
-        return read_result(folder) or _measure(job, folder, tell)  # looked at again, behind the lock
+        return read_result(folder) or _measure(job, folder, tell)  # checked again, with the lock held
     finally:
         lock.release()
 
@@ -172,7 +172,7 @@ def work(payload: bytes, folder: str, alive: Connection, tell: Connection) -> No
 
 @contextlib.contextmanager
 def _written_to(descriptor: int) -> Iterator[None]:
-    """Send what the process prints to a file: one stray line tears the parent's display."""
+    """Redirect the process's output to a file, because it would disturb the parent's display."""
     for number in (1, 2):
         os.dup2(descriptor, number)
     yield
@@ -182,6 +182,6 @@ def _written_to(descriptor: int) -> Iterator[None]:
 
 def _die_with(parent: Connection) -> None:
     try:
-        parent.recv()  # nothing is ever sent: it ends when the parent has closed its end
+        parent.recv()  # nothing is sent: the read ends when the parent's end is closed
     except (EOFError, OSError):
         os._exit(1)

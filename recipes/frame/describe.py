@@ -1,4 +1,4 @@
-"""Writes things as the call that makes them, in one line."""
+"""Describe objects by their constructor calls, in one line."""
 
 import inspect
 from pathlib import Path
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def describe(thing: Any) -> str:
-    """Write the call that makes a thing, `MixUp(alpha=0.2)`, with the arguments that are not at their default."""
+    """Write an object's constructor call, `MixUp(alpha=0.2)`, with the arguments that differ from their defaults."""
     known = dict(getattr(thing, "hparams", {}))
     shown = []
     for name, default in defaults(type(thing)).items():

@@ -1,4 +1,4 @@
-"""Errors on the command line: one line that says what to do, and the nearest right name."""
+"""Errors on the command line: one line that says what to do, with the nearest valid name."""
 
 import argparse
 import difflib
@@ -37,7 +37,7 @@ def refuse_other_packages() -> None:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
-    """Make the error for a wrong name: with the nearest right ones, or all of them if none is near."""
+    """Make the error for a wrong name, with the nearest valid ones, or all of them if none is near."""
     known = list(known)
     near = nearest(name, known)
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known) or 'none'}"
@@ -45,13 +45,13 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
 
 
 def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Return at most three of `known` that are near `name`, whatever their case."""
+    """Return at most three of `known` that are near `name`, ignoring case."""
     lower = {k.lower(): k for k in known}
     return [lower[k] for k in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
 
 
 def one_line(message: str, known: Iterable[str] = ()) -> str:
-    """Put what jsonargparse says on many lines into one; `known` are the right names for a misspelt one."""
+    """Shorten jsonargparse's message to one line; `known` are the valid names for a misspelt one."""
     lines = [line.strip() for line in message.splitlines()]
     reasons = dict.fromkeys(line[2:] for line in lines if line.startswith("- ") and "NoneType" not in line)
     text = f"{lines[0].split(': Does not')[0].rstrip(':')}: {'; '.join(reasons)}" if reasons else " ".join(lines)

@@ -56,7 +56,7 @@ class Job(NamedTuple):
 
 
 def programme() -> list[Job]:
-    """All runs, in an order in which every stop leaves something whole."""
+    """List all runs, in an order in which every stop leaves complete arms."""
     base = chain.from_iterable(_choices(regime, NONE) for regime in REGIMES[::-1])
     seeds = [Job(regime, NONE, seed) for seed in range(SEEDS_OF_BASE) for regime in REGIMES[::-1]]
     dozen = _alternate(DOZEN_OF_DATA, DOZEN_OF_TIME, SEEDS_OF_DOZEN)
@@ -66,7 +66,7 @@ def programme() -> list[Job]:
 
 
 def _alternate(of_data: Iterable[str], of_time: Iterable[str], seeds: int) -> Iterator[Job]:
-    """One arm of each regime in turn, each whole: the teacher that it needs, the choice, the seeds."""
+    """Alternate complete arms of the regimes: the teacher that an arm needs, the choice, the seeds."""
     teacher = [Job(DATA_IS_SHORT, TEACHER, CHOICE_SEED)]
     for names in zip_longest(of_data, of_time):
         for regime, name in zip((DATA_IS_SHORT, TIME_IS_SHORT), names, strict=True):
@@ -80,7 +80,7 @@ def _choices(regime: Regime, arm: str) -> list[Job]:
     return [Job(regime, arm, CHOICE_SEED, value, True) for value in regime.arms[arm].values]
 
 
-# ---- what has been run
+# ---- finished runs
 
 
 def runs(regime: Regime, choosing: bool = False) -> list[dict[str, Any]]:
@@ -99,7 +99,7 @@ def _read(name: str, path: Path, size: int) -> list[dict[str, Any]]:
 
 
 def chosen(regime: Regime, arm: str) -> float | None:
-    """Return the value of the best validation accuracy; None while a run of the choice is missing."""
+    """Return the value with the best validation accuracy; None while a run of the choice is missing."""
     found = {
         run["arguments"]["value"]: run["metrics"]["val/acc"]
         for run in runs(regime, choosing=True)
@@ -110,13 +110,13 @@ def chosen(regime: Regime, arm: str) -> float | None:
 
 
 def precision(regime: Regime) -> str:
-    """Return the precision of the runs so far, so that all arms share it; of the first one, what is fast here."""
+    """Return the precision of earlier runs, so that all arms share it; for the first run, the fast one here."""
     earlier = [*runs(regime, choosing=True), *runs(regime)]
     return earlier[0]["arguments"]["precision"] if earlier else fast_precision()
 
 
 def is_done(job: Job) -> bool:
-    """Tell whether results/ has this run; of a reported one, with the value that was chosen."""
+    """Return whether results/ has this run; a reported one must have the chosen value."""
     if job.arm == TEACHER and not teacher_path(job.regime).exists():
         return False
     value = job.value if job.choosing or not job.regime.arms[job.arm].values else chosen(job.regime, job.arm)
@@ -127,7 +127,7 @@ def is_done(job: Job) -> bool:
 
 
 def is_ready(job: Job) -> bool:
-    """Tell whether all that the run needs has been run: the learning rate, the choice, the teacher."""
+    """Return whether the runs that this one needs are done: the learning rate, the choice, the teacher."""
     if job.choosing and job.arm == NONE:
         return True
     needed = [NONE] if job.choosing or not job.regime.arms[job.arm].values else [NONE, job.arm]
@@ -137,7 +137,7 @@ def is_ready(job: Job) -> bool:
 
 
 def teacher_path(regime: Regime) -> Path:
-    """Return where the regime's teacher is kept."""
+    """Return the path of the regime's teacher."""
     return Path("runs") / regime.name / TEACHER / "model.ckpt"
 
 

@@ -1,4 +1,4 @@
-"""What a run leaves behind for curves and tables, kept in memory: metrics, learning rates, images and seconds."""
+"""Record a run in memory for curves and tables: metrics, learning rates, images and seconds."""
 
 import time
 from typing import Any
@@ -8,7 +8,7 @@ from lightning.pytorch.loggers.logger import Logger
 
 
 class History(Logger):
-    """A logger that keeps what is logged: `rows`, dicts with "epoch", "step" and metrics."""
+    """A logger that keeps metrics in `rows`, dicts with "epoch", "step" and metrics."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,12 +67,12 @@ class Watch(L.Callback):
         return {"seconds": self.seconds, "images": self.images, "rates": [float(rate) for rate in self.rates]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the counts of a checkpoint."""
+        """Restore the counts of a checkpoint."""
         self.seconds, self.images = state_dict["seconds"], state_dict["images"]
         self.rates, self._last = list(state_dict["rates"]), time.perf_counter()
 
     def _tick(self) -> None:
         if not self._last:
-            return  # nothing was trained: the run was finished when it was resumed
+            return  # nothing was trained: the resumed run was already finished
         now = time.perf_counter()
         self.seconds, self._last = self.seconds + now - self._last, now

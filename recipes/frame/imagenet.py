@@ -1,4 +1,4 @@
-"""ImageNet at published length: where it is, how a step is put together, and the recipe of both."""
+"""ImageNet recipes of published length: location of the data, composition of a step, and the recipe."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ OPTIMIZER: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}  # of C
 
 @dataclass(frozen=True)
 class Steps:
-    """Where ImageNet is, and how a step and a run are put together.
+    """Location of ImageNet, and composition of a step and a run.
 
     Args:
-        epochs: passes over as many images as there are to train on.
-        root: where ImageNet is: its archives, or `train/<wnid>` and `val/<wnid>`.
+        epochs: passes over the training images.
+        root: folder of ImageNet: its archives, or `train/<wnid>` and `val/<wnid>`.
         folder: other images instead: `train/<class>/*` and `test/<class>/*`.
         batch_size: images a batch and device.
         accumulate: batches accumulated for one optimizer step; fewer on more devices.
@@ -63,7 +63,7 @@ class Steps:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a record says of them."""
+        """Describe the images and steps for a record."""
         return {
             "epochs": self.epochs,
             "images": "ImageNet" if self.folder is None else self.folder.name,

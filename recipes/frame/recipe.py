@@ -1,4 +1,4 @@
-"""A recipe is a model, data, tricks and Trainer arguments, held together so that they can be taken apart."""
+"""A recipe: a model, data, tricks and Trainer arguments, which can be changed before the run."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ from zoo.frame.weight_files import read_checkpoint
 
 
 class Origin(L.Callback):
-    """Writes into every checkpoint which run it is of, so that no other run goes on from it."""
+    """Write the run's recipe, seed and arguments into every checkpoint, so that no other run resumes from it."""
 
     def __init__(self, origin: dict[str, Any]) -> None:
         self.origin = origin
@@ -34,7 +34,7 @@ class Origin(L.Callback):
 
 @dataclass(repr=False)
 class Recipe:
-    """What `recipe()` of a file in recipes/ returns.
+    """A recipe, as `recipe()` of a file in recipes/ returns it.
 
     Attributes:
         name: of the file; results go to `results/<name>.jsonl`.
@@ -181,11 +181,11 @@ class Recipe:
         return difference
 
     def hardware(self) -> records.Record:
-        """Name what the recipe trained on, for a record."""
+        """Name the hardware that the recipe trained on, for a record."""
         return records.hardware(self.device)
 
     def record(self, metrics: dict[str, float]) -> None:
-        """Add a run of this recipe to results/. `metrics`: what was measured, "seconds" among it."""
+        """Add a run of this recipe to results/. `metrics` includes "seconds"."""
         record: dict[str, Any] = {"arguments": self.arguments, "seed": self.seed, "seconds": metrics["seconds"]}
         curve = [round(value, 4) for value in self.history.curve("val/acc")[1]]
         record |= {"curve": curve} if curve else {}

@@ -1,4 +1,4 @@
-"""Every measured number: one JSON line a run in `results/<name>.jsonl`. All tables are made from these lines."""
+"""Records of runs: one JSON line a run in `results/<name>.jsonl`. All tables are made from these lines."""
 
 import json
 import os
@@ -32,7 +32,7 @@ Record = dict[str, Any]  # one run: a line of results/
 
 
 def append(name: str, record: Record) -> Record:
-    """Add one run to `results/<name>.jsonl`: what was measured, and on what.
+    """Add one run to `results/<name>.jsonl`: its measurements, hardware and versions.
 
     Args:
         name: of the recipe or benchmark.
@@ -48,7 +48,7 @@ def append(name: str, record: Record) -> Record:
     record = {"hardware": hardware(), "versions": versions(), "commit": commit(), **record}
     RESULTS.mkdir(parents=True, exist_ok=True)
     path, line = (RESULTS / f"{name}.jsonl").resolve(), json.dumps(record, sort_keys=True) + "\n"
-    with FileLock(RESULTS / f".{name}.jsonl.lock"):  # of two processes at once, one would lose its line
+    with FileLock(RESULTS / f".{name}.jsonl.lock"):  # locked, because two processes at once would lose a line
         before = path.read_bytes() if path.exists() else b""
         with atomic.replace(path) as file:
             file.write(before + line.encode())
@@ -69,7 +69,7 @@ def read(name: str) -> list[Record]:
 
 
 def groups(records: Iterable[Record]) -> list[list[Record]]:
-    """Group runs that differ by seed alone."""
+    """Group runs that differ only in their seeds."""
     found: dict[str, list[Record]] = {}
     for record in records:
         found.setdefault(_key(record, "arguments", "hardware"), []).append(record)
