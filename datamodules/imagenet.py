@@ -38,12 +38,12 @@ class ImageNet(FileData):
     The official test images have no labels. So, as in the literature, results are reported on the official validation
     images: they are the *test* set here, and `val_split` takes validation images from the training images. Classes are
     in the order of their wnids, as in torchvision and timm, with the first of their names; `wnids` has the numbers.
-    Fewer classes are as good, if `train/` and `val/` have the same.
+    A subset of the classes works too, if `train/` and `val/` have the same ones.
 
-    ImageNet may not be passed on, so there is no download. What `root` must hold is either the three archives of
-    image-net.org, which are checked and unpacked once into `root/train/<wnid>` and `root/val/<wnid>` (145 GB more; the
-    archives may then be deleted), or these folders. Images in `root/val` itself are read too, if the devkit is there,
-    which has their labels. For testing alone, `val` is enough.
+    ImageNet must not be redistributed, so there is no download. `root` holds the three archives of image-net.org, or
+    the unpacked folders. Archives are checked and unpacked once into `root/train/<wnid>` and `root/val/<wnid>` (145 GB
+    more); then they may be deleted. Images directly in `root/val` are read too, if the devkit with their labels is
+    there. For testing alone, `val` is enough.
 
     Args:
         root: the folder.
@@ -146,7 +146,7 @@ class ImageNet(FileData):
 
 
 def advise(root: Path) -> str:
-    """Say what to do where there is nothing."""
+    """Return the error's advice when no data is found."""
     return (
         f"ImageNet is not in {root}: log in at https://image-net.org/download-images, fetch {TRAIN[0]} (138 GB), "
         f"{VAL[0]} (6 GB) and {DEVKIT[0]} (2 MB) and put them there, or the folders train/<wnid> and "
@@ -191,7 +191,7 @@ def images(folder: Path) -> list[str]:
 
 
 def check_archive(path: Path, checksum: str) -> None:
-    """Raise a ValueError unless the file has this checksum. It is not deleted: it took days to fetch."""
+    """Raise a ValueError unless the file has this checksum. It is not deleted, because it took days to download."""
     if not matches(path, checksum):
         raise ValueError(
             f"{path} is damaged or incomplete (its checksum is another): fetch it again from image-net.org"
@@ -202,8 +202,8 @@ def validation_labels(root: Path) -> dict[str, str]:
     """Return {name of a validation image: its wnid}, from the devkit.
 
     The devkit's `ILSVRC2012_validation_ground_truth.txt` has a number of its own for each class, 1 to 1,000 in another
-    order than the wnids'; its `meta.mat` tells which wnid that is. To take the one for the other is the classic way to
-    a validation accuracy of 0.1 %.
+    order than the wnids'; its `meta.mat` maps it to the wnid. Confusing the two is the classic cause of a validation
+    accuracy of 0.1 %.
     """
     path = root / DEVKIT[0]
     if not path.exists():

@@ -49,7 +49,7 @@ def templates() -> Array:
 
 
 def resample(x: Array, length: int) -> Array:
-    """Return a curve at so many places, on straight lines between its numbers."""
+    """Interpolate a curve linearly at `length` points."""
     return np.interp(np.linspace(0, 1, length), np.linspace(0, 1, len(x)), x)
 
 
@@ -94,7 +94,7 @@ def checksum(x: Array, y: NDArray[np.int64]) -> str:
 class MNIST1D(L.LightningDataModule):
     """MNIST-1D as images of one row: batches `[signals, classes]`, float32 (N, 1, 1, 40), for `ConvNet` and `MLP`.
 
-    They are no pictures in bytes, so that this is no `ImageData`: no augmentation, no split but the authors'.
+    Signals are not images of bytes, so this is not an `ImageData`: it has no augmentation, and only the authors' split.
 
     Args:
         batch_size: signals a batch.
@@ -103,7 +103,7 @@ class MNIST1D(L.LightningDataModule):
         seed: of the signals, not of the run.
 
     Raises:
-        ValueError: for a sum that is none.
+        ValueError: the sum is not a multiple of 10.
     """
 
     classes = tuple("0123456789")

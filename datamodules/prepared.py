@@ -1,4 +1,4 @@
-"""Images made small once, by `zoo prepare`: some three times as many a second as from the original files."""
+"""Images resized once by `zoo prepare`: some three times faster to read than the original files."""
 
 from pathlib import Path
 from typing import Unpack
@@ -16,18 +16,18 @@ from datamodules.frame.prepared_folder import read_header, verify, verify_once
 
 
 class Prepared(FileData):
-    """A data set that `zoo prepare` made small: in one file, or in litdata's chunks for an object store.
+    """A data set resized by `zoo prepare`: in one file, or in litdata's chunks for an object store.
 
         zoo prepare ImageNet --root data --size 256     ->     Prepared("data/imagenet-256")
 
-    It has the classes, the mean and the parts of the original. Its images are a second generation of JPEG (quality 90)
-    with fewer pixels: a small part of an image, enlarged by the random crop, is more blurred than the original's. So
-    say beside a result that it was trained on prepared images.
+    It has the classes, the mean and the parts of the original. Its images are JPEGs encoded a second time (quality 90),
+    with fewer pixels, so that small crops are more blurred than the original's. So report with a result that it was
+    trained on prepared images.
 
-    Chunks may be at an address, such as "s3://bucket/imagenet-256"; then an epoch is in another order, in which only 8
-    of them are read at a time, and each process has its own, so that a machine fetches only its part of the data.
+    Chunks may be at an address, such as "s3://bucket/imagenet-256". Then an epoch has another order: only 8 chunks are
+    read at a time, and each process has its own chunks, so that a machine downloads only its part of the data.
 
-    Before its first use on a machine a folder is verified, byte by byte; copies of chunks are verified when they come.
+    A folder is verified byte by byte before its first use on a machine; copies of chunks are verified on arrival.
 
     Args:
         root: the folder, or an address that litdata knows ("s3://", "gs://", "azure://", "r2://").

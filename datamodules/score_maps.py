@@ -27,14 +27,14 @@ from datamodules.transforms import Operation, RandomResizedCrop, Spec, train_tra
 
 
 class MappedSet(FileSet):
-    """A `FileSet` whose training images come with their maps, and with where they were cut from them.
+    """A `FileSet` whose training images come with their maps and crop positions.
 
     Args:
         images: the set without maps.
         folder: of the maps.
         crop: cuts a part out.
         flip: probability to turn image and map left to right.
-        after: what else is done to the image, uint8 (3, S, S) -> the same; nothing that moves pixels.
+        after: further transforms of the image, uint8 (3, S, S) -> the same, that do not move pixels.
     """
 
     def __init__(self, images: FileSet, folder: Path, crop: RandomResizedCrop, flip: float, after: Operation):
@@ -46,7 +46,7 @@ class MappedSet(FileSet):
     def __getitems__(self, items: Items) -> list[Tensor]:
         """Return `FileSet`'s batch, maps float16 (N, 2, 5, h, w) and crops float32 (N, 4): top, left, height, width.
 
-        Maps and crops are viewed as whole numbers of as many bits, which no precision of the trainer rounds.
+        Maps and crops are viewed as integers of the same number of bits, which the trainer's precision does not round.
         """
         self._maps, self._crops = [], []
         batch = super().__getitems__(items)

@@ -1,4 +1,4 @@
-"""Circles, squares and triangles on textured grounds, and which pixels are theirs: segmentation without a download."""
+"""Circles, squares and triangles on textured backgrounds, with their masks: segmentation without a download."""
 
 import math
 import warnings
@@ -22,7 +22,7 @@ SQUARE, TRIANGLE = math.sqrt(math.pi) / 2, math.sqrt(4 * math.pi / (3 * math.sqr
 
 
 def is_inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return which points (u, v), (..., H, W), are in a shape of area pi around 0.
+    """Return whether points (u, v), (..., H, W), are in a shape of area pi around 0.
 
     Kinds (...) are 1 circle, 2 square, 3 triangle. The square's sides are parallel to the axes; the triangle
     points to positive v.
@@ -90,10 +90,11 @@ def draw_shapes(kind: Tensor, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
 class Shapes(ImageData):
     """Circles, squares and triangles of any colour on textured grounds: a class for each pixel, made by us.
 
-    Batches are [images, masks], masks int64 (N, S, S) with 0 for the ground. The images are drawn when a fit begins, a
-    thousand of 64 px a second or so, and kept in memory. What an image shows depends on (`shapes_seed`, part, number)
-    only, so all runs share them, and a larger set has the images of a smaller one and more. Colour and size say nothing
-    of the class: all shapes of a radius have one area. Splits, folds and `sampling` are by the shape in front.
+    Batches are [images, masks], masks int64 (N, S, S) with 0 for the background. The images are drawn when a fit
+    begins, about a thousand of 64 px per second, and kept in memory. An image depends only on (`shapes_seed`, part,
+    index), so all runs share the images, and a larger set includes those of a smaller one. Colour and size do not
+    reveal the
+    class: shapes of the same radius have the same area. Splits, folds and `sampling` use the shape in front.
 
     Args:
         batch_size: images a batch and process.
@@ -103,7 +104,7 @@ class Shapes(ImageData):
         options: `val_split`, `fold`, `fraction`, `split_seed`, ... as in `ImageData`.
 
     Raises:
-        ValueError: for an argument out of its range.
+        ValueError: an argument is out of range.
     """
 
     classes = ("background", "circle", "square", "triangle")

@@ -1,4 +1,4 @@
-"""Images of one's own that a table lists: a file, its label or labels, and which part it belongs to."""
+"""Your own images, listed in a table with their labels and parts."""
 
 import csv
 from collections import Counter

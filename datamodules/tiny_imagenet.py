@@ -37,7 +37,7 @@ class TinyImageNet(MemoryData):
     in the order of their wnids, as torchvision's `ImageFolder` has them, with the first of their names; `wnids` has
     the numbers. A few images are grey: their three colours are equal.
 
-    The zip is read as it is, not unpacked. What was decoded is kept beside it, in two .npy files (1.4 GB).
+    The zip is read without unpacking. Decoded images are saved beside it, in two .npy files (1.4 GB).
 
     Args:
         root: folder of the data; `tiny-imagenet-200.zip` is downloaded into it if absent (248 MB). The unpacked folder
@@ -63,7 +63,7 @@ class TinyImageNet(MemoryData):
         self.root = Path(root).expanduser()
 
     def prepare_data(self) -> None:
-        """Download what is missing or damaged, and decode what is not decoded yet; one process does it for all."""
+        """Download missing or damaged files, and decode images not decoded yet; one process does it for all."""
         archive = self.root / f"{NAME}.zip"
         decoded = any(self.root.glob(f"{NAME}-train-*.npy"))  # then the archive has been checked
         if (place := find(self.root)) is None or (place == archive and not decoded):
@@ -130,7 +130,7 @@ class TinyImageNet(MemoryData):
         return images
 
     def _cache(self, part: str) -> Path:
-        """Return where the decoded images are kept; the name tells what they were made of."""
+        """Return the path of the decoded images; its name identifies their source."""
         place = self._layout.place
         return place.with_name(f"{place.stem}-{part}-{self._layout.fingerprint(part)}.npy")
 

@@ -1,4 +1,4 @@
-"""Resizing of the whole image, its short side to so many pixels: before a centre crop, and at random in training."""
+"""Resize the whole image to a given short side: before a centre crop, and at random in training."""
 
 from typing import Any
 

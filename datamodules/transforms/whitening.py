@@ -1,4 +1,4 @@
-"""PCA whitening: pixels without correlation, each of variance 1, in place of the normalisation of each colour.
+"""PCA whitening: uncorrelated pixels of variance 1, instead of a normalisation of each colour.
 
 Paper:    Learning Multiple Layers of Features from Tiny Images (Krizhevsky; 2009), appendix A (ZCA, rotated back)
           https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
@@ -22,8 +22,8 @@ class Whitening:
 
         data.whitening = Whitening.fit(data)
 
-    It is fitted on the images to train on, without augmentation, and is no part of a checkpoint: fit it again, on the
-    same split, before a resume.
+    It is fitted on the training images without augmentation. Checkpoints do not include it: fit it again, on the same
+    split, before a resume.
 
     Args:
         mean: (D,), of pixels in [0, 1].

@@ -109,7 +109,7 @@ def facts(data: Any, sample: int | None) -> list[tuple[str, str]]:
 
 
 def reads_files(data: Any) -> bool:
-    """Say whether images are decoded anew each epoch."""
+    """Return whether images are decoded again in each epoch."""
     return isinstance(data, FileData) and getattr(data, "memory", None) is None
 
 

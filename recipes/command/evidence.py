@@ -1,4 +1,4 @@
-"""`make evidence`: run what is missing of the programme in recipes/frame/evidence.py, one run after the other.
+"""`make evidence`: do the missing runs of the programme in recipes/frame/evidence.py, one after the other.
 
 Each run is recorded as soon as it ends; started again, the command goes on where it stopped. Several processes may work
 on one checkout: each run is done by one of them.
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _take(failed: set[Job]) -> tuple[Job, FileLock] | None:
-    """Return the first run that can be done now and that no other process is at, with its lock."""
+    """Return the first run that is ready and not taken by another process, with its lock."""
     LOCKS.mkdir(parents=True, exist_ok=True)
     for job in programme():
         if job in failed or is_done(job) or not is_ready(job):
@@ -64,7 +64,7 @@ def _take(failed: set[Job]) -> tuple[Job, FileLock] | None:
             lock.acquire(timeout=0)
         except Timeout:
             continue
-        if not is_done(job):  # while we looked
+        if not is_done(job):  # another process finished it meanwhile
             return job, lock
         lock.release()
     return None

@@ -1,4 +1,4 @@
-"""`zoo finetune FOLDER --model timm:NAME`: a pretrained network on one's own photographs, ready to predict."""
+"""`zoo finetune FOLDER --model timm:NAME`: fine-tune a pretrained network on your own photographs."""
 
 import sys
 from pathlib import Path

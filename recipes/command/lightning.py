@@ -11,7 +11,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 import callbacks
 import datamodules
-import zoo  # short names are found only of classes that are imported before the parser runs
+import zoo  # short names work only for classes imported before the parser runs
 from recipes.frame.describe import defaults
 from recipes.frame.errors import UsageError, one_line
 from zoo.frame.run import callbacks_of
@@ -31,7 +31,7 @@ class CLI(cli.LightningCLI):
     """LightningCLI for models by name: a checkpoint's arguments, without the name, are not laid over those given."""
 
     def _parse_ckpt_path(self) -> None:
-        """Refuse a file that is not there. Lightning's would take the arguments for those of no class, and refuse all."""
+        """Refuse a missing file. Lightning would refuse every argument, because it would find no class for them."""
         path = self.config[self.config.subcommand].get("ckpt_path") if self.config.get("subcommand") else None
         if path and path not in ("best", "last", "hpc") and "://" not in path and not Path(path).expanduser().exists():
             raise UsageError(f"there is no checkpoint {path}")
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def how_to_go_on(trainer: L.Trainer) -> str:
-    """Return the option that goes on from the run's last checkpoint, or says that there is none."""
+    """Return the option that resumes from the run's last checkpoint, or say that there is none."""
     kept = [callback for callback in callbacks_of(trainer) if isinstance(callback, ModelCheckpoint)]
     written = [path for each in kept for path in (each.last_model_path, each.best_model_path) if path]
     if not written:

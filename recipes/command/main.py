@@ -69,7 +69,7 @@ def main() -> None:
         sys.stdout.flush()
     except UsageError as error:
         _fail(error)
-    except BrokenPipeError:  # `zoo models | head`: nobody reads on, and Python's own flush at exit must not complain
+    except BrokenPipeError:  # `zoo models | head`: the pipe is closed, and Python's flush at exit must not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         _stopped("Ctrl-C", 130)
