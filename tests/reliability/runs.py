@@ -4,7 +4,6 @@ import contextlib
 import multiprocessing
 import os
 import random
-import shutil
 import signal
 import warnings
 from collections.abc import Iterable
@@ -215,8 +214,8 @@ class Kill(L.Callback):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         if hook == "while writing":
-            move = shutil.move
-            shutil.move = lambda *args: (kill(), move(*args))[1]
+            move = os.replace
+            os.replace = lambda *args: (kill(), move(*args))[1]
         else:
             setattr(self, hook, kill)
 

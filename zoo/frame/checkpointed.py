@@ -56,7 +56,8 @@ class Checkpointed(L.LightningModule):
         surgery.follow(self, checkpoint.get("surgery", ()))
         if data is None:
             restore(self, found)
-        if self._trainer and is_fitting(self._trainer):
+        # A rate finder restores its own checkpoint within the run, when there are optimizers already.
+        if self._trainer and is_fitting(self._trainer) and not self._trainer.optimizers:
             check_optimizer(checkpoint, self.hparams.get("optimizer", ""))
             self._resumed = checkpoint
         self.untrained = False

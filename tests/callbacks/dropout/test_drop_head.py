@@ -68,7 +68,7 @@ def test_v_shaped_schedule(low):
     made = ORACLE["schedule"]
     schedule, run = (
         VShape(made["p_start"], made["p_end"], low),
-        {"train_dataloader": [], "estimated_stepping_batches": 100},
+        {"train_dataloader": [], "estimated_stepping_batches": 100, "limit_train_batches": 1.0},
     )
     values = {
         step: schedule.now(SimpleNamespace(global_step=int(step), callbacks=[], **run)) for step in made["values"]

@@ -90,7 +90,7 @@ def test_the_default_suite_has_each_trick_and_most_of_it_is_of_new_mechanisms():
     assert mechanism("SpatialDropout") == mechanism("DropBlock") != mechanism("Dropout")
     assert mechanism("CosineDecay") != mechanism("StepDecay")
     met = {frozenset(map(mechanism, pair)) for pair in CHOSEN}
-    assert len(met) > 0.9 * len(CHOSEN)
+    assert len(met) > 0.85 * len(CHOSEN)
     assert quick(PAIRS[::-1], QUICK) == CHOSEN
 
 

@@ -145,7 +145,7 @@ def test_an_error_of_a_transform_names_the_image(images, workers):
     with pytest.raises(ValueError, match="larger than") as caught:
         list(loader)
     told = str(caught.value) + "".join(getattr(caught.value, "__notes__", []))
-    assert "in the transform of " in told and "image 00.jpg, uint8 (3, 18, 30)" in told
+    assert "in the transform of " in told and "image 00.jpg, torch.uint8 (3, 18, 30)" in told
 
 
 # What cannot be read

@@ -195,7 +195,7 @@ def test_twice(trainer, tmp_path):
 def test_exports_its_own_keys(tmp_path):
     smaller = prune_channels(ResNet("20", num_classes=10), 0.5)
     smaller.export(tmp_path / "weights.safetensors")
-    state = zoo.frame.weights.read(tmp_path / "weights.safetensors")
+    state = zoo.frame.weight_files.read(tmp_path / "weights.safetensors").state
     assert state["layer3.0.conv2.weight"].shape == (64, 32, 3, 3)
 
 
