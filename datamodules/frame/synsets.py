@@ -22,7 +22,7 @@ def first_names(wnids: Iterable[str], words: dict[str, str]) -> tuple[str, ...]:
 def check_owners(files: dict[str, list[str]]) -> None:
     """Raise a ValueError if a training image is in another class's folder.
 
-    Both data sets name training images after the class: n01440764_10026.JPEG. Other names are not checked.
+    Both data sets name training images after the class: n01440764_10026.JPEG. Other names are left alone.
 
     Args:
         files: wnid -> names of its images.
