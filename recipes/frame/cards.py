@@ -7,6 +7,7 @@ import numpy as np
 from scipy import stats
 
 import callbacks as c
+from callbacks.frame.needs import HasModule, needs_of
 from recipes.frame import records
 from recipes.frame.arms import DATA_IS_SHORT, IN_THE_BASE, TIME_IS_SHORT
 from recipes.frame.compare_statistics import (
@@ -24,7 +25,9 @@ from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, accuracy
 WHERE = {DATA_IS_SHORT: "where data is short", TIME_IS_SHORT: "where time is short"}
 TEST_IMAGES, CLASSES = 10_000, 10
 HEADS = ["arm", "as", "accuracy %", "gain in points", "", "train %", "left at half masked", "seconds", "seeds"]
+TRANSFORMERS = "for transformers: see the recipe token_reduction_cifar"
 NOT_HERE = {
+    "TokenDistillation": TRANSFORMERS,
     "CachedLogits": "ends with the same bits as KnowledgeDistillation",
     "ClassBalanced": "for classes of unequal sizes, which these are not",
     "EarlyStopping": "for runs that are longer than they need be",
@@ -127,7 +130,9 @@ def why_not(trick: str) -> str:
         return NOT_HERE[trick]
     if kind.__module__.startswith("callbacks.diagnostics."):
         return "it looks, and changes nothing"
-    return "for transformers: see the recipe token_reduction_cifar"
+    if any(isinstance(need, HasModule) for need in needs_of(kind)):
+        return TRANSFORMERS
+    return "no arm in recipes/frame/arms.py measures it yet"
 
 
 def is_in(regime: Regime, trick: str) -> bool:
