@@ -15,7 +15,7 @@ from datamodules import ImageData
 from recipes.frame import records, report
 from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
-from zoo.frame.classifier import Classifier
+from zoo.frame.classifier import ALWAYS, Classifier
 from zoo.frame.outputs import over_views
 from zoo.frame.run import callbacks_of
 from zoo.frame.weight_files import read_checkpoint
@@ -193,9 +193,16 @@ class Recipe:
 
     def __str__(self) -> str:
         trainer = ", ".join(f"{name}={value!r}" for name, value in self.trainer.items())
+        always = ", ".join(callback.__name__ for callback in ALWAYS)
         tricks = [f"    {describe(trick)}" for trick in self.callbacks] or ["    none"]
         lines = [f"{self.name}, seed {self.seed}", f"  model   {describe(self.model)}"]
-        lines += [f"  data    {describe(self.data)}", f"  trainer {trainer}", "  tricks", *tricks]
+        lines += [
+            f"  data    {describe(self.data)}",
+            f"  trainer {trainer}",
+            f"  always  {always}",
+            "  tricks",
+            *tricks,
+        ]
         return "\n".join(lines)
 
     __repr__ = __str__

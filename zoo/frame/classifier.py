@@ -41,6 +41,7 @@ from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
 optimizers.register()
 
 MODELS: dict[str, type["Classifier"]] = {}  # the zoo's models by name: `load` builds no others
+ALWAYS = (ExactResume, GracefulStop)  # callbacks of every run
 
 
 class Classifier(Scored, Checkpointed, Portable):
@@ -238,7 +239,7 @@ class Classifier(Scored, Checkpointed, Portable):
     def configure_callbacks(self) -> list[L.Callback]:
         """Add `ExactResume` and `GracefulStop` to the run, unless the user listed them."""
         listed = {type(callback) for callback in callbacks_of(self.trainer)}
-        return [own() for own in (ExactResume, GracefulStop) if own not in listed]
+        return [own() for own in ALWAYS if own not in listed]
 
     def setup(self, stage: str) -> None:
         """Check the model against the data, then compile; runs after the `setup` of every trick and all surgery."""
