@@ -1,7 +1,7 @@
-"""One Python file a claimed result. `recipes/digits_resnet20.py` is the first to read.
+"""Recipes: one Python file for each claimed result. Read `recipes/digits_resnet20.py` first.
 
-`frame` has what recipes are made of: `Recipe` and `History`, which are exported here; `command` is the command line
-`zoo`; `papers` has one file a published row.
+`frame` holds what recipes share. `Recipe` and `History` are exported here. `command` is the command line `zoo`.
+`papers` has one file for each published row.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ EXPORTS = {"History": "recipes.frame.history", "Recipe": "recipes.frame.recipe"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is exported at its first use: `zoo models` needs neither torch nor Lightning."""
+    """Import an exported name at its first use: `zoo models` needs neither torch nor Lightning."""
     if name in EXPORTS:
         return getattr(import_module(EXPORTS[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,19 +4,20 @@ Paper:    Paying More Attention to Attention (Zagoruyko, Komodakis; ICLR 2017) h
           table 1
 Command:  zoo run attention_transfer_cifar --images 5000 --epochs 12 --precision bf16-mixed --folder CIFAR-10-JPEG
           --seeds 3 --record
-Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. Smaller budgets: `--images` takes a part
-          of them, every class in proportion; `--epochs` shortens the schedule with the run. CIFAR-10-JPEG (`--folder`)
-          are lossy copies (quality 75), to be compared with each other only
-Settings: the authors' code's: plain momentum .9, weight decay 5e-4 on all parameters, batch 128, 200 epochs, rate .1
-          times .2 at 30, 60 and 80 % of them; crop from 4 pixels of padding, flip. KD: T = 4, a = .9. AT: beta = 1000
-          on the three groups. AT+KD: beta falls from 1000 to 0 in a straight line (the paper lets it decay, we do not
-          know how). One teacher for all students and seeds, trained in the same way with a seed of its own; its
-          training is not in the students' seconds. A run of few epochs is too short for a ResNet-56 from scratch (12
-          epochs of 5,000 images: test accuracy .12; with a warm-up .44, below its student's): there `--teacher` takes
-          published weights, trained by others on all of CIFAR-10, and the second pair's command is the first's with
-          `--pair "ResNet-56 -> ResNet-20" --teacher resnet56-4bfd9763.th --epochs 8` (of github.com/akamaster/
-          pytorch_resnet_cifar10). The published run: without `--images`, `--epochs` and `--precision`
-Differs:  padding is black where the authors reflect; their code also sets the momentum to 0 where the rate falls.
+Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. For smaller budgets, `--images` takes a
+          part of them, stratified by class, and `--epochs` shortens the run and its schedule. `--folder` names
+          CIFAR-10-JPEG, lossy copies (quality 75): compare runs on them with each other only
+Settings: those of the authors' code. SGD with momentum .9 without Nesterov, weight decay 5e-4 on all parameters, batch
+          128, 200 epochs. The rate is .1, times .2 at 30, 60 and 80 % of the run. Crop from 4 pixels of padding, flip.
+          KD: T = 4, a = .9. AT: beta = 1000 on the three groups. AT+KD: beta falls linearly from 1000 to 0 (the paper
+          lets it decay, we do not know how). One teacher serves all students and seeds. It is trained in the same way
+          with a seed of its own, and the students' seconds leave its training out. A short run does not train a
+          ResNet-56 from scratch (12 epochs of 5,000 images: test accuracy .12; with a warm-up .44, below its
+          student's). For such runs, `--teacher` takes published weights, trained by others on all of CIFAR-10. The
+          command of the second pair is the first's with `--pair "ResNet-56 -> ResNet-20" --teacher resnet56-4bfd9763.th
+          --epochs 8` (weights of github.com/akamaster/pytorch_resnet_cifar10). The published run leaves out `--images`,
+          `--epochs` and `--precision`
+Differs:  padding is black, where the authors reflect. Their code also sets the momentum to 0 where the rate falls.
           ResNet-56 -> ResNet-20 is not in the paper
 Published: test accuracy of WRN-16-2 -> WRN-16-1, from the errors in table 1 (median of 5 runs), where we could check it
 Result:
@@ -57,15 +58,15 @@ from recipes import Recipe
 from recipes.frame.cifar import IMAGENET, PLAIN, TRAINING_IMAGES, Cifar, published_resnet56
 from recipes.frame.loops import run_arms
 
-COLUMNS = {"images/s": 0}  # of the table, besides the accuracy: digits behind the point
+COLUMNS = {"images/s": 0}  # further columns of the table: digits after the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
 Method = Literal["student", "KD", "AT", "AT+KD", "teacher"]
-PAPER = {"student": "0.9123", "AT": "0.9207", "teacher": "0.9369"}  # of the first pair
-TEACHER_SEED = 1000  # that no student has
+PAPER = {"student": "0.9123", "AT": "0.9207", "teacher": "0.9369"}  # of the first pair of networks
+TEACHER_SEED = 1000  # no student has this seed
 
 
 def network(name: str) -> zoo.Classifier:
-    """ "WRN-16-2" or "ResNet-56", with the authors' optimizer."""
+    """Build "WRN-16-2" or "ResNet-56" with the authors' optimizer."""
     family, variant = name.split("-", 1)
     training = {"optimizer": "momentum", "lr": 0.1, "weight_decay": 5e-4}
     kind = {"WRN": zoo.WideResNet, "ResNet": zoo.ResNet}[family]
@@ -78,7 +79,7 @@ def tricks(method: Method, teacher: Path | None) -> list[L.Callback]:
     if teacher is None or method in ("student", "teacher"):
         return [schedule]
     ours = teacher.suffix == ".ckpt"
-    network = zoo.load(teacher) if ours else published_resnet56(teacher)  # one object, so that both ask it once
+    network = zoo.load(teacher) if ours else published_resnet56(teacher)  # one object: both tricks share its forward pass
     wants: dict[str, Any] = {} if ours else {"normalization": IMAGENET}
     knowledge = [KnowledgeDistillation(network, T=4.0, weight=0.9, **wants)] if "KD" in method else []
     beta = Linear(1000, 0) if method == "AT+KD" else 1000.0
@@ -94,14 +95,14 @@ def recipe(
     source: Cifar = PLAIN,
     seed: int = 0,
 ) -> Recipe:
-    """Train and test one student; the teacher is trained first where its file is not there.
+    """Train and test one student. If the teacher has no file yet, it is trained first.
 
     Args:
         pair: teacher and student.
         method: what the student learns from; "teacher" trains the teacher itself.
-        teacher: a checkpoint of it (.ckpt), or a ResNet-56's published weights, see `published_resnet56`; None: one
-            that this recipe trains with the same arguments, and keeps in runs/.
-        images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
+        teacher: its checkpoint (.ckpt), or published weights of a ResNet-56, see `published_resnet56`. None: this
+            recipe trains one with the same arguments, and keeps it in runs/.
+        images: number of training images, at most 50,000, stratified by class.
         epochs: passes over them; the schedule shrinks with them.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
@@ -131,7 +132,7 @@ def recipe(
 
 
 def trained_teacher(pair: Pair, images: int, epochs: int, source: Cifar, record: bool = False) -> Path:
-    """Return the checkpoint of the teacher trained with these arguments, which are in its folder's name.
+    """Return the checkpoint of the teacher trained with these arguments; its folder is named after them.
 
     Args:
         pair, images, epochs, source: as in `recipe`.

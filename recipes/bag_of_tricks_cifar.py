@@ -1,21 +1,22 @@
-"""The ladder of the Bag of Tricks paper on CIFAR-10: ResNet-20, a trick more at each rung, distilled from ResNet-56.
+"""The ladder of the Bag of Tricks paper on CIFAR-10: each rung adds one trick to ResNet-20, the last a teacher.
 
 Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187,
           tables 4 and 6
 Command:  zoo run bag_of_tricks_cifar --images 5000 --epochs 8 --folder CIFAR-10-JPEG --teacher resnet56-4bfd9763.th
           --seeds 3 --record
-Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them, every
-          class in proportion. CIFAR-10-JPEG (`--folder`) are lossy copies (quality 75), to be compared with each other
-          only
-Settings: the paper's in small: batches of 128 where the baseline's rate .1 is meant for 32, falling by 10 at 1/4, 1/2
-          and 3/4; 5 % of the run as warm-up; alpha .2; T = 20, with hard : soft = .1 : .9 (ours; the paper adds the
-          two as they are, its GluonCV script halves both). SGD with Nesterov's momentum .9, decay 1e-4, crop from
-          4 pixels of padding, flip, bf16. The teacher is a ResNet-56 trained for twice as long on the rung before, with
-          a seed that no student has, its training not in the seconds; or, with `--teacher`, one that others trained on
-          all of CIFAR-10 (github.com/akamaster/pytorch_resnet_cifar10, resnet56-4bfd9763.th), which knows more than a
-          student of a tenth of the images can see
-Differs:  the paper trains ResNet-50-D on ImageNet for 120 epochs, 200 with mixup, and its teacher was trained with
-          mixup; a twentieth of that leaves little to regularise
+Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them,
+          stratified by class. `--folder` names CIFAR-10-JPEG, lossy copies (quality 75): compare runs on them with each
+          other only
+Settings: those of the paper, scaled down. Batches of 128; the baseline's rate .1 is meant for 32 images, and is divided
+          by 10 at 1/4, 1/2 and 3/4 of the run. 5 % of the run is warm-up. Mixup has alpha .2. Distillation has T = 20
+          and hard : soft = .1 : .9 (ours; the paper adds the two as they are, its GluonCV script halves both). SGD with
+          Nesterov's momentum .9, decay 1e-4, crop from 4 pixels of padding, flip, bf16. The teacher is a ResNet-56
+          trained for twice as long on the rung below, with a seed that no student has. The seconds leave its training
+          out. `--teacher` takes a ResNet-56 that others trained on all of CIFAR-10
+          (github.com/akamaster/pytorch_resnet_cifar10, resnet56-4bfd9763.th). It knows more than a tenth of the images
+          can teach a student
+Differs:  the paper trains ResNet-50-D on ImageNet for 120 epochs, 200 with mixup, and its teacher with mixup too. A run
+          of a twentieth of that has little to regularise
 Published: top-1 of ResNet-50-D on ImageNet, table 6, where the released models confirm it
 Result:
 | published | rung | test/acc | seconds | seeds |
@@ -58,7 +59,7 @@ PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
 
 
 def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
-    """Return the last rung's trick: from published weights, or from a teacher that is trained first."""
+    """Return the trick of the last rung, with published weights or a teacher that is trained first."""
     if weights is None:
         return KnowledgeDistillation(trained_teacher(*budget), T=20)
     return KnowledgeDistillation(published_resnet56(weights), T=20, normalization=IMAGENET)
@@ -66,7 +67,7 @@ def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
 
 @cache
 def trained_teacher(images: int, epochs: int, source: Cifar) -> Classifier:
-    """Train a ResNet-56, once a process."""
+    """Train a ResNet-56, once in each process."""
     best = recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED)
     best.run(test=False)
     return best.model
@@ -84,12 +85,12 @@ def recipe(
     """Train and test one rung.
 
     Args:
-        rung: the highest trick that is on. At "+ distillation" the teacher is trained first.
-        images: how many of the 50,000 to train on; a tenth or less leaves every class in proportion.
+        rung: the last trick that is on. At "+ distillation" the teacher is trained first.
+        images: number of training images, at most 50,000, stratified by class.
         epochs: passes over them; the schedule shrinks with them.
         source: where the images are, see `Cifar`.
-        depth: of the ResNet.
-        teacher: weights of a ResNet-56, see `published_resnet56`; None: one is trained.
+        depth: depth of the ResNet.
+        teacher: published weights of a ResNet-56, see `published_resnet56`; None: train one.
         seed: of the weights, the order of the images and every random draw.
     """
     on = tricks(rung, lambda: distilled(teacher, images, epochs, source), warmup_epochs=max(1, epochs // 20))

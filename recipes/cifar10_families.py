@@ -1,16 +1,17 @@
 """Every convolutional family at one small budget on CIFAR-10: the same images, optimizer and number of epochs for all.
 
-Paper:    one a family: see its file in zoo/. The optimizer is that of A ConvNet for the 2020s (Liu et al.; CVPR 2022)
-          https://arxiv.org/abs/2201.03545, table 5, with a rate for small batches. Nobody published this comparison
+Paper:    one for each family, in its file in zoo/. The optimizer is that of A ConvNet for the 2020s (Liu et al.; CVPR
+          2022) https://arxiv.org/abs/2201.03545, table 5, with a rate for small batches. Nobody published this
+          comparison
 Command:  zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
-Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-          of the 50,000, every class in proportion and the same for all; tested on all 10,000. The machine did other
-          work beside the recorded runs: their seconds and images/s are an order of size, no measurement
-Settings: the smallest published variant of each family with its small-image stem, 5 epochs of batches of 64, AdamW
-          with rate 1e-3 and decay .05 (nothing was tuned), one epoch of warm-up, cosine, crop from 4 pixels of padding,
-          flip, bf16, channels_last (the first 18 runs were not: that is images/s, not accuracy). So it shows which
-          networks learn soon, not which are best when they are trained to the end.
-          MobileNetV3 averages its batch statistics over a hundred steps, as published: too long for 390 steps
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All families
+          train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000. The machine did
+          other work during the recorded runs: their seconds and images/s are orders of magnitude, not measurements
+Settings: the smallest published variant of each family with its small-image stem. 5 epochs of batches of 64, AdamW with
+          rate 1e-3 and decay .05 (nothing was tuned), one epoch of warm-up, cosine, crop from 4 pixels of padding,
+          flip, bf16, channels_last (not in the first 18 runs: it changes images/s, not accuracy). So the table shows
+          which networks learn fast, not which are best when they are trained to the end. MobileNetV3 averages its batch
+          statistics over a hundred steps, as published: too long for 390 steps
 Result:
 | family | variant | test/acc | parameters | MACs | images/s | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -64,8 +65,8 @@ from recipes import Recipe
 from recipes.frame.cifar import FAST, TRAINING_IMAGES, Cifar
 from zoo.tools.complexity import total_macs
 
-COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
-# From the cheapest to the dearest, in multiply-adds of one image of 32 pixels.
+COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # further columns of the table: digits after the point
+# Sorted by multiply-adds for one image of 32 pixels, the cheapest first.
 VARIANTS = {
     "ShuffleNetV2": "0.5x",
     "ShuffleNetV1": "0.5x-g3",
@@ -108,7 +109,7 @@ def recipe(
 
     Args:
         family: a class of `zoo`.
-        images: how many of the 50,000 to train on, a tenth or less leaves every class in proportion.
+        images: number of training images, at most 50,000, stratified by class.
         epochs: passes over them.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
@@ -143,7 +144,7 @@ def main(
     """Train one family after the other.
 
     Args:
-        families: which; None: all, the cheapest first.
+        families: which families to train; None: all, the cheapest first.
         images, epochs, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """

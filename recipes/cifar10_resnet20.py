@@ -4,11 +4,12 @@ Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVP
           section 4.2
 Command:  zoo run cifar10_resnet20 --budget 0.1 --precision bf16-mixed --folder CIFAR-10-JPEG --record
 Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. CIFAR-10-JPEG are lossy copies (quality
-          75): compare runs on them with each other only. Without the three options it is the published run
-Settings: the paper's: momentum .9 without Nesterov, weight decay 1e-4 on all parameters, batch 128, rate .1 divided by
-          10 at 32k and 48k of 64k iterations, crop from 4 pixels of padding, flip, shortcuts of option A. The paper
-          counts iterations: 64k of 390 batches are 164 epochs of all 50,000 images (its schedule was chosen on 45,000,
-          where they would be 182; we take the first reading). `--budget` shortens the run and its schedule together
+          75): compare runs on them with each other only. Without the three options the command is the published run
+Settings: those of the paper: momentum .9 without Nesterov, weight decay 1e-4 on all parameters, batch 128, rate .1
+          divided by 10 at 32k and 48k of 64k iterations, crop from 4 pixels of padding, flip, shortcuts of option A.
+          The paper counts iterations: 64k of them, 390 an epoch, are 164 epochs of all 50,000 images. (Its schedule was
+          chosen on 45,000 images, where they would be 182 epochs; we train on all images.) `--budget` shortens the run
+          and its schedule together
 Differs:  pixels are normalised by mean and deviation of each channel, where the paper subtracts the mean image
 Published: test accuracy 0.9125, table 6 (one run)
 Result:
@@ -40,7 +41,7 @@ def recipe(budget: float = 1.0, source: Cifar = PLAIN, seed: int = 0) -> Recipe:
     """Train and test.
 
     Args:
-        budget: share of the published 64,000 iterations, in (0, 1].
+        budget: fraction of the published 64,000 iterations, in (0, 1].
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
 

@@ -5,15 +5,15 @@ Paper:    A ConvNet for the 2020s (Liu, Mao, Wu, Feichtenhofer, Darrell, Xie; CV
 Code:     https://github.com/facebookresearch/ConvNeXt at 048efce: TRAINING.md and the defaults of main.py
 Command:  zoo run convnext_training --root imagenet --devices 8 --accumulate 4 --record
 Data:     ImageNet: all 1,281,167 images to train, the 50,000 official validation images to test
-Settings: 300 epochs of 4096 images a step (batch_size x devices x accumulate; another number scales the rate); AdamW
-          (.9, .999, 1e-8), rate 4e-3, 20 epochs of linear warm-up, cosine to 1e-6, weight decay .05, none on biases,
-          norms and layer scale; crops of 8 to 100 % resized bicubically, flip, RandAugment m9-mstd0.5-inc1, random
-          erasing .25; mixup .8 or CutMix 1.0 by halves on every batch; label smoothing .1; stochastic depth .1 T, .4 S,
-          .5 B and L; layer scale from 1e-6; average of the weights with decay .9999, whose accuracy is the published
-          one: `test/acc_ema0.9999`. The published runs are in float32
-Differs:  mixing partners are a random permutation, where timm reverses the batch; geometric operations of RandAugment
-          are bilinear, where timm has bicubic. The authors' rate begins at 0, ours at one step of the warm-up. Of an
-          epoch's 313 steps the last has only the batches that are left; the authors leave it out
+Settings: 300 epochs of 4096 images a step (batch_size x devices x accumulate; another number scales the rate). AdamW
+          (.9, .999, 1e-8), rate 4e-3, 20 epochs of linear warm-up, cosine to 1e-6. Weight decay .05, none on biases,
+          norms and layer scale. Crops of 8 to 100 % resized bicubically, flip, RandAugment m9-mstd0.5-inc1, random
+          erasing .25. On every batch mixup .8 or CutMix 1.0, with equal probability. Label smoothing .1. Stochastic
+          depth .1 T, .4 S, .5 B and L. Layer scale from 1e-6. The weights are averaged with decay .9999, and the
+          published accuracy is that of the average: `test/acc_ema0.9999`. The published runs are in float32
+Differs:  mixing partners are a random permutation, where timm reverses the batch. Geometric operations of RandAugment
+          are bilinear, where timm has bicubic. The authors' rate begins at 0, ours at one step of the warm-up. The last
+          of an epoch's 313 steps has only the batches that are left; the authors leave it out
 Published: top-1 0.821 T, 0.831 S, 0.838 B, 0.843 L at 224 px, of the average: the authors' README
 Result:
 not measured yet
@@ -30,7 +30,7 @@ from recipes import Recipe
 from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
 from zoo import ConvNeXt
 
-BATCH = 4096  # images a step, for which the rate is meant: table 5
+BATCH = 4096  # images a step that the rate is meant for: table 5
 LR, END = 4e-3, 1e-6  # table 5; `--min_lr` of main.py
 STEPS = Steps(batch_size=128, accumulate=32, warmup_epochs=20)  # 8 devices take accumulate=4, 32 take 1
 

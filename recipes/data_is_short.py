@@ -1,17 +1,17 @@
 """Where data is short: WRN-16-2 on 4,000 small CIFAR-10 images for 60 epochs, with one trick or none.
 
-Paper:    one a trick: see its file in callbacks/. The network is WRN-16-2 of Wide Residual Networks (Zagoruyko,
+Paper:    one for each trick, in its file in callbacks/. The network is WRN-16-2 of Wide Residual Networks (Zagoruyko,
           Komodakis; BMVC 2016) https://arxiv.org/abs/1605.07146. Nobody published this comparison
 Command:  zoo run data_is_short --arm MixUp --folder CIFAR-10-JPEG --seeds 3 --record
-Data:     CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, the same for all seeds, every class in
-          proportion; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75), to be compared with each other
+Data:     CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, stratified by class and the same for all
+          seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other
           only
 Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, 3 epochs of warm-up, cosine, crop
-          from 2 pixels of padding, flip. The base reaches 98 % of its training images: here regularisers,
-          augmentation, losses, teachers, averages and dropout can show what they do. A trick that sets the learning
-          rate takes the cosine's place. A teacher is a WRN-40-2, trained once in the same way on the same images.
-          Learning rate (of three, for the base) and the one argument of some tricks (of three) were chosen on 5,000
-          validation images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
+          from 2 pixels of padding, flip. The base reaches 98 % on its training images, so regularisers, augmentation,
+          losses, teachers, averages and dropout can show their effect here. A trick that sets the learning rate
+          replaces the cosine. The teacher is a WRN-40-2, trained once in the same way on the same images. The learning
+          rate (of three, for the base) and the argument of some tricks (of three) were chosen on 5,000 validation
+          images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
 Result:
 not measured yet
 
@@ -42,9 +42,9 @@ def recipe(
 
     Args:
         arm: a trick of recipes/frame/arms.py, "none", or "teacher".
-        value: of the trick's one argument; None: the chosen one, else the usual one.
-        lr: learning rate; None: the chosen one, else .1.
-        images: how many to train on, at most 45,000.
+        value: value of the trick's argument; None: the one chosen on validation images, else the usual one.
+        lr: learning rate; None: the one chosen on validation images, else .1.
+        images: number of training images, at most 45,000.
         epochs: passes over them.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.

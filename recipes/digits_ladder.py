@@ -1,12 +1,13 @@
-"""The ladder of the Bag of Tricks paper in small: eight rungs, each one trick more, on handwritten digits.
+"""The ladder of the Bag of Tricks paper, scaled down: eight rungs on handwritten digits, each adds one trick.
 
 Paper:    Bag of Tricks for Image Classification with CNNs (He et al.; CVPR 2019) https://arxiv.org/abs/1812.01187,
           tables 4 and 6
 Command:  zoo run digits_ladder --record
 Data:     scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
-Settings: ResNet-20, 15 epochs of 10 batches of 128; the baseline's rate .1 is meant for 32 images a batch, and falls by
-          10 at 1/4, 1/2 and 3/4 as in the paper. Nothing was chosen on the test images. The teacher is a ResNet-56
-          trained for 30 epochs on the rung before, its training not in the seconds; T = 4, hard : soft = .1 : .9
+Settings: ResNet-20, 15 epochs of 10 batches of 128. The baseline's rate .1 is meant for 32 images a batch, and is
+          divided by 10 at 1/4, 1/2 and 3/4 as in the paper. Nothing was chosen on the test images. The teacher is a
+          ResNet-56 trained for 30 epochs on the rung below; the seconds leave its training out. T = 4, hard : soft = .1
+          : .9
 Result:
 | rung | test/acc | seconds | seeds |
 | --- | --- | --- | --- |
@@ -66,8 +67,8 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
 
     Args:
         rung: one of `RUNGS`.
-        distillation: makes the last rung's trick; not called below it, so that no teacher is trained there.
-        warmup_epochs: from the second rung on.
+        distillation: makes the trick of the last rung. It is called only there, so other rungs train no teacher.
+        warmup_epochs: length of the warm-up, from the second rung on.
     """
     height = RUNGS.index(rung)
     warmup = warmup_epochs if height >= 1 else 0
@@ -80,8 +81,8 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
 
 @cache
 def teacher() -> Classifier:
-    """Train a ResNet-56, once a process (about a minute)."""
-    best = recipe("+ mixup", epochs=30, depth="56", seed=1000)  # a seed that no student has
+    """Train a ResNet-56, once in each process (about a minute)."""
+    best = recipe("+ mixup", epochs=30, depth="56", seed=1000)  # no student has this seed
     best.run(test=False)
     return best.model
 
@@ -90,9 +91,9 @@ def recipe(rung: Rung = "+ mixup", epochs: int = 15, depth: Literal["20", "56"] 
     """Train and test one rung.
 
     Args:
-        rung: the highest trick that is on. At "+ distillation" the teacher is trained first.
+        rung: the last trick that is on. At "+ distillation" the teacher is trained first.
         epochs: passes over the 1,293 training images.
-        depth: of the ResNet.
+        depth: depth of the ResNet.
         seed: of the weights, the order of the images and every random draw.
     """
     on = tricks(rung, lambda: KnowledgeDistillation(teacher(), T=4), warmup_epochs=2)

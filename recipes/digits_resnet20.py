@@ -1,9 +1,10 @@
-"""ResNet-20 of the CIFAR kind on handwritten digits: seven tricks, real data, no download; the first thing to run.
+"""ResNet-20 for CIFAR on handwritten digits: seven tricks, real data, no download. Run this recipe first.
 
 Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVPR 2016) https://arxiv.org/abs/1512.03385
 Command:  zoo run digits_resnet20 --seeds 3 --record
 Data:     scikit-learn's 1,797 digits of 8 x 8 pixels: 1,293 to train, 144 to validate, 360 to test
-Settings: epochs, rate and mixing chosen on the validation images; the tricks as in Bag of Tricks, in small
+Settings: epochs, rate and mixing were chosen on the validation images. The tricks are those of Bag of Tricks, scaled
+          down
 Result:
 | test/acc | test/acc_ema0.98 | seconds | seeds |
 | --- | --- | --- | --- |
@@ -46,7 +47,7 @@ def recipe(epochs: int = 30, batch_size: int = 64, lr: float = 0.4, seed: int = 
             NoBiasDecay(),
             MixUp(0.2),
             LabelSmoothing(0.1),
-            EMA(0.98),  # over some fifty steps: two epochs
+            EMA(0.98),  # averages over about fifty steps: two epochs
         ],
         trainer={"max_epochs": epochs, "log_every_n_steps": 10},
         seed=seed,

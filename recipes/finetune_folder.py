@@ -1,13 +1,14 @@
-"""A pretrained network on a folder of one's own photographs: the head first, then one stage after the other.
+"""Fine-tuning of a pretrained network on your own photographs: the head first, then one stage after the other.
 
 Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, Ruder; ACL 2018)
           https://arxiv.org/abs/1801.06146, for the order; How transferable are features in deep neural networks?
           (Yosinski et al.; NIPS 2014) https://arxiv.org/abs/1411.1792, for what to keep
 Command:  zoo run finetune_folder --folder photos --model timm:resnet18 --record
-Data:     a folder a class, as `ImageFolder` reads it
-Settings: by the number of training images a class and their likeness to the pretraining's, as the course CS231n
-          advises: few and similar: the head alone; few and different: the head, then the last stages; many and similar:
-          all stages, one an epoch, the early ones at lower rates; many and different: all at once. "Many" is 100: ours
+Data:     one folder for each class, as `ImageFolder` reads them
+Settings: chosen by the number of training images a class and their likeness to those of the pretraining, as the course
+          CS231n advises. Few and similar: the head alone. Few and different: the head, then the last stages. Many and
+          similar: all stages, one an epoch, the early ones at lower rates. Many and different: all at once. "Many" is
+          100: ours
 Result:
 not measured yet
 
@@ -28,27 +29,27 @@ from datamodules.transforms import Center
 from recipes import Recipe
 from zoo import Classifier, Preprocessing
 
-MANY = 100  # training images a class from which on all stages learn
+MANY = 100  # with this many training images a class, all stages learn
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class Plan(NamedTuple):
     """What learns, when, and for how long."""
 
-    unfreeze: str | float | None  # time between two stages that begin to learn; None: all learn at once
-    ratio: float  # learning rate of a stage by that of the stage before it
+    unfreeze: str | float | None  # time between the starts of two stages; None: all learn at once
+    ratio: float  # learning rate of a stage divided by that of the stage before it
     freeze_norms: bool  # batch norms keep the statistics of the pretraining
     epochs: int
 
 
-FROM_SCRATCH = Plan(None, 1, False, 60)  # of a network without pretrained weights
+FROM_SCRATCH = Plan(None, 1, False, 60)  # for a network without pretrained weights
 
 
 def plan(images_a_class: float, similar: bool) -> Plan:
-    """Choose what learns: the four corners of few / many images and similar / different ones.
+    """Choose what learns: one of four plans, for few or many images that are similar or different.
 
     Args:
-        images_a_class: training images, the mean over the classes.
+        images_a_class: mean number of training images over the classes.
         similar: whether the images are like those of the pretraining (photographs of things, for ImageNet).
     """
     if images_a_class < MANY:
@@ -65,7 +66,7 @@ def pretrained(source: str, num_classes: int, image_size: int | None = None) -> 
         image_size: side of the images in pixels, for a model of the zoo; None: its own.
 
     Raises:
-        ValueError: for another source.
+        ValueError: the source has another form.
     """
     kind, _, name = source.partition(":")
     if kind == "timm":
@@ -94,7 +95,7 @@ def _of_checkpoint(path: str, num_classes: int) -> Classifier:
 
 
 def images_of(folder: Path, how: Preprocessing, batch_size: int) -> ImageFolder:
-    """Read the photographs as the pretrained weights want them."""
+    """Read the photographs with the preprocessing of the pretrained weights."""
     evaluation = Center(how.size, how.short_side, how.interpolation)
     mean, std = how.mean, how.std
     return ImageFolder(folder, batch_size, image_size=how.size, evaluation=evaluation, mean=mean, std=std)
@@ -114,14 +115,14 @@ def recipe(
     """Train and test.
 
     Args:
-        folder: the photographs, a folder a class; `train/`, `val/` and `test/` where they are split already.
+        folder: the photographs, one folder for each class; in `train/`, `val/` and `test/` if they are already split.
         model: "timm:NAME", a checkpoint (.ckpt) of the zoo, or "Model:variant" of the zoo, which is not pretrained.
         similar: whether the photographs are like those of the pretraining.
-        epochs: passes over the training images at most; None: by their number.
+        epochs: most passes over the training images; None: chosen by their number.
         lr: peak learning rate of the head (AdamW).
         batch_size: images per optimizer step.
         image_size: side in pixels; None: that of the pretrained weights.
-        patience: epochs without a better validation accuracy after which training ends.
+        patience: training ends after so many epochs without a better validation accuracy.
         seed: of the new head, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)

@@ -1,15 +1,16 @@
-"""ResNet-20 on CIFAR-10 made smaller and faster after training: slimmed, pruned, tuned again, and in 8-bit integers.
+"""ResNet-20 on CIFAR-10, made smaller and faster after training: slimmed, pruned, fine-tuned, and in 8-bit integers.
 
 Paper:    Learning Efficient Convolutional Networks through Network Slimming (Liu et al.; ICCV 2017)
-          https://arxiv.org/abs/1708.06519; int8 as in https://arxiv.org/abs/1712.05877. Their networks are others
+          https://arxiv.org/abs/1708.06519; int8 as in https://arxiv.org/abs/1712.05877. Their networks differ from ours
 Command:  zoo run prune_and_quantise --images 5000 --folder CIFAR-10-JPEG --record
-Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-          of the 50,000, every class in proportion and the same for all; tested on all 10,000
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All networks
+          train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000
 Settings: ResNet-20 with Nesterov SGD, rate .1, decay 5e-4 on weights alone, batches of 128, an epoch of warm-up,
-          cosine, crop from 4 pixels of padding, flip, bf16, and an L1 penalty of 1e-4 on gammas. Then the smallest
-          channels leave (of each block's inner layer: option A shortcuts tie the others), and the rest is tuned with a
-          tenth of the rate and without the penalty, and is quantised with 512 training images as calibration. Nothing
-          was tuned on the test images. Accuracy, and images a second in batches of 64 on the CPU, in float32 and int8
+          cosine, crop from 4 pixels of padding, flip, bf16, and an L1 penalty of 1e-4 on gammas. Then the least
+          important channels are removed from the inner layer of each block; option A shortcuts tie the others. The
+          pruned network is fine-tuned at a tenth of the rate without the penalty. It is quantised with 512 training
+          images as calibration. Nothing was tuned on the test images. The table has accuracy, and images a second in
+          batches of 64 on the CPU, in float32 and int8
 Result:
 | network | test/acc | parameters | MACs | images/s | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -50,7 +51,7 @@ from zoo.tools.complexity import total_macs
 SIDE, BATCH = 32, 128
 CALIBRATION = 512  # images
 LR = 0.1
-COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # of the table, besides the accuracy: digits behind the point
+COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # further columns of the table: digits after the point
 Step = Literal["dense", "tuned"]
 
 
@@ -65,16 +66,16 @@ def recipe(
     source: Cifar = FAST,
     seed: int = 0,
 ) -> Recipe:
-    """Train and test the dense network, or the pruned one; the dense one is trained first then.
+    """Train and test the dense network, or the pruned one. The pruned one trains the dense one first.
 
     Args:
-        step: "dense", from scratch, or "tuned", what is left of it after pruning.
-        images: how many of the 50,000 to train on, a tenth or less leaves every class in proportion.
+        step: "dense": from scratch; "tuned": the pruned network, fine-tuned.
+        images: number of training images, at most 50,000, stratified by class.
         epochs: passes over them from scratch.
-        tuning: passes of the pruned network.
-        share: of the channels that can leave, in (0, 1).
-        by: "gamma" or "l1": what says which channels are the least; see `zoo.prune_channels`.
-        checkpoint: a dense network that was trained before, instead of training one.
+        tuning: passes over them of the pruned network.
+        share: fraction of the removable channels to remove, in (0, 1).
+        by: "gamma" or "l1": measure of a channel's importance; see `zoo.prune_channels`.
+        checkpoint: a trained dense network; None: train one.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
@@ -117,7 +118,7 @@ def prune(model: zoo.Classifier, share: float, by: str) -> zoo.Classifier:
 
 @cache
 def read(images: int, source: Cifar) -> ImageData:
-    """Build the data, once a process for all steps."""
+    """Build the data, once in each process for all steps."""
     return source.load(BATCH, images)
 
 
@@ -132,7 +133,7 @@ def dense(images: int, epochs: int, checkpoint: Path | None, source: Cifar, seed
 
 
 def calibration(data: ImageData) -> Iterator[Tensor]:
-    """Training images as the network sees them, (N, 3, H, W), in batches."""
+    """Yield training images as the network sees them, in batches (N, 3, H, W)."""
     count = 0
     for batch in data.train_dataloader():
         yield data.on_after_batch_transfer(batch, 0)[0].float()
@@ -142,7 +143,7 @@ def calibration(data: ImageData) -> Iterator[Tensor]:
 
 
 def accuracy(model: zoo.Classifier, data: ImageData) -> float:
-    """On the test images, in float32 or int8, on the CPU."""
+    """Measure the accuracy on the test images, in float32 or int8, on the CPU."""
     trainer = L.Trainer(
         accelerator="cpu", devices=1, logger=False, enable_progress_bar=False, enable_checkpointing=False
     )
@@ -151,7 +152,7 @@ def accuracy(model: zoo.Classifier, data: ImageData) -> float:
 
 @torch.inference_mode()
 def speed(network: nn.Module, seconds: float = 2.0, batch: int = 64) -> float:
-    """Images a second on the CPU, the best of the passes that fit in so many seconds: others may use the machine."""
+    """Measure images a second on the CPU: the best pass in `seconds`, since other work may slow the machine down."""
     network, images = network.cpu().eval(), torch.randn(batch, 3, SIDE, SIDE)
     network(images)
     best, end = float("inf"), perf_counter() + seconds
@@ -173,7 +174,7 @@ def main(
     seed: int = 0,
     record: bool = False,
 ) -> None:
-    """Train, prune, tune and quantise; a row for each network.
+    """Train, prune, fine-tune and quantise; print a row for each network.
 
     Args:
         images, epochs, tuning, share, by, checkpoint, source, seed: as in `recipe`.
@@ -183,7 +184,7 @@ def main(
     whole, training = dense(images, epochs, checkpoint, source, seed)
     data, pruned = one.data, cast(zoo.Classifier, zoo.prune_channels(whole, share, by))
     tuned = one.run(test=False)["seconds"]
-    rows = {  # network, the one whose parameters and multiply-adds it has, seconds of training
+    rows = {  # network; the float one to count parameters and multiply-adds of; seconds of training
         "dense": (whole, whole, training),
         "dense, int8": (zoo.quantise(whole, calibration(data)), whole, training),
         "pruned": (pruned, pruned, training),

@@ -9,10 +9,10 @@ Paper:    Heuristic Dropout: An Efficient Regularization Method for Medical Imag
 Command:  zoo run shapes_unet --record
 Data:     `Shapes`, circles, squares and triangles drawn by us: 900 images of 32 px to train, 100 to validate, 200 to
           test
-Settings: 8 channels at the first level, AdamW at 2e-3 in batches of 4, cosine; the paper's rate .1, between the two
-          convolutions of every stage. Batch, rate and length were chosen without dropout, for the U-Net, on shapes of
-          another seed. Mean Dice and IoU over the four classes, background included: to say background everywhere
-          has an IoU of .19
+Settings: 8 channels at the first level, AdamW at 2e-3 in batches of 4, cosine. Dropout has the paper's rate .1 and
+          stands between the two convolutions of every stage. Batch, learning rate and length were chosen without
+          dropout, for the U-Net, on shapes of another seed. Dice and IoU are means over the four classes, background
+          included. Predicting background everywhere has an IoU of .19
 Result:
 | dropout | network | test/acc | test/dice | test/iou | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- |
@@ -41,7 +41,7 @@ from recipes.frame.loops import run_arms
 from zoo import AttentionUNet, UNet
 from zoo.frame.checks import validate_choice
 
-COLUMNS = {"test/dice": 4, "test/iou": 4}  # of the table, besides the accuracy: digits behind the point
+COLUMNS = {"test/dice": 4, "test/iou": 4}  # further columns of the table: digits after the point
 Dropout = Literal["none", "heuristic"]
 Network = Literal["UNet", "AttentionUNet"]
 NETWORKS = {"UNet": UNet, "AttentionUNet": AttentionUNet}
@@ -60,9 +60,9 @@ def recipe(
     Args:
         dropout: "heuristic", or "none".
         network: "UNet" or "AttentionUNet".
-        p: its rate, the share of channels that are replaced by their edges.
+        p: its rate: the fraction of channels that are replaced by their edges.
         epochs: passes over the training images.
-        images: of training and validation together; a tenth is for validation.
+        images: number of training and validation images; a tenth is for validation.
         seed: of the weights, the order of the images and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
@@ -82,7 +82,7 @@ def recipe(
 
 
 def main(seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, record: bool = False) -> None:
-    """Train both networks without and with dropout, for each seed.
+    """Train both networks without and with dropout, with each seed.
 
     Args:
         seeds: number of runs of each, with the seeds 0, 1, ...

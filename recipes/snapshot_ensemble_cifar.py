@@ -1,12 +1,12 @@
-"""Snapshot ensemble on CIFAR-10: five networks of one training, against one network of the same training time.
+"""Snapshot ensemble on CIFAR-10: five networks from one training run, against one network trained for as long.
 
 Paper:    Snapshot Ensembles: Train 1, Get M for Free (Huang et al.; ICLR 2017) https://arxiv.org/abs/1704.00109
 Command:  zoo run snapshot_ensemble_cifar --images 5000 --epochs 20 --precision bf16-mixed --folder CIFAR-10-JPEG --record
-Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-          of the 50,000, every class in proportion and the same for all; tested on all 10,000
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All networks
+          train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000
 Settings: those of the authors' example (200 epochs, 5 cycles, batch 64, rate .2, Nesterov momentum .9, weight decay
-          1e-4) with a ResNet-20 in the place of their ResNet-110, crop from 4 pixels of padding, flip. One cycle is the
-          single network: one cosine over the whole run. `test/acc` is of the last weights alone
+          1e-4) with a ResNet-20 instead of their ResNet-110, crop from 4 pixels of padding, flip. The single network is
+          trained in one cycle: one cosine over the whole run. `test/acc` is the accuracy of the last weights alone
 Published: test accuracy 0.966 of the ensemble, on all images (abstract; of DenseNets, not of this network)
 Result:
 | cycles | test/acc | test/acc_snapshots5 | seconds | seeds |
@@ -40,11 +40,11 @@ def recipe(
     source: Cifar = PLAIN,
     seed: int = 0,
 ) -> Recipe:
-    """Train in cycles, then test the last network and all of them together.
+    """Train in cycles, then test the last network and the ensemble.
 
     Args:
-        cycles: M, each as long as the others; all M networks are in the ensemble. 1: a single network.
-        images: how many of the 50,000 to train on.
+        cycles: M cycles of equal length; all M networks are in the ensemble. 1: a single network.
+        images: number of training images, at most 50,000.
         epochs: passes over them, in all cycles together.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
@@ -72,7 +72,7 @@ def main(
     """Train the single network, then the ensemble.
 
     Args:
-        cycles: which numbers of cycles, one run each; None: 1 and 5.
+        cycles: numbers of cycles, one run for each; None: 1 and 5.
         images, epochs, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """

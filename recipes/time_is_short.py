@@ -1,16 +1,16 @@
 """Where time is short: ResNet-20 on 45,000 small CIFAR-10 images for 5 epochs, with one trick or none.
 
-Paper:    one a trick: see its file in callbacks/. The network is ResNet-20 of Deep Residual Learning (He et al.; CVPR
-          2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
+Paper:    one for each trick, in its file in callbacks/. The network is ResNet-20 of Deep Residual Learning (He et al.;
+          CVPR 2016) https://arxiv.org/abs/1512.03385, section 4.2. Nobody published this comparison
 Command:  zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3 --record
 Data:     CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
-          copies (quality 75), to be compared with each other only
+          copies (quality 75): compare runs on them with each other only
 Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4, a quarter of an epoch of warm-up,
-          cosine, crop from 2 pixels of padding, flip. The base is under-fitted: here schedules, initialisations,
-          norms, optimizers and averages can show what they do, and what regularises costs. A trick that sets the
-          learning rate takes the cosine's place. Learning rate (of three, for the base) and the one argument of some
-          tricks (of three) were chosen on 5,000 validation images. `make evidence` does all runs;
-          recipes/frame/evidence.py has the programme and the rules
+          cosine, crop from 2 pixels of padding, flip. The base is under-fitted, so schedules, initialisations, norms,
+          optimizers and averages can show their effect here, and regularisers their cost. A trick that sets the
+          learning rate replaces the cosine. The learning rate (of three, for the base) and the argument of some tricks
+          (of three) were chosen on 5,000 validation images. `make evidence` does all runs; recipes/frame/evidence.py
+          has the programme and the rules
 Result:
 not measured yet
 
@@ -41,9 +41,9 @@ def recipe(
 
     Args:
         arm: a trick of recipes/frame/arms.py, or "none".
-        value: of the trick's one argument; None: the chosen one, else the usual one.
-        lr: learning rate; None: the chosen one, else .1.
-        images: how many to train on, at most 45,000.
+        value: value of the trick's argument; None: the one chosen on validation images, else the usual one.
+        lr: learning rate; None: the one chosen on validation images, else .1.
+        images: number of training images, at most 45,000.
         epochs: passes over them.
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.

@@ -4,9 +4,9 @@ Paper:    Deep Residual Learning for Image Recognition (He, Zhang, Ren, Sun; CVP
 Command:  zoo run tiny_imagenet20 --root tiny-imagenet-20.zip --precision bf16-mixed --record
 Data:     Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes in its official layout; 9,000 images of 64 x 64 pixels to
           train, 1,000 to validate, the 1,000 official validation images to test. Chance is 0.05. Without `--root` the
-          official data is downloaded: 200 classes and ten times as many images, so not the same task
-Settings: the network of section 4.2, made for 32 pixels; cosine, warm-up, zero gamma and no decay of biases as in Bag
-          of Tricks; small batches, because two epochs have few steps
+          official data is downloaded. It has 200 classes and ten times as many images, so it is another task
+Settings: the network of section 4.2, made for 32 pixels. Cosine, warm-up, zero gamma and no decay of biases as in Bag
+          of Tricks. Small batches, because two epochs have few steps
 Result:
 | test/acc | seconds | seeds |
 | --- | --- | --- |
@@ -32,7 +32,7 @@ from datamodules import TinyImageNet
 from recipes import Recipe
 from zoo import ResNet
 
-CURVE = 4  # validations an epoch
+CURVE = 4  # validations in each epoch
 
 
 def recipe(
@@ -48,7 +48,7 @@ def recipe(
 
     Args:
         epochs: passes over the training images.
-        budget: share of each epoch that is trained on, in (0, 1], to try something out.
+        budget: fraction of each epoch to train on, in (0, 1], for quick trials.
         root: where Tiny-ImageNet is: downloaded into it if absent (248 MB); or its folder, or a zip of its layout.
         batch_size: images per optimizer step.
         lr: peak learning rate per 256 images; scaled to the batch.

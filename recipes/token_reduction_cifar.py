@@ -1,21 +1,22 @@
-"""A small ViT on CIFAR-10 from scratch, and versions of it that drop patches, each fine-tuned from the same one.
+"""A small ViT on CIFAR-10 from scratch, and versions of it that drop patches, all fine-tuned from its weights.
 
 Paper:    Training data-efficient image transformers (Touvron et al.; ICML 2021) https://arxiv.org/abs/2012.12877, table
-          9, for small images and few epochs. The papers of the versions: see their files in zoo/ and
+          9, adapted to small images and few epochs. The papers of the versions are in their files in zoo/ and
           callbacks/dropout/. Nobody published this comparison
 Command:  zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
-Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Half of 45,000
-          images to train, 5,000 to validate, 10,000 to test
-Settings: ViT-Ti with patches of 4 pixels: 64 and the class token. From scratch: 4 epochs of batches of 64, AdamW with
-          rate 1e-3 and decay .05, half an epoch of warm-up, cosine, gradients' norm at most 1, mixup (.2) or CutMix (1)
-          on a quarter of the batches, crop from 4 pixels of padding, flip, bf16. Then one epoch more for each version,
-          rate 3e-4, a tenth of it warm-up. "ViT trained on" has that epoch too, and drops nothing: the one to compare
-          with. Nothing was tuned. PatchSlimming's error is the smallest at which 55 % of the multiply-adds are left.
-          MACs, images/s and the tokens that leave each quarter of the blocks are those of inference, in float32; each
-          version takes turns with the dense network, on test images. The two patch dropouts save in training alone.
-          All three ViTs of the DVT start from the trained one; its thresholds are those that are best on the validation
-          images at 65 % of the dense network's multiply-adds, and its MACs the mean over the test images. The machine did
-          other work beside the recorded runs: their training images/s are an order of size
+Data:     CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. Half of
+          45,000 images to train, 5,000 to validate, 10,000 to test
+Settings: ViT-Ti with patches of 4 pixels: 64 patches and the class token. From scratch: 4 epochs of batches of 64,
+          AdamW with rate 1e-3 and decay .05, half an epoch of warm-up, cosine, gradient norm clipped to 1, mixup (.2)
+          or CutMix (1) on a quarter of the batches, crop from 4 pixels of padding, flip, bf16. Then each version trains
+          for one more epoch at rate 3e-4; a tenth of it is warm-up. "ViT trained on" has that epoch too and drops
+          nothing: compare the versions with it. Nothing was tuned. PatchSlimming's error is the smallest at which 55 %
+          of the multiply-adds are left. MACs, images/s and the number of tokens after each quarter of the blocks are
+          those of inference, in float32, on test images. Each version takes turns with the dense network. The two patch
+          dropouts save in training alone. All three ViTs of the DVT start from the trained one. DVT's thresholds are
+          the best on the validation images at 65 % of the dense network's multiply-adds. Its MACs are the mean over the
+          test images. The machine did other work during the recorded runs: their training images/s are orders of
+          magnitude
 Result:
 | version | test/acc | MACs | tokens 1 | tokens 2 | tokens 3 | tokens 4 | training images/s | inference images/s | dense images/s | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
@@ -65,9 +66,9 @@ from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
 
 SIDE, BATCH = 32, 64
 TRAINING: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}
-SHARE = 0.55  # of the multiply-adds that PatchSlimming leaves, as in its paper
-EARLY = 0.65  # that DVT takes in the mean: about what DynamicViT and EViT leave
-COLUMNS = {  # of the table, besides the accuracy: digits behind the point
+SHARE = 0.55  # fraction of the multiply-adds that PatchSlimming leaves, as in its paper
+EARLY = 0.65  # fraction that DVT takes on average: about what DynamicViT and EViT leave
+COLUMNS = {  # further columns of the table: digits after the point
     "MACs": 0,
     "tokens 1": 0,
     "tokens 2": 0,
@@ -83,7 +84,7 @@ Kind = TypeVar("Kind", bound=zoo.Classifier)
 
 
 def like(vit: zoo.ViT, kind: type[Kind], **options: Any) -> Kind:
-    """Build a model of this kind with the weights of `vit`; what it has besides them is as new."""
+    """Build a model of this kind with the weights of `vit`; its other weights are initialised."""
     name = {"ViT": "Ti/16", "DVT": "DeiT-Ti"}.get(kind.__name__, "Ti")
     model = cast(Any, kind)(name, vit.num_classes, vit.image_size, **options, **TRAINING, lr=3e-4)
     model.load_state_dict(model.adapt(vit.state_dict()))
@@ -91,14 +92,14 @@ def like(vit: zoo.ViT, kind: type[Kind], **options: Any) -> Kind:
 
 
 def slim(vit: zoo.ViT, data: ImageData) -> zoo.PatchSlimming:
-    """Take out the patches that a batch of training images can do without."""
+    """Remove the patches that a batch of training images does not need."""
     model = like(vit, zoo.PatchSlimming, drop_path=0.0)
     images, _ = data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
     return model.slim(find_tokens_within(model, images, SHARE, step=4))
 
 
 Made = tuple[zoo.Classifier, list[L.Callback]]
-# What is fine-tuned from the trained ViT: the network, and its own tricks.
+# Versions that are fine-tuned from the trained ViT: the network, and its own tricks.
 VERSIONS: dict[str, Callable[[zoo.ViT, ImageData], Made]] = {
     "ViT trained on": lambda vit, data: (like(vit, zoo.ViT), []),
     "PatchDropout 0.5": lambda vit, data: (like(vit, zoo.ViT), [PatchDropout(0.5)]),
@@ -119,13 +120,13 @@ def recipe(
     source: Cifar = FAST,
     seed: int = 0,
 ) -> Recipe:
-    """Train and test the dense ViT, or fine-tune and test one of its versions; the ViT is trained first then.
+    """Train and test the dense ViT, or one of its versions. A version trains the ViT first, then is fine-tuned.
 
     Args:
-        version: "ViT", from scratch, or a key of `VERSIONS`.
+        version: "ViT" (from scratch), or a key of `VERSIONS`.
         epochs: passes over the training images from scratch.
-        tuning: those of a version, from the trained ViT.
-        fraction: share of the training images that is used, in (0, 1], to try something out.
+        tuning: passes over them of a version, from the trained ViT.
+        fraction: fraction of the training images to use, in (0, 1].
         source: where the images are, see `Cifar`.
         seed: of the weights, the order of the images and every random draw.
     """
@@ -161,7 +162,7 @@ def recipe(
 
 @cache
 def images(fraction: float, source: Cifar) -> ImageData:
-    """Read once a process, for all versions."""
+    """Read the images, once in each process for all versions."""
     data = source.load(BATCH, val_split=0.1, fraction=fraction)
     data.prepare_data()
     data.setup("fit")
@@ -170,7 +171,7 @@ def images(fraction: float, source: Cifar) -> ImageData:
 
 @cache
 def dense(*arguments) -> tuple[Recipe, dict[str, float]]:
-    """Return the ViT from scratch, trained and tested once a process, and its metrics."""
+    """Return the ViT from scratch and its metrics; it is trained and tested once in each process."""
     one = recipe("ViT", *arguments)
     return one, one.run()
 
@@ -184,7 +185,7 @@ def over_exits(model: zoo.DVT, data: ImageData, loader: Iterable[list[Tensor]]) 
 
 
 def early_exits(model: zoo.DVT, data: ImageData, budget: float) -> tuple[list[float], dict[str, float]]:
-    """Find the best thresholds on validation images within so many multiply-adds, and what they give on the test images."""
+    """Find the best thresholds on validation images within a budget of multiply-adds; test them on the test images."""
     logits, targets = over_exits(model.cpu().eval(), data, data.val_dataloader())
     eta = search_thresholds(logits, model.macs(), budget, targets)
     logits, targets = over_exits(model, data, data.test_dataloader())
@@ -199,22 +200,22 @@ Network = Callable[[Tensor], Any]
 
 
 def least(networks: list[Network], images: Tensor, rounds: int = 5) -> list[float]:
-    """Measure the seconds of each network for these images: the least of some rounds in which they take turns."""
+    """Measure the seconds of each network for these images: the least of `rounds` in which they take turns."""
     seconds: list[list[float]] = [[] for _ in networks]
     for i in range(rounds + 1):
         for network, times in zip(networks, seconds, strict=True):
             start = perf_counter()
             with torch.inference_mode():
                 network(images)
-            if i:  # the first warms memory up
+            if i:  # the first round warms memory up
                 times.append(perf_counter() - start)
     return [min(times) for times in seconds]
 
 
 def costs(model: zoo.Classifier, vit: zoo.ViT, data: ImageData) -> dict[str, float]:
-    """Measure inference: multiply-adds of an image, tokens after each stage, images a second of both networks.
+    """Measure inference: multiply-adds for an image, tokens after each stage, images a second of both networks.
 
-    Of a DVT, whose images leave early, also the accuracy.
+    For a DVT, whose images leave early, measure the accuracy too.
     """
     model, vit = model.cpu().eval(), vit.cpu().eval()
     network: Network = model
@@ -242,7 +243,7 @@ def main(
     """Train the ViT, then each version from it.
 
     Args:
-        versions: which; None: all.
+        versions: which versions to train; None: all.
         epochs, tuning, fraction, source, seed: as in `recipe`.
         record: add each run to results/, from which the tables are made.
     """

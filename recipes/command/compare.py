@@ -1,6 +1,6 @@
 """`zoo compare RECIPE --without MixUp --plus "CutMix(1.0)" --seeds 5`: is a recipe better with other tricks?
 
-`zoo compare a.yaml b.yaml` compares config files of `zoo fit` in the same way; the first is the baseline.
+`zoo compare a.yaml b.yaml` compares config files of `zoo fit` in the same way. The first is the baseline.
 """
 
 import argparse
@@ -63,7 +63,7 @@ def read_configs(files: Sequence[str], options: argparse.Namespace) -> tuple[Bui
 
 
 def read_recipe(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Build, dict[str, Any]]:
-    """Return the recipe with its own options, and it as it is and changed as arms."""
+    """Return the recipe with its own options as the base, and the unchanged and the changed recipe as arms."""
     known = [entry.name for entry in catalogue.recipes()]
     if options.recipe not in known:
         raise unknown("recipe", options.recipe, known)
@@ -75,7 +75,7 @@ def read_recipe(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Build
 
 
 def changes(options: argparse.Namespace, on: Sequence[L.Callback]) -> dict[str, Plus]:
-    """Name the arms: one with all that is asked for, or with `--each` one for each change."""
+    """Return the arms by name: one with all requested changes, or with `--each` one for each change."""
     without = [_kind(name) for name in options.without]
     plus = [parse_trick(text) for text in options.plus]
     if options.each:
@@ -87,10 +87,10 @@ def changes(options: argparse.Namespace, on: Sequence[L.Callback]) -> dict[str, 
 
 
 def parse_trick(text: str) -> L.Callback:
-    """Turn `"CutMix(1.0)"` into the trick. Names are those of `callbacks`, arguments are literals or schedules.
+    """Turn `"CutMix(1.0)"` into the trick. Names are those of `callbacks`; arguments are literals or schedules.
 
     Raises:
-        UsageError: for anything else.
+        UsageError: the text is anything else.
     """
     try:
         tree = ast.parse(text, mode="eval").body

@@ -1,4 +1,4 @@
-"""A config file of `zoo fit` as a recipe: what `zoo compare a.yaml b.yaml` compares."""
+"""Recipes from config files of `zoo fit`: what `zoo compare a.yaml b.yaml` compares."""
 
 import logging
 import tempfile
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # its stubs are a package of their own
+import yaml  # type: ignore[import-untyped]  # its stubs are a separate package
 
 from recipes.command.lightning import CLI, Parser
 from recipes.frame.errors import UsageError
@@ -30,7 +30,7 @@ class FromConfig:
     """Build the recipe of a config file: `FromConfig(Path("run.yaml"))(seed=1)`.
 
     Attributes:
-        path: a file that `zoo fit --print_config` wrote. Its seed and checkpoint are not looked at.
+        path: a file that `zoo fit --print_config` wrote. Its seed and checkpoint are ignored.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class FromConfig:
         """Return the recipe, with the weights and draws of this seed.
 
         Raises:
-            UsageError: there is no such file, or it is no config of `zoo fit`.
+            UsageError: the file does not exist, or is not a config of `zoo fit`.
         """
         config = read_config(self.path)
         logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -50,7 +50,7 @@ class FromConfig:
             name=self.path.stem,
             model=made.model,
             data=made.datamodule,
-            callbacks=made.config_init["trainer"]["callbacks"][:given] if given else [],  # Trainer adds its own
+            callbacks=made.config_init["trainer"]["callbacks"][:given] if given else [],  # without those that Trainer adds
             trainer={name: value for name, value in trainer.items() if value is not None},
             seed=seed,
             arguments=config,
@@ -59,7 +59,7 @@ class FromConfig:
 
 @dataclass(frozen=True)
 class Instead:
-    """An arm that is another config file: the recipe of the base is not looked at, its seed is taken."""
+    """Replace the recipe of the base by that of another config file; keep the seed."""
 
     build: FromConfig
 
@@ -69,11 +69,11 @@ class Instead:
 
 
 def instantiate(config: dict[str, Any], seed: int) -> CLI:
-    """Make model, data and tricks of a config, with the weights of this seed."""
+    """Instantiate model, data and tricks of a config, with the weights of this seed."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump({**config, "trainer": {**config.get("trainer", {}), "logger": False}}))
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter", UserWarning)  # the shell's are not for it
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter", UserWarning)  # it would parse the shell's arguments
         arguments = [f"--config={path}", f"--seed_everything={seed}"]
         return CLI(parser_class=Parser, args=arguments, run=False, save_config_callback=None)
 
@@ -82,7 +82,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read model, data and trainer of a config file.
 
     Raises:
-        UsageError: there is no such file, or it is no config of `zoo fit`.
+        UsageError: the file does not exist, or is not a config of `zoo fit`.
     """
     if not path.exists():
         raise UsageError(f"there is no config {path}; `zoo fit --print_config > {path.name}` writes one")

@@ -15,7 +15,7 @@ from datamodules.frame.memory import MemoryData, MemorySet
 from zoo import ResNet
 
 TRAINING_IMAGES = 50_000
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std that published CIFAR networks often want
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and std for many published CIFAR networks
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Cifar:
 
     Args:
         root: folder of CIFAR-10; downloaded into it if absent (170 MB).
-        folder: folder of the same images as files, instead: `train/<class>/*` and `test/<class>/*`.
+        folder: folder of the same images as files, used instead: `train/<class>/*` and `test/<class>/*`.
         precision: of `Trainer`; "bf16-mixed" is faster on processors that support it.
     """
 
@@ -60,7 +60,7 @@ PLAIN, FAST = Cifar(), Cifar(precision="bf16-mixed")
 
 
 def published_resnet56(weights: Path) -> ResNet:
-    """Build a ResNet-56 that others trained on CIFAR-10. It wants images normalised by `IMAGENET`.
+    """Build a ResNet-56 that others trained on CIFAR-10. It needs images normalised by `IMAGENET`.
 
     Args:
         weights: a file such as resnet56-4bfd9763.th of github.com/akamaster/pytorch_resnet_cifar10 (BSD 2-clause).
@@ -100,7 +100,7 @@ class SmallCIFAR10(MemoryData):
             with lock(self.path):
                 if not self.path.exists():
                     _write(self.path, self._make())
-        except OSError:  # a folder that can only be read
+        except OSError:  # a read-only folder
             self._arrays = self._make()
 
     def _make(self) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """`compare(recipe, {"none": [], "MixUp": [MixUp()]}, seeds=5)`: which arm is better, and is it decided?
 
-All arms share their seeds: initial weights, split, order of the images. Each run is done in a process of its own and
-recorded once; the same call again does what is missing.
+All arms share their seeds: initial weights, split, order of the images. Each run has its own process and is recorded
+once. The same call again does only the missing runs.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ from recipes.frame.describe import describe
 from recipes.frame.recipe import Recipe
 
 FOLDER = Path("runs") / "compare"
-TRIES = 3  # of a run whose process dies
-GRACE = 30.0  # seconds that a run has to end itself when it is asked to
+TRIES = 3  # attempts at a run whose process dies
+GRACE = 30.0  # seconds in which a run must stop when it is asked to
 Arms = Mapping[str, Sequence[L.Callback] | Change]
 
 
@@ -45,13 +45,13 @@ class Arm:
     """One arm of a comparison and what was measured.
 
     Attributes:
-        name: of the arm.
-        accuracies: of the runs that trained, by seed (or fold).
+        name: name of the arm.
+        accuracies: accuracies of the runs that trained, by seed (or fold).
         diverged: seeds of the runs that are no better than guessing, or whose loss is no number.
         failed: seeds of the runs that ended with an error, or whose process died too often.
         seconds: mean training time of a run.
         difference: against the first arm; None for the first arm, and where there is no interval.
-        advice: about how many more seeds would decide it.
+        advice: how many more seeds would decide it, roughly.
         confusion: (K, K) counts by true and predicted class, over all folds; None without folds.
     """
 
@@ -81,7 +81,7 @@ class Arm:
 
     @property
     def verdict(self) -> str:
-        """ "better", "worse", "undecided", how many runs trained if not all did, or nothing for the baseline."""
+        """One of "better", "worse", "undecided"; how many runs trained if not all did; "" for the baseline."""
         if self.diverged or self.failed:
             return f"{len(self.accuracies)} of {self.n} trained"
         return self.difference.verdict if self.difference else ""
@@ -89,12 +89,12 @@ class Arm:
 
 @dataclass
 class Comparison(Shown):
-    """Result of `compare`. It prints as a table, in notebooks with a picture.
+    """Result of `compare`. It prints as a table; notebooks show a picture too.
 
     Attributes:
         arms: the baseline first.
         method: kind of the intervals.
-        folder: of the runs.
+        folder: folder of the runs.
     """
 
     arms: list[Arm]
@@ -125,22 +125,22 @@ def compare(
         base: `recipe` of a file in recipes/, or any function of `seed` that returns a `Recipe`. It must be importable
             or picklable: runs are done in other processes.
         arms: name -> tricks to add, or a function from the recipe to another recipe. The first is the baseline.
-        seeds: runs of each arm, with the seeds 0, 1, ...; fixed in advance. With `until`, at most so many.
-        workers: runs at a time, each in a process of its own with its part of the cores; 0: one after the other in
+        seeds: runs of each arm, with the seeds 0, 1, ...; fixed in advance. With `until`, the most runs.
+        workers: runs at a time, each in its own process with an equal share of the cores; 0: one after the other in
             this process.
-        until: "decided": look after each seed from the third on, with intervals that allow it, and stop an arm when it
-            is decided.
+        until: "decided": look after each seed from the third on, and stop an arm when it is decided. The intervals
+            stay valid under repeated looks.
         folds: cross-validation instead: that many runs of seed 0, each measured on another part of the training
-            images. Mean and deviation are given, and no interval: the runs share training images.
-        record: write a line a run to results/compare.jsonl.
-        folder: of the runs. Runs that are done there are not done again.
+            images. The result has no interval, since the runs share training images.
+        record: add a line for each run to results/compare.jsonl.
+        folder: folder of the runs. Finished runs in it are not repeated.
         storage: an Optuna storage from which `zoo worker` takes the runs on any number of machines; see
-            recipes/frame/compare_queue.py. `workers` more of them work here.
+            recipes/frame/compare_queue.py. `workers` more run here.
         quiet: print nothing.
 
     Raises:
         ValueError: fewer than one arm or two seeds, or folds of data that cannot be split.
-        KeyboardInterrupt: after Ctrl-C; what is done is kept.
+        KeyboardInterrupt: after Ctrl-C; finished runs are kept.
     """
     if len(arms) < 1 or seeds < 2 or (folds is not None and folds < 2):
         raise ValueError("a comparison needs an arm and two seeds (or folds) at least")
@@ -182,7 +182,7 @@ def _change(how: Sequence[L.Callback] | Change) -> Change:
 
 @dataclass
 class Plus:
-    """Take tricks out of a recipe, and add copies of others: an arm that can be sent to another process."""
+    """Remove tricks from a recipe and add copies of others. It can be sent to another process."""
 
     plus: list[L.Callback] = field(default_factory=list)
     without: list[type[L.Callback]] = field(default_factory=list)
@@ -194,10 +194,10 @@ class Plus:
 
 
 def _job_maker(base: Build, changes: dict[str, Change], folds: int | None, threads: int) -> Callable[[str, int], Job]:
-    """Return a function of an arm's name and a seed (or fold), which gives the run and its key.
+    """Return a function from an arm's name and a seed (or fold) to the run and its key.
 
-    The key is made of all that determines the run: recipe, arguments, tricks, seed, versions. So an arm that has
-    changed is another run, and an old result never passes for it.
+    The key is a hash of all that determines the run: recipe, arguments, tricks, seed, versions. So a changed arm is
+    another run, and never gets an old result.
     """
     made = {}
     for name, change in changes.items():
@@ -221,14 +221,14 @@ def _job_maker(base: Build, changes: dict[str, Change], folds: int | None, threa
 
 
 class Engine:
-    """Do runs in processes, as many at a time as there are workers, each once.
+    """Do each run once, in as many processes at a time as there are workers.
 
     Args:
-        folder: of the runs.
-        workers: how many at a time; 0: in this process.
-        record: a line a run in results/.
+        folder: folder of the runs.
+        workers: number of runs at a time; 0: in this process.
+        record: add a line for each run to results/.
         quiet: print nothing.
-        storage: of the queue, see `compare`.
+        storage: storage of the queue, see `compare`.
     """
 
     def __init__(
@@ -237,14 +237,14 @@ class Engine:
         self.folder, self.workers, self.record = Path(folder), workers, record
         self.storage = storage
         self.console = Console(quiet=quiet)
-        self.failed: set[str] = set()  # keys
+        self.failed: set[str] = set()  # keys of runs
 
     def result(self, job: Job) -> dict[str, Any] | None:
         """Return what the run measured; None if it is not done."""
         return read_result(self.folder / job.key)
 
     def run(self, jobs: Iterable[Job]) -> None:
-        """Do those runs that are not done yet; returns when all are done or have failed."""
+        """Do the runs that are not done yet. Return when all are done or have failed."""
         jobs = list(jobs)
         waiting = [job for job in jobs if self.result(job) is None and job.key not in self.failed]
         if not waiting:
@@ -267,7 +267,7 @@ class Engine:
             self.say(job)
 
     def note(self, job: Job) -> None:
-        """Write a run's line to results/, unless it is there."""
+        """Add a run's line to results/, unless it is there."""
         result = self.result(job)
         if not self.record or result is None:
             return
@@ -350,7 +350,7 @@ class Pool:
         return ended
 
     def end(self, one: Running) -> Job:
-        """Clean up after a process."""
+        """Clean up after a process that has ended."""
         one.process.join()
         one.alive.close()
         self.display.remove_task(one.task)
@@ -361,7 +361,7 @@ class Pool:
             time.sleep(1)
         else:
             self.tries[one.job.key] = self.tries.get(one.job.key, 0) + 1
-            if self.tries[one.job.key] >= TRIES or (one.process.exitcode or 0) > 0:  # an error comes again
+            if self.tries[one.job.key] >= TRIES or (one.process.exitcode or 0) > 0:  # an error would come again
                 self.engine.failed.add(one.job.key)
                 self.engine.say(one.job)
         return one.job
@@ -392,7 +392,7 @@ class Pool:
 
 
 def accuracy(result: Mapping[str, Any]) -> float:
-    """Return the accuracy of a run; with averages or ensembles, theirs instead of the network's."""
+    """Return the accuracy of a run. If averages or ensembles are scored too, return theirs."""
     stage = "test" if "test/acc" in result["metrics"] else "val"
     beside = [value for name, value in result["metrics"].items() if name.startswith(f"{stage}/acc_")]
     return float(beside[0] if beside else result["metrics"][f"{stage}/acc"])
@@ -422,7 +422,7 @@ def summarise(engine: Engine, jobs: Mapping[str, list[Job]], folds: bool = False
 
 
 def _sequence(arms: list[Arm], whole: list[Arm]) -> str:
-    """Fill in the differences of arms that may have different numbers of seeds; return the kind of the intervals."""
+    """Set the differences of arms that may have different numbers of seeds; return the kind of interval."""
     m = len(arms) - 1
     for arm in whole[1:]:
         shared = sorted(arm.accuracies)

@@ -12,7 +12,7 @@ from datamodules.transforms import Center
 from recipes.frame.recipe import Recipe
 from zoo import Classifier
 
-OPTIMIZER: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}  # of ConvNeXt and of DeiT
+OPTIMIZER: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}  # optimizer of ConvNeXt and of DeiT
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Steps:
         folder: other images instead: `train/<class>/*` and `test/<class>/*`.
         batch_size: images a batch and device.
         accumulate: batches accumulated for one optimizer step; fewer on more devices.
-        devices: how many.
+        devices: number of devices.
         image_size: side in pixels.
         warmup_epochs: length of the warm-up.
         precision: of `Trainer`; "bf16-mixed" is faster on processors that have it.
@@ -42,7 +42,7 @@ class Steps:
     precision: str = "32-true"
 
     def load(self, transform: str, **options: Any) -> ImageData:
-        """Return the images: all of them train, and tests look at the centre."""
+        """Return the images. All training images train; tests use the central crop."""
         evaluation = Center(self.image_size, interpolation="bicubic")
         options |= {"image_size": self.image_size, "transform": transform, "evaluation": evaluation, "val_split": 0}
         kind, where = (ImageNet, self.root) if self.folder is None else (ImageFolder, self.folder)
@@ -86,10 +86,10 @@ def imagenet_recipe(
     """Build the recipe of one network.
 
     Args:
-        name: of the recipe.
-        network: variant, classes and image size -> the network.
-        variant: of it.
-        tricks: in the order in which they act.
+        name: name of the recipe.
+        network: variant, classes and image size -> network.
+        variant: variant of the network.
+        tricks: the tricks, in the order in which they act.
         steps: images and steps.
         seed: of the weights, the order of the images and every random draw.
         data: options of the images, `transform` among them.

@@ -14,14 +14,14 @@ def run_arms(
     record: bool,
     shown: tuple[str, ...] = ("test/acc",),
 ) -> None:
-    """Run every arm with the seeds 0, 1, ..., and print a line a run; then mean and deviation of each arm.
+    """Run every arm with the seeds 0, 1, ... Print a line for each run, then mean and deviation of each arm.
 
     Args:
-        build: arm and seed -> its recipe.
-        arms: their names, in the order in which they run.
+        build: arm and seed -> recipe.
+        arms: names of the arms, in the order in which they run.
         seeds: number of runs of each arm.
         record: add each run to results/, from which the tables are made.
-        shown: metrics that are printed; the means are of the last one.
+        shown: metrics to print; the means are of the last one.
     """
     arms, last = list(arms), defaultdict(list)
     width = max(map(len, arms)) + 2

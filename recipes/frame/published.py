@@ -1,4 +1,4 @@
-"""Where a trick was found to work, by who published it: numbers that were read off the source named."""
+"""Published gains of tricks, in the words of who published them: numbers that were read at the named source."""
 
 PUBLISHED = {
     "AttentionTransfer": "WRN-16-2 to WRN-16-1 on CIFAR-10: error 8.77 to 7.93; ResNet-34 to ResNet-18 on ImageNet: 30.4 "

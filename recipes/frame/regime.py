@@ -1,4 +1,4 @@
-"""A regime: a budget at which tricks can show what they do, and the recipe of one arm in it."""
+"""A regime: a budget at which tricks can show their effect, and the recipe of one arm in it."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,12 +18,12 @@ from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
 from recipes.frame.recipe import Recipe
 from zoo import Classifier, load
 
-NONE = "none"  # the arm without a trick, with which the others are compared
-TEACHER = "teacher"  # the arm that trains the teacher of others
+NONE = "none"  # the arm without a trick: the baseline
+TEACHER = "teacher"  # the arm that trains the teacher of other arms
 BATCH = 64
 VALIDATION_IMAGES = 5000  # arguments are chosen on these; nobody trains on them
 TRAINING_IMAGES = 50_000 - VALIDATION_IMAGES
-CHOICE_SEED = 1000  # of the runs on which an argument is chosen, and of the teacher: no reported run has it
+CHOICE_SEED = 1000  # seed of the runs that choose an argument, and of the teacher; no reported run has it
 
 
 class Arm(NamedTuple):
@@ -32,11 +32,11 @@ class Arm(NamedTuple):
     Attributes:
         build: makes the tricks. Its arguments are the teacher's network if `taught`, then the value if there are
             `values`.
-        values: three values of the one argument that is chosen on validation images, the usual one in the middle.
-        taught: it needs a teacher.
-        against: the arm with which it is compared.
+        values: three values of the argument that is chosen on validation images; the usual one is in the middle.
+        taught: whether it needs a teacher.
+        against: the arm that it is compared with.
         batch: images a step.
-        masked: measure co-adaptation too: test accuracy with a part of the channels masked.
+        masked: whether to measure co-adaptation too: test accuracy with some channels masked.
     """
 
     build: Callable[..., Sequence[Trick]]
@@ -54,9 +54,9 @@ class Regime:
     Attributes:
         name: of the recipe, and of its file in results/.
         network: learning rate -> the network, not yet trained.
-        images: how many of the 45,000 to train on; the same for all seeds.
+        images: number of training images, at most 45,000; the same for all seeds.
         epochs: passes over them.
-        arms: by name.
+        arms: the arms by name.
         teacher: learning rate -> the teacher's network.
     """
 
@@ -70,10 +70,10 @@ class Regime:
 
 @dataclass(repr=False)
 class Trial(Recipe):
-    """A recipe that records right or wrong for every test image.
+    """A recipe that records for every test image whether the prediction is right.
 
     Attributes:
-        choosing: measure on validation images instead of the test images; recorded in a file of its own.
+        choosing: measure on validation images instead of test images, and record in a separate file.
         masked: see `Arm`.
     """
 
@@ -97,7 +97,7 @@ class Trial(Recipe):
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
         trainer = super()._trainer(folder)
-        trainer.callbacks.append(self.answers)  # type: ignore[attr-defined]  # Lightning sets it; behind all that score
+        trainer.callbacks.append(self.answers)  # type: ignore[attr-defined]  # Lightning sets it; after all callbacks that score
         return trainer
 
     def _test_batches(self) -> Any:
@@ -111,7 +111,7 @@ class Trial(Recipe):
 
 
 def accuracy(metrics: dict[str, float]) -> float:
-    """Return the test accuracy; of averages, ensembles and views, which are scored beside the network, theirs."""
+    """Return the test accuracy. If averages, ensembles or views are scored beside the network, return theirs."""
     beside = [value for name, value in metrics.items() if name.startswith("test/acc_")]
     return beside[0] if beside else metrics["test/acc"]
 
@@ -144,7 +144,7 @@ def build_trial(
         lr: learning rate.
         source: where the images are, see `Cifar`.
         choosing: measure on validation images.
-        teacher: its checkpoint.
+        teacher: checkpoint of the teacher.
         seed: of the weights, the order of the images and every random draw.
     """
     one = regime.arms[arm]
@@ -178,9 +178,9 @@ def build_trial(
 
 
 def fast_precision() -> str:
-    """Return "bf16-mixed" where this machine computes in bfloat16 by itself, else "32-true".
+    """Return "bf16-mixed" if this machine supports bfloat16 in hardware, else "32-true".
 
-    A processor that has to imitate bfloat16 takes ten times as long in it as in float32.
+    A processor that emulates bfloat16 takes ten times as long as in float32.
     """
     native = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16-mixed" if native else "32-true"
@@ -190,7 +190,7 @@ def load_teacher(teacher: Path | None) -> Classifier:
     """Load a teacher from its checkpoint.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no checkpoint.
     """
     if teacher is None:
         raise ValueError("this arm needs a teacher: train it with the arm 'teacher', and give its checkpoint")

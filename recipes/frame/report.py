@@ -1,4 +1,4 @@
-"""What a run looks like: `report.png` and a table for the terminal."""
+"""Report of a run: `report.png`, and a table for the terminal."""
 
 from pathlib import Path
 from typing import Protocol
@@ -30,7 +30,7 @@ class Run(Protocol):
     watch: Watch
 
 
-SHOWN = 10  # test images in the bottom row
+SHOWN = 10  # number of test images in the bottom row
 COLOURS = {"train": "tab:blue", "val": "tab:orange"}
 
 
@@ -49,7 +49,7 @@ def draw(recipe: Run, path: Path) -> None:
 
 
 def table(recipe: Run, metrics: dict[str, float]) -> Table:
-    """Show one run in a few lines: test (else validation) metrics, time, tricks."""
+    """Show one run in a few lines: metrics of the test (without one, of the validation), time, tricks."""
     grid = Table(title=f"{recipe.name}, seed {recipe.seed}", show_header=False)
     tested = [name for name in sorted(metrics) if name.startswith("test/")]
     for name in tested or [name for name in sorted(metrics) if name.startswith("val/")]:
@@ -62,7 +62,7 @@ def table(recipe: Run, metrics: dict[str, float]) -> Table:
 def test_batch(data: ImageData) -> list[Tensor]:
     """Return the first test batch as a model sees it, on the CPU: images (N, C, H, W), targets (N,).
 
-    Of data without test images it is the first validation batch.
+    Without test images, return the first validation batch.
     """
     batch = next(iter(data.test_dataloader() if has_test_images(data) else data.val_dataloader()))
     images, targets = data.on_after_batch_transfer(list(batch), 0)
@@ -70,13 +70,13 @@ def test_batch(data: ImageData) -> list[Tensor]:
 
 
 def has_test_images(data: ImageData) -> bool:
-    """Say whether the data has a test set; sets it up."""
+    """Set the data up; tell whether it has a test set."""
     data.setup("test")
     return getattr(data, "test_set", data) is not None
 
 
 def _curves(axes: Axes, recipe: Run, metric: str) -> None:
-    """Draw every logged curve of `metric`; those of averaged weights and of mixed targets are dashed."""
+    """Draw every logged curve of `metric`. Curves of averaged weights and of mixed targets are dashed."""
     for name in sorted(recipe.history.metrics):
         stage, _, rest = name.partition("/")
         if stage in COLOURS and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
@@ -87,7 +87,7 @@ def _curves(axes: Axes, recipe: Run, metric: str) -> None:
 
 
 def _predictions(row: list[Axes], recipe: Run) -> None:
-    """Show test images with the predicted class in green, or in red beside the right one."""
+    """Show test images with the predicted class: green if right, else red beside the right class."""
     images, targets = (each[:SHOWN] for each in test_batch(recipe.data))
     with torch.inference_mode():
         guesses = over_views(recipe.model.cpu().eval(), images).argmax(1)

@@ -1,15 +1,17 @@
-"""Whether our runs agree with a published number: inside, outside or undecided, by a rule that is chosen before.
+"""Judge whether our runs agree with a published number: inside, outside or undecided, by a rule chosen in advance.
 
-Three kinds of published numbers, three intervals of 95 %, all of Student's t, with m, s and n of our runs:
+There are three kinds of published numbers. Each has a 95 % interval from Student's t. Our runs have mean m, deviation s
+and number n:
 
-- one run, or the mean of k runs without a deviation (`one_run`): m +- t(n - 1) s sqrt(1/k + 1/n), in which the mean of
-  k more runs of ours would lie;
-- mean M and deviation S of k runs (`mean_of_runs`): Welch's interval of m - M, of which 0 must be inside;
-- an effect, arm minus base (`effect`): of our differences d of runs with one seed, m_d +- t(n - 1) s_d sqrt(1/k + 1/n).
+- one run, or the mean of k runs without a deviation (`one_run`): m +- t(n - 1) s sqrt(1/k + 1/n). The mean of k more
+  runs of ours would lie in it;
+- mean M and deviation S of k runs (`mean_of_runs`): Welch's interval of m - M. It must contain 0;
+- an effect, arm minus base (`effect`): m_d +- t(n - 1) s_d sqrt(1/k + 1/n), where d are the differences of our runs with
+  the same seed.
 
-Inside: the published number lies in the interval. Outside: it does not. Undecided: it does, and the interval cannot
-tell it from something else: for a number, an interval wider than the effect that the source reports; for an effect, an
-interval that holds 0 too. Two runs at least; a run that did not train (NaN) leaves the arm undecided, and is counted.
+Inside: the published number lies in the interval. Outside: it does not. Undecided: it does, but the interval is too wide
+to tell. For a number, it is wider than the effect that the source reports. For an effect, it also contains 0. At least
+two runs are needed. A run that did not train (NaN) leaves the arm undecided, and is counted.
 """
 
 import math
@@ -18,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from recipes.frame.records import Summary, summary
 
-Unclear = Callable[[float, float], bool]  # of an interval: low and high
+Unclear = Callable[[float, float], bool]  # low and high end of an interval -> whether it is too wide
 Word = Literal["inside", "outside", "undecided"]
 LEVEL = 0.95
 
@@ -30,8 +32,8 @@ class Verdict(NamedTuple):
         word: "inside", "outside" or "undecided".
         published: the number, in the unit of our runs.
         ours: mean, deviation and number of our runs, or of their paired differences.
-        low: of the interval; NaN where there is none.
-        high: likewise.
+        low: lower end of the interval; NaN without one.
+        high: upper end, likewise.
     """
 
     word: Word
@@ -42,8 +44,8 @@ class Verdict(NamedTuple):
 
 
 def quantile(degrees: float) -> float:
-    """Return Student's t with `degrees` of freedom, > 0, that 2.5 % of the distribution exceed."""
-    from scipy.stats import t  # scikit-learn brings it; a second to import
+    """Return the t that 2.5 % of Student's distribution with `degrees` > 0 of freedom exceed."""
+    from scipy.stats import t  # installed with scikit-learn; its import takes a second
 
     return float(t.ppf(0.5 + LEVEL / 2, degrees))
 
@@ -53,19 +55,19 @@ def one_run(ours: Sequence[float], published: Sequence[float], effect: float | N
 
     Args:
         ours: results of our runs.
-        published: one published run or more, at least one.
-        effect: what the source reports to have gained by this arm or over it; None: it reports no effect.
+        published: published runs, at least one.
+        effect: gain of this arm, or over it, that the source reports; None: it reports none.
     """
     return _judge(ours, published, None if effect is None else lambda low, high: high - low > abs(effect))
 
 
 def effect(ours: Sequence[float], published: Sequence[float]) -> Verdict:
-    """Judge the mean of published differences, arm minus base, by ours, which are of runs with one seed."""
+    """Judge the mean of published differences, arm minus base, by our differences of runs with the same seed."""
     return _judge(ours, published, lambda low, high: low <= 0 <= high)
 
 
 def mean_of_runs(ours: Sequence[float], mean: float, std: float, k: int, effect: float | None = None) -> Verdict:
-    """Judge a published mean by Welch's interval; the one returned is of what the mean could be by our runs.
+    """Judge a published mean by Welch's interval. The result has the range of means that agree with our runs.
 
     Args:
         ours: results of our runs.
@@ -90,13 +92,13 @@ def welch(s: float, n: int, std: float, k: int) -> float:
 
 
 def deviation_of(half_width: float, k: int) -> float:
-    """Return the standard deviation of single runs whose mean of k has this half of a 95 % interval."""
+    """Return the standard deviation of single runs, from half the 95 % interval of the mean of k of them."""
     return half_width * math.sqrt(k) / quantile(k - 1)
 
 
 def proportion(right: int, count: int) -> tuple[float, float]:
-    """Return Wilson's interval of 95 % for a probability, of which `right` of `count` trials were seen."""
-    z = 1.959964  # of the normal distribution
+    """Return Wilson's 95 % interval for a probability, after `right` successes in `count` trials."""
+    z = 1.959964  # 95 % of the normal distribution lie within +- z
     p, scale = right / count, 1 + z**2 / count
     middle = (p + z**2 / (2 * count)) / scale
     half = z * math.sqrt(p * (1 - p) / count + z**2 / (4 * count**2)) / scale
@@ -104,7 +106,7 @@ def proportion(right: int, count: int) -> tuple[float, float]:
 
 
 def summarise(runs: Sequence[float]) -> Summary:
-    """Return mean, deviation and number of runs: NaN for the first two where a run did not train."""
+    """Return mean, deviation and number of runs. Mean and deviation are NaN if a run did not train."""
     if not all(map(math.isfinite, runs)):
         return Summary(math.nan, math.nan, len(runs))
     return summary(runs)

@@ -1,1 +1,1 @@
-"""Published results that a small machine can try to reproduce: one file a row of a paper's table."""
+"""Published results that a small machine can try to reproduce: one file for each row of a paper's table."""

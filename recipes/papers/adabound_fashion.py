@@ -4,7 +4,7 @@ Paper:    Adaptive Gradient Methods with Dynamic Bound of Learning Rate (Luo, Xi
           https://openreview.net/forum?id=Bkg3g2R9FX
 Source:   github taki0112/AdaBound-Tensorflow at c0e56e44, README (a third party's numbers)
 Settings: Fashion-MNIST / 255; 784-100-10 ReLU, Glorot-uniform; batch 32, lr .01, final_lr .1, beta_2 .999
-Trap:     The README states no number of epochs and quotes the best one on test images; all methods have Adam's rate.
+Trap:     The README states no number of epochs and quotes the best one on test images. All methods have Adam's rate.
 Rule:     one run, best epoch, with our choice of 10 epochs
 """
 

@@ -3,12 +3,13 @@
 Paper:    Kaiming https://arxiv.org/abs/1502.01852, layer norm https://arxiv.org/abs/1607.06450, batch norm
           https://arxiv.org/abs/1502.03167, one cycle https://arxiv.org/abs/1803.09820; the numbers are the course's
 Source:   github fastai/course22p2 at df932323, nbs/11_initializing.ipynb and nbs/12_accel_sgd.ipynb (outputs)
-Settings: Fashion-MNIST, mean .28, std .35 of a batch; convolutions 3x3 of stride 2 to 8, 16, 32, 64, 10; leaky ReLU (.1)
-          minus .4 and He-normal weights in most arms; SGD .2 with momentum .85, batch 1024, 3 epochs; schedules: AdamW .02,
-          and one cycle with 5 epochs to .06
-Trap:     Numbers of 3 epochs depend on the seed by more than most of their differences.
+Settings: Fashion-MNIST, mean .28, std .35 of a batch. Convolutions 3x3 of stride 2 to 8, 16, 32, 64, 10. Most arms have
+          leaky ReLU (.1) minus .4 and He-normal weights. SGD .2 with momentum .85, batch 1024, 3 epochs. Schedules:
+          AdamW .02, and one cycle with 5 epochs to .06
+Trap:     After 3 epochs, the seed changes the numbers by more than most of their differences.
 Rule:     one run, last epoch
-Differs:  Layer norm has a gain and a shift for each channel, the course's one of each. LSUV is left out: no such trick.
+Differs:  Layer norm has a gain and a shift for each channel, where the course has one of each. LSUV is left out: we
+          have no such trick.
 """
 
 import math
@@ -64,7 +65,7 @@ def arm(*make, training=SGD, norm=None, shifted=True, batch=1024, epochs=3, data
 
 
 def by_epoch(t: int, total: float) -> float:
-    """Return a cosine that moves once an epoch of three."""
+    """Return a cosine over three epochs that changes once an epoch."""
     return (1 + math.cos(math.pi * (3 * t // total) / 3)) / 2
 
 

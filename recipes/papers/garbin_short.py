@@ -3,10 +3,10 @@
 Paper:    Dropout vs. Batch Normalization (Garbin, Zhu, Marques; Multimedia Tools and Applications 2020)
           https://doi.org/10.1007/s11042-019-08453-9
 Source:   github fau-masters-collected-works-cgarbin/dropout-vs-batch-normalization at ccc1975f, test_results/mlp
-Settings: MNIST, 60,000 images / 255; 784-1024-1024-10 ReLU; SGD .01 or .1 without momentum, batch 128, 5 epochs; Keras's
-          batch norm behind the ReLU
-Trap:     Weights are Glorot-uniform without batch norm and He-normal with it, so that two things differ between the
-          arms: the crossed arms, "none, He" and "BN, Glorot", say which of the two it was.
+Settings: MNIST, 60,000 images / 255; 784-1024-1024-10 ReLU; SGD .01 or .1 without momentum, batch 128, 5 epochs;
+          Keras's batch norm after the ReLU
+Trap:     Weights are Glorot-uniform without batch norm and He-normal with it, so two things differ between the arms.
+          The crossed arms, "none, He" and "BN, Glorot", show which of the two matters.
 Rule:     mean of three runs without batch norm, one run with it; the effect of their means
 Differs:  The source leaves out the gain of batch norms before ReLUs; ours have it.
 """
@@ -22,7 +22,7 @@ from zoo.layers.norm_order import Norm
 
 
 def arm(lr: float, norm: Norm | None, initial: type[Trick]) -> Fit:
-    """Return an arm."""
+    """Return an arm with a rate, a norm and initial weights."""
     return Fit(
         lambda run: keras_norms(MLP("1024-1024", 10, in_chans=1, norm=norm, **sgd(lr))),
         lambda run: [initial()],

@@ -3,10 +3,11 @@
 Paper:    Gradient Centralization (Yong, Huang, Hua, Zhang; ECCV 2020) https://arxiv.org/abs/2004.01461
 Source:   github Rishit-dagli/Gradient-Centralization-TensorFlow at 6fbb2e3f, examples/gctf_mnist.ipynb (outputs)
 Settings: Fashion-MNIST, 60,000 images / 255; 784-512-256-64-512-256-64-10 ReLU, Glorot-uniform; Adam .001, batch 32
-Trap:     "With" centralization, the notebook compiles the network that it has trained for 5 epochs before, and trains it
-          for 5 more; compiling makes a new optimizer, not new weights. Its gain, of accuracy on training images, compares
-          10 epochs with 5. Arms: both methods from scratch, and both after 5 plain epochs.
-Rule:     one run of training accuracy; the effect as printed, and, in points of the paired seeds, the honest ones
+Trap:     For the run "with" centralization, the notebook compiles the network that it has already trained for 5 epochs,
+          and trains it for 5 more. Compiling makes a new optimizer, not new weights. So its gain, in accuracy on
+          training images, compares 10 epochs with 5. Arms: both methods from scratch, and both after 5 plain epochs.
+Rule:     one run of training accuracy. The effect is judged as printed, and so are the two honest effects, in points of
+          the paired seeds
 """
 
 import copy

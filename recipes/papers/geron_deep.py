@@ -3,9 +3,9 @@
 Paper:    Self-Normalizing Neural Networks (Klambauer et al.; NIPS 2017) https://arxiv.org/abs/1706.02515; the numbers are
           those of Hands-On Machine Learning, 2nd edition (Géron; 2019)
 Source:   github ageron/handson-ml2 at 1e211527, 11_training_deep_neural_networks.ipynb (outputs)
-Settings: Fashion-MNIST, images 5,000 to 60,000, accuracy on the first 5,000; each pixel with mean 0 and deviation 1;
-          784-300-99 times 100-10; ReLU with He's weights, SELU with LeCun's; SGD .001, batch 32, 5 epochs
-Trap:     Without batch norm or residual branches a seed decides how soon such a network begins to learn.
+Settings: Fashion-MNIST, images 5,000 to 60,000, accuracy on the first 5,000; each pixel has mean 0 and deviation 1;
+          784-300, 99 layers of 100, 10; ReLU with He's weights, SELU with LeCun's; SGD .001, batch 32, 5 epochs
+Trap:     Without batch norm or residual branches, the seed decides how soon such a network begins to learn.
 Rule:     one run, last epoch
 """
 
@@ -19,7 +19,7 @@ from zoo import MLP
 
 
 def standardised(root: Path) -> Images:
-    """Return the images with the mean and deviation of each pixel taken out."""
+    """Return the images with each pixel standardised."""
     pixels = files(root, "FashionMNIST")[0][5000:].float() / 255
     mean, std = pixels.mean(0), pixels.std(0, correction=0)
     return digits(root, "FashionMNIST", slice(5000, None), slice(5000), mean, std)

@@ -3,10 +3,10 @@
 Paper:    PReLU https://arxiv.org/abs/1502.01852, batch norm https://arxiv.org/abs/1502.03167; the numbers are those of
           Hands-On Machine Learning, 2nd edition (Géron; 2019)
 Source:   github ageron/handson-ml2 at 1e211527, 11_training_deep_neural_networks.ipynb (outputs)
-Settings: Fashion-MNIST / 255, images 5,000 to 60,000, accuracy on the first 5,000; 784-300-100-10; SGD .001, batch 32, 10
-          epochs; leaky units with slope .3 (Keras's) or a learned one for each unit, from 0, and He's weights; batch norm
-          on the pixels and behind, or before, each ReLU, with Glorot-uniform weights
-Trap:     The leaky networks and those with batch norm differ in their initial weights too.
+Settings: Fashion-MNIST / 255, images 5,000 to 60,000, accuracy on the first 5,000; 784-300-100-10; SGD .001, batch 32,
+          10 epochs. Leaky units have slope .3 (Keras's), or a learned slope for each unit that starts at 0, and He's
+          weights. Batch norm is on the pixels and after, or before, each ReLU, with Glorot-uniform weights
+Trap:     The leaky networks and those with batch norm also differ in their initial weights.
 Rule:     one run, last epoch
 """
 
@@ -40,7 +40,7 @@ def leaky(make: Callable[[int], nn.Module]) -> Fit:
 
 
 def normalised(norm: Norm) -> Fit:
-    """Return an arm with batch norms, on the pixels too."""
+    """Return an arm with batch norms, also on the pixels."""
 
     def network(run) -> MLP:
         model = MLP("300-100", 10, in_chans=1, norm=norm, **sgd(1e-3))

@@ -7,7 +7,7 @@ Settings: MNIST, the last 55,000 images / 255; 784-256-256-10 ReLU; Adam .001, b
           ReLUs, decay .9, epsilon .001
 Trap:     none found
 Rule:     one run, last epoch
-Differs:  torch draws He's weights from the whole normal distribution, TensorFlow cuts it at two deviations.
+Differs:  torch draws He's weights from the whole normal distribution, TensorFlow truncates it at two deviations.
 """
 
 from callbacks import Kaiming, Xavier

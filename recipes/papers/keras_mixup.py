@@ -4,10 +4,10 @@ Paper:    mixup (Zhang, Cisse, Dauphin, Lopez-Paz; ICLR 2018) https://arxiv.org/
 Source:   github keras-team/keras-io at 1f7ae633, examples/vision/md/mixup.md (outputs)
 Settings: Fashion-MNIST / 255, without the first 2,000 images; conv 5x5 to 16, pool, conv 5x5 to 32, pool, dropout .2,
           global mean, 128, 10, ReLU, Glorot-uniform; Adam .001, batch 64, 10 epochs; lambda ~ Beta(.2, .2) for every
-          example, which the example mixes with the batch of a second, independent order
-Trap:     An effect of .35 points from one run each, no larger than what the seed alone does.
+          image, whose partner is from a second, independently shuffled batch
+Trap:     The effect is .35 points from one run each, no larger than that of the seed alone.
 Rule:     one run, last epoch; expected before running: undecided
-Differs:  The partner is another example of the same batch, where the example of Keras takes one of an independent batch.
+Differs:  The partner is another image of the same batch, where Keras takes one of an independent batch.
 """
 
 import torch
@@ -22,10 +22,10 @@ from zoo import ConvNet
 
 
 class MixUpEach(Trick):
-    """Mix every example with a lambda of its own.
+    """Mix every image with a lambda of its own.
 
     Args:
-        alpha: of the Beta distribution, > 0.
+        alpha: parameter of the Beta distribution, > 0.
     """
 
     def __init__(self, alpha: float):

@@ -18,7 +18,7 @@ from zoo import MLP
 
 
 def arm(decay: float, epochs: int) -> Fit:
-    """Return an arm with lambda / n."""
+    """Return an arm with the decay lambda / n."""
     return Fit(
         lambda run: MLP("30", 10, in_chans=1, **sgd(0.5, weight_decay=decay)),
         lambda run: [Activation("sigmoid"), Normal(1, bias=1), BinaryCrossEntropy(sum_classes=True), NoBiasDecay()],

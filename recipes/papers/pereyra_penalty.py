@@ -1,13 +1,14 @@
-"""Pereyra et al. 2017, table 1: label smoothing, the confidence penalty and dropout on MNIST without its geometry
+"""Pereyra et al. 2017, table 1: label smoothing, confidence penalty and dropout on permutation-invariant MNIST
 
 Paper:    Regularizing Neural Networks by Penalizing Confident Output Distributions (Pereyra, Tucker, Chorowski, Kaiser,
           Hinton; 2017) https://arxiv.org/abs/1701.06548, table 1
 Source:   the paper's table, seen in a copy of its text
-Settings: MNIST, 60,000 images, pixels in [0, 1]; 784-1024-1024-10 ReLU, weights N(0, .01^2); SGD .05, with dropout .001;
-          smoothing .1, penalty 1.0. Ours, as the paper states none: batch 128, dropout .5 of the units, 100 epochs
-Trap:     Epochs, batch, the rate of dropout and what "+-" means are not stated; the plain number that the table quotes is
-          another paper's, of five networks that vote: it is not judged, our own plain arm stands beside.
-Rule:     mean and deviation, taken to be of 5 runs; with our choice of what is not stated
+Settings: MNIST, 60,000 images, pixels in [0, 1]; 784-1024-1024-10 ReLU, weights N(0, .01^2); SGD .05, with dropout
+          .001; smoothing .1, penalty 1.0. Ours, since the paper does not state them: batch 128, dropout .5 of the
+          units, 100 epochs
+Trap:     Epochs, batch, the rate of dropout and the meaning of "+-" are not stated. The plain number that the table
+          quotes is another paper's, of five networks that vote. It is not judged; our own plain arm stands beside it.
+Rule:     mean and deviation, which we take to be of 5 runs, with our choice of what is not stated
 """
 
 from callbacks import ConfidencePenalty, Dropout, LabelSmoothing

@@ -6,8 +6,9 @@ Paper:    STAT 453, Introduction to Deep Learning (Raschka; 2021), lectures 10 a
 Source:   github rasbt/stat453-deep-learning-ss21 at 2202699c, L10/code/dropout.ipynb and L11/code/{batchnorm,
           weight_kaiming, weight_normal, weight_normal-batchnorm}.ipynb (outputs)
 Settings: MNIST, 54,000 images, pixels in [0, 1]; 784-75-45-10 ReLU; SGD .1, batch 256, drop_last, 50 epochs; dropout .5
-          behind both hidden layers; batch norm before the ReLUs
-Trap:     The networks of lecture 11 take a drop_proba of .5 and have no dropout layer: their numbers are without dropout.
+          after both hidden layers; batch norm before the ReLUs
+Trap:     The networks of lecture 11 take a drop_proba of .5 but have no dropout layer: their numbers are without
+          dropout.
 Rule:     one run, last epoch
 """
 

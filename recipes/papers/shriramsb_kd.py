@@ -3,11 +3,11 @@
 Paper:    Distilling the Knowledge in a Neural Network (Hinton, Vinyals, Dean; 2015) https://arxiv.org/abs/1503.02531
 Source:   github shriramsb/Distilling-the-Knowledge-in-a-Neural-Network at b9c2ec0f, README and notebook outputs (a third
           party's numbers)
-Settings: MNIST, 60,000 images, mean .5, std .5; teacher 784-1200-1200-10 with images moved by up to 2 pixels, student
-          784-400-10 without; SGD .01, times .95 an epoch, momentum .9, weight decay 1e-5, batch 128, 60 epochs; T 10, half
-          of each loss
+Settings: MNIST, 60,000 images, mean .5, std .5; teacher 784-1200-1200-10 with images shifted by up to 2 pixels, student
+          784-400-10 without; SGD .01, times .95 each epoch, momentum .9, weight decay 1e-5, batch 128, 60 epochs; T 10,
+          both losses weighted by half
 Trap:     none found
-Rule:     one run, last epoch; published are test errors of 10,000: teacher 108, student 181, distilled 134
+Rule:     one run, last epoch. The published test errors of 10,000 are: teacher 108, student 181, distilled 134
 """
 
 from callbacks import KnowledgeDistillation

@@ -3,12 +3,12 @@
 Paper:    A Disciplined Approach to Neural Network Hyper-Parameters (Smith; 2018) https://arxiv.org/abs/1803.09820
 Source:   the paper's table of MNIST, seen in a copy of its text; github lnsmith54/hyperParam1 at c5dd3de5 (runs);
           BVLC/caffe at 9b891540 (the network)
-Settings: MNIST, pixels / 256; LeNet of Caffe, Xavier weights; batch 512, weight decay 5e-4, twice the rate for biases; base:
-          .01 (1 + 1e-4 t)^-.75, momentum .9, 85 epochs; one cycle: .01 to .1 in 5 epochs, back in 5, down to a hundredth of
-          .01 in the other 2, momentum .95 to .8 and back
-Trap:     none found; how far the rate falls in the last 2 epochs is our choice
+Settings: MNIST, pixels / 256; Caffe's LeNet, Xavier weights; batch 512, weight decay 5e-4, twice the rate for biases.
+          Base: rate .01 (1 + 1e-4 t)^-.75, momentum .9, 85 epochs. One cycle: the rate goes from .01 to .1 in 5 epochs,
+          back in 5, and down to a hundredth of .01 in the last 2; momentum goes from .95 to .8 and back
+Trap:     none found. How far the rate falls in the last 2 epochs is our choice
 Rule:     mean and deviation of 4 runs
-Differs:  Biases have the rate of the weights; Caffe decays them too, as here.
+Differs:  Biases have the rate of the weights. Caffe decays them too, as here.
 """
 
 from typing import Any
@@ -23,13 +23,13 @@ EPOCHS, HALF = 12, 5
 
 
 class Cycle(Rate):
-    """Set rate and momentum in straight lines: up and back in 10 of 12 epochs, then down."""
+    """Change rate and momentum linearly: up and back in 10 of 12 epochs, then down."""
 
     def __init__(self) -> None:
         super().__init__("one cycle", lambda t, T: cycle(EPOCHS * t / T))
 
     def on_train_batch_start(self, trainer: Any, model: Any, batch: list, batch_idx: int) -> None:
-        """Set both before a batch."""
+        """Set rate and momentum before a batch."""
         super().on_train_batch_start(trainer, model, batch, batch_idx)
         factor = min(max(self.factor(trainer.global_step), 0.1), 1.0)
         for group in trainer.optimizers[0].param_groups:
@@ -37,14 +37,14 @@ class Cycle(Rate):
 
 
 def cycle(epoch: float) -> float:
-    """Return the rate, by the highest, after so many epochs."""
+    """Return the rate after `epoch` epochs, divided by the highest rate."""
     if epoch < 2 * HALF:
         return 0.1 + 0.9 * (1 - abs(epoch - HALF) / HALF)
     return 0.1 - 0.099 * (epoch - 2 * HALF) / (EPOCHS - 2 * HALF)
 
 
 def lenet(lr: float):
-    """Return what makes Caffe's LeNet."""
+    """Return a function that builds Caffe's LeNet."""
 
     def make(run: Run) -> ConvNet:
         training = sgd(lr, momentum=0.9, weight_decay=5e-4)

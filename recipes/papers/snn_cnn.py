@@ -3,10 +3,10 @@
 Paper:    Self-Normalizing Neural Networks (Klambauer, Unterthiner, Mayr, Hochreiter; NIPS 2017)
           https://arxiv.org/abs/1706.02515
 Source:   github bioinf-jku/SNNs at bef60715, Pytorch/SelfNormalizingNetworks_CNN_MNIST.ipynb (outputs)
-Settings: as `snn_mlp`; conv 5x5 to 8, pool, conv 3x3 to 16, pool, 512, 10; dropout behind the 512 (ours: the
-          notebook's place was not read)
-Trap:     Three things differ between the arms, and 20 epochs at this rate end long before either network is trained.
-Rule:     one run; the notebook's early stopping on 10,000 images is taken to have chosen the last epoch
+Settings: as `snn_mlp`; conv 5x5 to 8, pool, conv 3x3 to 16, pool, 512, 10; dropout after the 512 (ours: we have not
+          read where the notebook has it)
+Trap:     Three things differ between the arms. At this rate, 20 epochs end long before either network is trained.
+Rule:     one run. We assume that the notebook's early stopping on 10,000 images chose the last epoch
 """
 
 from callbacks import Activation, Dropout, LeCun

@@ -3,11 +3,11 @@
 Paper:    Self-Normalizing Neural Networks (Klambauer, Unterthiner, Mayr, Hochreiter; NIPS 2017)
           https://arxiv.org/abs/1706.02515
 Source:   github bioinf-jku/SNNs at bef60715, Pytorch/SelfNormalizingNetworks_MLP_MNIST.ipynb (outputs)
-Settings: MNIST, 50,000 images by the notebook's draw, mean .1307, std .3081; 784-512-256-10; SGD .001 without momentum,
-          batch 128, drop_last, 20 epochs; dropout .05 behind each hidden layer. ReLU: torch's weights, dropout; SELU:
-          N(0, 1/n), biases 0, alpha dropout
-Trap:     Three things differ between the arms, and 20 epochs at this rate end long before either network is trained.
-Rule:     one run; the notebook's early stopping on 10,000 images chose the last epoch, and so do we
+Settings: MNIST, 50,000 images as the notebook draws them, mean .1307, std .3081; 784-512-256-10; SGD .001 without
+          momentum, batch 128, drop_last, 20 epochs; dropout .05 after each hidden layer. ReLU: torch's weights,
+          dropout. SELU: N(0, 1/n), biases 0, alpha dropout
+Trap:     Three things differ between the arms. At this rate, 20 epochs end long before either network is trained.
+Rule:     one run, last epoch: the one that the notebook's early stopping on 10,000 images chose
 """
 
 import numpy as np

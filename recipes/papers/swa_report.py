@@ -3,9 +3,10 @@
 Paper:    Averaging Weights Leads to Wider Optima and Better Generalization (Izmailov et al.; UAI 2018)
           https://arxiv.org/abs/1803.05407; the numbers are the report's
 Source:   github ThomasLEMERCIER/BayesianML-SWA at dd7ddb8e, runs/mnist.txt and scripts/mnist/cnn.py
-Settings: MNIST, pixels in [0, 1]; convolutions 3x3 to 2, 4, pool, 8, 16, pool, 32, 64, pool, largest value of each map, 32,
-          10, ReLU; AdamW .01 to .001 by a cosine, weight decay 1e-4, batch 256, 5 epochs; then SGD without momentum, weight
-          decay 1e-4, a saw-tooth from .001 to .0001 every 3 epochs, four times; SWA and the vote of the four ends
+Settings: MNIST, pixels in [0, 1]; convolutions 3x3 to 2, 4, pool, 8, 16, pool, 32, 64, pool, global max pooling, 32,
+          10, ReLU; AdamW .01 to .001 by a cosine, weight decay 1e-4, batch 256, 5 epochs. Then SGD without momentum,
+          weight decay 1e-4, a saw-tooth from .001 to .0001 every 3 epochs, four times; SWA and the ensemble of the four
+          ends
 Trap:     The tail's rates are so small that the four ends are almost one network.
 Rule:     one run, last epoch; expected before running: no effect
 """
@@ -26,7 +27,7 @@ NETWORK = "2@3+1 4@3+1 max2 8@3+1 16@3+1 max2 32@3+1 64@3+1 max2 gmp 32"
 
 
 class SawTooth(SnapshotEnsemble):
-    """Keep the weights at the ends of cycles in which the rate falls in a straight line to a tenth."""
+    """Keep the weights at the end of each cycle, in which the rate falls linearly to a tenth."""
 
     def factor(self, step: int) -> float:
         """Return the factor at a step."""
@@ -41,7 +42,7 @@ def continued(run: Run) -> ConvNet:
 
 
 def tail(run: Run) -> Trained:
-    """Train on in four cycles; adds the accuracies of their mean and of their vote."""
+    """Train for four more cycles; add the accuracies of their averaged weights and of their ensemble."""
     teeth = SawTooth(cycles=4)
     done = Fit(continued, lambda run: [teeth, SWA("0.25dur", "0.25dur", lr_factor=None)], epochs=12, batch=256)(run)
     done.metrics["ensemble"] = vote(done.network, teeth.snapshots, run)

@@ -3,8 +3,8 @@
 Paper:    ELU https://arxiv.org/abs/1511.07289, Swish https://arxiv.org/abs/1710.05941; the numbers are the tutorial's
 Source:   github phlippe/uvadlc_notebooks at 0da8037c, tutorial 3, Activation_Functions.ipynb in PyTorch and in JAX (outputs)
 Settings: Fashion-MNIST, 50,000 images, mean .5, std .5; 784-512-256-256-128-10, torch's weights; SGD .01, momentum .9,
-          batch 256, drop_last, at most 50 epochs, until the accuracy on 10,000 images has not risen for 7; test accuracy
-          of the best epoch on those
+          batch 256, drop_last, at most 50 epochs, until the accuracy on 10,000 validation images has not risen for 7.
+          Test accuracy is that of the best epoch on these images
 Trap:     The two implementations of the source differ by 1.3 points for one activation: seeds and initial weights.
 Rule:     mean of the two runs, one by each implementation
 """
@@ -21,7 +21,7 @@ from zoo import MLP
 
 
 def validating(run: Run):
-    """Return the first 50,000 training images, and the other 10,000 to stop by."""
+    """Return the first 50,000 training images, and the other 10,000 for early stopping."""
     x, y = run.data.x, run.data.y
     cut = len(x) * 5 // 6
     return dataclasses.replace(run.data, x=x[:cut], y=y[:cut], held_x=x[cut:], held_y=y[cut:])
