@@ -1,4 +1,4 @@
-"""What the benchmarks of loaders share: rounds in which all ways take turns, and a table."""
+"""Shared code of the loader benchmarks: rounds in which all loaders take turns, and a table."""
 
 import statistics
 import time
@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from recipes.frame.records import append
 
-Start = Callable[[], Iterator]  # starts an epoch: an iterator over batches
+Start = Callable[[], Iterator]  # starts an epoch: returns an iterator over batches
 
 
 def rate(start: Start, batches: int, batch_size: int) -> float:
-    """Images a second over the first batches of an epoch, its start included. A batch is let go before the next."""
+    """Measure images a second over the first batches of an epoch and its start. Free each batch before the next."""
     begin, loader = time.perf_counter(), start()
     for _ in range(batches):
         next(loader)
@@ -18,7 +18,7 @@ def rate(start: Start, batches: int, batch_size: int) -> float:
 
 
 def compare(paths: dict[str, Start], batches: int, batch_size: int, rounds: int) -> dict[str, list[float]]:
-    """Images a second of each way, a number for each round after one that starts workers and warms memory up."""
+    """Measure images a second of each loader in each round, after a round that starts workers and warms memory up."""
     rates = {name: [] for name in paths}
     for i in range(rounds + 1):
         for name, start in paths.items():

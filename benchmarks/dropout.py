@@ -1,17 +1,19 @@
 """What each method of dropout adds to a training step, and our calls against torch's, torchvision's and timm's.
 
 Command:  python benchmarks/dropout.py
-Measures: process time, one thread, float32, of training steps of ResNet-20 and WRN-16-4 on a batch of 128 random images
-          of 32 x 32 in memory, through `Trainer.fit`. The method is that of its defaults, at its last rate; it acts at
-          every second step, and the ratio is the median over these of a step with it by the one before without, so 1.02
-          is 2 % more. Its spread is their standard deviation; the median's own error is about 1.25 spread / sqrt(n), of
-          n = 24 pairs for ResNet-20 and 10 for WRN-16-4, whose steps are seven times as long. "Own" is 1 + what passes
-          in the method's hooks and in the backward pass of what they return, by a step without: less uncertain, without
-          what the method makes slower elsewhere; 1 where its hooks are others (DropConnect). Methods that usually stand
-          before the classifier also at every stage. Guided is one whose mask depends on features, labels or weights;
-          its ratio, and that at every stage, is divided among the places: "a stage". Then the drop alone, forward and
-          backward, on maps of ResNet-20's first stage, by turns: the median of our time by that of the twin's, below 1
-          ours is faster
+Measures: process time of training steps, one thread, float32. ResNet-20 and WRN-16-4 train through `Trainer.fit` on a
+          batch of 128 random images of 32 x 32 in memory. Each method has its defaults, at its last rate, and acts at
+          every second step. The quotient of a step with the method is its time divided by that of the step before,
+          without it. The ratio is the median of these quotients: 1.02 is 2 % more. The spread is their standard
+          deviation. The median's own error is about 1.25 spread / sqrt(n), with n = 24 pairs for ResNet-20 and 10 for
+          WRN-16-4, whose steps take seven times as long. "Own" is 1 + the time in the method's hooks and in the
+          backward pass of what they return, divided by the time of a step without. It is less noisy, but leaves out
+          what the method slows down elsewhere. It is 1 for methods with other hooks (DropConnect). Methods that usually
+          stand before the classifier are also measured at every stage. A method is guided if its mask depends on
+          features, labels or weights. The cost of a guided method, and of a method at every stage, is divided by the
+          number of its places: "a stage". Last, the drop alone is timed, forward and backward, on maps of ResNet-20's
+          first stage. Ours and the reference take turns, and the figure is the median of our time divided by that of
+          theirs: below 1 ours is faster
 """
 
 import argparse
@@ -40,12 +42,12 @@ NETWORKS: dict[str, Callable[[], L.LightningModule]] = {
     "ResNet-20": lambda: ResNet("20", num_classes=CLASSES, image_size=32),
     "WRN-16-4": lambda: WideResNet("16-4", num_classes=CLASSES, image_size=32),
 }
-PAIRS = {"ResNet-20": 24, "WRN-16-4": 10}  # steps with and steps without each method
-RANDOM, GUIDED, TWIN = 1.03, 1.10, 1.03  # the most that we ask for
+PAIRS = {"ResNet-20": 24, "WRN-16-4": 10}  # pairs of steps: one without, one with the method
+RANDOM, GUIDED, TWIN = 1.03, 1.10, 1.03  # targets: the highest ratios allowed
 
 
 class Figure(NamedTuple):
-    """What is found for one row; `own` is the ratio that the method's own seconds come to."""
+    """Result of one row. `own` is the ratio that counts only the method's own seconds."""
 
     ratio: float
     spread: float
@@ -57,19 +59,19 @@ MAPS = (BATCH, 16, 32, 32)
 
 
 def methods() -> dict[str, type[FeatureDropout]]:
-    """All that there are."""
+    """Return all methods by name."""
     kinds = {name: getattr(callbacks, name) for name in sorted(callbacks.__all__)}
     return {name: kind for name, kind in kinds.items() if issubclass(kind, FeatureDropout)}
 
 
 def at_last_rate(trick: FeatureDropout) -> FeatureDropout:
-    """Return the same method, acting at every step."""
+    """Set the method to its last rate and to act at every step; return it."""
     trick.p, trick.participation = rate_values(trick.p)[-1], 1.0
     return trick
 
 
 def rows(names: list[str], model: L.LightningModule) -> Iterator[tuple[str, FeatureDropout, float]]:
-    """Name, method, and the most that we ask for. Of those that end in "a stage", cost is divided among the places."""
+    """Yield name, method and target. Where the name ends in "a stage", the cost is divided by the number of places."""
     for name in names:
         trick = at_last_rate(methods()[name]())
         guided = is_guided(trick)
@@ -77,15 +79,15 @@ def rows(names: list[str], model: L.LightningModule) -> Iterator[tuple[str, Feat
         yield f"{name} a stage" if guided else name, trick, asked
         if trick.where == "classifier":
             stages = at_last_rate(methods()[name](where=tuple(model.stages.keys())))
-            with suppress(TypeError):  # of one that acts on single layers alone
+            with suppress(TypeError):  # the method acts on single layers only
                 stages.places(model)
                 yield f"{name} at stages, a stage", stages, asked
 
 
 def is_guided(trick: FeatureDropout) -> bool:
-    """Whether the mask depends on more than draws: with the same draws, dropping is not linear in them."""
+    """Tell whether the mask depends on more than random draws: with fixed draws, the drop is not linear."""
     torch.manual_seed(0)
-    a, b = torch.randn(2, 128, 16, 12, 12).cumsum(3)  # many, with neighbours that are alike
+    a, b = torch.randn(2, 128, 16, 12, 12).cumsum(3)  # many maps, whose neighbouring pixels are alike
 
     def dropped(x: Tensor) -> Tensor:
         torch.manual_seed(0)
@@ -95,16 +97,16 @@ def is_guided(trick: FeatureDropout) -> bool:
         return True
     try:
         return not torch.allclose(dropped(a + b), dropped(a) + dropped(b), atol=1e-4)
-    except NotImplementedError:  # it drops something else
+    except NotImplementedError:  # it does not drop features
         return False
-    except (AttributeError, KeyError):  # it asks the network too
+    except (AttributeError, KeyError):  # it needs the network too
         return True
 
 
 class Turns(L.Callback):
-    """Lets a method act at every second step, and keeps the process time of both kinds. Stands before it.
+    """Let a method act at every second step; record the process time of both kinds of step. Stands before the method.
 
-    Also what passes in the method itself: in its hooks, and in the backward pass of what comes out of them.
+    It also records the time in the method itself: in its hooks, and in the backward pass of their outputs.
     """
 
     def __init__(self, trick: FeatureDropout):
@@ -112,7 +114,7 @@ class Turns(L.Callback):
         self.drop, trick.drop = trick.drop, self.watched
 
     def watched(self, x: Tensor, p: float) -> Tensor:
-        """Drop, and add the time of the forward and of the backward pass."""
+        """Drop; add up the time of the forward and of the backward pass."""
         start = time.process_time()
         y = self.drop(x, p)
         self._add(start)
@@ -136,7 +138,7 @@ class Turns(L.Callback):
 
 
 def cost(model: L.LightningModule, trick: FeatureDropout, pairs: int) -> tuple[float, list[float], float]:
-    """Seconds of a step without the method, steps with it by those before without, and the method's own seconds."""
+    """Return seconds of a step without the method, quotients of steps with it, and the method's own seconds."""
     turns, steps = Turns(trick), WARMUP + 2 * pairs
     off = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
     L.Trainer(max_steps=steps, num_sanity_val_steps=0, accelerator="cpu", callbacks=[turns, trick], **off).fit(
@@ -148,7 +150,7 @@ def cost(model: L.LightningModule, trick: FeatureDropout, pairs: int) -> tuple[f
 
 
 def added(network: str, names: list[str]) -> dict[str, Figure]:
-    """Of each method on one network."""
+    """Measure each method on one network."""
     figures = {}
     for name, trick, asked in rows(names, NETWORKS[network]()):
         model = NETWORKS[network]()  # a method may change it
@@ -163,7 +165,7 @@ def added(network: str, names: list[str]) -> dict[str, Figure]:
 
 
 def twins() -> dict[str, tuple[FeatureDropout, float, Callable[[Tensor], Tensor]]]:
-    """Return what is compared -> our method, its rate, their function."""
+    """Return the comparisons by name: our method, its rate, their function."""
     ops, layers = torchvision.ops, timm.layers
     blocks = layers.DropBlock2d(drop_prob=0.1, block_size=7)
     return {
@@ -181,14 +183,14 @@ def twins() -> dict[str, tuple[FeatureDropout, float, Callable[[Tensor], Tensor]
 
 
 def against_twins(calls: int) -> dict[str, Figure]:
-    """Ours by theirs."""
+    """Compare our drops with theirs."""
     figures = {}
     torch.manual_seed(0)
     x, g = torch.randn(MAPS, requires_grad=True), torch.randn(MAPS)
     for name, (trick, p, theirs) in twins().items():
         pair = (lambda: trick.drop(x, p)), (lambda: theirs(x))  # noqa: B023
         times: tuple[list[float], list[float]] = [], []
-        for turn in range(calls):  # so that a time of rest falls on both, and each is as often the first
+        for turn in range(calls):  # a quiet machine favours neither; each is first equally often
             for i in (0, 1) if turn % 2 else (1, 0):
                 times[i].append(least(lambda: torch.autograd.grad(pair[i](), x, g), 1))  # noqa: B023
         mine, other = map(statistics.median, times)

@@ -1,11 +1,11 @@
-"""Training batches of CIFAR-10 a second, ready for the network: ours against torchvision's usual way.
+"""Training batches of CIFAR-10 a second, ready for the network: ours against torchvision's usual loader.
 
 Command: python benchmarks/loader_cifar.py --record true
 Ours:    crop from 4 pixels of padding, flip, normalise; batches of 512 in the main process.
 Theirs:  torchvision's CIFAR10 with RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on PIL images, in a
          DataLoader with 2 workers.
-The images are random bytes, made in memory. Rounds of both take turns, so that other work on the machine slows down
-both. One thread of torch in each process.
+The images are random bytes, made in memory. Both take turns, round by round, so other work on the machine slows down
+both. Each process has one thread of torch.
 """
 
 import time
@@ -25,20 +25,20 @@ IMAGES, BATCH_SIZE, WORKERS = 50_000, 512, 2
 
 
 def random_images() -> tuple[np.ndarray, torch.Tensor]:
-    """50,000 images uint8 (n, 32, 32, 3) and their classes (n,) int64."""
+    """Return 50,000 images, uint8 (n, 32, 32, 3), and their classes, int64 (n,)."""
     pixels = torch.randint(0, 256, (IMAGES, 32, 32, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return pixels.numpy(), torch.arange(IMAGES) % 10
 
 
 class SyntheticCIFAR10(CIFAR10):
-    """Ours, on random images."""
+    """Our data module, on random images."""
 
     def read(self, part: str) -> tuple[np.ndarray, torch.Tensor] | None:
         return random_images() if part == "train" else None
 
 
 def ours() -> tuple[Start, Start]:
-    """Two functions that start an epoch: of bytes as they leave the loader, and normalised."""
+    """Return two functions that start an epoch: of bytes as they leave the loader, and of normalised images."""
     data = SyntheticCIFAR10(batch_size=BATCH_SIZE, val_split=0)
     data.setup("fit")
     loader = data.train_dataloader()
@@ -62,10 +62,10 @@ def theirs() -> Start:
 
 
 def main(rounds: int = 5, record: bool = False) -> None:
-    """Measures, and prints a table.
+    """Measure, and print a table.
 
     Args:
-        rounds: epochs of each way, after one to warm up.
+        rounds: epochs of each loader, after one to warm up.
         record: add the result to `results/loader_cifar.jsonl`.
     """
     torch.set_num_threads(1)

@@ -1,12 +1,12 @@
-"""ImageNet's JPEGs to training batches of 224 pixels, on one core: ours against torchvision's usual way and DALI.
+"""From ImageNet's JPEGs to training batches of 224 pixels, on one core: ours against torchvision's loader and DALI.
 
 Command: python benchmarks/loader_jpeg.py IMAGES --record true
 Ours:    files: decode to bytes, random crop before the resize, flip; the batch stays bytes ("bytes"), or is normalised
          on the CPU ("normalised"). Prepared: the same from `zoo prepare --size 256`.
 Theirs:  torchvision's reference: PIL, RandomResizedCrop, flip, ToTensor, Normalize. DALI (if it is installed): its CPU
-         pipeline with the decoder that crops, resize and flip, bytes. And the limit: libjpeg-turbo decoding alone.
-Images a second of CPU time, all threads of the process counted; batches of 50, in the main process. Rounds of all take
-turns. The pixels are compared with PIL's as well.
+         pipeline with the decoder that crops, resize and flip, bytes. The upper limit: libjpeg-turbo decoding alone.
+The figures are images a second of CPU time, over all threads of the process. Batches of 50 are made in the main
+process. All loaders take turns, round by round. The pixels are also compared with PIL's.
 """
 
 import statistics
@@ -31,7 +31,7 @@ from datamodules.transforms import evaluation_transform, train_transform
 
 BATCH = 50
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-Way = Callable[[int, int, int], object]  # (round, first image, one behind the last)
+Way = Callable[[int, int, int], object]  # (round, first image, one after the last)
 
 
 def file_set(source) -> FileSet:
@@ -52,7 +52,7 @@ def torchvisions(paths: list[Path], last: list) -> Way:
 
     def run(key: int, first: int, end: int):
         images = []
-        with lend_generator() as seed:  # the crops that ours draws
+        with lend_generator() as seed:  # the same crops as ours
             for i in (i % len(paths) for i in range(first, end)):
                 seed(key, i)
                 with Image.open(paths[i]) as image:
@@ -63,7 +63,7 @@ def torchvisions(paths: list[Path], last: list) -> Way:
 
 
 def decoding(paths: list[Path]) -> Way:
-    source = Paths(paths)  # read as ours are: pathlib's way would make the limit lower
+    source = Paths(paths)  # read as ours are: reading with pathlib would lower the limit
 
     def run(key: int, first: int, end: int) -> None:
         for i in range(first, end):
@@ -73,7 +73,7 @@ def decoding(paths: list[Path]) -> Way:
 
 
 def dalis(paths: list[Path]) -> Way | None:
-    """DALI's CPU pipeline, or None where it is not installed."""
+    """Return DALI's CPU pipeline; None if DALI is not installed."""
     try:
         from nvidia.dali import fn, pipeline_def, types
     except ImportError:
@@ -99,7 +99,7 @@ def rate(way: Way, key: int, images: int) -> float:
 
 
 def differences(paths: list[Path], images: FileSet) -> tuple[int, float, float]:
-    """Return the largest difference to PIL's pixels, of 255, and the fractions that differ at all and by over 1."""
+    """Return the largest difference from PIL's pixels, of 255, and the fractions that differ at all and by over 1."""
     mine, theirs = ours(images), torchvisions(paths, [transforms.PILToTensor()])
     parts = [(mine(0, i, i + 1).int() - theirs(0, i, i + 1).int()).abs() for i in range(len(paths))]
     shares = [statistics.fmean((part > least).double().mean().item() for part in parts) for least in (0, 1)]
@@ -107,12 +107,12 @@ def differences(paths: list[Path], images: FileSet) -> tuple[int, float, float]:
 
 
 def main(folder: Path, images: int = 600, rounds: int = 5, record: bool = False) -> None:
-    """Measures, and prints a table.
+    """Measure, and print a table.
 
     Args:
-        folder: JPEGs of ImageNet's size, anywhere below it.
-        images: of a round; the files come again where they are fewer.
-        rounds: of each way, after one to warm up.
+        folder: folder with JPEGs of ImageNet's size, at any depth.
+        images: images in a round; with fewer files, files are repeated.
+        rounds: rounds of each loader, after one to warm up.
         record: add the result to `results/loader_jpeg.jsonl`.
     """
     torch.set_num_threads(1)

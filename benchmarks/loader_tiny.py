@@ -1,10 +1,10 @@
-"""Training batches of Tiny-ImageNet a second, ready for the network: ours in memory against torchvision's usual way.
+"""Training batches of Tiny-ImageNet a second, ready for the network: ours in memory against torchvision's usual loader.
 
 Command: python benchmarks/loader_tiny.py DATA --record true
 Ours:    crop from 8 pixels of padding, flip, normalise; batches of 256 in the main process, in memory.
 Theirs:  torchvision's ImageFolder on the JPEG files, with RandomCrop, RandomHorizontalFlip, ToTensor and Normalize on
          PIL images, in a DataLoader with 2 workers; and the same on images that are decoded already, in memory.
-Rounds of all take turns, so that other work on the machine slows all down. One thread of torch in each process.
+All take turns, round by round, so other work on the machine slows all down. Each process has one thread of torch.
 """
 
 import tempfile
@@ -33,7 +33,7 @@ STEPS = [
 
 
 class Decoded(Dataset):
-    """The images as torchvision's CIFAR10 keeps its own: an array, made a PIL image one at a time."""
+    """Decoded images in an array; each becomes a PIL image when it is read, as in torchvision's CIFAR10."""
 
     def __init__(self, images, targets: torch.Tensor):
         self.images, self.targets, self.transform = images, targets.tolist(), transforms.Compose(STEPS)
@@ -51,11 +51,11 @@ def theirs(data: Dataset) -> Start:
 
 
 def main(root: Path, rounds: int = 5, record: bool = False) -> None:
-    """Measures, and prints a table.
+    """Measure, and print a table.
 
     Args:
-        root: where `TinyImageNet` finds its data: its zip, or one of that layout.
-        rounds: of each way, after one to warm up.
+        root: data of `TinyImageNet`: its zip, or a zip of that layout.
+        rounds: rounds of each loader, after one to warm up.
         record: add the result to `results/loader_tiny.jsonl`.
     """
     torch.set_num_threads(1)
@@ -82,7 +82,7 @@ def main(root: Path, rounds: int = 5, record: bool = False) -> None:
 
 
 def jpegs(root: Path, folder: Path) -> Path:
-    """Return the training files as a folder a class; unpack the zip if need be."""
+    """Return the folder of training files, with one folder for each class; unpack the zip if needed."""
     for found in (root / "train", root / "tiny-imagenet-200" / "train"):
         if found.is_dir():
             return found

@@ -1,9 +1,10 @@
-"""What logging adds to a step: our `Classifier`, the same without any, and the usual two calls of `self.log`.
+"""What logging adds to a step: our `Classifier`, the same without logging, and the usual two calls of `self.log`.
 
 Command:  python benchmarks/logging_cost.py
-Measures: microseconds of process time a step, a linear network 16 -> 10, batch 16, one thread, no validation: nothing
-          but overhead. The variants take turns, round by round; of all pieces of 50 steps (in each of which one line is
-          logged) the lower decile counts: what a step costs while nothing else presses on the processor.
+Measures: microseconds of process time a step: a linear network 16 -> 10, batch 16, one thread, no validation, so
+          nothing but overhead. The variants take turns, round by round. Time is measured in pieces of 50 steps, and one
+          line is logged in each piece. The lower decile of all pieces counts: the cost of a step while nothing else
+          uses the processor.
 """
 
 import argparse
@@ -23,11 +24,11 @@ from recipes.frame import records
 from zoo import Classifier
 
 PIECE = 50  # steps: Lightning's default of log_every_n_steps
-TARGET = 70  # microseconds a step more than without logging
+TARGET = 70  # microseconds that logging may add to a step
 
 
 class Silent(Classifier):
-    """Counts nothing, logs nothing."""
+    """A classifier that counts nothing and logs nothing."""
 
     def on_train_batch_end(self, outputs, batch, batch_idx) -> None:
         pass
@@ -41,7 +42,7 @@ class Silent(Classifier):
 
 
 class TwoCalls(Silent):
-    """Loss and accuracy as most code logs them: at every step, with `self.log`."""
+    """Log loss and accuracy as most code does: at every step, with `self.log`."""
 
     def training_step(self, batch, batch_idx):
         images, targets = self._check(batch, batch_idx)
@@ -53,7 +54,7 @@ class TwoCalls(Silent):
 
 
 class Clock(L.Callback):
-    """Process time of every `PIECE` steps, in microseconds a step."""
+    """Measure the process time of every `PIECE` steps, in microseconds a step."""
 
     def __init__(self):
         self.pieces, self.last = [], 0.0
@@ -70,13 +71,13 @@ def network() -> nn.Module:
 
 
 def batches(n: int) -> DataLoader:
-    """n times the same batch, so that loading costs next to nothing."""
+    """Return the same batch n times, so that loading costs next to nothing."""
     one = [torch.randn(16, 1, 4, 4), torch.randint(10, (16,))]
     return DataLoader([one] * n, batch_size=None, collate_fn=list)
 
 
 def run(kind: type[Classifier], steps: int, folder: str) -> list[float]:
-    """Microseconds a step, piece by piece."""
+    """Return microseconds a step, piece by piece."""
     clock = Clock()
     trainer = L.Trainer(
         max_epochs=1,
@@ -90,7 +91,7 @@ def run(kind: type[Classifier], steps: int, folder: str) -> list[float]:
         enable_checkpointing=False,
     )
     trainer.fit(kind(network()), batches(steps))
-    return clock.pieces[3:]  # the first ones warm up
+    return clock.pieces[3:]  # the first pieces warm up
 
 
 def main() -> None:

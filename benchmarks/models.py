@@ -1,14 +1,14 @@
 """Training and inference of each family against the same network of timm or torchvision.
 
 Command:  python benchmarks/models.py
-Measures: process time, one thread, float32, of images of 224 pixels (299 for Inception and Xception): a forward pass in
-          eval mode without gradients, and forward and backward of the cross-entropy in training mode. The two networks
-          have the same weights and take turns, round by round, in two processes one after the other, since where
-          memory happens to lie decides a hundredth; the ratio is the median of the twin's time by ours over all
-          rounds, so above 1 ours is faster. (The least times would be decided by single rounds in which the
-          processor's clock was high.) Also what fusing brings to RepVGG-A0 (ours and timm's) and ResNet-50-B: unfused
-          by fused. It saves passes over the maps, so it brings the more the less these fit into the processor's
-          caches: of one image they do, of 32 they do not.
+Measures: process time, one thread, float32, of images of 224 pixels (299 for Inception and Xception). Inference is a
+          forward pass in eval mode without gradients. Training is forward and backward of the cross-entropy in training
+          mode. The two networks have the same weights and take turns, round by round. This is done in two processes,
+          one after the other, since the place of buffers in memory changes times by a hundredth. The ratio is the
+          median over all rounds of the reference's time divided by ours, so above 1 ours is faster. (The least times
+          would depend on single rounds in which the processor's clock was high.) Fusing is measured too, for RepVGG-A0
+          (ours and timm's) and ResNet-50-B: unfused time divided by fused. Fusing saves memory passes over the maps, so
+          it gains more where these do not fit into the processor's caches: maps of one image fit, those of 32 do not.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from zoo.frame.outputs import split_outputs
 
 TARGET = 0.97
 TARGETS = {"RepVGG A0, 32 images fused": 1.5, "ResNet 50-B, 1 image fused": 1.0, "ResNet 50-B, 32 images fused": 1.0}
-# The row of each family that its twin has and that is cheapest: family -> (row, images in inference, in training).
+# The cheapest row of each family that the reference has too: family -> (row, images in inference, in training).
 ROWS = {
     "AlexNet": ("owt", 16, 16),
     "ConvNeXt": ("T", 2, 2),
@@ -87,7 +87,7 @@ def quotients(slow: list[float], quick: list[float]) -> list[float]:
 
 
 def pair(family: str) -> tuple[nn.Module, nn.Module, str]:
-    """Ours, the twin with the same weights, and what the twin is."""
+    """Return our network, the reference with the same weights, and the reference's name."""
     model, row = getattr(zoo, family), ROWS[family][0]
     torch.manual_seed(0)
     if row in model.torchvision_names:
@@ -120,18 +120,18 @@ def against_twin(family: str, rounds: int) -> dict[str, list[float]]:
 
 
 def fusions() -> dict[str, tuple[nn.Module, nn.Module]]:
-    """Networks in eval mode, unfused and fused."""
+    """Return networks in eval mode, unfused and fused."""
     ours, timms, resnet = zoo.RepVGG("A0").eval(), timm.create_model("repvgg_a0").eval(), zoo.ResNet("50").eval()
     timms.load_state_dict(ours.state_dict())
     return {
         "RepVGG A0": (ours, copy.deepcopy(ours).reparameterize()),
         "timm's RepVGG A0": (timms, reparameterize_model(timms)),
-        "ResNet 50-B": (resnet, zoo.fuse(resnet)),  # the name of our "50" in the Bag of Tricks
+        "ResNet 50-B": (resnet, zoo.fuse(resnet)),  # the Bag of Tricks paper names our "50" so
     }
 
 
 def fused(rounds: int) -> dict[str, float]:
-    """Unfused seconds by fused ones, of all pairs in the same rounds."""
+    """Return unfused seconds divided by fused ones, of all pairs in the same rounds."""
     metrics, pairs = {}, fusions()
     for count in (1, 8, 32):
         images, of = torch.randn(count, 3, 224, 224), "1 image" if count == 1 else f"{count} images"
@@ -155,7 +155,7 @@ def main() -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     metrics = fused(arguments["rounds"])
-    # in processes of its own: after twenty others WideResNet's training had ratios of .957 and .905, alone 1.000
+    # each in its own processes: after twenty others, WideResNet's training had ratios of .957 and .905; alone, 1.000
     with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,), max_tasks_per_child=1) as pool:
         for family in arguments["families"]:
             first, second = (pool.submit(against_twin, family, arguments["rounds"]).result() for _ in range(2))

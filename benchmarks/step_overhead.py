@@ -1,10 +1,10 @@
-"""What Lightning, the tricks' machinery and logging add to a training step, against a loop written out by hand.
+"""What Lightning, the frame of tricks and logging add to a training step, against a loop written out by hand.
 
 Command:  python benchmarks/step_overhead.py
-Measures: process time a step, one thread, of ResNet-20, batch 128, 32 x 32 random images, normalised, in memory. On
-          one side `Trainer.fit` with seven tricks; on the other a plain loop that does the same arithmetic: mixup,
-          smoothed targets, two parameter groups, warm-up and cosine, an average of the weights, running loss and
-          accuracy. They take turns, round by round; the ratio is the median of the rounds' ratios.
+Measures: process time a step, one thread, of ResNet-20, batch 128, 32 x 32 random images, normalised, in memory. One
+          side is `Trainer.fit` with seven tricks. The other is a plain loop with the same arithmetic: mixup, smoothed
+          targets, two parameter groups, warm-up and cosine, an average of the weights, running loss and accuracy. They
+          take turns, round by round; the ratio is the median of the rounds' ratios.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUp, No
 from recipes.frame import records
 from zoo import ResNet
 
-TARGET = 1.05  # the Trainer's step by the loop's
+TARGET = 1.05  # the Trainer's step divided by the loop's, at most
 CLASSES, BATCH, WARMUP = 10, 128, 3  # the first steps allocate memory: not timed
 LR, DECAY, EPS, ALPHA, AVERAGE = 0.1, 1e-4, 0.1, 0.2, 0.999
 EPOCHS = 2  # one of warm-up, one of decay
@@ -41,7 +41,7 @@ def make_model() -> ResNet:
 
 
 class Clock(L.Callback):
-    """Process time between the ends of two batches; the loop's clock reads at the same places."""
+    """Measure the process time between the ends of two batches. The loop's clock reads at the same places."""
 
     def __init__(self):
         self.seconds = []
@@ -57,7 +57,7 @@ class Clock(L.Callback):
 
 
 class Batches:
-    """The same few batches over and over; fresh lists, as tricks refill them."""
+    """Repeat the same few batches, in fresh lists since tricks refill them."""
 
     batch_sampler = SimpleNamespace(batch_size=BATCH)  # where `LinearScaling` looks
 
@@ -72,7 +72,7 @@ class Batches:
 
 
 def with_trainer(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
-    """Seconds a step, and the loss of the last epoch."""
+    """Return seconds a step, and the loss of the last epoch."""
     clock = Clock()
     tricks = [
         CosineDecay(warmup_epochs=1),
@@ -97,7 +97,7 @@ def with_trainer(batches: list[list[Tensor]], steps: int) -> tuple[float, float]
 
 
 def by_hand(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
-    """Run the same steps, written out."""
+    """Run the same steps by hand; return seconds a step, and the loss of the last epoch."""
     model, total = make_model().train(), steps * EPOCHS
     for name, p in model.named_parameters():
         if name.endswith("bn2.weight"):

@@ -1,13 +1,14 @@
 """Images a second of transformers that drop patches, against the dense one of the same width.
 
 Command:  python benchmarks/token_reduction.py
-Measures: process time, one thread, float32, at 224 pixels and the width of DeiT-S, weights random: a forward pass in
-          eval mode without gradients, and forward and backward of the cross-entropy in training mode. Dense and reduced
-          network take turns, round by round; the ratio is the dense one's least time by the reduced one's, so above 1
-          dropping pays. Beside it the share of multiply-adds that is left, counted in the forward pass that was timed.
-          PatchSlimming keeps ever fewer patches, the same for all images. DVT: images leave where thresholds for half
-          of its multiply-adds let them, against all images through all exits; "by promise" is what was then counted by
-          what the thresholds had promised
+Measures: process time, one thread, float32, at 224 pixels and the width of DeiT-S, with random weights. Inference is a
+          forward pass in eval mode without gradients. Training is forward and backward of the cross-entropy in training
+          mode. Dense and reduced network take turns, round by round. The ratio is the least time of the dense network
+          divided by that of the reduced one, so above 1 dropping pays. Beside it stands the fraction of multiply-adds
+          that is left, counted in the forward pass that was timed. PatchSlimming keeps fewer patches in each later
+          block, the same for all images. DVT: images leave early by thresholds for half of its multiply-adds, against
+          all images through all exits. "DVT by promise" is the count of multiply-adds in that run divided by what the
+          thresholds had promised
 """
 
 import argparse
@@ -26,7 +27,7 @@ from callbacks import PatchDropout
 from recipes.frame import records
 from zoo.tools.early_exit import choose_exits, confidences, search_thresholds
 
-PATCHES, BLOCKS, BEND = 196, 12, 1.35  # BEND: such that 54 % of the multiply-adds are left
+PATCHES, BLOCKS, BEND = 196, 12, 1.35  # BEND leaves 54 % of the multiply-adds
 
 
 def patch_dropout() -> nn.Module:
@@ -41,7 +42,7 @@ def patch_slimming() -> nn.Module:
     return zoo.PatchSlimming("S", drop_path=0.0, kept=[[*range(1 + count)] for count in counts])
 
 
-# The network, and the least ratio that we ask for. DynamicViT masks in training: only inference counts.
+# The network, and the least ratio allowed. DynamicViT masks patches in training, so only inference counts.
 ROWS: dict[str, tuple[Callable[[], nn.Module], dict[str, float]]] = {
     "DynamicViT 0.7": (lambda: zoo.DynamicViT("S", keep=0.7), {"inference": 1.5}),
     "EViT 0.7": (lambda: zoo.EViT("S", keep=0.7, drop_path=0.0), {"inference": 1.4, "training": 1.3}),
@@ -51,7 +52,7 @@ ROWS: dict[str, tuple[Callable[[], nn.Module], dict[str, float]]] = {
 
 
 def multiply_adds(network: nn.Module, images: Tensor) -> int:
-    """Of a forward pass of these images, in the mode that the network is in."""
+    """Count the multiply-adds of a forward pass of these images, in the network's current mode."""
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(images)
     return counter.get_total_flops() // 2
@@ -82,7 +83,7 @@ class EarlyExits(nn.Module):
 
 
 def early_exits(images: Tensor, rounds: int) -> dict[str, float]:
-    """DVT with thresholds for half of its multiply-adds, against the whole cascade."""
+    """Compare DVT with thresholds for half of its multiply-adds against the whole cascade."""
     model = zoo.DVT("DeiT-S").eval()
     with torch.no_grad():
         logits = torch.stack(model.exits(images))

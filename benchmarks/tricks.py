@@ -1,15 +1,15 @@
-"""What each trick adds to a training step of ResNet-20, and some of them against timm's, torchvision's and Lightning's.
+"""What each trick adds to a training step of ResNet-20; some tricks against timm's, torchvision's and Lightning's.
 
 Command:  python benchmarks/tricks.py
 Measures: process time a step, one thread, float32, batch 128 of 32 x 32 random images in memory, through `Trainer.fit`.
-          Short runs without and with the trick take turns; each two give the ratio of their least steps, and the ratio
-          here is the median of all, so 1.02 is 2 % more. Its spread is their standard deviation, kept beside it, as is
-          the share of a step that passes in the trick's own calls at batch and step ("calls"): without noise, but
-          without what a trick makes of the forward and backward pass. The tricks and their arguments are those of
-          recipes/frame/arms.py, the teacher an untrained ResNet-56; what it alone costs stands as "teacher's forward
-          pass". Then single calls on the same batch or network, by turns, as many draw how much there is to do: the
-          median of our time by that of the neighbour's, below 1 ours is faster. Composer is not among them: 0.32 wants
-          a torch below 2.7.1.
+          Short runs without and with the trick take turns. Each pair of runs gives the ratio of their least steps. The
+          figure is the median of these ratios, so 1.02 is 2 % more. Its spread is their standard deviation, recorded
+          beside it. "Calls" is the fraction of a step in the trick's own calls at batch and step, recorded too. It has
+          no noise, but leaves out what a trick adds to the forward and backward pass. The tricks and their arguments
+          are those of recipes/frame/arms.py. The teacher is an untrained ResNet-56; its cost alone is the row
+          "teacher's forward pass". Last, single calls of ours and of the other libraries take turns on the same batch
+          or network. The figure is the median of our time divided by that of theirs, since many calls draw at random
+          how much work they do; below 1 ours is faster. Composer is not among them: 0.32 wants a torch below 2.7.1.
 """
 
 import argparse
@@ -40,7 +40,7 @@ TRICKS = [name for name in ARMS if name in callbacks.__all__ and name not in dro
 
 
 class Clock(L.Callback):
-    """Process time between the ends of two batches."""
+    """Measure the process time between the ends of two batches."""
 
     def __init__(self):
         self.seconds, self.last = [], None
@@ -53,7 +53,7 @@ class Clock(L.Callback):
 
 
 class Batches:
-    """One batch over and over, in fresh lists, as tricks refill them."""
+    """Repeat one batch, in fresh lists since tricks refill them."""
 
     batch_sampler = SimpleNamespace(batch_size=BATCH)  # where `LinearScaling` looks
 
@@ -68,14 +68,14 @@ class Batches:
         return (list(self.batch) for _ in range(self.n))
 
 
-CALLS = (  # by the trainer, in every step
+CALLS = (  # calls of a trick by the trainer, in every step
     "on_train_batch_start", "on_before_zero_grad", "on_before_backward", "on_after_backward",
     "on_before_optimizer_step", "on_train_batch_end",
 )  # fmt: skip
 
 
 def timed(trick: L.Callback) -> list[float]:
-    """Time each of its `CALLS`; the list grows."""
+    """Time each of the trick's `CALLS`, and return the list to which they are added."""
     seconds = []
 
     def clocked(call: Callable) -> Callable:
@@ -102,12 +102,12 @@ def step(tricks: list[L.Callback], steps: int) -> float:
 
 
 def epoch_of(steps: int) -> Batches:
-    """Of two, as some tricks warm up for one."""
+    """Return one of two epochs; there are two since some tricks warm up for one."""
     return Batches((WARMUP + steps + 1) // 2)
 
 
 def added(name: str, rounds: int, steps: int) -> tuple[float, float, float]:
-    """Of step with the trick by step without: median and spread. Then the share of its calls in a step."""
+    """Return median and spread of a step with the trick divided by one without; then its calls' fraction of a step."""
     plain, ratios, calls = [], [], []
     for i in range(rounds):
         trick = usual(name, TEACHER)
@@ -134,14 +134,14 @@ def least(run: Callable[[], object], calls: int) -> float:
 
 
 def on_batch(trick: L.Callback, images: Tensor, targets: Tensor) -> Callable[[], None]:
-    """One call of a data trick, as the trainer makes it."""
+    """Return one call of a data trick, as the trainer makes it."""
     model = SimpleNamespace(num_classes=CLASSES)
     trainer = SimpleNamespace(global_step=0, datamodule=None, callbacks=[trick])
     return lambda: trick.on_train_batch_start(trainer, model, [images, targets], 0)
 
 
 def after_step(trick: callbacks.EMA, model: ResNet) -> Callable[[], None]:
-    """One update of an average, as the trainer makes it."""
+    """Return one update of an average, as the trainer makes it."""
     trainer = SimpleNamespace(global_step=0)
     trick.on_fit_start(trainer, model)
     trick.on_train_start(trainer, model)
@@ -154,7 +154,7 @@ def after_step(trick: callbacks.EMA, model: ResNet) -> Callable[[], None]:
 
 
 def lightnings(model: ResNet) -> Callable[[], None]:
-    """One update of Lightning's own average."""
+    """Return one update of Lightning's own average."""
     trick, trainer = EMAWeightAveraging(decay=0.999), SimpleNamespace(global_step=0)
     trick.setup(trainer, model, "fit")
 
@@ -166,7 +166,7 @@ def lightnings(model: ResNet) -> Callable[[], None]:
 
 
 def neighbours() -> dict[str, tuple[Callable, Callable]]:
-    """Return what is compared -> our call, theirs."""
+    """Return the comparisons by name: our call, theirs."""
     images, targets = Batches(1).batch
     model = ResNet("20", num_classes=CLASSES, image_size=32)
     average = timm.utils.ModelEmaV3(model, decay=0.999)

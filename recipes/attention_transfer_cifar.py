@@ -35,9 +35,9 @@ Result:
 
 - Published: test accuracy of WRN-16-2 -> WRN-16-1, from the errors in table 1 (median of 5 runs), where we could
   check it
-- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. Smaller budgets: `--images` takes a part
-  of them, every class in proportion; `--epochs` shortens the schedule with the run. CIFAR-10-JPEG (`--folder`) are
-  lossy copies (quality 75), to be compared with each other only
+- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. For smaller budgets, `--images` takes a
+  part of them, stratified by class, and `--epochs` shortens the run and its schedule. `--folder` names CIFAR-10-JPEG,
+  lossy copies (quality 75): compare runs on them with each other only
 - Command: zoo run attention_transfer_cifar --images 5000 --epochs 12 --precision bf16-mixed --folder CIFAR-10-JPEG
   --seeds 3 --record
 - Arguments: data=CIFAR-10-JPEG, images=5000, precision=bf16-mixed
@@ -79,7 +79,7 @@ def tricks(method: Method, teacher: Path | None) -> list[L.Callback]:
     if teacher is None or method in ("student", "teacher"):
         return [schedule]
     ours = teacher.suffix == ".ckpt"
-    network = zoo.load(teacher) if ours else published_resnet56(teacher)  # one object: both tricks share its forward pass
+    network = zoo.load(teacher) if ours else published_resnet56(teacher)  # both tricks share its forward pass
     wants: dict[str, Any] = {} if ours else {"normalization": IMAGENET}
     knowledge = [KnowledgeDistillation(network, T=4.0, weight=0.9, **wants)] if "KD" in method else []
     beta = Linear(1000, 0) if method == "AT+KD" else 1000.0

@@ -31,8 +31,9 @@ Result:
 | 0.7929 | + distillation | 0.5321 ± 0.0153 | 90.3 ± 2.2 | 3 |
 
 - Published: top-1 of ResNet-50-D on ImageNet, table 6, where the released models confirm it
-- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them, every
-  class in proportion. CIFAR-10-JPEG (`--folder`) are lossy copies (quality 75), to be compared with each other only
+- Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--images` takes a part of them,
+  stratified by class. `--folder` names CIFAR-10-JPEG, lossy copies (quality 75): compare runs on them with each other
+  only
 - Command: zoo run bag_of_tricks_cifar --images 5000 --epochs 8 --folder CIFAR-10-JPEG --teacher resnet56-4bfd9763.th
   --seeds 3 --record
 - Arguments: data=CIFAR-10-JPEG, epochs=8, images=5000, teacher=resnet56-4bfd9763

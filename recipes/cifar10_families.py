@@ -42,9 +42,9 @@ Result:
 | MobileNetV1 | 0.25 | 0.3048 (1 run) | 215,642 | 12,038,656 | 194 (1 run) | 128.4 (1 run) | 1 |
 | MobileNetV3 | small | 0.1184 (1 run) | 1,528,106 | 17,507,328 | 64 (1 run) | 389.6 (1 run) | 1 |
 
-- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-  of the 50,000, every class in proportion and the same for all; tested on all 10,000. The machine did other work
-  beside the recorded runs: their seconds and images/s are an order of size, no measurement
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All families
+  train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000. The machine did other
+  work during the recorded runs: their seconds and images/s are orders of magnitude, not measurements
 - Command: zoo run cifar10_families --images 5000 --folder CIFAR-10-JPEG --record
 - Arguments: data=CIFAR-10-JPEG, epochs=5, images=5000
 - Hardware: AMD EPYC, 1 threads

@@ -19,7 +19,7 @@ Result:
 
 - Published: test accuracy 0.9125, table 6 (one run)
 - Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. CIFAR-10-JPEG are lossy copies (quality
-  75): compare runs on them with each other only. Without the three options it is the published run
+  75): compare runs on them with each other only. Without the three options the command is the published run
 - Command: zoo run cifar10_resnet20 --budget 0.1 --precision bf16-mixed --folder CIFAR-10-JPEG --record
 - Arguments: budget=0.1, images=CIFAR-10-JPEG, precision=bf16-mixed
 - Hardware: AMD EPYC, 2 threads

@@ -15,8 +15,8 @@ Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-
 Result:
 not measured yet
 
-- Data: CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, the same for all seeds, every class in
-  proportion; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75), to be compared with each other only
+- Data: CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, stratified by class and the same for all
+  seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other only
 - Command: zoo run data_is_short --arm MixUp --folder CIFAR-10-JPEG --seeds 3 --record
 """
 

@@ -12,7 +12,7 @@ Settings: chosen by the number of training images a class and their likeness to 
 Result:
 not measured yet
 
-- Data: a folder a class, as `ImageFolder` reads it
+- Data: one folder for each class, as `ImageFolder` reads them
 - Command: zoo run finetune_folder --folder photos --model timm:resnet18 --record
 """
 

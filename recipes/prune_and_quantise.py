@@ -20,8 +20,8 @@ Result:
 | pruned, tuned, int8 | 0.5466 (1 run) | 138,058 | 19,980,928 | 7,413 (1 run) | 82.7 (1 run) | 1 |
 | pruned | 0.1796 (1 run) | 138,058 | 19,980,928 | 2,462 (1 run) | 66.0 (1 run) | 1 |
 
-- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-  of the 50,000, every class in proportion and the same for all; tested on all 10,000
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All networks
+  train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000
 - Command: zoo run prune_and_quantise --images 5000 --folder CIFAR-10-JPEG --record
 - Arguments: by=gamma, checkpoint=False, data=CIFAR-10-JPEG, epochs=10, images=5000, precision=bf16-mixed, share=0.5,
   tuning=3

@@ -15,8 +15,8 @@ Result:
 | 5 | 0.4429 (1 run) | 0.4161 (1 run) | 135.1 (1 run) | 1 |
 
 - Published: test accuracy 0.966 of the ensemble, on all images (abstract; of DenseNets, not of this network)
-- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Trained on `images`
-  of the 50,000, every class in proportion and the same for all; tested on all 10,000
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. All networks
+  train on the same `images` of the 50,000, stratified by class, and are tested on all 10,000
 - Command: zoo run snapshot_ensemble_cifar --images 5000 --epochs 20 --precision bf16-mixed --folder CIFAR-10-JPEG
   --record
 - Arguments: data=CIFAR-10-JPEG, epochs=20, images=5000, precision=bf16-mixed

@@ -15,7 +15,7 @@ Result:
 not measured yet
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
-  copies (quality 75), to be compared with each other only
+  copies (quality 75): compare runs on them with each other only
 - Command: zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3 --record
 """
 

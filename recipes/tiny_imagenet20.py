@@ -14,7 +14,7 @@ Result:
 
 - Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes in its official layout; 9,000 images of 64 x 64 pixels to
   train, 1,000 to validate, the 1,000 official validation images to test. Chance is 0.05. Without `--root` the
-  official data is downloaded: 200 classes and ten times as many images, so not the same task
+  official data is downloaded. It has 200 classes and ten times as many images, so it is another task
 - Command: zoo run tiny_imagenet20 --root tiny-imagenet-20.zip --precision bf16-mixed --record
 - Arguments: batch_size=64, budget=1.0, epochs=2, images=tiny-imagenet-20, lr=0.4, precision=bf16-mixed
 - Validation accuracy on the way: 0.121, 0.147, 0.163, 0.203, 0.221, 0.230, 0.245, 0.251

@@ -29,8 +29,8 @@ Result:
 | DVT | 0.4034 (1 run) | 214,775,238 |  |  |  |  | 22 (1 run) | 234 (1 run) | 116 (1 run) | 1,031.5 (1 run) | 1 |
 | DynamicViT 0.7 | 0.3722 (1 run) | 235,514,016 | 65 | 45 | 32 | 22 | 45 (1 run) | 177 (1 run) | 116 (1 run) | 499.7 (1 run) | 1 |
 
-- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10, to be compared with each other only. Half of 45,000
-  images to train, 5,000 to validate, 10,000 to test
+- Data: CIFAR-10-JPEG: lossy copies (quality 75) of CIFAR-10; compare runs on them with each other only. Half of
+  45,000 images to train, 5,000 to validate, 10,000 to test
 - Command: zoo run token_reduction_cifar --folder CIFAR-10-JPEG --record
 - Arguments: epochs=4, fraction=0.5, images=CIFAR-10-JPEG, precision=bf16-mixed, tuning=1
 - Hardware: AMD EPYC, 1 threads

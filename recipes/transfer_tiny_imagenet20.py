@@ -18,9 +18,9 @@ Settings: written down before the runs, after one trial of 12 steps at four time
 Result:
 not measured yet
 
-- Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, others for each
-  seed, and the 1,000 official validation images to test. The pretraining saw the same classes, and perhaps the same
-  photographs, at full size: this is transfer to small pictures of known things, the easiest there is
+- Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, drawn anew for
+  each seed, and the 1,000 official validation images to test. The pretraining had the same classes, and perhaps the
+  same photographs, at full size. So this is the easiest transfer: to small pictures of known things
 - Command: zoo run transfer_tiny_imagenet20 --root tiny-imagenet-20.zip --seeds 3 --record
 """
 
