@@ -64,7 +64,7 @@ class Arrays(MemoryData):
             part: (as_images(pair[0], part), as_classes(pair[1], part)) for part, pair in given.items() if pair
         }
         if val is not None and (options.get("val_split") is not None or options.get("folds") is not None):
-            raise ValueError("val has the validation images: leave out val_split and folds, or val")
+            raise ValueError("val= gives the validation images: leave out val_split and folds, or leave out val")
         super().__init__(
             batch_size,
             padding=padding,
@@ -78,7 +78,7 @@ class Arrays(MemoryData):
         )
         kinds = {found.shape[1:] for _, found in self.parts.values()}
         if len(kinds) > 1:
-            raise ValueError(f"train, val and test have targets of several kinds: {sorted(kinds)}")
+            raise ValueError(f"train, val and test must have targets of one kind, got {sorted(kinds)}")
         self.multi_label = kinds != {()}
         count = kinds.pop()[0] if self.multi_label else self._highest() + 1
         self.classes = tuple(map(str, range(count)) if classes is None else classes)
@@ -122,11 +122,11 @@ def as_classes(array: Array, part: str) -> NDArray[Any]:
     targets = load(array)
     if targets.ndim == 2:
         if not np.isin(targets, (0, 1)).all():
-            raise ValueError(f"{part}: several labels an image, {targets.shape}, must be 0 and 1")
+            raise ValueError(f"{part}: targets {targets.shape} with several labels per image must be 0 or 1")
         return targets.astype(np.float32)
     if targets.ndim != 1 or not np.issubdtype(targets.dtype, np.integer) or targets.min(initial=0) < 0:
         raise ValueError(
-            f"{part}: targets must be classes, whole numbers from 0, (n,), got {targets.dtype} {targets.shape}"
+            f"{part}: targets must be integer classes from 0, of shape (n,), got {targets.dtype} {targets.shape}"
         )
     return targets.astype(np.int64)
 

@@ -117,7 +117,9 @@ class ImageFolder(FileData):
     def _find(self) -> None:
         parts = find_parts(self.root)
         if "val" in parts and (self.val_split is not None or self.folds is not None):
-            raise ValueError(f"{parts['val']} is the validation set: leave out val_split and folds, or the folder")
+            raise ValueError(
+                f"{parts['val']} is the validation set: leave out val_split and folds, or remove the folder"
+            )
         suffixes = SUFFIXES if self.scale is None else BAND_SUFFIXES
         self.unlabelled = flat_images(parts["test"], suffixes) if "test" in parts else []
         labelled = {part: path for part, path in parts.items() if part != "test" or not self.unlabelled}
@@ -125,7 +127,7 @@ class ImageFolder(FileData):
         self.classes = tuple(self.files["train"])
         for part, found in self.files.items():
             if unknown := sorted(set(found) - set(self.classes)):
-                raise ValueError(f"{parts[part]} has classes that {parts['train']} has not: {', '.join(unknown)}")
+                raise ValueError(f"{parts[part]} has classes missing from {parts['train']}: {', '.join(unknown)}")
 
     def _size_of_the_first(self) -> int:
         first = self.files["train"][self.classes[0]][0]

@@ -129,7 +129,7 @@ class ImageNet(FileData):
     def _check(self, found: dict[str, list[str]], folder: Path) -> None:
         if unknown := sorted(set(found) - set(self.wnids)):
             raise ValueError(
-                f"{folder} has classes that {self.root / 'train'} has not: {name_three(unknown)}: delete them"
+                f"{folder} has classes missing from {self.root / 'train'}: {name_three(unknown)}: delete them"
             )
         if empty := [wnid for wnid in self.wnids if not found.get(wnid)]:
             raise ValueError(
@@ -138,7 +138,9 @@ class ImageNet(FileData):
             )
         count = sum(map(len, found.values()))
         if len(self.wnids) == CLASSES and count != OFFICIAL[folder.name]:
-            warnings.warn(f"{folder} has {count:,} images, ImageNet has {OFFICIAL[folder.name]:,} there", stacklevel=2)
+            warnings.warn(
+                f"{folder} has {count:,} images instead of ImageNet's {OFFICIAL[folder.name]:,}", stacklevel=2
+            )
         if folder.name == "train":
             check_owners({wnid: [base(name) for name in names] for wnid, names in found.items()})
         elif (self.root / DEVKIT[0]).exists():
@@ -162,7 +164,7 @@ def base(name: str) -> str:
 def class_path(name: str, labels: dict[str, str]) -> str:
     """Return a validation image's path in the folder of its class. Raise a ValueError if nothing tells that."""
     if base(name) not in labels:
-        raise ValueError(f"{name} is none of the official validation images, {DEVKIT[0]} does not know it: delete it")
+        raise ValueError(f"{name} is not one of the official validation images in {DEVKIT[0]}: delete it")
     return f"{labels[base(name)]}/{base(name)}"
 
 
@@ -178,7 +180,7 @@ def folders(folder: Path) -> tuple[str, ...]:
     names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
     if strange := [name for name in names if not WNID.fullmatch(name)]:
         raise ValueError(
-            f"{folder} has a folder {strange[0]}, which is no number of a class such as n01440764: read other folders "
+            f"{folder} has a folder {strange[0]}, which is not a class number such as n01440764: read other folders "
             f"with ImageFolder({str(folder.parent)!r})"
         )
     return tuple(names)
@@ -194,7 +196,7 @@ def check_archive(path: Path, checksum: str) -> None:
     """Raise a ValueError unless the file has this checksum. It is not deleted, because it took days to download."""
     if not matches(path, checksum):
         raise ValueError(
-            f"{path} is damaged or incomplete (its checksum is another): fetch it again from image-net.org"
+            f"{path} is damaged or incomplete (its checksum does not match): fetch it again from image-net.org"
         )
 
 

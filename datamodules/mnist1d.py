@@ -62,17 +62,17 @@ def draw(template: Array, chance: np.random.RandomState) -> Array:
     x = resample(np.concatenate([template + EPS, np.zeros(zeros)]), LONGEST)
     x = x * (1 + STRETCHED * (chance.rand() - 0.5))
     x = np.roll(x, chance.choice(MOVED))
-    smooth = gaussian_filter(SMOOTH_NOISE * chance.randn(LONGEST), 2)  # where the template's zeros are
+    smooth = gaussian_filter(SMOOTH_NOISE * chance.randn(LONGEST), 2)  # the zeros behind the template
     x = np.where(x != 0, x, smooth) + WHITE_NOISE * chance.randn(LONGEST)
     slope = SHEARED * (chance.rand() - 0.5)
     return resample(x - slope * np.linspace(-0.5, 0.5, LONGEST), LENGTH)
 
 
 def signals(count: int = 5000, seed: int = 42) -> tuple[Array, NDArray[np.int64]]:
-    """Draw a set, normalised as a whole to mean 0 and deviation 1, as the authors do.
+    """Draw a set of signals, and normalise the whole set to mean 0 and standard deviation 1, as the authors do.
 
     Args:
-        count: signals, as many of each class; a multiple of 10.
+        count: number of signals, a multiple of 10; each class gets as many.
         seed: of numpy's old generator, which the authors use.
 
     Returns:
@@ -97,9 +97,9 @@ class MNIST1D(L.LightningDataModule):
     Signals are not images of bytes, so this is not an `ImageData`: it has no augmentation, and only the authors' split.
 
     Args:
-        batch_size: signals a batch.
-        train: training signals.
-        test: test signals; the sum of the two is a multiple of 10.
+        batch_size: signals per batch.
+        train: number of training signals.
+        test: number of test signals; `train + test` is a multiple of 10.
         seed: of the signals, not of the run.
 
     Raises:
@@ -113,7 +113,9 @@ class MNIST1D(L.LightningDataModule):
     def __init__(self, batch_size: int = 100, *, train: int = 4000, test: int = 1000, seed: int = 42):
         super().__init__()
         if min(train, test) < 1 or (train + test) % 10:
-            raise ValueError(f"MNIST1D needs signals of both parts, a multiple of 10 together, got {train} and {test}")
+            raise ValueError(
+                f"MNIST1D needs train >= 1 and test >= 1, their sum a multiple of 10, got {train} and {test}"
+            )
         self.batch_size, self.train, self.test, self.seed = batch_size, train, test, seed
 
     def setup(self, stage: str | None = None) -> None:
@@ -128,7 +130,7 @@ class MNIST1D(L.LightningDataModule):
         return DataLoader(self.train_set, self.batch_size, shuffle=True, drop_last=True)
 
     def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        """Return the test signals: the authors have no other part."""
+        """Return the test signals: the authors have no validation part."""
         return self.test_dataloader()
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:

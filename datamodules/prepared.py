@@ -56,7 +56,7 @@ class Prepared(FileData):
             self.header = parse_header(self.store.path("header.json").read_text(), root)
             if options.get("skip_unreadable"):
                 raise ValueError(
-                    "skip_unreadable would fetch all images first: say it to `zoo prepare`, and leave it out"
+                    "skip_unreadable would fetch all images first: use `zoo prepare --skip-unreadable` instead"
                 )
         else:
             self.header = read_header(Path(root).expanduser())
@@ -74,7 +74,7 @@ class Prepared(FileData):
     def verify(self) -> None:
         """Read the whole folder. Raise a ValueError that names the file in which a byte has changed."""
         if self.store is not None and self.store.remote:
-            raise ValueError(f"{self.store.root} is no folder: copies of its chunks are verified when they come")
+            raise ValueError(f"{self.store.root} is not a local folder: its chunks are verified when they arrive")
         verify(self.root)
 
     def prepare_data(self) -> None:

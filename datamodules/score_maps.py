@@ -72,7 +72,7 @@ class MappedSet(FileSet):
             raise ValueError(f"there is no score map {path} of {name}: make it, or take the image out")
         scores: Tensor = torch.load(path, weights_only=True)
         if scores.ndim != 4 or len(scores) != 2 or scores.dtype != torch.float16:
-            raise ValueError(f"{path} is {scores.dtype} {tuple(scores.shape)}, not float16 (2, k, h, w): make it anew")
+            raise ValueError(f"{path} is {scores.dtype} {tuple(scores.shape)}, not float16 (2, k, h, w): make it again")
         return scores
 
 
@@ -109,7 +109,9 @@ class ScoreMaps(FileData):
         **options: Unpack[MapOptions],
     ):
         if "transform" in options or options.get("cache"):
-            raise ValueError(f"{type(self).__name__} crops images from files, and maps with them: after= has the rest")
+            raise ValueError(
+                f"{type(self).__name__} crops images and maps together, from files: give after=, not transform or cache"
+            )
         super().__init__(root, **options)  # type: ignore[arg-type, misc]  # of the data module
         self.maps, self.flip, self.after = Path(maps), flip, after
 

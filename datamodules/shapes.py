@@ -16,13 +16,13 @@ from datamodules.frame.order import GOLD, draws, mix
 
 SLOTS = 3  # shapes an image, at most
 PER_SHAPE, PER_GRATING = 9, 7  # draws
-CHUNK = 128  # images at a time: some 50 MB of 64 px
-# half a square's side and a triangle's radius in units of the circle's, so that all three are of one area
+CHUNK = 128  # images drawn at a time: about 50 MB at 64 px
+# half a square's side and a triangle's radius, in units of the circle's radius, so that all areas are equal
 SQUARE, TRIANGLE = math.sqrt(math.pi) / 2, math.sqrt(4 * math.pi / (3 * math.sqrt(3)))
 
 
 def is_inside(kind: Tensor, u: Tensor, v: Tensor) -> Tensor:
-    """Return whether points (u, v), (..., H, W), are in a shape of area pi around 0.
+    """Return whether points (u, v), (..., H, W), lie in a shape of area pi centred at 0.
 
     Kinds (...) are 1 circle, 2 square, 3 triangle. The square's sides are parallel to the axes; the triangle
     points to positive v.
@@ -80,7 +80,7 @@ def key_of(seed: int, part: str) -> int:
 
 
 def draw_shapes(kind: Tensor, u: Tensor, y: Tensor, x: Tensor) -> Tensor:
-    """Return which pixels are in which shape, bool (N, 3, S, S), of kinds (N, 3), draws (N, 3, 9), pixels (S, S)."""
+    """Return which pixels lie in which shape, bool (N, 3, S, S), for kinds (N, 3), draws (N, 3, 9), pixels (S, S)."""
     row, column, radius, angle = u[..., 1:5].unflatten(-1, (4, 1)).unsqueeze(-1).unbind(2)
     radius, angle = 0.12 + 0.18 * radius, math.pi / 6 * (angle - 0.5)  # 15 degrees either way
     y, x = (y - 0.15 - 0.7 * row) / radius, (x - 0.15 - 0.7 * column) / radius
@@ -93,14 +93,13 @@ class Shapes(ImageData):
     Batches are [images, masks], masks int64 (N, S, S) with 0 for the background. The images are drawn when a fit
     begins, about a thousand of 64 px per second, and kept in memory. An image depends only on (`shapes_seed`, part,
     index), so all runs share the images, and a larger set includes those of a smaller one. Colour and size do not
-    reveal the
-    class: shapes of the same radius have the same area. Splits, folds and `sampling` use the shape in front.
+    reveal the class: shapes of the same radius have the same area. Splits, folds and `sampling` use the shape in front.
 
     Args:
-        batch_size: images a batch and process.
+        batch_size: images per batch and process.
         images, test_images: how many, >= 1; the validation part is taken from `images`.
         image_size: side in pixels, >= 8.
-        shapes_seed: of what is drawn, not of the run.
+        shapes_seed: seed of the images, not of the run.
         options: `val_split`, `fold`, `fraction`, `split_seed`, ... as in `ImageData`.
 
     Raises:
@@ -123,14 +122,14 @@ class Shapes(ImageData):
         super().__init__(batch_size, **options)
         if min(images, test_images) < 1 or image_size < 8:
             raise ValueError(
-                f"Shapes needs an image of each part and 8 px, got {images} and {test_images} of {image_size} px"
+                f"Shapes needs images, test_images >= 1 and image_size >= 8, got {images}, {test_images}, {image_size}"
             )
         self.images, self.test_images = images, test_images
         self.image_size, self.shapes_seed = image_size, shapes_seed
 
     def setup(self, stage: str | None = None) -> None:
         """Draw the images that a stage needs."""
-        # Lightning advises many workers wherever it sees less than two: wrong for images in memory.
+        # Lightning advises more workers if there are fewer than two; images in memory need none.
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         super().setup(stage)
 

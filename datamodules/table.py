@@ -27,16 +27,16 @@ class Table(FileData):
 
     Args:
         root: the table; its first line names the columns.
-        batch_size: images a batch and process.
-        image: the column of paths, from the table's folder on.
+        batch_size: images per batch and process.
+        image: the column of paths, relative to the table's folder.
         label: the column of labels, or columns of 0 and 1.
-        split: the column of "train", "val" or "test" (or "training", "valid", "validation", "testing"); None: all
-            images are training's, and `val_split` takes validation images from them.
+        split: the column of "train", "val" or "test" (or "training", "valid", "validation", "testing"); None: all are
+            training images, from which `val_split` takes the validation images.
         separator: between the labels of an image, such as "|"; None: one label.
         options: `image_size` (224), `transform`, `evaluation`, `val_split` and more, as in `FileData`.
 
     Raises:
-        ValueError: a column or a file that is not there, an image without a label, an unknown part.
+        ValueError: a column or a file is missing, an image has no label, or a part is unknown.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Table(FileData):
             if some:
                 raise ValueError(f"{self.table}: {len(some):,} of {len(paths):,} images {problem}, such as {some[0]}")
         if "train" not in self.parts:
-            raise ValueError(f"{self.table} has no images to train on: {self.split}=train")
+            raise ValueError(f"{self.table} has no training images: no row has {self.split}=train")
 
     def source(self, part: str) -> tuple[Paths, Tensor] | None:
         """Return files and targets of a part, int64 (n,) or float32 (n, K); None if there is no such part."""
@@ -112,7 +112,7 @@ class Table(FileData):
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> list[Row]:
-    """Read a table with a line of names above. Raise a ValueError for columns that it lacks, and if it is empty."""
+    """Read a table whose first line names the columns. Raise a ValueError for missing columns or an empty table."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",", restval="")
         rows, found = list(reader), list(reader.fieldnames or ())

@@ -1,4 +1,4 @@
-"""Score maps: what a network predicts at each position of an image, their file format, and labels of crops of them."""
+"""Score maps: a network's predictions at each position of an image, their file format, and the labels of crops."""
 
 from typing import Any
 

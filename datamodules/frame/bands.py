@@ -63,7 +63,7 @@ def _tiff(data: bytes) -> NDArray[Any]:
 
 def _check_pixels(shape: Sequence[int]) -> None:
     if np.prod(shape, dtype=np.float64) > MAX_PIXELS * MOST:
-        raise ValueError(f"its header tells of {shape} pixels, more than {MAX_PIXELS:,} in all: shrink it")
+        raise ValueError(f"its header gives {shape} pixels, more than {MAX_PIXELS:,} in all: shrink it")
 
 
 def channels_first(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
@@ -75,7 +75,7 @@ def channels_first(pixels: NDArray[Any], channels: int) -> NDArray[Any]:
     if pixels.ndim != 3 or pixels.shape[0] != channels or pixels.dtype.kind not in "uif":
         raise ValueError(f"it holds {pixels.dtype} {pixels.shape}, not {channels} channels of numbers: give channels=")
     if not np.isfinite(pixels).all():
-        raise ValueError("it holds numbers that are not finite")
+        raise ValueError("it holds NaN or infinite numbers: repair it")
     return pixels
 
 
@@ -83,7 +83,7 @@ def check_scale(scale: float | Sequence[float], channels: int) -> tuple[float, .
     """Return a number for each channel. Raise a ValueError unless they are > 0, one for all or one for each."""
     numbers = tuple(scale) if isinstance(scale, Sequence) else (scale,) * channels
     if len(numbers) != channels or min(numbers) <= 0:
-        raise ValueError(f"scale must be a number above 0, or {channels} of them, one a channel, got {scale}")
+        raise ValueError(f"scale must be a number above 0, or {channels} of them, one per channel, got {scale}")
     if not 1 <= channels <= MOST:
         raise ValueError(f"channels must be from 1 to {MOST}, got {channels}")
     return numbers

@@ -43,6 +43,6 @@ def check_map(array: NDArray[Any]) -> None:
         base = getattr(base, "base", None) if not isinstance(base, memoryview) else base.obj
     if base is not None and base.size() < len(base):
         raise ValueError(
-            f"the file of the images has become shorter: {base.size():,} bytes instead of {len(base):,}: copy or make "
-            "it again"
+            f"the file of images was cut short while in use: {base.size():,} bytes instead of {len(base):,}: copy or "
+            "make it again"
         )

@@ -74,7 +74,7 @@ class Chunks:
         chunk, starts = open_chunk(self.store, f"{self.part}/{self.files[k]}")
         first = int(self.ends[k - 1]) if k else 0
         if len(starts) != int(self.ends[k]) - first + 1:
-            raise ValueError(f"{chunk.path} has other images than its index.json: prepare or copy it again")
+            raise ValueError(f"{chunk.path} and its index.json count different images: prepare or copy it again")
         return chunk.read(int(starts[i - first]), int(starts[i - first + 1]))
 
     def name(self, i: int) -> str:
@@ -105,7 +105,7 @@ def read_index(path: Path, name: str) -> tuple[list[str], list[int]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{name}/index.json is damaged ({error!r}): prepare it again") from error
     if kind != (FIELDS, None):
-        raise ValueError(f"{name} has chunks of something else: prepare them with `zoo prepare`")
+        raise ValueError(f"{name} has chunks that `zoo prepare` did not write: prepare it again")
     if not files or not all(is_count(size) and size > 0 for size in sizes):
         raise ValueError(f"{name}/index.json is damaged (a chunk without images): prepare it again")
     for file in files:
@@ -185,9 +185,9 @@ class Store:
             return
         size, checksum = self.files[name]
         if path.stat().st_size != size:
-            raise ValueError(f"{path.stat().st_size:,} bytes came of {size:,}")
+            raise ValueError(f"{path.stat().st_size:,} bytes arrived of {size:,}")
         if not matches(path, checksum):
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
 
     def _make_room(self) -> None:
         """Delete copies of chunks beyond the limit; a process that has one open can still read it."""

@@ -75,7 +75,7 @@ def _convert(packed: Path, new: Path, header: Header) -> None:
     if done.returncode != 0 and "No space left" in last[0]:
         raise small_disk_error(new.parent / new.name[1:-7], needed)
     if done.returncode != 0:
-        raise RuntimeError(f"litdata.optimize could not write the chunks ({last[0]}); nothing was left of them")
+        raise RuntimeError(f"litdata.optimize could not write the chunks ({last[0]}); all of them were deleted")
 
 
 def optimize(packed: str, new: str, *parts: str) -> None:
@@ -107,7 +107,7 @@ def _finish(packed: Path, new: Path, header: Header) -> Header:
         if len(chunks) != end - first or any(
             chunks.read(i) != images.read(i) or chunks.target(i) != targets[first + i] for i in range(end - first)
         ):
-            raise RuntimeError(f"litdata.optimize wrote other images of {part} than it was given: use --format packed")
+            raise RuntimeError(f"litdata.optimize changed the images of {part}: use --format packed")
     files = {}
     for path in sorted(p for p in new.rglob("*") if p.suffix in (".bin", ".npy", ".json")):
         with open(path, "rb") as file:

@@ -95,7 +95,7 @@ def _pillow(data: bytes, white: float | None) -> Bytes:
         plain = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.array(plain.convert("RGB"))
         if sample_bits(image, data) == 16 and pixels.max(initial=0) < TWELVE_BITS >> 8:
-            raise ValueError(f"its colours have 16 bits, and none is above {pixels.max(initial=0)}/255: scale it")
+            raise ValueError(f"its 16-bit colours are nearly black, at most {pixels.max(initial=0)} of 255: rescale it")
     return pixels
 
 
@@ -114,19 +114,19 @@ def _check_sixteen_bits(grey: NDArray[np.integer]) -> None:
     brightest = int(grey.max(initial=0))
     if 0 < brightest < TWELVE_BITS:
         raise ValueError(
-            f"it has 16 bits, and no grey value above {brightest:,} of 65,535, so it would be nearly black: if it has "
-            f"12 bits, say white={TWELVE_BITS - 1}, if it is dark, white=65535"
+            f"its brightest grey value is {brightest:,} of 65,535, nearly black: give white={TWELVE_BITS - 1} if the "
+            "image has 12 bits, white=65535 if it is dark"
         )
 
 
 def _scale_to_white(grey: NDArray[np.integer | np.floating], white: float | None) -> Bytes:
     """Scale [0, white] to [0, 255]. Raise a ValueError for numbers outside [0, white]."""
     if white is None and not np.issubdtype(grey.dtype, np.floating):
-        raise ValueError("it has grey integers of 32 bits, and nothing tells which one is white: say white=")
+        raise ValueError("it has grey integers of 32 bits, and does not tell which one is white: give white=")
     white, values = 1.0 if white is None else white, grey.astype(np.float64)
     if not np.isfinite(values).all() or values.min(initial=0) < 0 or values.max(initial=0) > white:
         low, high = values.min(initial=0), values.max(initial=0)
-        raise ValueError(f"its grey values go from {low:.6g} to {high:.6g}, not from 0 to {white:.6g}: say white=")
+        raise ValueError(f"its grey values go from {low:.6g} to {high:.6g}, not from 0 to {white:.6g}: give white=")
     return np.rint(values * 255 / white).astype(np.uint8)
 
 
@@ -148,7 +148,7 @@ def readable_formats() -> tuple[str, ...]:
 
 def _check_pixels(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
-        raise ValueError(f"its header tells of {height} x {width} pixels, more than {MAX_PIXELS:,} in all: shrink it")
+        raise ValueError(f"its header gives {height} x {width} pixels, more than {MAX_PIXELS:,} in all: shrink it")
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -174,7 +174,7 @@ def square(picture: Tensor, side: int, resized: bool) -> Bytes:
     if height == width == side:
         return pixels
     if not resized:
-        raise ValueError(f"{height} x {width} pixels instead of {side} x {side}; image_size= would resize")
+        raise ValueError(f"{height} x {width} pixels instead of {side} x {side}: give image_size= to resize")
     short = min(height, width)
     top, left = (height - short) // 2, (width - short) // 2
     middle = Image.fromarray(pixels[top : top + short, left : left + short])

@@ -159,7 +159,7 @@ class FileData(ImageData):
         self.image_size, self.skip_unreadable, self.white = image_size, skip_unreadable, white
         self.scale = None if scale is None else check_scale(scale, channels)
         if self.scale is not None and (skip_unreadable or white is not None):
-            raise ValueError("skip_unreadable and white are of images that become bytes: leave them out, or scale")
+            raise ValueError("skip_unreadable and white need 8-bit images: leave them out, or leave out scale")
         self._set_colours(channels, mean, std)
         self.transform, self.evaluation = transform, evaluation
         (

@@ -38,9 +38,9 @@ def parse_header(text: str, folder: str | Path) -> Header:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is damaged ({error}): {AGAIN}") from error
     if not isinstance(header, dict) or header.get("format") != FORMAT:
-        raise ValueError(f"{where} is of something else: `zoo prepare` makes another folder")
+        raise ValueError(f"{where} was not written by `zoo prepare`: choose a folder that was")
     if header.get("version") != VERSION:
-        raise ValueError(f"{folder} has version {header.get('version')}, this is for {VERSION}: prepare it again")
+        raise ValueError(f"{folder} has version {header.get('version')}, not {VERSION}: prepare it again")
     if problem := next(_problems(header), None):
         raise ValueError(f"{where} is damaged ({problem}): {AGAIN}, or copy it again")
     return cast(Header, header)
@@ -129,5 +129,5 @@ def safe_name(name: object, where: str | Path) -> PurePosixPath:
     path = PurePosixPath(name) if isinstance(name, str) else PurePosixPath()
     bad = not path.parts or path.is_absolute() or ".." in path.parts or any(c in str(name) for c in "\\:\0")
     if bad:
-        raise ValueError(f"{where} holds {name!r}, which leads out of its folder")
+        raise ValueError(f"{where} names {name!r}, which lies outside its folder")
     return path

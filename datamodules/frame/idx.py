@@ -33,7 +33,7 @@ def read_content(path: Path) -> bytes:
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is damaged ({error}): delete it and fetch it again") from error
     if len(data) > LARGEST:
-        raise ValueError(f"{path} inflates to more than {LARGEST:,} bytes: it is no file of MNIST's")
+        raise ValueError(f"{path} unpacks to more than {LARGEST:,} bytes: it is not a file of MNIST")
     return data
 
 
@@ -51,11 +51,11 @@ def parse_idx(data: bytes, name: str) -> NDArray[np.uint8]:
         ValueError: it is not an idx file of bytes, or its length is wrong.
     """
     if len(data) < 4 or data[:3] != bytes([0, 0, BYTES]):
-        raise ValueError(f"{name} is no idx file of bytes")
+        raise ValueError(f"{name} is not an idx file of bytes")
     start = 4 + 4 * data[3]
     shape = [int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4)]
     if len(data) != start + int(np.prod(shape, dtype=object)):
-        raise ValueError(f"{name} has {len(data):,} bytes, which is not what it says of itself: {shape}")
+        raise ValueError(f"{name} has {len(data):,} bytes, which does not match its header: {shape}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
@@ -89,7 +89,7 @@ class IdxData(MemoryData):
     ):
         super().__init__(batch_size, padding=padding, flip=flip, **options)
         if image_size < 28:
-            raise ValueError(f"image_size must be at least 28 pixels, the images', got {image_size}")
+            raise ValueError(f"image_size must be at least 28 pixels, the size of the images, got {image_size}")
         self.root, self.image_size = Path(root).expanduser(), image_size
 
     @property

@@ -20,7 +20,7 @@ def wanted_by(model: Any) -> dict[str, Any] | None:
     how = getattr(model, "preprocessing", None)
     if how is None:
         raise ValueError(
-            f"like={type(model).__name__}: it does not know how its images are prepared, since no weights say so: give "
+            f"like={type(model).__name__}: this model has no preprocessing, since it has no pretrained weights: give "
             "image_size, mean and std instead"
         )
     plain: dict[str, Any] = how.plain()

@@ -73,7 +73,7 @@ class ResumableLoader(DataLoader[list[Tensor]]):
                     there, here = "other images (val_split, fold, fraction, sampling, repeats)", "these"
                 raise ValueError(
                     f"the checkpoint was written in the middle of an epoch with {there}, this run has {here}: resume "
-                    "with the same, or from a checkpoint of an epoch's end"
+                    "with the same, or from a checkpoint at the end of an epoch"
                 )
         self._resume_at, self._handed_out = (state["epoch"], state["batch"]), state["batch"]
         if isinstance(self.sampler, DistributedSampler):

@@ -254,7 +254,7 @@ def check_memory(count: int, side: int, copies: int, channels: int = 3) -> None:
     if free is not None and needed > 0.8 * free:
         raise MemoryError(
             f"{count:,} images of {side} x {side} pixels take {needed / 1e9:.1f} GB of memory, and {free / 1e9:.1f} GB "
-            "are free: choose cache=None, which reads the files anew each epoch, a smaller image_size (half the side "
+            "are free: choose cache=None, which reads the files again each epoch, a smaller image_size (half the side "
             "takes a quarter) or fewer images"
         )
 

@@ -83,7 +83,7 @@ def load_numbers(path: Path) -> NDArray[np.int64]:
     except Exception as error:  # numpy parses the header as Python, which raises many kinds of error
         raise ValueError(f"{path} is damaged ({error}): {AGAIN}, or copy it again") from error
     if not isinstance(numbers, np.ndarray) or numbers.dtype != np.int64 or numbers.ndim != 1:
-        raise ValueError(f"{path} has no int64 (n,) in it: {AGAIN}, or copy it again")
+        raise ValueError(f"{path} does not hold an int64 (n,) array: {AGAIN}, or copy it again")
     return numbers
 
 
@@ -92,5 +92,5 @@ def part_of_targets(path: Path, header: Header, first: int, end: int) -> NDArray
     targets = load_numbers(path)[first:end]
     classes = len(header["classes"])
     if len(targets) != end - first or not ((targets >= 0) & (targets < classes)).all():
-        raise ValueError(f"{path} has not {end - first} targets in [0, {classes}): {AGAIN}, or copy it again")
+        raise ValueError(f"{path} does not hold {end - first} targets in [0, {classes}): {AGAIN}, or copy it again")
     return targets

@@ -114,7 +114,7 @@ class Parts(L.LightningDataModule):
         """
         if self.sampling is not None:
             raise ValueError(
-                f'sampling="{self.sampling}" has made the classes equal, weights would count twice: take one out'
+                f'sampling="{self.sampling}" balances the classes already: leave out the sampling or the class weights'
             )
         return class_weights(self.class_counts, kind, beta, self.classes)
 

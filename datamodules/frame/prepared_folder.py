@@ -23,12 +23,14 @@ def read_header(folder: Path) -> Header:
     try:
         text = (folder / "header.json").read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ValueError(f"{folder} is no prepared data set, it has no header.json: `zoo prepare` makes one") from error
+        raise ValueError(
+            f"{folder} is not a prepared data set (no header.json): make one with `zoo prepare`"
+        ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{folder}/header.json cannot be read ({error}): {AGAIN}, or copy it again") from error
     header = parse_header(text, folder)
     if header["storage"] == "packed" and not set(FILES) <= set(header["files"]):
-        raise ValueError(f"{folder}/header.json is damaged (a file is not named): {AGAIN}, or copy it again")
+        raise ValueError(f"{folder}/header.json is damaged (it lacks a file's name): {AGAIN}, or copy it again")
     for name, (size, _) in header["files"].items():
         there = (folder / name).stat().st_size if (folder / name).exists() else 0
         if there != size:

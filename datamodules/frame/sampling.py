@@ -41,7 +41,7 @@ def class_weights(counts: Tensor, kind: str, beta: float, classes: tuple[str, ..
     if not 0 <= beta < 1:
         raise ValueError(f"class_weights: beta must be in [0, 1), got {beta}")
     if empty := [classes[k] for k in (counts == 0).nonzero()[:, 0].tolist()]:
-        raise ValueError(f"no images to train on in {', '.join(empty[:5])}: a weight would be infinite")
+        raise ValueError(f"class_weights need training images of every class, there are none of {', '.join(empty[:5])}")
     return (balanced_weights(counts) if kind == "balanced" else effective_weights(counts, beta)).float()
 
 

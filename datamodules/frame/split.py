@@ -75,7 +75,7 @@ def fold_split(targets: Tensor, fold: int, folds: int, seed: int) -> tuple[Tenso
         ValueError: there are more folds than images.
     """
     if folds > len(targets):
-        raise ValueError(f"folds={folds}, of {len(targets)} training images: some would be empty; choose fewer")
+        raise ValueError(f"folds={folds} is more than the {len(targets)} training images: choose fewer")
     mine = torch.arange(len(targets)) % folds == fold
     by_class = order_by_class(targets, seed)[0]
     return by_class[~mine].sort().values, by_class[mine].sort().values
@@ -112,12 +112,14 @@ def check_split(
     if folds is not None and val_split is not None:
         raise ValueError(f"fold={fold} is the validation set: leave out val_split={val_split}, or fold and folds")
     if not 0 < fraction <= 1:
-        raise ValueError(f"fraction must be in (0, 1], got {fraction}; it is of the images that are left to train on")
+        raise ValueError(
+            f"fraction must be in (0, 1], got {fraction}; it is the fraction of the training images to keep"
+        )
     if sampling not in (None, "over", "under"):
         raise ValueError(f'sampling must be "over", "under" or None, got {sampling!r}')
     if not isinstance(repeats, int) or repeats < 1:
         raise ValueError(f"repeats must be a whole number of at least 1, got {repeats}")
     if repeats > 1 and sampling is not None:
         raise ValueError(
-            f'repeats={repeats} and sampling="{sampling}" both say how often an image comes: take one of them out'
+            f'repeats={repeats} and sampling="{sampling}" both set how often an image is seen: leave out one of them'
         )

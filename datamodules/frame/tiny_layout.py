@@ -63,7 +63,9 @@ class Zip:
     def read(self, name: str) -> bytes:
         """Return the content of a member. Raise a ValueError if its stated size is too large for an image."""
         if self.stamps[name][0] > MAX_BYTES:
-            raise ValueError(f"{self.place} holds {name} of {self.stamps[name][0]:,} bytes, which is no small image")
+            raise ValueError(
+                f"{self.place} holds {name} of {self.stamps[name][0]:,} bytes, too large for an image of 64 px"
+            )
         with self.lock:  # ZipFile counts its open members without one
             return self.archive.read(self.top + name)
 
@@ -85,7 +87,7 @@ class Layout:
         wnids = self._text("wnids.txt").split()
         self.wnids = tuple(sorted(set(wnids)))
         if not wnids or len(self.wnids) < len(wnids):
-            raise ValueError(f"{place}: wnids.txt has no class, or one twice: {AGAIN}")
+            raise ValueError(f"{place}: wnids.txt is empty or lists a class twice: {AGAIN}")
         words = self._text("words.txt") if "words.txt" in self.files.stamps else ""
         self.classes = first_names(self.wnids, dict(line.split("\t", 1) for line in words.splitlines() if "\t" in line))
 
@@ -133,7 +135,7 @@ class Layout:
             found[parts[1]].append("/".join(parts))
         if unknown := sorted(set(found) - set(self.wnids)):
             raise ValueError(
-                f"{self.place}: {folder} has a folder {unknown[0]} that is no class of wnids.txt: {AGAIN}, or delete it"
+                f"{self.place}: {folder} has a folder {unknown[0]}, no class of wnids.txt: {AGAIN}, or delete it"
             )
         return found
 

@@ -78,7 +78,7 @@ def find_images(folder: Path, suffixes: Collection[str] = SUFFIXES) -> dict[str,
         hint = f" ({kinds} are not read)" if others else ""
         raise ValueError(f"no images in {', '.join(str(folder / name) for name in empty)}{hint}: fill or delete it")
     if others:
-        rank_zero_warn(f"{folder} has images of formats that are not read, passed over: {kinds}: convert them to PNG")
+        rank_zero_warn(f"{folder} has images in unsupported formats, which are skipped: {kinds}: convert them to PNG")
     return found
 
 

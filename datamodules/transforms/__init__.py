@@ -3,10 +3,11 @@
     ImageNet("data", transform="bag-of-tricks", evaluation="10-crop")
     ImageNet("data", transform=["resized-crop", "flip", Lighting(0.2)])
 
-A name stands for an operation with its default parameters; for others give the object. Every callable of a uint8 tensor
-is one, so all of `torchvision.transforms.v2`, which is used here wherever it has the operation. Draws are torch's.
+A name stands for an operation with its default parameters. For other parameters give the object. Every callable on a
+uint8 tensor is a transform, so every class of `torchvision.transforms.v2` is one. Where v2 has the operation, it is
+used here. Random numbers come from torch.
 
-Normalisation is no transform of images: the data module does it, a batch at a time on the network's device, with its
+Normalisation is not a transform of images: the data module normalises whole batches on the network's device, with its
 `mean` and `std`, or with a fitted `Whitening`.
 """
 

@@ -21,12 +21,12 @@ from datamodules.transforms.resize import ResizeShort, ScaleJitter
 Operation = Callable[[Tensor], Tensor]
 if TYPE_CHECKING:
     Spec = str | Operation | Sequence[str | Operation]
-else:  # the command line takes a callable of these types for one that makes a tensor
+else:  # the command line would take a callable of these types for a function that makes a tensor
     Spec = str | list[str | Callable] | Callable
 
 
 def random_crop(size: int) -> Operation:
-    """Crop at random from the image with an eighth of the side in black around it (He et al. 2015: 4 pixels at 32)."""
+    """Pad with an eighth of the side in black, then crop at random (He et al. 2015: 4 pixels at 32)."""
     return v2.RandomCrop(size, padding=size // 8, pad_if_needed=True)
 
 
@@ -46,12 +46,12 @@ def scale_jitter(size: int) -> Operation:
 
 
 def resize_short(size: int) -> Operation:
-    """Resize the short side to 256/224 of the size, aspect ratio kept: to go before a crop."""
+    """Resize the short side to 256/224 of the size, at the same aspect ratio: a step before a crop."""
     return ResizeShort(Center(size).resized)
 
 
 def center_crop(size: int) -> Operation:
-    """Crop the middle of the image; black around where the image is smaller."""
+    """Crop the middle of the image; a smaller image gets a black border."""
     return v2.CenterCrop(size)
 
 
@@ -61,7 +61,7 @@ def flip(size: int) -> Operation:
 
 
 def rotation(size: int) -> Operation:
-    """Turn by -10 to 10 degrees, bilinearly, black around (SENet)."""
+    """Rotate by -10 to 10 degrees, bilinearly, with black outside the image (SENet)."""
     return v2.RandomRotation(10, interpolation=InterpolationMode.BILINEAR)
 
 
@@ -76,7 +76,7 @@ def hsv_scaling(size: int) -> Operation:
 
 
 def lighting(size: int) -> Operation:
-    """Move all pixels along the principal directions of ImageNet's colours: PCA noise (AlexNet)."""
+    """Add PCA noise: shift all pixels along the principal directions of ImageNet's colours (AlexNet)."""
     return Lighting()
 
 
@@ -96,7 +96,7 @@ def random_erasing_quarter(size: int) -> Operation:
 
 
 def gridmask(size: int) -> Operation:
-    """Erase a grid of squares, turned at random, with probability .8 (Chen et al. 2020)."""
+    """Erase a randomly rotated grid of squares, with probability .8 (Chen et al. 2020)."""
     return GridMask(max(1, size * 96 // 224), max(2, size))
 
 
@@ -120,7 +120,7 @@ def trivialaugment(size: int) -> Operation:
     return v2.TrivialAugmentWide()
 
 
-# Name -> function of the images' side in pixels; its docstring says what the operation does. All take and give uint8.
+# Name -> function of the images' side in pixels; its docstring says what the operation does. All map uint8 to uint8.
 OPERATIONS: dict[str, Callable[[int], Operation]] = {
     "random-crop": random_crop,
     "resized-crop": resized_crop,
@@ -168,12 +168,12 @@ ELSEWHERE = {
 
 
 class Pipeline:
-    """Operations one after another, and a check that their result is one that can be put in a batch.
+    """Apply operations in order, and check that the result fits into a batch.
 
     Args:
         operations: callables on uint8 (3, H, W).
         size: side of the result in pixels.
-        views: whether a result (V, 3, S, S) is also right.
+        views: also accept results (V, 3, S, S).
     """
 
     def __init__(self, operations: Sequence[Operation], size: int, views: bool = False):
@@ -227,7 +227,7 @@ def evaluation_transform(spec: Spec, size: int) -> Pipeline:
 
 
 def operation(name: str, size: int) -> Operation:
-    """Make the operation of that name, for images that are to be `size` pixels wide. Raise a ValueError if unknown."""
+    """Make the operation of that name for results `size` pixels wide. Raise a ValueError for an unknown name."""
     return OPERATIONS[_validate(name, OPERATIONS, "transforms")](size)
 
 
@@ -244,7 +244,7 @@ def _operations(spec: Spec, size: int) -> list[Operation]:
 
 
 def _validate(name: str, table: Iterable[str], what: str) -> str:
-    """Return the name if the table has it, or an error that says where the data module does the same."""
+    """Return the name if the table has it; else raise an error that says which data module option does the same."""
     if name not in table and name.lower() in ELSEWHERE:
         raise ValueError(f"{name!r} is not one of the {what}: {ELSEWHERE[name.lower()]}")
     return validate_choice(name, table, what)

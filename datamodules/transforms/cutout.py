@@ -1,4 +1,4 @@
-"""Cutout: erases a square at a random place, which may reach over the image's edge.
+"""Cutout: erases a square at a random place, which may extend over the image's edge.
 
 Paper:    Improved Regularization of Convolutional Neural Networks with Cutout (DeVries, Taylor; 2017), section 3
           https://arxiv.org/abs/1708.04552
@@ -7,8 +7,8 @@ Equation: centre (y, x) uniform over the pixels; rows y - L//2 to y - L//2 + L a
 Shapes:   uint8 (3, H, W) -> same
 Defaults: one hole, always; the fill is ImageNet's mean colour. By name: L = half the side, the authors' 16 for CIFAR-10
           and PaddleClas's 112 for ImageNet (the authors' for CIFAR-100 is 8).
-Differs:  the authors erase after normalisation, so with the data set's mean colour: give it as `fill`, rounded to
-          bytes. Their hole of an odd L is a pixel smaller.
+Differs:  the authors erase after normalisation, that is, with the data set's mean colour: give it as `fill`,
+          rounded to bytes. For an odd L their hole is one pixel smaller.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Transforms of v2 for one tensor, without v2's search for images in nested inputs."""
+"""Transforms of torchvision's v2 for one tensor, without its search for images in nested inputs."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Direct:
-    """A mixin for a class of v2: the same draws and result, for a single tensor only.
+    """Mix into a class of v2: the same random numbers and result, for a single tensor only.
 
     v2's own `forward` looks through nested inputs of many types. After a decoder has emptied the processor's caches
     that takes 50 us, as long as copying the crop.

@@ -4,8 +4,8 @@ One view is (3, S, S); several are (V, 3, S, S), and the prediction is the mean 
 does that in validation, test and prediction. Another LightningModule gets batches with images (N, V, 3, S, S) and has
 to do it itself: `p = torch.stack([self(x).softmax(1) for x in images.unbind(1)]).mean(0)`.
 
-Sides are given for S = 224; for another S they are in proportion. Smaller images are made larger by the resizing, but
-`Center` keeps the borders of images that are small as a whole.
+Sides are given for S = 224; for another S they are in proportion. Resizing enlarges smaller images, but `Center`
+crops nothing from images that are small in both sides.
 """
 
 from typing import Any
@@ -24,8 +24,8 @@ SCALES = (224, 256, 384, 480, 640)  # short sides of He et al. 2015, section 3.4
 class Center(Direct, v2.Transform):
     """Resize the short side to 256, crop the 224 pixels in the middle: one view.
 
-    Of an image that is no larger than the resized one, in both sides, nothing is lost to the crop: unless `resized` is
-    given, its short side becomes the crop's. So CIFAR's images at S = 32 stay as they are.
+    If both sides of an image are at most the resized short side, its short side is resized to the crop's size instead,
+    so that the crop loses nothing. CIFAR's images at S = 32 stay as they are. An explicit `resized` turns this off.
 
     Args:
         size: S, of the crop, in pixels.
@@ -54,7 +54,7 @@ class Center(Direct, v2.Transform):
 
 
 class TenCrop(Center):
-    """Resize the short side to 256; crop four corners and the middle of 224 pixels, the mirrored image too: 10 views.
+    """Resize the short side to 256, crop 224 pixels at four corners and the middle, and mirror each crop: 10 views.
 
     Krizhevsky et al. 2012, section 4.1. torchvision's order: upper left, upper right, lower left, lower right, middle.
     """
@@ -72,7 +72,7 @@ class MultiScale(v2.Transform):
 
     Args:
         size: S, of the crops, in pixels.
-        scales: short sides in pixels; None: the above in proportion to `size`.
+        scales: short sides in pixels; None: those five, in proportion to `size`.
         interpolation: "bilinear" or "bicubic".
     """
 

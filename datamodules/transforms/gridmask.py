@@ -10,7 +10,7 @@ Shapes:   uint8 (3, H, W) -> same
 Defaults: d1 96, d2 224, ratio .6, rotate 360, mode 1: the authors' for ImageNet. By name: d1 and d2 in proportion to
           the image's side. p .8, which their training reaches after 240 of 300 epochs.
 Differs:  the authors raise p linearly, here it is fixed (the trick `GridMask` for batches takes a schedule). They draw
-          a mask and turn that, here each pixel's position in the grid is computed. They erase after normalisation: see
+          a mask and rotate it, here each pixel's position in the grid is computed. They erase after normalisation: see
           `fill`.
 """
 
@@ -30,8 +30,8 @@ def stripes(size: Sequence[int], period: int, thickness: int, phases: tuple[int,
     Args:
         size: height and width of the image, in pixels.
         period, thickness: of the stripes, in pixels.
-        phases: where the first horizontal and the first vertical stripe begin, from the upper left corner of a square
-            that has the image in its middle and the image's diagonal, rounded up, as its side.
+        phases: start of the first horizontal and the first vertical stripe, from the upper left corner of a square. The
+            square is centred on the image; its side is the image's diagonal, rounded up.
         degrees: counter-clockwise around the middle.
     """
     height, width = size
@@ -52,7 +52,7 @@ class GridMask(v2.Transform):
         ratio: thickness of the stripes, as a fraction of the period, in (0, 1).
         rotate: the angle in degrees is less than this; 1 for none.
         mode: 1 erases the squares, 0 the stripes.
-        p: probability of an image to be masked.
+        p: probability that an image is masked.
         fill: colour of the erased part, in bytes.
 
     Raises:

@@ -3,12 +3,12 @@
 Paper:    Bag of Tricks for Image Classification with Convolutional Neural Networks (He et al.; CVPR 2019), section 2.1,
           step 4: "scale hue, saturation, and brightness with coefficients uniformly drawn from [0.6, 1.4]"
           https://arxiv.org/abs/1812.01187
-Code:     none with a hue scaled: GluonCV's released script jitters brightness, contrast and saturation by .4
+Code:     none that scales the hue: GluonCV's released script jitters brightness, contrast and saturation by .4
           (`v2.ColorJitter(0.4, 0.4, 0.4)`, here "color-jitter")
 Equation: h' = c1 h mod 1, s' = min(1, c2 s), v' = min(1, c3 v),  c ~ U[.6, 1.4]^3, one draw an image
 Shapes:   uint8 (3, H, W) -> same
 Defaults: .6 to 1.4, the paper's
-Differs:  the paper does not say what becomes of a hue beyond the circle; here it goes round. Hue 0 is red.
+Differs:  the paper does not say what happens to a hue above 1; here it wraps around. Hue 0 is red.
 """
 
 import torch
@@ -26,7 +26,7 @@ def hsv_scaling(image: Tensor, scales: Tensor) -> Tensor:
     hue = _hue(red, green, blue, value, chroma.clamp(min=1)).mul_(scales[0])
     saturation = chroma.div_(value.clamp(min=1)).mul_(scales[1]).clamp_(max=1)
     value = value.mul_(scales[2]).clamp_(max=255)
-    sector = hue + OFFSETS  # where each colour is on the circle, from its complement on
+    sector = hue + OFFSETS  # each colour's position on the circle, counted from its complement
     sector -= (sector / 6).floor_().mul_(6)  # `% 6` takes ten times as long
     missing = torch.minimum(sector, 4 - sector).clamp_(0, 1)
     return missing.mul_(saturation).neg_().add_(1).mul_(value).round_().byte()

@@ -96,7 +96,9 @@ class RandAugment(v2.Transform):
     ):
         super().__init__()
         if not 0 <= magnitude <= 10 or std < 0 or num_ops < 0:
-            raise ValueError(f"needs magnitude in [0, 10], std and num_ops >= 0, got {magnitude}, {std} and {num_ops}")
+            raise ValueError(
+                f"RandAugment needs magnitude in [0, 10], std and num_ops >= 0, got {magnitude}, {std} and {num_ops}"
+            )
         self.magnitude, self.std, self.num_ops, self.fill = magnitude, std, num_ops, tuple(fill)
 
     def make_params(self, flat_inputs: list[Tensor]) -> dict[str, Any]:

@@ -31,9 +31,9 @@ class RandomErasing(v2.RandomErasing):
     """Fill a random rectangle with noise or a colour.
 
     Args:
-        p: probability of an image to be erased.
-        scale: of the area, from and to, as fractions of the image's.
-        ratio: height over width, from and to.
+        p: probability that an image gets a hole.
+        scale: smallest and largest area, as fractions of the image's.
+        ratio: smallest and largest height over width.
         value: "random", or one byte or three.
     """
 

@@ -1,4 +1,4 @@
-"""Left to right, with probability p: torchvision's, without its search for images among the inputs."""
+"""Mirrors left to right, with probability p: torchvision's, without its search for images in nested inputs."""
 
 import torch
 from torch import Tensor

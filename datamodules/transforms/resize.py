@@ -10,7 +10,7 @@ from datamodules.transforms.resizing import resize, resize_short, short_side, tr
 
 
 class ResizeShort(v2.Transform):
-    """Resize the short side to so many pixels, the aspect ratio kept; within one level of Pillow.
+    """Resize the short side to `size` pixels, at the same aspect ratio; within one level of Pillow.
 
     Args:
         size: of the short side, in pixels.
@@ -29,8 +29,8 @@ class ScaleJitter(v2.Transform):
     """Resize the short side to a random length, then crop at random: scale jitter of VGG and ResNet.
 
     Simonyan & Zisserman 2014 (https://arxiv.org/abs/1409.1556), section 3.1; He et al. 2015
-    (https://arxiv.org/abs/1512.03385), section 3.4: short side from [256, 480], crop of 224. Only the crop is kept of
-    the resized image. (`torchvision`'s class of this name is another one: that of detection.)
+    (https://arxiv.org/abs/1512.03385), section 3.4: short side from [256, 480], crop of 224. The rest of the
+    resized image is not kept. (`torchvision`'s class of this name is for detection.)
 
     Args:
         size: side of the crop in pixels.

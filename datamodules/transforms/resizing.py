@@ -1,7 +1,7 @@
-"""Resizing of bytes to bytes: within one level of Pillow, at a fraction of the time of floats.
+"""Resizing of bytes to bytes: within one level of Pillow, much faster than with floats.
 
-torch's antialiased kernel for uint8 is fast in channels_last order only (925 against 632 images a second of Pillow's
-way, decoding included); without antialiasing the result is wrong by up to 148 levels.
+torch's antialiased kernel for uint8 is fast in channels_last order only: 925 images a second, decoding included, where
+Pillow's way reaches 632. Without antialiasing the result is wrong by up to 148 levels.
 """
 
 from collections.abc import Sequence
@@ -17,16 +17,16 @@ MAX_ENLARGED = 1 << 24  # pixels: 50 MB; a strip of 1 x 300,000 pixels would bec
 
 def resize(image: Tensor, height: int, width: int, mode: str = "bilinear") -> Tensor:
     """Resize uint8 (C, H, W) of any strides to uint8 (C, height, width), channels_last strides, antialiased."""
-    pixels = image.permute(1, 2, 0).contiguous()[None]  # image[None] would have strides that torch takes for planes
+    pixels = image.permute(1, 2, 0).contiguous()[None]  # torch would not see image[None] as channels_last
     return F.interpolate(pixels.permute(0, 3, 1, 2), size=(height, width), mode=mode, antialias=True)[0]
 
 
 def short_side(size: Sequence[int], short: int) -> tuple[int, int]:
-    """Return height and width with the shorter one made `short`; the longer is rounded down, as torchvision does.
+    """Return height and width after resizing the short side; the long one is rounded down, as in torchvision.
 
     Args:
         size: height and width of the image.
-        short: pixels.
+        short: new short side, in pixels.
     """
     height, width = size
     if height <= width:
@@ -41,11 +41,11 @@ def resize_short(image: Tensor, short: int, mode: str = "bilinear") -> Tensor:
 
 
 def trim(image: Tensor, short: int) -> Tensor:
-    """Return the image, or its middle where it is so long that enlarging it would take `MAX_ENLARGED` pixels.
+    """Return the image, or only its middle if the resized image would have more than `MAX_ENLARGED` pixels.
 
     Args:
         image: uint8 (C, H, W).
-        short: what its short side is to become, in pixels.
+        short: new short side, in pixels.
     """
     height, width = image.shape[-2:]
     side = min(height, width)
@@ -58,5 +58,5 @@ def trim(image: Tensor, short: int) -> Tensor:
 
 
 def validate_mode(mode: str) -> str:
-    """Return the mode. Raise a ValueError unless it is one that resizes bytes well."""
+    """Return the mode. Raise a ValueError unless it is in MODES."""
     return validate_choice(mode, MODES, "interpolations of bytes")

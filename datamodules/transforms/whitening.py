@@ -4,7 +4,7 @@ Paper:    Learning Multiple Layers of Features from Tiny Images (Krizhevsky; 200
           https://www.cs.toronto.edu/~kriz/learning-features-2009-TR.pdf
 Code:     the course notes of CS231n, https://cs231n.github.io/neural-networks-2/
 Equation: x in [0, 1]^D, D = 3 H W;  covariance of the training images C = U diag(s) U^T
-          PCA: y = diag(s + epsilon)^(-1/2) U^T (x - mean);  ZCA: U y, of all whitened images the nearest to the image
+          PCA: y = diag(s + epsilon)^(-1/2) U^T (x - mean);  ZCA: U y, the whitened image nearest to the image
 Shapes:   uint8 (N, 3, H, W) -> float32 (N, 3, H, W)
 Defaults: ZCA, because a convolution needs an image; epsilon 1e-5, the course's
 Differs:  nothing
@@ -27,7 +27,7 @@ class Whitening:
 
     Args:
         mean: (D,), of pixels in [0, 1].
-        matrix: (D, D), what is multiplied with image minus mean.
+        matrix: (D, D), multiplied with (image - mean).
         inverse: (D, D), of `matrix`.
     """
 
@@ -40,14 +40,16 @@ class Whitening:
 
         Args:
             data: an `ImageData` of images of up to 64 pixels.
-            epsilon: > 0, added to the variances: the larger, the less is noise amplified, and the rest not quite 1.
+            epsilon: > 0, added to the variances: a larger one amplifies noise less; variances are further below 1.
             zca: rotate back, so that the result is an image; False gives the coordinates in order of rising variance.
 
         Raises:
             ValueError: the images are too large, or epsilon is not positive.
         """
         if data.image_size > LARGEST:
-            raise ValueError(f"whitening is for images of up to {LARGEST} pixels, not {data.image_size}: normalise")
+            raise ValueError(
+                f"whitening takes images of up to {LARGEST} pixels, got {data.image_size}: use mean and std"
+            )
         if epsilon <= 0:
             raise ValueError(f"epsilon must be > 0, got {epsilon}")
         if data.train_set is None:
@@ -78,11 +80,11 @@ class Whitening:
 
 
 def moments(images, indices: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean (D,) and covariance (D, D), float64, of the pixels in [0, 1] of a set's images `indices`."""
+    """Return mean (D,) and covariance (D, D), float64, of the pixels in [0, 1] of the images `indices`."""
     count, total, squares = 0, torch.zeros(()), torch.zeros(())
     for chunk in indices.split(CHUNK):
         pixels, _ = images.__getitems__([(0, index) for index in chunk.tolist()])
-        pixels = pixels.flatten(0, -4).flatten(1).double() / 255  # several views count as so many images
+        pixels = pixels.flatten(0, -4).flatten(1).double() / 255  # each view counts as an image
         count, total, squares = count + len(pixels), total + pixels.sum(0), squares + pixels.T @ pixels
     mean = total / count
     return mean, squares / count - mean.outer(mean)

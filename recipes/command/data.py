@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> None:
 def check(arguments: list[str]) -> None:
     """Read all of a folder of `zoo prepare`, and say that no byte has changed, or raise an error that names the file."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
-        raise UsageError("zoo data verify FOLDER: a folder that `zoo prepare` has made")
+        raise UsageError("name one folder made by `zoo prepare`: zoo data verify FOLDER")
     folder = Path(arguments[0]).expanduser()
     verify(folder)
     header = read_header(folder)
@@ -81,7 +81,7 @@ def build(name: str, root: str | None) -> Any:
     kind = getattr(datamodules, name)
     if root is None:
         if name in ("ImageFolder", "Prepared"):
-            raise UsageError(f"{name} is of your own images: say where they are with --root")
+            raise UsageError(f"{name} reads your own images: give their folder with --root")
         return kind()
     if name == "Digits":
         raise UsageError("Digits come with scikit-learn: leave out --root")

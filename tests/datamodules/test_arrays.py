@@ -67,7 +67,7 @@ def test_a_file_that_becomes_shorter_is_an_error_and_no_crash(tmp_path):
     data = ready(tmp_path / "images.npy")
     size = (tmp_path / "images.npy").stat().st_size
     os.truncate(tmp_path / "images.npy", size - 100)  # within a page: to read it is no crash, but wrong pixels
-    with pytest.raises(ValueError, match=f"has become shorter: {size - 100:,} bytes instead of {size:,}"):
+    with pytest.raises(ValueError, match=f"was cut short while in use: {size - 100:,} bytes instead of {size:,}"):
         pixels(data)
 
 
@@ -99,9 +99,9 @@ def test_augmented_where_that_is_asked_for():
         (GREY.astype(np.uint16), TARGETS, "got uint16"),
         (np.full((40, 8, 8), np.nan, np.float32), TARGETS, "from nan to nan"),
         (GREY, TARGETS[:39], "40 images, and torch.int64 .39,. targets"),
-        (GREY, TARGETS / 2, "targets must be classes"),
-        (GREY, TARGETS - 1, "targets must be classes"),
-        (GREY, np.full((40, 2), 0.5), "several labels an image, .40, 2., must be 0 and 1"),
+        (GREY, TARGETS / 2, "targets must be integer classes"),
+        (GREY, TARGETS - 1, "targets must be integer classes"),
+        (GREY, np.full((40, 2), 0.5), "targets .40, 2. with several labels per image must be 0 or 1"),
     ],
 )
 def test_refuses(images, targets, said):

@@ -229,7 +229,7 @@ def test_a_validation_image_that_is_none(imagenet):
     loaded(imagenet)
     flatten(imagenet)
     shutil.copy(imagenet / "val" / "ILSVRC2012_val_00000001.JPEG", imagenet / "val" / "ILSVRC2012_val_00000041.JPEG")
-    with pytest.raises(ValueError, match="ILSVRC2012_val_00000041.JPEG is none of the official validation images"):
+    with pytest.raises(ValueError, match="ILSVRC2012_val_00000041.JPEG is not one of the official validation images"):
         loaded(imagenet)
 
 
@@ -281,20 +281,20 @@ def test_an_empty_class(unpacked):
 
 def test_a_class_that_training_has_not(unpacked):
     shutil.rmtree(unpacked / "train" / WNIDS[2])
-    with pytest.raises(ValueError, match=f"val has classes that .*train has not: {WNIDS[2]}: delete them"):
+    with pytest.raises(ValueError, match=f"val has classes missing from .*train: {WNIDS[2]}: delete them"):
         loaded(unpacked)
 
 
 def test_folders_of_other_names(unpacked):
     (unpacked / "train" / "dogs").mkdir()
-    with pytest.raises(ValueError, match="has a folder dogs, which is no number of a class .* with ImageFolder"):
+    with pytest.raises(ValueError, match="has a folder dogs, which is not a class number .* with ImageFolder"):
         loaded(unpacked)
 
 
 def test_too_few_images_of_all_classes(unpacked, monkeypatch):
     monkeypatch.setattr(module, "OFFICIAL", {"train": 121, "val": 40})
     monkeypatch.setattr(module, "CLASSES", 4)
-    with pytest.warns(UserWarning, match="train has 120 images, ImageNet has 121 there"):
+    with pytest.warns(UserWarning, match="train has 120 images instead of ImageNet's 121"):
         loaded(unpacked)
 
 

@@ -123,7 +123,7 @@ def test_a_file_that_inflates_is_refused(idx, monkeypatch):
 def test_idx_files_that_are_none(spoil):
     data = idx_bytes(np.zeros((2, 3), np.uint8))
     assert parse_idx(data, "x").shape == (2, 3)
-    with pytest.raises(ValueError, match="x (is no idx file|has .* bytes)"):
+    with pytest.raises(ValueError, match="x (is not an idx file|has .* bytes)"):
         parse_idx(spoil(data), "x")
 
 

@@ -49,5 +49,5 @@ def test_batches(trainer):
 
 
 def test_counts_that_cannot_be_are_refused():
-    with pytest.raises(ValueError, match="a multiple of 10 together, got 15 and 4"):
+    with pytest.raises(ValueError, match="their sum a multiple of 10, got 15 and 4"):
         MNIST1D(train=15, test=4)

@@ -126,7 +126,7 @@ def test_says_which_map_is_missing_or_of_another_kind(pictures):
 
 @pytest.mark.parametrize("options", [{"transform": "resize"}, {"cache": "memory"}])
 def test_refuses_what_would_move_the_image_alone(options, pictures):
-    with pytest.raises(ValueError, match="crops images from files, and maps with them"):
+    with pytest.raises(ValueError, match="crops images and maps together, from files"):
         module(pictures, **options)
 
 

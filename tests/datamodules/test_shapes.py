@@ -147,5 +147,5 @@ def test_shows_masks_over_the_images():
 
 @pytest.mark.parametrize("wrong", [{"images": 0}, {"test_images": 0}, {"image_size": 7}])
 def test_refusals(wrong):
-    with pytest.raises(ValueError, match="an image of each part and 8 px"):
+    with pytest.raises(ValueError, match="images, test_images >= 1 and image_size >= 8"):
         Shapes(**wrong)

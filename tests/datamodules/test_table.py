@@ -140,7 +140,7 @@ def test_tricks_of_several_labels_train(table, trainer):
 
 def test_labels_that_are_none_are_refused():
     images = np.zeros((4, 8, 8, 3), np.uint8)
-    with pytest.raises(ValueError, match="several labels an image, .4, 3., must be 0 and 1"):
+    with pytest.raises(ValueError, match="targets .4, 3. with several labels per image must be 0 or 1"):
         Arrays(images, np.full((4, 3), 2))
-    with pytest.raises(ValueError, match="targets of several kinds"):
+    with pytest.raises(ValueError, match="must have targets of one kind"):
         Arrays(images, np.zeros((4, 3), int), test=(images, np.zeros(4, int)))

@@ -243,7 +243,7 @@ def test_a_member_that_inflates_is_refused(archive, monkeypatch):
     layout = Layout(archive)
     name = layout.images("train")[0][0]
     monkeypatch.setattr("datamodules.frame.tiny_layout.MAX_BYTES", layout.files.stamps[name][0] - 1)
-    with pytest.raises(ValueError, match=f"holds {name} of .* bytes, which is no small image"):
+    with pytest.raises(ValueError, match=f"holds {name} of .* bytes, too large for an image of 64 px"):
         layout.read(name)
 
 
@@ -319,13 +319,13 @@ def test_a_class_without_training_images(tiny, place):
 
 def test_a_folder_that_is_no_class(tiny, place):
     (place / "wnids.txt").write_text("\n".join(WNIDS[:2]))
-    refused(tiny, f"train has a folder {WNIDS[2]} that is no class of wnids.txt")
+    refused(tiny, f"train has a folder {WNIDS[2]}, no class of wnids.txt")
 
 
 @pytest.mark.parametrize("text", ["", "n01443537\nn01443537\n"])
 def test_wnids_that_cannot_be(tiny, place, text):
     (place / "wnids.txt").write_text(text)
-    refused(tiny, "wnids.txt has no class, or one twice")
+    refused(tiny, "wnids.txt is empty or lists a class twice")
 
 
 def test_folders_of_training_images_that_were_exchanged(tiny, place):

@@ -80,9 +80,9 @@ def test_a_model_trains_on_many_bands(tmp_path, trainer):
     ("options", "error", "words"),
     [
         ({"channels": 4}, Unreadable, r"\(12, 12, 5\), not 4 channels of numbers: give channels="),
-        ({"channels": 5, "white": 4095}, ValueError, "white are of images that become bytes"),
+        ({"channels": 5, "white": 4095}, ValueError, "white need 8-bit images"),
         ({"channels": 17}, ValueError, "channels must be from 1 to 16"),
-        ({"channels": 5, "scale": [1, 2]}, ValueError, "5 of them, one a channel"),
+        ({"channels": 5, "scale": [1, 2]}, ValueError, "5 of them, one per channel"),
         ({"channels": 5, "cache": "memory"}, ValueError, "scale is an option of cache=None"),
     ],
 )

@@ -231,7 +231,7 @@ def test_the_middle_square():
     assert np.array_equal(square(picture.mT, 48, resized=True), PHOTO[:, 8:56].transpose(1, 0, 2))
     half = np.asarray(Image.fromarray(PHOTO[:, 8:56]).resize((24, 24), Image.Resampling.BILINEAR))
     assert np.array_equal(square(picture, 24, resized=True), half)
-    with pytest.raises(ValueError, match="48 x 64 pixels instead of 48 x 48; image_size= would resize"):
+    with pytest.raises(ValueError, match="48 x 64 pixels instead of 48 x 48: give image_size= to resize"):
         square(picture, 48, resized=False)
 
 
@@ -314,7 +314,7 @@ def test_floats_from_0_to_1():
 
 @pytest.mark.parametrize("values", [RAMP * 255, RAMP - 0.1, np.full((2, 2), np.nan), np.full((2, 2), np.inf)])
 def test_other_floats_are_refused(values):
-    with pytest.raises(Unreadable, match="x cannot be read .its grey values go from .* not from 0 to 1: say white="):
+    with pytest.raises(Unreadable, match="x cannot be read .its grey values go from .* not from 0 to 1: give white="):
         decode(encoded(Image.fromarray(values.astype(np.float32)), "TIFF"), "x")
 
 
@@ -328,7 +328,7 @@ def test_white_is_said():
 
 
 def test_integers_of_32_bits_need_white():
-    with pytest.raises(Unreadable, match="nothing tells which one is white: say white="):
+    with pytest.raises(Unreadable, match="does not tell which one is white: give white="):
         decode(encoded(Image.fromarray((RAMP * 255).astype(np.int32)), "TIFF"), "x")
 
 
@@ -341,7 +341,7 @@ def test_sixteen_bits_of_grey(kind):
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_twelve_bits_in_sixteen_would_be_black(kind):
     data = encoded(Image.fromarray(np.rint(RAMP * 4095).astype(np.uint16)), kind)
-    with pytest.raises(Unreadable, match="no grey value above 4,095 of 65,535, so it would be nearly black"):
+    with pytest.raises(Unreadable, match="its brightest grey value is 4,095 of 65,535, nearly black"):
         decode(data, "x")
     assert len(decode(data, "x", white=4095)[0].unique()) == 256 and decode(data, "x", white=65535).max() == 16
     black = encoded(Image.fromarray(np.zeros((4, 4), np.uint16)), kind)
@@ -357,7 +357,7 @@ def test_twelve_bits_a_colour_would_be_black():
 
     header = struct.pack(">IIBBBBB", 7, 5, 16, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-    with pytest.raises(Unreadable, match="its colours have 16 bits, and none is above 15/255: scale it"):
+    with pytest.raises(Unreadable, match="its 16-bit colours are nearly black, at most 15 of 255: rescale it"):
         decode(data, "x")
 
 

@@ -47,7 +47,7 @@ def test_images_in_memory_take_mean_and_std(tmp_path):
 
 
 def test_a_model_that_does_not_know_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="like=Classifier: it does not know how its images are prepared"):
+    with pytest.raises(ValueError, match="like=Classifier: this model has no preprocessing"):
         CIFAR10(tmp_path, like=model(None))
 
 

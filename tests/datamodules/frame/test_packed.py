@@ -292,11 +292,11 @@ def test_verify_finds_a_changed_byte(name, out):
     ("text", "said"),
     [
         ("{", "header.json is damaged"),
-        ("[]", "is of something else"),
-        ('{"format": "webdataset"}', "is of something else"),
+        ("[]", "was not written by `zoo prepare`"),
+        ('{"format": "webdataset"}', "was not written by `zoo prepare`"),
         (
             json.dumps({"format": FORMAT, "version": 99}),
-            "has version 99, this is for 1: prepare it again",
+            "has version 99, not 1: prepare it again",
         ),
     ],
 )
@@ -308,7 +308,9 @@ def test_other_headers(text, said, out):
 
 def test_other_folders(tmp_path):
     for folder in (tmp_path, tmp_path / "nothing"):
-        with pytest.raises(ValueError, match="is no prepared data set, it has no header.json: `zoo prepare` makes one"):
+        with pytest.raises(
+            ValueError, match=r"is not a prepared data set \(no header.json\): make one with `zoo prepare`"
+        ):
             Packed(folder, "train")
 
 

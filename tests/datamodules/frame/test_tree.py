@@ -99,7 +99,7 @@ def test_formats_that_are_not_read_are_counted(tmp_path):
     root = tree(tmp_path, "")
     for name in ("a.heic", "b.HEIC", "c.psd", "notes.txt", "Thumbs.db", ".hidden.psd"):
         (root / "cat" / name).write_bytes(b"x")
-    with pytest.warns(UserWarning, match="formats that are not read, passed over: 2 .heic, 1 .psd: convert"):
+    with pytest.warns(UserWarning, match="in unsupported formats, which are skipped: 2 .heic, 1 .psd: convert"):
         assert len(find_images(root)["cat"]) == 4
     (root / "fox").mkdir()
     (root / "fox" / "a.nef").touch()

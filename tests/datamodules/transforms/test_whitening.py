@@ -97,5 +97,5 @@ def test_refuses(digits):
         Whitening.fit(digits, epsilon=0)
     large = Digits()
     large.image_size = 224
-    with pytest.raises(ValueError, match="up to 64 pixels, not 224"):
+    with pytest.raises(ValueError, match="up to 64 pixels, got 224"):
         Whitening.fit(large)

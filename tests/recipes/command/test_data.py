@@ -148,7 +148,7 @@ def test_verify_tells_whether_a_byte_has_changed(run, photos):
     ("arguments", "said"),
     [
         ([], "zoo data verify FOLDER"),
-        (["photos"], "photos is no prepared data set"),
+        (["photos"], "photos is not a prepared data set"),
         (["a", "b"], "zoo data verify FOLDER"),
     ],
 )
@@ -163,7 +163,7 @@ def test_verify_of_something_else(run, photos, arguments, said):
 def test_show_tells_what_is_there(run, photos):
     code, out, _ = run("data", "show", "ImageFolder", "--root", "photos", "--batch", "batch.png")
     lines = out.splitlines()
-    assert code == 0 and lines[0].startswith("ImageFolder: Images of one's own")
+    assert code == 0 and lines[0].startswith("ImageFolder: Your own images")
     assert "images      27 train, 3 validation, 10 test" in lines
     assert "classes     2: ant, bee" in lines and "size        224 x 224 pixels for the network" in lines
     assert "training    inception: resized-crop, flip" in lines and "evaluation  center" in lines
@@ -185,7 +185,7 @@ def test_show_of_memory(run):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["show", "ImageFolder"], "say where they are with --root"),
+        (["show", "ImageFolder"], "give their folder with --root"),
         (["show", "Digits", "--root", "x"], "Digits come with scikit-learn: leave out --root"),
         (["show", "CIFAR11"], "did you mean CIFAR10"),
         (["shw"], "no command 'data shw'; did you mean data show"),
