@@ -49,7 +49,7 @@ def recipe(budget: float = 1.0, source: Cifar = PLAIN, seed: int = 0) -> Recipe:
         ValueError: a budget outside of (0, 1].
     """
     if not 0 < budget <= 1:
-        raise ValueError(f"budget is a share of the published run, in (0, 1], got {budget}")
+        raise ValueError(f"budget is a fraction of the published run, in (0, 1], got {budget}")
     L.seed_everything(seed, workers=True, verbose=False)
     return Recipe(
         name="cifar10_resnet20",

@@ -81,7 +81,7 @@ def pretrained(source: str, num_classes: int, image_size: int | None = None) -> 
         built: Classifier = getattr(zoo, kind)(name, num_classes=num_classes, image_size=image_size)
         return built
     raise ValueError(
-        f"{source!r} is no source of weights: give timm:NAME, a file .ckpt, or Model:variant of `zoo models`"
+        f"{source!r} is not a source of weights: give timm:NAME, a file .ckpt, or Model:variant of `zoo models`"
     )
 
 

@@ -59,7 +59,7 @@ def recipe(
         ValueError: a budget outside of (0, 1].
     """
     if not 0 < budget <= 1:
-        raise ValueError(f"budget is a share of each epoch, in (0, 1], got {budget}")
+        raise ValueError(f"budget is a fraction of each epoch, in (0, 1], got {budget}")
     L.seed_everything(seed, workers=True, verbose=False)
     data = TinyImageNet(root, batch_size)
     data.prepare_data()

@@ -99,7 +99,7 @@ class ConvNet(Model):
             patterns = (CONVOLUTION, POOLING, DROPOUT)
             if not (word in GLOBAL or word.isdecimal() or any(pattern.fullmatch(word) for pattern in patterns)):
                 known = "20@5/2+1, max2, avg2, lp2, gap, gmp, 500, drop0.5"
-                raise ValueError(f"ConvNet: {word!r} is no word of a network; there are {known}")
+                raise ValueError(f"ConvNet: {word!r} is not a layer; layers are written as {known}")
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)

@@ -209,7 +209,7 @@ class DVT(Model):
         super().__init__(variant, num_classes, image_size, weights, **training)
         row, size = VARIANTS[self.variant], self.image_size
         if row.t2t and self.small:
-            raise ValueError(f"{self.variant} has too few tokens at image_size={size}: enlarge images, or take DeiT-Ti")
+            raise ValueError(f"{self.variant} has too few tokens at image_size={size}: use larger images, or DeiT-Ti")
         vit = partial(T2TExit, in_chans=self.in_chans) if row.t2t else DeiTExit
         self.less_less_token = vit(0, row, size, num_classes, drop_path)
         self.less_token = vit(1, row, size, num_classes, drop_path)

@@ -146,7 +146,7 @@ def check_nested(kept: Sequence[Sequence[int]], depth: int, tokens: int) -> None
     for i, now in enumerate(kept):
         if 0 not in now or list(now) != sorted({*now}) or not {*now} <= {*before}:
             raise ValueError(
-                f"kept[{i}] must be rising, have 0 (the class token), and be a part of what the block before keeps"
+                f"kept[{i}] must be ascending, contain 0 (the class token), and be a subset of the block before's"
             )
         before = now
 
@@ -217,9 +217,7 @@ def find_tokens_within(
         low, high, budget = -20.0, 0.0, fraction * multiply_adds(model, None)
         best = search(model, features, maps, 1.0, step)
         if multiply_adds(model, best) > budget:
-            raise ValueError(
-                f"more than {fraction:g} of the multiply-adds is left, however large the error: ask for more"
-            )
+            raise ValueError(f"no error bound reduces the multiply-adds to {fraction:g}: choose a larger fraction")
         for _ in range(rounds):
             exponent = (low + high) / 2
             kept = search(model, features, maps, 2**exponent, step)

@@ -14,7 +14,7 @@ USAGE = "zoo card TRICK"
 def main(arguments: list[str]) -> None:
     """Print the card of the trick that is named."""
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
-        raise UsageError(f"one trick of `zoo tricks`; usage: {USAGE}")
+        raise UsageError(f"name one trick of `zoo tricks`; usage: {USAGE}")
     entries = {entry.name: entry for entry in catalogue.tricks()}
     if arguments[0] not in entries:
         raise unknown("trick", arguments[0], entries)

@@ -54,9 +54,9 @@ def main(arguments: Sequence[str]) -> None:
 def read_configs(files: Sequence[str], options: argparse.Namespace) -> tuple[Build, dict[str, Any]]:
     """Return the first config file as the base, and all of them as arms."""
     if wrong := [file for file in files if Path(file).suffix not in SUFFIXES]:
-        raise UsageError(f"config files are compared with config files, got {', '.join(wrong)}")
+        raise UsageError(f"config files can be compared with config files only, got {', '.join(wrong)}")
     if len(files) < 2 or options.without or options.plus or options.each:
-        raise UsageError("compare two config files at least; --without, --plus and --each are for recipes")
+        raise UsageError("give two config files or more; --without, --plus and --each are for recipes")
     builds = {file: FromConfig(Path(file).resolve()) for file in files}
     first, *others = builds
     return builds[first], {first: [], **{file: Instead(builds[file]) for file in others}}
@@ -130,10 +130,14 @@ def _parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--plus", nargs="+", default=[], metavar="TRICK", help='tricks to add, such as "CutMix(1.0)"')
     parser.add_argument("--each", action="store_true", help="an arm for each change; alone: each trick taken out")
     parser.add_argument("--seeds", type=int, default=5, help="runs of each arm, fixed in advance (default 5)")
-    parser.add_argument("--until-decided", action="store_true", help="look after each seed, at most --seeds of them")
-    parser.add_argument("--folds", type=int, help="cross-validation with so many folds instead of seeds")
+    parser.add_argument(
+        "--until-decided",
+        action="store_true",
+        help="test after each seed, stop once decided, at the latest after --seeds",
+    )
+    parser.add_argument("--folds", type=int, help="cross-validate with this many folds instead of seeds")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time (default 1)")
     parser.add_argument("--storage", help="a queue for `zoo worker`: a shared journal file, or a PostgreSQL address")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"of the runs (default {FOLDER})")
-    parser.add_argument("--plot", type=Path, help="save the picture there")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"folder of the runs (default {FOLDER})")
+    parser.add_argument("--plot", type=Path, help="save the plot as this file")
     return parser.parse_known_args(arguments)

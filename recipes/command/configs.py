@@ -88,5 +88,5 @@ def read_config(path: Path) -> dict[str, Any]:
         raise UsageError(f"there is no config {path}; `zoo fit --print_config > {path.name}` writes one")
     config = yaml.safe_load(path.read_text())
     if not isinstance(config, dict) or not {"model", "data"} <= config.keys():
-        raise UsageError(f"{path} is no config of `zoo fit`: it has no model and data")
+        raise UsageError(f"{path} is not a config of `zoo fit`: it has no model and data")
     return {name: config[name] for name in PARTS if name in config}

@@ -116,9 +116,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--root", type=Path, default=Path("data"), help="where CIFAR-10 is, or is downloaded to")
     parser.add_argument("--folder", type=Path, help="the same images as files: train/<class>/*, test/<class>/*")
     parser.add_argument("--commit", action="store_true", help="commit the file of results after each run")
-    parser.add_argument("--precision", help="of Trainer; else that of the runs so far, else what is fast here")
-    parser.add_argument("--most", type=int, help="do at most so many runs")
-    parser.add_argument("--list", action="store_true", help="print the programme and what of it is done")
+    parser.add_argument("--precision", help="of the Trainer (default: as in earlier runs, else the fastest here)")
+    parser.add_argument("--most", type=int, help="do at most this many runs")
+    parser.add_argument("--list", action="store_true", help="print the planned runs and which are done")
     return parser.parse_args(arguments)
 
 

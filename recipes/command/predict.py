@@ -36,7 +36,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = PlainParser(usage=USAGE, description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("paths", nargs="+", metavar="PATH", help="checkpoints, then photographs or folders of them")
     parser.add_argument("--top", type=int, default=5, help="how many classes to name (default 5)")
-    parser.add_argument("--csv", type=Path, help="write this file instead of a table")
+    parser.add_argument("--csv", type=Path, help="write a CSV file instead of printing a table")
     parser.add_argument("--ensemble", choices=["center", "10-crop"], help="views of each photograph to average over")
     parser.add_argument("--average", help='weights to take: the name of an average, such as "EMA(0.999)"')
     parser.add_argument("--batch-size", type=int, default=64, help="photographs at a time (default 64)")

@@ -59,15 +59,15 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", nargs="?", metavar="NAME", help="a file of recipes/papers")
     parser.add_argument("--seeds", type=int, help="runs of each arm; default: as many as the row plans")
     parser.add_argument("--show", action="store_true", help="run nothing, print the verdicts")
-    parser.add_argument("--all", action="store_true", help="run what is missing of every row, the cheapest first")
+    parser.add_argument("--all", action="store_true", help="do all runs that are still missing, cheapest row first")
     parser.add_argument(
         "--device", choices=("cpu", "gpu"), default="cpu", help="gpu: --all runs the rows that need one too"
     )
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument(
-        "--commit", action="store_true", help="commit results/papers.jsonl now and then, and nothing else"
+        "--commit", action="store_true", help="commit results/papers.jsonl during the runs, and nothing else"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="of the epochs: a trial, which is not recorded")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply all epochs by this: a trial, not recorded")
     options = parser.parse_args(list(arguments))
     if (options.seeds is not None and options.seeds < 1) or options.scale <= 0:
         raise UsageError("--seeds and --scale must be positive")

@@ -97,7 +97,7 @@ def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, 
 def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:
     """Run the recipe of `build(seed=..., **arguments)` once for each seed; return the metrics of each run."""
     if options.resume is not None and options.seeds > 1:
-        raise UsageError("--resume goes on with one run: leave out --seeds, and give --seed of that run")
+        raise UsageError("--resume continues one run: replace --seeds with that run's --seed")
     console, runs = Console(), []
     for s in range(seed, seed + options.seeds):
         recipe = build(seed=s, **arguments)

@@ -87,7 +87,7 @@ SUMS = {
 def sha256(path: Path) -> str:
     """Return the checksum of a file. Raises UsageError where there is none."""
     if not path.is_file():
-        raise UsageError(f"there is no {path}: fetch it, or say where it lies with --data-dir")
+        raise UsageError(f"there is no {path}: fetch it, or give its folder with --data-dir")
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -150,7 +150,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--variant", help="row of its table, such as 32")
     parser.add_argument("--data", default="cifar10-test1000", help="test set: " + ", ".join(SETS))
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the test set")
-    parser.add_argument("--mean", type=numbers, help="of the publisher's pixels in [0, 1], such as 0.485,0.456,0.406")
+    parser.add_argument("--mean", type=numbers, help="the publisher's, for pixels in [0, 1], as 0.485,0.456,0.406")
     parser.add_argument("--std", type=numbers, help="likewise")
     parser.add_argument("--published", type=float, help="accuracy that the publisher reports, in percent")
     parser.add_argument("--record", action="store_true", help="add a line to results/verify.jsonl")
@@ -167,7 +167,9 @@ def resolve(options: argparse.Namespace) -> Checkpoint:
     known = CHECKPOINTS.get(options.file.name)
     checksum = sha256(options.file)
     if known and not checksum.startswith(options.file.stem.rpartition("-")[2]):
-        raise UsageError(f"{options.file} is damaged, or another file: its SHA-256 begins with {checksum[:8]}")
+        raise UsageError(
+            f"{options.file} is damaged or another file: its SHA-256 begins with {checksum[:8]}, not as in its name"
+        )
     of_publisher = known.publisher if known else None
     values: dict[str, Any] = {
         "--model": options.model or (known and known.model),
@@ -177,7 +179,7 @@ def resolve(options: argparse.Namespace) -> Checkpoint:
         "--std": options.std or (of_publisher and of_publisher.std),
     }
     if missing := [name for name, value in values.items() if value is None]:
-        raise UsageError(f"{options.file.name} is in no table here: add {', '.join(missing)}")
+        raise UsageError(f"{options.file.name} is not a known checkpoint: add {', '.join(missing)}")
     model, variant, accuracy, mean, std = values.values()
     return Checkpoint(
         model, variant, accuracy, Publisher(of_publisher.address if of_publisher else "unknown", mean, std)

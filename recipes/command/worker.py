@@ -15,8 +15,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Take runs from the queue until it is empty."""
     parser = argparse.ArgumentParser("zoo worker", usage=USAGE, description=(__doc__ or "").split("\n")[0])
     parser.add_argument("storage", help="a journal file on a shared folder, or postgresql://user@host/name")
-    parser.add_argument("--folder", type=Path, default=FOLDER, help="for what is trained here")
-    parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for a first run")
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="folder of the runs made here")
+    parser.add_argument("--patience", type=float, default=60.0, help="seconds to wait for the first run")
     options = parser.parse_args(arguments)
     try:
         done = work_on(options.storage, Engine(options.folder, workers=1, record=False), options.patience)

@@ -132,7 +132,7 @@ def _find(module: str, name: str) -> tuple[Path, ast.ClassDef]:
             source = next(alias.name for alias in node.names if name == (alias.asname or alias.name))
             parents = module.split(".")[: len(module.split(".")) - node.level + package] if node.level else []
             return _find(".".join([*parents, *filter(None, [node.module])]), source)
-    raise LookupError(f"{name} is in __all__ of {module}, and neither defined nor imported there")
+    raise LookupError(f"{name} is in __all__ of {module}, but neither defined nor imported there")
 
 
 @cache

@@ -143,7 +143,7 @@ def compare(
         KeyboardInterrupt: after Ctrl-C; finished runs are kept.
     """
     if len(arms) < 1 or seeds < 2 or (folds is not None and folds < 2):
-        raise ValueError("a comparison needs an arm and two seeds (or folds) at least")
+        raise ValueError("a comparison needs at least one arm and two seeds (or folds)")
     changes = {name: _change(how) for name, how in arms.items()}
     make = _job_maker(base, changes, folds, _threads(workers))
     engine = Engine(folder, workers, record, quiet, storage)

@@ -32,7 +32,7 @@ def refuse_other_packages() -> None:
         places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
         if places and Path(places[0]).resolve().parent != ROOT:
             raise UsageError(
-                f"{places[0]} hides the package {name!r} of Lightning Zoo: give it another name, or go to another folder"
+                f"{places[0]} hides the package {name!r} of Lightning Zoo: rename it, or work in another folder"
             )
 
 

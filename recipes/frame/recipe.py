@@ -68,7 +68,7 @@ class Recipe:
         for trick in tricks:
             if trick not in on:
                 names = ", ".join(kind.__name__ for kind in on) or "none"
-                raise ValueError(f"{trick.__name__} is not on in {self.name}; on are: {names}")
+                raise ValueError(f"{self.name} does not use {trick.__name__}; it uses: {names}")
         rest = [callback for callback in self.callbacks if type(callback) not in tricks]
         return self._changed(rest, "without", [trick.__name__ for trick in tricks])
 
@@ -158,12 +158,14 @@ class Recipe:
             raise FileNotFoundError(f"there is no checkpoint {path}: {hint}")
         theirs, ours = read_checkpoint(path).get("origin"), self.origin
         if theirs is None:
-            raise ValueError(f"{path} is no checkpoint of a recipe: resume from the last.ckpt in the folder of --save")
+            raise ValueError(
+                f"{path} is not a checkpoint of a recipe: resume from the last.ckpt in the folder of --save"
+            )
         differ = [name for name in {**theirs, **ours} if theirs.get(name) != ours.get(name)]
         if differ:
             words = ", ".join(f"{name} {theirs.get(name)!r} there and {ours.get(name)!r} here" for name in differ)
             raise ValueError(
-                f"{path} is of another run: {words}. Give the same options, or begin anew without --resume"
+                f"{path} is of another run: {words}. Give the same options, or leave out --resume to start again"
             )
 
     def check_reload(self, path: Path) -> float:

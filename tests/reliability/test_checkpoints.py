@@ -95,7 +95,7 @@ def test_truncated(loader, left, files, tmp_path):
     path = tmp_path / "short.ckpt"
     path.write_bytes(whole[: left if isinstance(left, int) else int(left * len(whole))])
     with pytest.raises(
-        ValueError, match="short.ckpt is cut short or no torch file.*: fetch or save it again"
+        ValueError, match="short.ckpt is cut short or not a torch file.*: fetch or save it again"
     ) as caught:
         LOADERS[loader](path)
     assert "\n" not in str(caught.value)

@@ -252,7 +252,7 @@ def test_processes_that_make_epochs_longer_are_refused(processes, batches, tmp_p
     assert checkpoint["epoch_of"] == {"processes": 1, "batches": 3}
     torch.save(checkpoint | {"epoch_of": {"processes": processes, "batches": batches}}, path)
     if (processes, batches) == (2, 9):
-        with pytest.raises(ValueError, match="in 2 processes with epochs of 9 batches, and this one is in 1 with 3"):
+        with pytest.raises(ValueError, match="had 2 processes and 9 batches an epoch, this one has 1 and 3"):
             trainer(max_epochs=2).fit(tiny_model, tiny_data, ckpt_path=path, weights_only=True)
     else:
         trainer(max_epochs=2).fit(tiny_model, tiny_data, ckpt_path=path, weights_only=True)

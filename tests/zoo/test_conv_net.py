@@ -59,7 +59,7 @@ def test_signals_have_a_height_of_their_own():
 
 
 def test_what_is_no_word_is_refused():
-    with pytest.raises(ValueError, match="'20@' is no word"):
+    with pytest.raises(ValueError, match="'20@' is not a layer"):
         ConvNet("20@ max2", 10)
 
 

@@ -367,12 +367,12 @@ def test_weights_of_another_image_size(tmp_path):
 
 def test_refuses_weights_of_another_network(tmp_path):
     ViT("Ti/16", num_classes=5, image_size=32).export(tmp_path / "dense.safetensors")
-    with pytest.raises(ValueError, match="of another network"):
+    with pytest.raises(ValueError, match="does not fit"):
         DVT("DeiT-nano", num_classes=5, image_size=32, weights=str(tmp_path / "dense.safetensors"))
 
 
 def test_refusals(model):
-    with pytest.raises(ValueError, match="enlarge images, or take DeiT-Ti"):
+    with pytest.raises(ValueError, match="use larger images, or DeiT-Ti"):
         DVT("T2T-12", image_size=64)
     with pytest.raises(ValueError, match="DVT has positions for images of 32 x 32 px, got 48 x 48"):
         model(torch.zeros(1, 3, 48, 48))

@@ -91,8 +91,8 @@ def check_classes(theirs: list[str] | None, data: Any) -> None:
     pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a != str(b)]
     what = f"label of {pairs[0][0]!r} would mean {pairs[0][1]!r}" if pairs else f"{len(theirs)} and {len(ours)} classes"
     raise ValueError(
-        f"the checkpoint was trained on other classes than the data has: the {what}. To train these classes from its "
-        "weights, begin a new run with weights=FILE; to go on all the same, set model.replace_classes = True"
+        f"the checkpoint's classes are not the data's: the {what}. To train the data's classes from its weights, "
+        "begin a new run with weights=FILE; to continue this run with them, set model.replace_classes = True"
     )
 
 

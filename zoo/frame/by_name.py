@@ -63,4 +63,4 @@ def say_random(model: Any) -> None:
     """Log that a network begins with random weights although its name has a tag of weights."""
     name = model.hparams.get("network")
     if model.untrained and isinstance(name, str) and "." in name:
-        rank_zero_info(f"{name} begins with random weights; Classifier({name!r}, weights='timm') has those of its name")
+        rank_zero_info(f"{name} begins with random weights; Classifier({name!r}, weights='timm') loads pretrained ones")

@@ -38,7 +38,7 @@ def channels_of(network: nn.Module | None, in_chans: int | None, made_for_it: bo
         found = in_channels(network)
         found = found if found <= MOST else COLOURS  # a first layer on blocks of pixels, as TResNet has
         if in_chans not in (None, found):
-            raise ValueError(f"in_chans={in_chans}, and the network takes {found}: build it so, or leave in_chans out")
+            raise ValueError(f"in_chans={in_chans}, but the network takes {found}: rebuild it, or leave in_chans out")
     if in_chans is not None and not 1 <= in_chans <= MOST:
         raise ValueError(f"in_chans must be from 1 to {MOST}, got {in_chans}")
     return found

@@ -75,7 +75,7 @@ def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ())
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"targets go from {low} to {high}, but the model has {num_classes} classes (0 to {num_classes - 1}): "
-            f"set num_classes={int(high) + 1}, or mend the labels"
+            f"set num_classes={int(high) + 1}, or correct the labels"
         )
 
 

@@ -53,7 +53,9 @@ class ExactResume(L.Callback):
         checkpoint["epoch_of"] = _epoch_of(trainer)
         if trainer.fit_loop._should_accumulate():
             if trainer.world_size > 1:
-                rank_zero_warn("saved in mid-accumulation: the other ranks' gradients are lost, a resume is not exact")
+                rank_zero_warn(
+                    "saved during gradient accumulation without the other ranks' gradients: a resume is not exact"
+                )
             grads = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
             checkpoint["half_gradients"] = grads
 
@@ -82,9 +84,9 @@ def _refuse_other_processes(then: dict[str, float] | None, now: dict[str, float]
     if then is None or then["processes"] == now["processes"] or then["batches"] == now["batches"]:
         return
     raise ValueError(
-        f"the checkpoint is of a run in {then['processes']} processes with epochs of {then['batches']} batches, and "
-        f"this one is in {now['processes']} with {now['batches']}: schedules would be at the wrong step. Take as many "
-        "processes, or the batch_size that makes epochs as long as they were"
+        f"the checkpoint's run had {then['processes']} processes and {then['batches']} batches an epoch, this one has "
+        f"{now['processes']} and {now['batches']}, which would shift the schedules: use as many processes, or a "
+        "batch_size that gives as many batches an epoch"
     )
 
 

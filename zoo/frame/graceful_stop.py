@@ -29,7 +29,7 @@ class GracefulStop(L.Callback):
         def stop(*_: Any) -> None:
             trainer.should_stop = self.interrupted = True
             self._restore()
-            rank_zero_info("Ctrl-C: stopping after this batch and validation; once more to leave at once")
+            rank_zero_info("Ctrl-C: stopping after this batch and validation; press it again to stop at once")
 
         signal.signal(signal.SIGINT, stop)
 

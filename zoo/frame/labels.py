@@ -33,7 +33,9 @@ def check_labels(targets: Tensor, num_classes: int) -> None:
     """Refuse targets that are not (N, K) with K numbers in [0, 1]. Raises ValueError."""
     if targets.ndim != 2 or targets.shape[1] != num_classes or not targets.is_floating_point():
         got = f"{targets.dtype} {tuple(targets.shape)}"
-        raise ValueError(f"targets of several labels must be float (N, {num_classes}), 0 and 1, got {got}")
+        raise ValueError(
+            f"targets with several labels per image must be float (N, {num_classes}) of 0 and 1, got {got}"
+        )
 
 
 def refuse_one_label(model: Any, callbacks: Iterable[Any]) -> None:

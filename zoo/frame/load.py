@@ -72,7 +72,7 @@ def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module |
         return Classifier(network, **{key: value for key, value in arguments.items() if key != "network"})
     if name == "Classifier" and "network" in arguments:  # a timm network, made by its name
         if not isinstance(arguments["network"], str) or not timm.is_model(arguments["network"]):
-            raise ValueError(f"{path} asks for {arguments['network']!r}, which is no network of timm here")
+            raise ValueError(f"{path} needs {arguments['network']!r}, which is not a network of the installed timm")
         return Classifier(**arguments)
     if name == "Classifier":
         raise ValueError(

@@ -70,7 +70,9 @@ def prepend(network: Any, how: Preprocessing, images: str) -> Any:
     from onnx import compose, parser
 
     if how.views != "center":
-        raise ValueError(f"one view is exported, not {how.views}: export(..., preprocessing=Preprocessing(...))")
+        raise ValueError(
+            f"the export takes one view, the model uses {how.views}: export(..., preprocessing=Preprocessing(...))"
+        )
     words = {
         "ir": network.ir_version,
         "opset": next(found.version for found in network.opset_import if found.domain == ""),

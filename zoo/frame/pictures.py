@@ -65,7 +65,7 @@ def _files(path: Path) -> Sequence[Path]:
         raise FileNotFoundError(f"no picture or folder {path}")
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not found:
-        raise FileNotFoundError(f"{path} holds no pictures; read are {', '.join(sorted(SUFFIXES))}")
+        raise FileNotFoundError(f"{path} holds no pictures; supported are {', '.join(sorted(SUFFIXES))}")
     return found
 
 

@@ -141,7 +141,7 @@ def _read(named: Named, channels: int, skip_unreadable: bool) -> Tensor | None:
         return read(named, channels)
     except Unreadable as error:
         if not skip_unreadable:
-            raise Unreadable(f"{error}: mend it, or leave out such files with skip_unreadable=True") from error
+            raise Unreadable(f"{error}: repair it, or leave out such files with skip_unreadable=True") from error
         rank_zero_warn(f"left out: {error}")
         return None
 

@@ -47,6 +47,6 @@ def needs_multiple(sides: Iterable[int], of: int, model: str) -> None:
     height, width = sides
     if height % of or width % of:
         raise ValueError(
-            f"{model} halves its maps until one pixel is {of} wide: sides must be multiples of {of} px, "
+            f"{model} halves its maps several times: sides of images must be multiples of {of} px, "
             f"got {height} x {width}; crop or pad the images"
         )

@@ -87,14 +87,14 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     file = resolve_file(path)
     refuse_other_kinds(file)
     if is_safetensors(file):
-        raise ValueError(f"{file} holds weights and no model: make the model, then load_weights({str(file)!r})")
+        raise ValueError(f"{file} holds only weights: make the model, then load_weights({str(file)!r})")
     try:
         with open(file, "rb") as opened, torch.serialization.safe_globals(numpy_scalars()):
             content = torch.load(opened, map_location="cpu", weights_only=True)  # of a path, the suffix would count
     except pickle.UnpicklingError as error:
         raise ValueError(_why_refused(file, error)) from None
     except Exception as error:  # of damaged files, torch raises nearly every kind
-        raise ValueError(f"{file} is cut short or no torch file ({first_line(error)}): {AGAIN}") from None
+        raise ValueError(f"{file} is cut short or not a torch file ({first_line(error)}): {AGAIN}") from None
     if not isinstance(content, Mapping):
         raise ValueError(f"{file} holds a {type(content).__name__}, not weights by name")
     return content
@@ -173,7 +173,7 @@ def _why_refused(path: Path, error: Exception) -> str:
     if not culprits and not zipfile.is_zipfile(path):
         culprits = [line for line in str(error).splitlines() if "GLOBAL" in line or "global" in line][:1]
         if not culprits:
-            return f"{path} is cut short or no torch file: {AGAIN}"
+            return f"{path} is cut short or not a torch file: {AGAIN}"
     return (
         f"{path} carries more than tensors ({', '.join(culprits) or first_line(error)}), and loading that could run "
         f"code. If you trust its source, convert it once: {clean_copy(path)}"
@@ -186,7 +186,7 @@ def _read_safetensors(path: Path) -> Weights:
             told = file.metadata() or {}
         state = safetensors.torch.load_file(path)
     except Exception as error:
-        raise ValueError(f"{path} is cut short or no safetensors file ({first_line(error)}): {AGAIN}") from None
+        raise ValueError(f"{path} is cut short or not a safetensors file ({first_line(error)}): {AGAIN}") from None
     return _describe(state, {name: _of_json(text) for name, text in told.items()})
 
 

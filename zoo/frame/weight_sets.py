@@ -42,8 +42,8 @@ def choose(content: Mapping[str, Any], which: str | None, path: str | Path) -> S
     name = _preferred(sets, content, path)
     if len(sets) > 1:
         rank_zero_info(
-            f"{path}: the weights are those of {_short(name)!r}; it also has "
-            f"{_list_names(other for other in sets if other != name)}, which load_weights(path, which=...) takes"
+            f"{path}: loading the weights {_short(name)!r}; the file also has "
+            f"{_list_names(other for other in sets if other != name)}: choose with load_weights(path, which=...)"
         )
     return sets[name]
 

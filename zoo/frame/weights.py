@@ -85,7 +85,7 @@ def _from_timm(model: Receiver, name: str) -> Weights:
     if own is None:
         _same_network(model, asked, model.timm_names, "timm")
     elif asked != own:
-        raise ValueError(f"timm's {asked} is not timm's {own}, which this network is: take weights of {own}")
+        raise ValueError(f"this network is timm's {own}, the weights are of {asked}: use weights of {own}")
     network = timm.create_model(name, pretrained=True)
     return Weights(network.state_dict(), preprocessing=Preprocessing.of_timm(network))
 
@@ -133,7 +133,7 @@ def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> N
     ours, theirs = model.hparams.get("variant"), weights.variant
     if weights.model == type(model).__name__ and theirs is not None and ours is not None and theirs != ours:
         name = type(model).__name__
-        raise ValueError(f"{source} is of {name}({theirs!r}), which is another network than {name}({ours!r})")
+        raise ValueError(f"{source} has weights of {name}({theirs!r}), which do not fit {name}({ours!r})")
 
 
 def _say_other_surgery(model: Receiver, weights: Weights, source: str) -> None:
@@ -176,7 +176,7 @@ def _our_keys(state: Mapping[str, Tensor], model: Receiver, source: str) -> Stat
     if len(found) < len(state) - len(beside):
         raise ValueError(f"{source} holds several networks, behind {_some({_top(key) for key in state})}")
     if beside and found:
-        rank_zero_info(f"{source}: left out, because they lie beside the network: {_some(beside)}")
+        rank_zero_info(f"{source}: left out, because they are not part of the network: {_some(beside)}")
     for theirs, mine in model.aliases.items():
         found = {mine + key.removeprefix(theirs) if key.startswith(theirs) else key: v for key, v in found.items()}
     return found
@@ -210,14 +210,14 @@ def _put(model: Receiver, state: State, source: str) -> None:
     if missing and not headless or unknown or wrong - head:
         shapes = [f"{k} {tuple(state[k].shape)} there, {tuple(ours[k].shape)} here" for k in sorted(wrong - head)]
         raise ValueError(
-            f"{source} is of another network than {type(model).__name__}({model.hparams.get('variant', '')!r}); "
+            f"{source} does not fit {type(model).__name__}({model.hparams.get('variant', '')!r}); "
             f"missing: {_some(missing)}; unknown: {_some(unknown)}; other shapes: {_some(shapes)}"
         )
     if head:
         old = state[min(head)].shape[0]
-        rank_zero_info(f"{source} has {old} classes, the model {model.num_classes}: {_some(head)} start afresh")
+        rank_zero_info(f"{source} has {old} classes, the model {model.num_classes}: {_some(head)} start at random")
     if headless:
-        rank_zero_info(f"{source} has no head: {_some(missing)} start afresh")
+        rank_zero_info(f"{source} has no head: {_some(missing)} start at random")
     kept = {key: ours[key] if key in head | missing else state[key] for key in ours}
     network = getattr(model, "network", model)
     network.load_state_dict(for_network(network, kept))

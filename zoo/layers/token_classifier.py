@@ -104,7 +104,7 @@ class TokenClassifier(Model):
         """
         theirs = state.get("pos_embed")
         if theirs is not None and not {"head.weight", "head.bias"} & {*state}:
-            rank_zero_info("these weights have no head: head.bias, head.weight keep their random start")
+            rank_zero_info("these weights have no head: head.bias, head.weight start at random")
             state = {f"head.{key}": value for key, value in self.head.state_dict().items()} | state
         if theirs is None or theirs.shape[1] == self.pos_embed.shape[1] or theirs.shape[2:] != self.pos_embed.shape[2:]:
             return state

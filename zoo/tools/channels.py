@@ -45,8 +45,8 @@ class Channels:
         unseen = [name for name, _ in network.named_parameters() if name not in self._seen]
         if unseen:
             raise TypeError(
-                f"{type(network).__name__} has layers that evaluation does not run ({unseen[0]} ...): which channels "
-                "they read cannot be seen, and so none can be taken out"
+                f"{type(network).__name__} has layers that evaluation does not run ({unseen[0]} ...): no channels can "
+                "be taken out, since it is unknown which ones these layers read"
             )
 
     # ---- joined numbers

@@ -200,9 +200,9 @@ class _Plan:
             self._first[call.outputs[0].number] = first * times, scale
         else:
             raise TypeError(
-                f"{type(self.network).__name__} cannot be cut there: {call.name!r} reads the features, and gives "
-                "something else of zeros than nothing. Cut where a convolution or linear layer reads them, directly or "
-                "behind ReLU and pooling: before the classifier, or where=('path.of.module',)"
+                f"{type(self.network).__name__} cannot be cut there: {call.name!r} reads the features, and does not "
+                "map zeros to zeros. Cut where a convolution or linear layer reads them, directly or behind ReLU and "
+                "pooling: before the classifier, or where=('path.of.module',)"
             )
 
     def _times(self, call: Call, alone: set[str]) -> int:

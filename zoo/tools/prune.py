@@ -122,7 +122,7 @@ def take_out(network: nn.Module, removed: dict[str, list[int]], image_size: int,
         )
     gone = {channels.find(made[path][i]) for path, places in removed.items() for i in places}
     if 0 in gone:
-        raise ValueError(f"channels were taken out that cannot leave this {type(network).__name__}")
+        raise ValueError(f"the removed channels do not fit this {type(network).__name__}: give it the same arguments")
     for (name, dim), numbers in channels.places.items():
         keep = [i for i, number in enumerate(numbers) if channels.find(number) not in gone]
         if len(keep) < len(numbers):

@@ -111,7 +111,7 @@ def _quantizer() -> Any:
         from torch.ao.quantization import quantize_fx
     except ImportError as error:
         raise ImportError(
-            "quantise needs torch.ao.quantization, which this torch has no more: take torch 2.15"
+            "quantise needs torch.ao.quantization, which this torch no longer has: install torch 2.15"
         ) from error
     return quantize_fx
 

@@ -115,5 +115,5 @@ def test_what_config_files_do_not_go_with(arguments, words, tmp_path, monkeypatc
 
 def test_a_file_that_is_not_a_config(tmp_path):
     (tmp_path / "a.yaml").write_text("3")
-    with pytest.raises(UsageError, match="no config of `zoo fit`"):
+    with pytest.raises(UsageError, match="not a config of `zoo fit`"):
         FromConfig(tmp_path / "a.yaml")()

@@ -128,7 +128,7 @@ def test_recipes_are_listed(run):
         (["fit", "--trainer.callbacks", "MixUpp"], "no trick 'MixUpp'; did you mean MixUp"),
         (["test", "--model", "ResNet", "--data", "CIFAR11"], "no data module 'CIFAR11'; did you mean CIFAR10"),
         (["run", "digits_resnet20", "--epochs", "ten"], "epochs"),
-        (["run", "cifar10_resnet20", "--budget", "2"], "budget is a share of the published run, in (0, 1], got 2.0"),
+        (["run", "cifar10_resnet20", "--budget", "2"], "budget is a fraction of the published run, in (0, 1], got 2.0"),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_right_one(run, arguments, said):
@@ -311,7 +311,7 @@ def test_a_folder_of_the_users_that_hides_ours_is_one_line(tmp_path, name):
     code += "; from recipes.command.main import main; main()"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=catalogue.ROOT)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith(f"zoo: {tmp_path / name} hides the package {name!r} of Lightning Zoo: give it")
+    assert done.stderr.startswith(f"zoo: {tmp_path / name} hides the package {name!r} of Lightning Zoo: rename it")
 
 
 def test_resuming_from_what_is_no_checkpoint_is_one_line(run, tmp_path):
@@ -328,4 +328,4 @@ def test_resuming_from_what_is_no_checkpoint_is_one_line(run, tmp_path):
 
 def test_several_seeds_do_not_go_on_with_one_run(run, tmp_path):
     code, _, err = run("run", "digits_resnet20", "--seeds", "2", "--resume", "last.ckpt")
-    assert code == 2 and "leave out --seeds" in err
+    assert code == 2 and "replace --seeds with that run's --seed" in err

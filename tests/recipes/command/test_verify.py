@@ -74,13 +74,15 @@ def test_says_and_records_what_it_saw(checkpoint, mosaic, capsys, monkeypatch, t
 
 
 def test_what_nobody_says_is_asked_for(checkpoint):
-    with pytest.raises(UsageError, match="ours.pth is in no table here: add --variant, --published, --mean, --std"):
+    with pytest.raises(
+        UsageError, match="ours.pth is not a known checkpoint: add --variant, --published, --mean, --std"
+    ):
         verify.main([str(checkpoint), "--model", "ResNet"])
 
 
 def test_a_known_name_with_other_content_is_refused(checkpoint):
     path = checkpoint.rename(checkpoint.with_name("resnet20-12fca82f.th"))
-    with pytest.raises(UsageError, match="is damaged, or another file: its SHA-256 begins with"):
+    with pytest.raises(UsageError, match="is damaged or another file: its SHA-256 begins with"):
         verify.main([str(path)])
 
 

@@ -68,7 +68,7 @@ def test_without_takes_out_and_says_so():
 
 
 def test_without_names_what_is_on():
-    with pytest.raises(ValueError, match="Softer is not on in tiny; on are: Louder"):
+    with pytest.raises(ValueError, match="tiny does not use Softer; it uses: Louder"):
         make(callbacks=[Louder()]).without(Softer)
 
 
@@ -207,7 +207,7 @@ def test_another_run_is_not_gone_on_with(tmp_path, other, words):
 
 def test_a_checkpoint_of_no_recipe_is_not_gone_on_with(tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(ValueError, match="no checkpoint of a recipe"):
+    with pytest.raises(ValueError, match="not a checkpoint of a recipe"):
         make().run(resume=tmp_path / "other.ckpt")
     with pytest.raises(FileNotFoundError, match="there is no checkpoint"):
         make().run(resume=tmp_path / "absent.ckpt")

@@ -66,7 +66,7 @@ def test_load_weights_takes_those_of_the_same_network_only(file, monkeypatch):
     torch.testing.assert_close(model.network.conv1[0].weight, theirs["conv1.0.weight"].sum(1, keepdim=True))
     assert model.network.fc.weight.shape[0] == 5 and not model.untrained
     assert model.preprocessing.channels == 1 and model.preprocessing.size == 160
-    with pytest.raises(ValueError, match="timm's resnet18 is not timm's test_resnet, which this network is"):
+    with pytest.raises(ValueError, match="this network is timm's test_resnet, the weights are of resnet18"):
         model.load_weights("timm:resnet18.a1_in1k")
 
 
@@ -85,7 +85,7 @@ def test_wrong_arguments_are_refused():
         Classifier("test_resnet", act_layer=nn.SiLU)
     with pytest.raises(TypeError, match="Classifier takes no 'drop_path_rate'"):
         Classifier(TinyNetwork(), drop_path_rate=0.1)
-    with pytest.raises(ValueError, match="in_chans=1, and the network takes 3"):
+    with pytest.raises(ValueError, match="in_chans=1, but the network takes 3"):
         Classifier(TinyNetwork(), in_chans=1)
     with pytest.raises(ValueError, match="from 1 to 16, got 17"):
         ResNet("20", num_classes=10, in_chans=17)

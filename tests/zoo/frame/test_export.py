@@ -85,7 +85,7 @@ def test_names_size_mean_and_std_are_in_every_file(tmp_path):
 def test_what_cannot_be_exported_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"goes into .onnx only"):
         model().export(tmp_path / "x.pt2", preprocessing=True)
-    with pytest.raises(ValueError, match="one view is exported, not 10-crop"):
+    with pytest.raises(ValueError, match="the export takes one view, the model uses 10-crop"):
         model(Preprocessing(32, 37, MEAN, STD, views="10-crop")).export(tmp_path / "x.onnx", preprocessing=True)
     unknown = Classifier(nn.Sequential(nn.Conv2d(3, 6, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4)))
     with pytest.raises(ValueError, match="does not know how its images are prepared"):

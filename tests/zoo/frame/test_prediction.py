@@ -131,7 +131,7 @@ def test_what_is_no_picture_is_said(wrong, error, words):
 
 
 def test_a_folder_without_pictures(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"holds no pictures; read are .*\.jpg"):
+    with pytest.raises(FileNotFoundError, match=r"holds no pictures; supported are .*\.jpg"):
         find(tmp_path)
 
 

@@ -64,7 +64,7 @@ def test_the_only_weights_are_taken_whatever_they_are_called(entry, tmp_path):
 def test_the_average_is_taken_unless_another_is_asked_for(raw, average, told, tmp_path):
     torch.save({"epoch": 3, raw: RAW, average: AVERAGED}, tmp_path / "x.pth")
     assert same(read(tmp_path / "x.pth").state, AVERAGED)
-    assert f"the weights are those of '{average}'; it also has '{raw}'" in str(told)
+    assert f"loading the weights '{average}'; the file also has '{raw}'" in str(told)
     assert same(read(tmp_path / "x.pth", which=raw).state, RAW)
     with pytest.raises(ValueError, match=rf"has no weights 'ema'; it has '{raw}', '{average}'"):
         read(tmp_path / "x.pth", which="ema")
@@ -74,7 +74,7 @@ def test_which_weights_reaches_the_model_and_a_tricks_average_is_asked_for_by_na
     raw, average = resnet().state_dict(), resnet().state_dict()
     torch.save({"state_dict": raw, "averages": {"EMA(0.9)": average}}, tmp_path / "run.ckpt")
     model = resnet(weights=tmp_path / "run.ckpt")
-    assert torch.equal(model.conv1.weight, raw["conv1.weight"]) and "it also has 'EMA(0.9)'" in str(told)
+    assert torch.equal(model.conv1.weight, raw["conv1.weight"]) and "the file also has 'EMA(0.9)'" in str(told)
     model.load_weights(tmp_path / "run.ckpt", which="EMA(0.9)")
     assert torch.equal(model.conv1.weight, average["conv1.weight"])
 
@@ -97,7 +97,7 @@ def test_prefixes_come_off_in_any_order_and_what_lies_beside_is_left_out(prefix,
     file = {prefix + key: value for key, value in state.items()} | {"criterion.weight": torch.ones(10), "ema.n": RAW}
     torch.save({key: value for key, value in file.items() if key != "ema.n"}, tmp_path / "x.pth")
     assert same(resnet(weights=tmp_path / "x.pth").state_dict(), state)
-    assert "left out, because they lie beside the network: criterion.weight" in str(told)
+    assert "left out, because they are not part of the network: criterion.weight" in str(told)
 
 
 def test_what_may_be_another_network_is_not_left_out(tmp_path):
@@ -105,7 +105,7 @@ def test_what_may_be_another_network_is_not_left_out(tmp_path):
     torch.save(state | {"criterion.weight": torch.ones(10)}, tmp_path / "x.pth")
     assert same(resnet(weights=tmp_path / "x.pth").state_dict(), state)
     torch.save(state | {"extra.weight": torch.ones(10)}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"another network .*unknown: extra\.weight"):
+    with pytest.raises(ValueError, match=r"does not fit .*unknown: extra\.weight"):
         resnet(weights=tmp_path / "x.pth")
     twice = {f"{prefix}.{key}": value for key, value in state.items() for prefix in ("model", "net")}
     torch.save(twice, tmp_path / "x.pth")
@@ -122,7 +122,7 @@ def test_a_file_without_a_head_leaves_the_model_its_own(make, told, tmp_path):
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in state.items()) and not model.untrained
     assert "has no head: " in str(told)
     torch.save({key: value for key, value in state.items() if not key.endswith("1.weight")}, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match="another network"):
+    with pytest.raises(ValueError, match="does not fit"):
         make(weights=tmp_path / "x.pth")
 
 
@@ -160,7 +160,7 @@ def test_another_row_of_the_same_model_is_refused_where_the_file_tells(suffix, t
         run.save_checkpoint(file)
     else:
         model.export(file)
-    with pytest.raises(ValueError, match=r"is of ResNet\('a'\), which is another network than ResNet\('b'\)"):
+    with pytest.raises(ValueError, match=r"has weights of ResNet\('a'\), which do not fit ResNet\('b'\)"):
         resnet("b", weights=file)
     assert same(resnet("a", weights=file).state_dict(), model.state_dict())
 
@@ -248,7 +248,7 @@ def test_content_counts_not_the_suffix(tmp_path):
     torch.save(RAW, tmp_path / "x.safetensors")
     (tmp_path / "x.bin").write_bytes(safetensors.torch.save(RAW))
     assert same(read(tmp_path / "x.safetensors").state, RAW) and same(read(tmp_path / "x.bin").state, RAW)
-    with pytest.raises(ValueError, match="x.bin holds weights and no model: make the model, then load_weights"):
+    with pytest.raises(ValueError, match="x.bin holds only weights: make the model, then load_weights"):
         zoo.load(tmp_path / "x.bin")
 
 
@@ -321,7 +321,7 @@ def test_a_checkpoint_names_no_repository_and_no_path(tmp_path, monkeypatch):
     for name in ("hf-hub:someone/model", "local-dir:folder/model", "no_such_model", 3):
         content = {"model": "Classifier", "hyper_parameters": {"network": name, "num_classes": 2}, "state_dict": {}}
         torch.save(content, tmp_path / "x.ckpt")
-        with pytest.raises(ValueError, match=f"x.ckpt asks for .*{name}.*, which is no network of timm"):
+        with pytest.raises(ValueError, match=f"x.ckpt needs .*{name}.*, which is not a network of the installed timm"):
             zoo.load(tmp_path / "x.ckpt")
     assert not created
     files = {"checkpoint_path": "/there/x.pth", "cache_dir": "/there", "pretrained_cfg_overlay": {"file": "/there/x"}}
