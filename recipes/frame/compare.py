@@ -339,10 +339,10 @@ class Pool:
     def look(self) -> list[Job]:
         """Read the processes' messages for half a second; return the runs whose process has ended."""
         ended = []
-        tasks = {one.job.key: one.task for one in self.running.values()}
         for one in wait([*self.running, self.told], 0.5):
             if isinstance(one, int):
                 ended.append(self.end(self.running.pop(one)))
+        tasks = {running.job.key: running.task for running in self.running.values()}  # those that still have a bar
         while self.told.poll():
             key, fraction = self.told.recv()
             if key in tasks:

@@ -264,3 +264,25 @@ def test_ctrl_c_stops_and_the_next_call_goes_on(tmp_path):
     out, _ = again.communicate(timeout=300)
     assert again.returncode == 0, out
     assert len(records.read("compare")) == 2  # the two arms are the same runs, done once
+
+
+class Ended:
+    """A process that has ended in good order, and its end of a pipe."""
+
+    exitcode = 3
+
+    def join(self):
+        """Return at once."""
+
+    close = join
+
+
+def test_a_message_of_a_run_that_has_just_ended_is_dropped(tmp_path, monkeypatch):
+    pool = engine.Pool(engine.Engine(tmp_path, 1, record=False, quiet=True))
+    monkeypatch.setattr(engine, "wait", lambda sentinels, seconds: [7])
+    monkeypatch.setattr(engine.time, "sleep", lambda seconds: None)
+    with engine.Progress(console=pool.engine.console, disable=True) as pool.display:
+        job = Job("key", "arm", 0, tiny, Plus())
+        pool.running[7] = engine.Running(job, Ended(), Ended(), pool.display.add_task("arm", total=1.0))
+        pool.tell.send(("key", 0.5))
+        assert pool.look() == [job] and not pool.running and not pool.told.poll()
