@@ -155,7 +155,7 @@ def main() -> None:
     torch.set_num_threads(1)
     start = time.perf_counter()
     metrics = fused(arguments["rounds"])
-    # each in its own processes: after twenty others, WideResNet's training had ratios of .957 and .905; alone, 1.000
+    # in fresh processes: after twenty others, WideResNet's training had ratios of .957 and .905; alone, 1.000
     with ProcessPoolExecutor(1, get_context("spawn"), torch.set_num_threads, (1,), max_tasks_per_child=1) as pool:
         for family in arguments["families"]:
             first, second = (pool.submit(against_twin, family, arguments["rounds"]).result() for _ in range(2))

@@ -46,7 +46,7 @@ def recipe(budget: float = 1.0, source: Cifar = PLAIN, seed: int = 0) -> Recipe:
         seed: of the weights, the order of the images and every random draw.
 
     Raises:
-        ValueError: a budget outside of (0, 1].
+        ValueError: the budget is outside (0, 1].
     """
     if not 0 < budget <= 1:
         raise ValueError(f"budget is a fraction of the published run, in (0, 1], got {budget}")

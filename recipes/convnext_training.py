@@ -39,7 +39,7 @@ def recipe(variant: str = "T", steps: Steps = STEPS, seed: int = 0) -> Recipe:
     """Train and test.
 
     Args:
-        variant: of `zoo.ConvNeXt`: "T", "S", "B", "L" are published.
+        variant: variant of `zoo.ConvNeXt`; "T", "S", "B", "L" are published.
         steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """

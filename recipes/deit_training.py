@@ -41,7 +41,7 @@ def recipe(variant: str = "S/16", steps: Steps = STEPS, seed: int = 0) -> Recipe
     """Train and test.
 
     Args:
-        variant: of `zoo.ViT`: "Ti/16", "S/16", "B/16" are published.
+        variant: variant of `zoo.ViT`; "Ti/16", "S/16", "B/16" are published.
         steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """

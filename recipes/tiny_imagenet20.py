@@ -56,7 +56,7 @@ def recipe(
         seed: of the weights, the order of the images and every random draw.
 
     Raises:
-        ValueError: a budget outside of (0, 1].
+        ValueError: the budget is outside (0, 1].
     """
     if not 0 < budget <= 1:
         raise ValueError(f"budget is a fraction of each epoch, in (0, 1], got {budget}")

@@ -12,11 +12,11 @@ Settings: ViT-Ti with patches of 4 pixels: 64 patches and the class token. From 
           for one more epoch at rate 3e-4; a tenth of it is warm-up. "ViT trained on" has that epoch too and drops
           nothing: compare the versions with it. Nothing was tuned. PatchSlimming's error is the smallest at which 55 %
           of the multiply-adds are left. MACs, images/s and the number of tokens after each quarter of the blocks are
-          those of inference, in float32, on test images. Each version takes turns with the dense network. The two patch
-          dropouts save in training alone. All three ViTs of the DVT start from the trained one. DVT's thresholds are
-          the best on the validation images at 65 % of the dense network's multiply-adds. Its MACs are the mean over the
-          test images. The machine did other work during the recorded runs: their training images/s are orders of
-          magnitude
+          those of inference, in float32. Images/s are measured on test images, and each version takes turns with the
+          dense network. The two patch dropouts save in training alone. All three ViTs of the DVT start from the trained
+          one. DVT's thresholds are the best on the validation images at 65 % of the dense network's multiply-adds. Its
+          MACs are the mean over the test images. The machine did other work during the recorded runs: their training
+          images/s are orders of magnitude
 Result:
 | version | test/acc | MACs | tokens 1 | tokens 2 | tokens 3 | tokens 4 | training images/s | inference images/s | dense images/s | seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -58,7 +58,7 @@ def recipe(
     Args:
         arm: what learns, and how fast.
         images: training images a class, at most 450.
-        epochs: passes over them; None: those of the table for 20, 100 and 450 images, else 1.
+        epochs: passes over them; None: as in the table for 20, 100 and 450 images, else 1.
         root: where Tiny-ImageNet is: downloaded into it if absent (248 MB); or its folder, or a zip of its layout.
         seed: of the choice and order of the images, the head and every random draw.
     """

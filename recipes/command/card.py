@@ -12,7 +12,7 @@ USAGE = "zoo card TRICK"
 
 
 def main(arguments: list[str]) -> None:
-    """Print the card of the trick that is named."""
+    """Print the card of the named trick."""
     if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
         raise UsageError(f"name one trick of `zoo tricks`; usage: {USAGE}")
     entries = {entry.name: entry for entry in catalogue.tricks()}

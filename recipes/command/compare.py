@@ -29,7 +29,7 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Compare the recipe as it is with the recipe changed; print a table."""
+    """Compare the recipe with its changed versions, or config files; print a table."""
     options, rest = _parse(arguments)
     if Path(options.recipe).suffix in SUFFIXES:
         base, arms = read_configs([options.recipe, *rest], options)

@@ -50,7 +50,7 @@ class FromConfig:
             name=self.path.stem,
             model=made.model,
             data=made.datamodule,
-            callbacks=made.config_init["trainer"]["callbacks"][:given] if given else [],  # Trainer adds more
+            callbacks=made.config_init["trainer"]["callbacks"][:given] if given else [],  # Trainer adds its own
             trainer={name: value for name, value in trainer.items() if value is not None},
             seed=seed,
             arguments=config,
@@ -73,7 +73,7 @@ def instantiate(config: dict[str, Any], seed: int) -> CLI:
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         path = Path(folder) / "config.yaml"
         path.write_text(yaml.safe_dump({**config, "trainer": {**config.get("trainer", {}), "logger": False}}))
-        warnings.filterwarnings("ignore", "LightningCLI's args parameter", UserWarning)  # it ignores the shell's
+        warnings.filterwarnings("ignore", "LightningCLI's args parameter", UserWarning)  # the shell's are unused
         arguments = [f"--config={path}", f"--seed_everything={seed}"]
         return CLI(parser_class=Parser, args=arguments, run=False, save_config_callback=None)
 

@@ -126,7 +126,7 @@ def compare(
             or picklable: runs are done in other processes.
         arms: name -> tricks to add, or a function from the recipe to another recipe. The first is the baseline.
         seeds: runs of each arm, with the seeds 0, 1, ...; fixed in advance. With `until`, the most runs.
-        workers: runs at a time, each in its own process with an equal share of the cores; 0: one after the other in
+        workers: runs at a time, each in its own process with an equal part of the cores; 0: one after the other, in
             this process.
         until: "decided": look after each seed from the third on, and stop an arm when it is decided. The intervals
             stay valid under repeated looks.
@@ -295,12 +295,12 @@ class Running:
 
     job: Job
     process: BaseProcess
-    alive: Connection  # its other end sees the end of this process
+    alive: Connection  # the child holds the other end, and stops when this process ends
     task: TaskID
 
 
 class Pool:
-    """The processes of one call of `Engine.run`, and their display."""
+    """The processes of one call of `Engine.run`, and their progress bars."""
 
     def __init__(self, engine: Engine):
         self.engine = engine
@@ -388,7 +388,7 @@ class Pool:
                     one.process.kill()
 
 
-# ---- the result
+# ---- results
 
 
 def accuracy(result: Mapping[str, Any]) -> float:

@@ -1,4 +1,4 @@
-"""Published gains of tricks, in the words of who published them: numbers that were read at the named source."""
+"""Published gains of tricks, with who published them: numbers that were read at the named source."""
 
 PUBLISHED = {
     "AttentionTransfer": "WRN-16-2 to WRN-16-1 on CIFAR-10: error 8.77 to 7.93; ResNet-34 to ResNet-18 on ImageNet: 30.4 "

@@ -30,7 +30,7 @@ class Arm(NamedTuple):
     """One line of a comparison.
 
     Attributes:
-        build: makes the tricks. Its arguments are the teacher's network if `taught`, then the value if there are
+        build: makes the tricks. Its arguments are the teacher's network, if `taught`, and then the value, if there are
             `values`.
         values: three values of the argument that is chosen on validation images; the usual one is in the middle.
         taught: whether it needs a teacher.
@@ -138,7 +138,7 @@ def build_trial(
     """Build the recipe of one arm.
 
     Args:
-        regime: the budget; `dataclasses.replace(regime, epochs=1)` for another one.
+        regime: the budget; for another one, `dataclasses.replace(regime, epochs=1)`.
         arm: a key of `regime.arms`.
         value: of the arm's one argument; None: the middle one of its `values`.
         lr: learning rate.

@@ -33,7 +33,7 @@ class Verdict(NamedTuple):
         published: the number, in the unit of our runs.
         ours: mean, deviation and number of our runs, or of their paired differences.
         low: lower end of the interval; NaN without one.
-        high: upper end, likewise.
+        high: upper end; NaN without one.
     """
 
     word: Word

@@ -6,8 +6,8 @@ Settings: Fashion-MNIST, 60,000 images / 255; 784-512-256-64-512-256-64-10 ReLU,
 Trap:     For the run "with" centralization, the notebook compiles the network that it has already trained for 5 epochs,
           and trains it for 5 more. Compiling makes a new optimizer, not new weights. So its gain, in accuracy on
           training images, compares 10 epochs with 5. Arms: both methods from scratch, and both after 5 plain epochs.
-Rule:     one run of training accuracy. The effect is judged as printed, and so are the two honest effects, in points of
-          the paired seeds
+Rule:     one run of training accuracy. The published effect is compared with ours as printed, and with the two honest
+          effects, in points of the paired seeds
 """
 
 import copy

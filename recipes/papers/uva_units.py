@@ -4,7 +4,7 @@ Paper:    ELU https://arxiv.org/abs/1511.07289, Swish https://arxiv.org/abs/1710
 Source:   github phlippe/uvadlc_notebooks at 0da8037c, tutorial 3, Activation_Functions.ipynb in PyTorch and in JAX (outputs)
 Settings: Fashion-MNIST, 50,000 images, mean .5, std .5; 784-512-256-256-128-10, torch's weights; SGD .01, momentum .9,
           batch 256, drop_last, at most 50 epochs, until the accuracy on 10,000 validation images has not risen for 7.
-          Test accuracy is that of the best epoch on these images
+          The test accuracy is that of the epoch with the best validation accuracy
 Trap:     The two implementations of the source differ by 1.3 points for one activation: seeds and initial weights.
 Rule:     mean of the two runs, one by each implementation
 """
