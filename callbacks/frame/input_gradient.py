@@ -29,9 +29,11 @@ def input_gradient(
 ) -> Tensor:
     """Return J = dL/dx. L is the cross-entropy summed over the batch, so that J of an image does not depend on N.
 
+    The cross-entropy of an image is the mean over its pixels where each pixel has a class.
+
     Args:
-        logits: (N, K), made of `images`, which require gradients.
-        targets: (N,) classes or (N, K) probabilities.
+        logits: (N, K), or (N, K, H, W), made of `images`, which require gradients.
+        targets: (N,) or (N, H, W) classes, or probabilities of the shape of `logits`.
         images: (N, C, H, W).
         scale: see `loss_scale`; J is divided by it.
         create_graph: whether J itself will be differentiated.
@@ -39,7 +41,8 @@ def input_gradient(
     Returns:
         (N, C, H, W).
     """
-    loss = F.cross_entropy(logits.float(), targets, reduction="sum")
+    losses = F.cross_entropy(logits.float(), targets, reduction="none")  # (N,) or (N, H, W)
+    loss = losses.sum() * len(losses) / losses.numel()
     return torch.autograd.grad(loss * scale, images, create_graph=create_graph)[0] / scale
 
 
