@@ -17,9 +17,13 @@ demo: .venv/.demo
 test: .venv/.test
 	$(PYTEST) -m "not slow" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE))
 
-# Subprocesses, killed runs, real trainings.
+# Subprocesses, killed runs, real trainings. In parts: what torch keeps of compiled and exported graphs goes with a process.
+SLOW := $(PYTEST) -m "slow and not pairs" --durations 10
 slow: .venv/.test
-	$(PYTEST) -m "slow and not pairs" --durations 20
+	$(SLOW) tests/callbacks
+	$(SLOW) tests/datamodules tests/recipes tests/reliability tests/test_*.py
+	$(SLOW) tests/zoo/test_every_model.py
+	$(SLOW) tests/zoo --ignore tests/zoo/test_every_model.py
 
 # Every two tricks in one run: half an hour.
 pairs: .venv/.test

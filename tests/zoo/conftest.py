@@ -1,5 +1,7 @@
 """Weights that leave nothing at its neutral value, and how a network is counted and looked into."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -92,3 +94,11 @@ def _map_sizes(make, pixels: int) -> list[tuple[int, int]]:
         stage.register_forward_hook(lambda module, args, out: sizes.append((out.shape[1], out.shape[2])))
     network(images)
     return sizes
+
+
+@pytest.fixture(autouse=True)
+def forget_graphs(request):
+    """Drop what torch keeps of compiled graphs: over hundreds of tests it is gigabytes."""
+    yield
+    if request.node.get_closest_marker("slow") and "torch._dynamo" in sys.modules:
+        torch.compiler.reset()
