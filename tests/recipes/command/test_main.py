@@ -273,7 +273,7 @@ QUIET = "--trainer.max_epochs 2 --trainer.limit_val_batches 1 --trainer.logger f
 def test_fit_that_ctrl_c_stops_says_how_to_go_on(run, monkeypatch, tmp_path, keeps):
     more = ["--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", str(keeps).lower()]
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.frame.classifier.GracefulStop", Stopped)
+        patch.setattr("zoo.frame.classifier.ALWAYS", (Stopped,))
         code, _, err = run("fit", *FIT.split(), *QUIET.split(), *more)
     last = err.splitlines()[-1]
     assert code == 130 and last.startswith("zoo: stopped by Ctrl-C; ")
