@@ -12,6 +12,7 @@ from recipes.finetune_folder import plan, pretrained, recipe
 from recipes.frame.errors import UsageError
 from recipes.frame.mistakes import Answers, confusion, worst_pairs
 from zoo import ResNet
+from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
 
 
@@ -61,7 +62,7 @@ def test_what_ctrl_c_stopped_goes_on_as_it_says(folder, tmp_path, capsys, monkey
     ends = []
     options = [str(folder), "--model", "ResNet:20", "--image_size", "8", "--epochs", "2", "--batch_size", "8"]
     with monkeypatch.context() as patch:
-        patch.setattr("zoo.frame.classifier.GracefulStop", Stopped)
+        patch.setattr("zoo.frame.classifier.ALWAYS", (ExactResume, Stopped))
         with pytest.raises(SystemExit) as end:
             main([*options, "--save", "out"])
     assert end.value.code == 130
