@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import library
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map_only
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
@@ -379,9 +380,9 @@ def _casting(op, kind):
 
 
 def _autocast():
-    rest = torch.library.Library("_", "IMPL", "AutocastPrivateUse1")
-    rest.fallback(torch.library.fallthrough_kernel)
-    lists = torch.library.Library("aten", "IMPL", "AutocastPrivateUse1")
+    rest = library.Library("_", "IMPL", "AutocastPrivateUse1")
+    rest.fallback(library.fallthrough_kernel)
+    lists = library.Library("aten", "IMPL", "AutocastPrivateUse1")
     for kind, names in LISTS.items():
         for packet in (getattr(aten, name) for name in names.split() if hasattr(aten, name)):
             for overload in packet.overloads():
@@ -472,5 +473,5 @@ def pretended_gpu():
                 yield REC
         finally:
             torch._C._set_only_lift_cpu_tensors(lifts)
-            for library in libraries:
-                library._destroy()
+            for each in libraries:
+                each._destroy()
