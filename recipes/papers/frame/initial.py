@@ -34,21 +34,6 @@ class Normal(Initialise):
         nn.init.normal_(bias, std=self.bias)
 
 
-class Between(Initialise):
-    """Draw weights from U[-bound, bound], biases 0.
-
-    Args:
-        bound: > 0.
-    """
-
-    def __init__(self, bound: float):
-        self.bound = bound
-
-    def draw(self, weight: Tensor) -> None:
-        """Fill a weight in place."""
-        nn.init.uniform_(weight, -self.bound, self.bound)
-
-
 class HeWeights(Initialise):
     """Draw weights with He's variance for leaky ReLUs, 2 / ((1 + leak^2) fan_in).
 
