@@ -14,7 +14,7 @@ from datamodules.frame.decode import SUFFIXES, decode_all
 from datamodules.frame.decode import image_size as size_of
 from datamodules.frame.files import FileData
 from datamodules.frame.image_set import ImageSet
-from datamodules.frame.memory import MemoryData, MemorySet, check_memory, convert_channels, measure
+from datamodules.frame.memory import MemoryData, MemorySet, check_memory, convert_channels, measure_to_divide
 from datamodules.frame.options import Colours, Flip, SplitOptions
 from datamodules.frame.source import Paths
 from datamodules.frame.tree import find_images, find_parts, flat_images
@@ -161,7 +161,7 @@ class ImageFolder(FileData):
         if self.mean is None:
             train_set = self._load_training()
             assert isinstance(train_set, MemorySet)
-            self.mean, self.std = measure(train_set.images)
+            self.mean, self.std = measure_to_divide(train_set.images)
 
     def image_set(self, part: str) -> ImageSet | None:
         """Return the set of a part, augmented for "train"."""

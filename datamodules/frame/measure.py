@@ -40,4 +40,4 @@ def measure_files(
             weight += len(pixels)
             bar.update(len(chunk))
     mean_, square = sums[0] / weight, sums[1] / weight
-    return tuple(mean_.tolist()), tuple(np.sqrt(square - mean_**2).tolist()), len(indices)
+    return tuple(mean_.tolist()), tuple(np.sqrt(np.maximum(square - mean_**2, 0)).tolist()), len(indices)

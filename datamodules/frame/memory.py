@@ -175,7 +175,7 @@ class MemoryData(ImageData):
         if self.mean is None:
             train_set = self._load_training()
             assert isinstance(train_set, MemorySet)
-            self.mean, self.std = measure(train_set.images)
+            self.mean, self.std = measure_to_divide(train_set.images)
 
     def image_set(self, part: str) -> MemorySet | None:
         """Return the set of a part, augmented for "train"."""
@@ -244,8 +244,14 @@ def measure(images: Bytes) -> tuple[Colours, Colours]:
         counts += [np.bincount(piece[..., channel].reshape(-1), minlength=256) for channel in range(channels)]
     weights, values = counts / counts.sum(1, keepdims=True), np.arange(256) / 255
     mean = weights @ values
-    variance = weights @ values**2 - mean**2
+    variance = np.maximum(weights @ values**2 - mean**2, 0)  # rounding can make the 0 of a constant channel negative
     return tuple(mean.tolist()), tuple(np.sqrt(variance).tolist())
+
+
+def measure_to_divide(images: Bytes) -> tuple[Colours, Colours]:
+    """Do the same as `measure`, with a deviation of 1 for a channel that is constant: it becomes 0, not NaN."""
+    mean, std = measure(images)
+    return mean, tuple(value if value > 1e-7 else 1.0 for value in std)
 
 
 def check_memory(count: int, side: int, copies: int, channels: int = 3) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import Digits, ImageData
+from datamodules import Arrays, Digits, ImageData
 from datamodules.frame.memory import MemoryData, measure
 
 
@@ -178,6 +178,17 @@ def test_measure():
     mean, std = measure(images)
     assert mean == pytest.approx((images / 255).mean((0, 1, 2)).tolist())
     assert std == pytest.approx((images / 255).std((0, 1, 2)).tolist())
+
+
+@pytest.mark.parametrize("value", [0, 7, 255])
+def test_a_constant_channel_becomes_zero(value):
+    images = np.random.default_rng(0).integers(0, 256, (12, 8, 8, 3), np.uint8)
+    images[..., 2] = value
+    data = Arrays(images, np.arange(12) % 2, batch_size=4, val_split=2)
+    data.setup("fit")
+    batch, _ = data.on_after_batch_transfer(list(next(iter(data.train_dataloader()))), 0)
+    assert batch.isfinite().all() and batch[:, :2].std() > 0.5
+    assert data.std[2] == 1 and batch[:, 2].abs().max() < 1e-6
 
 
 def test_measured_on_training_images_whatever_the_split_and_stage():
