@@ -14,7 +14,7 @@ MASK = (1 << 64) - 1
 
 
 def mix(*values: int) -> int:
-    """Hash a list of integers into one of 64 bits; different lists give different hashes."""
+    """Hash a list of integers into one of 64 bits; two different lists hardly ever share one."""
     state = 0
     for value in values:
         state = (state + value + GOLD) & MASK
