@@ -9,6 +9,7 @@ can write to the storage can run code on the workers.
 
 import base64
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -88,14 +89,25 @@ def enqueue(study: Any, jobs: list[Job]) -> None:
 
 
 def run(engine: Engine, waiting: list[Job]) -> None:
-    """Enqueue runs, start `engine.workers` workers here, and wait until all runs are done or have failed."""
+    """Enqueue runs, start `engine.workers` workers here, and wait until all runs are done or have failed.
+
+    Raises:
+        RuntimeError: all workers started here have died.
+    """
     storage = engine.storage or ""
     study = open_study(storage)
     enqueue(study, waiting)
     command = [sys.executable, "-m", "recipes.command.worker", storage, "--folder", str(engine.folder)]
-    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(engine.workers)]
+    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # what this process can import, a worker can
+    environment = {**os.environ, "PYTHONPATH": path}
+    workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) for _ in range(engine.workers)]
     try:
         while waiting := [job for job in waiting if not collect(engine, study, job)]:
+            if workers and all(worker.poll() for worker in workers):  # none runs, and none ended well
+                raise RuntimeError(
+                    f"all {len(workers)} workers of this machine have died, and {len(waiting)} runs are not done; "
+                    "their errors are printed above. The same call again goes on"
+                )
             time.sleep(LOOK)
         for worker in workers:  # the last run has still to report to the study
             worker.wait()
@@ -162,10 +174,7 @@ def take(study: Any, engine: Engine) -> bool:
     if any(other.user_attrs.get("key") == key for other in others):
         study.tell(trial, state=states.FAIL)
         return True
-    job = cloudpickle.loads(base64.b64decode(trial.user_attrs["job"]))
-    with _Beat(trial):
-        engine.run([job])
-    result = engine.result(job)
+    result = _do(trial, engine)
     if result is None:
         trial.set_user_attr("failed", True)
         study.tell(trial, state=states.FAIL)
@@ -173,6 +182,17 @@ def take(study: Any, engine: Engine) -> bool:
         trial.set_user_attr("result", json.dumps(result))
         study.tell(trial, 0.0)
     return True
+
+
+def _do(trial: Any, engine: Engine) -> dict[str, Any] | None:
+    try:
+        job = cloudpickle.loads(base64.b64decode(trial.user_attrs["job"]))
+    except Exception as error:  # such as a module that this machine lacks
+        print(f"{trial.user_attrs['name']}: this machine cannot load it: {error!r}", file=sys.stderr)
+        return None
+    with _Beat(trial):
+        engine.run([job])
+    return engine.result(job)
 
 
 def revive(study: Any) -> None:

@@ -1,5 +1,7 @@
 """The queue: SQLite is refused, nothing is enqueued or done twice, runs of dead workers are done by others."""
 
+import base64
+import sys
 import time
 from functools import partial
 
@@ -75,8 +77,29 @@ def test_the_run_of_a_dead_worker_is_done_by_another(tmp_path, monkeypatch):
     assert collect(here(tmp_path / "here"), study, jobs(1)[0])
 
 
+def test_a_run_that_cannot_be_loaded_is_given_up_and_the_next_is_done(tmp_path, capsys):
+    storage = str(tmp_path / "queue.log")
+    study = open_study(storage)
+    broken = base64.b64encode(b"cno_such_module\nname\n.").decode()  # a pickle of no_such_module.name
+    study.enqueue_trial({}, user_attrs={"key": "key0", "job": broken, "name": "none, seed 0"})
+    enqueue(study, jobs(2))  # key0 is in the queue
+    assert work_on(storage, here(tmp_path / "there"), patience=0) == 2
+    assert "none, seed 0: this machine cannot load it: ModuleNotFoundError" in capsys.readouterr().err
+    parent = here(tmp_path / "here")
+    assert collect(parent, study, jobs(2)[0]) and parent.failed == {"key0"}
+    assert collect(parent, study, jobs(2)[1]) and parent.failed == {"key0"}
+
+
+def test_workers_that_all_die_end_the_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "false")
+    engine = Engine(tmp_path / "runs", workers=2, record=False, quiet=True, storage=str(tmp_path / "queue.log"))
+    with pytest.raises(RuntimeError, match="all 2 workers of this machine have died, and 1 runs are not done"):
+        engine.run(jobs(1))
+
+
 @pytest.mark.slow
-def test_two_workers_in_two_processes(tmp_path):
+def test_two_workers_in_two_processes(tmp_path, monkeypatch):
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # a worker imports what this process can, wherever it starts
     storage = str(tmp_path / "queue.log")
     base = partial(tiny, epochs=2)
     found = compare(
