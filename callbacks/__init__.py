@@ -8,6 +8,7 @@ A trick is its file and its line here: `__all__` and the lists of the command li
 """
 
 import callbacks.frame.beside  # first: it checks that `zoo` is ours
+import callbacks.presets  # lists of tricks by paper
 from callbacks.data.channel_order import ChannelOrder as ChannelOrder
 from callbacks.data.cutmix import CutMix as CutMix
 from callbacks.data.cutout import Cutout as Cutout

@@ -25,13 +25,12 @@ not measured yet
 
 from functools import partial
 
-from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
+from callbacks import presets
 from recipes import Recipe
 from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
 from zoo import ConvNeXt
 
-BATCH = 4096  # images a step that the rate is meant for: table 5
-LR, END = 4e-3, 1e-6  # table 5; `--min_lr` of main.py
+LR = 4e-3  # table 5, for 4096 images a step
 STEPS = Steps(batch_size=128, accumulate=32, warmup_epochs=20)  # 8 devices take accumulate=4, 32 take 1
 
 
@@ -43,13 +42,6 @@ def recipe(variant: str = "T", steps: Steps = STEPS, seed: int = 0) -> Recipe:
         steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """
-    tricks = [
-        CosineDecay(steps.warmup_epochs, end=END / LR),
-        LinearScaling(BATCH),
-        NoBiasDecay(),
-        MixUpOrCutMix(0.8, 1.0, switch=0.5),
-        LabelSmoothing(0.1),
-        EMA(0.9999),
-    ]
+    tricks = presets.convnext(steps.warmup_epochs)
     network = partial(ConvNeXt, lr=LR, **OPTIMIZER)
     return imagenet_recipe("convnext_training", network, variant, tricks, steps, seed, transform="convnext")

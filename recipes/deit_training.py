@@ -27,13 +27,12 @@ not measured yet
 
 from functools import partial
 
-from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUpOrCutMix, NoBiasDecay
+from callbacks import presets
 from recipes import Recipe
 from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
 from zoo import ViT
 
-BASE, LR = 512, 5e-4  # images a step, and the rate that is meant for them: table 9
-END = 1e-5 / 1e-3  # `--min-lr` of main.py, divided by the rate for 1024 images a step
+LR = 5e-4  # table 9, for 512 images a step
 STEPS = Steps(batch_size=256, accumulate=4, warmup_epochs=5)  # 4 devices take accumulate=1
 
 
@@ -45,13 +44,6 @@ def recipe(variant: str = "S/16", steps: Steps = STEPS, seed: int = 0) -> Recipe
         steps: images and steps, see `Steps`.
         seed: of the weights, the order of the images and every random draw.
     """
-    tricks = [
-        CosineDecay(steps.warmup_epochs, end=END),
-        LinearScaling(BASE),
-        NoBiasDecay(),
-        MixUpOrCutMix(0.8, 1.0, switch=0.5),
-        LabelSmoothing(0.1),
-        EMA(0.99996),
-    ]
+    tricks = presets.deit(steps.warmup_epochs)
     network = partial(ViT, drop_path=0.1, lr=LR, **OPTIMIZER)
     return imagenet_recipe("deit_training", network, variant, tricks, steps, seed, transform="deit", repeats=3)

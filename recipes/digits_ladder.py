@@ -34,16 +34,7 @@ from typing import Literal, cast, get_args
 
 import lightning as L
 
-from callbacks import (
-    CosineDecay,
-    KnowledgeDistillation,
-    LabelSmoothing,
-    LinearScaling,
-    MixUp,
-    NoBiasDecay,
-    StepDecay,
-    ZeroGamma,
-)
+from callbacks import KnowledgeDistillation, StepDecay, presets
 from datamodules import Digits
 from recipes import Recipe
 from recipes.frame.loops import run_arms
@@ -73,8 +64,9 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
     height = RUNGS.index(rung)
     warmup = warmup_epochs if height >= 1 else 0
     falls = ("0.25dur", "0.5dur", "0.75dur")
-    schedule = CosineDecay(warmup) if height >= 4 else StepDecay(falls, warmup_epochs=warmup)
-    added = {1: LinearScaling(base=32), 2: ZeroGamma(), 3: NoBiasDecay(), 5: LabelSmoothing(0.1), 6: MixUp(0.2)}
+    cosine, scaling, zero_gamma, no_decay, smoothing, mixing = presets.bag_of_tricks(warmup, base=32)
+    schedule = cosine if height >= 4 else StepDecay(falls, warmup_epochs=warmup)
+    added = {1: scaling, 2: zero_gamma, 3: no_decay, 5: smoothing, 6: mixing}
     on: list[L.Callback] = [schedule, *(trick for at, trick in added.items() if at <= height)]
     return [*on, distillation()] if height == 7 else on
 

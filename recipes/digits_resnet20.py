@@ -20,7 +20,7 @@ Result:
 
 import lightning as L
 
-from callbacks import EMA, CosineDecay, LabelSmoothing, LinearScaling, MixUp, NoBiasDecay, ZeroGamma
+from callbacks import EMA, presets
 from datamodules import Digits
 from recipes import Recipe
 from zoo import ResNet
@@ -40,15 +40,7 @@ def recipe(epochs: int = 30, batch_size: int = 64, lr: float = 0.4, seed: int = 
         name="digits_resnet20",
         model=ResNet("20", num_classes=10, image_size=8, lr=lr, weight_decay=1e-4),
         data=Digits(batch_size),
-        callbacks=[
-            CosineDecay(warmup_epochs=2),
-            LinearScaling(base=256),
-            ZeroGamma(),
-            NoBiasDecay(),
-            MixUp(0.2),
-            LabelSmoothing(0.1),
-            EMA(0.98),  # averages over about fifty steps: two epochs
-        ],
+        callbacks=[*presets.bag_of_tricks(warmup_epochs=2), EMA(0.98)],  # averages over about fifty steps: two epochs
         trainer={"max_epochs": epochs, "log_every_n_steps": 10},
         seed=seed,
         arguments={"epochs": epochs, "batch_size": batch_size, "lr": lr},

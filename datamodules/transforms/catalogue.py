@@ -115,6 +115,16 @@ def randaugment_timm(size: int) -> Operation:
     return RandAugment()
 
 
+def randaugment_7(size: int) -> Operation:
+    """Apply two random operations of 15, each with probability 1/2, at magnitude N(7, .5) of 10 (A1, A2)."""
+    return RandAugment(7)
+
+
+def randaugment_6(size: int) -> Operation:
+    """Apply two random operations of 15, each with probability 1/2, at magnitude N(6, .5) of 10 (A3)."""
+    return RandAugment(6)
+
+
 def trivialaugment(size: int) -> Operation:
     """Apply one random operation of 14 at a random magnitude (Mueller & Hutter 2021, wide)."""
     return v2.TrivialAugmentWide()
@@ -140,6 +150,8 @@ OPERATIONS: dict[str, Callable[[int], Operation]] = {
     "autoaugment": autoaugment,
     "randaugment": randaugment,
     "rand-m9-mstd0.5-inc1": randaugment_timm,
+    "rand-m7-mstd0.5-inc1": randaugment_7,
+    "rand-m6-mstd0.5-inc1": randaugment_6,
     "trivialaugment": trivialaugment,
 }
 
@@ -150,9 +162,12 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "inception": ("resized-crop", "flip"),
     "resnet": ("scale-jitter", "flip"),  # He et al. 2015 add the PCA noise: ("scale-jitter", "flip", "lighting")
     "bag-of-tricks": ("resized-crop", "flip", "hsv-scaling", "lighting"),
-    # Both evaluate with Center(224, interpolation="bicubic"); DeiT's repeated augmentation is the module's `repeats=3`.
+    # DeiT and ConvNeXt evaluate with Center(224, interpolation="bicubic"); DeiT has `repeats=3`.
     "deit": MODERN,
     "convnext": MODERN,
+    # Wightman et al. 2021, table 2: of A1 and A2, and of A3
+    "resnet-strikes-back": ("resized-crop-bicubic", "flip", "rand-m7-mstd0.5-inc1"),
+    "resnet-strikes-back-a3": ("resized-crop-bicubic", "flip", "rand-m6-mstd0.5-inc1"),
 }
 
 # Name -> class that takes the images' side in pixels: evaluation protocols.

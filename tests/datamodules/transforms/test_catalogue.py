@@ -122,6 +122,10 @@ def test_presets_are_their_papers():
         ]
         crop, _, policy, erasing = train_transform(name, 224).operations
         assert (crop.interpolation, policy.magnitude, policy.std, erasing.p) == ("bicubic", 9, 0.5, 0.25)
+    for name, magnitude in (("resnet-strikes-back", 7), ("resnet-strikes-back-a3", 6)):
+        assert kinds[name] == [RandomResizedCrop, transforms.RandomHorizontalFlip, transforms.RandAugment]
+        crop, _, policy = train_transform(name, 160).operations
+        assert (crop.interpolation, policy.magnitude, policy.std) == ("bicubic", magnitude, 0.5)
 
 
 def test_a_list_is_applied_in_order(photo):
