@@ -59,7 +59,7 @@ print(recipe)
 
 # %%
 swapped = recipe.without(MixUp).plus(CutMix(1.0))
-metrics = swapped.run()
+metrics = swapped.run(save=False)
 metrics["test/acc"], metrics["seconds"]
 
 # %% [markdown]

@@ -213,7 +213,7 @@ runs = {
 print(runs["plus MixUp"])
 fig, axes = plt.subplots(1, 2, figsize=(10, 3))
 for name, run in runs.items():
-    metrics = run.run()
+    metrics = run.run(save=False)
     print(f"{name}: test accuracy {metrics['test/acc']:.3f}, {metrics['seconds']:.1f} s")
     for ax, metric in zip(axes, ("train/loss", "val/acc"), strict=True):
         ax.plot(*run.history.curve(metric), "o-", label=name)

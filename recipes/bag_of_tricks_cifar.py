@@ -70,7 +70,7 @@ def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
 def trained_teacher(images: int, epochs: int, source: Cifar) -> Classifier:
     """Train a ResNet-56, once in each process."""
     best = recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED)
-    best.run(test=False)
+    best.run(test=False, save=False)
     return best.model
 
 

@@ -75,7 +75,7 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
 def teacher() -> Classifier:
     """Train a ResNet-56, once in each process (about a minute)."""
     best = recipe("+ mixup", epochs=30, depth="56", seed=1000)  # no student has this seed
-    best.run(test=False)
+    best.run(test=False, save=False)
     return best.model
 
 

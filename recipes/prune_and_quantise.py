@@ -128,7 +128,7 @@ def dense(images: int, epochs: int, checkpoint: Path | None, source: Cifar, seed
     if checkpoint is not None:
         return zoo.load(checkpoint), 0.0
     one = recipe("dense", images, epochs, source=source, seed=seed)
-    metrics = one.run(test=False)
+    metrics = one.run(test=False, save=False)
     return one.model, metrics["seconds"]
 
 
@@ -183,7 +183,7 @@ def main(
     one = recipe("tuned", images, epochs, tuning, share, by, checkpoint, source, seed)
     whole, training = dense(images, epochs, checkpoint, source, seed)
     data, pruned = one.data, cast(zoo.Classifier, zoo.prune_channels(whole, share, by))
-    tuned = one.run(test=False)["seconds"]
+    tuned = one.run(test=False, save=False)["seconds"]
     rows = {  # network; the float one to count parameters and multiply-adds of; seconds of training
         "dense": (whole, whole, training),
         "dense, int8": (zoo.quantise(whole, calibration(data)), whole, training),

@@ -77,7 +77,7 @@ def main(
         record: add each run to results/, from which the tables are made.
     """
     for m in cycles or (1, 5):
-        metrics = recipe(m, images, epochs, source, seed).run(record=record)
+        metrics = recipe(m, images, epochs, source, seed).run(record=record, save=False)
         ensemble = metrics.get(f"test/acc_snapshots{m}")
         words = "" if ensemble is None else f", all {m} {ensemble:.4f}"
         print(f"{m} cycles: last network {metrics['test/acc']:.4f}{words}  {metrics['seconds']:.0f} s", flush=True)

@@ -173,7 +173,7 @@ def images(fraction: float, source: Cifar) -> ImageData:
 def dense(*arguments) -> tuple[Recipe, dict[str, float]]:
     """Return the ViT from scratch and its metrics; it is trained and tested once in each process."""
     one = recipe("ViT", *arguments)
-    return one, one.run()
+    return one, one.run(save=False)
 
 
 @torch.inference_mode()
@@ -252,7 +252,7 @@ def main(
         one = scratch
         if version != "ViT":
             one = recipe(version, epochs, tuning, fraction, source, seed)
-            metrics = one.run()
+            metrics = one.run(save=False)
         metrics = (
             metrics
             | costs(one.model, cast(zoo.ViT, scratch.model), one.data)

@@ -11,7 +11,7 @@ import datamodules
 from callbacks import Trick
 from recipes.command import main, run, tables
 from recipes.frame import catalogue
-from recipes.frame.describe import defaults
+from zoo.frame.describe import defaults
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()

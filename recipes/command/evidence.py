@@ -85,8 +85,7 @@ def run(job: Job, options: argparse.Namespace) -> bool:
         seed=job.seed,
     )
     start = time.perf_counter()
-    folder = teacher_path(job.regime).parent if job.arm == TEACHER else None
-    metrics = trial.run(save=folder, record=True)
+    metrics = trial.run(save=teacher_path(job.regime).parent if job.arm == TEACHER else False, record=True)
     if trial.stopped:
         return False
     result = metrics["val/acc"] if job.choosing else accuracy(metrics)

@@ -8,17 +8,18 @@ from rich.console import Console
 from recipes.command.run import Options, Parser, be_quiet, run
 from recipes.finetune_folder import recipe
 from recipes.frame.errors import UsageError
-from recipes.frame.mistakes import answers, draw_confusion, draw_worst, worst_pairs
+from recipes.frame.folder import folder_of
+from recipes.frame.mistakes import answers, draw_confusion, draw_worst
 from recipes.frame.recipe import Recipe
 
-USAGE = "zoo finetune FOLDER [--model timm:resnet18] [--similar false] [--epochs N] [--save runs/NAME]"
+USAGE = "zoo finetune FOLDER [--model timm:resnet18] [--similar false] [--epochs N] [--save FOLDER]"
 
 
 def main(arguments: list[str]) -> None:
     """Fine-tune, then write model.ckpt, confusion.png, mistakes.png and model.onnx."""
     parser = Parser(prog="zoo finetune FOLDER", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_function_arguments(recipe, skip={"folder"})
-    parser.add_argument("--save", type=Path, help="folder for what is written; by default runs/ and the folder's name")
+    parser.add_argument("--save", type=Path, help="folder for what is written; by default runs/NAME/TIME")
     parser.add_argument("--resume", type=Path, help="the last.ckpt of a run that was stopped, to go on from")
     if not arguments or arguments[0] in ("-h", "--help"):
         return parser.print_help()
@@ -29,7 +30,8 @@ def main(arguments: list[str]) -> None:
         raise UsageError(f"there is no folder {folder}: it should hold one folder of photographs a class")
     options = vars(parser.parse_args(arguments[1:]))
     be_quiet()
-    save = options.pop("save") or Path("runs") / folder.resolve().name
+    resumed = options["resume"].parent if options["resume"] else None
+    save = options.pop("save") or resumed or folder_of(folder.resolve().name)
     finetune(folder, save, **options)
 
 
@@ -59,7 +61,7 @@ def tell(one: Recipe, save: Path) -> None:
     found = answers(one.model, one.data)
     draw_confusion(found, classes, save / "confusion.png")
     draw_worst(found, classes, save / "mistakes.png")
-    lines = [f"most often confused: {'; '.join(worst_pairs(found, classes)) or 'nothing'}"]
+    lines = []
     try:
         one.model.export(save / "model.onnx", image_size=one.data.image_size)
         lines.append(f"{save}: model.ckpt, model.onnx, report.png, confusion.png, mistakes.png")

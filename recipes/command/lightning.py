@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import lightning as L
 import lightning.pytorch.cli as cli
@@ -12,9 +12,12 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 import callbacks
 import datamodules
 import zoo  # short names work only for classes imported before the parser runs
-from recipes.frame.describe import defaults
+from recipes.command.fit_run import FitRun
 from recipes.frame.errors import UsageError, one_line
+from recipes.frame.folder import RUNS, folder_of
+from zoo.frame.describe import defaults
 from zoo.frame.run import callbacks_of
+from zoo.frame.weight_files import read_checkpoint
 
 CALLBACKS = "--trainer.callbacks"
 
@@ -28,7 +31,39 @@ class Parser(cli.LightningArgumentParser):
 
 
 class CLI(cli.LightningCLI):
-    """LightningCLI for models by name: a checkpoint's arguments, without the name, are not laid over those given."""
+    """LightningCLI for models by name: a checkpoint's arguments, without the name, are not laid over those given.
+
+    A fit has a folder of its own, and ends with a page.
+    """
+
+    fitted: FitRun | None = None
+
+    def _prepare_subcommand_parser(self, klass: type, subcommand: str, **kwargs: Any) -> cli.LightningArgumentParser:
+        parser = super()._prepare_subcommand_parser(klass, subcommand, **kwargs)
+        if subcommand == "fit":
+            words = "folder of the run; by default runs/MODEL-DATA/TIME"
+            parser.add_argument("--save", type=Path | None, default=None, help=words)
+        return parser
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Give a fit its folder, loggers and diagnostics."""
+        given = dict(self._get(self.config_init, "trainer", default={}))
+        if self.subcommand != "fit" or given.get("fast_dev_run") or given.get("barebones"):
+            return super().instantiate_trainer(**kwargs)
+        tricks = given.get("callbacks") or []
+        name = f"{type(self.model).__name__}-{type(self.datamodule).__name__}"
+        root, checkpoint = given["default_root_dir"], self._get(self.config, "ckpt_path")
+        resumed = run_of(checkpoint)
+        folder = self._get(self.config, "save") or (resumed or folder_of(name) if root == str(RUNS) else Path(root))
+        step = int(read_checkpoint(checkpoint)["global_step"]) if folder == resumed else 0
+        seed = self._get(self.config, "seed_everything")
+        self.fitted = FitRun(name, folder, seed, self.model, self.datamodule, [*tricks], step)
+        return super().instantiate_trainer(**{**self.fitted.trainer_arguments(given), **kwargs})
+
+    def after_fit(self) -> None:
+        """Draw the report and print the page."""
+        if self.fitted is not None:
+            self.fitted.tell(self.trainer)
 
     def _parse_ckpt_path(self) -> None:
         """Refuse a missing file. Lightning would refuse every argument, because it would find no class for them."""
@@ -43,12 +78,20 @@ def main() -> None:
     done = CLI(
         parser_class=Parser,
         seed_everything_default=0,
-        trainer_defaults={"default_root_dir": "runs"},
-        save_config_kwargs={"overwrite": True},  # without a logger, each run writes runs/config.yaml
+        trainer_defaults={"default_root_dir": str(RUNS)},
+        save_config_kwargs={"overwrite": True},  # of a run that goes on in the folder of another
     )
     if any(getattr(callback, "interrupted", False) for callback in callbacks_of(done.trainer)):
         print(f"zoo: stopped by Ctrl-C; {how_to_go_on(done.trainer)}", file=sys.stderr)
         sys.exit(130)
+
+
+def run_of(checkpoint: str | None) -> Path | None:
+    """Return the folder of the run that wrote a checkpoint into its `checkpoints/`, to go on in it; None: unknown."""
+    folder = Path(checkpoint or "").expanduser().parent
+    if folder.is_relative_to(Path.cwd()):
+        folder = folder.relative_to(Path.cwd())  # as the run that wrote it called it, for ModelCheckpoint
+    return folder.parent if folder.name == "checkpoints" and (folder.parent / "run.yaml").is_file() else None
 
 
 def how_to_go_on(trainer: L.Trainer) -> str:

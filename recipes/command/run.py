@@ -13,8 +13,10 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 from rich.console import Console
 
-from recipes.frame import records, report
+from recipes.frame import records
 from recipes.frame.errors import UsageError, one_line
+from recipes.frame.folder import folder_of
+from recipes.frame.loggers import Kind
 from recipes.frame.recipe import Recipe
 
 
@@ -32,15 +34,18 @@ class Options:
 
     Args:
         seeds: number of runs, with the seeds `seed`, `seed + 1`, ...; mean and deviation are printed at the end.
-        save: folder for model.ckpt, report.png and, after each epoch, last.ckpt.
+        save: folder for run.yaml, metrics.csv, model.ckpt, report.png and, after each epoch, last.ckpt; by default
+            runs/NAME/TIME.
         record: add each run to results/, from which the tables are made.
         resume: a last.ckpt of the same run to go on from.
+        logger: what logs beside metrics.csv.
     """
 
     seeds: int = 1
     save: Path | None = None
     record: bool = False
     resume: Path | None = None
+    logger: Kind = "csv"
 
 
 def add_arguments(parser: ArgumentParser, build: Callable[..., Any], skip: frozenset[str] = frozenset()) -> None:
@@ -82,6 +87,7 @@ def be_quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)  # Lightning 2.6 on torch 2.9 and later
     warnings.filterwarnings("ignore", "The number of training batches", UserWarning)
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists", UserWarning)  # of a resumed run
 
 
 def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, Any]:
@@ -99,19 +105,18 @@ def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **argumen
     if options.resume is not None and options.seeds > 1:
         raise UsageError("--resume continues one run: replace --seeds with that run's --seed")
     console, runs = Console(), []
+    several = (options.save or folder_of(build(seed=seed, **arguments).name)) if options.seeds > 1 else None
     for s in range(seed, seed + options.seeds):
         recipe = build(seed=s, **arguments)
-        folder = options.save if options.seeds == 1 or options.save is None else options.save / f"seed{s}"
-        folder = folder or (options.resume.parent if options.resume else None)
-        metrics = recipe.run(save=folder, record=options.record, resume=options.resume)
-        runs.append(metrics)
-        console.print(report.table(recipe, metrics))
+        folder = several / f"seed{s}" if several else options.save
+        runs.append(recipe.run(save=folder, record=options.record, resume=options.resume, logger=options.logger))
+        here = recipe.folder or Path()
         if recipe.stopped:
-            how = f"go on with --resume {folder / 'last.ckpt'}" if folder else "with --save FOLDER it could go on"
+            how = f"go on with --resume {here / 'last.ckpt'}"
             console.print(f"stopped by Ctrl-C, neither tested nor recorded; {how}", soft_wrap=True)
             sys.exit(130)
-        if folder:
-            console.print(f"saved, reloaded and compared: {folder / 'model.ckpt'}; curves: {folder / 'report.png'}")
+        said = f"saved, reloaded and compared: {here / 'model.ckpt'}; curves: {here / 'report.png'}"
+        console.print(said, soft_wrap=True, highlight=False)
     if len(runs) > 1:
         for metric in [m for m in sorted(runs[0]) if m.startswith("test/")] + ["seconds"]:
             mean, std, n = records.summary(run[metric] for run in runs)

@@ -168,7 +168,7 @@ def _validated(recipe: Recipe, epochs: int | None) -> float:
     """Return the validation accuracy after this many epochs."""
     if epochs is not None:
         recipe.trainer["max_epochs"] = epochs
-    metrics = recipe.run(test=False)
+    metrics = recipe.run(test=False, save=False)
     if "val/acc" not in metrics:
         raise ValueError(f"{recipe.name} has no validation images to choose by: give its data a val_split")
     return metrics["val/acc"]

@@ -31,8 +31,8 @@ from recipes.frame import records
 from recipes.frame.compare_show import Shown
 from recipes.frame.compare_statistics import Difference, advice, compare_arms, compare_sequence, is_diverged
 from recipes.frame.compare_work import Build, Change, Job, read_result, run_job, work
-from recipes.frame.describe import describe
 from recipes.frame.recipe import Recipe
+from zoo.frame.describe import describe
 
 FOLDER = Path("runs") / "compare"
 TRIES = 3  # attempts at a run whose process dies

@@ -27,7 +27,7 @@ def run_arms(
     width = max(map(len, arms)) + 2
     for seed in range(seeds):
         for arm in arms:
-            metrics = build(arm, seed).run(record=record)
+            metrics = build(arm, seed).run(record=record, save=False)
             last[arm].append(metrics[shown[-1]])
             figures = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown)
             print(f"seed {seed}  {arm:<{width}}{figures}  {metrics['seconds']:.1f} s", flush=True)

@@ -1,8 +1,10 @@
 """Show a classifier's mistakes: a confusion matrix with names and counts, and the worst mistakes as pictures."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import lightning as L
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -15,6 +17,7 @@ from zoo.frame.outputs import over_views
 
 SHOWN = 12  # pictures of the worst mistakes
 NAMED = 40  # largest number of classes whose names and counts are written
+COUNTED = 2000  # largest number of classes whose confusions are counted in every run: a matrix of 32 MB
 
 
 class Answers(NamedTuple):
@@ -50,15 +53,62 @@ def answers(model: Classifier, data: ImageData) -> Answers:
     return Answers(probabilities, truth, pictures[worst], worst)
 
 
-def confusion(found: Answers) -> Tensor:
-    """Count images by true class (rows) and predicted class (columns): (K, K), int64."""
-    k = found.probabilities.shape[1]
-    return torch.bincount(found.targets * k + found.probabilities.argmax(1), minlength=k * k).view(k, k)
+class Confusions(L.Callback):
+    """Count the confusions of the last evaluation, validation or test, over all processes.
+
+    A model of the zoo returns an evaluated batch's logits from its step. Masks and several labels an image are left out.
+
+    Attributes:
+        matrix: images by true class (rows) and predicted class (columns), (K, K), int64; None: nothing was counted.
+    """
+
+    matrix: Tensor | None = None
+
+    def _begin(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.matrix = None
+
+    def _count(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or dataloader_idx or batch[1].ndim != 1:
+            return
+        if outputs.shape[1] <= COUNTED:
+            counts = confusion(outputs, batch[1])
+            self.matrix = counts if self.matrix is None else self.matrix + counts
+
+    def _end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.matrix is not None:
+            total = trainer.strategy.reduce(self.matrix, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            self.matrix = total.cpu()
+
+    on_validation_epoch_start = on_test_epoch_start = _begin
+    on_validation_batch_end = on_test_batch_end = _count
+    on_validation_epoch_end = on_test_epoch_end = _end
+
+
+def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Count images by true class (rows) and predicted class (columns): (K, K), int64.
+
+    Args:
+        outputs: logits or probabilities (N, K).
+        targets: classes (N,).
+    """
+    k = outputs.shape[1]
+    counts = torch.zeros(k * k, dtype=torch.int64, device=outputs.device)
+    pairs = targets * k + outputs.argmax(1)
+    return counts.scatter_add_(0, pairs, torch.ones_like(pairs)).view(k, k)  # bincount would wait for a GPU
 
 
 def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None:
     """Draw the confusion matrix, with names and counts for at most 40 classes."""
-    matrix = confusion(found)
+    matrix = confusion(found.probabilities, found.targets)
     k = len(classes)
     side = max(4.0, min(0.35 * k + 2.5, 16.0))
     figure = Figure(figsize=(side, side), layout="constrained")
@@ -92,9 +142,8 @@ def draw_worst(found: Answers, classes: tuple[str, ...], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def worst_pairs(found: Answers, classes: tuple[str, ...], count: int = 3) -> list[str]:
-    """Write the most frequent confusions: "cat taken for dog (7 of 50)"."""
-    matrix = confusion(found)
+def worst_pairs(matrix: Tensor, classes: Sequence[str], count: int = 3) -> list[str]:
+    """Write the most frequent confusions of a matrix (K, K): "cat taken for dog (7 of 50)"."""
     totals = matrix.sum(1)
     off = matrix.clone().fill_diagonal_(0)
     values, at = off.flatten().topk(min(count, off.numel()))

@@ -3,19 +3,24 @@
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 import zoo
 from datamodules import ImageData
 from recipes.frame import records, report
-from recipes.frame.describe import describe
+from recipes.frame.folder import RUNS, Description, folder_of
 from recipes.frame.history import History, Watch
+from recipes.frame.lines import Lines
+from recipes.frame.loggers import Kind, loggers_of
+from recipes.frame.page import lookouts, page
 from zoo.frame.classifier import ALWAYS, Classifier
+from zoo.frame.describe import describe
 from zoo.frame.outputs import over_views
 from zoo.frame.run import callbacks_of
 from zoo.frame.weight_files import read_checkpoint
@@ -57,6 +62,8 @@ class Recipe:
     watch: Watch = field(default_factory=Watch)
     stopped: bool = False  # by Ctrl-C: the weights are kept, and nothing is tested or recorded
     device: str = "cpu"  # on which it trained, as torch names it
+    folder: Path | None = None  # of the run; None: nothing was written
+    loggers: list[Logger] = field(default_factory=list)  # beside the history
 
     def without(self, *tricks: type[L.Callback]) -> Self:
         """Return the same recipe with these tricks taken out: `recipe.without(MixUp, EMA)`.
@@ -81,16 +88,22 @@ class Recipe:
         return replace(self, callbacks=callbacks, arguments={**self.arguments, how: what})
 
     def run(
-        self, test: bool = True, save: Path | None = None, record: bool = False, resume: Path | None = None
+        self,
+        test: bool = True,
+        save: Path | Literal[False] | None = None,
+        record: bool = False,
+        resume: Path | None = None,
+        logger: Kind = "csv",
     ) -> dict[str, float]:
-        """Train, then test once.
+        """Train, then test once, and print a page with what was found.
 
         Args:
             test: measure on the test set at the end, if the data has one.
-            save: folder for `model.ckpt`, `report.png` and, after each epoch, `last.ckpt`; None: that of `resume`, or
-                nothing is written.
+            save: folder for `run.yaml`, `metrics.csv`, `model.ckpt`, `report.png` and, after each epoch, `last.ckpt`;
+                None: that of `resume`, or `runs/<name>/<time>/`; False: nothing is written and printed.
             record: add this run to `results/`.
             resume: a `last.ckpt` of this run to go on from.
+            logger: what logs beside `metrics.csv`, see `recipes.frame.loggers`.
 
         Returns:
             Metrics of the last validation and of the test, "seconds" of training and "images/s".
@@ -98,15 +111,18 @@ class Recipe:
         Raises:
             RuntimeError: the model has been trained already; or the saved model is not the trained one.
             ValueError: `resume` is of another recipe, seed or arguments; says which differ.
+            ImportError: the logger's package is not installed.
         """
         if self.history.rows:
             raise RuntimeError(f"the model of this recipe is trained already; call {self.name}.recipe() for a new one")
-        if resume is not None:
-            self.check_resume(resume)
+        step = 0 if resume is None else self.check_resume(resume)
+        folder = None
+        if save is not False:
+            folder = Path(save) if save else Path(resume).parent if resume else folder_of(self.name)
+        self.loggers = [] if folder is None else loggers_of(logger, folder, self.name, step)
         L.seed_everything(self.seed, workers=True, verbose=False)
-        folder = Path(save) if save else resume and Path(resume).parent
         trainer = self._trainer(folder)
-        self.device = str(trainer.strategy.root_device)
+        self.device, self.folder = str(trainer.strategy.root_device), folder
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         self.stopped = any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer))
@@ -117,19 +133,28 @@ class Recipe:
             self._save(trainer, folder)
         if record and not self.stopped and trainer.is_global_zero:
             self.record(metrics)
+        if folder and trainer.is_global_zero:
+            title, classes = f"{self.name}, seed {self.seed}", getattr(self.data, "classes", ())
+            Console().print(page(title, metrics, self.callbacks, callbacks_of(trainer), classes))
         return metrics
 
     def _trainer(self, folder: Path | None) -> L.Trainer:
         own: list[L.Callback] = [self.watch, Origin(self.origin)]
+        loggers: list[Logger] = [*self.loggers, self.history]
+        bar = Console().is_terminal
         if folder:  # one file, overwritten after each epoch, to resume from
+            what = {"seed": self.seed, "arguments": self.arguments}
+            own.append(Description(folder, self.name, self.callbacks, self.trainer, **what))
+            own += lookouts(self.callbacks, self.model, self.data)
             own.append(ModelCheckpoint(folder, "last", enable_version_counter=False, save_on_train_epoch_end=True))
+            loggers += [] if bar else [Lines(self.trainer.get("max_epochs"))]
         return L.Trainer(
             callbacks=[*self.callbacks, *own],
-            logger=self.history,
+            logger=loggers,
             enable_checkpointing=bool(folder),
-            enable_progress_bar=Console().is_terminal,
+            enable_progress_bar=bar,
             enable_model_summary=False,
-            default_root_dir=Path("runs") / self.name,
+            default_root_dir=folder or RUNS / self.name,
             **{"devices": 1, **self.trainer},  # one, so that the batch is what the recipe says
         )
 
@@ -145,8 +170,8 @@ class Recipe:
         arguments = json.loads(json.dumps(self.arguments, default=str))
         return {"recipe": self.name, "seed": self.seed, **arguments}
 
-    def check_resume(self, path: Path) -> None:
-        """Refuse a checkpoint of another run, and say what differs.
+    def check_resume(self, path: Path) -> int:
+        """Refuse a checkpoint of another run, and say what differs. Return the number of its optimizer steps.
 
         Raises:
             FileNotFoundError: no such file; says where the checkpoint would be.
@@ -156,7 +181,8 @@ class Recipe:
             inside = Path(path) / "last.ckpt"
             hint = f"take {inside}" if inside.is_file() else "resume from the last.ckpt in the folder of --save"
             raise FileNotFoundError(f"there is no checkpoint {path}: {hint}")
-        theirs, ours = read_checkpoint(path).get("origin"), self.origin
+        checkpoint = read_checkpoint(path)
+        theirs, ours = checkpoint.get("origin"), self.origin
         if theirs is None:
             raise ValueError(
                 f"{path} is not a checkpoint of a recipe: resume from the last.ckpt in the folder of --save"
@@ -167,6 +193,7 @@ class Recipe:
             raise ValueError(
                 f"{path} is of another run: {words}. Give the same options, or leave out --resume to start again"
             )
+        return int(checkpoint["global_step"])
 
     def check_reload(self, path: Path) -> float:
         """Measure the largest difference between logits of this model and of the one saved at `path`, on one test batch.

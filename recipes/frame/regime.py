@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import lightning as L
 import torch
@@ -15,6 +15,7 @@ from recipes.frame import records
 from recipes.frame.answers import Answers
 from recipes.frame.cifar import PLAIN, Cifar, SmallCIFAR10
 from recipes.frame.co_adaptation import FRACTIONS, co_adaptation
+from recipes.frame.loggers import Kind
 from recipes.frame.recipe import Recipe
 from zoo import Classifier, load
 
@@ -82,10 +83,15 @@ class Trial(Recipe):
     answers: Answers = field(default_factory=Answers)
 
     def run(
-        self, test: bool = True, save: Path | None = None, record: bool = False, resume: Path | None = None
+        self,
+        test: bool = True,
+        save: Path | Literal[False] | None = None,
+        record: bool = False,
+        resume: Path | None = None,
+        logger: Kind = "csv",
     ) -> dict[str, float]:
         """Train, then measure. Arguments and errors are those of `Recipe.run`."""
-        metrics = super().run(test and not self.choosing, save, record=False, resume=resume)
+        metrics = super().run(test and not self.choosing, save, record=False, resume=resume, logger=logger)
         if self.stopped:
             return metrics
         if self.masked and "test/acc" in metrics:

@@ -1,18 +1,15 @@
-"""Report of a run: `report.png`, and a table for the terminal."""
+"""Report of a run: `report.png`."""
 
 from pathlib import Path
 from typing import Protocol
 
-import lightning as L
 import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from rich.table import Table
 from torch import Tensor
 
 from datamodules import ImageData
-from recipes.frame.describe import describe
 from recipes.frame.history import History, Watch
 from zoo.frame.classifier import Classifier
 from zoo.frame.outputs import over_views
@@ -25,7 +22,6 @@ class Run(Protocol):
     seed: int
     model: Classifier
     data: ImageData
-    callbacks: list[L.Callback]
     history: History
     watch: Watch
 
@@ -46,17 +42,6 @@ def draw(recipe: Run, path: Path) -> None:
     _predictions(images.subplots(1, SHOWN), recipe)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
-
-
-def table(recipe: Run, metrics: dict[str, float]) -> Table:
-    """Show one run in a few lines: metrics of the test (without one, of the validation), time, tricks."""
-    grid = Table(title=f"{recipe.name}, seed {recipe.seed}", show_header=False)
-    tested = [name for name in sorted(metrics) if name.startswith("test/")]
-    for name in tested or [name for name in sorted(metrics) if name.startswith("val/")]:
-        grid.add_row(name, f"{metrics[name]:.4f}")
-    grid.add_row("training", f"{metrics['seconds']:.1f} s, {metrics['images/s']:,.0f} images/s")
-    grid.add_row("tricks on", "\n".join(map(describe, recipe.callbacks)) or "none")
-    return grid
 
 
 def test_batch(data: ImageData) -> list[Tensor]:

@@ -10,7 +10,7 @@ from callbacks import FrozenBatchNorm, GradualUnfreezing
 from recipes.command.finetune import main
 from recipes.finetune_folder import plan, pretrained, recipe
 from recipes.frame.errors import UsageError
-from recipes.frame.mistakes import Answers, confusion, worst_pairs
+from recipes.frame.mistakes import confusion, worst_pairs
 from zoo import ResNet
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
@@ -128,6 +128,6 @@ def test_another_source_is_said():
 
 def test_confusions_by_hand():
     probabilities = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3], [0.6, 0.4]])
-    found = Answers(probabilities, torch.tensor([0, 1, 1, 1]), torch.empty(0), torch.empty(0))
-    assert confusion(found).tolist() == [[1, 0], [2, 1]]
-    assert worst_pairs(found, ("cat", "dog")) == ["dog taken for cat (2 of 3)"]
+    matrix = confusion(probabilities, torch.tensor([0, 1, 1, 1]))
+    assert matrix.tolist() == [[1, 0], [2, 1]]
+    assert worst_pairs(matrix, ("cat", "dog")) == ["dog taken for cat (2 of 3)"]

@@ -48,7 +48,7 @@ def test_two_steps_and_a_test(module, folder, tiny):
     recipe = small(module, folder)
     recipe.data.num_workers = 0
     recipe.data._share_cores = False
-    metrics = recipe.run()
+    metrics = recipe.run(save=False)
     assert recipe.watch.images == 12 and recipe.model.trainer.global_step == 2
     base = {convnext_training: 4096, deit_training: 512}[module]
     assert max(recipe.watch.rates) == pytest.approx(module.LR * 6 / base)

@@ -104,7 +104,7 @@ def test_every_arm_trains(case, folder, monkeypatch):
         pytest.skip("the network of the other arms, deeper")
     tiny = replace(one, images=130, epochs=5, arms=small)
     trial = build_trial(tiny, name, lr=0.001, source=Cifar(folder=folder))
-    metrics = trial.run()
+    metrics = trial.run(save=False)
     assert 0 <= accuracy(metrics) <= 1
     assert unpack(trial.answers.text(accuracy(metrics)), 20).sum() == round(20 * accuracy(metrics))
 
@@ -132,7 +132,7 @@ def test_a_value_reaches_the_trick_and_the_record(folder):
 def test_a_choice_looks_at_validation_images_alone(folder):
     tiny = replace(DATA_IS_SHORT, images=130, epochs=1)
     trial = build_trial(tiny, NONE, 0.05, 0.05, source=Cifar(folder=folder), choosing=True)
-    metrics = trial.run(record=True)
+    metrics = trial.run(record=True, save=False)
     assert "val/acc" in metrics and not any(name.startswith("test/") for name in metrics)
     (line,) = records.read("data_is_short_choices")
     assert line["arguments"]["value"] == 0.05 and "right" not in line
@@ -142,7 +142,7 @@ def test_a_choice_looks_at_validation_images_alone(folder):
 
 def test_a_run_is_recorded_with_its_answers(folder):
     tiny = replace(DATA_IS_SHORT, images=130, epochs=1)
-    metrics = build_trial(tiny, NONE, 0.1, source=Cifar(folder=folder), seed=3).run(record=True)
+    metrics = build_trial(tiny, NONE, 0.1, source=Cifar(folder=folder), seed=3).run(record=True, save=False)
     (line,) = records.read("data_is_short")
     assert line["seed"] == 3 and line["metrics"]["train/acc"] == metrics["train/acc"]
     assert unpack(line["right"], 20).mean() == pytest.approx(metrics["test/acc"])

@@ -14,10 +14,11 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.data import AttributeDict
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
-from zoo.frame import by_name, optimizers
+from zoo.frame import by_name, describe, optimizers
 from zoo.frame.about import check_num_classes, learn_from_data
 from zoo.frame.arguments import constructor, hyperparameters, plain_signature, refuse_unknown
 from zoo.frame.batches import as_list, images_and_targets
@@ -181,20 +182,24 @@ class Classifier(Scored, Checkpointed, Portable):
         self._count(step.loss, logits, targets)
         return step.loss
 
-    def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, batch_idx, dataloader_idx)
+    def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Score a batch; return its logits (N, K), which Lightning hands to `on_validation_batch_end`."""
+        return self._evaluate(batch, batch_idx, dataloader_idx)
 
-    def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> None:
-        self._evaluate(batch, batch_idx, dataloader_idx)
+    def test_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
+        """Score a batch; return its logits (N, K), which Lightning hands to `on_test_batch_end`."""
+        return self._evaluate(batch, batch_idx, dataloader_idx)
 
     def predict_step(self, batch: list[Tensor] | Tensor, batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Predict probabilities (N, K), float32, of images or a batch; with several views, the mean over the views."""
         images = batch if isinstance(batch, Tensor) else batch[0]
         return probabilities_of(logits_over_views(self, images, self.multi_label), self.multi_label)
 
-    def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> None:
+    def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> Tensor:
         images, targets = self._check(batch, batch_idx, views=True)
-        self._score(logits_over_views(self, images, self.multi_label), targets, loader)
+        logits = logits_over_views(self, images, self.multi_label)
+        self._score(logits, targets, loader)
+        return logits
 
     def _check(self, batch: list[Tensor], batch_idx: int, views: bool = False) -> list[Tensor]:
         """Check the batch. Labels are read only if the device need not be waited for."""
@@ -235,6 +240,17 @@ class Classifier(Scored, Checkpointed, Portable):
         return predict([self], pictures, top, batch_size, skip_unreadable, preprocessing)
 
     # ---- set-up
+
+    @property
+    def hparams_initial(self) -> AttributeDict:
+        """Arguments of the model, and in a run those of its data and tricks: what Lightning gives to every logger."""
+        found = super().hparams_initial
+        if self._trainer is None:
+            return found
+        data = datamodule_of(self._trainer)
+        tricks = [callback for callback in callbacks_of(self._trainer) if isinstance(callback, LossTrick)]
+        run = {"data": describe.by_name([] if data is None else [data]), "tricks": describe.by_name(tricks)}
+        return AttributeDict({**found, **run})
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Add `ExactResume` and `GracefulStop` to the run, unless the user listed them."""

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 import yaml
@@ -269,6 +270,41 @@ FIT = "--model ResNet --model.variant 20 --model.num_classes 10 --model.image_si
 QUIET = "--trainer.max_epochs 2 --trainer.limit_val_batches 1 --trainer.logger false --trainer.accelerator cpu"
 
 
+def test_fit_leaves_a_folder_and_a_page(run, tmp_path):
+    asked = [*FIT.split(), "--trainer.callbacks+=MixUp", "--trainer.max_epochs", "4", "--trainer.accelerator", "cpu"]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The .*dataloader", UserWarning)
+        code, out, err = run("fit", *asked)
+    assert code == 0, err
+    (folder,) = (tmp_path / "runs" / "ResNet-Digits").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"run.yaml", "config.yaml", "metrics.csv", "hparams.yaml", "report.png", "checkpoints"}
+    found = yaml.safe_load((folder / "run.yaml").read_text())
+    assert found["tricks"] == {"MixUp": {"alpha": 1.0}} and found["model"]["ResNet"]["variant"] == "20"
+    assert found["trainer"]["max_epochs"] == 4 and found["seed"] == 0
+    assert "lr-SGD" in (folder / "metrics.csv").read_text().splitlines()[0]
+    assert [line.split()[1] for line in out.splitlines() if line.startswith("epoch ")] == ["1/4", "2/4", "3/4", "4/4"]
+    assert "of the first batch is" in " ".join(out.split()) and " taken for " in out
+
+
+def test_fit_saves_where_it_is_told(run, tmp_path):
+    more = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--trainer.limit_train_batches", "2"]
+    for i, words in enumerate((["--save", "here"], ["--trainer.default_root_dir", "there"])):
+        code, _, err = run("fit", *FIT.split(), *more, *words)
+        assert code == 0, err
+        assert (tmp_path / ("here", "there")[i] / "metrics.csv").exists()
+    assert not (tmp_path / "runs").exists()
+    assert run("validate", *FIT.split(), "--save", "here")[0] == 2
+
+
+def test_a_logger_that_is_not_installed_is_one_line(run, monkeypatch):
+    monkeypatch.setattr("recipes.frame.loggers.find_spec", lambda name: None)
+    code, _, err = run("run", "digits_resnet20", "--logger", "wandb")
+    assert (code, err) == (2, "zoo: the logger 'wandb' needs another package: pip install wandb\n")
+    code, _, err = run("run", "digits_resnet20", "--logger", "paper")
+    assert code == 2 and "'csv', 'tensorboard', 'wandb'" in err
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_fit_that_ctrl_c_stops_says_how_to_go_on(run, monkeypatch, tmp_path, keeps):
     more = ["--trainer.enable_progress_bar", "false", "--trainer.enable_checkpointing", str(keeps).lower()]
@@ -284,6 +320,7 @@ def test_fit_that_ctrl_c_stops_says_how_to_go_on(run, monkeypatch, tmp_path, kee
     assert last.endswith(f"go on with --ckpt_path {written.relative_to(tmp_path)}")
     code, _, err = run("fit", *FIT.split(), *QUIET.split(), *more[:2], "--ckpt_path", str(written))
     assert code == 0, err
+    assert [path.name for path in (tmp_path / "runs" / "ResNet-Digits").iterdir()] == [written.parts[-3]]
 
 
 def test_images_of_a_folder_in_memory_from_the_command_line(run, tmp_path):

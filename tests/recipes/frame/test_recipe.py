@@ -1,23 +1,31 @@
 """A recipe taken apart, run, saved, reloaded and written down."""
 
+import csv
 import io
 import json
 import os
 import signal
+from dataclasses import replace
 
 import lightning as L
 import pytest
 import torch
+import yaml
 from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
-from callbacks import EarlyStopping, MixUp
-from recipes.frame import records, report
-from recipes.frame.describe import describe
+from callbacks import EarlyStopping, InitialLoss, MixUp
+from callbacks.frame.diagnostic import Diagnostic
+from recipes.frame import records
 from recipes.frame.history import Watch
+from recipes.frame.mistakes import Confusions
+from recipes.frame.page import page
 from recipes.frame.recipe import Recipe
 from recipes.frame.regime import Trial
 from zoo import ResNet
+from zoo.frame.describe import describe
+
+FILES = {"run.yaml", "metrics.csv", "hparams.yaml", "model.ckpt", "last.ckpt", "report.png"}
 
 
 class Louder(L.Callback):
@@ -125,7 +133,7 @@ def test_curves_have_a_point_an_epoch_and_a_rate_a_batch():
 def test_save_writes_the_trained_model_and_the_report(tmp_path):
     recipe = make()
     recipe.run(save=tmp_path / "out")
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.ckpt", "last.ckpt", "report.png"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert recipe.check_reload(tmp_path / "out" / "model.ckpt") == 0
 
 
@@ -213,9 +221,116 @@ def test_a_checkpoint_of_no_recipe_is_not_gone_on_with(tmp_path):
         make().run(resume=tmp_path / "absent.ckpt")
 
 
-def test_table_shows_metrics_time_and_tricks():
+def test_a_run_has_a_folder_of_its_own_unless_it_is_told_not_to(tmp_path):
+    make().run(save=False)
+    assert not (tmp_path / "runs").exists()
+    for _ in range(2):
+        make().run(test=False)
+    folders = [*(tmp_path / "runs" / "tiny").iterdir()]
+    assert len(folders) == 2 and all({path.name for path in folder.iterdir()} == FILES for folder in folders)
+
+
+def test_a_run_tells_what_it_was(tmp_path):
+    make(callbacks=[MixUp(0.3), MixUp(0.4)], seed=3).run(save=tmp_path / "out", test=False)
+    found = yaml.safe_load((tmp_path / "out" / "run.yaml").read_text())
+    assert (found["name"], found["seed"], found["arguments"]) == ("tiny", 3, {"epochs": 1})
+    assert found["model"]["ResNet"]["lr"] == 0.01 and found["data"] == {"TinyData": {"batch_size": 8}}
+    assert found["tricks"] == {"MixUp": {"alpha": 0.3}, "MixUp_2": {"alpha": 0.4}}
+    assert found["trainer"] == {"max_epochs": 1, "accelerator": "cpu"}
+    assert found["versions"] == records.versions() and found["commit"] == records.commit()
+    logged = yaml.safe_load((tmp_path / "out" / "hparams.yaml").read_text())  # by Lightning, for any logger
+    assert logged["lr"] == 0.01 and logged["data"] == found["data"]
+    assert found["tricks"].items() <= logged["tricks"].items()
+
+
+def rows(path, name):
+    with open(path, newline="") as file:
+        return [(int(row["step"]), float(row[name])) for row in csv.DictReader(file) if row.get(name)]
+
+
+def test_metrics_and_rates_are_written(tmp_path):
+    recipe = make(epochs=2)
+    recipe.trainer["log_every_n_steps"] = 100  # more than the run has
+    recipe.run(save=tmp_path / "out", test=False)
+    path = tmp_path / "out" / "metrics.csv"
+    assert rows(path, "val/acc") == list(zip([3, 7], recipe.history.curve("val/acc")[1], strict=True))
+    assert rows(path, "lr-SGD") == [(0, 0.01), (4, 0.01)]
+
+
+def test_the_metrics_of_a_resumed_run_are_those_of_one_that_was_not_stopped(tmp_path):
+    class Stop(L.Callback):
+        def on_train_batch_end(self, trainer, model, outputs, batch, batch_idx):
+            if trainer.global_step == 6:
+                raise RuntimeError("power cut")
+
+    make(epochs=3).run(save=tmp_path / "whole", test=False)
+    recipe = make(epochs=3, callbacks=[Stop()])
+    recipe.trainer["log_every_n_steps"] = 1  # so that rows of the lost half epoch are written
+    with pytest.raises(RuntimeError, match="power cut"):
+        recipe.run(save=tmp_path / "cut", test=False)
+    again = make(epochs=3)
+    again.run(resume=tmp_path / "cut" / "last.ckpt", test=False)
+    for name in ("train/loss", "val/loss"):
+        assert rows(tmp_path / "cut" / "metrics.csv", name) == rows(tmp_path / "whole" / "metrics.csv", name)
+    steps = [step for step, _ in rows(tmp_path / "cut" / "metrics.csv", "train/loss_step")]
+    assert sorted(set(steps)) == steps
+
+
+def test_a_new_run_in_an_old_folder_begins_a_new_file(tmp_path):
+    for _ in range(2):
+        make().run(save=tmp_path / "out", test=False)
+    assert len(rows(tmp_path / "out" / "metrics.csv", "val/loss")) == 1
+
+
+def test_off_a_terminal_an_epoch_is_a_line(capsys):
+    make(epochs=2).run(test=False)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
+    for word in ("train/loss 0.", "train/acc ", "val/acc ", "val/loss ", "lr-SGD 0.01", " s"):
+        assert word in lines[0]
+
+
+def test_a_run_ends_with_a_page(capsys):
+    make(epochs=4).run()
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for words in ("found the cross-entropy of the first batch is", "ln K is 0.693", "val/loss", "of 32 images"):
+        assert words in text
+
+
+def test_a_run_that_keeps_nothing_says_nothing(capsys):
+    make().run(save=False)
+    assert capsys.readouterr().out == ""
+
+
+def test_watching_changes_no_bit():
+    one, other = make(1, 2, [MixUp()]), make(1, 2, [MixUp()])
+    other.seed = one.seed = 1
+    one.run(save=False, test=False)
+    other.run(test=False)
+    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), other.model.parameters(), strict=True))
+
+
+def test_findings_of_the_users_own_diagnostics_are_on_the_page(capsys, monkeypatch):
+    monkeypatch.setattr(Diagnostic, "quiet", False)
+    with pytest.warns(UserWarning, match="InitialLoss"):
+        make(callbacks=[InitialLoss(tolerance=1e-6)]).run(test=False)
+    text = capsys.readouterr().out
+    assert text.count("of the first batch") == 1 and "LOOK" in text
+
+
+def test_page_shows_metrics_time_and_tricks():
     console = Console(width=100, record=True, file=io.StringIO())
-    console.print(report.table(make(callbacks=[Louder(2.0)]), {"test/acc": 0.9912, "seconds": 2.5, "images/s": 1234.5}))
+    counts = Confusions()
+    counts.matrix = torch.tensor([[5, 2], [0, 3]])
+    metrics = {"test/acc": 0.9912, "seconds": 2.5, "images/s": 1234.5}
+    console.print(page("tiny", metrics, [Louder(2.0)], [counts], ("dark", "bright")))
     text = console.export_text()
-    for part in ("0.9912", "2.5 s", "1,23", "Louder(gain=2.0)"):
+    for part in ("0.9912", "2.5 s", "1,23", "Louder(gain=2.0)", "dark taken for bright (2 of 7)", "2 of 10 images"):
         assert part in text
+
+
+def test_confusions_are_those_of_the_evaluation(tmp_path):
+    recipe, counts = make(), Confusions()
+    metrics = replace(recipe, callbacks=[counts]).run(save=False)
+    assert counts.matrix.sum() == 32 and counts.matrix.sum(1).tolist() == [16, 16]
+    assert counts.matrix.diag().sum().item() / 32 == pytest.approx(metrics["test/acc"])
