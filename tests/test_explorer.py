@@ -1,0 +1,148 @@
+"""The explorer: its runs are those of results/, its intervals are t intervals, and a browser shows and filters them."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from scipy import stats
+
+from recipes.frame import records
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = ["digits_ladder", "attention_transfer_cifar"]  # a recipe of seeds, and one of pairs
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+]
+
+
+def load():
+    spec = importlib.util.spec_from_file_location("explorer_of_the_site", ROOT / "docs" / "builder" / "explorer.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+explorer = load()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("explorer")
+    explorer.write_explorer(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(folder):
+    return json.loads((folder / "runs.js").read_text().removeprefix("const RUNS = ").removesuffix(";\n"))
+
+
+def test_every_run_with_an_accuracy_is_a_dot(runs):
+    for name in LINES:
+        there = sorted((run["seconds"], run["accuracy"]) for run in runs if run["regime"] == name)
+        lines = records.read(name)
+        best = [  # averages, where they were scored
+            next((v for k, v in r["metrics"].items() if k.startswith("test/acc_")), r["metrics"]["test/acc"])
+            for r in lines
+        ]
+        wanted = sorted(zip((round(r["seconds"], 1) for r in lines), (round(100 * v, 3) for v in best), strict=True))
+        assert there == wanted and there
+    assert not {"verify", "tricks", "loader_cifar"} & {run["regime"] for run in runs}
+
+
+def test_the_interval_of_seeds_by_scipy():
+    values = [61.0, 64.5, 62.0, 60.25]
+    low, high = stats.t.interval(0.95, 3, loc=61.9375, scale=stats.sem(values))
+    assert explorer.interval(values) == (round(low, 3), round(high, 3))
+    assert explorer.interval([61.0]) == (None, None)
+    assert explorer.interval([99.0, 80.0])[1] == 100
+
+
+def test_networks_tricks_and_costs():
+    pair = {"pair": "WRN-16-2 -> WRN-16-1", "method": "KD"}
+    assert explorer.network_of("attention_transfer_cifar", pair) == ("WRN-16-1", 32)
+    assert explorer.network_of("attention_transfer_cifar", pair | {"method": "teacher"}) == ("WRN-16-2", 32)
+    assert explorer.network_of("somebody_elses", {}) == ("somebody_elses", 0)
+    assert [explorer.trick_of({"method": word}) for word in ("KD", "student", "")] == [
+        "KnowledgeDistillation",
+        "none",
+        "none",
+    ]
+    parameters, macs = explorer.costs("ResNet-20", 32)
+    assert parameters == 269_722  # of the paper's network with ten classes
+    assert macs == pytest.approx(41e6, rel=0.02)
+    assert explorer.costs("UNet", 64) == (None, None)
+
+
+def test_nothing_is_fetched(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"index.html", "explorer.css", "explorer.js", "runs.js"}
+    text = "".join((folder / name).read_text() for name in names - {"runs.js"})
+    assert text.count("http") == text.count("http://www.w3.org/2000/svg")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium")
+    with playwright.sync_playwright() as tool:
+        browser = tool.chromium.launch(executable_path=program, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_in_a_browser(browser, folder, runs, width, scheme):
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    asked, said = [], []
+    context.on("request", lambda request: asked.append(request.url))
+    page = context.new_page()
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(f"{(folder / 'index.html').as_uri()}#regime=digits_ladder&x=parameters")
+    dots = page.locator(".dot")
+
+    def count(**wanted):
+        return sum(all(run[key] == value for key, value in wanted.items()) for run in runs)
+
+    assert dots.count() == count(regime="digits_ladder") > 0  # what the address asks for
+    page.get_by_label("Trick", exact=True).select_option("+ mixup")
+    assert dots.count() == count(regime="digits_ladder", trick="+ mixup") > 0
+    assert "trick=%2B+mixup" in page.url
+    page.get_by_role("button", name="Show all").click()
+    page.wait_for_function(f"document.querySelectorAll('#explorer .dot').length === {len(runs)}")
+    page.get_by_label("Network", exact=True).select_option("WRN-16-1")
+    assert dots.count() == count(network="WRN-16-1") > 0
+    page.get_by_label("Regime", exact=True).select_option("digits_resnet20")
+    assert dots.count() == 0 and page.get_by_text("No run fits these filters.").is_visible()
+    page.get_by_role("button", name="Show all").click()
+    page.get_by_label("Across", exact=True).select_option("macs")
+    counted = sum(run["macs"] is not None for run in runs)
+    assert dots.count() == counted and f"{counted} of {len(runs)}" in page.locator(".count").inner_text()
+
+    assert page.locator(".dot[tabindex='0']").count() == 1  # one stop of the tab key
+    dots.first.focus()
+    page.keyboard.press("ArrowRight")
+    label = page.evaluate("document.activeElement.getAttribute('aria-label')")
+    assert label == dots.nth(1).get_attribute("aria-label") == page.locator(".said").inner_text()
+    page.keyboard.press("End")
+    assert page.evaluate("document.activeElement === [...document.querySelectorAll('#explorer .dot')].at(-1)")
+    assert page.locator("#explorer tbody tr").count() == counted
+
+    colour = page.evaluate("getComputedStyle(document.querySelector('#explorer svg text')).fill")
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, colour[4:-1].split(","))) > sum(map(int, ground[4:-1].split(",")))) == (scheme == "dark")
+    assert not page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+    assert said == [] and {url.split(":")[0] for url in asked} <= {"file", "data"}
+    context.close()
