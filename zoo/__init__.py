@@ -50,6 +50,7 @@ from zoo.shufflenet_v2 import ShuffleNetV2 as ShuffleNetV2
 from zoo.sknet import SKNet as SKNet
 from zoo.swin import Swin as Swin
 from zoo.tools.complexity import summary as summary
+from zoo.tools.diagrams.diagram import diagram as diagram
 from zoo.tools.fuse import fuse as fuse
 from zoo.tools.prune import prune_channels as prune_channels
 from zoo.tools.quantise import Quantised as Quantised

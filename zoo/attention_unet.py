@@ -49,6 +49,8 @@ class AttentionUNet(UNetLevels):
         ValueError: a size that 16 does not divide.
     """
 
+    block_path = "gate3"
+
     def __init__(
         self,
         variant: str | int = "64",

@@ -122,6 +122,7 @@ class BNInception(Model):
 
     variants = VARIANTS
     stage_paths = ("conv1", "conv3", "inception3b", "inception4d", "inception5b")
+    block_path = "inception3a"
     aliases = (
         {f"{theirs}.": f"{ours}.conv." for ours, theirs in NAMES.items()}
         | {f"{theirs}_bn.": f"{ours}.bn." for ours, theirs in NAMES.items()}

@@ -133,6 +133,7 @@ class CBAMResNet(Model):
 
     variants = VARIANTS
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
+    block_path = "layer2.1"
 
     def __init__(
         self,

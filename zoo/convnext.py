@@ -106,6 +106,7 @@ class ConvNeXt(Model):
     """
 
     variants = VARIANTS
+    block_path = "stages.0.blocks.1"
     timm_names = {
         "T": "convnext_tiny",
         "S": "convnext_small",

@@ -133,6 +133,7 @@ class ConvNeXtRoadmap(Model):
     """
 
     variants = VARIANTS
+    block_path = "stages.0.1"
 
     def __init__(
         self,

@@ -57,6 +57,8 @@ VARIANTS = {**IMAGENET, **CIFAR}
 class PlainLayer(nn.Module):
     """H of the plain rows: the k channels that a layer adds. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
 
+    drawn_as = "BN, ReLU, 3×3 conv"
+
     def __init__(self, c_in: int, k: int, dropout: float):
         super().__init__()
         self.norm1 = nn.BatchNorm2d(c_in)
@@ -70,6 +72,8 @@ class PlainLayer(nn.Module):
 
 class BottleneckLayer(nn.Module):
     """H of the -BC rows, after a 1x1 convolution to 4k channels. Shapes: (N, C_in, H, W) -> (N, k, H, W)."""
+
+    drawn_as = "BN, ReLU, 1×1 conv, BN, ReLU, 3×3 conv"
 
     def __init__(self, c_in: int, k: int, dropout: float):
         super().__init__()
@@ -109,6 +113,7 @@ class DenseNet(Model):
     """
 
     variants = VARIANTS
+    block_path = "features.denseblock1"
     small_only = CIFAR
     torchvision_names = {depth: f"densenet{depth}" for depth in ("121", "161", "169", "201")}
     timm_names = torchvision_names

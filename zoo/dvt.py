@@ -195,6 +195,7 @@ class DVT(Model):
 
     variants = VARIANTS
     stage_paths = ("less_less_token.norm", "less_token.norm", "normal_token.norm")
+    block_path = "less_token.blocks.1"
     timm_names = {"DeiT-Ti": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}  # where fine-tuning may start
 
     def __init__(

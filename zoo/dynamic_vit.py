@@ -119,6 +119,7 @@ class DynamicViT(TokenClassifier):
     """
 
     variants = VARIANTS
+    block_path = "score_predictor.0"
     timm_names = DEIT_NAMES  # dense networks, without the predictors: where fine-tuning starts
 
     def __init__(

@@ -102,6 +102,7 @@ class EViT(TokenClassifier):
     """
 
     variants = VARIANTS
+    block_path = "blocks.3"
     timm_names = DEIT_NAMES  # the same weights; the same function at keep=1
 
     def __init__(

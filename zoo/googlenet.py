@@ -99,6 +99,7 @@ class GoogLeNet(Model):
 
     variants = VARIANTS
     stage_paths = ("conv1", "conv3", "inception3b", "inception4e", "inception5b")
+    block_path = "inception3a"
     torchvision_names = {"BN": "googlenet"}
 
     def __init__(

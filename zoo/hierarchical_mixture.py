@@ -83,6 +83,7 @@ class SoftTree(nn.Module):
     def __init__(self, width: int, num_classes: int, levels: int):
         super().__init__()
         self.leaves = 2**levels
+        self.drawn_as = f"{self.leaves} × linear {width} → {num_classes}\nweighed by a tree of gates"
         self.gates = nn.Linear(width, self.leaves - 1)
         self.gate_scale = GateScale()
         self.experts = nn.Linear(width, self.leaves * num_classes)
@@ -103,6 +104,7 @@ class HierarchicalMixture(ResNet):
     timm_names = {}
     torchvision_names = {}
     variants = VARIANTS
+    block_path = ""
     small_only = ("20-2", "20-4", "20-6")
 
     def __init__(

@@ -46,6 +46,7 @@ class InceptionResNetV2(Model):
         "network.repeat_1",
         "network.conv2d_7b",
     )
+    block_path = "network.repeat.0"
     default_size = 299
     timm_names = {name: row.network for name, row in VARIANTS.items()}
 

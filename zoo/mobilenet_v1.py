@@ -67,6 +67,7 @@ class MobileNetV1(Model):
 
     variants = VARIANTS
     stage_paths = ("blocks.1", "blocks.2", "blocks.3", "blocks.4")
+    block_path = "blocks.1.1"
     timm_names = {"1.0": "mobilenetv1_100"}
 
     def __init__(

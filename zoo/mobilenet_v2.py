@@ -79,6 +79,7 @@ class MobileNetV2(Model):
 
     variants = VARIANTS
     stage_paths = ("features.3", "features.6", "features.13", "features.17")  # the last blocks of H/4, H/8, H/16, H/32
+    block_path = "features.5"
     torchvision_names = {"1.0": "mobilenet_v2"}
 
     def __init__(

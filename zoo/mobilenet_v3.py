@@ -134,6 +134,7 @@ class MobileNetV3(Model):
     """`MobileNetV3("large")` for ImageNet, `MobileNetV3("small", num_classes=10, image_size=32)` for CIFAR."""
 
     variants = VARIANTS
+    block_path = "features.5"
     torchvision_names = {"large": "mobilenet_v3_large", "small": "mobilenet_v3_small"}
 
     def __init__(

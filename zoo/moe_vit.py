@@ -71,6 +71,7 @@ class MoE(nn.Module):
 
     def __init__(self, width: int, hidden: int, experts: int, capacity: float):
         super().__init__()
+        self.drawn_as = f"{experts} MLPs {width} → {hidden} → {width}\na gate picks one a token"
         self.experts, self.capacity = experts, capacity
         self.gate = nn.Linear(width, experts, bias=False)
         self.act = nn.GELU()
@@ -140,6 +141,7 @@ class MoEViT(TokenClassifier):
     """
 
     variants = VARIANTS
+    block_path = "blocks.1"
 
     def __init__(
         self,

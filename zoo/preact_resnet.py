@@ -103,6 +103,7 @@ class PreActResNet(Model):
     """`PreActResNet("50")` for ImageNet, `PreActResNet("164", num_classes=10)` for CIFAR."""
 
     variants = VARIANTS
+    block_path = "stages.1.blocks.1"
     small_only = CIFAR
     timm_names = {str(depth): f"resnetv2_{depth}" for depth in (18, 34, 50, 101, 152)}
 

@@ -108,6 +108,7 @@ class RegNet(Model):
 
     variants = VARIANTS
     stage_paths = ("s1", "s2", "s3", "s4")
+    block_path = "s3.b2"
     timm_names = {
         f"{kind}-{size}": f"regnet{kind.lower()}_{number}"
         for kind in "XY"

@@ -150,6 +150,7 @@ class RepVGG(Model):
     """
 
     variants = VARIANTS
+    block_path = "stages.0.1"
     aliases = authors_keys()
     timm_names = {v: f"repvgg_{v.lower()}" for v in VARIANTS if not v.endswith("g2")}
 

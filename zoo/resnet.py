@@ -127,6 +127,7 @@ class ResNet(Model):
     variants: ClassVar[Mapping[str, Row]] = VARIANTS
     small_only = (*CIFAR, *(f"{name}-B" for name in CIFAR))
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
+    block_path = "layer2.1"
     aliases = {"linear.": "fc."}  # akamaster/pytorch_resnet_cifar10 and most CIFAR code
     torchvision_names = {depth: f"resnet{depth}" for depth in IMAGENET}
     timm_names = (

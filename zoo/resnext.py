@@ -76,6 +76,7 @@ class ResNeXt(Model):
     variants = VARIANTS
     small_only = CIFAR
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
+    block_path = "layer2.1"
     torchvision_names = {v: f"resnext{v.replace('-', '_')}" for v in ("50-32x4d", "101-32x8d", "101-64x4d")}
     timm_names = torchvision_names | {"101-32x4d": "resnext101_32x4d"}
 

@@ -114,6 +114,7 @@ class SENet(Model):
 
     variants = VARIANTS
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
+    block_path = "layer2.1"
     timm_names = {
         **{depth: f"legacy_seresnet{depth}" for depth in ("18", "34", "50", "101", "152")},
         **{f"{depth}-32x4d": f"legacy_seresnext{depth}_32x4d" for depth in (50, 101)},

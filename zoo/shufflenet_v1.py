@@ -79,6 +79,7 @@ class ShuffleNetV1(Model):
 
     variants = VARIANTS
     stage_paths = ("maxpool", "features.3", "features.11", "features.15")
+    block_path = "features.1"
 
     def __init__(
         self,

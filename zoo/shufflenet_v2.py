@@ -79,6 +79,7 @@ class ShuffleNetV2(Model):
 
     variants = VARIANTS
     stage_paths = ("maxpool", "stage2", "stage3", "stage4")
+    block_path = "stage2.1"
     torchvision_names = {name: f"shufflenet_v2_x{name[0]}_{name[2]}" for name in VARIANTS}
 
     def __init__(

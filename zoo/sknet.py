@@ -102,6 +102,7 @@ class SKNet(Model):
 
     variants = VARIANTS
     stage_paths = ("layer1", "layer2", "layer3", "layer4")
+    block_path = "layer2.1"
     timm_names = {"50": "skresnext50_32x4d"}
 
     def __init__(

@@ -145,6 +145,7 @@ class Swin(Model):
 
     variants = VARIANTS
     stage_paths = ("layers.0", "layers.1", "layers.2", "layers.3")
+    block_path = "layers.0.blocks.1"
     timm_names = {
         "T": "swin_tiny_patch4_window7_224",
         "S": "swin_small_patch4_window7_224",

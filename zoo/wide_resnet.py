@@ -100,6 +100,7 @@ class WideResNet(Model):
     """
 
     variants = VARIANTS
+    block_path = "group1.block1"
     small_only = CIFAR
     torchvision_names = {"50-2": "wide_resnet50_2", "101-2": "wide_resnet101_2"}
     timm_names = torchvision_names

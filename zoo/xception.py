@@ -80,6 +80,7 @@ class Xception(Model):
 
     variants = VARIANTS
     stage_paths = ("act2", "block1", "block2", "block11", "act4")
+    block_path = "block4"
     default_size = 299
     timm_names = {"ImageNet": "legacy_xception"}
 

@@ -15,6 +15,7 @@ To write a model:
    row that ends earlier sets the others to None (`self.layer4 = None`). Where the paths follow from the row, assign
    `self.stage_paths = (...)` in the constructor. Layers with timm's keys `stages.0`, ... are kept in a `Stages`:
    `self.stages = Stages(...)`.
+   `block_path = "layer2.1"` names the block that the paper's figure shows; without it, diagrams show the whole network.
 5. Write `forward` out: `x = self.layer2(self.layer1(x))`, no loop over names of attributes.
 6. In the class's docstring, `Args:` and `Raises:` have what is the model's own. What all models share is added to
    `help(Model)` and to the command line by `Model`.
@@ -47,6 +48,7 @@ class Model(Classifier):
 
     variants: ClassVar[Mapping[str, Any]] = {}  # the paper's table
     default_size: ClassVar[int] = 224  # side of the images in pixels
+    block_path: ClassVar[str] = ""  # of the block that `zoo.diagram` draws; "": it draws the whole network
     small_only: ClassVar[Collection[str]] = ()  # rows for images of up to 64 px; their default is 32
 
     def __init_subclass__(cls, **arguments: Any) -> None:

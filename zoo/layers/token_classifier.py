@@ -49,6 +49,7 @@ class TokenClassifier(Model):
     """
 
     prefix = 1
+    block_path = "blocks.1"
 
     @property
     def patch(self) -> int:
