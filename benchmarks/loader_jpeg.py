@@ -24,8 +24,8 @@ from torchvision import transforms
 
 from datamodules.frame.files import FileSet, Paths
 from datamodules.frame.order import lend_generator
-from datamodules.frame.packed import Packed
-from datamodules.frame.packing import write
+from datamodules.frame.pack import Packed
+from datamodules.frame.pack_writer import write
 from datamodules.frame.tensor import normalise
 from datamodules.transforms import evaluation_transform, train_transform
 

@@ -11,7 +11,7 @@ from datamodules.frame.files import FileData, FileSet, Source
 from datamodules.frame.header import parse_header
 from datamodules.frame.options import FileOptions
 from datamodules.frame.order import Order
-from datamodules.frame.packed import Packed, part_of_targets
+from datamodules.frame.pack import Packed, part_of_targets
 from datamodules.frame.prepared_folder import read_header, verify, verify_once
 
 

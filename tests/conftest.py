@@ -14,8 +14,9 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
+from callbacks.frame.declaration import needs_of
 from callbacks.frame.diagnostic import Diagnostic
-from callbacks.frame.needs import HasModule, needs_of
+from callbacks.frame.model_needs import HasModule
 from callbacks.frame.on_metric import OnMetric
 from callbacks.frame.trick import parameters
 from zoo import Classifier

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
-from zoo.frame.evaluating import meta_state, run
+from zoo.frame.evaluation import meta_state, run
 from zoo.frame.model import Model
 from zoo.layers.norm_order import Norm, add_norm
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from zoo.frame.arguments import Training
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 from zoo.layers.attention import Attention, attention, fused_attention
 from zoo.layers.drop_path import linear_rates
 from zoo.layers.token_classifier import DEIT, DEIT_NAMES, TokenClassifier

@@ -22,7 +22,7 @@ from torch import Tensor
 from callbacks.frame.boxes import boxes
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate, rate_now
-from callbacks.frame.sending import send
+from callbacks.frame.send import send
 from callbacks.frame.trick import Trick
 
 TRIES = 10

@@ -18,7 +18,7 @@ from torchmetrics.classification import MulticlassCalibrationError, MulticlassCo
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from zoo.frame.checks import classes_of
-from zoo.frame.logged import log_shared
+from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import datamodule_of
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
+from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Range
-from callbacks.frame.unscaled import needs_unscaled
 
 NAMED = 5  # most names in a sentence; the others are counted
 LATER = 20  # steps after which weights that start at 0 have moved

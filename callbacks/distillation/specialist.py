@@ -28,7 +28,8 @@ from torch import Tensor
 
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.committee import group, split
-from callbacks.frame.needs import Claims, NothingAddedBefore, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims, NothingAddedBefore
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.teacher import Source, Taught, Teacher

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from callbacks.distillation.knowledge import soft_loss
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import EveryPatch, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import EveryPatch
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Taught, Teacher
 from callbacks.frame.tokens import COMPARED, prefix_of

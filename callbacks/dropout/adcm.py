@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.masks import draws
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.places import Where, modules_at
 from callbacks.frame.shapes import output_shapes
 from callbacks.frame.trick import Trick

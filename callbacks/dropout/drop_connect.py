@@ -22,7 +22,8 @@ from torch.utils.hooks import RemovableHandle
 from callbacks.dropout.guided_dropout import Guided
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, scale_by_rate
-from callbacks.frame.needs import Choice, Claims
+from callbacks.frame.needs import Choice
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 

@@ -16,7 +16,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.needs import HasModule, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, VShape, rate_now
 from callbacks.frame.trick import Trick
 from zoo.layers.attention import MultiHeadAttention

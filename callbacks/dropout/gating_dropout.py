@@ -16,7 +16,8 @@ from typing import Literal, get_args
 import lightning as L
 import torch
 
-from callbacks.frame.needs import Choice, HasModule, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.moe_vit import MoE

@@ -25,7 +25,8 @@ from torch.utils.hooks import RemovableHandle
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import largest_mask
-from callbacks.frame.needs import Choice, Claims, NoHeadMadeAfter, Range
+from callbacks.frame.needs import Choice, Range
+from callbacks.frame.pair_needs import Claims, NoHeadMadeAfter
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 from callbacks.loss.auxiliary_heads import NAME

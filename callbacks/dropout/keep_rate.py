@@ -18,7 +18,8 @@ from typing import Any
 import lightning as L
 from torch import nn
 
-from callbacks.frame.needs import Claims, HasModule
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Time, in_steps, parse_time, total_steps
 from callbacks.frame.trick import Trick
 

@@ -19,7 +19,8 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from callbacks.network.activation import CHANGED as ACTIVATIONS
 from zoo.frame.surgery import operate, operation

@@ -22,8 +22,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor
 
+from callbacks.frame.class_sums import class_sums, sums_at, units, validation_batches
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
-from callbacks.frame.held_out import class_sums, sums_at, units, validation_batches
 from callbacks.frame.masks import draws, per_channel, ranks, round_half_even, scale_by_rate
 from callbacks.frame.needs import Range
 from callbacks.frame.places import Where

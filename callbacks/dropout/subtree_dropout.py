@@ -16,7 +16,9 @@ import lightning as L
 from torch import Tensor, nn
 
 from callbacks.frame.masks import draws
-from callbacks.frame.needs import Claims, HasModule, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.hierarchical_mixture import GateScale

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 
 
 @torch.no_grad()

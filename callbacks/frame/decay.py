@@ -10,7 +10,8 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Choice, Claims, Need
+from callbacks.frame.needs import Choice, Need
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Time, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up

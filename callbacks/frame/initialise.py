@@ -7,7 +7,8 @@ import lightning as L
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Claims, Need
+from callbacks.frame.needs import Need
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from zoo.frame.run import callbacks_of
 

@@ -6,7 +6,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.needs import Claims, Need, NothingAddedBefore, Range
+from callbacks.frame.needs import Need, Range
+from callbacks.frame.pair_needs import Claims, NothingAddedBefore
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from callbacks.frame.needs import PairNeed
+from callbacks.frame.pair_needs import PairNeed
 from callbacks.frame.trick import Trick
 
 

@@ -6,7 +6,8 @@ import lightning as L
 from torch.utils.data import DataLoader
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 
 

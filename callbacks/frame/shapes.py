@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from zoo.frame.evaluating import probe
+from zoo.frame.evaluation import probe
 
 
 def output_shapes(network: nn.Module, paths: Sequence[str], image_size: int) -> dict[str, tuple[int, ...]]:

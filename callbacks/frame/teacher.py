@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import zoo
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import stage_names, stages_of
+from callbacks.frame.model_needs import stage_names, stages_of
 from callbacks.frame.resizing import resize
 from callbacks.frame.trick import Trick
 from zoo import Step

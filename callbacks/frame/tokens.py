@@ -3,7 +3,7 @@
 import lightning as L
 from torch import nn
 
-from callbacks.frame.needs import HasModule
+from callbacks.frame.model_needs import HasModule
 
 
 def is_vit(module: nn.Module) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Protocol, final
 
 import lightning as L
 
-from callbacks.frame.needs import Declaring
+from callbacks.frame.declaration import Declaring
 from callbacks.frame.schedule import Schedule
 from zoo.frame.fields import with_fields
 

@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from callbacks.frame.feature_hooks import FeatureHooks
-from callbacks.frame.needs import Claims, Range, stage_names, stages_of
+from callbacks.frame.model_needs import stage_names, stages_of
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick, names_of
 from zoo import Step
 from zoo.frame.checks import classes_of
-from zoo.frame.evaluating import evaluating, in_channels
+from zoo.frame.evaluation import evaluating, in_channels
 from zoo.frame.outputs import split_outputs
 from zoo.frame.run import image_size_of
 from zoo.frame.seeds import global_seed, mix

@@ -11,7 +11,8 @@ Differs:  nothing. Layers that are not routed in a step (`GatingDropout`) add no
 
 import lightning as L
 
-from callbacks.frame.needs import HasModule, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step

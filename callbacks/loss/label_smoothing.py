@@ -16,7 +16,8 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.needs import Choice, Claims, NothingAddedBefore, Range
+from callbacks.frame.needs import Choice, Range
+from callbacks.frame.pair_needs import Claims, NothingAddedBefore
 from callbacks.frame.schedule import Rate, Steps, rate_now
 from callbacks.frame.targets import probabilities
 from callbacks.frame.trick import Trick

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.loss import Adding
-from callbacks.frame.needs import Claims, NoBatchChangedAfter
+from callbacks.frame.pair_needs import Claims, NoBatchChangedAfter
 from callbacks.frame.schedule import Linear, Rate
 from zoo import Step
 

@@ -24,7 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Choice, Claims, EveryPatch, HasModule, NothingAddedBefore, OneImageSize, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Choice, Range
+from callbacks.frame.pair_needs import Claims, EveryPatch, NothingAddedBefore, OneImageSize
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.score_maps import expand, relabel, score_maps
 from callbacks.frame.targets import probabilities

@@ -16,7 +16,8 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from callbacks.frame.needs import HasModule, Range
+from callbacks.frame.model_needs import HasModule
+from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo import Step

@@ -22,7 +22,8 @@ Differs:  Every activation module changes except `Sigmoid` and `Hardsigmoid`, wh
 import lightning as L
 from torch import nn
 
-from callbacks.frame.needs import Choice, Claims
+from callbacks.frame.needs import Choice
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from zoo.frame.surgery import operate, operation, replace
 

@@ -15,7 +15,7 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 
 

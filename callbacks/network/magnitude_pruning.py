@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
-from zoo.frame.logged import log_shared
+from zoo.frame.log import log_shared
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 

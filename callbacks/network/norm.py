@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
-from callbacks.frame.needs import Choice, Claims
+from callbacks.frame.needs import Choice
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from zoo.frame.surgery import operate, operation, replace
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
-from callbacks.frame.unscaled import needs_unscaled
 
 
 @torch.no_grad()

@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
-from zoo.frame.evaluating import probe
+from zoo.frame.evaluation import probe
 from zoo.frame.surgery import operate, operation, replace
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
-from zoo.frame.logged import log_shared
+from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix

@@ -15,7 +15,7 @@ Differs:  Lightning's callback leaves its last k on the Trainer, and resumes wit
 import lightning as L
 from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
-from callbacks.frame.needs import Claims
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from zoo.frame.run import callbacks_of
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from callbacks.frame.depth import depths
+from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Range
 from callbacks.frame.rows import over_rows
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
-from callbacks.frame.unscaled import needs_unscaled
 
 
 @torch.no_grad()

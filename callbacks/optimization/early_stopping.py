@@ -20,8 +20,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
 
 from callbacks.frame.copies import copy_of
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
 from callbacks.frame.on_metric import OnMetric
+from callbacks.frame.pair_needs import Claims
 
 
 class EarlyStopping(OnMetric):

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
-from callbacks.frame.unscaled import needs_unscaled
 
 KINDS: dict[str, Callable[[Iterable[Tensor], float], object]] = {
     "norm": torch.nn.utils.clip_grad_norm_,

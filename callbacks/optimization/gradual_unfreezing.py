@@ -17,7 +17,8 @@ from torch.optim import Optimizer
 
 from callbacks.frame.depth import parts
 from callbacks.frame.groups import regroup
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
 from callbacks.optimization.layer_decay import split

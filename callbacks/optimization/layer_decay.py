@@ -14,7 +14,8 @@ import lightning as L
 
 from callbacks.frame.depth import depths
 from callbacks.frame.groups import regroup
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 
 

@@ -22,7 +22,7 @@ from torch.func import functional_call
 from callbacks.frame.copies import copy_of
 from callbacks.frame.decay import Decay, cosine
 from zoo.frame.checks import classes_of
-from zoo.frame.logged import log_shared
+from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix

@@ -23,7 +23,8 @@ from torch.optim import Optimizer
 
 from callbacks.frame.average import Mean
 from callbacks.frame.batch_norm_statistics import renew_statistics
-from callbacks.frame.needs import Claims, Range
+from callbacks.frame.needs import Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Time, in_steps, load_data, parse_time, total_steps
 
 

@@ -21,7 +21,8 @@ import lightning as L
 from torch.optim import Optimizer
 
 from callbacks.frame import schedule
-from callbacks.frame.needs import Choice, Claims, Range
+from callbacks.frame.needs import Choice, Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from callbacks.frame.warm_up import KINDS, warm_up
 

@@ -1,6 +1,6 @@
 """Read prepared images from litdata's chunks: for object stores, and data sets larger than a machine's disk.
 
-    header.json, targets.npy       as in `packed`
+    header.json, targets.npy       as in `pack`
     train/index.json               litdata's: names and lengths of the chunks
     train/chunk-0-0.bin ...        litdata's: {"image": bytes of a JPEG, "target": int}, some 64 MB each
 

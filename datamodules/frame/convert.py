@@ -16,8 +16,8 @@ from datamodules.frame.atomic import publish
 from datamodules.frame.chunks import Chunks, Store
 from datamodules.frame.download import is_full, lock
 from datamodules.frame.header import Header
-from datamodules.frame.packed import Packed
-from datamodules.frame.packing import Sources, small_disk_error, write
+from datamodules.frame.pack import Packed
+from datamodules.frame.pack_writer import Sources, small_disk_error, write
 from datamodules.frame.prepared_folder import read_existing, write_header
 
 CHUNK = "64MB"

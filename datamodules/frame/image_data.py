@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from datamodules.frame.image_set import Counted, ImageSet
 from datamodules.frame.like import wanted_by
 from datamodules.frame.loader import ResumableLoader
-from datamodules.frame.normalised import Normalised
+from datamodules.frame.normalisation import Normalised
 from datamodules.frame.options import unknown_options, whole_signature
 from datamodules.frame.order import Order
 from datamodules.frame.parts import Parts

@@ -6,7 +6,7 @@ from itertools import product
 
 from recipes.frame import catalogue, records
 from recipes.frame.errors import UsageError, unknown
-from recipes.frame.published import PUBLISHED
+from recipes.frame.publications import PUBLISHED
 
 USAGE = "zoo card TRICK"
 

@@ -19,7 +19,8 @@ import callbacks
 from recipes.command.configs import FromConfig, Instead
 from recipes.command.run import Parser, add_arguments, gather
 from recipes.frame import catalogue
-from recipes.frame.compare import FOLDER, Plus, compare
+from recipes.frame.compare import Plus, compare
+from recipes.frame.compare_engine import FOLDER
 from recipes.frame.compare_work import Build
 from recipes.frame.errors import UsageError, unknown
 

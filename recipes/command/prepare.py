@@ -8,7 +8,7 @@ from typing import Any, Literal
 import datamodules
 from datamodules.frame.convert import write_chunks
 from datamodules.frame.files import FileData
-from datamodules.frame.packing import write
+from datamodules.frame.pack_writer import write
 from datamodules.frame.prepared_folder import read_header
 from recipes.command.run import Parser
 from recipes.frame.errors import UsageError, unknown

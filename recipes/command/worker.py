@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from recipes.frame.compare import FOLDER, Engine
+from recipes.frame.compare_engine import FOLDER, Engine
 from recipes.frame.compare_queue import work_on
 from recipes.frame.errors import UsageError
 

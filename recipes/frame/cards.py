@@ -7,7 +7,8 @@ import numpy as np
 from scipy import stats
 
 import callbacks as c
-from callbacks.frame.needs import HasModule, needs_of
+from callbacks.frame.declaration import needs_of
+from callbacks.frame.model_needs import HasModule
 from recipes.frame import records
 from recipes.frame.arms import DATA_IS_SHORT, IN_THE_BASE, TIME_IS_SHORT
 from recipes.frame.compare_statistics import (

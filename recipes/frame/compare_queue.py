@@ -30,7 +30,7 @@ LOOK = 2.0  # seconds between looks at the queue
 
 
 class Engine(Protocol):
-    """The interface of the engine in `compare.py` that the queue needs."""
+    """The interface of the engine in `compare_engine.py` that the queue needs."""
 
     folder: Path
     workers: int

@@ -11,7 +11,7 @@ import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -83,6 +83,13 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     path = folder / "result.json"
     found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
     return found
+
+
+def accuracy(result: Mapping[str, Any]) -> float:
+    """Return the accuracy of a run. If averages or ensembles are scored too, return theirs."""
+    stage = "test" if "test/acc" in result["metrics"] else "val"
+    beside = [value for name, value in result["metrics"].items() if name.startswith(f"{stage}/acc_")]
+    return float(beside[0] if beside else result["metrics"][f"{stage}/acc"])
 
 
 def run_job(job: Job, folder: Path, tell: Callable[[float], None] = lambda fraction: None) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from datamodules import ImageData
 from recipes.frame.report import has_test_images
 from zoo.frame.classifier import Classifier
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 from zoo.frame.outputs import over_views
 
 SHOWN = 12  # pictures of the worst mistakes

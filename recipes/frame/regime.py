@@ -9,7 +9,7 @@ import lightning as L
 import torch
 
 import callbacks as c
-from callbacks.frame.needs import Claims
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from recipes.frame import records
 from recipes.frame.answers import Answers

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from callbacks.frame.needs import Declaring
+from callbacks.frame.declaration import Declaring
 from tests.conftest import TinyNetwork
 from zoo.frame.outputs import split_outputs
 

@@ -19,9 +19,9 @@ from torch import nn
 import datamodules
 import datamodules.imagenet
 from datamodules import MNIST, FashionMNIST
-from datamodules.frame import packing, prepared_folder
+from datamodules.frame import pack_writer, prepared_folder
 from datamodules.frame.idx import FILES
-from datamodules.frame.packed import Packed
+from datamodules.frame.pack import Packed
 
 
 def write_cifar(root, reader, monkeypatch):
@@ -169,7 +169,7 @@ def imagenet(tmp_path, monkeypatch):
 def write_prepared(root, folder):
     """The images of a folder, prepared in one file."""
     data = datamodules.ImageFolder(folder)
-    packing.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
+    pack_writer.write(root, {part: data.source(part) for part in data.files}, data.classes, side=6)
 
 
 def write_in_chunks(root, packed, count=16):

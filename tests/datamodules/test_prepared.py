@@ -15,10 +15,10 @@ from PIL import Image
 
 from datamodules import ImageFolder, Prepared
 from datamodules.frame import chunks as chunks_module
-from datamodules.frame import packing, prepared_folder
+from datamodules.frame import pack_writer, prepared_folder
 from datamodules.frame.chunks import ByChunk, Chunks, Store
 from datamodules.frame.convert import write_chunks
-from datamodules.frame.packed import Packed
+from datamodules.frame.pack import Packed
 
 STORAGES = ("packed", "chunks")
 
@@ -35,7 +35,7 @@ def write_jpegs(root, parts=("train", "test"), count=30, height=24, width=32):
 
 def prepare(root, folder, **options):
     data = ImageFolder(folder)
-    return packing.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
+    return pack_writer.write(root, {p: data.source(p) for p in data.files}, data.classes, **{"side": 24, **options})
 
 
 def ready(data):

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
-from callbacks.frame.needs import Declaring
+from callbacks.frame.declaration import Declaring
 from tests.conftest import TEACHERS, build_trick, collate, needed, tiny_classifier, tiny_network
 from tests.reliability.pretended_gpu import REC, is_cuda, plain, pretended_gpu
 from tests.zoo.test_every_model import make, size

@@ -19,7 +19,8 @@ from torch.nn.functional import one_hot
 
 import callbacks
 import zoo
-from callbacks.frame.needs import Declaring, NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore, needs_of
+from callbacks.frame.declaration import Declaring, needs_of
+from callbacks.frame.pair_needs import NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore
 from callbacks.frame.pairs import refusal
 from datamodules import Digits
 from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier, tiny_network

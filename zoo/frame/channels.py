@@ -11,7 +11,7 @@ import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
-from zoo.frame.evaluating import in_channels
+from zoo.frame.evaluation import in_channels
 
 COLOURS, MOST = 3, 16
 

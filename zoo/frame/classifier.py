@@ -24,7 +24,7 @@ from zoo.frame.arguments import constructor, hyperparameters, plain_signature, r
 from zoo.frame.batches import as_list, images_and_targets
 from zoo.frame.by_name import say_random
 from zoo.frame.channels import channels_of, take_channels
-from zoo.frame.checkpointed import Checkpointed
+from zoo.frame.checkpoint import Checkpointed
 from zoo.frame.checks import check_channels, check_images, check_targets, classes_of
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.fast import compile_forward, is_compiled, lay_out
@@ -35,7 +35,7 @@ from zoo.frame.portable import Portable
 from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.run import callbacks_of, datamodule_of
-from zoo.frame.scored import Scored
+from zoo.frame.scorer import Scorer
 from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
 
@@ -45,7 +45,7 @@ MODELS: dict[str, type["Classifier"]] = {}  # the zoo's models by name: `load` b
 ALWAYS = (ExactResume, GracefulStop)  # callbacks of every run
 
 
-class Classifier(Scored, Checkpointed, Portable):
+class Classifier(Scorer, Checkpointed, Portable):
     """Train and score a model of the zoo, or any `nn.Module` passed as `network`.
 
     A model of the zoo is a subclass that builds its layers in `__init__`, defines `forward` and names its `stages`.

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from zoo.frame import atomic, onnx_pictures
-from zoo.frame.evaluating import evaluating, in_channels
+from zoo.frame.evaluation import evaluating, in_channels
 from zoo.frame.fast import as_written
 from zoo.frame.preprocessing import Preprocessing
 

@@ -12,7 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.progress import track
 from torch import Tensor
 
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 from zoo.frame.pictures import Named, Unreadable, find, read
 from zoo.frame.preprocessing import Preprocessing
 

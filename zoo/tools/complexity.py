@@ -13,7 +13,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from zoo.frame.evaluating import probe
+from zoo.frame.evaluation import probe
 
 
 @dataclass

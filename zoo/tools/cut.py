@@ -85,7 +85,7 @@ FIRST: dict[type[nn.Module], type[nn.Module]] = {
 
 
 def cut(
-    model: nn.Module, places: Sequence[str], width: int, before: bool = False, image_size: int | None = None
+    model: nn.Module, modules: Sequence[str], width: int, before: bool = False, image_size: int | None = None
 ) -> nn.Module:
     """Return a copy of the model that keeps only the first features of some modules, times their fraction of all.
 
@@ -93,7 +93,7 @@ def cut(
 
     Args:
         model: any network of images, such as `ResNet`; unchanged.
-        places: paths of modules whose outputs are cut: maps (N, C, H, W) or vectors (N, D).
+        modules: paths of modules whose outputs are cut: maps (N, C, H, W) or vectors (N, D).
         width: number of features kept; a module with no more keeps all.
         before: cut the inputs of these modules instead of their outputs.
         image_size: side of the images in pixels, if the model does not know it.
@@ -110,7 +110,7 @@ def cut(
     if any(name == "cut" for name, _ in surgery_record(model)):
         raise ValueError("cut: this network has been cut before; cut the whole one, to the smaller width")
     smaller = copy.deepcopy(model)
-    arguments = {"places": list(places), "width": width, "before": before, "image_size": size}
+    arguments = {"places": list(modules), "width": width, "before": before, "image_size": size}
     operate(smaller, "cut", **arguments)
     return smaller
 

@@ -17,7 +17,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from zoo.frame.evaluating import meta_images, meta_state, run
+from zoo.frame.evaluation import meta_images, meta_state, run
 from zoo.frame.surgery import replace
 from zoo.layers.dilated_conv import DilatedConv2d
 

@@ -23,30 +23,30 @@ from zoo.tools.channels import Channels
 SCORES = ("l1", "gamma")
 
 
-def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_size: int | None = None) -> nn.Module:
+def prune_channels(model: nn.Module, fraction: float = 0.5, by: str = "l1", image_size: int | None = None) -> nn.Module:
     """Return a copy of the model with fewer channels, which can be fine-tuned, saved and exported as any other.
 
     Its checkpoints record the removed channels: `zoo.load` returns the smaller network. Parameters and multiply-adds
-    fall by about 1 - (1 - share)^2 if all layers can lose channels. Each layer keeps at least one.
+    fall by about 1 - (1 - fraction)^2 if all layers can lose channels. Each layer keeps at least one.
 
     Args:
         model: any network of images with convolutions, such as `ResNet`, `VGG`, `MobileNetV2`; unchanged.
-        share: fraction of the prunable channels to remove, in (0, 1). Li et al. take .1 to .7 by layer, Liu et al. .4
-            to .7.
+        fraction: how much of the prunable channels to remove, in (0, 1). Li et al. take .1 to .7 by layer, Liu et al.
+            .4 to .7.
         by: score: "l1", or "gamma" after training with `callbacks.Slimming`.
         image_size: side of the images in pixels, if the model does not know it.
 
     Raises:
         TypeError: the network has no prunable channel for that score, or has layers that only training runs.
-        ValueError: share is out of range, or the score or the image size is not known.
+        ValueError: fraction is out of range, or the score or the image size is not known.
     """
     validate_choice(by, SCORES, "prune_channels")
-    if not 0 < share < 1:
-        raise ValueError(f"prune_channels: share must be in (0, 1), not {share}")
+    if not 0 < fraction < 1:
+        raise ValueError(f"prune_channels: fraction must be in (0, 1), not {fraction}")
     if (size := image_size or getattr(model, "image_size", None)) is None:
         raise ValueError("how large are the images? zoo.prune_channels(model, image_size=...)")
     channels = Channels(model, size)
-    removed = choose(model, channels, share, by)
+    removed = choose(model, channels, fraction, by)
     smaller = copy.deepcopy(model)
     count = sum(p.numel() for p in model.parameters())
     operate(smaller, "prune_channels", removed=removed, image_size=size, parameters=count)
@@ -54,7 +54,7 @@ def prune_channels(model: nn.Module, share: float = 0.5, by: str = "l1", image_s
 
 
 @torch.no_grad()
-def choose(model: nn.Module, channels: Channels, share: float, by: str) -> dict[str, list[int]]:
+def choose(model: nn.Module, channels: Channels, fraction: float, by: str) -> dict[str, list[int]]:
     """Choose the channels to remove: path of a layer that makes them -> their indices among its outputs."""
     weights = dict(model.named_parameters())
     groups = channels.groups(model)
@@ -67,11 +67,11 @@ def choose(model: nn.Module, channels: Channels, share: float, by: str) -> dict[
             "torch that it knows"
         )
     if by == "l1":
-        chosen = [_lowest(score, int(share * len(score))) for _, score in pairs]
+        chosen = [_lowest(score, int(fraction * len(score))) for _, score in pairs]
     else:
         together = torch.cat([score for _, score in pairs])
         out = torch.zeros_like(together, dtype=torch.bool)
-        out[together.argsort(stable=True)[: int(share * len(together))]] = True
+        out[together.argsort(stable=True)[: int(fraction * len(together))]] = True
         counts = [int(part.sum()) for part in out.split([len(score) for _, score in pairs])]
         chosen = [_lowest(score, count) for (_, score), count in zip(pairs, counts, strict=True)]
     removed: dict[str, list[int]] = defaultdict(list)

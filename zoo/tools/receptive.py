@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 from zoo.tools.places import NOWHERE, Places
 
 LENGTHS = (1024, 2048, 4096)  # sides of the images in pixels: the next is tried if one is too short for a stage

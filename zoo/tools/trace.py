@@ -12,7 +12,7 @@ from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from zoo.frame.evaluating import meta_images, meta_state, run
+from zoo.frame.evaluation import meta_images, meta_state, run
 
 
 @dataclass(frozen=True)

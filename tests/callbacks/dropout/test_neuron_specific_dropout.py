@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 import callbacks
 from callbacks.dropout.neuron_specific_dropout import class_masks
-from callbacks.frame.held_out import class_sums, units
+from callbacks.frame.class_sums import class_sums, units
 from datamodules.frame.memory import MemoryData
 from tests.callbacks.conftest import At, hooks
 from tests.conftest import tiny_classifier

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import callbacks
-from callbacks.frame.needs import PairNeed
+from callbacks.frame.pair_needs import PairNeed
 from callbacks.frame.pairs import limits, refusal
 from tests.conftest import build_trick, tiny_classifier, tiny_network
 

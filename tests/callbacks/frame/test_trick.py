@@ -11,7 +11,9 @@ from torch import nn
 
 import callbacks
 from callbacks import EMA, Cosine, KnowledgeDistillation, Linear, MixUp, StepDecay
-from callbacks.frame.needs import Choice, Claims, HasModule, Range, WholeWeights, stage_names
+from callbacks.frame.model_needs import HasModule, WholeWeights, stage_names
+from callbacks.frame.needs import Choice, Range
+from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import TAXONOMY, Trick
 from tests.callbacks.conftest import Foreign, hooks
 from tests.conftest import build_trick, tiny_classifier

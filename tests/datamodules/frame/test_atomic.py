@@ -14,8 +14,8 @@ import torch
 from datamodules.frame import atomic
 from datamodules.frame.check import find_readable
 from datamodules.frame.download import fetch
-from datamodules.frame.packed import Packed
-from datamodules.frame.packing import write
+from datamodules.frame.pack import Packed
+from datamodules.frame.pack_writer import write
 from datamodules.frame.prepared_folder import verify
 from datamodules.frame.source import Paths
 from datamodules.tiny_imagenet import keep

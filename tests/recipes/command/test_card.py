@@ -9,7 +9,7 @@ import callbacks
 from recipes.command import card, main, tables
 from recipes.frame import cards, catalogue, records
 from recipes.frame.arms import DATA_IS_SHORT, REGIMES, TIME_IS_SHORT
-from recipes.frame.published import PUBLISHED
+from recipes.frame.publications import PUBLISHED
 from recipes.frame.regime import CHOICE_SEED
 
 STAMP = {"versions": {"torch": "2.9"}, "commit": "abc", "hardware": {"device": "A chip", "threads": 2}}

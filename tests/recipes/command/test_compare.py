@@ -10,7 +10,8 @@ from recipes.command import compare as command
 from recipes.command.configs import FromConfig
 from recipes.command.main import UsageError
 from recipes.frame import records
-from recipes.frame.compare import Comparison, Plus
+from recipes.frame.compare import Plus
+from recipes.frame.compare_result import Comparison
 from tests.recipes.frame.test_compare import tiny
 
 

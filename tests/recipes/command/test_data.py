@@ -92,7 +92,7 @@ def test_prepare_interrupted(run, photos, monkeypatch, tmp_path):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("datamodules.frame.packing.shrink_all", interrupted)
+        patch.setattr("datamodules.frame.pack_writer.shrink_all", interrupted)
         code, _, err = run("prepare", "ImageFolder", "--root", "photos")
     assert code == 130 and "the same command starts again" in err
     assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["photos"]

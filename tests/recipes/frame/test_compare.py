@@ -16,10 +16,11 @@ from torch import nn
 
 from callbacks import EMA, Cutout, MixUp
 from datamodules import Digits
-from recipes.frame import compare as engine
+from recipes.frame import compare_engine as engine
 from recipes.frame import records
 from recipes.frame.answers import unpack
-from recipes.frame.compare import Comparison, Plus, compare
+from recipes.frame.compare import Plus, compare
+from recipes.frame.compare_result import Comparison
 from recipes.frame.compare_work import Job, read_result, run_job
 from recipes.frame.recipe import Recipe
 from zoo import Classifier

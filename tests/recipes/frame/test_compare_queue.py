@@ -9,9 +9,10 @@ import pytest
 
 from callbacks import MixUp
 from recipes.frame import compare_queue, records
-from recipes.frame.compare import Engine, Plus, accuracy, compare
+from recipes.frame.compare import Plus, compare
+from recipes.frame.compare_engine import Engine
 from recipes.frame.compare_queue import collect, enqueue, open_study, revive, work_on
-from recipes.frame.compare_work import Job
+from recipes.frame.compare_work import Job, accuracy
 from tests.recipes.frame.test_compare import tiny
 
 optuna = pytest.importorskip("optuna")

@@ -267,7 +267,7 @@ def test_refusals():
         prune_channels(auxiliary, 0.5)
     with pytest.raises(TypeError, match="each with a batch norm behind it"):
         prune_channels(without_norms, 0.5, "gamma")
-    with pytest.raises(ValueError, match=r"share must be in \(0, 1\)"):
+    with pytest.raises(ValueError, match=r"fraction must be in \(0, 1\)"):
         prune_channels(ResNet("20"), 1.0)
     with pytest.raises(ValueError, match="gamma"):
         prune_channels(ResNet("20"), 0.5, "taylor")

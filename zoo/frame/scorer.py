@@ -5,12 +5,12 @@ from typing import Any
 import lightning as L
 from torch import Tensor
 
-from zoo.frame.logged import log_shared
+from zoo.frame.log import log_shared
 from zoo.frame.run import count_loaders, log_every_n_steps
 from zoo.frame.scores import RunningMean, Scores
 
 
-class Scored(L.LightningModule):
+class Scorer(L.LightningModule):
     """A module that scores its batches: `_count` in training, `_score` in evaluation.
 
     Training logs `train/loss`, `train/acc` (hard targets) and `train/acc_mixed` (mixed targets) once an epoch, and

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.evaluating import evaluating
+from zoo.frame.evaluation import evaluating
 
 Sums = tuple[Tensor, Tensor]
 

@@ -1,4 +1,4 @@
-"""Make a packed folder (`packed`) of any images, completely or not at all."""
+"""Make a packed folder (`pack`) of any images, completely or not at all."""
 
 import errno
 import hashlib

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from zoo.frame.evaluating import evaluating, probe
+from zoo.frame.evaluation import evaluating, probe
 
 
 class Mixed(nn.Module):

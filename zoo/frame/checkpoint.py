@@ -8,7 +8,7 @@ import lightning as L
 from zoo.frame import surgery
 from zoo.frame.about import ABOUT, about, check_classes, names_of, restore
 from zoo.frame.preprocessing import Preprocessing
-from zoo.frame.resumed import check_groups, check_optimizer
+from zoo.frame.resume_checks import check_groups, check_optimizer
 from zoo.frame.run import callbacks_of, datamodule_of, is_fitting
 from zoo.frame.weight_files import explain_errors
 

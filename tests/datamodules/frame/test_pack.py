@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 from datamodules import Prepared
-from datamodules.frame import packing
+from datamodules.frame import pack_writer
 from datamodules.frame import shrink as shrink_module
 from datamodules.frame.header import FORMAT
-from datamodules.frame.packed import Packed
-from datamodules.frame.packing import write
+from datamodules.frame.pack import Packed
+from datamodules.frame.pack_writer import write
 from datamodules.frame.prepared_folder import read_header, verify
 from datamodules.frame.shrink import shrink
 from recipes.command.prepare import tell
@@ -211,7 +211,7 @@ def test_a_damaged_jpeg_is_bad_too(tmp_path):
 def test_too_small_a_disk_is_told_before(tmp_path, monkeypatch):
     parts = {"train": listed(40)}
     needed = sum(len(shrink(f, "x", 20, 90)) for f in parts["train"][0].files)
-    assert needed < packing.estimate(parts, 20, 90) < 1.3 * needed + 16 * 45
+    assert needed < pack_writer.estimate(parts, 20, 90) < 1.3 * needed + 16 * 45
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=needed - 1))
     with pytest.raises(OSError, match=r"too small: about .* GB are needed and .* GB are free; nothing was left") as e:
         write(tmp_path / "out", parts, CLASSES, side=20)
@@ -227,8 +227,8 @@ def test_stopped_in_the_middle_leaves_nothing_and_starts_again(error, tmp_path, 
                 raise error
             yield i, data[1]
 
-    real, parts = packing.shrink_all, {"train": listed(40)}
-    monkeypatch.setattr(packing, "shrink_all", few)
+    real, parts = pack_writer.shrink_all, {"train": listed(40)}
+    monkeypatch.setattr(pack_writer, "shrink_all", few)
     with pytest.raises(type(error)) as caught:
         write(tmp_path / "out", parts, CLASSES, side=20)
     if isinstance(error, OSError):
