@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from zoo.frame.evaluating import probe
+from zoo.frame.evaluation import probe
 from zoo.tools.diagrams.drawing import Drawing
 from zoo.tools.diagrams.graph import Graph
 from zoo.tools.diagrams.layout import source
