@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread a process: two pytest processes that each start a thread per core slow each other down.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
 
-.PHONY: demo test slow pairs lint house format notebooks wheel tables evidence clean
+.PHONY: demo test slow pairs lint house format notebooks wheel tables site serve site-check evidence clean
 
 # Train, test, save, reload and judge ResNet-20 on handwritten digits.
 demo: .venv/.demo
@@ -52,6 +52,20 @@ wheel: .venv/.test
 # Rewrite the generated tables from results/ and from the code.
 tables: .venv/.test
 	$(BIN)/python -m recipes.command.tables
+	$(BIN)/python docs/builder/networks.py
+
+# The documentation: build/site/index.html. Warnings are errors, and so are links within the site that lead nowhere.
+site: .venv/.site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/site
+	$(BIN)/python docs/links.py build/site
+
+# Show it on http://127.0.0.1:8000.
+serve: site
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site
+
+# Look at its kinds of pages in Debian's chromium, narrow and wide, light and dark: build/looks has the pictures.
+site-check: site .venv/.site-check
+	$(BIN)/python docs/look.py build/site build/looks
 
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Lightning Zoo needs Python 3.11 or later; none found as python3.12, python3.11 or python3"; exit 1; }
@@ -61,7 +75,7 @@ tables: .venv/.test
 	$(BIN)/pip install -q -e .
 	@touch $@
 
-.venv/.test .venv/.notebooks: .venv/.%: .venv/bin/python pyproject.toml
+.venv/.test .venv/.notebooks .venv/.site .venv/.site-check: .venv/.%: .venv/bin/python pyproject.toml
 	$(BIN)/pip install -q -e ".[$*]"
 	@touch $@
 

@@ -253,7 +253,7 @@ for pair in examples:
 
 # %% [markdown]
 # All pairs of tricks that refuse any: dark where the first (row) and the second (column) refuse in any order, lighter
-# where they would do the other way round. `docs/pairs.md` has the reasons.
+# where they would do the other way round. The site's page on pairs has the reasons.
 
 # %%
 names = [entry.name for entry in catalogue.tricks()]

@@ -37,7 +37,7 @@ class EMA(Average):
     Evaluation logs `val/acc_ema0.999` and so on beside `val/acc`. The model itself always holds the raw weights:
     `ema.copy_to(model)` puts the average in their place, and `zoo.load(file, average="EMA(0.999)")` reads it from a
     checkpoint, also from one made with `save_weights_only=True`. Weights-only files of a foreign LightningModule lack
-    the average. List several `EMA`s for several decays. The average leaves out the teachers of other tricks.
+    the average. For several decays, list several. The average leaves out the teachers of other tricks.
 
     Args:
         decay: d, fraction of the old average kept at each optimizer step, in (0, 1), or a `Schedule`.

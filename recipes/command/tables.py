@@ -1,7 +1,7 @@
 """Make every table from results/ and the code: `python -m recipes.command.tables [--check]`, or `make tables`.
 
 In markdown a table stands between `<!-- table: NAME -->` and `<!-- /table -->`. In a recipe it is the field `Result:`,
-the last one of the module's docstring.
+the last one of the module's docstring. The site (`make site`) shows the rest.
 """
 
 import argparse
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from recipes.frame import catalogue, records
-from recipes.frame import costs as costs_module
 from recipes.frame.errors import ROOT
 
 COSTS = ROOT / "recipes" / "frame" / "costs.py"
@@ -71,7 +70,6 @@ def costs() -> str:
         model = build(entry.name)
         macs = total_macs(model, model.image_size)
         counted[entry.name] = (str(_default_variant(model)), sum(p.numel() for p in model.parameters()), macs)
-    costs_module.COSTS.update(counted)  # for the tables that are made next
     rows = [f'    "{name}": ("{variant}", {p}, {macs}),' for name, (variant, p, macs) in counted.items()]
     return COSTS.read_text().partition("COSTS = {")[0] + "\n".join(["COSTS = {", *rows, "}", ""])
 
@@ -79,30 +77,6 @@ def costs() -> str:
 def _default_variant(model: Any) -> str:
     given = inspect.signature(type(model)).parameters.get("variant")
     return str(given.default) if given else ""
-
-
-def models() -> str:
-    """Return the models with parameters and multiply-adds of the default variant, the one in bold."""
-    package = import_module("zoo")
-    rows = []
-    for entry in catalogue.models():
-        module = import_module(getattr(package, entry.name).__module__)
-        variants = [str(variant) for variant in getattr(module, "VARIANTS", ())]
-        default, parameters, macs = catalogue.cost(entry.name)
-        names = ", ".join(f"**{v}**" if v == default else v for v in variants)
-        rows.append([f"`{entry.name}`", names, parameters, macs, _paper(entry.doc)])
-    return markdown(["model", "variants (bold: the default)", "parameters", "MACs", "paper"], rows)
-
-
-def tricks() -> str:
-    """Return the tricks with the gain and the cost that were measured here."""
-    from recipes.command.card import cost, gain
-
-    rows = [
-        [e.room, f"`{e.name}`", e.line, gain(e.name, short=True), cost(e.name, short=True), _paper(e.doc)]
-        for e in catalogue.tricks()
-    ]
-    return markdown(["room", "trick", "what it does", "gain", "cost", "paper"], rows)
 
 
 def rooms() -> str:
@@ -123,57 +97,9 @@ def taxonomy() -> str:
     return markdown(["regularises through", "symbol", "tricks"], rows)
 
 
-def pairs() -> str:
-    """Return the tricks that cannot be combined with every other trick, and why."""
-    from callbacks.frame.pairs import limits
-
-    package = import_module("callbacks")
-    kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
-    rows = [
-        [f"`{kind.__name__}`", why, ", ".join(f"`{name}`" for name in names)]
-        for kind in kinds
-        for why, names in limits(kind, kinds).items()
-    ]
-    return markdown(["trick", "how", "with"], rows)
-
-
-def matrix() -> str:
-    """Draw the matrix, row before column in the list of callbacks: . works, * the two never, < the row must stand after the column."""
-    from callbacks.frame.pairs import refusal
-
-    package = import_module("callbacks")
-    kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
-
-    def cell(first: Any, second: Any) -> str:
-        return "." if not refusal(first, second) else "<" if not refusal(second, first) else "*"
-
-    width = max(len(kind.__name__) for kind in kinds)
-    lines = [f"{i:>2} {a.__name__:<{width}} {''.join(cell(a, b) for b in kinds)}" for i, a in enumerate(kinds, 1)]
-    tens = " " * (width + 4) + "".join(f"{i:<10}" for i in range(1, len(kinds) + 1, 10))
-    return "\n".join(["```", tens.rstrip(), *lines, "```"])
-
-
 def datamodules() -> str:
     """Return the data modules."""
     return markdown(["data module", "what it is"], [[f"`{e.name}`", e.line] for e in catalogue.datamodules()])
-
-
-def results() -> str:
-    """Return the results of all recipes, one under the other."""
-    return "\n\n".join(
-        f"**[{entry.name}](../recipes/{entry.name}.py)**: {entry.line}\n\n{recipe_result(entry)}"
-        for entry in catalogue.recipes()
-    )
-
-
-def families() -> str:
-    """Return the result of cifar10_families."""
-    return _result_of("cifar10_families")
-
-
-def reduced() -> str:
-    """Return the result of token_reduction_cifar."""
-    return _result_of("token_reduction_cifar")
 
 
 def reproductions() -> str:
@@ -210,10 +136,6 @@ def verified() -> str:
     return markdown(heads, rows) + "\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())
 
 
-def _result_of(recipe: str) -> str:
-    return recipe_result(next(entry for entry in catalogue.recipes() if entry.name == recipe))
-
-
 def throughput() -> str:
     """Return the last run of benchmarks/models.py: speed of each family by that of timm's or torchvision's network."""
     runs = records.read("models")
@@ -245,25 +167,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {
-    f.__name__: f
-    for f in (
-        models,
-        tricks,
-        rooms,
-        taxonomy,
-        pairs,
-        matrix,
-        datamodules,
-        results,
-        families,
-        reduced,
-        reproductions,
-        verified,
-        throughput,
-        benchmarks,
-    )
-}
+TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (rooms, datamodules, reproductions, verified)}
 
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows
@@ -340,14 +244,6 @@ def _provenance(runs: list[records.Record]) -> dict[str, str]:
 
 def _hardware(run: records.Record) -> str:
     return f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
-
-
-def _paper(doc: str) -> str:
-    """Write the first paper of a module as a link: its title without authors, and its address."""
-    text = catalogue.field(doc, "Paper")
-    address = re.search(r"https?://\S+", text)
-    title = re.split(r" \(| https?://", text, maxsplit=1)[0]
-    return f"[{title}]({address[0].rstrip(',;')})" if address else title
 
 
 def markdown(heads: list[str], rows: list[list[str]]) -> str:

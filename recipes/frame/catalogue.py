@@ -5,6 +5,7 @@ Importing the packages imports torch, which takes seconds; `zoo models` and the 
 
 import ast
 import re
+import textwrap
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -81,14 +82,19 @@ def columns(recipe: str) -> dict[str, int]:
 
 def field(doc: str, name: str) -> str:
     """Return the text of `Name:` in a module docstring, on one line; empty if there is none."""
+    return " ".join(line.strip() for line in field_lines(doc, name)).strip()
+
+
+def field_lines(doc: str, name: str) -> list[str]:
+    """Return the lines of `Name:` in a module docstring as they are laid out, without the common margin."""
     lines, taking = [], False
     for line in doc.splitlines():
         if line[:1].strip():  # a new field starts at the margin
             taking = line.startswith(f"{name}:")
-            line = line.removeprefix(f"{name}:")
+            line = line.replace(f"{name}:", " " * len(f"{name}:"), 1) if taking else line
         if taking:
-            lines.append(line.strip())
-    return " ".join(lines).strip()
+            lines.append(line)
+    return textwrap.dedent("\n".join(lines)).strip("\n").splitlines()
 
 
 @cache

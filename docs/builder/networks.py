@@ -1,0 +1,89 @@
+"""Count parameters, multiply-adds, stages and receptive fields of every variant: docs/networks.json.
+
+Made by `make tables`; a model is counted again when its code, or that of zoo/layers and zoo/tools, has changed. The
+site reads the file, since counting everything takes minutes.
+"""
+
+import ast
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = ROOT / "docs" / "networks.json"
+
+
+def read() -> dict[str, Any]:
+    """Return what was counted, by model."""
+    return json.loads(FILE.read_text()) if FILE.exists() else {}
+
+
+def digest(paths: list[Path]) -> str:
+    """Return a hash of the code in files, docstrings and comments left out."""
+    return hashlib.sha256("\n".join(map(_code, paths)).encode()).hexdigest()[:16]
+
+
+def _code(path: Path) -> str:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+def sources(name: str) -> list[Path]:
+    """Return the files on which a model's figures depend."""
+    import zoo
+
+    shared = [path for room in ("layers", "tools") for path in sorted((ROOT / "zoo" / room).glob("*.py"))]
+    return [ROOT.joinpath(*getattr(zoo, name).__module__.split(".")).with_suffix(".py"), *shared]
+
+
+def count(name: str) -> dict[str, Any]:
+    """Count every variant of a model, and the stages of the default one."""
+    from recipes.command.show import build
+    from zoo.tools.complexity import total_macs
+
+    default = build(name)
+    rows = list(map(str, getattr(type(default), "variants", ()))) or [""]
+    variants = {}
+    for row in rows:
+        model = build(name, row or None)
+        parameters = sum(p.numel() for p in model.parameters())
+        variants[row] = [parameters, total_macs(model, model.image_size), model.image_size]
+    chosen = str(default.hparams.get("variant", getattr(default, "variant", "")))
+    return {"source": digest(sources(name)), "default": chosen, "variants": variants, "stages": stages(default)}
+
+
+def stages(model: Any) -> list[list[str]]:
+    """Return each stage as text: name, output, stride, receptive field, parameters, multiply-adds."""
+    from recipes.command.show import figures, seen, shape
+    from zoo.tools.complexity import stage_costs
+    from zoo.tools.receptive import receptive_fields
+
+    try:
+        fields = receptive_fields(model)
+    except (NotImplementedError, IndexError):  # tokens that are sorted; a network without maps
+        fields = {}
+    found = stage_costs(model, model.image_size)
+    return [[s.name, shape(s.shape), *seen(fields.get(s.name)), *figures(s)[:2]] for s in found]
+
+
+def main() -> None:
+    """Count the models whose code has changed, and write the file."""
+    from recipes.frame import catalogue
+
+    old, new = read(), {}
+    for entry in catalogue.models():
+        known = old.get(entry.name, {})
+        fresh = known.get("source") == digest(sources(entry.name))
+        new[entry.name] = known if fresh else count(entry.name)
+    lines = [f" {json.dumps(name)}: {json.dumps(found)}" for name, found in new.items()]
+    FILE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
