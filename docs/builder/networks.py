@@ -1,7 +1,7 @@
 """Count parameters, multiply-adds, stages and receptive fields of every variant: docs/networks.json.
 
-Made by `make tables`; a model is counted again when its code, or that of zoo/layers and zoo/tools, has changed. The
-site reads the file, since counting everything takes minutes.
+Made by `make tables`; a model is counted again when its code has changed, or that of a layer that it has. The site reads
+the file, since counting everything takes minutes.
 """
 
 import ast
@@ -13,6 +13,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docs" / "networks.json"
+COUNTS = ("complexity", "receptive")  # of zoo/tools
 
 
 def read() -> dict[str, Any]:
@@ -34,11 +35,25 @@ def _code(path: Path) -> str:
 
 
 def sources(name: str) -> list[Path]:
-    """Return the files on which a model's figures depend."""
+    """Return the files on which a model's figures depend: its own, those that it imports, and what counts."""
     import zoo
 
-    shared = [path for room in ("layers", "tools") for path in sorted((ROOT / "zoo" / room).glob("*.py"))]
-    return [ROOT.joinpath(*getattr(zoo, name).__module__.split(".")).with_suffix(".py"), *shared]
+    own = ROOT.joinpath(*getattr(zoo, name).__module__.split(".")).with_suffix(".py")
+    found, queue = set(), [own, *(ROOT / "zoo" / "tools" / f"{tool}.py" for tool in COUNTS)]
+    while queue:
+        path = queue.pop()
+        if path not in found:
+            found.add(path)
+            queue += _imports(path)
+    return sorted(found)
+
+
+def _imports(path: Path) -> list[Path]:
+    """Return the models, layers and tools that a file imports; what the frame does changes no figure."""
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    modules = [node.module for node in nodes if node.module and node.module.startswith("zoo.")]
+    files = [ROOT.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
+    return [file for file in files if file.parent.name != "frame" and file.exists()]
 
 
 def count(name: str) -> dict[str, Any]:
