@@ -60,9 +60,10 @@ def convnext(warmup_epochs: Time = 20) -> list[Trick]:
     batch, smoothing .1, average of decay .9999. 1e-6 is `--min_lr` of the authors' main.py. Stochastic depth is the
     model's `drop_path`, by default the paper's.
 
-    The rest of the run, on 8 devices (steps of 4096 images); RandAugment and random erasing are in the transform:
+    The rest of the run, on 8 devices (steps of 4096 images); RandAugment and random erasing are in the transform. The
+    model's defaults are AdamW with weight decay .05 and a rate of 2.5e-4 for 256 images: 4e-3 for 4096.
 
-    >>> model = ConvNeXt("T", optimizer="adamw", lr=4e-3, weight_decay=0.05)
+    >>> model = ConvNeXt("T")
     >>> data = ImageNet("imagenet", batch_size=128, transform="convnext")
     >>> Trainer(max_epochs=300, devices=8, accumulate_grad_batches=4, callbacks=presets.convnext())
 
@@ -71,7 +72,7 @@ def convnext(warmup_epochs: Time = 20) -> list[Trick]:
     """
     return [
         CosineDecay(warmup_epochs, end=1e-6 / 4e-3),
-        LinearScaling(4096),
+        LinearScaling(256),
         NoBiasDecay(),
         MixUpOrCutMix(0.8, 1.0, switch=0.5),
         LabelSmoothing(0.1),
@@ -82,14 +83,15 @@ def convnext(warmup_epochs: Time = 20) -> list[Trick]:
 def deit(warmup_epochs: Time = 5) -> list[Trick]:
     """Return the tricks of DeiT (Touvron et al. 2021), https://arxiv.org/abs/2012.12877, table 9, column DeiT-B.
 
-    Rates are for 512 images, 5 epochs of warm-up, cosine, no decay of biases and norms, mixup .8 or CutMix 1.0 on every
+    Linear scaling, 5 epochs of warm-up, cosine, no decay of biases and norms, mixup .8 or CutMix 1.0 on every
     batch, smoothing .1. The last rate, 1e-5 of 1e-3, and the average of decay .99996 are defaults of the authors'
     main.py. Stochastic depth .1 is the model's `drop_path`. To distil, take `zoo.DeiT` and add
     `KnowledgeDistillation(teacher, weight=0.5, kind="hard")`.
 
-    The rest of the run, on 4 devices (steps of 1024 images); RandAugment and random erasing are in the transform:
+    The rest of the run, on 4 devices (steps of 1024 images); RandAugment and random erasing are in the transform. The
+    rate of 2.5e-4 for 256 images is 5e-4 for 512; `zoo.DeiT` has it by default.
 
-    >>> model = ViT("B/16", drop_path=0.1, optimizer="adamw", lr=5e-4, weight_decay=0.05)
+    >>> model = ViT("B/16", drop_path=0.1, lr=2.5e-4, weight_decay=0.05)
     >>> data = ImageNet("imagenet", batch_size=256, transform="deit", repeats=3)
     >>> Trainer(max_epochs=300, devices=4, callbacks=presets.deit())
 
@@ -98,7 +100,7 @@ def deit(warmup_epochs: Time = 5) -> list[Trick]:
     """
     return [
         CosineDecay(warmup_epochs, end=1e-5 / 1e-3),
-        LinearScaling(512),
+        LinearScaling(256),
         NoBiasDecay(),
         MixUpOrCutMix(0.8, 1.0, switch=0.5),
         LabelSmoothing(0.1),

@@ -23,14 +23,11 @@ not measured yet
 - Command: zoo run convnext_training --root imagenet --devices 8 --accumulate 4 --record
 """
 
-from functools import partial
-
 from callbacks import presets
 from recipes import Recipe
-from recipes.frame.imagenet import OPTIMIZER, Steps, imagenet_recipe
+from recipes.frame.imagenet import Steps, imagenet_recipe
 from zoo import ConvNeXt
 
-LR = 4e-3  # table 5, for 4096 images a step
 STEPS = Steps(batch_size=128, accumulate=32, warmup_epochs=20)  # 8 devices take accumulate=4, 32 take 1
 
 
@@ -43,5 +40,4 @@ def recipe(variant: str = "T", steps: Steps = STEPS, seed: int = 0) -> Recipe:
         seed: of the weights, the order of the images and every random draw.
     """
     tricks = presets.convnext(steps.warmup_epochs)
-    network = partial(ConvNeXt, lr=LR, **OPTIMIZER)
-    return imagenet_recipe("convnext_training", network, variant, tricks, steps, seed, transform="convnext")
+    return imagenet_recipe("convnext_training", ConvNeXt, variant, tricks, steps, seed, transform="convnext")

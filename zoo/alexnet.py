@@ -9,8 +9,9 @@ Block:    conv ReLU [LRN] [max pool 3x3, stride 2];  LRN: b_i = a_i / (2 + 1e-4 
           the channels j, after the first two convolutions of "2012"; conv 2, 4, 5 have two groups, one for each GPU
 Shapes:   (N, 3, 227, 227) -> 96 x 55 x 55 -> 256 x 27 x 27 -> 384 x 13 x 13 (twice) -> 256 x 13 x 13 -> (N, 9216) ->
           4096 -> 4096 -> (N, K);  "owt" from 224 px
-Defaults: training arguments of `Classifier`; dropout 0.5. "2012": weights N(0, 0.01^2), bias 1 in conv 2, 4, 5 and in
-          the hidden layers (section 5), else 0; "owt": torch's, as torchvision
+Defaults: momentum .9 without Nesterov, lr .02 for 256 images (section 5: .01 for 128), weight decay 5e-4, dropout 0.5.
+          "2012": weights N(0, 0.01^2), bias 1 in conv 2, 4, 5 and in the hidden layers (section 5), else 0; "owt":
+          torch's, as torchvision
 Differs:  The paper prints 224 px, but its map sizes need 227: that is the default of "2012". At any other size conv 1
           is padded by 2, which gives 55 x 55 at 224 px too. LRN is the formula as printed, across the groups: Caffe and
           torch divide alpha by 5, so torch's alpha is 5e-4 here. "2012" drops outputs of the two hidden layers (Caffe),
@@ -50,6 +51,7 @@ class AlexNet(Model):
     """`AlexNet("2012")` as in the paper, `AlexNet("owt")` as in torchvision; `image_size=32` for CIFAR."""
 
     variants = VARIANTS
+    training_defaults = {"optimizer": "momentum", "lr": 0.02, "weight_decay": 5e-4}
     stage_paths = ("features.1", "features.4", "features.7", "features.9", "features.11")
     torchvision_names = {"owt": "alexnet"}
 

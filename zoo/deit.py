@@ -7,7 +7,8 @@ Code:     https://github.com/facebookresearch/deit at 7e160fe (the authors'); ke
 Block:    that of `vit.py`;  z_0 = [x_class; x_distill; x_p E] + E_pos;  two heads, one on each token's output. Training
           returns the logits of both, evaluation their mean
 Shapes:   (N, 3, S, S) -> (N, 2 + (S/P)^2, D) -> (N, K), and in training a second (N, K) as `extras["distilled"]`
-Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) (the authors' code)
+Defaults: drop_path .1 (Table 9); weights and tokens N(0, .02) (the authors' code). AdamW, lr 2.5e-4 for 256 images
+          (Table 9: 5e-4 for 512), weight decay .05
 Differs:  evaluation takes the mean of the two heads' logits, as the authors' code and timm do; the paper adds their
           softmaxes. The second head learns from a teacher alone: add `KnowledgeDistillation`. Without distillation,
           DeiT is `ViT`. Up to 64 px, patches are an eighth of the image: ours, not the paper's.

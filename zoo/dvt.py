@@ -13,7 +13,9 @@ Block:    that of `vit.py`. In the 2nd and 3rd ViT, with z_up the last tokens an
 Shapes:   (N, 3, S, S) -> 7^2, 10^2, 14^2 tokens + 1, of D -> three (N, K); evaluation gives the last, training the
           others as `extras["aux"]` of weight 1
 Defaults: patches of 32, 23 and 16 px (DeiT), first soft splits of strides 8, 6 and 4 and dropout .1 after them (T2T);
-          drop_path .1, weights and tokens N(0, .02); LN's epsilon 1e-6 DeiT, 1e-5 T2T (all the authors' code)
+          drop_path .1, weights and tokens N(0, .02); LN's epsilon 1e-6 DeiT, 1e-5 T2T (all the authors' code).
+          AdamW, lr 2.5e-4 for 256 images, weight decay .05 (DeiT's, and T2T-14's 5e-4 for 512; T2T-12 has 2e-3 for 1024
+          and .03)
 Differs:  nothing at 224 px: logits are the authors' to 1e-6. As in their code, f of the last block reaches no class
           token, and so has no effect. The paper searches thresholds with a genetic algorithm. The authors' code and
           `zoo/tools/early_exit.py` let fractions of the images leave that are a geometric progression. The last exit's
@@ -32,7 +34,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.arguments import Training
+from zoo.frame.arguments import ADAMW, Training
 from zoo.frame.checks import SMALL
 from zoo.frame.model import Model
 from zoo.frame.outputs import Outputs
@@ -194,6 +196,7 @@ class DVT(Model):
     """
 
     variants = VARIANTS
+    training_defaults = ADAMW
     stage_paths = ("less_less_token.norm", "less_token.norm", "normal_token.norm")
     block_path = "less_token.blocks.1"
     timm_names = {"DeiT-Ti": "deit_tiny_patch16_224", "DeiT-S": "deit_small_patch16_224"}  # where fine-tuning may start

@@ -13,7 +13,8 @@ Block:    after a quarter, a half and three quarters of the blocks a predictor g
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks; in evaluation L, floor(keep L), floor(keep^2 L), floor(keep^3 L)->
           class token (N, D) -> (N, K);  in training also `extras["kept"]`, three decisions (N, L) in {0, 1}, and
           `extras["tokens"]` (N, L, D), the patches after the last norm
-Defaults: keep .7 (Table 2; 31 to 37 % fewer multiply-adds); drop_path 0 (the authors' code; their README .2 for B)
+Defaults: keep .7 (Table 2; 31 to 37 % fewer multiply-adds); drop_path 0 (the authors' code; their README .2 for
+          B). AdamW, lr 2.5e-4 for 256 images (theirs, for the predictors: 1e-3 for 1024), weight decay .05
 Differs:  pi's first column means keep, as in the authors' code; in the paper the second. The softmax is the equation as
           printed. The authors' code adds 1e-6 and takes its maximum over dropped tokens too, so that one large score
           there turns attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0.

@@ -7,7 +7,8 @@ Code:     https://github.com/youweiliang/evit at 5ca95a7 (the authors'; S with r
 Block:    in the 4th, 7th and 10th block, between attention and MLP:  a_i = 1/H sum_h A_h[class, i],  the ceil(keep L)
           patches of the highest a go on, the others become one token sum_i a_i x_i, which from then on is a patch
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks, L -> ceil(keep L) + 1, three times-> class token (N, D) -> (N, K)
-Defaults: keep .7 (Table 1; 35 % fewer multiply-adds), fuse (section 3.3), drop_path .1 (DeiT's recipe)
+Defaults: keep .7 (Table 1; 35 % fewer multiply-adds), fuse (section 3.3), drop_path .1. AdamW, lr 2.5e-4 for 256
+          images, weight decay .05 (all DeiT's recipe)
 Differs:  nothing at patches of 16 px. Training drops as evaluation does. The authors lower keep epoch by epoch,
           starting at 1: set `model.keep`. Ti, for small images, is ours; so are patches of S/8 px up to 64 px.
 """

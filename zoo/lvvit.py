@@ -10,7 +10,8 @@ Block:    z' = z + MSA(LN(z)) / a,  z = z' + MLP(LN(z')) / a,  no bias in Q, K, 
 Shapes:   (N, 3, S, S) -conv 7x7 of stride 2, two 3x3-> (N, 64, S/2, S/2) -conv of P/2-> (N, (S/P)^2, D) -class token,
           + E_pos, blocks-> same + 1 -> (N, K), and in training the tokens' logits (N, L, K) as `extras["token_logits"]`
 Defaults: a and widths: the table below; drop_path .1 S, .2 M, .3 L (the authors' README; T as S); LN's epsilon 1e-5;
-          weights and tokens N(0, .02) (the authors' code); box: lambda U(0, 1), sides sqrt(1 - lambda)
+          weights and tokens N(0, .02) (the authors' code); box: lambda U(0, 1), sides sqrt(1 - lambda). AdamW,
+          lr 4e-4 for 256 images (the authors' 1.6e-3 for 1024; L's is 1e-3), weight decay .05
 Differs:  MixToken is off until `TokenLabeling` turns it on, since labels must be mixed too. Without that trick, both
           heads learn through the sum that evaluation takes. The authors paste the mixed patches' logits back; we mix
           their labels (`TokenLabeling`): the loss is the same. Up to 64 px, P is an eighth of the image: ours.
@@ -22,7 +23,7 @@ from typing import Unpack
 import torch
 from torch import Tensor, nn
 
-from zoo.frame.arguments import Training
+from zoo.frame.arguments import ADAMW, Training
 from zoo.frame.outputs import Outputs
 from zoo.layers.drop_path import linear_rates
 from zoo.layers.patch_embed import ConvStem, check_size
@@ -83,6 +84,7 @@ class LVViT(TokenClassifier):
     """
 
     variants = VARIANTS
+    training_defaults = ADAMW | {"lr": 4e-4}
 
     def __init__(
         self,

@@ -8,7 +8,8 @@ Block:    z' = z + MSA(LN(z)),  z = z' + g_e E_e(LN(z')),   g = softmax(W_g x), 
           An expert takes the first ceil(c L / E) of an image's tokens that choose it; the others skip it (z = z')
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks-> same -class token-> (N, K); in training `extras["balance"]`, for each
           layer that routes E sum_e f_e P_e: f_e the fraction of tokens that choose e, P_e its mean probability
-Defaults: c = 1.25, experts in every second block (Switch Transformers); E = 8 ours; drop_path .1 (DeiT's recipe)
+Defaults: c = 1.25, experts in every second block (Switch Transformers); E = 8 ours; drop_path .1. AdamW,
+          lr 2.5e-4 for 256 images, weight decay .05 (all DeiT's recipe)
 Differs:  both papers are about text. Capacity is counted in each image, in training and evaluation alike, not over the
           tokens of a machine: so the logits of an image do not depend on its batch. The gate has no noise. All experts
           live on one machine: nothing is communicated.

@@ -10,7 +10,8 @@ Block:    rows m_l of z' = z + MSA(LN(z)),  z = z' + MLP(LN(z'));  queries of th
           From the last block (class token alone) to the first: add the most significant patches, a few at a time, until
           the next block's kept rows are what they were, to a relative squared error of eps
 Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -block l-> (N, |m_l|, D) -> class token (N, D) -> (N, K)
-Defaults: eps .01, 10 patches at a time (ours); drop_path .1 (DeiT's recipe)
+Defaults: eps .01, 10 patches at a time (ours); drop_path .1. AdamW, lr 2.5e-4 for 256 images, weight decay
+          .05 (all DeiT's recipe)
 Differs:  ours: the error is relative to the rows' squared norm, Z is the block's input before its layer norm, and
           blocks are not fine-tuned one by one while patches are chosen: `fit` the slim model as a whole. The paper's
           second method, which chooses for each image, is not here, nor is LV-ViT.

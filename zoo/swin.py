@@ -10,7 +10,8 @@ Block:    z' = z + W-MSA(LN(z)),  z = z' + MLP(LN(z')),   W-MSA: softmax(Q K^T /
 Shapes:   (N, 3, S, S) -patches of P px, LN-> (N, S/P, S/P, C) -stage 1-> same -3 times: 2 x 2 cells side by side, LN,
           4C -> 2C, blocks-> (N, S/8P, S/8P, 8C) -LN, mean-> (N, 8C) -> (N, K); a stage gives (N, C, H, W)
 Defaults: drop_path .2 T, .3 S, .5 B, .2 L (the authors' configurations; L's is that of ImageNet-22K); M = S/32: 7 at
-          224 px, 12 at 384; weights and B N(0, .02), biases 0, LN's epsilon 1e-5 (the authors' code)
+          224 px, 12 at 384; weights and B N(0, .02), biases 0, LN's epsilon 1e-5 (the authors' code).
+          AdamW, lr 2.5e-4 for 256 images (theirs 5e-4 for 512), weight decay .05
 Differs:  nothing at 224 and 384 px. M = S/32 at other sizes is ours: the last map is one window. Up to 64 px, P is a
           sixteenth of the image (CIFAR: 2 px, Tiny-ImageNet: 4) and M = 4, so that maps have 16, 8, 4 and 2 cells a
           side and only the first two stages shift: ours.
@@ -24,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zoo.frame.arguments import Training
+from zoo.frame.arguments import ADAMW, Training
 from zoo.frame.checks import SMALL
 from zoo.frame.model import Model
 from zoo.layers.drop_path import DropPath, linear_rates
@@ -144,6 +145,7 @@ class Swin(Model):
     """
 
     variants = VARIANTS
+    training_defaults = ADAMW
     stage_paths = ("layers.0", "layers.1", "layers.2", "layers.3")
     block_path = "layers.0.blocks.1"
     timm_names = {

@@ -6,8 +6,8 @@ Code:     keys and function of torchvision 0.29 `vgg*` and `vgg*_bn`
 Block:    stage = (conv3x3 [BN] ReLU) x n, then max pool 2x2; head: (linear ReLU dropout) x 2, linear
 Shapes:   (N, 3, H, W) -> 64 x H -> 128 x H/2 -> 256 x H/4 -> 512 x H/8 -> 512 x H/16 -pool-> (N, 512 (H/32)^2) -> 4096
           -> 4096 -> (N, K)
-Defaults: training arguments of `Classifier`; dropout 0.5 (section 3.1). Initialisation of torchvision: convolutions He
-          normal by fan-out, linear layers N(0, 0.01^2), biases 0
+Defaults: momentum .9 without Nesterov, lr .01 for 256 images, weight decay 5e-4, dropout 0.5 (section 3.1).
+          Initialisation of torchvision: convolutions He normal by fan-out, linear layers N(0, 0.01^2), biases 0
 Differs:  The paper starts its deeper networks from a trained A, and A from N(0, 0.01^2). "-BN" (batch norm before each
           ReLU) is torchvision's, not the paper's. A-LRN, C and dense evaluation are left out. At other sizes than 224
           px the last maps are averaged to 7 x 7, as in torchvision. For images of up to 64 px the head reads the maps
@@ -47,6 +47,7 @@ class VGG(Model):
     """`VGG("16")` as in the paper, `VGG("16-BN", num_classes=10, image_size=32)` for CIFAR."""
 
     variants = VARIANTS
+    training_defaults = {"optimizer": "momentum", "lr": 0.01, "weight_decay": 5e-4}
     torchvision_names = {name: f"vgg{name.replace('-BN', '_bn')}" for name in VARIANTS}
 
     def __init__(

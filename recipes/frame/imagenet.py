@@ -12,8 +12,6 @@ from datamodules.transforms import Center
 from recipes.frame.recipe import Recipe
 from zoo import Classifier
 
-OPTIMIZER: dict[str, Any] = {"optimizer": "adamw", "weight_decay": 0.05}  # optimizer of ConvNeXt and of DeiT
-
 
 @dataclass(frozen=True)
 class Steps:

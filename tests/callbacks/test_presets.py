@@ -27,7 +27,7 @@ PUBLISHED = {
     },
     "convnext": {
         "CosineDecay": {"warmup_epochs": 20, "warmup_kind": "linear", "end": pytest.approx(2.5e-4)},
-        "LinearScaling": {"base": 4096},
+        "LinearScaling": {"base": 256},
         "NoBiasDecay": {},
         "MixUpOrCutMix": {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "switch": 0.5, "p": 1.0},
         "LabelSmoothing": {"eps": 0.1, "formulation": "torch"},
@@ -35,7 +35,7 @@ PUBLISHED = {
     },
     "deit": {
         "CosineDecay": {"warmup_epochs": 5, "warmup_kind": "linear", "end": pytest.approx(0.01)},
-        "LinearScaling": {"base": 512},
+        "LinearScaling": {"base": 256},
         "NoBiasDecay": {},
         "MixUpOrCutMix": {"mixup_alpha": 0.8, "cutmix_alpha": 1.0, "switch": 0.5, "p": 1.0},
         "LabelSmoothing": {"eps": 0.1, "formulation": "torch"},

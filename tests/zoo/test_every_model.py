@@ -55,6 +55,7 @@ def make(name: str, pixels: int | None = None, **arguments) -> zoo.Classifier:
     pixels = pixels or size(name)
     rows = LIGHT | ROWS if pixels == size(name) else ROWS
     row = rows.get(name) or smallest(name, pixels) or variants(name)[0]
+    arguments = {"optimizer": "sgd", "weight_decay": 1e-4, **arguments}  # the same for all, whatever a paper takes
     return getattr(zoo, name)(row, num_classes=10, image_size=pixels, **arguments)
 
 

@@ -10,7 +10,7 @@ Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K c
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from zoo.frame import by_name, describe, optimizers
 from zoo.frame.about import check_num_classes, learn_from_data
-from zoo.frame.arguments import constructor, hyperparameters, plain_signature, refuse_unknown
+from zoo.frame.arguments import DEFAULTS, Training, constructor, hyperparameters, plain_signature, refuse_unknown
 from zoo.frame.batches import as_list, images_and_targets
 from zoo.frame.by_name import say_random
 from zoo.frame.channels import channels_of, take_channels
@@ -64,8 +64,9 @@ class Classifier(Scorer, Checkpointed, Portable):
         weights: "timm" for the weights of a timm model's name, or a source as in `load_weights`; None: random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
             or "adabound" (`zoo/frame/optimizers.py`).
-        lr: learning rate, > 0. Default: He et al. 2015, at batch 256.
-        weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: He et al. 2015.
+        lr: learning rate, > 0. The default is for 256 images a step: that of `Defaults` in a model's file, else of He
+            et al. 2015.
+        weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: as `lr`.
         optimizer_options: further arguments of that optimizer, such as `{"momentum": 0.8}`.
         channels_last: NHWC memory; the faster layout for convolutions on most devices.
         compile: `torch.compile` the network in place, after all surgery; keys in checkpoints stay as they are.
@@ -83,6 +84,7 @@ class Classifier(Scorer, Checkpointed, Portable):
 
     calls_on_loss = True  # the interface that loss tricks need: see `training_step`
     stage_paths: Paths = ()  # paths of the stages' modules, in order
+    training_defaults: ClassVar[Training] = {}  # where the paper's differ from those of He et al. 2015
     own_channels = (
         False  # True: the constructor builds first layers for `self.in_chans`; if False, they are adapted after it
     )
@@ -90,7 +92,7 @@ class Classifier(Scorer, Checkpointed, Portable):
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if "__init__" in vars(cls):
-            cls.__init__ = constructor(vars(cls)["__init__"])  # type: ignore[method-assign]
+            cls.__init__ = constructor(vars(cls)["__init__"], DEFAULTS | cls.training_defaults)  # type: ignore[method-assign]
         package, _, file = cls.__module__.partition(".")
         if package == "zoo" and "." not in file:
             MODELS[cls.__name__] = cls

@@ -16,8 +16,10 @@ To write a model:
    `self.stage_paths = (...)` in the constructor. Layers with timm's keys `stages.0`, ... are kept in a `Stages`:
    `self.stages = Stages(...)`.
    `block_path = "layer2.1"` names the block that the paper's figure shows; without it, diagrams show the whole network.
-5. Write `forward` out: `x = self.layer2(self.layer1(x))`, no loop over names of attributes.
-6. In the class's docstring, `Args:` and `Raises:` have what is the model's own. What all models share is added to
+5. A paper that trains in another way than He et al. 2015 says so: `training_defaults = ADAMW`, and in `Defaults:`. The
+   rate is for 256 images a step.
+6. Write `forward` out: `x = self.layer2(self.layer1(x))`, no loop over names of attributes.
+7. In the class's docstring, `Args:` and `Raises:` have what is the model's own. What all models share is added to
    `help(Model)` and to the command line by `Model`.
 """
 

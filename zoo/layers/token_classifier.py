@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor, nn
 
+from zoo.frame.arguments import ADAMW
 from zoo.frame.model import Model
 from zoo.layers.init import normal_02_linear
 from zoo.layers.patch_embed import PatchEmbed, check_size, patch_side, resize_positions
@@ -42,6 +43,8 @@ DEIT_NAMES: dict[str, str | tuple[str, ...]] = {
 class TokenClassifier(Model):
     """Patch embedding, class token, positions, blocks, norm and head. A model adds its blocks and its `forward`.
 
+    The training defaults are DeiT's.
+
     Attributes:
         prefix: number of tokens before those of the patches.
         grid: patches a side, S/P.
@@ -50,6 +53,7 @@ class TokenClassifier(Model):
 
     prefix = 1
     block_path = "blocks.1"
+    training_defaults = ADAMW
 
     @property
     def patch(self) -> int:

@@ -26,7 +26,7 @@ def test_default():
 def test_follows_a_schedule_in_a_run(trainer):
     torch.manual_seed(4)
     data = [[torch.randn(2, 3, 16, 16), torch.tensor([1, 7])] for _ in range(3)]
-    model = MoEViT("Ti", num_classes=10, image_size=16, experts=2, lr=1e-2)
+    model = MoEViT("Ti", num_classes=10, image_size=16, experts=2, optimizer="sgd", lr=1e-2)
     steps = SeenSteps()
     trainer(callbacks=[ExpertBalance(Linear(0, 0.6)), steps]).fit(model, torch.utils.data.DataLoader(data, None))
     assert len(steps.steps) == 6

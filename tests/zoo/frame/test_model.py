@@ -8,7 +8,7 @@ import torch
 
 import zoo
 from zoo import ConvNeXt, ResNet
-from zoo.frame.arguments import DEFAULTS, Training
+from zoo.frame.arguments import ADAMW, DEFAULTS, Training
 from zoo.frame.classifier import Classifier
 
 
@@ -40,7 +40,49 @@ def test_hyper_parameters_are_those_of_the_call():
     with torch.device("meta"):
         hparams = ConvNeXt("T", 10, 32, drop_path=0.2, lr=0.3).hparams
     given = {"variant": "T", "num_classes": 10, "image_size": 32, "drop_path": 0.2}
-    assert dict(hparams) == {**DEFAULTS, **given, "lr": 0.3}
+    assert dict(hparams) == {**DEFAULTS, **ADAMW, **given, "lr": 0.3}
+
+
+# For one image a step, from each paper's table or the authors' configurations: rate and images, weight decay.
+OWN = {
+    "AlexNet": ("momentum", 0.01 / 128, 5e-4),
+    "ConvNeXt": ("adamw", 4e-3 / 4096, 0.05),
+    "ConvNeXtRoadmap": ("adamw", 4e-3 / 4096, 0.05),
+    "DVT": ("adamw", 5e-4 / 512, 0.05),
+    "DeiT": ("adamw", 5e-4 / 512, 0.05),
+    "DynamicViT": ("adamw", 1e-3 / 1024, 0.05),
+    "EViT": ("adamw", 5e-4 / 512, 0.05),
+    "LVViT": ("adamw", 1.6e-3 / 1024, 0.05),
+    "MoEViT": ("adamw", 5e-4 / 512, 0.05),
+    "PatchSlimming": ("adamw", 5e-4 / 512, 0.05),
+    "Swin": ("adamw", 1e-3 / 1024, 0.05),
+    "VGG": ("momentum", 0.01 / 256, 5e-4),
+    "ViT": ("adamw", 3e-3 / 4096, 0.3),
+}
+
+
+@pytest.mark.parametrize("name", zoo.__all__)
+def test_a_family_trains_by_default_as_its_paper_does(name):
+    if not issubclass(getattr(zoo, name), zoo.Model):
+        return
+    signature = inspect.signature(getattr(zoo, name)).parameters
+    optimizer, rate, decay = OWN.get(name, ("sgd", 0.1 / 256, 1e-4))
+    with torch.device("meta"):
+        model = getattr(zoo, name)()
+    group = model.configure_optimizers().param_groups[0]
+    for found in ({key: p.default for key, p in signature.items()}, model.hparams):
+        assert (found["optimizer"], found["weight_decay"]) == (optimizer, decay)
+        assert found["lr"] / 256 == pytest.approx(rate)
+    assert group["lr"] / 256 == pytest.approx(rate) and group["weight_decay"] == decay
+    assert (type(model).training_defaults != {}) == (name in OWN)
+    assert ("betas" in group) == (optimizer == "adamw")
+
+
+def test_what_is_given_wins_over_the_papers():
+    with torch.device("meta"):
+        model = zoo.Swin("T", optimizer="sgd", lr=0.3, weight_decay=0.0)
+    group = model.configure_optimizers().param_groups[0]
+    assert (group["lr"], group["weight_decay"], group["nesterov"]) == (0.3, 0.0, True)
 
 
 def test_stages_are_a_mapping_in_order():
