@@ -11,13 +11,13 @@ Differs:  nothing
 
 import lightning as L
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError, MulticlassConfusionMatrix
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
 from zoo.frame.checks import classes_of
+from zoo.frame.figures import Picture
 from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import datamodule_of
@@ -79,17 +79,8 @@ class Calibration(Diagnostic):
         names = getattr(datamodule_of(trainer), "classes", None)
         return str(names[k] if names else k)
 
-    def draw(self) -> Figure:
-        """Draw the confusion matrix of the last test, each row divided by its sum.
+    def draw(self) -> Picture:
+        """Draw the confusion matrix of the last test, each row divided by its sum; before one, of a small run."""
+        from callbacks.frame.pictures.confusion import confusion_of, draw_confusion
 
-        Raises:
-            ValueError: before a test.
-        """
-        if self.confusion is None:
-            raise ValueError("Calibration: no test yet, nothing to draw: call trainer.test(model, data) first")
-        figure = Figure(figsize=(6, 5), layout="constrained")
-        axes = figure.subplots()
-        rates = self.confusion / self.confusion.sum(1, keepdim=True).clamp_min(1)
-        figure.colorbar(axes.imshow(rates.numpy(), vmin=0, vmax=1, cmap="Blues"), label="fraction of the true class")
-        axes.set(xlabel="predicted class", ylabel="true class")
-        return figure
+        return draw_confusion(self, confusion_of(self) if self.confusion is None else self.confusion)

@@ -66,6 +66,7 @@ class DeadUnits(Diagnostic):
         if self._seen:
             dead = dict(zip(self._seen, torch.stack(list(self._seen.values())).tolist(), strict=True))
             self._seen = {}
+            self.measured = "dead fraction", dead
             self._judge({name: d for name, d in dead.items() if d > self.fraction}, len(dead), trainer.current_epoch)
 
     def _judge(self, dead: dict[str, float], count: int, epoch: int) -> None:

@@ -16,6 +16,7 @@ import lightning as L
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from zoo.frame.figures import Picture
 
 # (train, val), where -1 falls, 0 is flat, 1 rises -> whether the run is fine, verdict and cure
 OVERFIT = "overfitting: more data or augmentation, weight decay, dropout, a smaller network, or stop earlier"
@@ -107,3 +108,9 @@ class FitVerdict(Diagnostic):
         for name, curve in self._curves.items():
             if name in trainer.callback_metrics:
                 curve.append(trainer.callback_metrics[name].item())
+
+    def draw(self) -> Picture:
+        """Draw the two curves of a small run, and the verdict."""
+        from callbacks.frame.pictures.findings import draw_epochs
+
+        return draw_epochs(self, lambda copy: copy._curves)

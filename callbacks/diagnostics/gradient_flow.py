@@ -69,6 +69,7 @@ class GradientFlow(Diagnostic):
         self._epoch = trainer.current_epoch
         without, norms = gradient_norms(model)
         values = dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}
+        self.measured = "gradient norm", values
         self._judge(step, without, values)
 
     def _judge(self, step: int, without: list[str], norms: dict[str, float]) -> None:

@@ -65,7 +65,9 @@ class InitialLoss(Diagnostic):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         if self._seen is not None:
             (loss, prior), self._seen = self._seen.tolist(), None
-            self._judge(loss, prior, math.log(classes_of(model)))
+            chance = math.log(classes_of(model))
+            self.measured = "nats", {"first loss": loss, "entropy of the classes": prior, "ln K": chance}
+            self._judge(loss, prior, chance)
 
     def _judge(self, loss: float, prior: float, chance: float) -> None:
         values = f"the cross-entropy of the first batch is {loss:.3f}; ln K is {chance:.3f}"

@@ -20,10 +20,10 @@ from pathlib import Path
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import LearningRateFinder
-from matplotlib.figure import Figure
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from zoo.frame.figures import Picture
 from zoo.frame.run import callbacks_of
 
 BETA, SKIPPED = 0.98, 10
@@ -73,6 +73,7 @@ class LearningRateRange(Diagnostic):
     whole_weights = True
     examples = ({"steps": 20, "low": 1e-05},)
     suggestion: float | None = None
+    curve: tuple[list[float], list[float], float | None] | None = None
 
     def __init__(self, low: float = 1e-8, high: float = 1.0, steps: int = 100, plot: str | Path | None = None):
         self.low, self.high, self.steps, self.plot = low, high, steps, plot
@@ -101,8 +102,9 @@ class LearningRateRange(Diagnostic):
 
     def _judge(self, rates: list[float], losses: list[float], own: float) -> None:
         self.suggestion = steepest_rate(rates, losses)
+        self.curve = rates, losses, self.suggestion
         if self.plot:
-            self._draw(rates, losses).savefig(self.plot)
+            self.draw().save(self.plot)
         stopped = bool(losses) and not losses[-1] <= STOP / 2 * min(losses)  # also true for NaN
         if len(losses) < self.steps and not stopped:  # the test ends with the run's last epoch
             self.say(True, f"no range test: the run has only {len(losses)} of the {self.steps} steps")
@@ -112,12 +114,8 @@ class LearningRateRange(Diagnostic):
             fastest = f"the loss falls fastest at a learning rate of {self.suggestion:.2g}; a tenth of it is safe"
             self.say(True, f"{fastest}; the model has {own:.2g}")
 
-    def _draw(self, rates: list[float], losses: list[float]) -> Figure:
-        figure = Figure(figsize=(6, 4), layout="constrained")
-        axes = figure.subplots()
-        axes.semilogx(rates, losses)
-        axes.set(xlabel="learning rate", ylabel="smoothed loss")
-        if self.suggestion is not None:
-            axes.axvline(self.suggestion, color="C1", linestyle="--", label=f"suggested: {self.suggestion:.2g}")
-            axes.legend()
-        return figure
+    def draw(self) -> Picture:
+        """Draw the smoothed loss over the rate in the last test; before one, in a small run."""
+        from callbacks.frame.pictures.range_test import curve_of, draw_range
+
+        return draw_range(*(self.curve or curve_of(self)))

@@ -80,6 +80,7 @@ class OverfitSamples(Diagnostic):
         targets = targets.argmax(1) if targets.is_floating_point() else targets
         with isolate_rng(), trainer.precision_plugin.forward_context():
             accuracy = memorise(plain_copy(model), images, targets, self.steps, self.lr)
+        self.measured = "accuracy on the samples", accuracy
         self._judge(accuracy, len(images))
 
     def _judge(self, accuracy: list[float], count: int) -> None:

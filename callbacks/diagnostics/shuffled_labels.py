@@ -22,6 +22,7 @@ from torch import Tensor
 
 from callbacks.frame.needs import Range
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 
 LEARNED, CHANCE = 5, 3  # standard deviations: guessing exceeds them once in 3 million and once in 740 times
 
@@ -126,3 +127,12 @@ class ShuffledLabels(Trick):
                 "wnids.txt)? Are annotations matched by file name? Are both sets normalised the same way? "
                 "data.show_batch() and data.show_batch(batch=next(iter(data.val_dataloader()))) draw both with labels"
             )
+
+    def draw(self) -> Picture:
+        """Draw the area of training and validation accuracies of ten classes in which the trick warns."""
+        from callbacks.frame.pictures.areas import draw_area
+
+        n = torch.full((10,), 100)
+        verdict = lambda train, val: looks_shuffled(train, n, val, n)  # noqa: E731
+        caption = f"Where {self!r} warns, for 1,000 images of ten equal classes in training and in validation."
+        return draw_area(verdict, ("training accuracy", "validation accuracy"), caption)

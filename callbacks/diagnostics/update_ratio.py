@@ -58,8 +58,10 @@ class UpdateRatio(Diagnostic):
         sizes = torch.stack(torch._foreach_norm(self._before)).float()
         steps = [p - before for p, before in zip(self._weights, self._before, strict=True)]
         moved = torch.stack(torch._foreach_norm(steps)).float()
+        ratios = (moved / sizes.clamp_min(1e-12)).tolist()
         self._before, self._weights = None, []
-        self._judge(statistics.median((moved / sizes.clamp_min(1e-12)).tolist()), trainer.global_step)
+        self.measured = "update / weight", {f"tensor {i}": ratio for i, ratio in enumerate(ratios, 1)}
+        self._judge(statistics.median(ratios), trainer.global_step)
 
     def _judge(self, ratio: float, step: int) -> None:
         text = f"step {step} moved the weights by {ratio:.1e} of their norm (median)"

@@ -89,6 +89,7 @@ class AttentionTransfer(ComparesStages):
         TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
+    meets = tuple((f"stage {i}", "map F(A)", "mean squared distance", "map F(A)") for i in (1, 2, 3))
     needs = (Range("beta", 0, off_at_low=True), Range("p", 1), Choice("mapping", get_args(Mapping)))
     examples = ({"stages": ("stage1",), "beta": 10.0, "mapping": "max"},)
 

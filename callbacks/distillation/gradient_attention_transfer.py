@@ -38,6 +38,7 @@ class GradientAttentionTransfer(Taught, DoubleBackward):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    meets = (("image", "gradient dL/dx", "squared distance", "gradient dL/dx"),)
     needs = (Range("beta", 0, off_at_low=True),)
     one_label = True
     examples = ({"beta": Linear(1, 0)},)

@@ -76,6 +76,7 @@ class Hints(ComparesStages):
         TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
+    meets = (("stage 2", "features, regressed", "mean squared distance", "features"),)
     needs = (Range("weight", 0, off_at_low=True),)
     whole_weights = True
     examples = ({"stages": ("stage2",), "pretrain": "1ep"},)

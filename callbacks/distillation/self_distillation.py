@@ -48,6 +48,8 @@ class SelfDistillation(Trick):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    picture, partner = "diagram", "average of its weights"
+    meets = (("logits", "softmax(z)", "mean squared distance", "softmax(z')"),)
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
     whole_weights = True
     one_label = True

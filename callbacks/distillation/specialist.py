@@ -90,6 +90,8 @@ class Specialist(Taught):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    meets = (("logits", "other classes", "KL, times T²", "other classes"),)
+    partner = "generalist"
     needs = (
         Claims("replace the cross-entropy"),
         NothingAddedBefore(),

@@ -57,6 +57,11 @@ class TokenDistillation(Taught):
             teacher is not a ViT; the message says what to add.
     """
 
+    meets = (
+        ("stage 3", "tokens kept", "mean squared distance", "their tokens"),
+        ("logits", "softmax(z)", "KL", "softmax(v)"),
+    )
+    partner = "dense ViT"
     needs = (EveryPatch(), Range("logits", 0), Range("tokens", 0))
     one_label = True
     examples = ({"logits": 0.0, "tokens": Linear(1, 0)},)

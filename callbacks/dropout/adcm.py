@@ -135,6 +135,7 @@ class ADCM(Trick):
         TypeError: for a module that gives no maps; without `where`, for a model without stages.
     """
 
+    picture = "maps"
     needs = (Claims("add attention with dropout"), Range("p", 0, 1, open_low=True))
     examples = ({"p": 0.3, "where": ("stage2",), "image_size": 8},)
     taxonomy = "architecture"

@@ -84,6 +84,7 @@ class AttentionPatchDropout(Trick):
             drops patches by attention itself.
     """
 
+    picture = "patches"
     needs = (Range("tau", 0), Choice("drop", get_args(Drop)), SHORTENED)
     examples = ({"rate": (0.0, 0.5), "where": 2, "drop": "low", "tau": 0.0},)
     drops_patches = True

@@ -91,6 +91,7 @@ class DropConnect(FeatureDropout):
         TypeError: for a module that is no linear layer or convolution, or one that computes in its own way.
     """
 
+    picture = "connections"
     needs = (Claims("drop weights"), Choice("per", get_args(Per)))
     examples = ({"p": 0.2, "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"

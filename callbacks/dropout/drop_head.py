@@ -48,6 +48,7 @@ class DropHead(Trick):
         TypeError: for a network without such attention.
     """
 
+    picture = "parts"
     needs = (
         Range("p", 0, 1, off_at_low=True),
         HasModule(

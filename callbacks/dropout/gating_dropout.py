@@ -20,6 +20,7 @@ from callbacks.frame.model_needs import HasModule
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 from zoo.moe_vit import MoE
 
 Kind = Literal["gate", "gate-expert"]
@@ -65,3 +66,10 @@ class GatingDropout(Trick):
         for module in model.modules():
             if isinstance(module, MoE):
                 module.drop = None
+
+    def draw(self) -> Picture:
+        """Draw the layers of a MoEViT that route at each of 24 steps."""
+        from callbacks.frame.pictures.switches import draw_switches
+
+        routes = lambda model: [float(m.drop is None) for m in model.modules() if isinstance(m, MoE)]  # noqa: E731
+        return draw_switches(self, routes, "layers of experts", "Pale layers route their tokens, orange ones do not.")

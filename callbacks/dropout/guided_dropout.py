@@ -30,6 +30,7 @@ from callbacks.frame.pair_needs import Claims, NoHeadMadeAfter
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 from callbacks.loss.auxiliary_heads import NAME
+from zoo.frame.figures import Picture
 from zoo.frame.surgery import operate, operation
 
 Kind = Literal["top-k", "dr"]
@@ -156,3 +157,9 @@ class GuidedDropout(FeatureDropout):
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         super().leave(trainer, model)
         self._layers = {}
+
+    def draw(self) -> Picture:
+        """Draw the mask on what a convolution reads, whose strengths are as they start."""
+        from callbacks.frame.pictures.features import draw
+
+        return draw(self, "network.conv")

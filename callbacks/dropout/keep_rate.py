@@ -22,6 +22,7 @@ from callbacks.frame.model_needs import HasModule
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.schedule import Time, in_steps, parse_time, total_steps
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 
 
 def keep_at(step: int, start: int, until: int, keep: float) -> float:
@@ -100,3 +101,9 @@ class KeepRate(Trick):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._restore()
+
+    def draw(self) -> Picture:
+        """Draw the fraction of the patches that an EViT keeps, over a run of 30 steps."""
+        from callbacks.frame.pictures.steps import draw_steps
+
+        return draw_steps(self, "fraction of patches kept", lambda model: model.keep, 30, small=False)

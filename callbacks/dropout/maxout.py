@@ -114,6 +114,7 @@ class Maxout(Trick):
         ValueError: for fewer pieces, a name that is not there, or another trick that chooses the activations.
     """
 
+    picture = "modules"
     needs = (Claims("choose the activations"), Range("k", 2))
     examples = ({"k": 3},)
     taxonomy = "architecture"

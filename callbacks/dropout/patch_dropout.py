@@ -72,6 +72,7 @@ class PatchDropout(Trick):
 
     drops_patches = True
 
+    picture = "patches"
     needs = (Range("keep", 0, 1, open_low=True), SHORTENED)
     examples = ({"keep": (0.5, 1.0)},)
 

@@ -66,6 +66,7 @@ class StochasticDepth(FeatureDropout):
         TypeError: for a network without residual blocks.
     """
 
+    picture = "parts"
     needs = (Choice("rule", get_args(Rule)), Choice("per", get_args(Per)))
     examples = ({"p": Linear(0, 0.5), "rule": "constant", "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"

@@ -49,6 +49,7 @@ class SubtreeDropout(Trick):
         TypeError: for a network without a soft tree.
     """
 
+    picture = "parts"
     needs = (
         Claims("scale a tree's gates"),
         Range("p", 0, 1, off_at_low=True),

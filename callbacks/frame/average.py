@@ -26,6 +26,7 @@ class Average(Trick):
         average: the averaged state dict of the model; None until the average starts.
     """
 
+    picture = "path"
     whole_weights = True
 
     average: dict[str, Tensor] | None = None

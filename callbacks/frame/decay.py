@@ -34,6 +34,7 @@ class Decay(Trick):
         warmup_kind: its form, see `callbacks/optimization/warm_up.py`.
     """
 
+    picture = "rates"
     needs: ClassVar[tuple[Need, ...]] = (
         Claims("set the learning rate"),
         Choice("warmup_kind", tuple(KINDS), "a warm-up"),

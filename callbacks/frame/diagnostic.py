@@ -1,5 +1,6 @@
 """Frame of the diagnostics: they change nothing, keep their findings as sentences and warn of problems."""
 
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import lightning as L
@@ -20,11 +21,15 @@ class Diagnostic(Trick):
 
     Attributes:
         findings: of the last fit.
+        measured: what the numbers of the last measurement are, and the numbers: by name of a part of the network, or by
+            step; None where there are none.
         quiet: give no warnings, because `Checklist` prints all findings on one page.
     """
 
+    picture = "findings"
     looks_only = True
     quiet = False
+    measured: tuple[str, Mapping[str, float] | Sequence[float]] | None = None
     findings: tuple[Finding, ...] = ()
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:

@@ -51,6 +51,7 @@ class FeatureDropout(Trick):
         TypeError: without `where`, for a model without stages.
     """
 
+    picture = "features"
     needs: ClassVar[tuple[Need, ...]] = (
         Range("p", 0, 1, off_at_low=True),
         Range("participation", 0, 1, off_at_low=True),

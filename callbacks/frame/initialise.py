@@ -16,8 +16,9 @@ LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
 class Initialise(Trick):
-    """Abstract. Draws the weights of all convolutions and linear layers, and sets their biases to 0 (`draw_bias`)."""
+    """Abstract. Draws the weights of all convolutions and linear layers, and sets their biases to 0 (`fill_bias`)."""
 
+    picture = "weights"
     taxonomy = "optimisation"
     needs: ClassVar[tuple[Need, ...]] = (Claims("draw the weights"),)
 
@@ -26,9 +27,9 @@ class Initialise(Trick):
             return
         for layer in model.modules():
             if isinstance(layer, LAYERS):
-                self.draw(layer.weight)
+                self.fill(layer.weight)
                 if layer.bias is not None:
-                    self.draw_bias(layer.bias, layer.weight)
+                    self.fill_bias(layer.bias, layer.weight)
         for other in callbacks_of(trainer):  # such as ZeroLastConv, in either order of the list
             if hasattr(other, "zero_after_drawing"):
                 other.zero_after_drawing(model)
@@ -37,10 +38,10 @@ class Initialise(Trick):
         model.untrained = False  # type: ignore[assignment]  # a plain flag; a Classifier sets it by itself
 
     @abstractmethod
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight in place."""
 
-    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+    def fill_bias(self, bias: Tensor, weight: Tensor) -> None:
         """Fill the bias of a weight's layer in place."""
         nn.init.zeros_(bias)
 

@@ -17,6 +17,7 @@ from zoo.frame.checks import classes_of
 class Replacing(Trick):
     """Abstract. Replaces the cross-entropy, also that of auxiliary heads. A subclass defines `loss`."""
 
+    picture = "loss"
     one_label = True
     needs: ClassVar[tuple[Need, ...]] = (Claims("replace the cross-entropy"), NothingAddedBefore())
 
@@ -31,6 +32,7 @@ class Replacing(Trick):
 class Adding(Trick):
     """Abstract. Adds `weight`, a number > 0 or a `Schedule`, times a term to the loss. A subclass defines `term`."""
 
+    picture = "loss"
     needs: ClassVar[tuple[Need, ...]] = (Range("weight", 0, off_at_low=True),)
     weight: Rate
 

@@ -25,6 +25,7 @@ class OnMetric(Trick):
         ValueError: for another mode, a metric in a run without validation, or a metric that is not logged.
     """
 
+    picture = "plateau"
     needs: ClassVar[tuple[Need, ...]] = (Choice("mode", ("min", "max"), "mode"),)
 
     _sum: Tensor | float = 0.0  # of the training losses of this epoch, in float64

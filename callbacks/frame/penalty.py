@@ -21,6 +21,7 @@ def norms(weights: list[Tensor], power: float) -> Tensor:
 class Penalty(Adding):
     """Abstract. Adds a term that depends on the weights alone: `penalty`. Finds the weights once per fit."""
 
+    picture = "penalty"
     whole_weights = True
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

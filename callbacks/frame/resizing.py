@@ -12,6 +12,7 @@ from callbacks.frame.trick import Trick
 class Resizing(Trick):
     """Abstract. Resizes batches, and adds a note to the error of a network that cannot take the new size."""
 
+    picture = "sizes"
     resizes = True
     multiple: int  # of pixels
 

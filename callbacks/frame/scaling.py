@@ -9,6 +9,7 @@ from callbacks.frame import schedule
 from callbacks.frame.needs import Range
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 
 
 def images_per_step(trainer: L.Trainer, name: str = "scaling") -> int:
@@ -51,3 +52,13 @@ class Scaling(Trick):
             for group in optimizer.param_groups:
                 group["initial_lr"] = group.get("initial_lr", group["lr"]) * factor
                 group["lr"] = group["lr"] * factor
+
+    def draw(self) -> Picture:
+        """Draw the factor of the learning rate over the batch size."""
+        from callbacks.frame.pictures.curves import panels
+
+        sizes = [self.base * 2 ** (i / 4) for i in range(-12, 21)]
+        lines = {"without": (sizes, [1.0] * len(sizes))}
+        lines[f"with {type(self).__name__}"] = (sizes, [self.factor(size / self.base) for size in sizes])
+        caption = f"What {self!r} multiplies the learning rate by, over the images of an optimizer step."
+        return panels({"factor of the rate": lines}, "batch size", caption, xscale="log", yscale="log")

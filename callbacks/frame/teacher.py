@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
 import lightning as L
@@ -146,6 +146,9 @@ class Teacher:
 class Taught(Trick):
     """Abstract: a trick with a teacher, `_teacher`, which it restores after the fit."""
 
+    picture = "diagram"
+    partner: ClassVar[str] = "teacher"  # of the student in the picture
+    meets: ClassVar[tuple[tuple[str, str, str, str], ...]] = ()  # level, the student's tensor, term, the partner's
     _teacher: Teacher
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -3,6 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, ClassVar, Protocol, final
 
 import lightning as L
@@ -10,6 +11,8 @@ import lightning as L
 from callbacks.frame.declaration import Declaring
 from callbacks.frame.schedule import Schedule
 from zoo.frame.fields import with_fields
+from zoo.frame.figures import Picture
+from zoo.frame.step import changes_loss
 
 PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
 # where a trick regularises (Kukacka, Golkov, Cremers; 2017; https://arxiv.org/abs/1710.10686): the five symbols of
@@ -43,10 +46,13 @@ class Trick(Declaring):
     Attributes:
         examples: arguments that differ from the defaults, for cards and tests; a class without its own has none.
         taxonomy: where it regularises, one of `TAXONOMY`; None: it does not. The default is that of its room.
+        picture: the kind of its picture, a file of `callbacks/frame/pictures`. The default is "batch" where it changes
+            the batch, else "loss" where it changes the loss.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
     taxonomy: ClassVar[str | None] = None
+    picture: ClassVar[str] = ""
 
     _hooks: Sequence[Removable] = ()
 
@@ -57,6 +63,8 @@ class Trick(Declaring):
         if cls.taxonomy is None and "taxonomy" not in vars(cls):
             package, _, room = cls.__module__.rpartition(".")[0].partition(".")
             cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None
+        if not cls.picture:
+            cls.picture = "batch" if cls.changes_batch else "loss" if changes_loss(cls) else ""
         if "__init__" in vars(cls):
             setattr(cls, "__init__", _check_first(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
         if cls.changes_batch and "on_train_batch_start" in vars(cls):
@@ -72,6 +80,26 @@ class Trick(Declaring):
     @property
     def state_key(self) -> str:
         return repr(self)
+
+    def draw(self) -> Picture:
+        """Draw what the trick does: `MixUp(0.4).draw()` in a notebook, `.draw().save("mixup.svg")` elsewhere.
+
+        A fresh copy with the same arguments acts in a run of seconds on embedded images; this trick and all random
+        states stay as they are.
+
+        Returns:
+            A `zoo.frame.figures.Picture`: `caption` says what is seen, `save(path)` writes SVG, WebP, PNG and others.
+
+        Raises:
+            NotImplementedError: for a trick of your own without a kind of picture.
+        """
+        if not self.picture:
+            raise NotImplementedError(
+                f"{type(self).__name__} names no kind of picture: set picture to a file of callbacks/frame/pictures, "
+                "or override draw"
+            )
+        drawn: Picture = import_module(f"callbacks.frame.pictures.{self.picture}").draw(self)
+        return drawn
 
     # ---- begin and end of a run
 

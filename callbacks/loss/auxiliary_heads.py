@@ -102,6 +102,7 @@ class AuxiliaryHeads(Trick):
         TypeError: if the LightningModule has no stages or no `on_loss`; the message says what to add.
     """
 
+    picture, partner, meets = "diagram", "labels", (("stage 2", "mean, linear head", "w times the loss", "labels"),)
     needs = (Claims("put heads on stages"), Range("weight", 0, off_at_low=True))
     whole_weights = True
     examples = ({"stages": ("stage1", "stage2"), "weight": Linear(0.3, 0)},)

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 
 from callbacks.frame.loss import Adding
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.schedule import Rate
+from callbacks.frame.schedule import Rate, rate_values
 from callbacks.frame.targets import probabilities
 from zoo import Step
 from zoo.frame.checks import classes_of
+from zoo.frame.figures import Picture
 
 FORMS = ("class", "pair")
 NONE = -1e9  # stands for log 0, with a gradient of 0
@@ -136,3 +137,15 @@ class CircleLoss(Adding):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._head = None
+
+    def draw(self) -> Picture:
+        """Draw the term over the cosine with the own class, for three cosines with another class."""
+        from callbacks.frame.pictures.curves import panels
+
+        own, factor, y = torch.linspace(-1, 1, 81), max(rate_values(self.weight)), torch.tensor([[1.0, 0.0]])
+        lines = {}
+        for other in (-0.5, 0.0, 0.5):
+            s = torch.stack([own, torch.full_like(own, other)], 1)
+            terms = [factor * class_form(row[None], y, self.m, self.gamma).item() for row in s]
+            lines[f"other class {other:g}"] = (own.tolist(), terms)
+        return panels({"term of the loss": lines}, "cosine with the own class", f"What {self!r} adds to the loss.")

@@ -19,6 +19,7 @@ from torch import Tensor
 from callbacks.frame.loss import Replacing, per_class
 from callbacks.frame.needs import Range
 from callbacks.frame.targets import probabilities
+from zoo.frame.figures import Picture
 from zoo.frame.run import datamodule_of
 
 
@@ -74,3 +75,10 @@ class ClassBalanced(Replacing):
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(logits.float(), probabilities(targets, logits.shape[1]), weight=self._weights)
+
+    def draw(self) -> Picture:
+        """Draw three classes: of the fewest, the median and the most images; without `counts`, of 10, 100 and 1,000."""
+        from callbacks.frame.pictures.loss import draw
+
+        n = sorted(self.counts or (10, 100, 1000))
+        return draw(ClassBalanced(self.beta, (n[0], n[len(n) // 2], n[-1])))

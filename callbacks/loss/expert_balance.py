@@ -10,13 +10,17 @@ Differs:  nothing. Layers that are not routed in a step (`GatingDropout`) add no
 """
 
 import lightning as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from callbacks.frame.model_needs import HasModule
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
 from zoo import Step
-from zoo.moe_vit import MoE
+from zoo.frame.figures import Picture
+from zoo.moe_vit import MoE, balance
 
 
 class ExpertBalance(Trick):
@@ -47,3 +51,20 @@ class ExpertBalance(Trick):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         for term in step.extras["balance"]:
             step.loss = step.loss + rate_now(self.weight, model.trainer) * term
+
+    def draw(self) -> Picture:
+        """Draw the term over the fraction of tokens that goes to the first of four experts, as sure gates send them."""
+        from callbacks.frame.pictures.curves import panels
+
+        shares = [i / 60 for i in range(15, 61)]
+        factor = max(rate_values(self.weight))
+        terms = [factor * imbalance(share, 4).item() for share in shares]
+        caption = f"What {self!r} adds to the loss for each layer of four experts, of which one gets most tokens."
+        return panels({"term of the loss": {"": (shares, terms)}}, "fraction of tokens of one expert", caption)
+
+
+def imbalance(share: float, experts: int) -> Tensor:
+    """Return the balance of 240 tokens of which a fraction goes to one expert and the others share the rest, ()."""
+    counts = [round(240 * share), *[round(240 * (1 - share) / (experts - 1))] * (experts - 1)]
+    choice = torch.arange(experts).repeat_interleave(torch.tensor(counts))[None]
+    return balance(F.one_hot(choice, experts).float(), choice)

@@ -21,8 +21,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from callbacks.frame.loss import Adding
 from callbacks.frame.needs import Choice
-from callbacks.frame.schedule import Rate, Steps
+from callbacks.frame.schedule import Rate, Steps, rate_values
 from zoo import Step
+from zoo.frame.figures import Picture
 
 KINDS = ("so", "srip")
 
@@ -90,3 +91,15 @@ class Orthogonality(Adding):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._by_shape = {}
+
+    def draw(self) -> Picture:
+        """Draw the term over the angle of two rows of length 1."""
+        from callbacks.frame.pictures.curves import panels
+
+        degrees, factor = range(0, 181, 3), max(rate_values(self.weight))
+        angles = torch.tensor([*degrees]).deg2rad()
+        pairs = torch.stack([torch.stack([a.cos(), a.sin()]) for a in (angles * 0, angles)]).movedim(2, 0)
+        measure = soft_orthogonality if self.kind == "so" else lambda W: srip(W, torch.tensor([[[0.6], [0.8]]]))
+        lines = {"": (degrees, [factor * measure(pair[None]).item() for pair in pairs])}
+        caption = f"What {self!r} adds to the loss for a matrix of two rows of length 1, over the angle between them."
+        return panels({"term of the loss": lines}, "angle in degrees", caption)

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from callbacks.frame.loss import Adding
 from callbacks.frame.pair_needs import Claims, NoBatchChangedAfter
-from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.schedule import Linear, Rate, rate_values
 from zoo import Step
+from zoo.frame.figures import Picture
 
 
 def disagreement(z: Tensor) -> Tensor:
@@ -56,3 +57,15 @@ class RDrop(Adding):
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
         return disagreement(step.logits)
+
+    def draw(self) -> Picture:
+        """Draw the term over the logit of one pass, where the other pass gives 0 or 2."""
+        from callbacks.frame.pictures.curves import panels
+
+        logits, factor = torch.linspace(-6, 6, 61), max(rate_values(self.weight))
+        lines = {}
+        for other in (0.0, 2.0):
+            pairs = [torch.tensor([[z, 0.0, 0.0], [other, 0.0, 0.0]]) for z in logits.tolist()]
+            lines[f"other pass: {other:g}"] = (logits.tolist(), [factor * disagreement(p).item() for p in pairs])
+        caption = f"What {self!r} adds to the loss, over the logit of one of three classes in one of two passes."
+        return panels({"term of the loss": lines}, "logit of a class in one pass", caption)

@@ -93,6 +93,7 @@ class TokenLabeling(Trick):
         TypeError: if the network has no head for tokens, or the LightningModule does not call `on_loss`.
     """
 
+    picture, meets = "diagram", (("stage 3", "logits of a token", "cross-entropy", "scores at its place"),)
     needs = (
         Claims("replace the cross-entropy"),
         NothingAddedBefore(),

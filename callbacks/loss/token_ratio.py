@@ -18,9 +18,10 @@ from torch import Tensor
 
 from callbacks.frame.model_needs import HasModule
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Rate, rate_now
+from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
 from zoo import Step
+from zoo.frame.figures import Picture
 
 
 def ratio_loss(kept: Sequence[Tensor], ratios: Sequence[float]) -> Tensor:
@@ -77,3 +78,13 @@ class TokenRatio(Trick):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._network = None
+
+    def draw(self) -> Picture:
+        """Draw the term over the fraction of patches that is kept, for three targets."""
+        from callbacks.frame.pictures.curves import panels
+
+        kept = torch.linspace(0, 1, 51)
+        factor = max(rate_values(self.weight))
+        terms = {rho: [factor * ratio_loss([k.view(1, 1)], [rho]).item() for k in kept] for rho in (0.7, 0.49, 0.343)}
+        lines = {f"target {rho}": (kept.tolist(), term) for rho, term in terms.items()}
+        return panels({"term of the loss": lines}, "fraction of patches kept", f"What {self!r} adds to the loss.")

@@ -72,6 +72,7 @@ class Activation(Trick):
         ValueError: for another kind, or a second Activation.
     """
 
+    picture = "modules"
     needs = (Claims("choose the activations"), Choice("kind", tuple(ACTIVATIONS)))
     examples = ({"kind": "prelu"},)
 

@@ -17,6 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 
 
 def batch_norms(network: nn.Module) -> list[_BatchNorm]:
@@ -77,3 +78,10 @@ class FrozenBatchNorm(Trick):
             norm.train(model.training)
         for p in self.__dict__.pop("_frozen", []):
             p.requires_grad_(True)
+
+    def draw(self) -> Picture:
+        """Draw the running mean of a batch norm over a run of 30 steps."""
+        from callbacks.frame.pictures.steps import draw_steps
+
+        read = lambda model: batch_norms(model)[0].get_buffer("running_mean")[0].item()  # noqa: E731
+        return draw_steps(self, "running mean of a channel", read, 30, small=False)

@@ -32,6 +32,6 @@ class Kaiming(Initialise):
     def __init__(self, mode: str = "fan_in"):
         self.mode = mode
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight from N(0, 2 / fan), in place."""
         nn.init.kaiming_normal_(weight, mode="fan_out" if self.mode == "fan_out" else "fan_in", nonlinearity="relu")

@@ -25,6 +25,6 @@ class LeCun(Initialise):
     def __init__(self):
         pass
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight from N(0, 1 / fan_in), in place."""
         nn.init.kaiming_normal_(weight, mode="fan_in", nonlinearity="linear")

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 from zoo.frame.log import log_shared
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
@@ -139,3 +140,15 @@ class MagnitudePruning(Trick):
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         for name in ("_masks", "_weights", "_window", "_saved"):
             self.__dict__.pop(name, None)
+
+    def draw(self) -> Picture:
+        """Draw the fraction of the weights that are 0 over a run of 400 steps."""
+        from callbacks.frame.pictures.steps import draw_steps
+
+        return draw_steps(self, "fraction of the weights that are 0", zeros, 400)
+
+
+def zeros(model: nn.Module) -> float:
+    """Return the fraction of the weights that can be pruned and are 0."""
+    weights = torch.cat([weight.flatten() for weight in weights_to_prune(model).values()])
+    return (weights == 0).float().mean().item()

@@ -86,6 +86,7 @@ class Norm(Trick):
         ValueError: for another kind, or a second Norm.
     """
 
+    picture = "modules"
     needs = (Claims("choose the norms"), Choice("kind", tuple(NORMS)))
     examples = ({"kind": "batch_renorm"},)
 

@@ -19,8 +19,9 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Range
-from callbacks.frame.schedule import Linear, Rate, rate_now
+from callbacks.frame.schedule import Linear, Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 
 
 @torch.no_grad()
@@ -70,3 +71,14 @@ class Slimming(Trick):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self.__dict__.pop("_gammas", None)
+
+    def draw(self) -> Picture:
+        """Draw the penalty on a gamma, and the gradient that the trick adds."""
+        from callbacks.frame.pictures.curves import panels
+
+        factor = max(rate_values(self.weight))
+        gammas = torch.linspace(-1, 1, 80)
+        add_penalty([gammas], [slopes := torch.zeros(80)], factor)
+        axes = {"penalty": gammas.abs() * factor, "its gradient": slopes}
+        lines = {name: {"": (gammas.tolist(), values.tolist())} for name, values in axes.items()}
+        return panels(lines, "gamma of a norm", f"The penalty of {self!r} on one gamma, and its gradient.")

@@ -99,6 +99,7 @@ class SpatialPyramidPooling(Trick):
         ValueError: for levels below 1, or a second SpatialPyramidPooling.
     """
 
+    picture = "modules"
     needs = (Claims("choose the head's pooling"),)
     examples = ({"levels": (3, 1), "image_size": 8},)
     makes_head = True

@@ -97,6 +97,8 @@ class StochasticPooling(Trick):
         TypeError: for a network without max poolings that are modules.
     """
 
+    picture = "maps"
+
     def __init__(self):
         pass
 

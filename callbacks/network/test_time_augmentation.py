@@ -20,6 +20,7 @@ from torch import Tensor
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
+from zoo.frame.figures import Picture
 from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
@@ -104,3 +105,9 @@ class TestTimeAugmentation(Trick):
         """Put the views into the batch: a Classifier predicts the mean over the views in a batch."""
         if isinstance(batch, list) and getattr(model, "calls_on_loss", False):
             batch[0] = self._views(batch[0])
+
+    def draw(self) -> Picture:
+        """Draw the views of a photograph."""
+        from callbacks.frame.pictures.views import draw_views
+
+        return draw_views(self, self._views)

@@ -26,12 +26,12 @@ class Uniform(Initialise):
     def __init__(self):
         pass
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight from U[-1 / sqrt(d), 1 / sqrt(d)], in place."""
         bound = fan_in(weight) ** -0.5
         nn.init.uniform_(weight, -bound, bound)
 
-    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+    def fill_bias(self, bias: Tensor, weight: Tensor) -> None:
         """Fill the bias beside a weight from the same distribution, in place."""
         bound = fan_in(weight) ** -0.5
         nn.init.uniform_(bias, -bound, bound)

@@ -25,6 +25,6 @@ class Xavier(Initialise):
     def __init__(self):
         pass
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight from U[-a, a], in place."""
         nn.init.xavier_uniform_(weight)

@@ -31,6 +31,7 @@ class ZeroGamma(Trick):
         TypeError: for a network without residual blocks that end in a norm.
     """
 
+    picture = "weights"
     examples = ({"image_size": 8},)
     taxonomy = "optimisation"
 

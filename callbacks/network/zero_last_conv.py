@@ -33,6 +33,7 @@ class ZeroLastConv(Trick):
         TypeError: for a network without residual branches that end in a convolution or linear layer.
     """
 
+    picture = "weights"
     examples = ({"image_size": 8},)
     taxonomy = "optimisation"
 

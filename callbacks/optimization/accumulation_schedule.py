@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
+from zoo.frame.figures import Picture
 from zoo.frame.run import callbacks_of
 
 
@@ -76,3 +77,13 @@ class AccumulationSchedule(Trick):
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         trainer.accumulate_grad_batches = self._own
+
+    def draw(self) -> Picture:
+        """Draw the batches of an optimizer step over the epochs."""
+        from callbacks.frame.pictures.curves import panels
+
+        epochs = range(max(self.epochs) + 40)
+        factors = [self.factor(epoch) for epoch in epochs]
+        lines = {"without": (epochs, [1] * len(epochs)), f"with {type(self).__name__}": (epochs, factors)}
+        caption = f"Batches of an optimizer step by epoch, {self!r}."
+        return panels({"batches a step": lines}, "epoch", caption, yscale="log")

@@ -53,6 +53,7 @@ class AdaptiveGradientClipping(Trick):
         TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
     """
 
+    picture = "gradients"
     needs = (Range("factor", 0, open_low=True), Range("eps", 0, open_low=True))
     whole_weights = True
     examples = ({"factor": Linear(0.01, 0.1), "eps": 0.01},)

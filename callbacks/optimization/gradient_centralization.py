@@ -32,6 +32,7 @@ class GradientCentralization(Trick):
         conv_only: leave linear layers (two dimensions) alone: the authors' `gc_conv_only`.
     """
 
+    picture = "gradients"
     examples = ({"conv_only": True},)
 
     def __init__(self, conv_only: bool = False):

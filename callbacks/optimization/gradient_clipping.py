@@ -42,6 +42,7 @@ class GradientClipping(Trick):
         TypeError: with 16-bit scaling and an optimizer that unscales gradients itself (`fused`).
     """
 
+    picture = "gradients"
     needs = (Range("limit", 0, open_low=True), Choice("kind", tuple(KINDS)))
     examples = ({"limit": Linear(2.0, 0.1), "kind": "value"},)
 

@@ -44,6 +44,7 @@ class GradualUnfreezing(Trick):
         ValueError: if `every` is not a time or shorter than a step, for a ratio below 1, or with LayerDecay.
     """
 
+    picture = "rates"
     needs = (Claims("scale the learning rate by depth"), Range("ratio", 1))
     examples = ({"every": "2st", "ratio": 10},)
     _frozen: Sequence[nn.Parameter] = ()

@@ -40,6 +40,7 @@ class LayerDecay(Trick):
         ValueError: for a decay out of its range, or with a second trick that scales rates by depth.
     """
 
+    picture = "rates"
     needs = (Claims("scale the learning rate by depth"), Range("decay", 0, 1, open_low=True))
     examples = ({"decay": 0.5},)
 

@@ -32,6 +32,7 @@ class MagnifiedWeightDecay(Trick):
         ValueError: for an argument out of its range.
     """
 
+    picture = "rates"
     needs = (Range("probability", 0, 1), Range("factor", 0, open_low=True))
     examples = ({"probability": Linear(0, 0.5), "factor": 3.0},)
     taxonomy = "penalty"

@@ -24,6 +24,7 @@ def split(group: dict) -> list[dict]:
 class NoBiasDecay(Trick):
     """Split the parameter groups of any LightningModule before training."""
 
+    picture = "rates"
     taxonomy = "penalty"
 
     def __init__(self):

@@ -42,6 +42,7 @@ class WarmUp(Trick):
         ValueError: for an argument out of its range, or if another trick sets the rate.
     """
 
+    picture = "rates"
     needs = (Claims("set the learning rate"), Range("epochs", 0, open_low=True), Choice("kind", tuple(KINDS)))
     examples = ({"epochs": 0.5, "kind": "constant"},)
     _whole: tuple | list[tuple[dict, float]] = ()  # groups within a step, with their own rates

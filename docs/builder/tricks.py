@@ -8,6 +8,7 @@ from pathlib import Path
 
 from equations import EQUATIONS
 from examples import example
+from recipes.frame.published import PUBLISHED
 
 import callbacks
 from builder.models import six
@@ -15,7 +16,6 @@ from builder.text import breakable, cell, code, fields, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
-from recipes.frame.published import PUBLISHED
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURES = DOCS / "made" / "pictures"

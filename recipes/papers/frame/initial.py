@@ -22,14 +22,14 @@ class Normal(Initialise):
     def __init__(self, std: float = 1.0, bias: float = 0.0, truncated: bool = False):
         self.std, self.bias, self.truncated = std, bias, truncated
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight in place."""
         if self.truncated:
             nn.init.trunc_normal_(weight, std=self.std, a=-2 * self.std, b=2 * self.std)
         else:
             nn.init.normal_(weight, std=self.std)
 
-    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+    def fill_bias(self, bias: Tensor, weight: Tensor) -> None:
         """Fill the bias beside a weight."""
         nn.init.normal_(bias, std=self.bias)
 
@@ -46,12 +46,12 @@ class HeWeights(Initialise):
     def __init__(self, leak: float = 0.0, uniform: bool = False, zero_bias: bool = True):
         self.leak, self.uniform, self.zero_bias = leak, uniform, zero_bias
 
-    def draw(self, weight: Tensor) -> None:
+    def fill(self, weight: Tensor) -> None:
         """Fill a weight in place."""
         draw = nn.init.kaiming_uniform_ if self.uniform else nn.init.kaiming_normal_
         draw(weight, a=self.leak)
 
-    def draw_bias(self, bias: Tensor, weight: Tensor) -> None:
+    def fill_bias(self, bias: Tensor, weight: Tensor) -> None:
         """Fill the bias beside a weight."""
         if self.zero_bias:
             nn.init.zeros_(bias)

@@ -21,15 +21,13 @@ def test_calibration_is_torchmetrics_and_counts_every_image(tiny_data, trainer):
     for truth, prediction in zip(targets.tolist(), p.argmax(1).tolist(), strict=True):
         table[truth, prediction] += 1
     assert torch.equal(trick.confusion, table)
-    assert len(trick.draw().axes) == 2
-    with pytest.raises(ValueError, match="no test yet"):
-        Calibration().draw()
+    assert len(trick.draw().figure.axes) == 2
 
 
 def test_the_drawing_has_fractions_of_each_true_class():
     trick = Calibration()
     trick.confusion = torch.tensor([[3, 1], [0, 0]])
-    drawn = trick.draw().axes[0].images[0].get_array()
+    drawn = trick.draw().figure.axes[0].images[0].get_array()
     assert drawn.tolist() == [[0.75, 0.25], [0, 0]]
 
 

@@ -22,7 +22,7 @@ def test_xavier_keeps_the_variance_of_signals_and_gradients_through_square_layer
     """With as many inputs as outputs, a linear layer keeps the variance both ways."""
     torch.manual_seed(0)
     layer = nn.Linear(500, 500)
-    Xavier().draw(layer.weight)
+    Xavier().fill(layer.weight)
     x = torch.randn(200, 500)
     with torch.no_grad():
         forwards, backwards = (x @ layer.weight.T).var() / x.var(), (x @ layer.weight).var() / x.var()
