@@ -1,6 +1,7 @@
 """What CONTRIBUTING shows works: each of its examples is loaded as the file that it names, and used."""
 
 import gc
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -10,8 +11,11 @@ import lightning as L
 import pytest
 import torch
 
+import zoo
 from callbacks import CosineDecay
 from recipes.frame.catalogue import field
+from tests.zoo import test_every_model
+from tests.zoo.test_every_model import dynamo as dynamo  # a fixture
 from zoo.frame.classifier import MODELS
 
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text()
@@ -81,6 +85,22 @@ def test_the_trick_the_model_and_the_data_go_together(load):
     metrics = fit(model, stripes.Stripes(), [CosineDecay(), noise.GaussianNoise(0.05)])
     assert metrics["val/acc"] > 0.7  # of two classes
     assert repr(noise.GaussianNoise(0.5)) == "GaussianNoise(sigma=0.5)"
+
+
+CONTRACT = {name: test for name, test in vars(test_every_model).items() if name.startswith("test_")}
+QUICK = ("near_chance", "by_heart", "each_other", "shrink", "hides", "plain", "round_trip", "copies")
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [pytest.param(n, marks=[] if any(word in n for word in QUICK) else pytest.mark.slow) for n in CONTRACT],
+)
+def test_the_model_keeps_the_contract_of_the_members(load, rule, request, monkeypatch):
+    """Each test of every model, as that of a member whose line stands in `zoo/__init__.py`."""
+    monkeypatch.setattr(zoo, "LeNet", load("zoo/lenet.py").LeNet, raising=False)
+    given = {"name": "LeNet", "pixels": 64, "backend": "aot_eager"}
+    names = inspect.signature(CONTRACT[rule]).parameters
+    CONTRACT[rule](**{name: given[name] if name in given else request.getfixturevalue(name) for name in names})
 
 
 def test_the_recipe_runs(load):
