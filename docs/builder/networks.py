@@ -1,7 +1,7 @@
 """Count parameters, multiply-adds, stages and receptive fields of every variant: docs/networks.json.
 
-Made by `make tables`; a model is counted again when its code has changed, or that of a layer that it has. The site reads
-the file, since counting everything takes minutes.
+Made by `make tables`; a model is counted again when its code has changed, or that of a layer that it has. The site
+reads the file, since counting everything takes minutes.
 """
 
 import ast
