@@ -8,7 +8,6 @@ from pathlib import Path
 
 from equations import EQUATIONS
 from examples import example
-from recipes.frame.published import PUBLISHED
 
 import callbacks
 from builder.models import six
@@ -16,6 +15,7 @@ from builder.text import breakable, cell, code, fields, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
+from recipes.frame.publications import PUBLISHED
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURES = DOCS / "made" / "pictures"
