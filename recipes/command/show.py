@@ -8,13 +8,10 @@ import inspect
 import sys
 from collections.abc import Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from recipes.frame import catalogue
 from recipes.frame.errors import PlainParser, UsageError, unknown
-
-if TYPE_CHECKING:
-    from zoo.tools.receptive import Field
 
 USAGE = "zoo show MODEL [VARIANT] [--image-size N] [--num-classes K]"
 
@@ -56,40 +53,21 @@ def build(name: str, variant: str | None = None, image_size: int | None = None, 
 
 def lines(doc: str, model: Any) -> Iterable[str]:
     """Yield docstring, stages and layers, line by line."""
-    from zoo.tools.complexity import costs, stage_costs
-    from zoo.tools.receptive import receptive_fields
+    from zoo.tools.complexity import costs
+    from zoo.tools.stage_table import shape_words, stage_table
 
     size, arguments = model.image_size, inspect.signature(type(model).__init__).parameters
     variant = model.hparams.get("variant", arguments["variant"].default if "variant" in arguments else "")
     yield doc
     yield f"\n{type(model).__name__}({str(variant)!r}), images of {size} x {size} px, {model.num_classes} classes\n"
-    stages = stage_costs(model, size)
-    try:
-        fields = receptive_fields(model)
-    except NotImplementedError:  # tokens that are sorted, say
-        fields = {}
-    rows = [[s.name, shape(s.shape), *seen(fields.get(s.name)), *figures(s)] for s in stages]
+    stages = stage_table(model, size)
+    rows = [[*stage.words, *figures(stage)] for stage in stages]
     rows.append(["total", "", "", "", *figures(*stages)])
     yield from columns(["stage", "output", "stride", "sees", "parameters", "MACs", "KB"], rows, left=2)
     yield "\nA stage begins where the one before it ends. Strides and what a unit sees are in pixels of the image."
     yield "KB: outputs of all its layers in float32, for one image, as training keeps them.\n"
-    rows = [[c.name, c.kind, shape(c.shape), *figures(c)] for c in costs(model, size) if c.kind != "Identity"]
+    rows = [[c.name, c.kind, shape_words(c.shape), *figures(c)] for c in costs(model, size) if c.kind != "Identity"]
     yield from columns(["layer", "kind", "output", "parameters", "MACs", "KB"], rows, left=3)
-
-
-def shape(sizes: tuple[int, ...]) -> str:
-    """Write sizes as "64 x 8 x 8"."""
-    return " x ".join(map(str, sizes))
-
-
-def seen(field: "Field | None") -> tuple[str, str]:
-    """Write stride and receptive field as words."""
-    if field is None:
-        return "", ""
-    if field.size is None or field.stride is None:
-        return "", "whole image"
-    stride, size = (str(v[0]) if v[0] == v[1] else f"{v[0]} x {v[1]}" for v in (field.stride, field.size))
-    return stride, size
 
 
 def figures(*rows: Any) -> tuple[str, str, str]:

@@ -10,6 +10,7 @@ Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K c
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import lightning as L
@@ -38,6 +39,7 @@ from zoo.frame.run import callbacks_of, datamodule_of
 from zoo.frame.scorer import Scorer
 from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
+from zoo.tools.stage_table import stage_html
 
 optimizers.register()
 
@@ -196,6 +198,16 @@ class Classifier(Scorer, Checkpointed, Portable):
         """Predict probabilities (N, K), float32, of images or a batch; with several views, the mean over the views."""
         images = batch if isinstance(batch, Tensor) else batch[0]
         return probabilities_of(logits_over_views(self, images, self.multi_label), self.multi_label)
+
+    def _repr_html_(self) -> str | None:
+        """Show the stages in a notebook: shape, stride, receptive field and cost. None, so the text, if it has none."""
+        if not self.stages or self.image_size is None:
+            return None
+        with suppress(RuntimeError, ValueError, TypeError):  # a trick's hooks may not take a pass on the meta device
+            name = f"{type(self).__name__}({self.hparams.get('variant', '')!r})"
+            heading = f"<p>{name}, {self.image_size} × {self.image_size} px, {self.num_classes} classes</p>"
+            return heading + stage_html(self)
+        return None
 
     def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> Tensor:
         images, targets = self._check(batch, batch_idx, views=True)
