@@ -22,7 +22,7 @@ def read() -> dict[str, Any]:
 
 
 def digest(paths: list[Path]) -> str:
-    """Return a hash of the code in files, docstrings and comments left out."""
+    """Return a hash of the code in files: docstrings, comments and imports left out."""
     return hashlib.sha256("\n".join(map(_code, paths)).encode()).hexdigest()[:16]
 
 
@@ -31,6 +31,7 @@ def _code(path: Path) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:]
+    tree.body = [node for node in tree.body if not isinstance(node, ast.Import | ast.ImportFrom)]
     return ast.dump(tree)
 
 

@@ -100,9 +100,8 @@ def page(entry: Entry) -> str:
 
 def measured(trick: str) -> str:
     """Write published gains, and gain and cost as they were measured here."""
-    found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
-    facts = {"Published": found, "Gain here": card.gain(trick), "Cost here": card.cost(trick)}
-    return fields((name, prose(sentence(text))) for name, text in facts.items())
+    names = {"Found": "Published", "Gain": "Gain here", "Cost": "Cost here"}
+    return fields((names[name], prose(sentence(text))) for name, text in card.facts(trick).items() if name in names)
 
 
 def pairs() -> str:

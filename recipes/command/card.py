@@ -23,13 +23,17 @@ def main(arguments: list[str]) -> None:
 
 def lines(trick: str) -> list[str]:
     """Return published gains, measurements and limits as lines in the form of docstring fields."""
-    found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
-    facts = {"Found": found, "Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
     return [
         line
-        for name, text in facts.items()
+        for name, text in facts(trick).items()
         for line in textwrap.wrap(f"{name + ':':<10}{text}", 120, subsequent_indent=" " * 10)
     ]
+
+
+def facts(trick: str) -> dict[str, str]:
+    """Return published gains ("Found"), gain and cost as measured here, and what it cannot be combined with."""
+    found = PUBLISHED.get(trick, "no number that we could read at its source: see the paper")
+    return {"Found": found, "Gain": gain(trick), "Cost": cost(trick), "With": limits(trick)}
 
 
 def gain(trick: str, short: bool = False) -> str:
