@@ -15,7 +15,6 @@ from builder.text import breakable, cell, code, fields, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
-from recipes.frame.publications import PUBLISHED
 
 DOCS = Path(__file__).resolve().parents[1]
 PICTURES = DOCS / "made" / "pictures"

@@ -4,6 +4,7 @@ import pytest
 from builder import models, networks
 
 from recipes.frame import catalogue
+from recipes.frame.costs import COSTS
 
 MODELS = {entry.name: entry for entry in catalogue.models()}
 
@@ -16,13 +17,19 @@ def test_a_model_has_its_variants_and_stages():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_figures_are_of_the_code_as_it_stands(name):
-    assert networks.read()[name]["source"] == networks.digest(networks.sources(name)), "run `make tables`"
+def test_the_default_variant_costs_what_the_command_line_says(name):
+    variant, parameters, macs = COSTS[name]
+    found = networks.read()[name]
+    assert (found["default"], found["variants"][variant][:2]) == (variant, [parameters, macs]), "run `make tables`"
 
 
-@pytest.mark.parametrize("name", ["ConvNet", "NIN"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("AttentionUNet", "MobileNetV3", "Swin", "ViT")]
+
+
+@pytest.mark.parametrize("name", ["ConvNet", "NIN", *SLOW])
 def test_figures_are_those_that_are_counted(name):
-    assert networks.read()[name] == networks.count(name)
+    kept, counted = networks.read()[name], networks.count(name)
+    assert kept | {"source": ""} == counted | {"source": ""}, "run `make tables`"
 
 
 def test_words_of_a_docstring_do_not_count_as_code(tmp_path):
