@@ -121,6 +121,12 @@ class ImageData(Parts, Normalised):
             DataLoader, self._training_set().without_augmentation(), Order(self.held_indices, shuffle=False)
         )
 
+    def plain_dataloader(self) -> DataLoader[list[Tensor]]:
+        """Return the loader of the training images, not augmented, in order, each once; every process gets all."""
+        return self._loader(
+            DataLoader, self._training_set().without_augmentation(), Order(self.train_indices, shuffle=False)
+        )
+
     def train_dataloader(self) -> ResumableLoader:
         """Return the loader of the training images: augmented, shuffled, resumable in the middle of an epoch."""
         train_set, order = self._training_set(), self._training_order()

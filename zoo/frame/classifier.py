@@ -31,6 +31,7 @@ from zoo.frame.exact_resume import ExactResume
 from zoo.frame.fast import compile_forward, is_compiled, lay_out
 from zoo.frame.graceful_stop import GracefulStop
 from zoo.frame.labels import check_labels, logits_over_views, loss_of, probabilities_of, refuse_one_label
+from zoo.frame.lbfgs import check_lbfgs
 from zoo.frame.outputs import Outputs, split_outputs
 from zoo.frame.portable import Portable
 from zoo.frame.prediction import Prediction, predict
@@ -65,7 +66,7 @@ class Classifier(Scorer, Checkpointed, Portable):
         num_classes: K; None: read from the network.
         weights: "timm" for the weights of a timm model's name, or a source as in `load_weights`; None: random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
-            or "adabound" (`zoo/frame/optimizers.py`).
+            "adabound" (`zoo/frame/optimizers.py`) or "lbfgs" (`zoo/frame/lbfgs.py`).
         lr: learning rate, > 0. The default is for 256 images a step: that of `Defaults` in a model's file, else of He
             et al. 2015.
         weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: as `lr`.
@@ -311,6 +312,9 @@ class Classifier(Scorer, Checkpointed, Portable):
     def on_train_start(self) -> None:
         super().on_train_start()
         self.untrained = False
+
+    def on_train_epoch_start(self) -> None:
+        check_lbfgs(self.trainer)  # after tricks have split groups and set the accumulation
 
 
 PLAIN = plain_signature(Classifier.__init__)

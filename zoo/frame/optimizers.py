@@ -21,6 +21,8 @@ import torch
 from timm.optim._optim_factory import OptimInfo, default_registry
 from torch.optim.optimizer import ParamsT
 
+from zoo.frame.lbfgs import LBFGS
+
 
 def bounds(step: int, final_lr: float, gamma: float) -> tuple[float, float]:
     """Return the smallest and largest step size at step t = 1, 2, ...: from (0, almost infinity) to final_lr."""
@@ -118,7 +120,12 @@ class AdaBound(torch.optim.Optimizer):
 
 
 def register() -> None:
-    """Register AdaBound with timm's factory for `Classifier(optimizer="adabound")`, unless timm has its own."""
-    if "adabound" not in default_registry.list_optimizers():
-        words = "Adam with step sizes between bounds that converge to a rate of SGD"
-        default_registry.register(OptimInfo("adabound", AdaBound, description=words, has_betas=True))
+    """Register AdaBound and L-BFGS with timm's factory for `Classifier(optimizer=...)`, unless timm has its own."""
+    words = "Adam with step sizes between bounds that converge to a rate of SGD"
+    quasi = "a quasi-Newton method for whole batches"
+    for info in (
+        OptimInfo("adabound", AdaBound, description=words, has_betas=True),
+        OptimInfo("lbfgs", LBFGS, description=quasi, has_eps=False, second_order=True),
+    ):
+        if info.name not in default_registry.list_optimizers():
+            default_registry.register(info)

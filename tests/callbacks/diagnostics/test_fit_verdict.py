@@ -1,12 +1,16 @@
-"""FitVerdict: trends by hand, all nine cases, the gap of a converged run, curves that are not finite."""
+"""FitVerdict: trends by hand, all nine cases, the gap of a converged run, curves that are not finite, AIC and BIC."""
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from callbacks import FitVerdict
+from callbacks import FitVerdict, LabelSmoothing, MixUp
 from callbacks.diagnostics.fit_verdict import VERDICTS, trend
+from callbacks.frame.criteria import Criteria
+from datamodules import Arrays
 from tests.callbacks.diagnostics.fits import found
 from tests.conftest import tiny_classifier
 
@@ -65,3 +69,37 @@ def test_a_curve_that_is_no_number_has_no_verdict():
     for curves in ((broken, falls), (falls, broken), ([8.0, 7.0, 6.0, float("inf")], falls)):
         finding = judged(*curves)
         assert not finding.well and "NaN or Inf" in finding.text
+
+
+def test_criteria_by_hand():
+    few, many = Criteria(10, 100, 0.25), Criteria(270_000, 50_000, 0.05)
+    assert few.aic == 2 * 10 + 2 * 100 * 0.25 and few.bic == pytest.approx(10 * 4.605170 + 50)
+    assert (many.aic, many.aic - 2 * many.parameters) == (545_000, 5_000)
+    assert "penalty" not in str(few) and "the penalty decides alone" in str(many)
+    assert all("only differences between models on the same data" in str(one) for one in (few, many))
+
+
+def test_criteria_are_those_of_the_plain_training_images(trainer):
+    """Against torch, image by image; smoothing and mixing, which raise train/loss, do not count."""
+    torch.manual_seed(2)
+    images = np.random.default_rng(2).integers(0, 256, (36, 8, 8, 3), dtype=np.uint8)
+    data = Arrays(images, torch.arange(36) % 10, batch_size=5, flip=True, padding=2, val_split=6)
+    model, trick = tiny_classifier(), FitVerdict(criteria=True)
+    for p in model.network.head.parameters():
+        p.requires_grad = False
+    run = trainer(callbacks=[LabelSmoothing(0.3), MixUp(), trick], max_epochs=2)
+    run.fit(model, data)
+    assert model.training
+    stored = data.train_set.without_augmentation().__getitems__(data.train_indices.tolist())
+    plain, targets = data.on_after_batch_transfer(stored, 0)
+    with torch.no_grad():
+        loss = F.cross_entropy(model.eval()(plain), targets).item()
+    expected = Criteria(sum(p.numel() for p in model.network.parameters() if p.requires_grad), 30, loss)
+    criteria, verdict = trick.findings
+    assert criteria.well and criteria.text == str(expected) and "no verdict" in verdict.text
+    assert run.callback_metrics["train/loss"] > loss
+
+
+def test_without_plain_images_there_are_no_criteria(tiny_data, trainer):
+    first, _ = found(FitVerdict(criteria=True), trainer, tiny_data)
+    assert first.well and first.text.startswith("no AIC and BIC: they need a plain_dataloader")
