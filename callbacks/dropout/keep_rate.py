@@ -103,7 +103,7 @@ class KeepRate(Trick):
         self._restore()
 
     def draw(self) -> Picture:
-        """Draw the fraction of the patches that an EViT keeps, over a run of 30 steps."""
+        """Draw the fraction of the patches that an EViT keeps, over a run of 20 steps."""
         from callbacks.frame.pictures.steps import draw_steps
 
-        return draw_steps(self, "fraction of patches kept", lambda model: model.keep, 30, small=False)
+        return draw_steps(self, "fraction of patches kept", lambda model: model.keep, 20, small=False)

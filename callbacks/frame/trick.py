@@ -10,7 +10,8 @@ import lightning as L
 
 from callbacks.frame.declaration import Declaring
 from callbacks.frame.schedule import Schedule
-from zoo.frame.fields import with_fields
+from zoo.frame import html
+from zoo.frame.fields import fields_of, with_fields
 from zoo.frame.figures import Picture
 from zoo.frame.step import changes_loss
 
@@ -100,6 +101,11 @@ class Trick(Declaring):
             )
         drawn: Picture = import_module(f"callbacks.frame.pictures.{self.picture}").draw(self)
         return drawn
+
+    def _repr_html_(self) -> str:
+        """Show the card in a notebook: the call, the fields of the file, and the picture."""
+        drawn = self.draw() if self.picture or type(self).draw is not Trick.draw else None
+        return html.heading(repr(self)) + (drawn.html() if drawn else "") + html.fields(fields_of(type(self)))
 
     # ---- begin and end of a run
 

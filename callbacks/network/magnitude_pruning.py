@@ -142,10 +142,10 @@ class MagnitudePruning(Trick):
             self.__dict__.pop(name, None)
 
     def draw(self) -> Picture:
-        """Draw the fraction of the weights that are 0 over a run of 400 steps."""
+        """Draw the fraction of the weights that are 0 over a run of 250 steps."""
         from callbacks.frame.pictures.steps import draw_steps
 
-        return draw_steps(self, "fraction of the weights that are 0", zeros, 400)
+        return draw_steps(self, "fraction of the weights that are 0", zeros, 250)
 
 
 def zeros(model: nn.Module) -> float:

@@ -17,7 +17,7 @@ from datamodules.frame.normalisation import Normalised
 from datamodules.frame.options import unknown_options, whole_signature
 from datamodules.frame.order import Order
 from datamodules.frame.parts import Parts
-from datamodules.frame.show import draw
+from datamodules.frame.show import draw, sheet
 from datamodules.frame.split import (
     check_split,
 )
@@ -216,6 +216,14 @@ class ImageData(Parts, Normalised):
         views = images.shape[1] if images.ndim == 5 else 1
         images, targets = images.flatten(0, -4)[:n], targets.repeat_interleave(views, 0)[:n]
         return draw(self._as_bytes(images), targets, self.classes)
+
+    def _repr_html_(self) -> str:
+        """Show the images and the counts of the classes in a notebook, once the data is set up; else say how to."""
+        name = type(self).__name__
+        if self.train_set is None:
+            return f"<p><code>{name}</code> is not set up: <code>show_batch()</code> reads it and shows images</p>"
+        counts = [(cls, int(count)) for cls, count in zip(self.classes, self.class_counts.tolist(), strict=False)]
+        return sheet(f"{name}, {len(self.train_indices):,} training images", self.show_batch(), counts)
 
 
 def _identity(batch: list[Tensor]) -> list[Tensor]:

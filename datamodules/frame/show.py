@@ -1,10 +1,16 @@
 """Draw a grid of images with their classes above, as a matplotlib figure."""
 
+import base64
+import html
 import io
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
+
+# the style of all figures; data modules import nothing of `zoo`, which is installed beside them
+STYLE = Path(__file__).parents[2] / "zoo" / "frame" / "figures.mplstyle"
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,19 +36,47 @@ def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
 
     Masks (N, H, W), or probabilities (N, K, H, W), are drawn over the images, except for class 0.
     """
-    from matplotlib.figure import Figure  # imported here because training needs no matplotlib
+    import matplotlib.style  # imported here because training needs no matplotlib
+    from matplotlib.figure import Figure
 
     class Picture(Figure):
         """A figure that a notebook shows without pyplot."""
 
         def _repr_png_(self) -> bytes:
-            self.savefig(file := io.BytesIO(), format="png")
+            with matplotlib.style.context(STYLE):
+                self.savefig(file := io.BytesIO(), format="png")
             return file.getvalue()
 
+    with matplotlib.style.context(STYLE):
+        return _fill(Picture, images, targets, classes)
+
+
+def sheet(title: str, figure: "Figure", counts: list[tuple[str, int]], most: int = 40) -> str:
+    """Return HTML with a title, a figure of images, and the number of images of the first classes.
+
+    Args:
+        title: of the sheet.
+        figure: as `draw` makes it.
+        counts: classes and their images.
+        most: number of classes that are listed.
+    """
+    import matplotlib.style
+
+    with matplotlib.style.context(STYLE):
+        figure.savefig(file := io.BytesIO(), format="png")
+    image = base64.b64encode(file.getvalue()).decode()
+    words = ", ".join(f"{html.escape(name)}: {count:,}" for name, count in counts[:most])
+    more = f" and {len(counts) - most} more classes" if len(counts) > most else ""
+    shown = f'<img alt="training images with their classes" style="max-width:100%" src="data:image/png;base64,{image}">'
+    return f"<p><strong>{html.escape(title)}</strong></p>{shown}<p>{words}{more}</p>"
+
+
+def _fill(kind: type["Figure"], images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
+    """Make a figure of this kind, and draw the images in it."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
     targets = targets.argmax(1) if targets.ndim == 4 else targets
-    figure = Picture(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    figure = kind(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis in axes:
         axis.set_axis_off()

@@ -1,33 +1,60 @@
-"""`zoo card TRICK`: a trick's paper, its published gains, its gain and cost measured here, and its limits."""
+"""`zoo card TRICK`: a trick's paper, published gains, gain and cost measured here, limits, and picture."""
 
 import textwrap
 from importlib import import_module
 from itertools import product
+from pathlib import Path
 
 from recipes.frame import catalogue, records
 from recipes.frame.errors import UsageError, unknown
 from recipes.frame.publications import PUBLISHED
 
-USAGE = "zoo card TRICK"
+FORMATS = (".png", ".svg", ".webp", ".jpg")
+USAGE = "zoo card TRICK [--picture FILE]"
 
 
 def main(arguments: list[str]) -> None:
-    """Print the card of the named trick."""
-    if len(arguments) != 1 or arguments[0] in ("-h", "--help"):
+    """Print the card of the named trick; with a file, draw its picture too."""
+    names, option, files = _split(arguments)
+    if len(names) != 1 or names[0] in ("-h", "--help") or (option and len(files) != 1):
         raise UsageError(f"name one trick of `zoo tricks`; usage: {USAGE}")
     entries = {entry.name: entry for entry in catalogue.tricks()}
-    if arguments[0] not in entries:
-        raise unknown("trick", arguments[0], entries)
-    print("\n".join([entries[arguments[0]].doc.rstrip(), "", *lines(arguments[0])]))
+    (name,) = names
+    if name not in entries:
+        raise unknown("trick", name, entries)
+    picture = f"zoo card {name} --picture {name}.png, or callbacks.{name}().draw()"
+    if files:
+        picture = save(name, Path(files[0]))
+    print("\n".join([entries[name].doc.rstrip(), "", *lines(name), *_field("Picture", picture)]))
+
+
+def _split(arguments: list[str]) -> tuple[list[str], bool, list[str]]:
+    """Return what stands before `--picture`, whether it is there, and what stands behind it."""
+    at = arguments.index("--picture") if "--picture" in arguments else len(arguments)
+    return arguments[:at], at < len(arguments), arguments[at + 1 :]
+
+
+def save(trick: str, path: Path) -> str:
+    """Draw the picture of a trick into a file, and return the file and what is seen.
+
+    Raises:
+        UsageError: for a format that pictures do not have.
+    """
+    if path.suffix not in FORMATS:
+        raise UsageError(f"pictures are {', '.join(FORMATS)}, not {path.suffix or 'files without a suffix'}")
+    drawn = import_module("recipes.frame.gallery").example(trick).draw()
+    if path.suffix == ".svg" and drawn.suffix != ".svg":
+        raise UsageError(f"the picture of {trick} is made of pixels: take .png or .webp")
+    return f"{drawn.save(path)}: {drawn.caption}"
 
 
 def lines(trick: str) -> list[str]:
     """Return published gains, measurements and limits as lines in the form of docstring fields."""
-    return [
-        line
-        for name, text in facts(trick).items()
-        for line in textwrap.wrap(f"{name + ':':<10}{text}", 120, subsequent_indent=" " * 10)
-    ]
+    return [line for name, text in facts(trick).items() for line in _field(name, text)]
+
+
+def _field(name: str, text: str) -> list[str]:
+    return textwrap.wrap(f"{name + ':':<10}{text}", 120, subsequent_indent=" " * 10)
 
 
 def facts(trick: str) -> dict[str, str]:

@@ -14,8 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from recipes.frame.compare_statistics import Difference
+from zoo.frame.figures import ELSE, WITH, WITHOUT, styled
 
-COLOURS = {"better": "#0072B2", "worse": "#D55E00"}  # else grey
+COLOURS = {"better": WITH, "worse": ELSE}  # else grey
 HEADS = ("arm", "accuracy %", "n", "difference", "", "seconds")
 
 
@@ -80,6 +81,7 @@ class Shown:
         caption = f"<p>interval: {html.escape(self.method)}</p>"
         return f'<table><tr>{heads}</tr>{body}</table>{caption}<img src="data:image/png;base64,{image}"/>'
 
+    @styled
     def plot(self, path: Path | str | None = None) -> Figure:
         """Draw a row an arm, the best on top: each seed a circle, the interval a pale bar, the mean a tick.
 
@@ -90,9 +92,9 @@ class Shown:
         rest = sorted(rest, key=lambda arm: arm.mean)
         figure = Figure(figsize=(7, 1.2 + 0.4 * max(len(rest), 1)), layout="constrained")
         axes = figure.subplots()
-        axes.axvline(0, color="black", linewidth=0.8)
+        axes.axvline(0, color=WITHOUT, linewidth=0.8)
         for y, arm in enumerate(rest):
-            colour = COLOURS.get(arm.verdict, "#777777")
+            colour = COLOURS.get(arm.verdict, WITHOUT)
             shared = [seed for seed in arm.accuracies if seed in base.accuracies]
             dots = [100 * (arm.accuracies[seed] - base.accuracies[seed]) for seed in shared]
             if arm.difference and isfinite(arm.difference.half):

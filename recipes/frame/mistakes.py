@@ -13,6 +13,7 @@ from datamodules import ImageData
 from recipes.frame.report import has_test_images
 from zoo.frame.classifier import Classifier
 from zoo.frame.evaluation import evaluating
+from zoo.frame.figures import styled
 from zoo.frame.outputs import over_views
 
 SHOWN = 12  # pictures of the worst mistakes
@@ -106,6 +107,7 @@ def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
     return counts.scatter_add_(0, pairs, torch.ones_like(pairs)).view(k, k)  # bincount would wait for a GPU
 
 
+@styled
 def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None:
     """Draw the confusion matrix, with names and counts for at most 40 classes."""
     matrix = confusion(found.probabilities, found.targets)
@@ -113,6 +115,7 @@ def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None
     side = max(4.0, min(0.35 * k + 2.5, 16.0))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
+    axes.grid(visible=False)
     axes.imshow((matrix / matrix.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", title=f"{matrix.diag().sum()} of {matrix.sum()} right")
     if k <= NAMED:
@@ -126,6 +129,7 @@ def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None
     figure.savefig(path, dpi=110)
 
 
+@styled
 def draw_worst(found: Answers, classes: tuple[str, ...], path: Path) -> None:
     """Draw the mistakes with the highest confidence."""
     figure = Figure(figsize=(12, 6.5), layout="constrained")

@@ -19,6 +19,7 @@ from recipes.frame.history import History, Watch
 from recipes.frame.lines import Lines
 from recipes.frame.loggers import Kind, loggers_of
 from recipes.frame.page import lookouts, page
+from zoo.frame import html
 from zoo.frame.classifier import ALWAYS, Classifier
 from zoo.frame.describe import describe
 from zoo.frame.outputs import over_views
@@ -235,3 +236,13 @@ class Recipe:
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """Show the parts in a notebook, a row each."""
+        tricks = "\n".join(map(describe, self.callbacks)) or "none"
+        trainer = ", ".join(f"{name}={value!r}" for name, value in self.trainer.items())
+        rows = [("model", describe(self.model)), ("data", describe(self.data)), ("trainer", trainer)]
+        always = ", ".join(callback.__name__ for callback in ALWAYS)
+        return html.heading(f"{self.name}, seed {self.seed}") + html.table(
+            [*rows, ("always", always), ("tricks", tricks)]
+        )

@@ -12,6 +12,7 @@ from torch import Tensor
 from datamodules import ImageData
 from recipes.frame.history import History, Watch
 from zoo.frame.classifier import Classifier
+from zoo.frame.figures import COLOURS, ELSE, WITH, styled
 from zoo.frame.outputs import over_views
 
 
@@ -27,9 +28,11 @@ class Run(Protocol):
 
 
 SHOWN = 10  # number of test images in the bottom row
-COLOURS = {"train": "tab:blue", "val": "tab:orange"}
+CURVES = {"train": WITH, "val": ELSE}
+RIGHT, WRONG = COLOURS[2], COLOURS[4]
 
 
+@styled
 def draw(recipe: Run, path: Path) -> None:
     """Draw curves of loss, accuracy and learning rate; below them test images with their predictions."""
     figure = Figure(figsize=(13, 6), layout="constrained")
@@ -64,8 +67,8 @@ def _curves(axes: Axes, recipe: Run, metric: str) -> None:
     """Draw every logged curve of `metric`. Curves of averaged weights and of mixed targets are dashed."""
     for name in sorted(recipe.history.metrics):
         stage, _, rest = name.partition("/")
-        if stage in COLOURS and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
-            axes.plot(*recipe.history.curve(name), "-" if rest == metric else "--", color=COLOURS[stage], label=name)
+        if stage in CURVES and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
+            axes.plot(*recipe.history.curve(name), "-" if rest == metric else "--", color=CURVES[stage], label=name)
     axes.set(title={"acc": "accuracy"}.get(metric, metric), xlabel="epoch")
     if axes.lines:
         axes.legend()
@@ -88,7 +91,7 @@ def _predictions(row: list[Axes], recipe: Run) -> None:
         axes.imshow(picture.squeeze(-1).numpy(), cmap="gray")
         right = guess == truth
         axes.set_title(
-            names[guess] if right else f"{names[guess]}, not {names[truth]}", color="green" if right else "red"
+            names[guess] if right else f"{names[guess]}, not {names[truth]}", color=RIGHT if right else WRONG
         )
 
 

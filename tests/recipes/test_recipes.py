@@ -67,6 +67,7 @@ def test_every_argument_is_explained(entry):
 def test_the_demo_has_seven_tricks_that_come_out_one_by_one():
     recipe = digits_resnet20.recipe()
     assert "  always  ExactResume, GracefulStop\n" in str(recipe)
+    assert '<td style="text-align:left">ExactResume, GracefulStop</td>' in recipe._repr_html_()
     assert len({type(trick) for trick in recipe.callbacks}) == 7
     for trick in list(recipe.callbacks):
         recipe = recipe.without(type(trick))

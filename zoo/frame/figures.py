@@ -1,17 +1,21 @@
 """Look of all figures, and the pictures that show themselves: one file of each for light and dark pages."""
 
 import base64
+import functools
 import html
 import io
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+P = ParamSpec("P")
+R = TypeVar("R")
 STYLE = Path(__file__).with_name("figures.mplstyle")  # the data modules read it by its path
 COLOURS = ("#666bff", "#e27607", "#00a263", "#b47ac9", "#cb0829", "#72757e")  # those of the style, in its order
 WITH, ELSE, WITHOUT = COLOURS[0], COLOURS[1], COLOURS[5]  # with a trick, something else, without it
@@ -26,6 +30,17 @@ def style() -> AbstractContextManager[None]:
     import matplotlib.style  # imported here because training needs no matplotlib
 
     return matplotlib.style.context(STYLE)
+
+
+def styled(function: Callable[P, R]) -> Callable[P, R]:
+    """Make a function draw in the style of the project."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with style():
+            return function(*args, **kwargs)
+
+    return wrapped
 
 
 def new_figure(width: float = 6.4, height: float = 2.6) -> "Figure":

@@ -106,4 +106,4 @@ def draw_epochs(trick: Any, curves_of: Callable[[Any], Mapping[str, Sequence[flo
     run(copy)
     lines = {name: (range(1, len(values) + 1), values) for name, values in curves_of(copy).items()}
     words = " ".join(finding.text for finding in copy.findings)
-    return panels({"loss": lines}, "epoch", f"{EPOCHS} epochs on handwritten digits. {trick!r} says: {words}")
+    return panels({"loss": lines}, "epoch", f"A run of {EPOCHS} epochs on handwritten digits. {trick!r} says: {words}")

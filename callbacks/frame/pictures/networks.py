@@ -25,7 +25,7 @@ MAKE: tuple[Callable[[], Classifier], ...] = (
     small,
     lambda: zoo.ViT("Ti/16", CLASSES, SIDE, lr=0.05),
     lambda: zoo.HierarchicalMixture("20-4", CLASSES, SIDE, lr=0.05),
-    lambda: zoo.MoEViT("Ti", CLASSES, 16, lr=0.05),
+    lambda: zoo.MoEViT("Ti", CLASSES, 16, experts=2, lr=0.05),
     lambda: zoo.EViT("Ti", CLASSES, 16, lr=0.05),
 )
 

@@ -186,3 +186,16 @@ def test_cross_entropy_is_the_curve_without():
     step = loss.step_of(2, torch.tensor(1.5))
     assert step.logits.tolist() == [[0.0, 0.0, 1.5]]
     torch.testing.assert_close(step.loss, F.cross_entropy(torch.tensor([[0.0, 0.0, 1.5]]), torch.tensor([2])))
+
+
+def test_a_trick_shows_its_card_in_a_notebook():
+    page = L2(1e-3)._repr_html_()
+    assert "L2(weight=0.001)" in page and "Paper:" in page and "data:image/svg+xml;base64," in page
+
+
+def test_a_trick_without_a_picture_still_shows_its_card():
+    class Plain(Trick):
+        def __init__(self):
+            pass
+
+    assert "<img" not in Plain()._repr_html_() and "Plain()" in Plain()._repr_html_()

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from datamodules import Digits
-from datamodules.frame.show import title
+from datamodules.frame.show import sheet, title
 
 
 @pytest.fixture
@@ -62,3 +62,13 @@ def test_the_grid_has_room(data, n, places):
 def test_can_be_saved_without_a_display(data, tmp_path):
     data.show_batch(4).savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000
+
+
+def test_a_data_module_shows_a_sheet_and_the_counts_of_its_classes():
+    data = Digits(batch_size=4)
+    assert "not set up" in data._repr_html_()
+    data.setup("fit")
+    page, counts = data._repr_html_(), data.class_counts.tolist()
+    assert f"0: {counts[0]}, 1: {counts[1]}" in page and "<img" in page and f"{sum(counts):,} training images" in page
+    many = sheet("<many>", data.show_batch(1), [(f"c{i}", i) for i in range(50)])
+    assert "&lt;many&gt;" in many and "c39: 39 and 10 more classes" in many

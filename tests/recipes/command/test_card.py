@@ -9,6 +9,7 @@ import callbacks
 from recipes.command import card, main, tables
 from recipes.frame import cards, catalogue, records
 from recipes.frame.arms import DATA_IS_SHORT, REGIMES, TIME_IS_SHORT
+from recipes.frame.errors import UsageError
 from recipes.frame.publications import PUBLISHED
 from recipes.frame.regime import CHOICE_SEED
 
@@ -175,3 +176,25 @@ def test_the_card_of_a_trick_without_an_arm_says_so(monkeypatch):
 
 def test_published_gains_are_of_tricks():
     assert PUBLISHED.keys() <= {*callbacks.__all__}
+
+
+def test_the_card_says_where_the_picture_is_and_draws_it(capsys, tmp_path):
+    card.main(["L2"])
+    assert "zoo card L2 --picture L2.png" in capsys.readouterr().out
+    card.main(["L2", "--picture", str(tmp_path / "new" / "l2.svg")])
+    assert "l2.svg" in capsys.readouterr().out
+    assert (tmp_path / "new" / "l2.svg").read_text().startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "arguments, says",
+    [
+        (["L2", "--picture"], "usage"),
+        (["L2", "--picture", "a.gif"], "not .gif"),
+        (["L2", "--picture", "a"], "without a suffix"),
+        (["MixUp", "--picture", "a.svg"], "made of pixels"),
+    ],
+)
+def test_a_picture_that_cannot_be_written_is_refused(arguments, says):
+    with pytest.raises(UsageError, match=says):
+        card.main(arguments)

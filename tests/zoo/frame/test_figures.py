@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zoo.frame import figures
+from datamodules.frame import show
+from zoo.frame import figures, html
 from zoo.frame.figures import COLOURS, Drawing, Sheet, new_figure, style, themed
 
 # Machado, Oliveira, Fernandes (2009), severity 1: what protanopes, deuteranopes and tritanopes see, of linear RGB
@@ -95,3 +96,18 @@ def test_lossless_sheets_keep_every_pixel():
 def test_html_escapes_the_caption():
     assert 'alt="A &quot;line&quot;"' in drawing().html()
     assert drawing()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_styled_function_draws_in_the_style_and_leaves_it():
+    before = matplotlib.rcParams["axes.grid"]
+    assert figures.styled(lambda: matplotlib.rcParams["axes.grid"])() is True
+    assert matplotlib.rcParams["axes.grid"] == before
+
+
+def test_data_modules_read_the_same_style():
+    assert show.STYLE == figures.STYLE and show.STYLE.exists()
+
+
+def test_tables_are_escaped():
+    left = '<td style="text-align:left">'
+    assert html.table([("<b>", "a\nb")]) == f"<table><tr></tr><tr>{left}&lt;b&gt;</td>{left}a<br>b</td></tr></table>"
