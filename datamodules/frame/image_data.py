@@ -212,7 +212,7 @@ class ImageData(Parts, Normalised):
                 self.prepare_data()
                 self.setup("fit")
             batch = self._training_set().__getitems__(list(islice(self._training_order(), n)))
-        images, targets = batch[0].detach().cpu(), batch[1].detach().cpu()
+        images, targets = batch[0].detach().cpu(), batch[1].cpu()
         views = images.shape[1] if images.ndim == 5 else 1
         images, targets = images.flatten(0, -4)[:n], targets.repeat_interleave(views, 0)[:n]
         return draw(self._as_bytes(images), targets, self.classes)

@@ -163,11 +163,42 @@ def benchmarks() -> str:
     return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
 
 
+def planted() -> str:
+    """Return how many planted faults the tests noticed, by package, and which change nothing or are not noticed."""
+    runs = records.read("planted_faults")
+    if not runs:
+        return NOT_YET
+    groups: dict[str, list[records.Record]] = {}
+    for run in runs:
+        groups.setdefault(f"`{run['arguments']['file'].partition('/')[0]}/`", []).append(run)
+    heads = ["where", "planted", "change nothing", "the others", "noticed at first", "noticed now"]
+    table = markdown(heads, [_noticed(name, group) for name, group in [*groups.items(), ("all", runs)]])
+    left = [
+        [f"{a['kind']}: `{_short(a['old'])}` -> `{_short(a['new'])}`", f"`{a['file']}:{a['line']}`", why]
+        for run in runs
+        if (why := run.get("reason", "" if run["metrics"]["caught"] else "not noticed"))
+        for a in [run["arguments"]]
+    ]
+    lists = markdown(["fault", "where", "why no test fails"], left) if left else ""
+    facts = {"Seed": str(runs[0]["seed"])} | _provenance(runs)
+    return f"{table}\n\n{lists}\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())
+
+
+def _noticed(name: str, runs: list[records.Record]) -> list[str]:
+    others = [run["metrics"] for run in runs if run["metrics"]["changes"]]
+    counts = (sum(metrics[key] for metrics in others) for key in ("caught_first", "caught"))
+    return [name, *map(str, (len(runs), len(runs) - len(others), len(others), *counts))]
+
+
+def _short(code: str) -> str:
+    return textwrap.shorten(code, 60, placeholder=" ...")
+
+
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (rooms, datamodules, reproductions, verified)}
+TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (rooms, datamodules, reproductions, verified, planted)}
 
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows

@@ -35,7 +35,7 @@ from recipes.frame.arms import (
     TIME_IS_SHORT,
     dropouts,
 )
-from recipes.frame.cifar import PLAIN, Cifar
+from recipes.frame.cifar import Cifar
 from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, Trial, build_trial, fast_precision
 
 SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
@@ -141,9 +141,7 @@ def teacher_path(regime: Regime) -> Path:
     return Path("runs") / regime.name / TEACHER / "model.ckpt"
 
 
-def build_arm(
-    regime: Regime, arm: str, value: float | None, lr: float | None, source: Cifar = PLAIN, seed: int = 0
-) -> Trial:
+def build_arm(regime: Regime, arm: str, value: float | None, lr: float | None, source: Cifar, seed: int) -> Trial:
     """Build the recipe of one arm, with what was chosen at the whole budget of the regime.
 
     Args:

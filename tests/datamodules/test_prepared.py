@@ -367,6 +367,7 @@ def test_litdata_writes_and_reads_the_same(tmp_path, monkeypatch):
     assert multiprocessing.get_start_method(allow_none=True) == before
     assert len(header["files"]) > 10 and header["storage"] == "litdata" and header["val_split"] == 0.2
     assert sorted(p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")) == ["chunks", "packed", "photos"]
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith("..")]  # locks of what was only on the way
     prepared_folder.verify(tmp_path / "chunks")
 
     ours, theirs = Chunks(Store(tmp_path / "chunks"), "train"), litdata.StreamingDataset(f"{tmp_path}/chunks/train")

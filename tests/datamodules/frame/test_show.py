@@ -59,6 +59,21 @@ def test_the_grid_has_room(data, n, places):
     assert len(data.show_batch(n).axes) == places
 
 
+@pytest.mark.parametrize(("n", "grid"), [(3, (2, 2)), (5, (2, 3)), (7, (3, 3)), (12, (3, 4))])
+def test_the_figure_is_nearly_square_and_never_higher_than_wide(data, n, grid):
+    """Rows and columns: 5 images stand in two rows of three."""
+    figure = data.show_batch(n)
+    assert figure.axes[0].get_gridspec().get_geometry() == grid
+    assert figure.get_size_inches().tolist() == pytest.approx([1.6 * grid[1], 1.8 * grid[0]])
+
+
+def test_a_batch_of_a_training_step_may_have_gradients(data):
+    """Images that an attack is computed for, and soft targets that are learned."""
+    images, targets = torch.zeros(2, 3, 8, 8, requires_grad=True), torch.eye(10)[:2].requires_grad_()
+    figure = data.show_batch(batch=[images + 0, targets + 0])
+    assert [axis.get_title() for axis in figure.axes][:2] == ["0", "1"]
+
+
 def test_can_be_saved_without_a_display(data, tmp_path):
     data.show_batch(4).savefig(tmp_path / "x.png")
     assert (tmp_path / "x.png").stat().st_size > 1000

@@ -82,6 +82,15 @@ def test_linked_folders(tmp_path):
     assert {name: len(found) for name, found in find_images(root).items()} == {"cat": 9, "dog": 4, "fox": 5}
 
 
+def test_a_circle_of_links_is_not_gone_round(tmp_path, monkeypatch):
+    fill(tmp_path / "cat")
+    os.symlink(tmp_path / "cat", tmp_path / "cat" / "round")
+    visited, walk = [], os.walk
+    monkeypatch.setattr(os, "walk", lambda *a, **k: (visited.append(step[0]) or step for step in walk(*a, **k)))
+    assert len(images_below(tmp_path)[0]) == 4
+    assert [os.path.basename(where) for where in visited] == [tmp_path.name, "cat", "round"]
+
+
 def test_hidden_folders_are_passed_over(tmp_path):
     fill(tmp_path / ".hidden"), fill(tmp_path / "deep" / "er")
     assert len(images_below(tmp_path)[0]) == 4

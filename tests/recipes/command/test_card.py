@@ -104,6 +104,17 @@ def test_a_much_noisier_arm_has_an_interval_of_its_own():
     assert quiet.half < 0.02 < 0.2 < noisy.half
 
 
+@pytest.mark.parametrize(("theirs", "ours"), [(2, 3), (3, 2)])
+def test_a_noisier_arm_is_paired_by_the_seeds_of_both(theirs, ours):
+    add(DATA_IS_SHORT, "none", *(0.66, 0.67, 0.665)[:theirs], what="")
+    for name in ("Cutout", "CutMix", "GridMask"):
+        add(DATA_IS_SHORT, name, 0.66, 0.67, 0.665)
+    add(DATA_IS_SHORT, "RICAP", *(0.50, 0.75, 0.62)[:ours])
+    found = cards.gain_in(DATA_IS_SHORT, "RICAP")
+    # differences -.16 and .08: half width t sd / sqrt(2)
+    assert found.half == pytest.approx(stats.t.ppf(0.975, 1) * 0.12) and (found.seeds, found.trained) == (2, 2)
+
+
 def test_the_table_is_by_gain_with_intervals_for_all_rows_at_once():
     add_both()
     add(DATA_IS_SHORT, "Dropout", 0.66, 0.665, **{"masked 0.0": 0.66, "masked 0.5": 0.33})

@@ -50,6 +50,26 @@ def test_without_runs_the_table_says_so():
     assert tables.recipe_result(ENTRY).startswith("not measured yet")
 
 
+def test_planted_faults_are_counted_and_what_no_test_notices_is_listed():
+    for number, (file, first, now, changes, reason) in enumerate(
+        [
+            ("zoo/a.py", 1, 1, 1, None),
+            ("zoo/b.py", 0, 1, 1, None),
+            ("zoo/c.py", 0, 0, 0, "the tensor has no gradient"),
+            ("datamodules/d.py", 0, 0, 1, None),
+        ]
+    ):
+        arguments = {"number": number, "file": file, "line": 7, "kind": "sign", "old": "a | b", "new": "a + b"}
+        metrics = {"caught_first": first, "caught": now, "changes": changes}
+        record = {"arguments": arguments, "seed": 5, "metrics": metrics, "seconds": 1.0, **STAMP}
+        records.append("planted_faults", record | ({"reason": reason} if reason else {}))
+    lines = tables.planted().splitlines()
+    assert "| `zoo/` | 3 | 1 | 2 | 1 | 2 |" in lines and "| all | 4 | 1 | 3 | 1 | 2 |" in lines
+    assert "| sign: `a \\| b` -> `a + b` | `zoo/c.py:7` | the tensor has no gradient |" in lines
+    assert "| sign: `a \\| b` -> `a + b` | `datamodules/d.py:7` | not noticed |" in lines
+    assert "- Seed: 5" in lines and not any("zoo/b.py" in line for line in lines)
+
+
 def test_blocks_are_rewritten_and_nothing_else(tmp_path, monkeypatch):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- table: models -->\nold\n<!-- /table -->\nafter\n")

@@ -192,6 +192,17 @@ def test_it_is_shown_in_notebooks_and_pictures(drawn, tmp_path):
     assert "a [b]" in str(found)
 
 
+def test_the_picture_has_a_bar_as_long_as_the_interval_and_a_circle_a_seed(drawn):
+    drawn(partial(noise, gain=0.02))
+    found = here(tiny, {"none": [], "a": [MixUp()]}, 3)
+    mean, half = 100 * found["a"].difference.mean, 100 * found["a"].difference.half
+    zero, *lines = ([*map(float, line.get_xdata())] for line in found.plot().axes[0].lines)
+    circles = [100 * (found["a"].accuracies[i] - found["none"].accuracies[i]) for i in range(3)]
+    assert zero == [0, 0] and len(lines) == 3
+    for line, expected in zip(lines, ([mean - half, mean + half], [mean, mean], circles), strict=True):
+        assert line == pytest.approx(expected)
+
+
 def test_one_seed_or_no_arm_is_refused():
     for arms, seeds in (({}, 3), ({"none": []}, 1)):
         with pytest.raises(ValueError, match="two seeds"):
@@ -287,3 +298,15 @@ def test_a_message_of_a_run_that_has_just_ended_is_dropped(tmp_path, monkeypatch
         pool.running[7] = engine.Running(job, Ended(), Ended(), pool.display.add_task("arm", total=1.0))
         pool.tell.send(("key", 0.5))
         assert pool.look() == [job] and not pool.running and not pool.told.poll()
+
+
+def test_a_message_moves_the_bar_of_its_run(tmp_path, monkeypatch):
+    pool = engine.Pool(engine.Engine(tmp_path, 2, record=False, quiet=True))
+    monkeypatch.setattr(engine, "wait", lambda sentinels, seconds: [pool.told])
+    monkeypatch.setattr(engine.time, "sleep", lambda seconds: None)
+    with engine.Progress(console=pool.engine.console, disable=True) as pool.display:
+        for i, key in enumerate(("first", "second")):
+            task = pool.display.add_task(key, total=1.0)
+            pool.running[i] = engine.Running(Job(key, "arm", i, tiny, Plus()), Ended(), Ended(), task)
+        pool.tell.send(("second", 0.5))
+        assert pool.look() == [] and [task.completed for task in pool.display.tasks] == [0, 0.5]

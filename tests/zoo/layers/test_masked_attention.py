@@ -1,5 +1,6 @@
 """What drops tokens, heads or experts, in half precision: gradients near those in float32, and nothing but numbers."""
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -156,6 +157,18 @@ def test_a_kept_token_learns_as_among_the_kept_alone(dtype):
     torch.testing.assert_close(y.float(), expected, **close)
     torch.testing.assert_close(masked.grad[:, :, :, left].float(), alone.grad, **close)
     assert not masked.grad[:, :, :, ~left].any()
+
+
+@pytest.mark.parametrize(("score", "growth"), [(-1.0, math.exp(-1)), (3.0, math.exp(3)), (50.0, math.exp(10))])
+def test_what_keeping_a_token_would_change_is_bounded(score, growth):
+    """By hand: token 0 scores itself 0 and the dropped token 1 `score`; its value is 1, the other's 0.
+
+    Out of (0 + g e^score) / (1 + g e^score), the slope at g = 0 is e^score, and e^10 where the score is above 10.
+    """
+    q, k, v = (torch.tensor(each).view(1, 1, 2, 1) for each in ([1.0, 1.0], [0.0, score], [0.0, 1.0]))
+    kept = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    masked_attention(q, k, v, kept)[0, 0, 0].sum().backward()
+    assert kept.grad[0, 1].item() == pytest.approx(growth, rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["gate", "gate-expert"])
