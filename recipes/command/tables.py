@@ -179,9 +179,9 @@ def planted() -> str:
         if (why := run.get("reason", "" if run["metrics"]["caught"] else "not noticed"))
         for a in [run["arguments"]]
     ]
-    lists = markdown(["fault", "where", "why no test fails"], left) if left else ""
+    lists = [markdown(["fault", "where", "why no test fails"], left)] if left else []
     facts = {"Seed": str(runs[0]["seed"])} | _provenance(runs)
-    return f"{table}\n\n{lists}\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())
+    return "\n\n".join([table, *lists, "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())])
 
 
 def _noticed(name: str, runs: list[records.Record]) -> list[str]:
