@@ -30,10 +30,10 @@ from zoo.frame.checks import check_channels, check_images, check_targets, classe
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.fast import compile_forward, is_compiled, lay_out
 from zoo.frame.graceful_stop import GracefulStop
+from zoo.frame.hub import Shared
 from zoo.frame.labels import check_labels, logits_over_views, loss_of, probabilities_of, refuse_one_label
 from zoo.frame.lbfgs import check_lbfgs
 from zoo.frame.outputs import Outputs, split_outputs
-from zoo.frame.portable import Portable
 from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.run import callbacks_of, datamodule_of
@@ -48,7 +48,7 @@ MODELS: dict[str, type["Classifier"]] = {}  # the zoo's models by name: `load` b
 ALWAYS = (ExactResume, GracefulStop)  # callbacks of every run
 
 
-class Classifier(Scorer, Checkpointed, Portable):
+class Classifier(Scorer, Checkpointed, Shared):
     """Train and score a model of the zoo, or any `nn.Module` passed as `network`.
 
     A model of the zoo is a subclass that builds its layers in `__init__`, defines `forward` and names its `stages`.

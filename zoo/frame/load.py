@@ -1,28 +1,23 @@
-"""Load models from checkpoints of `Trainer`, which name the model's class."""
+"""Load models from checkpoints of `Trainer` and folders of `save_pretrained`, which name the model's class."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
 from torch import nn
 
-from zoo.frame import surgery
-from zoo.frame.about import ABOUT, restore
-from zoo.frame.arguments import plain
-from zoo.frame.by_name import SOURCES
+from zoo.frame import hub
 from zoo.frame.classifier import MODELS, Classifier
-from zoo.frame.weight_files import first_line, pick_average, read_checkpoint
+from zoo.frame.weight_files import in_one_line, pick_average, read_checkpoint
 from zoo.frame.weight_sets import State
-from zoo.frame.weights import for_network
 
 
 def load(path: str | Path, average: str | None = None, network: nn.Module | None = None) -> Classifier:
     """Load a model of any class from a checkpoint of `Trainer`, with its class names and preprocessing.
 
     Args:
-        path: a `.ckpt` file.
+        path: a `.ckpt` file, or a folder of `model.save_pretrained`.
         average: None for the raw weights, or the name of an average in the file, such as `"EMA(0.999)"`.
         network: the module given to `Classifier(network)`, if it was one of your own; its weights are replaced.
 
@@ -33,27 +28,12 @@ def load(path: str | Path, average: str | None = None, network: nn.Module | None
         FileNotFoundError, ValueError: as `load_into`; also for a file that holds no model of the zoo, and for one
             that holds a network of your own if `network` is not given.
     """
-    checkpoint = read_checkpoint(path)
-    with _in_one_line(path):
+    checkpoint = hub.read_folder(path) if hub.is_folder(path) else read_checkpoint(path)
+    with in_one_line(path):
         model = _build(path, checkpoint, network)
-        surgery.follow(model, checkpoint.get("surgery", ()))
         state = _state(path, checkpoint) if average is None else pick_average(checkpoint, average, path)
-        model.load_state_dict(for_network(model, state))
-        restore(model, checkpoint.get(ABOUT))
-    model.untrained = False
-    return model.eval()
-
-
-@contextmanager
-def _in_one_line(path: str | Path) -> Iterator[None]:
-    """Turn any error into one line with the file's name: constructors and torch raise many kinds for damaged files."""
-    try:
-        yield
-    except Exception as error:
-        said = first_line(error)
-        if isinstance(error, ValueError) and str(path) in said:
-            raise
-        raise ValueError(f"{path} cannot be loaded: {said}") from None
+        filled: Classifier = hub.fill(model, checkpoint, state)
+    return filled
 
 
 def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
@@ -65,7 +45,7 @@ def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
 
 def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module | None) -> Classifier:
     """Build the file's model, without loading its weights."""
-    name, arguments = checkpoint.get("model"), _arguments(checkpoint)
+    name, arguments = checkpoint.get("model"), hub.arguments_of(checkpoint)
     if name in MODELS:
         return MODELS[name](**arguments)
     if name == "Classifier" and network is not None:
@@ -79,10 +59,3 @@ def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module |
             f"{path} holds a network of your own, which only you can build: zoo.load({str(path)!r}, network=module)"
         )
     raise ValueError(f"{path} holds a {name!r}, which is not in zoo.__all__: call its class's load_from_checkpoint")
-
-
-def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the constructor's arguments without LightningCLI's additions and without files of weights."""
-    hparams = checkpoint.get("hyper_parameters", {})
-    files = ("weights", *SOURCES)
-    return {key: plain(value) for key, value in hparams.items() if not key.startswith("_") and key not in files}

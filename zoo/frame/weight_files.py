@@ -114,6 +114,18 @@ def first_line(error: BaseException) -> str:
 
 
 @contextmanager
+def in_one_line(path: str | Path) -> Iterator[None]:
+    """Turn any error into one line with the file's name: constructors and torch raise many kinds for damaged files."""
+    try:
+        yield
+    except Exception as error:
+        said = first_line(error)
+        if isinstance(error, ValueError) and str(path) in said:
+            raise
+        raise ValueError(f"{path} cannot be loaded: {said}") from None
+
+
+@contextmanager
 def explain_errors(path: Any, weights_only: bool | None = True) -> Iterator[None]:
     """Turn the errors of torch and Lightning for a bad file into one line."""
     safely = weights_only is not False and isinstance(path, str | Path) and Path(path).is_file()
