@@ -20,10 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     try:
         done = work_on(options.storage, Engine(options.folder, workers=1, record=False), options.patience)
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, ConnectionError) as error:
         raise UsageError(str(error)) from error
     print(f"{done} runs done; the queue is empty")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,8 @@
 """A comparison on several machines: the queue is an Optuna study, and `zoo worker STORAGE` takes runs from it.
 
 The storage is a file on a folder that all machines share (Optuna's journal), or the address of a database such as
-`postgresql://user@host/name`. SQLite is refused: it has no row locks, so that two workers take the same run.
+`postgresql://user@host/name`. SQLite is refused: it has no row locks, so that two workers take the same run. A password
+belongs into ~/.pgpass or PGPASSWORD, since workers have the address on their command line.
 
 The results come back through the study: the machines need not share anything else. A run is sent as a pickle: whoever
 can write to the storage can run code on the workers.
@@ -10,6 +11,7 @@ can write to the storage can run code on the workers.
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -53,8 +55,9 @@ def open_study(storage: str) -> Any:
         storage: the path of a journal, or the URL of a database.
 
     Raises:
-        ImportError: without Optuna; says how to install it.
+        ImportError: without Optuna or the driver of the database; says how to install it.
         ValueError: for SQLite.
+        ConnectionError: the database does not answer.
     """
     if storage.startswith("sqlite"):
         raise ValueError(
@@ -67,12 +70,27 @@ def open_study(storage: str) -> Any:
         raise ImportError('the queue is Optuna\'s: pip install "lightning-zoo[search]"') from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     if "://" in storage:
-        backend = optuna.storages.RDBStorage(storage)
+        backend = open_database(optuna, storage)
     else:
         Path(storage).parent.mkdir(parents=True, exist_ok=True)
         journal = import_module("optuna.storages.journal")
         backend = optuna.storages.JournalStorage(journal.JournalFileBackend(storage))
     return optuna.create_study(storage=backend, study_name=STUDY, load_if_exists=True)
+
+
+def open_database(optuna: Any, address: str) -> Any:
+    """Open Optuna's storage in a database. Errors: see `open_study`."""
+    errors = import_module("sqlalchemy.exc")
+    # a run takes hours: a connection for each question, since one that is kept would be cut
+    options = {"poolclass": import_module("sqlalchemy.pool").NullPool}
+    try:
+        url = re.sub("^postgres(ql)?://", "postgresql+psycopg://", address)  # for any version of SQLAlchemy
+        return optuna.storages.RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:
+        raise ImportError('the driver of PostgreSQL is missing: pip install "lightning-zoo[queue]"') from error
+    except errors.OperationalError as error:
+        shown = re.sub(r":[^:@/]*@", ":***@", address)
+        raise ConnectionError(f"the queue {shown} does not answer: {str(error.orig).splitlines()[0]}") from error
 
 
 # ---- the parent
@@ -97,7 +115,7 @@ def run(engine: Engine, waiting: list[Job]) -> None:
     storage = engine.storage or ""
     study = open_study(storage)
     enqueue(study, waiting)
-    command = [sys.executable, "-m", "recipes.command.worker", storage, "--folder", str(engine.folder)]
+    command = [sys.executable, "-m", "recipes.command.main", "worker", storage, "--folder", str(engine.folder)]
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # what this process can import, a worker can
     environment = {**os.environ, "PYTHONPATH": path}
     workers = [subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment) for _ in range(engine.workers)]
@@ -187,12 +205,21 @@ def take(study: Any, engine: Engine) -> bool:
 def _do(trial: Any, engine: Engine) -> dict[str, Any] | None:
     try:
         job = cloudpickle.loads(base64.b64decode(trial.user_attrs["job"]))
-    except Exception as error:  # such as a module that this machine lacks
-        print(f"{trial.user_attrs['name']}: this machine cannot load it: {error!r}", file=sys.stderr)
+    except Exception as error:
+        print(f"{trial.user_attrs['name']}: this machine cannot load it: {_reason(error)}", file=sys.stderr)
         return None
     with _Beat(trial):
         engine.run([job])
     return engine.result(job)
+
+
+def _reason(error: Exception) -> str:
+    """Say in one line why a run that another machine has pickled cannot be loaded."""
+    if isinstance(error, ModuleNotFoundError):
+        return f"there is no module {error.name!r} here: start `zoo worker` where it can be imported, or install it"
+    if isinstance(error, AttributeError):
+        return f"{str(error).rstrip('.')}: its clone of the code differs from the parent's; bring both to one commit"
+    return repr(error)
 
 
 def revive(study: Any) -> None:
@@ -203,7 +230,7 @@ def revive(study: Any) -> None:
         if "key" in trial.user_attrs and time.time() - trial.user_attrs.get("beat", started) > DEAD:
             try:
                 study.tell(trial.number, state=states.FAIL)
-            except ValueError:  # another worker was faster
+            except (ValueError, RuntimeError):  # another worker was faster
                 continue
             kept = {name: trial.user_attrs[name] for name in ("key", "job", "name")}
             study.enqueue_trial({}, user_attrs=kept)
