@@ -41,7 +41,7 @@ format: .venv/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Make each .ipynb from its .py, and execute it in a clean kernel.
+# Execute each notebook in a clean kernel, from its .py, and keep its outputs in the .ipynb.
 notebooks: .venv/.notebooks
 	$(BIN)/python notebooks/make.py
 

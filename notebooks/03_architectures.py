@@ -1,16 +1,16 @@
 # %% [markdown]
 # # Architectures
 #
-# The convolutional families through the years: who builds on whom, accuracy against size and cost, receptive fields,
-# the road from ResNet to ConvNeXt, and a look inside networks with attention. Three minutes on two cores.
+# Follow the convolutional families through the years. See who builds on whom, and what accuracy costs. Compare
+# receptive fields. Take the road from ResNet to ConvNeXt. Look inside networks with attention. It takes a minute.
 
 # %%
-import logging
+from recipes.frame.notebook import silence
+
+quiet = silence()  # first, since imports warn too
+
 import re
-import tarfile
-import warnings
 from functools import cache
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -24,14 +24,11 @@ from recipes.frame import catalogue, records
 from zoo.convnext_roadmap import STEPS
 from zoo.tools.complexity import total_macs
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
-warnings.filterwarnings("ignore")
-
 # %% [markdown]
 # ## The family tree
 #
-# The years are those of the papers, read from the field `Paper` at the top of each file. An arrow goes from a network
-# to one that its paper starts from.
+# Follow an arrow from a network to one whose paper starts from it. The years are those of the papers, read from the
+# field `Paper` at the top of each file.
 
 # %%
 PARENTS = {
@@ -46,22 +43,26 @@ papers = {e.name: catalogue.field(e.doc, "Paper") for e in catalogue.models() if
 years = {name: int(re.findall(r"[;,( ]((?:19|20)\d\d)\b", paper)[0]) for name, paper in papers.items()}
 heights = {name: i for i, name in enumerate(sorted(years, key=lambda name: (years[name], name)))}
 
-fig, ax = plt.subplots(figsize=(11, 8))
+ARROW = {"arrowstyle": "->", "color": "0.6", "connectionstyle": "arc3,rad=0.15", "shrinkA": 5, "shrinkB": 5}
+fig, ax = plt.subplots(figsize=(9, 7), layout="constrained")
 for name, year in years.items():
-    ax.text(year, heights[name], name, va="center", bbox={"boxstyle": "round", "fc": "white", "ec": "steelblue"})
+    ax.plot(year, heights[name], "o", color="steelblue")
+    ax.text(year + 0.15, heights[name], name, va="center", bbox={"pad": 1, "fc": "white", "ec": "none"}, zorder=1)
 for name, parent in PARENTS.items():
     start, end = (years[parent], heights[parent]), (years[name], heights[name])
-    ax.annotate("", end, start, arrowprops={"arrowstyle": "->", "color": "0.7", "connectionstyle": "arc3,rad=0.15"})
-ax.set(xlim=(min(years.values()) - 0.5, max(years.values()) + 2), ylim=(-1, len(years)), yticks=[], xlabel="year")
+    ax.annotate("", end, start, arrowprops=ARROW, zorder=0)
+ax.set(xlim=(min(years.values()) - 0.5, max(years.values()) + 2.5), ylim=(-1, len(years)), yticks=[], xlabel="year")
 
 # %% [markdown]
 # ## Accuracy against size and cost
 #
-# **Published numbers, not ours**: top-1 accuracy on ImageNet, of one crop. Full dots: of the weights that torchvision
-# publishes (their first version of each; its training is not always the paper's). Hollow: what the authors print of
-# families that torchvision does not have, or not in full. They were trained in different years and ways, so the gaps
-# are not the networks' alone. Parameters and multiply-adds are counted here, from our networks without storage
-# (RepVGG's are those of its fused form).
+# **Published numbers, not ours**: top-1 accuracy on ImageNet, of one crop.
+#
+# - Full dots are torchvision's weights, the first version of each. Their training is not always the paper's.
+# - Hollow dots are the authors' own numbers, of families that torchvision does not have in full.
+#
+# The networks were trained in different years and ways, so the gaps are not the networks' alone. Parameters and
+# multiply-adds are counted here, from networks without storage. RepVGG's are those of its fused form.
 
 
 # %%
@@ -99,7 +100,7 @@ references = {name: getattr(zoo, name).torchvision_names for name in papers} | S
 accuracies = {
     name: {row: published(reference) for row, reference in rows.items()} for name, rows in references.items() if rows
 }
-fig, axes = plt.subplots(1, 2, figsize=(13, 6), sharey=True)
+fig, axes = plt.subplots(1, 2, figsize=(11, 5), sharey=True, layout="constrained")
 for i, (name, rows) in enumerate((accuracies | PRINTED).items()):
     points = sorted((*cost(name, row), accuracy) for row, accuracy in rows.items())
     style = {"color": plt.colormaps["tab20"](i % 20), "marker": "os^vD"[i % 5], "markersize": 5}
@@ -109,30 +110,33 @@ for i, (name, rows) in enumerate((accuracies | PRINTED).items()):
 for ax, label in zip(axes, ("parameters (millions)", "multiply-adds (millions)"), strict=True):
     ax.set(xscale="log", xlabel=label)
 axes[0].set_ylabel("ImageNet top-1 (%), as published")
-axes[1].legend(fontsize=8, ncols=2)
+axes[1].legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left")
 
 # %% [markdown]
-# **Ours**: each family's smallest variant after a few epochs on CIFAR-10-JPEG, from `results/cifar10_families.jsonl`
-# (the recipe's header says how, on what hardware, and how to make it again). It shows what learns soon, not what is
-# best in the end.
+# **Ours**: each family's smallest variant after a few epochs on CIFAR-10-JPEG, from `results/cifar10_families.jsonl`.
+# The recipe's header says how, on what hardware, and how to make it again. See what learns soon. What is best in the
+# end is another question.
 
 # %%
-runs = records.read("cifar10_families")
-fig, ax = plt.subplots(figsize=(9, 5))
-for run in runs:
+runs = sorted(records.read("cifar10_families"), key=lambda run: run["metrics"]["MACs"])
+fig, ax = plt.subplots(figsize=(9, 4.5), layout="constrained")
+words = []
+for i, run in enumerate(runs, 1):
     point = run["metrics"]["MACs"] / 1e6, run["metrics"]["test/acc"]
-    ax.plot(*point, "o", color="steelblue")
-    ax.annotate(f"{run['arguments']['family']} {run['arguments']['variant']}", point, fontsize=8, rotation=20)
+    ax.plot(*point, "o", color="lightsteelblue", markersize=13)
+    ax.annotate(str(i), point, fontsize=7, ha="center", va="center")
+    words.append(f"{i}  {run['arguments']['family']} {run['arguments']['variant']}")
 ax.set(xscale="log", xlabel="multiply-adds of an image of 32 px (millions)", ylabel="test accuracy, one seed")
+ax.text(1.02, 1, "\n".join(words), transform=ax.transAxes, va="top", fontsize=8)
 if runs:
-    same = {k: v for k, v in runs[0]["arguments"].items() if k not in ("family", "variant")}
-    ax.set_title(f"{same}, {runs[0]['hardware']['device']}", fontsize=9)
+    same = [f"{v} {k}" for k, v in runs[0]["arguments"].items() if k in ("epochs", "images")]
+    ax.set_title(f"CIFAR-10-JPEG, {', '.join(same)}, {runs[0]['hardware']['device']}", fontsize=9)
 
 # %% [markdown]
 # ## Receptive fields
 #
-# How many pixels, from the first to the last, a number in the middle of each stage's map depends on; the dashed line
-# is the image of 224 pixels. Networks whose blocks average over the whole map see all of it (left out here).
+# Count the pixels that a number in the middle of each stage's map depends on, from the first to the last. The dashed
+# line is the image of 224 pixels. Networks whose blocks average over the whole map see all of it. They are left out.
 
 # %%
 shown = ("AlexNet owt", "VGG 16", "GoogLeNet BN", "ResNet 50", "DenseNet 121", "MobileNetV2 1.0", "ConvNeXt T")
@@ -144,16 +148,19 @@ for name, variant in map(str.split, shown):
     sizes = [field.size[0] for field in fields.values()]
     ax.plot(range(1, len(sizes) + 1), sizes, "o-", label=f"{name} {variant}: {', '.join(map(str, sizes))}")
 ax.axhline(224, color="0.6", ls="--")
-ax.set(yscale="log", xlabel="stage", ylabel="receptive field (pixels)")
+ax.set(yscale="log", xticks=range(1, 6), xlabel="stage", ylabel="receptive field (pixels)")
 ax.legend(fontsize=8)
 
 # %% [markdown]
 # ## The road from ResNet to ConvNeXt
 #
-# `ConvNeXtRoadmap` builds every step of Figure 2 of "A ConvNet for the 2020s", from ResNet-50 (to the size of Swin-T)
-# and from ResNet-200 (to that of Swin-B). Bars: multiply-adds and parameters, counted here. Dots: **published** top-1
-# accuracy on ImageNet, from the paper's tables, not ours. A step keeps what the steps above it changed, but for the
-# kernels of 9 and 11, which were tried and left.
+# `ConvNeXtRoadmap` builds every step of Figure 2 of "A ConvNet for the 2020s". One road starts at ResNet-50 and ends at
+# the size of Swin-T. The other starts at ResNet-200 and ends at that of Swin-B.
+#
+# - Bars are multiply-adds, with the parameters beside them. Both are counted here.
+# - Dots are **published** top-1 accuracies on ImageNet, from the paper's tables. They are not ours.
+#
+# A step keeps what the steps above it changed. The kernels of 9 and 11 are the exception: they were tried and left.
 
 # %%
 PUBLISHED = {
@@ -176,8 +183,7 @@ for ax, (road, accuracies) in zip(axes, PUBLISHED.items(), strict=True):
 axes[0].invert_yaxis()
 
 # %% [markdown]
-# Where the multiply-adds of one network are spent, layer by layer, the same table as
-# `zoo show AlexNet owt`:
+# See where one network spends its multiply-adds, layer by layer. `zoo show AlexNet owt` prints the same table.
 
 # %%
 zoo.summary(zoo.AlexNet("owt"))
@@ -185,22 +191,15 @@ zoo.summary(zoo.AlexNet("owt"))
 # %% [markdown]
 # ## A look inside
 #
-# A network with SE and one with CBAM, trained for a few epochs on handwritten digits. Where there are developers' data
-# in `../shared/data`, beside the checkout, the first layer's filters and the feature maps are those of a ResNet-20 that
-# [somebody else](https://github.com/akamaster/pytorch_resnet_cifar10) trained on CIFAR-10; elsewhere they are SENet's.
+# Train a network with SE and one with CBAM for a few epochs on handwritten digits. Look at the first layer's filters
+# and at the feature maps of each stage.
 
 # %%
 data = Digits(batch_size=64)
 
 
 def trained(model: zoo.Classifier) -> zoo.Classifier:
-    quiet = {
-        "logger": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "enable_checkpointing": False,
-    }
-    trainer = Trainer(max_epochs=4, callbacks=[CosineDecay(warmup_epochs=1)], **quiet)
+    trainer = Trainer(max_epochs=3, callbacks=[CosineDecay(warmup_epochs=1)], **quiet)
     trainer.fit(model, data)
     print(f"{type(model).__name__}: validation accuracy {trainer.callback_metrics['val/acc']:.3f}")
     return model.eval()
@@ -230,8 +229,8 @@ def outputs(model: torch.nn.Module, images: torch.Tensor, kind: type | None = No
 
 def row(maps, title: str, n: int = 12) -> None:
     """Draw the first maps (H, W), or images (H, W, 3), side by side."""
-    fig, axes = plt.subplots(1, n, figsize=(n, 1.3))
-    fig.suptitle(title, y=1.1, fontsize=10)
+    fig, axes = plt.subplots(1, n, figsize=(0.8 * n, 1), layout="constrained")
+    fig.suptitle(title, fontsize=9)
     for ax in axes:
         ax.axis("off")
     for ax, one in zip(axes, maps, strict=False):
@@ -245,39 +244,17 @@ def coloured(x: torch.Tensor) -> torch.Tensor:
 
 
 # %%
-SHARED = Path(zoo.__file__).resolve().parents[2] / "shared" / "data"
-
-
-def photo_of_each_class(archive: Path) -> torch.Tensor:
-    """Read a photo of each class (10, 3, 32, 32), normalised as the checkpoint was trained."""
-    with tarfile.open(archive) as files:
-        wanted = (m for m in files if m.name.startswith("test/") and m.name.endswith("/0000.jpg"))
-        found = [bytearray(files.extractfile(m).read()) for m in wanted]
-    photos = [torchvision.io.decode_jpeg(torch.frombuffer(photo, dtype=torch.uint8)) for photo in found]
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return (torch.stack(photos) / 255 - mean) / std
-
-
-checkpoint, archive = SHARED / "resnet20-12fca82f.th", SHARED / "cifar10-jpeg.tar.xz"
-if checkpoint.exists() and archive.exists():
-    model, shown, what = (
-        zoo.ResNet("20", num_classes=10, weights=str(checkpoint)).eval(),
-        photo_of_each_class(archive),
-        "ResNet-20",
-    )
-else:
-    model, shown, what = se, images, "SENet"
-first = next(m for m in model.modules() if isinstance(m, torch.nn.Conv2d))
-row(coloured(first.weight.detach()), f"filters of {what}'s first layer")
-row(coloured(shown), "images")
-for stage, maps in outputs(model, shown).items():
+first = next(m for m in se.modules() if isinstance(m, torch.nn.Conv2d))
+row(coloured(first.weight.detach()), "filters of SENet's first layer")
+row(coloured(images), "images")
+for stage, maps in [*outputs(se, images).items()][:-1]:  # the last stage has one pixel
     row(maps[0], f"{stage}: the first channels of the first image's map")
     row(maps.abs().mean(1), f"{stage}: mean of |A| over channels, an image each")
 
 # %% [markdown]
-# SE weighs the channels of an image: the more classes differ in a block, the less general its features are (the
-# paper's finding on ImageNet: early blocks treat classes alike). Below, the gates of the first and the last block,
-# averaged by class.
+# SE weighs the channels of an image. Where the classes differ in a block, its features are less general. On ImageNet
+# the paper found that early blocks treat classes alike. See the gates of the first and the last block, averaged by
+# class.
 
 # %%
 gates = outputs(se, images, torch.nn.Sigmoid)
@@ -288,7 +265,7 @@ for ax, name in zip(axes, (next(iter(gates)), list(gates)[-1]), strict=True):
         ax.plot(gate[targets == k].mean(0)[:64], label=str(k), lw=1)
     ax.set(title=name, xlabel="channel (first 64)")
 axes[0].set_ylabel("gate")
-axes[1].legend(fontsize=7, ncols=2)
+axes[1].legend(fontsize=7, title="class", bbox_to_anchor=(1.02, 1), loc="upper left")
 
 # %% [markdown]
 # CBAM also weighs the pixels:

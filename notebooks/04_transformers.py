@@ -1,13 +1,15 @@
 # %% [markdown]
 # # Transformers
 #
-# What a vision transformer looks at, which patches DynamicViT, EViT and AttentionPatchDropout leave out and when,
-# accuracy against multiply-adds, and DVT, in which easy images leave early. A small ViT is trained on handwritten
-# digits for it. Two minutes on one core.
+# See what a vision transformer looks at. See which patches DynamicViT, EViT and AttentionPatchDropout leave out, and
+# when. Compare accuracy with multiply-adds. Let easy images leave early, with DVT. A small ViT learns handwritten
+# digits for it. It takes a minute and a half.
 
 # %%
-import logging
-import warnings
+from recipes.frame.notebook import silence
+
+quiet = silence()  # first, since imports warn too
+
 from math import ceil
 
 import matplotlib.pyplot as plt
@@ -24,15 +26,12 @@ from zoo import dvt, dynamic_vit, evit, vit
 from zoo.layers.token_classifier import TokenRow
 from zoo.tools import early_exit
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
-warnings.filterwarnings("ignore")
-
 # %% [markdown]
 # ## A small ViT
 #
-# A variant is a row of a table: 12 blocks, as in DeiT, but of width 64. Digits of 8 x 8 pixels are enlarged to 64 x 64
-# and put in the middle of 96 x 96, so that a patch of 16 pixels has two of the digit's pixels in each direction, and
-# the patches around the digit tell nothing.
+# Add a row to the table of variants: 12 blocks, as in DeiT, but of width 64. Digits of 8 x 8 pixels are enlarged to
+# 64 x 64 and put in the middle of 96 x 96. So a patch of 16 pixels has two of the digit's pixels in each direction. The
+# patches around the digit tell nothing.
 
 # %%
 SIDE, PATCH = 96, 16
@@ -53,7 +52,6 @@ class LargeDigits(Digits):
 
 data = LargeDigits(batch_size=32, padding=0)
 same = {"num_classes": 10, "image_size": SIDE, "drop_path": 0.0, "optimizer": "adamw", "weight_decay": 0.05}
-quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
 
 def train(model: zoo.Classifier, epochs: int, *tricks) -> zoo.Classifier:
@@ -67,21 +65,21 @@ def train(model: zoo.Classifier, epochs: int, *tricks) -> zoo.Classifier:
 
 seed_everything(0, verbose=False)
 dense = zoo.ViT("small", lr=1e-3, **same)
-# DeiT's N(0, .02) is for 300 epochs; with this it learns in twelve.
+# DeiT's N(0, .02) is for 300 epochs; with this it learns in nine.
 torch.nn.init.normal_(dense.pos_embed, std=0.2)
 for weight in dense.blocks.parameters():
     if weight.ndim == 2:
         torch.nn.init.xavier_uniform_(weight)
-dense = train(dense, 12)
+dense = train(dense, 9)
 images, targets = data.on_after_batch_transfer(next(iter(data.test_dataloader())), 0)
 LOW, HIGH = images.min().item(), images.max().item()
 
 # %% [markdown]
 # ## What the class token looks at
 #
-# Each block's attention map of the class token's row, the mean of the heads, over the image. Below them the *rollout*:
-# the maps of all blocks up to there multiplied, half of each the identity for the residual (Abnar, Zuidema 2020,
-# https://arxiv.org/abs/2005.00928), so that it says which patches of the *image* reach the class token.
+# Look at each block's attention map: the class token's row, the mean of the heads, over the image. Below it stands the
+# *rollout* (Abnar, Zuidema 2020, https://arxiv.org/abs/2005.00928). It multiplies the maps of all blocks up to there,
+# half of each the identity for the residual. So it says which patches of the *image* reach the class token.
 
 
 # %%
@@ -135,15 +133,18 @@ for n in range(3):
 # %% [markdown]
 # ## Which patches go
 #
-# DynamicViT learns it: a predictor before the 4th, 7th and 10th block, trained with the dense network as a teacher.
-# EViT needs no training for it (but gains by it): in these blocks the patches that the class token looks at most go on,
-# the others become one token. Both keep .7 of what is left, three times: 36, 25, 17, 12 patches, in EViT with the fused
-# token 36, 26 + 1, 19 + 1, 14 + 1.
+# - DynamicViT learns it. It has a predictor before the 4th, 7th and 10th block, trained with the dense network as a
+#   teacher.
+# - EViT needs no training for it, but gains by it. In these blocks the patches that the class token looks at most go
+#   on. The others become one token.
+#
+# Both keep .7 of what is left, three times: 36, 25, 17, 12 patches, in EViT with the fused token 36, 26 + 1, 19 + 1,
+# 14 + 1.
 
 # %%
 dynamic = zoo.DynamicViT("small", lr=3e-4, **same)
 dynamic.load_state_dict(dynamic.adapt(dense.state_dict()))
-dynamic = train(dynamic, 3, TokenRatio(), TokenDistillation(dense))
+dynamic = train(dynamic, 2, TokenRatio(), TokenDistillation(dense))
 fusing = zoo.EViT("small", **same).eval()
 fusing.load_state_dict(dense.state_dict())
 
@@ -192,9 +193,10 @@ for name, kept in (("DynamicViT", patches_of_dynamic(dynamic)), ("EViT", patches
     show({f"{name}, {targets[n]}": [images[n], *(without(images[n], k[n]) for k in kept)] for n in range(4)}, stages)
 
 # %% [markdown]
-# `AttentionPatchDropout` acts in training alone, after the third block: it drops what is looked at most ("high": the
-# network must learn from the rest) or least ("low"), drawn (tau = 1) or not (tau = 0). With tau = infinity attention
-# does not matter: that is PatchDropout. Here half of the patches go.
+# `AttentionPatchDropout` acts in training alone, after the third block. Here half of the patches go.
+#
+# - "high" drops what is looked at most, so the network must learn from the rest. "low" drops what is looked at least.
+# - tau = 1 draws the patches, tau = 0 does not. With tau = infinity attention does not matter: that is PatchDropout.
 
 # %%
 block = dense.blocks[2]
@@ -212,16 +214,17 @@ show(
 # %% [markdown]
 # ## Accuracy against multiply-adds
 #
-# Left, **published numbers, not ours**: DeiT-S on ImageNet (DynamicViT: Rao et al. 2021, table 2; EViT: the authors'
-# README at 5ca95a7, fused), multiply-adds as printed. Right, ours: a small ViT on CIFAR-10-JPEG from
-# `results/token_reduction_cifar.jsonl` (the recipe's header says how, and how to make it again).
+# - On the left are **published numbers, not ours**: DeiT-S on ImageNet, multiply-adds as printed. DynamicViT's are from
+#   Rao et al. 2021, table 2, EViT's from the authors' README at 5ca95a7, fused.
+# - On the right are ours: a small ViT on CIFAR-10-JPEG, from `results/token_reduction_cifar.jsonl`. The recipe's header
+#   says how, and how to make it again.
 
 # %%
 PUBLISHED = {
     "DynamicViT": {1.0: (4.6, 79.8), 0.9: (4.0, 79.8), 0.8: (3.4, 79.6), 0.7: (2.9, 79.3)},
     "EViT": {0.9: (4.0, 79.8), 0.8: (3.5, 79.8), 0.7: (3.0, 79.5), 0.6: (2.6, 78.9), 0.5: (2.3, 78.5)},
 }
-fig, (left, right) = plt.subplots(1, 2, figsize=(12, 4.5))
+fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 for name, points in PUBLISHED.items():
     left.plot(*zip(*points.values(), strict=True), "o-", label=name)
     for keep, point in points.items():
@@ -232,21 +235,24 @@ runs = records.read("token_reduction_cifar")
 for run in runs:
     point = run["metrics"]["MACs"] / 1e6, run["metrics"]["test/acc"]
     right.plot(*point, "o", color="steelblue")
-    right.annotate(run["arguments"]["version"], point, fontsize=8, rotation=20)
+    right.annotate(f"  {run['arguments']['version']}", point, fontsize=8, va="center")
 title = "ViT-Ti/4, CIFAR-10-JPEG" if runs else "ViT-Ti/4, CIFAR-10-JPEG: not measured yet"
 right.set(xlabel="multiply-adds (M)", ylabel="test accuracy, one seed", title=title)
 
 # %% [markdown]
 # ## Easy images leave early
 #
-# DVT is a cascade of three ViTs on ever more patches, here 3 x 3, 5 x 5 and 6 x 6; each is given what the one before
-# has found. All three start from the ViT above. Thresholds for a budget are searched on training images; an image
+# DVT is a cascade of three ViTs on ever more patches, here 3 x 3, 5 x 5 and 6 x 6. Each is given what the one before
+# has found. All three start from the ViT above. Thresholds for a budget are searched on training images. An image
 # leaves at the first exit that is confident enough.
+#
+# Two epochs are few: the later exits have not yet learned to be better than the first, so more multiply-adds need not
+# help here. The paper trains for hundreds.
 
 # %%
 cascade = zoo.DVT("small", lr=5e-4, **same)
 cascade.load_state_dict(cascade.adapt(dense.state_dict()))
-cascade = train(cascade, 4)
+cascade = train(cascade, 2)
 costs = cascade.macs()
 batches = zip(data.train_dataloader(), range(12), strict=False)
 training = torch.cat([data.on_after_batch_transfer(batch, 0)[0] for batch, _ in batches])
@@ -266,7 +272,7 @@ ax.plot(*zip(*points, strict=True), "o-")
 ax.set(xlabel="multiply-adds of a test image, mean (M)", ylabel="test accuracy", title="one network, several budgets")
 
 # %% [markdown]
-# The images that leave first, and those that all three had to look at:
+# See the images that leave first, and those that all three had to look at:
 
 # %%
 eta = early_exit.search_thresholds(logits, costs, budgets[2])

@@ -1,13 +1,15 @@
 # %% [markdown]
 # # Training tricks
 #
-# The ladder of the Bag of Tricks paper redrawn from our runs; what tricks do to a batch; every learning-rate schedule;
-# a run with a trick and without; what `zoo card` knows of a trick, and which tricks refuse each other. A minute on one
-# core.
+# Climb the ladder of the Bag of Tricks paper with our runs. See what tricks do to a batch. Draw every learning-rate
+# schedule. Run with a trick and without. Read a trick's card. Learn which tricks refuse each other. It takes half a
+# minute.
 
 # %%
-import logging
-import warnings
+from recipes.frame.notebook import silence
+
+quiet = silence()  # first, since imports warn too
+
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -25,18 +27,17 @@ from recipes import bag_of_tricks_cifar, digits_ladder
 from recipes.command import card
 from recipes.frame import catalogue, records
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
-warnings.filterwarnings("ignore")
-
-quiet = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-
 # %% [markdown]
 # ## The ladder
 #
-# Each rung is the one above it and one trick more (He et al. 2019, https://arxiv.org/abs/1812.01187, tables 4 and 6).
-# From `results/`: ResNet-20, mean and sample standard deviation over the seeds. Last, **published numbers, not ours**:
-# ResNet-50-D on ImageNet, the rungs that the released models confirm. Other data, another network, and there mixup and
-# distillation had more epochs: the two are to be compared in their order alone.
+# Each rung is the one above it and one trick more. The ladder is that of He et al. 2019,
+# https://arxiv.org/abs/1812.01187, tables 4 and 6.
+#
+# - Ours come from `results/`: ResNet-20, mean and sample standard deviation over the seeds.
+# - The last picture has **published numbers, not ours**: ResNet-50-D on ImageNet, the rungs that the released models
+#   confirm. Its data and its network are others, and its mixup and distillation had more epochs.
+#
+# Compare the two in their order alone.
 
 
 # %%
@@ -57,21 +58,22 @@ def climb(ax, title: str, points: dict[str, tuple[float, float]], **style) -> No
     values, spreads = zip(*points.values(), strict=True)
     ax.errorbar(values, positions, xerr=spreads, fmt="o", capsize=3, **style)
     ax.set_yticks(range(len(digits_ladder.RUNGS)), digits_ladder.RUNGS)
-    ax.set(title=title, xlabel="test accuracy", ylim=(len(digits_ladder.RUNGS) - 0.5, -0.5))
-    ax.title.set_fontsize(9)
-    ax.locator_params(axis="x", nbins=5)
+    ax.set(xlabel="test accuracy", ylim=(len(digits_ladder.RUNGS) - 0.5, -0.5))
+    ax.set_title(title, fontsize=8)
+    ax.locator_params(axis="x", nbins=4)
 
 
 columns = [(name, *one) for name in ("bag_of_tricks_cifar", "digits_ladder") for one in ladders(name).items()]
-fig, axes = plt.subplots(1, len(columns) + 1, figsize=(6.5 + 3.5 * len(columns), 4), sharey=True, squeeze=False)
+fig, axes = plt.subplots(
+    1, len(columns) + 1, figsize=(4.5 + 2.8 * len(columns), 4.2), sharey=True, squeeze=False, layout="constrained"
+)
 axes = axes[0]
 for ax, (name, budget, rungs) in zip(axes, columns, strict=False):
     fewest = min(summary.n for summary in rungs.values())
-    title = f"ours: {name}, seeds: {fewest} or more\n{fill(budget, 40)}"
+    title = f"ours: {name}, seeds: {fewest} or more\n{fill(budget, 32)}"
     climb(ax, title, {rung: summary[:2] for rung, summary in rungs.items()})
 paper = {rung: (float(value), 0.0) for rung, value in bag_of_tricks_cifar.PAPER.items()}
 climb(axes[-1], "PUBLISHED, not ours:\nResNet-50-D, ImageNet, top-1", paper, color="gray", mfc="white")
-fig.tight_layout()
 if not records.read("bag_of_tricks_cifar"):
     command = catalogue.field(bag_of_tricks_cifar.__doc__, "Command")
     print(f"On CIFAR-10 not measured yet: there is no results/bag_of_tricks_cifar.jsonl. To make it: {command}")
@@ -79,16 +81,16 @@ if not records.read("bag_of_tricks_cifar"):
 # %% [markdown]
 # ## What tricks do to a batch
 #
-# Eight pieces of two photographs, of two classes, go through one training step under each trick, and this is what the
-# network sees. Above each image its class, or the weight of each class where a trick mixes them. All is done on the
-# device, a batch at a time. Notebook 02 has every trick of the room `data` as it is by default.
+# Send eight pieces of two photographs, of two classes, through one training step under each trick. See what the network
+# sees of four of them. Above each image stands its class, or the weight of the first class where a trick mixes them.
+# All is done on the device, a batch at a time. Notebook 02 has every trick of the room `data`.
 
 # %%
-SIDE, CLASSES = 128, ("temple", "flower")
+SIDE, SHOWN, CLASSES = 80, 4, ("temple", "flower")
 temple, flower = (torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images)
 corners = {0: [(0, 60), (60, 330), (170, 180), (170, 380)], 1: [(10, 150), (70, 260), (120, 90), (170, 300)]}
 pieces = [
-    (photograph[:, y : y + 2 * SIDE, x : x + 2 * SIDE][:, ::2, ::2], k)
+    (photograph[:, y : y + 3 * SIDE, x : x + 3 * SIDE][:, ::3, ::3], k)
     for both in zip(*corners.values(), strict=True)
     for photograph, k, (y, x) in zip((temple, flower), corners, both, strict=True)
 ]
@@ -116,7 +118,8 @@ def after(*tricks: Callback) -> tuple[torch.Tensor, torch.Tensor]:
 
 def label(target: torch.Tensor) -> str:
     weights = target if target.is_floating_point() else torch.eye(2)[target]
-    return ", ".join(f"{name} {p:.2f}" for name, p in zip(CLASSES, weights.tolist(), strict=True) if p > 0)
+    there = [(name, p) for name, p in zip(CLASSES, weights.tolist(), strict=True) if p > 0.005]
+    return there[0][0] if len(there) == 1 else f"{there[0][0]} {there[0][1]:.2f}"
 
 
 shown = [
@@ -131,20 +134,21 @@ shown = [
     (callbacks.ChannelOrder(p=1.0),),
     (callbacks.Cutout(0.3), callbacks.MixUp(1.0)),
 ]
-fig, axes = plt.subplots(len(shown), len(images), figsize=(14, 2 * len(shown)), layout="constrained")
+fig, axes = plt.subplots(len(shown), SHOWN, figsize=(5.2, 1.02 * len(shown)), layout="constrained")
 for line, tricks in zip(axes, shown, strict=True):
-    for ax, image, target in zip(line, *after(*tricks), strict=True):
+    for ax, image, target in zip(line, *after(*tricks), strict=False):
         ax.imshow((image * 0.25 + 0.5).clamp(0, 1).permute(1, 2, 0))
-        ax.set_title(label(target), fontsize=7)
+        ax.set_title(label(target), fontsize=6, pad=2)
         ax.set(xticks=[], yticks=[])
-    line[0].set_ylabel("\n+ ".join(map(repr, tricks)) or "as it is", fontsize=7)
+    name = "\n+ ".join(map(repr, tricks)) or "as it is"
+    line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
 
 # %% [markdown]
 # ## Learning-rate schedules
 #
-# Not drawn from the formulas: each schedule steers a real run of twenty epochs of ten batches. The loss is the one
-# weight that there is, its gradient is 1, and so each step moves it by the learning rate of that step. The model's own
-# rate is 1.
+# Let each schedule steer a real run of twenty epochs of ten batches. Nothing is drawn from the formulas. The loss is
+# the one weight that there is. Its gradient is 1, so each step moves it by the learning rate of that step. The model's
+# own rate is 1.
 
 
 # %%
@@ -184,13 +188,13 @@ schedules = [
     callbacks.WarmRestarts(first=2),
     callbacks.SnapshotEnsemble(),
 ]
-fig, axes = plt.subplots(3, 4, figsize=(15, 7), sharex=True, sharey=True, layout="constrained")
+fig, axes = plt.subplots(4, 3, figsize=(9, 8), sharex=True, sharey=True, layout="constrained")
 for ax, schedule in zip(axes.flat, schedules, strict=True):
     weights = Weights()
     Trainer(max_epochs=20, callbacks=[schedule, weights], **quiet).fit(OneWeight(), DataLoader(range(BATCHES)))
     moved = -torch.tensor(weights.values).diff()
     ax.plot(torch.arange(len(moved)) / BATCHES, moved)
-    ax.set_title(fill(repr(schedule), 44), fontsize=8)
+    ax.set_title(fill(repr(schedule), 44), fontsize=7)
 for ax in axes[-1]:
     ax.set_xlabel("epoch")
 for ax in axes[:, 0]:
@@ -199,19 +203,19 @@ for ax in axes[:, 0]:
 # %% [markdown]
 # ## With and without
 #
-# A recipe holds its tricks as a list; `without` takes one out and `plus` puts one in. The same seed means the same
-# weights at the start and the same order of images: what differs is the trick, and chance. One seed of a short run
-# shows how it is done, not which is better: `zoo run data_is_short` and `zoo run time_is_short` measure that.
+# A recipe holds its tricks as a list. `without` takes one out and `plus` puts one in. The same seed means the same
+# weights at the start and the same order of images. What differs is the trick, and chance. One seed of a short run
+# shows how it is done. It does not show which is better: notebook 09 does, and `zoo compare` in a shell.
 
 # %%
-same = {"epochs": 8, "seed": 0}
+same = {"epochs": 6, "seed": 0}
 runs = {
     "as it is": digits_ladder.recipe("+ cosine", **same),
     "plus MixUp": digits_ladder.recipe("+ cosine", **same).plus(callbacks.MixUp(0.2)),
     "without LinearScaling": digits_ladder.recipe("+ cosine", **same).without(callbacks.LinearScaling),
 }
 print(runs["plus MixUp"])
-fig, axes = plt.subplots(1, 2, figsize=(10, 3))
+fig, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
 for name, run in runs.items():
     metrics = run.run(save=False)
     print(f"{name}: test accuracy {metrics['test/acc']:.3f}, {metrics['seconds']:.1f} s")
@@ -224,8 +228,8 @@ axes[0].legend()
 # %% [markdown]
 # ## The card of a trick
 #
-# In a shell, `zoo card MixUp` prints the paper and equation of a trick, what it brought and cost here, and what it
-# does not go with. The same from Python:
+# Read the paper and equation of a trick, what it brought and cost here, and what it does not go with. In a shell,
+# `zoo card MixUp` prints the same.
 
 # %%
 card.main(["MixUp"])
@@ -233,8 +237,8 @@ card.main(["MixUp"])
 # %% [markdown]
 # ## Tricks that refuse each other
 #
-# Two tricks that do the same thing, or of which one would undo the other's work, do not train together: the run stops
-# before its first batch, and says why.
+# Try two tricks that do the same thing, or of which one would undo the other's work. The run stops before its first
+# batch, and says why.
 
 # %%
 examples = [
@@ -252,8 +256,8 @@ for pair in examples:
         print(f"{', '.join(map(repr, pair))}\n    {error}\n")
 
 # %% [markdown]
-# All pairs of tricks that refuse any: dark where the first (row) and the second (column) refuse in any order, lighter
-# where they would do the other way round. The site's page on pairs has the reasons.
+# See all pairs of tricks that refuse any. It is dark where the first (row) and the second (column) refuse in any order.
+# It is lighter where they would do the other way round.
 
 # %%
 names = [entry.name for entry in catalogue.tricks()]

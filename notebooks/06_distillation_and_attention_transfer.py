@@ -1,13 +1,15 @@
 # %% [markdown]
 # # Distillation and attention transfer
 #
-# What a teacher says (soft targets) and where it looks (attention maps), and students that learn from the one, the
-# other, or both: KD, AT, AT + KD. A small teacher and smaller students are trained on handwritten digits for it. A
-# minute and a half on one core.
+# Listen to what a teacher says: its soft targets. See where it looks: its attention maps. Then train students on the
+# one, the other, or both: KD, AT, AT + KD. Teacher and students are small, and learn handwritten digits. It takes a
+# minute.
 
 # %%
-import logging
-import warnings
+from recipes.frame.notebook import silence
+
+quiet = silence()  # first, since imports warn too
+
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -24,15 +26,12 @@ from recipes import History, attention_transfer_cifar
 from recipes.frame import catalogue, records
 from zoo import wide_resnet
 
-logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)  # what a Trainer says of the machine
-warnings.filterwarnings("ignore")
-
 # %% [markdown]
 # ## Digits that must be found
 #
-# Digits of 8 x 8 pixels stand somewhere in an image of 16 x 16, over faint noise, so that where a network looks can be
-# seen. Networks are those of the paper (Zagoruyko, Komodakis 2017, https://arxiv.org/abs/1612.03928), less deep: a row
-# of a table with one block in each of the three groups, twice as wide in the teacher.
+# Put digits of 8 x 8 pixels somewhere in an image of 16 x 16, over faint noise. Then it can be seen where a network
+# looks. The networks are those of the paper (Zagoruyko, Komodakis 2017, https://arxiv.org/abs/1612.03928), less deep.
+# Each is a row of a table with one block in each of the three groups. The teacher is twice as wide.
 
 # %%
 SIDE = 16
@@ -57,7 +56,6 @@ class LostDigits(Digits):
 
 
 data = LostDigits(batch_size=64, padding=0)
-quiet = dict.fromkeys(("enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
 
 def network(variant: str, seed: int) -> zoo.Classifier:
@@ -67,7 +65,7 @@ def network(variant: str, seed: int) -> zoo.Classifier:
 
 def train(name: str, model: zoo.Classifier, epochs: int, *tricks) -> History:
     history, tricks = History(), [CosineDecay(warmup_epochs=0.5), *tricks]
-    trainer = Trainer(max_epochs=epochs, callbacks=tricks, logger=history, log_every_n_steps=10, **quiet)
+    trainer = Trainer(max_epochs=epochs, callbacks=tricks, log_every_n_steps=10, **{**quiet, "logger": history})
     trainer.fit(model, data)
     accuracy = trainer.test(model, data, verbose=False)[0]["test/acc"]
     error = (accuracy * (1 - accuracy) / len(data.test_set)) ** 0.5
@@ -76,16 +74,16 @@ def train(name: str, model: zoo.Classifier, epochs: int, *tricks) -> History:
 
 
 teacher = network("10-2", seed=1000)
-train("teacher", teacher, 8)
+train("teacher", teacher, 6)
 batches = [data.on_after_batch_transfer(batch, 0) for batch in data.test_dataloader()]
 images, targets = (torch.cat(parts) for parts in zip(*batches, strict=True))
 
 # %% [markdown]
 # ## Soft targets
 #
-# The teacher's probabilities softmax(v / T) of the test images that it is least sure of. At T = 1 it names a class; at
-# a higher temperature it tells which other classes the image is like, and that is what a student can learn beside the
-# label. The title has the label; H is the entropy of each row, which grows towards that of a uniform guess.
+# See the teacher's probabilities softmax(v / T) of the test images that it is least sure of. At T = 1 it names a class.
+# At a higher temperature it tells which other classes the image is like. A student can learn that beside the label. The
+# title has the label. H is the entropy of each row. It grows towards that of a uniform guess.
 
 # %%
 TEMPERATURES = (1, 2, 4, 10, 20)
@@ -93,21 +91,21 @@ teacher.eval()
 with torch.inference_mode():
     v = teacher(images)
 unsure = v.softmax(1).amax(1).argsort()[:4]
-fig, axes = plt.subplots(2, len(unsure), figsize=(14, 5), layout="constrained")
+fig, axes = plt.subplots(2, len(unsure), figsize=(11, 4), layout="constrained")
 for above, below, n in zip(*axes, unsure, strict=True):
     above.imshow(images[n, 0], cmap="gray")
     above.set(title=f"a {targets[n]}", xticks=[], yticks=[])
     soft = torch.stack([(v[n] / T).softmax(0) for T in TEMPERATURES])
     entropies = torch.special.entr(soft).sum(1)
-    below.imshow(soft, cmap="magma", vmin=0, vmax=1, aspect="auto")
+    below.imshow(soft, cmap="magma", vmin=0, vmax=soft.max(), aspect="auto")
     labels = [f"T = {T}, H = {H:.2f}" for T, H in zip(TEMPERATURES, entropies.tolist(), strict=True)]
     below.set_yticks(range(len(TEMPERATURES)), labels, fontsize=7)
     below.set_xticks(range(10), data.classes)
 
 # %% [markdown]
-# Why the soft term is multiplied by T squared: the gradient of KL alone falls with the square of the temperature, and
-# with the factor `weight` balances the two terms alike at every T. Here the student is untrained; the length of
-# the gradient with respect to the student's logits:
+# Why is the soft term multiplied by T squared? The gradient of KL alone falls with the square of the temperature. With
+# the factor, `weight` balances the two terms alike at every T. Read the length of the gradient with respect to the
+# logits of an untrained student:
 
 # %%
 for T in TEMPERATURES:
@@ -118,8 +116,8 @@ for T in TEMPERATURES:
 # %% [markdown]
 # ## Attention maps
 #
-# A map adds up, or takes the largest of, the powers of all channels at each pixel: where the features are strong, the
-# network looks. The teacher's three groups:
+# Add up the powers of all channels at each pixel, or take the largest. Where the features are strong, the network
+# looks. See the maps of the teacher's three groups:
 
 
 # %%
@@ -157,11 +155,12 @@ for name, (p, mapping) in forms.items():
 # %% [markdown]
 # ## Four students
 #
-# Of the same weights at the start: alone; with KD (T = 4, a = .9, as in the recipe); with AT; with both, as in the
-# paper, where AT decays. `BETA` is smaller than the authors': it multiplies a mean over the pixels of a map, of which
-# there are fewer here, and in a run this short theirs drowns the labels. After each epoch we look at the students'
-# maps, and measure how far they are from the teacher's on the whole test set: the AT loss without beta, which only two
-# of them are told about.
+# Train four students from the same weights: alone, with KD (T = 4, a = .9, as in the recipe), with AT, and with both.
+# With both, AT decays, as in the paper. `BETA` is smaller than the authors'. It multiplies a mean over the pixels of a
+# map, of which there are fewer here, and in a run this short theirs drowns the labels.
+#
+# After each epoch we look at the students' maps. We measure how far they are from the teacher's on the whole test set.
+# That is the AT loss without beta. Only two of the students are told about it.
 
 
 # %%
@@ -184,7 +183,7 @@ class Looks(Callback):
         self.distances.append(sum(attention_loss(A, self.theirs[name]).item() for name, A in own.items()))
 
 
-EPOCHS, BETA = 8, 100.0
+EPOCHS, BETA = 6, 100.0
 students = {
     "alone": [],
     "KD": [KnowledgeDistillation(teacher, T=4.0, weight=0.9)],
@@ -211,11 +210,12 @@ for ax in (left, right):
     ax.xaxis.get_major_locator().set_params(integer=True)
 
 # %% [markdown]
-# One seed of a few epochs shows how the four are trained. Which is better, and by how much, takes more: see the end.
+# One seed of a few epochs shows how the four are trained. It takes more to say which is better, and by how much: see
+# the end.
 #
 # ## Where they look, over the epochs
 #
-# The middle group's maps, from the first weights to the last; the teacher's do not change.
+# Follow the middle group's maps from the first weights to the last. The teacher's do not change.
 
 # %%
 group = [*theirs][1]
@@ -227,7 +227,7 @@ for n in range(len(SHOWN)):
     show(grid, [f"a {targets[n]}", *(f"epoch {epoch}" for epoch in epochs)])
 
 # %% [markdown]
-# All three groups after the last epoch:
+# See all three groups after the last epoch:
 
 # %%
 for n in range(len(SHOWN)):
@@ -239,9 +239,10 @@ for n in range(len(SHOWN)):
 # %% [markdown]
 # ## On CIFAR-10
 #
-# From `results/`: the recipe `attention_transfer_cifar`, mean and sample standard deviation over the seeds; the teacher
-# is one run. Last, **published numbers, not ours** (the paper's table 1, WRN-16-2 to WRN-16-1, median of 5 runs, where
-# we could check it). Where images or epochs are others, the two are to be compared in their order alone.
+# Ours come from `results/`: the recipe `attention_transfer_cifar`, mean and sample standard deviation over the seeds.
+# The teacher is one run. The last picture has **published numbers, not ours**: the paper's table 1, WRN-16-2 to
+# WRN-16-1, median of 5 runs, where we could check it. Where images or epochs are others, compare the two in their order
+# alone.
 
 # %%
 METHODS = ("student", "KD", "AT", "AT+KD", "teacher")
@@ -251,10 +252,12 @@ for runs in records.groups(records.read("attention_transfer_cifar")):
     pair = arguments.pop("pair")
     budget = ", ".join([*(f"{k} {v}" for k, v in arguments.items()), runs[0]["hardware"]["device"]])
     accuracy = records.summary(run["metrics"]["test/acc"] for run in runs)
-    columns.setdefault(f"ours: {pair}\n{fill(budget, 44)}", {})[runs[0]["arguments"]["method"]] = accuracy
+    columns.setdefault(f"ours: {pair}\n{fill(budget, 36)}", {})[runs[0]["arguments"]["method"]] = accuracy
 published = {method: (float(value), 0.0) for method, value in attention_transfer_cifar.PAPER.items()}
 columns["PUBLISHED, not ours:\nWRN-16-2 -> WRN-16-1, CIFAR-10"] = published
-fig, axes = plt.subplots(1, len(columns), figsize=(4.5 * len(columns), 3), sharey=True, squeeze=False)
+fig, axes = plt.subplots(
+    1, len(columns), figsize=(3.4 * len(columns), 3), sharey=True, squeeze=False, layout="constrained"
+)
 for ax, (title, points) in zip(axes[0], columns.items(), strict=True):
     values, spreads = zip(*(point[:2] for point in points.values()), strict=True)
     positions = [METHODS.index(method) for method in points]
@@ -264,8 +267,8 @@ for ax, (title, points) in zip(axes[0], columns.items(), strict=True):
     )
     ax.set_yticks(range(len(METHODS)), METHODS)
     ax.set(xlabel="test accuracy", ylim=(len(METHODS) - 0.5, -0.5))
-    ax.set_title(title, fontsize=8)
-    ax.locator_params(axis="x", nbins=5)
+    ax.set_title(title, fontsize=7)
+    ax.locator_params(axis="x", nbins=4)
 if len(columns) == 1:
     command = catalogue.field(attention_transfer_cifar.__doc__, "Command")
     print(f"Not measured here yet: there is no results/attention_transfer_cifar.jsonl. To make it: {command}")

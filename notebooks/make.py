@@ -1,15 +1,22 @@
-"""Make each notebook from its .py and execute it, two at a time in clean kernels.
+"""Make each notebook from its .py: execute it in a clean kernel, and keep its outputs.
 
     python notebooks/make.py [--check] [NUMBER ...]
 
-NUMBER, such as 05, chooses notebooks; without it all are made. The .py (jupytext's percent format) is the source; the
-.ipynb is kept without outputs, so that it changes only when the source does. `--check` writes and executes nothing, and
-fails where an .ipynb is not what its .py gives.
+NUMBER, such as 05, chooses notebooks; without it all are made, two at a time. The .py (jupytext's percent format) is
+the source. The .ipynb holds the outputs, with their pictures made small, and the hash of the cells that gave them.
+`--check` executes and writes nothing. It fails where the cells of an .ipynb are not those of its .py or of its hash, or
+where an output should not be seen: a warning, a path of the machine, what a Trainer says of itself.
 """
 
+import base64
+import hashlib
+import io
+import json
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,38 +24,127 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+LARGEST = 400_000  # bytes of an .ipynb
+COLOURS, QUALITY = 64, 75  # of PNG, of JPEG: the smaller file is kept
+EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+UNWANTED = {
+    "a path of the machine": r"site-packages|\.venv/|(?<!\w)/(?:home|root|tmp|usr|opt|Users|private)/\w|[A-Z]:\\+Users",
+    "a warning": r"\b\w*Warning\b|\bWARNING\b",
+    "a Trainer's chatter": r"GPU available|TPU available|LOCAL_RANK|Seed set to|\bTip:|Trainer\.(?:fit|test)` stopped",
+    "a progress bar": r"\bit/s\b|\d%\|",
+    "an address in memory": r"\bat 0x[0-9a-f]{6,}",
+}
 
 
 def notebook(source: Path) -> NotebookNode:
-    """Read a .py as a notebook whose text depends on the .py alone."""
+    """Read a .py as a notebook without outputs, whose text depends on the .py alone."""
     made = jupytext.read(source)
     made.metadata = {"kernelspec": KERNEL, "language_info": {"name": "python"}}
     for i, cell in enumerate(made.cells):
         cell.id = f"cell-{i}"  # jupytext draws them at random
+    made.metadata["sha256"] = digest(made)
     return made
 
 
-def text(source: Path) -> str:
-    """Return the text of the .ipynb."""
-    return nbformat.writes(notebook(source)) + "\n"
+def digest(made: NotebookNode) -> str:
+    """Hash types and texts of all cells."""
+    cells = [(cell.cell_type, cell.source) for cell in made.cells]
+    return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
 def make(source: Path) -> None:
-    """Write the .ipynb, and execute it in an empty folder."""
-    target = source.with_suffix(".ipynb")
-    target.write_text(text(source))
+    """Execute the notebook in an empty folder, and write it with its outputs.
+
+    Raises:
+        ValueError: an output that should not be seen, or too large a file. Nothing is written then.
+    """
+    made = notebook(source)
     with tempfile.TemporaryDirectory() as folder:
-        NotebookClient(notebook(source), timeout=600, resources={"metadata": {"path": folder}}).execute()
-    print(f"{target.name}: made, and runs", flush=True)
+        resources = {"metadata": {"path": folder}}
+        NotebookClient(made, timeout=600, resources=resources, record_timing=False).execute()
+    made.metadata["language_info"] = {"name": "python"}  # the kernel adds its version
+    tidy(made)
+    if found := [*problems(made)]:
+        raise ValueError(f"{source.stem}: {'; '.join(found)}")
+    source.with_suffix(".ipynb").write_text(nbformat.writes(made) + "\n")
+    print(f"{source.stem}: made", flush=True)
 
 
-def is_stale(source: Path) -> bool:
-    """Return whether the .ipynb is missing or is not what the .py gives."""
-    target = source.with_suffix(".ipynb")
-    return not target.exists() or target.read_text() != text(source)
+def tidy(made: NotebookNode) -> None:
+    """Make pictures small, and drop what a last line of matplotlib gives beside its picture."""
+    for cell in made.cells:
+        found = cell.get("outputs", [])
+        if any("image/png" in output.get("data", {}) for output in found):
+            cell.outputs = [output for output in found if [*output.get("data", {})] != ["text/plain"]]
+        for output in found:
+            shrink(output)
+
+
+def shrink(output: NotebookNode) -> None:
+    """Replace the pictures of an output, those within its HTML too, by smaller files."""
+    data = output.get("data", {})
+    if "image/png" in data:
+        kind, small = smaller(base64.b64decode(data.pop("image/png")))
+        data[kind] = base64.b64encode(small).decode()
+    if "text/html" in data:
+        data["text/html"] = EMBEDDED.sub(_embed, data["text/html"])
+
+
+def _embed(match: re.Match[str]) -> str:
+    kind, small = smaller(base64.b64decode(match[1]))
+    return f"data:{kind};base64,{base64.b64encode(small).decode()}"
+
+
+def smaller(png: bytes) -> tuple[str, bytes]:
+    """Write a picture on white, as PNG of 64 colours and as JPEG; return the kind and the bytes of the smaller one."""
+    picture = Image.open(io.BytesIO(png)).convert("RGBA")
+    flat = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
+    few, lossy = io.BytesIO(), io.BytesIO()
+    flat.quantize(COLOURS).save(few, "PNG", optimize=True)
+    flat.save(lossy, "JPEG", quality=QUALITY, optimize=True)
+    return min(("image/png", few.getvalue()), ("image/jpeg", lossy.getvalue()), key=lambda made: len(made[1]))
+
+
+def problems(made: NotebookNode) -> Iterator[str]:
+    """Say what should not be seen in a notebook, a line each."""
+    size = len(nbformat.writes(made).encode())
+    if size > LARGEST:
+        yield f"{size / 1000:.0f} kB, of {LARGEST / 1000:.0f}: fewer or smaller pictures"
+    if any(cell.source.strip() and cell.get("execution_count", 0) is None for cell in made.cells):
+        yield "not executed"
+    for cell in made.cells:
+        for output in cell.get("outputs", []):
+            yield from (f"{what} in {cell.id}" for what in unwanted(output))
+
+
+def unwanted(output: NotebookNode) -> Iterator[str]:
+    """Name what should not be in an output."""
+    if output.output_type == "error" or output.get("name") == "stderr":
+        yield "an error, or something in stderr"
+    data = output.get("data", {})
+    if "image/svg+xml" in data:
+        yield "an SVG, of which sites that show notebooks mix up the parts"
+    shown = "\n".join(value for kind, value in data.items() if kind.startswith("text/"))
+    text = EMBEDDED.sub("", shown) + output.get("text", "")
+    yield from (what for what, pattern in UNWANTED.items() if re.search(pattern, text))
+
+
+def faults(source: Path) -> Iterator[str]:
+    """Say why the .ipynb is not what its .py gives; nothing if it is."""
+    target, wanted = source.with_suffix(".ipynb"), notebook(source)
+    if not target.exists():
+        yield "there is no .ipynb"
+        return
+    there = nbformat.read(target, as_version=4)
+    if digest(there) != digest(wanted):
+        yield "its cells are not those of the .py"
+    elif there.metadata.get("sha256") != digest(wanted):
+        yield "its outputs are of other cells"
+    yield from problems(there)
 
 
 def main() -> None:
@@ -61,8 +157,8 @@ def main() -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
         with ThreadPoolExecutor(2) as pool:
             list(pool.map(make, sources))
-    elif stale := [source.stem for source in sources if is_stale(source)]:
-        sys.exit(f"not what their .py gives (run `make notebooks`): {', '.join(stale)}")
+    elif found := [f"{source.stem}: {fault}" for source in sources for fault in faults(source)]:
+        sys.exit("\n".join([*found, "run `make notebooks`, with the numbers of these notebooks"]))
 
 
 if __name__ == "__main__":

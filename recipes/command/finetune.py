@@ -9,14 +9,14 @@ from recipes.command.run import Options, Parser, be_quiet, run
 from recipes.finetune_folder import recipe
 from recipes.frame.errors import UsageError
 from recipes.frame.folder import folder_of
-from recipes.frame.mistakes import answers, draw_confusion, draw_worst
+from recipes.frame.mistakes import answers, draw_confusion, draw_reliability, draw_worst
 from recipes.frame.recipe import Recipe
 
 USAGE = "zoo finetune FOLDER [--model timm:resnet18] [--similar false] [--epochs N] [--save FOLDER]"
 
 
 def main(arguments: list[str]) -> None:
-    """Fine-tune, then write model.ckpt, confusion.png, mistakes.png and model.onnx."""
+    """Fine-tune, then write model.ckpt, confusion.png, reliability.png, mistakes.png and model.onnx."""
     parser = Parser(prog="zoo finetune FOLDER", description=(__doc__ or "").split("\n", 1)[0])
     parser.add_function_arguments(recipe, skip={"folder"})
     parser.add_argument("--save", type=Path, help="folder for what is written; by default runs/NAME/TIME")
@@ -40,7 +40,7 @@ def finetune(folder: Path, save: Path, resume: Path | None = None, **options: ob
 
     Args:
         folder: photographs, a folder a class.
-        save: folder for model.ckpt, report.png, confusion.png, mistakes.png and model.onnx.
+        save: folder for model.ckpt, report.png, confusion.png, reliability.png, mistakes.png and model.onnx.
         resume: a last.ckpt of the same run to go on from.
         options: of `recipes.finetune_folder.recipe`.
     """
@@ -59,13 +59,19 @@ def tell(one: Recipe, save: Path) -> None:
     """Draw the mistakes, export the graph, and say how to predict."""
     classes = one.data.classes
     found = answers(one.model, one.data)
-    draw_confusion(found, classes, save / "confusion.png")
-    draw_worst(found, classes, save / "mistakes.png")
+    pictures = {
+        "confusion.png": draw_confusion(found, classes),
+        "reliability.png": draw_reliability(found),
+        "mistakes.png": draw_worst(found, classes),
+    }
+    for name, picture in pictures.items():
+        picture.savefig(save / name, dpi=110)
+    drawn = ", ".join(("report.png", *pictures))
     lines = []
     try:
         one.model.export(save / "model.onnx", image_size=one.data.image_size)
-        lines.append(f"{save}: model.ckpt, model.onnx, report.png, confusion.png, mistakes.png")
+        lines.append(f"{save}: model.ckpt, model.onnx, {drawn}")
     except ModuleNotFoundError as error:
-        lines.append(f"{save}: model.ckpt, report.png, confusion.png, mistakes.png (no model.onnx: {error})")
+        lines.append(f"{save}: model.ckpt, {drawn} (no model.onnx: {error})")
     lines.append(f"zoo predict {save / 'model.ckpt'} PHOTOS --csv predictions.csv")
     Console(file=sys.stdout, soft_wrap=True).print("\n".join(lines), highlight=False)

@@ -8,13 +8,13 @@ from math import isfinite
 from pathlib import Path
 from typing import Protocol
 
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from recipes.frame.compare_statistics import Difference
 from zoo.frame.figures import ELSE, WITH, WITHOUT, styled
+from zoo.frame.shown_figure import ShownFigure
 
 COLOURS = {"better": WITH, "worse": ELSE}  # else grey
 HEADS = ("arm", "accuracy %", "n", "difference", "", "seconds")
@@ -82,7 +82,7 @@ class Shown:
         return f'<table><tr>{heads}</tr>{body}</table>{caption}<img src="data:image/png;base64,{image}"/>'
 
     @styled
-    def plot(self, path: Path | str | None = None) -> Figure:
+    def plot(self, path: Path | str | None = None) -> ShownFigure:
         """Draw a row an arm, the best on top: each seed a circle, the interval a pale bar, the mean a tick.
 
         Args:
@@ -90,7 +90,7 @@ class Shown:
         """
         base, *rest = self.arms
         rest = sorted(rest, key=lambda arm: arm.mean)
-        figure = Figure(figsize=(7, 1.2 + 0.4 * max(len(rest), 1)), layout="constrained")
+        figure = ShownFigure(figsize=(7, 1.2 + 0.4 * max(len(rest), 1)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=WITHOUT, linewidth=0.8)
         for y, arm in enumerate(rest):

@@ -1,22 +1,22 @@
-"""Show a classifier's mistakes: a confusion matrix with names and counts, and the worst mistakes as pictures."""
+"""Show a classifier's mistakes: confusion matrix, reliability diagram, and the worst mistakes as pictures."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-from matplotlib.figure import Figure
 from torch import Tensor
 
 from datamodules import ImageData
 from recipes.frame.report import has_test_images
 from zoo.frame.classifier import Classifier
 from zoo.frame.evaluation import evaluating
-from zoo.frame.figures import styled
+from zoo.frame.figures import WITH, WITHOUT, styled
 from zoo.frame.outputs import over_views
+from zoo.frame.shown_figure import ShownFigure
 
 SHOWN = 12  # pictures of the worst mistakes
+BINS = 10  # of a reliability diagram
 NAMED = 40  # largest number of classes whose names and counts are written
 COUNTED = 2000  # largest number of classes whose confusions are counted in every run: a matrix of 32 MB
 
@@ -108,12 +108,12 @@ def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 @styled
-def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None:
+def draw_confusion(found: Answers, classes: tuple[str, ...]) -> ShownFigure:
     """Draw the confusion matrix, with names and counts for at most 40 classes."""
     matrix = confusion(found.probabilities, found.targets)
     k = len(classes)
     side = max(4.0, min(0.35 * k + 2.5, 16.0))
-    figure = Figure(figsize=(side, side), layout="constrained")
+    figure = ShownFigure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.grid(visible=False)
     axes.imshow((matrix / matrix.sum(1, keepdim=True).clamp(min=1)).numpy(), cmap="Blues", vmin=0, vmax=1)
@@ -126,14 +126,62 @@ def draw_confusion(found: Answers, classes: tuple[str, ...], path: Path) -> None
             axes.text(
                 j, i, str(int(matrix[i, j])), ha="center", va="center", color="white" if dark else "black", size=7
             )
-    figure.savefig(path, dpi=110)
+    return figure
+
+
+class Reliability(NamedTuple):
+    """Confidence and accuracy of the images in each bin of confidence.
+
+    Attributes:
+        confidence: (bins,), mean of the largest probability; NaN without images.
+        accuracy: (bins,), fraction of right answers; NaN without images.
+        images: (bins,), their number, int64.
+        error: expected calibration error: mean of |accuracy - confidence| over images.
+    """
+
+    confidence: Tensor
+    accuracy: Tensor
+    images: Tensor
+    error: float
+
+
+def reliability(found: Answers, bins: int = BINS) -> Reliability:
+    """Compare confidence with accuracy, in bins of equal width over [0, 1].
+
+    As in On Calibration of Modern Neural Networks (Guo et al.; ICML 2017) https://arxiv.org/abs/1706.04599, equation 3.
+    """
+    sure, guess = found.probabilities.float().max(1)
+    index = (sure * bins).ceil().long().sub(1).clamp(0, bins - 1)  # a bin holds its upper end
+    count = torch.bincount(index, minlength=bins)
+    confidence = torch.bincount(index, sure.double(), minlength=bins) / count
+    accuracy = torch.bincount(index, (guess == found.targets).double(), minlength=bins) / count
+    gaps = (accuracy - confidence).abs().nan_to_num() * count
+    return Reliability(confidence, accuracy, count, float(gaps.sum() / count.sum()))
 
 
 @styled
-def draw_worst(found: Answers, classes: tuple[str, ...], path: Path) -> None:
+def draw_reliability(found: Answers) -> ShownFigure:
+    """Draw the accuracy in each bin of confidence, with the number of its images."""
+    measured = reliability(found)
+    figure = ShownFigure(figsize=(4.5, 4), layout="constrained")
+    axes = figure.subplots()
+    width = 1 / len(measured.images)
+    for i in measured.images.nonzero().flatten().tolist():
+        axes.bar((i + 0.5) * width, float(measured.accuracy[i]), width, color=WITH, edgecolor="white")
+        axes.text((i + 0.5) * width, 0.02, str(int(measured.images[i])), ha="center", size=8)
+    axes.plot([0, 1], [0, 1], "--", color=WITHOUT, label="as sure as right")
+    axes.set(xlabel="confidence (numbers: images)", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
+    axes.set_title(f"expected calibration error {measured.error:.3f}", size=10)
+    axes.legend(loc="upper left", fontsize=8)
+    return figure
+
+
+@styled
+def draw_worst(found: Answers, classes: tuple[str, ...]) -> ShownFigure:
     """Draw the mistakes with the highest confidence."""
-    figure = Figure(figsize=(12, 6.5), layout="constrained")
-    grid = figure.subplots(2, SHOWN // 2, squeeze=False).flatten()
+    rows = 1 + (len(found.worst) > SHOWN // 2)
+    figure = ShownFigure(figsize=(12, 0.5 + 3 * rows), layout="constrained")
+    grid = figure.subplots(rows, SHOWN // 2, squeeze=False).flatten()
     for axes in grid:
         axes.axis("off")
     for axes, image, i in zip(grid, found.images, found.worst.tolist(), strict=False):
@@ -143,7 +191,7 @@ def draw_worst(found: Answers, classes: tuple[str, ...], path: Path) -> None:
         said = f"{classes[guess]} {found.probabilities[i, guess]:.0%}"
         axes.set_title(f"{said}\nnot {classes[int(found.targets[i])]}", size=9)
     figure.suptitle("Surest mistakes" if len(found.worst) else "No mistakes")
-    figure.savefig(path, dpi=110)
+    return figure
 
 
 def worst_pairs(matrix: Tensor, classes: Sequence[str], count: int = 3) -> list[str]:

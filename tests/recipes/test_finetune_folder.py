@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchmetrics.classification import MulticlassCalibrationError
 
 import zoo
 from callbacks import FrozenBatchNorm, GradualUnfreezing
 from recipes.command.finetune import main
 from recipes.finetune_folder import plan, pretrained, recipe
 from recipes.frame.errors import UsageError
-from recipes.frame.mistakes import confusion, worst_pairs
+from recipes.frame.mistakes import Answers, confusion, reliability, worst_pairs
 from zoo import ResNet
 from zoo.frame.exact_resume import ExactResume
 from zoo.frame.graceful_stop import GracefulStop
@@ -99,7 +100,7 @@ def test_from_a_folder_to_predictions(folder, tmp_path, capsys, monkeypatch):
         ]
     )
     names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert {"model.ckpt", "model.onnx", "report.png", "confusion.png", "mistakes.png"} <= names
+    assert {"model.ckpt", "model.onnx", "report.png", "confusion.png", "reliability.png", "mistakes.png"} <= names
     assert "zoo predict out/model.ckpt PHOTOS --csv" in capsys.readouterr().out
     rows = zoo.load(tmp_path / "out" / "model.ckpt").predict(folder)
     assert len(rows) == 40 and {row.label for row in rows} <= {"dark", "light"}
@@ -131,3 +132,16 @@ def test_confusions_by_hand():
     matrix = confusion(probabilities, torch.tensor([0, 1, 1, 1]))
     assert matrix.tolist() == [[1, 0], [2, 1]]
     assert worst_pairs(matrix, ("cat", "dog")) == ["dog taken for cat (2 of 3)"]
+
+
+def test_reliability_by_hand_and_by_torchmetrics():
+    p = torch.tensor([[0.95, 0.05], [0.92, 0.08], [0.3, 0.7], [0.4, 0.6]])
+    found = reliability(Answers(p, torch.tensor([0, 1, 1, 0]), torch.empty(0), torch.empty(0)))
+    assert found.images.tolist() == [0, 0, 0, 0, 0, 1, 1, 0, 0, 2]  # a bin holds its upper end
+    assert found.accuracy[[5, 6, 9]].tolist() == [0, 1, 0.5]
+    torch.testing.assert_close(found.confidence[[5, 6, 9]], torch.tensor([0.6, 0.7, 0.935]), check_dtype=False)
+    assert found.error == pytest.approx((0.6 + 0.3 + 2 * 0.435) / 4)
+    torch.manual_seed(5)
+    p, y = torch.randn(500, 7).mul(2).softmax(1), torch.randint(7, (500,))
+    theirs = MulticlassCalibrationError(7, n_bins=10)(p, y)
+    assert reliability(Answers(p, y, torch.empty(0), torch.empty(0))).error == pytest.approx(theirs.item(), abs=1e-5)
