@@ -59,7 +59,7 @@ class KnowledgeDistillation(Taught):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
-    meets = (("logits", "softmax(z / T)", "KL, times T²", "softmax(v / T)"),)
+    meets = (("logits", "softmax(z / T)", "soft: T² KL; hard: cross-entropy", "softmax(v / T)"),)
     needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True), Choice("kind", get_args(Kind)))
     examples = ({"T": Cosine(4, 1), "weight": 0.5},)
     needs_labels = True

@@ -32,7 +32,7 @@ class SymmetryAttention(DoubleBackward):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
-    picture, partner = "diagram", "itself, on the mirror image"
+    picture, partner = "diagram", "on its mirror image"
     meets = (("image", "gradient dL/dx", "squared distance", "mirrored gradient"),)
     needs = (Range("beta", 0, off_at_low=True),)
     one_label = True

@@ -1,5 +1,6 @@
 """Kind "findings": what a diagnostic measures and says in a small run on handwritten digits."""
 
+import re
 import textwrap
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +68,8 @@ def draw(trick: Any) -> Drawing:
     with apart():
         copy = fresh(trick)
     losses = run(copy)
-    said = [line for finding in copy.findings[:SHOWN] for line in lines(finding)]
+    kinds = {re.sub(r"\d+", "", finding.text)[:20]: finding for finding in copy.findings}  # the last of its kind
+    said = [line for finding in [*kinds.values()][:SHOWN] for line in lines(finding)]
     with style():
         figure = new_figure(6.6, 2.4 + 0.17 * len(said))
         axes = figure.subplots()
