@@ -67,6 +67,10 @@ class Confusions(L.Callback):
 
     def _begin(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.matrix = None
+        several = getattr(pl_module, "masks", False) or getattr(pl_module, "multi_label", False)
+        k = pl_module.num_classes if isinstance(pl_module, Classifier) and not several else COUNTED + 1
+        if k <= COUNTED and not trainer.sanity_checking:  # on every process, even one without images: they add up
+            self.matrix = torch.zeros(k, k, dtype=torch.int64, device=pl_module.device)
 
     def _count(
         self,
@@ -77,17 +81,14 @@ class Confusions(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if not isinstance(outputs, Tensor) or outputs.ndim != 2 or dataloader_idx or batch[1].ndim != 1:
-            return
-        if outputs.shape[1] <= COUNTED:
-            counts = confusion(outputs, batch[1])
-            self.matrix = counts if self.matrix is None else self.matrix + counts
+        if self.matrix is not None and isinstance(outputs, Tensor) and not dataloader_idx and batch[1].ndim == 1:
+            self.matrix += confusion(outputs, batch[1])
 
     def _end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if self.matrix is not None:
             total = trainer.strategy.reduce(self.matrix, reduce_op="sum")
             assert isinstance(total, Tensor)
-            self.matrix = total.cpu()
+            self.matrix = total.cpu() if total.any() else None
 
     on_validation_epoch_start = on_test_epoch_start = _begin
     on_validation_batch_end = on_test_batch_end = _count
