@@ -12,6 +12,8 @@ import callbacks.presets  # lists of tricks by paper
 from callbacks.data.channel_order import ChannelOrder as ChannelOrder
 from callbacks.data.cutmix import CutMix as CutMix
 from callbacks.data.cutout import Cutout as Cutout
+from callbacks.data.elastic_deformation import ElasticDeformation as ElasticDeformation
+from callbacks.data.gaussian_noise import GaussianNoise as GaussianNoise
 from callbacks.data.gridmask import GridMask as GridMask
 from callbacks.data.mixup import MixUp as MixUp
 from callbacks.data.mixup_or_cutmix import MixUpOrCutMix as MixUpOrCutMix
@@ -20,6 +22,7 @@ from callbacks.data.multi_scale import MultiScale as MultiScale
 from callbacks.data.progressive_resizing import ProgressiveResizing as ProgressiveResizing
 from callbacks.data.random_erasing import RandomErasing as RandomErasing
 from callbacks.data.ricap import RICAP as RICAP
+from callbacks.data.worst_of import WorstOf as WorstOf
 from callbacks.diagnostics.calibration import Calibration as Calibration
 from callbacks.diagnostics.checklist import Checklist as Checklist
 from callbacks.diagnostics.dead_units import DeadUnits as DeadUnits
@@ -101,15 +104,20 @@ from callbacks.loss.dice import Dice as Dice
 from callbacks.loss.expert_balance import ExpertBalance as ExpertBalance
 from callbacks.loss.flooding import Flooding as Flooding
 from callbacks.loss.focal import FocalLoss as FocalLoss
+from callbacks.loss.generalized_cross_entropy import GeneralizedCrossEntropy as GeneralizedCrossEntropy
 from callbacks.loss.l1 import L1 as L1
 from callbacks.loss.l2 import L2 as L2
 from callbacks.loss.label_smoothing import LabelSmoothing as LabelSmoothing
 from callbacks.loss.orthogonality import Orthogonality as Orthogonality
 from callbacks.loss.r_drop import RDrop as RDrop
+from callbacks.loss.ssim import SSIM as SSIM
 from callbacks.loss.token_labeling import TokenLabeling as TokenLabeling
 from callbacks.loss.token_ratio import TokenRatio as TokenRatio
 from callbacks.loss.tversky import Tversky as Tversky
 from callbacks.network.activation import Activation as Activation
+from callbacks.network.cross_iteration_batch_norm import CrossIterationBatchNorm as CrossIterationBatchNorm
+from callbacks.network.cross_mini_batch_norm import CrossMiniBatchNorm as CrossMiniBatchNorm
+from callbacks.network.dilated_convolutions import DilatedConvolutions as DilatedConvolutions
 from callbacks.network.frozen_batch_norm import FrozenBatchNorm as FrozenBatchNorm
 from callbacks.network.kaiming import Kaiming as Kaiming
 from callbacks.network.lecun import LeCun as LeCun
@@ -118,6 +126,7 @@ from callbacks.network.norm import Norm as Norm
 from callbacks.network.slimming import Slimming as Slimming
 from callbacks.network.spatial_pyramid_pooling import SpatialPyramidPooling as SpatialPyramidPooling
 from callbacks.network.stochastic_pooling import StochasticPooling as StochasticPooling
+from callbacks.network.sync_batch_norm import SyncBatchNorm as SyncBatchNorm
 from callbacks.network.test_time_augmentation import TestTimeAugmentation as TestTimeAugmentation
 from callbacks.network.uniform import Uniform as Uniform
 from callbacks.network.xavier import Xavier as Xavier

@@ -61,6 +61,13 @@ def test_every_example_is_used_here():
     }
 
 
+def test_an_example_that_is_in_the_zoo_is_its_file():
+    here = {path: file for path in FILES if (file := Path(__file__).parents[1] / path).exists()}
+    assert {*here} == {"callbacks/data/gaussian_noise.py", "tests/callbacks/data/test_gaussian_noise.py"}
+    for path, file in here.items():
+        assert FILES[path] == file.read_text(), path
+
+
 @pytest.mark.parametrize("path", [path for path in FILES if path.startswith("tests/")])
 def test_the_tests_shown_pass(load, path):
     load(path.removeprefix("tests/").replace("test_", ""))

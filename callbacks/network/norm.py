@@ -8,11 +8,14 @@ Equation: y = gamma (x - mean) / sqrt(var + eps) + beta, gamma and beta of each 
           batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), moved
           towards the averages over all batches
 Shapes:   (N, C, H, W), unchanged
-Defaults: kind = "group" with G = 32, as in the paper; eps 1e-5; batch_renorm: the paper's limits, averages, 5000 steps
+Defaults: kind = "group" with G = 32, as in the paper (channels = None; the paper also tries 16 channels a group); eps
+          1e-5; batch_renorm: the paper's limits, averages, 5000 steps
 Differs:  If 32 does not divide C, or leaves one channel per group, G is the largest divisor of C up to 32 that leaves
-          two (C = 16: 8). "layer" is that of the Group Normalization paper, over whole maps. ConvNeXt's layer norm is
-          another, over the channels of each pixel: such networks are refused. Batch renorm averages the variance, not
-          sigma, so that its keys and its evaluation are those of a batch norm; its steps are training passes.
+          two (C = 16: 8). channels = 16 asks for C / 16 groups: if 16 does not divide C, a group has the largest
+          divisor of C below it. "layer" is that of the Group Normalization paper, over whole maps. ConvNeXt's layer
+          norm is another, over the channels of each pixel: such networks are refused. Batch renorm averages the
+          variance, not sigma, so that its keys and its evaluation are those of a batch norm; its steps are training
+          passes.
 """
 
 from collections.abc import Callable
@@ -23,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
-from callbacks.frame.needs import Choice
+from callbacks.frame.needs import Choice, Range
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
 from zoo.frame.surgery import operate, operation, replace
@@ -33,20 +36,33 @@ NORMS: dict[str, Callable[..., nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d
     "batch": lambda c, **options: nn.BatchNorm2d(c, **options),
     "layer": lambda c, **options: nn.GroupNorm(1, c, **options),
     "instance": lambda c, **options: nn.InstanceNorm2d(c, **options),
-    "group": lambda c, **options: nn.GroupNorm(groups_of(c), c, **options),
+    "group": lambda c, channels=None, **options: nn.GroupNorm(groups_of(c, channels), c, **options),
     "batch_renorm": lambda c, **options: BatchRenorm2d(c, **options),
 }
 CHANGED = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, BatchRenorm2d)
 
 
-def groups_of(c: int) -> int:
-    """Return the largest number of groups, up to 32, that divides C and leaves two channels or more in each."""
+def groups_of(c: int, channels: int | None = None) -> int:
+    """Return the largest number of groups, up to 32, that divides C and leaves two channels or more in each.
+
+    Args:
+        c: C.
+        channels: of a group, at most; then the groups are as few as they can be.
+    """
+    if channels is not None:
+        return c // max(n for n in range(1, channels + 1) if c % n == 0)
     return max(g for g in range(1, max(min(GROUPS, c // 2), 1) + 1) if c % g == 0)
 
 
 @operation("Norm")
-def swap_norms(network: nn.Module, kind: str) -> None:
-    """Replace every norm by one of this kind, in place, with its gamma and beta. Raises TypeError if it cannot."""
+def swap_norms(network: nn.Module, kind: str, **options: int) -> None:
+    """Replace every norm by one of this kind, in place, with its gamma and beta. Raises TypeError if it cannot.
+
+    Args:
+        network: any.
+        kind: a name of `NORMS`.
+        options: channels, as in `Norm`.
+    """
     found = [
         (path, m)
         for path, m in network.named_modules(remove_duplicate=False)
@@ -56,17 +72,17 @@ def swap_norms(network: nn.Module, kind: str) -> None:
     if not found or others:
         have = f"norms of another kind ({', '.join(sorted(others))})" if others else "no batch, group or instance norms"
         raise TypeError(f"{type(network).__name__} has {have}: take Norm out")
-    new = {id(old): make_norm_like(old, kind) for _, old in found}
+    new = {id(old): make_norm_like(old, kind, **options) for _, old in found}
     for path, old in found:
         replace(network, path, new[id(old)])
 
 
 @torch.no_grad()
-def make_norm_like(old: nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d, kind: str) -> nn.Module:
+def make_norm_like(old: nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d, kind: str, **options: int) -> nn.Module:
     """Return a norm of this kind with the channels, eps, gamma and beta of another, on its device."""
     gamma: Tensor | None = old.weight
-    channels = old.num_channels if isinstance(old, nn.GroupNorm) else old.num_features
-    new = NORMS[kind](channels, eps=old.eps, affine=gamma is not None).train(old.training)
+    width = old.num_channels if isinstance(old, nn.GroupNorm) else old.num_features
+    new = NORMS[kind](width, eps=old.eps, affine=gamma is not None, **options).train(old.training)
     if gamma is None:
         return new
     new = new.to(gamma)
@@ -80,19 +96,23 @@ class Norm(Trick):
 
     Args:
         kind: "batch" "layer" "instance" "group" "batch_renorm".
+        channels: of a group, for "group", at least 1; None: as many groups as possible, up to 32.
 
     Raises:
         TypeError: for a network without norms over maps, or with norms that do more (timm's with an activation inside).
-        ValueError: for another kind, or a second Norm.
+        ValueError: for another kind, channels of another kind than "group", or a second Norm.
     """
 
     picture = "modules"
-    needs = (Claims("choose the norms"), Choice("kind", tuple(NORMS)))
-    examples = ({"kind": "batch_renorm"},)
+    needs = (Claims("choose the norms"), Choice("kind", tuple(NORMS)), Range("channels", 1))
+    examples = ({"kind": "batch_renorm"}, {"channels": 4})
 
-    def __init__(self, kind: str = "group"):
-        self.kind = kind
+    def __init__(self, kind: str = "group", channels: int | None = None):
+        self.kind, self.channels = kind, channels
+        if channels is not None and kind != "group":
+            raise ValueError(f'Norm: channels belongs to "group", not to {kind!r}: take it out')
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         if stage == "fit":
-            operate(model, "Norm", kind=self.kind)
+            options = {} if self.channels is None else {"channels": self.channels}
+            operate(model, "Norm", kind=self.kind, **options)

@@ -25,7 +25,10 @@ from zoo.frame.step import changes_loss
 every = pytest.mark.parametrize("name", callbacks.__all__)
 
 # Tricks that change the network permanently: their contract is in `tests/callbacks/network/test_surgery.py`.
-SURGERY = ("ADCM", "Activation", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling", "StochasticPooling")
+SURGERY = (
+    "ADCM", "Activation", "DilatedConvolutions", "GuidedDropout", "Maxout", "Norm", "SpatialPyramidPooling",
+    "StochasticPooling",
+)  # fmt: skip
 
 
 def build_other(name):

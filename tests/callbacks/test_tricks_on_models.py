@@ -36,6 +36,7 @@ def but(*names: str) -> set[str]:
 PLAIN_VITS = {"DVT", "DeiT", "DynamicViT", "EViT", "MoEViT", "PatchSlimming", "ViT"}
 WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of patches
 NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "ConvNet", "MLP", "Swin", "ZFNet"} | PLAIN_VITS
+OTHER_NORMS = NO_BATCH_NORM | {"InceptionResNetV2", "InceptionV4"}  # timm's, with their activation inside
 DROP_PATHS_THEMSELVES = {
     "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DeiT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "Swin",
 }  # fmt: skip
@@ -48,6 +49,12 @@ CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no single layer has K output
 # trick -> the models that refuse it
 REFUSED = {
     "CrossmapDropout": {"MLP"},
+    "CrossIterationBatchNorm": OTHER_NORMS,
+    "CrossMiniBatchNorm": OTHER_NORMS,
+    "DilatedConvolutions": PLAIN_VITS | {  # no plain 3x3 convolution in the last stage
+        "AlexNet", "ConvNeXt", "InceptionResNetV2", "InceptionV4", "LVViT", "MLP", "MobileNetV3", "Swin", "VGG",
+        "Xception", "ZFNet",
+    },
     "ADCM": PLAIN_VITS | {"LVViT", "MLP"},
     "AttentionPatchDropout": but(*WITH_A_SEQUENCE - {"DynamicViT", "EViT"}),
     "Hints": {"DynamicViT"},
@@ -63,7 +70,7 @@ REFUSED = {
         "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "ConvNet", "DVT", "DynamicViT", "MLP",
         "MobileNetV2", "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG", "ZFNet",
     ),
-    "Norm": NO_BATCH_NORM | {"InceptionResNetV2", "InceptionV4"},  # timm's, with their activation inside
+    "Norm": OTHER_NORMS,
     "PatchDropout": but(*WITH_A_SEQUENCE),
     "ProgressiveResizing": {"LVViT", "MLP", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
     "Slimming": NO_BATCH_NORM,
@@ -71,6 +78,7 @@ REFUSED = {
         "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4",
         "ResNeXt", "ResNet", "VGG", "Xception", "ZFNet",
     ),
+    "SyncBatchNorm": OTHER_NORMS,
     "StochasticDepth": NO_KNOWN_BRANCHES | DROP_PATHS_THEMSELVES,
     "StochasticPooling": but(  # small images' stems have no pooling
         "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4", "NIN", "VGG",

@@ -50,6 +50,34 @@ def test_groups(c, groups):
     assert groups_of(c) == groups and c % groups == 0
 
 
+@pytest.mark.parametrize(
+    ("c", "channels", "groups"),
+    [
+        (64, 16, 4),
+        (2048, 16, 128),
+        (16, 16, 1),
+        (8, 16, 1),
+        (24, 16, 2),
+        (40, 16, 4),
+        (7, 16, 1),
+        (17, 16, 17),
+        (64, 1, 64),
+    ],
+)
+def test_groups_of_so_many_channels(c, channels, groups):
+    assert groups_of(c, channels) == groups and c % groups == 0
+
+
+def test_so_many_channels_a_group_in_a_run(trainer, tiny_data):
+    """The tiny network's norms have 8 and 16 channels."""
+    model = tiny_classifier()
+    trainer(callbacks=[Norm(channels=4)], max_steps=0).fit(model, tiny_data)
+    assert [m.num_groups for m in model.modules() if isinstance(m, nn.GroupNorm)] == [2, 4]
+    assert model.surgery == [("Norm", {"kind": "group", "channels": 4})]
+    with pytest.raises(ValueError, match='channels belongs to "group"'):
+        Norm("layer", channels=4)
+
+
 @pytest.mark.parametrize("kind", NORMS)
 def test_there_and_back_keeps_gamma_and_beta(kind):
     model = ResNet("20", num_classes=10)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import zoo
-from callbacks import ADCM, EMA, Activation, Maxout, Norm
+from callbacks import ADCM, EMA, Activation, DilatedConvolutions, Maxout, Norm
 from tests.callbacks.conftest import At, assert_equal, weights
 from tests.conftest import tiny_classifier
 from tests.zoo.test_every_model import loader
@@ -17,6 +17,7 @@ from zoo.frame import surgery
 TRICKS = {
     "ADCM": lambda: ADCM(),
     "Activation": lambda: Activation("prelu"),
+    "DilatedConvolutions": lambda: DilatedConvolutions(),
     "Maxout": lambda: Maxout(where=("conv1", "layer2.0.conv1")),
     "Norm": lambda: Norm("group"),
 }
