@@ -160,7 +160,9 @@ def write(model: Any, folder: Path, name: str, facts: Facts) -> Path:
     }
     model.export(folder / WEIGHTS)
     (folder / CONFIG).write_text(json.dumps(config, indent=2, default=str) + "\n")
-    (folder / CARD).write_text(write_card(model, name, known, theirs.get("architecture")))
+    opens = [f'model = zoo.{type(model).__name__}.from_pretrained("{name}")']
+    opens += [f'model = timm.create_model("hf-hub:{name}", pretrained=True)'] if theirs else []
+    (folder / CARD).write_text(write_card(model, name, known, "timm" if theirs else "lightning-zoo", opens))
     return folder
 
 

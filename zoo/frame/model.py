@@ -40,7 +40,8 @@ class Model(Classifier):
         variant: row of the paper's table, as a string or a number.
         num_classes: K.
         image_size: side of the images in pixels; None: that of the paper. Up to 64, the stem is the small-image one.
-        weights: `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file, see `load_weights`; None: random.
+        weights: `"zoo"` (what comes with the package), `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a
+            file, see `load_weights`; None: random.
         training: training arguments of `Classifier`.
 
     Raises:

@@ -5,7 +5,7 @@ is said to be so.
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -57,14 +57,15 @@ def facts_of_run(model: Any) -> Facts:
     return found
 
 
-def write_card(model: Any, name: str, facts: Facts, timm_name: str | None) -> str:
+def write_card(model: Any, name: str, facts: Facts, library: str, opens: Sequence[str]) -> str:
     """Return the text of README.md: the Hub's metadata, then what the weights are and how they were made.
 
     Args:
         model: the model.
         name: of the repository or folder.
         facts: what is told; see `Facts`.
-        timm_name: the network of timm that opens the files too.
+        library: that the Hub names, "lightning-zoo" or "timm".
+        opens: lines of Python that open the files.
     """
     metrics, kind = facts.get("metrics", {}), type(model).__name__
     variant = model.hparams.get("variant") or model.hparams.get("network") or ""
@@ -80,13 +81,11 @@ def write_card(model: Any, name: str, facts: Facts, timm_name: str | None) -> st
         "license": facts.get("license", UNKNOWN),
     }
     rows = [f"| {key} | {value} |" for key, value in [*told.items(), *((k, f"{v:.4f}") for k, v in metrics.items())]]
-    opens = [f'model = zoo.{kind}.from_pretrained("{name}")']
-    opens += [f'model = timm.create_model("hf-hub:{name}", pretrained=True)'] if timm_name else []
     text = [f"# {name}", "", "| | |", "| --- | --- |", *rows, "", "```python", *opens, "```"]
-    return f"---\n{_metadata(name, facts, timm_name).to_yaml()}\n---\n\n" + "\n".join(text) + "\n"
+    return f"---\n{_metadata(name, facts, library).to_yaml()}\n---\n\n" + "\n".join(text) + "\n"
 
 
-def _metadata(name: str, facts: Facts, timm_name: str | None) -> ModelCardData:
+def _metadata(name: str, facts: Facts, library: str) -> ModelCardData:
     """Return the card's head; test accuracies are the Hub's evaluation results."""
     data = facts.get("data", UNKNOWN)
     results = [
@@ -96,9 +95,9 @@ def _metadata(name: str, facts: Facts, timm_name: str | None) -> ModelCardData:
     ]
     return ModelCardData(
         license=facts.get("license"),
-        library_name="timm" if timm_name else "lightning-zoo",
+        library_name=library,
         pipeline_tag="image-classification",
-        tags=["image-classification", "lightning-zoo", *(["timm"] if timm_name else [])],
+        tags=sorted({"image-classification", "lightning-zoo", library}),
         model_name=name.rpartition("/")[2] if results else None,
         eval_results=results or None,
     )

@@ -28,7 +28,7 @@ class Portable(L.LightningModule):
     preprocessing: Preprocessing | None
 
     def load_weights(self, weights: str | Path, which: str | None = None) -> None:
-        """Load weights from `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file.
+        """Load weights from `"zoo"`, `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file.
 
         Args:
             weights: the source.

@@ -19,7 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from zoo.frame import channels
+from zoo.frame import channels, shipped
 from zoo.frame.by_name import architecture
 from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
@@ -62,7 +62,7 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
 
     Args:
         model: receives them.
-        source: `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
+        source: `"zoo"`, `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
             `.safetensors`, `.pth`, `.th` or `.ckpt` file.
         which: key of the weights in a file with several: see `weight_sets.choose`.
 
@@ -70,6 +70,7 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
         FileNotFoundError: no such file.
         ValueError: the file is damaged, holds code, or is of another network; the error says what to do.
     """
+    source = shipped.find(model) if source == shipped.NAME else source
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     weights = readers[kind](model, name) if kind in readers else read(source, which)
