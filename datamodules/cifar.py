@@ -84,6 +84,9 @@ class CIFAR10(_CIFAR):
     """
 
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+    confusions = {  # Patrini et al. 2017, https://arxiv.org/abs/1609.03683
+        "truck": "automobile", "bird": "airplane", "deer": "horse", "cat": "dog", "dog": "cat"
+    }  # fmt: skip
     reader = torchvision.datasets.CIFAR10
     mean = (125.3 / 255, 123.0 / 255, 113.9 / 255)  # Wide ResNets, the authors' code
     std = (63.0 / 255, 62.1 / 255, 66.7 / 255)

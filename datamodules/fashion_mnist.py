@@ -21,6 +21,9 @@ class FashionMNIST(IdxData):
         *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
         *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     )
+    confusions = {  # Zhang, Sabuncu 2018, https://arxiv.org/abs/1805.07836
+        "Ankle boot": "Sneaker", "Sneaker": "Sandal", "Pullover": "Shirt", "Coat": "Dress", "Dress": "Coat"
+    }  # fmt: skip
     reader = torchvision.datasets.FashionMNIST
     mean, std = (0.2860,), (0.3530,)  # over all pixels of the training images, measured
     elsewhere = ("/usr/share/datasets/fashion-mnist",)

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.frame.image_set import Counted, ImageSet
+from datamodules.frame.label_noise import check_noise
 from datamodules.frame.like import wanted_by
 from datamodules.frame.loader import ResumableLoader
 from datamodules.frame.normalisation import Normalised
@@ -58,6 +59,11 @@ class ImageData(Parts, Normalised):
             get different copies. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as
             DeiT's sampler, https://github.com/facebookresearch/deit, except that it rounds the epoch to a multiple of
             256 images).
+        label_noise: share of training labels to make wrong, in [0, 1), for the study of methods; of all training
+            images, with the validation images that are taken from them. A validation set of the data's own and test
+            images keep their labels. A larger share has the wrong labels of a smaller one; splits stay the same.
+        noise_kind: "symmetric": any other class; "pair": the next class; "asymmetric": a class that it is taken for,
+            as `confusions` of the data names them: the share is of the images of such classes.
         num_workers: processes that make batches; the batches are the same for any number.
         like: a model whose weights define the preprocessing: take its mean and std, and from files also its size, crop
             and channels, unless they are given.
@@ -66,6 +72,7 @@ class ImageData(Parts, Normalised):
         train_set, val_set, test_set: the data sets, after `setup`; None before.
         train_indices, val_indices: (n,) int64, used images of `train_set` and `val_set`, ascending.
         held_indices: (n,) int64, images of `train_set` removed by `hold_out`.
+        clean_targets: (n,) int64, the targets of `train_set` before `label_noise`.
         seed: of order and augmentation.
         whitening: a fitted `transforms.Whitening`, applied instead of mean and std; None at first.
 
@@ -90,6 +97,8 @@ class ImageData(Parts, Normalised):
         split_seed: int = 0,
         sampling: str | None = None,
         repeats: int = 1,
+        label_noise: float = 0.0,
+        noise_kind: str = "symmetric",
         num_workers: int = 0,
         like: Any = None,
         **unknown: Never,
@@ -104,6 +113,8 @@ class ImageData(Parts, Normalised):
         self.val_split, self.fold, self.folds = val_split, fold, folds
         self.fraction, self.split_seed = fraction, split_seed
         self.sampling, self.repeats = sampling, repeats
+        check_noise(label_noise, noise_kind)
+        self.label_noise, self.noise_kind = label_noise, noise_kind
         self.like = wanted_by(like)
         self.seed = 0
 

@@ -21,6 +21,8 @@ class SplitOptions(TypedDict, total=False):
     split_seed: int
     sampling: str | None
     repeats: int
+    label_noise: float
+    noise_kind: str
     like: Any
 
 

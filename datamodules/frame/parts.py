@@ -1,10 +1,13 @@
 """Parts of a data set: training, validation, test and prediction, and their class counts."""
 
+from collections.abc import Mapping
+
 import lightning as L
 import torch
 from torch import Tensor
 
 from datamodules.frame.image_set import ImageSet
+from datamodules.frame.label_noise import others_of, plant
 from datamodules.frame.sampling import class_weights
 from datamodules.frame.split import VAL_SPLIT, fold_split, stratified_fraction, stratified_split, validation_count
 
@@ -20,6 +23,10 @@ class Parts(L.LightningDataModule):
     fraction: float
     split_seed: int
     sampling: str | None
+    label_noise: float
+    noise_kind: str
+    confusions: Mapping[str, str] = {}  # class -> the one that it is taken for, for asymmetric label noise
+    clean_targets: Tensor
     train_indices: Tensor
     val_indices: Tensor
     held_indices: Tensor
@@ -59,8 +66,19 @@ class Parts(L.LightningDataModule):
         if self.fraction < 1:
             train = train[stratified_fraction(train_set.labels[train], self.fraction, self.split_seed, self.classes)]
         self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
+        self.clean_targets = train_set.targets
+        if self.label_noise:
+            train_set.targets = self._noisy(train_set.targets)
         self.train_set, self.val_set = train_set, train_set.without_augmentation() if val_set is None else val_set
         return train_set
+
+    def _noisy(self, targets: Tensor) -> Tensor:
+        """Return the training targets with `label_noise`. Raise a ValueError for masks and several labels an image."""
+        if targets.ndim > 1:
+            raise ValueError(f"label_noise needs one label an image, which {type(self).__name__} has not: leave it out")
+        symmetric = self.noise_kind == "symmetric"
+        others = None if symmetric else others_of(self.classes, self.confusions, self.noise_kind)
+        return plant(targets, self.label_noise, others, self.num_classes, self.split_seed)
 
     def _load_test(self) -> None:
         if self.test_set is None:
