@@ -25,6 +25,7 @@ from callbacks.frame.masks import draws
 from callbacks.frame.pattern import Pattern, offsets, tile_mask
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from zoo.frame.figures import Picture
 
 DEFAULT = Pattern()
 
@@ -97,6 +98,12 @@ class AutoDropout(FeatureDropout):
 
     def multiplier(self, x: Tensor, p: float) -> Tensor:
         return multiplier(x, self._pattern_at(self._place))
+
+    def draw(self) -> Picture:
+        """Draw the first pattern, on the maps of a stage."""
+        from callbacks.frame.pictures.features import draw
+
+        return draw(AutoDropout(self._patterns(None)[0]._replace(residual=False), "stage1"))
 
 
 def multiplier(x: Tensor, pattern: Pattern) -> Tensor:

@@ -25,9 +25,10 @@ class Seen(L.Callback):
         self.batches.append([part.clone() for part in batch])
 
 
-def small_network() -> Classifier:
-    """Return a network of one linear layer for three classes and images of any size."""
-    return Classifier(nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)), num_classes=3)
+def small_network(classes: int = len(CLASSES)) -> Classifier:
+    """Return a network of one linear layer, for images of any size."""
+    layers = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, classes))
+    return Classifier(layers, num_classes=classes)
 
 
 def draw(trick: Trick) -> Sheet:

@@ -105,7 +105,7 @@ def test_curves_of_equal_rates_are_one_and_keep_the_depth():
 def test_the_loss_is_that_of_the_trick():
     focal, seen = FocalLoss(), {}
     with apart():
-        sweep = loss.Sweep(trick := fresh(focal))
+        sweep = loss.Sweep(trick := fresh(focal), 3)
         loss.fit(loss.small_network(), photographs.batch(8), [trick, sweep])
     for i, z in enumerate(loss.LOGITS):
         logits = torch.tensor([[0.0, z, 0.0]], dtype=torch.float32, requires_grad=True)
@@ -199,3 +199,20 @@ def test_a_trick_without_a_picture_still_shows_its_card():
             pass
 
     assert "<img" not in Plain()._repr_html_() and "Plain()" in Plain()._repr_html_()
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+def test_a_loss_with_a_number_for_each_class_draws_itself(classes):
+    picture = FocalLoss(alpha=tuple(1.0 + k for k in range(classes))).draw()
+    assert f"the other {classes - 1} logits" in picture.caption
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in callbacks.__all__ if getattr(callbacks, name).examples])
+def test_every_trick_draws_its_examples(name):
+    """A notebook shows a trick by its picture, so that no arguments may raise an error."""
+    plain = example(name)
+    for arguments in type(plain).examples:
+        given = {"teacher": plain.teacher} if getattr(plain, "teacher", None) is not None else {}
+        trick = type(plain)(**{**given, **gallery.NEEDED.get(name, {}), **arguments})
+        assert len(trick.draw().data()) > 500
