@@ -46,6 +46,8 @@ Any other network, all of timm's among them, trains with the same tricks as `zoo
 
 {table(heads, rows, "filterable")}
 
+{family()}
+
 ```{{toctree}}
 :hidden:
 
@@ -71,9 +73,19 @@ def page(entry: Entry, counted: dict[str, Any] | None) -> str:
 
 def diagram(name: str) -> str:
     """Include the picture of the block, if it was drawn."""
+    return image(name, f"Block diagram of {name}: the layers of one block and how they are joined")
+
+
+def family() -> str:
+    """Include the picture of all models through the years, if it was drawn."""
+    shown = image("family", "All models in the years of their papers, with an arrow from what each builds on")
+    return f"## Through the years\n\n{shown}" if shown else ""
+
+
+def image(name: str, alt: str) -> str:
+    """Include a file of docs/made/diagrams, if it is there."""
     if not (DOCS / "made" / "diagrams" / f"{name}.svg").exists():
         return ""
-    alt = f"Block diagram of {name}: the layers of one block and how they are joined"
     return f"```{{image}} ../made/diagrams/{name}.svg\n:alt: {alt}\n:class: dark-light\n```"
 
 

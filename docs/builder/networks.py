@@ -75,16 +75,10 @@ def count(name: str) -> dict[str, Any]:
 
 def stages(model: Any) -> list[list[str]]:
     """Return each stage as text: name, output, stride, receptive field, parameters, multiply-adds."""
-    from recipes.command.show import figures, seen, shape
-    from zoo.tools.complexity import stage_costs
-    from zoo.tools.receptive import receptive_fields
+    from recipes.command.show import figures
+    from zoo.tools.stage_table import stage_table
 
-    try:
-        fields = receptive_fields(model)
-    except (NotImplementedError, IndexError):  # tokens that are sorted; a network without maps
-        fields = {}
-    found = stage_costs(model, model.image_size)
-    return [[s.name, shape(s.shape), *seen(fields.get(s.name)), *figures(s)[:2]] for s in found]
+    return [[*row.words, *figures(row)[:2]] for row in stage_table(model, model.image_size)]
 
 
 def main() -> None:

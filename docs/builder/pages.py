@@ -25,6 +25,9 @@ def pages() -> Iterator[tuple[str, str]]:
 
 def write(app: Sphinx) -> None:
     """Write what changed, remove what is no longer made."""
+    from builder.diagrams import draw
+
+    draw(Path(app.srcdir, "made", "diagrams"))
     made, changed = set(), 0
     for name, text in pages():
         path = Path(app.srcdir, name)

@@ -50,7 +50,7 @@ def stage_table(network: nn.Module, image_size: int | None = None) -> list[Stage
     size = image_size or getattr(network, "image_size", None) or 224
     try:
         fields = receptive_fields(network, size)
-    except NotImplementedError:  # tokens that are sorted, say
+    except (NotImplementedError, IndexError):  # tokens that are sorted; a network without maps
         fields = {}
     costs = stage_costs(network, size)
     return [StageRow(c.name, c.shape, fields.get(c.name), c.parameters, c.macs, c.memory) for c in costs]

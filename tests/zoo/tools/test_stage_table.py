@@ -41,6 +41,7 @@ def test_without_a_rule_the_fields_are_empty():
     with torch.device("meta"):
         rows = stage_table(zoo.EViT("Ti"))
     assert rows[0].shape == (197, 192) and all(row.words[2:] == ("", "") for row in rows)
+    assert stage_table(zoo.MLP("100"))[0].words == ("stage1", "100", "", "")  # no maps
 
 
 def test_a_network_without_stages_is_refused():
