@@ -31,6 +31,7 @@ from zoo.hierarchical_mixture import HierarchicalMixture as HierarchicalMixture
 from zoo.inception_resnet_v2 import InceptionResNetV2 as InceptionResNetV2
 from zoo.inception_v3 import InceptionV3 as InceptionV3
 from zoo.inception_v4 import InceptionV4 as InceptionV4
+from zoo.lenet5 import LeNet5 as LeNet5
 from zoo.lvvit import LVViT as LVViT
 from zoo.mlp import MLP as MLP
 from zoo.mobilenet_v1 import MobileNetV1 as MobileNetV1

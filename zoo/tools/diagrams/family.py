@@ -9,8 +9,9 @@ from zoo.tools.diagrams.drawing import INK, SOFT, Drawing, quote
 from zoo.tools.diagrams.layout import HEAD
 
 BUILDS_ON = {  # as the papers say it; those that are not here begin a line of their own
-    "ConvNet": ("MLP",),
-    "AlexNet": ("ConvNet",),
+    "LeNet5": ("MLP",),
+    "ConvNet": ("LeNet5",),
+    "AlexNet": ("LeNet5",),
     "ZFNet": ("AlexNet",),
     "NIN": ("AlexNet",),
     "VGG": ("AlexNet",),

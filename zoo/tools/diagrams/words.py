@@ -10,7 +10,7 @@ NORMS = {"BatchNorm2d": "BN", "BatchNorm1d": "BN", "LayerNorm": "LN", "LayerNorm
 ACTIVATIONS = {
     "ReLU": "ReLU", "ReLU6": "ReLU6", "GELU": "GELU", "SiLU": "SiLU", "Sigmoid": "sigmoid", "Tanh": "tanh",
     "Hardswish": "h-swish", "Hardsigmoid": "h-sigmoid", "Softmax": "softmax", "LogSoftmax": "log softmax",
-    "LeakyReLU": "leaky ReLU", "ELU": "ELU", "SELU": "SELU", "Mish": "Mish", "PReLU": "PReLU",
+    "LeakyReLU": "leaky ReLU", "ELU": "ELU", "SELU": "SELU", "Mish": "Mish", "PReLU": "PReLU", "Squash": "squash",
 }  # fmt: skip
 AFTERS = {name.lower(): words for name, words in (NORMS | ACTIVATIONS | {"LocalResponseNorm": "LRN"}).items()}
 
