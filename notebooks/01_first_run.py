@@ -74,7 +74,7 @@ print(recipe)
 # %%
 swapped = recipe.without(MixUp).plus(CutMix(1.0))
 metrics = swapped.run(save=False)
-print(f"test accuracy {metrics['test/acc']:.3f}, {metrics['seconds']:.0f} s")
+print(f"test accuracy {metrics['test/acc']:.3f}")
 
 # %% [markdown]
 # ## Save, reload, predict

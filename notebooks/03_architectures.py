@@ -141,12 +141,17 @@ if runs:
 # %%
 shown = ("AlexNet owt", "VGG 16", "GoogLeNet BN", "ResNet 50", "DenseNet 121", "MobileNetV2 1.0", "ConvNeXt T")
 fig, ax = plt.subplots(figsize=(9, 4.5))
-for name, variant in map(str.split, shown):
+for i, (name, variant) in enumerate(map(str.split, shown)):
     with torch.device("meta"):  # weights without storage
         model = getattr(zoo, name)(variant)
     fields = zoo.receptive_fields(model)
     sizes = [field.size[0] for field in fields.values()]
-    ax.plot(range(1, len(sizes) + 1), sizes, "o-", label=f"{name} {variant}: {', '.join(map(str, sizes))}")
+    ax.plot(
+        range(1, len(sizes) + 1),
+        sizes,
+        "o-" if i < 6 else "s--",
+        label=f"{name} {variant}: {', '.join(map(str, sizes))}",
+    )
 ax.axhline(224, color="0.6", ls="--")
 ax.set(yscale="log", xticks=range(1, 6), xlabel="stage", ylabel="receptive field (pixels)")
 ax.legend(fontsize=8)
@@ -176,6 +181,7 @@ for ax, (road, accuracies) in zip(axes, PUBLISHED.items(), strict=True):
     for step, (size, macs) in zip(STEPS, counts, strict=True):
         ax.text(0, step, f" {macs / 1e3:.2f} G, {size:.1f} M", va="center", fontsize=8)
     ax.set(xlabel="multiply-adds (1e9)", title=f"from ResNet-{road}")
+    ax.grid(visible=False)
     dots, spread = ax.twiny(), max(accuracies) - min(accuracies)
     dots.plot(accuracies, list(STEPS), "o-", color="darkorange")
     dots.set_xlim(min(accuracies) - 0.6 * spread, max(accuracies) + 0.1 * spread)  # the text on the left stays free
@@ -262,7 +268,7 @@ fig, axes = plt.subplots(1, 2, figsize=(12, 3), sharey=True)
 for ax, name in zip(axes, (next(iter(gates)), list(gates)[-1]), strict=True):
     gate = gates[name].flatten(1)
     for k in range(10):
-        ax.plot(gate[targets == k].mean(0)[:64], label=str(k), lw=1)
+        ax.plot(gate[targets == k].mean(0)[:64], label=str(k), lw=1, color=plt.colormaps["tab10"](k))
     ax.set(title=name, xlabel="channel (first 64)")
 axes[0].set_ylabel("gate")
 axes[1].legend(fontsize=7, title="class", bbox_to_anchor=(1.02, 1), loc="upper left")

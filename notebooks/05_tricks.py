@@ -140,6 +140,7 @@ for line, tricks in zip(axes, shown, strict=True):
         ax.imshow((image * 0.25 + 0.5).clamp(0, 1).permute(1, 2, 0))
         ax.set_title(label(target), fontsize=6, pad=2)
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     name = "\n+ ".join(map(repr, tricks)) or "as it is"
     line[0].set_ylabel(name, fontsize=7, rotation=0, ha="right", va="center")
 
@@ -218,7 +219,7 @@ print(runs["plus MixUp"])
 fig, axes = plt.subplots(1, 2, figsize=(10, 3), layout="constrained")
 for name, run in runs.items():
     metrics = run.run(save=False)
-    print(f"{name}: test accuracy {metrics['test/acc']:.3f}, {metrics['seconds']:.1f} s")
+    print(f"{name}: test accuracy {metrics['test/acc']:.3f}")
     for ax, metric in zip(axes, ("train/loss", "val/acc"), strict=True):
         ax.plot(*run.history.curve(metric), "o-", label=name)
         ax.set(xlabel="epoch", ylabel=metric)
@@ -271,6 +272,7 @@ print(
 print(f"{(refused & ~both).sum()} in one order, all others go together")
 some = (refused | refused.T).any(1).nonzero().flatten()
 fig, ax = plt.subplots(figsize=(9, 9), layout="constrained")
+ax.grid(visible=False)
 ax.imshow((refused.int() + both.int())[some][:, some], cmap="Blues")
 ax.set_xticks(range(len(some)), [names[i] for i in some], rotation=90, fontsize=7)
 ax.set_yticks(range(len(some)), [names[i] for i in some], fontsize=7)

@@ -97,6 +97,7 @@ for above, below, n in zip(*axes, unsure, strict=True):
     above.set(title=f"a {targets[n]}", xticks=[], yticks=[])
     soft = torch.stack([(v[n] / T).softmax(0) for T in TEMPERATURES])
     entropies = torch.special.entr(soft).sum(1)
+    below.grid(visible=False)
     below.imshow(soft, cmap="magma", vmin=0, vmax=soft.max(), aspect="auto")
     labels = [f"T = {T}, H = {H:.2f}" for T, H in zip(TEMPERATURES, entropies.tolist(), strict=True)]
     below.set_yticks(range(len(TEMPERATURES)), labels, fontsize=7)
@@ -140,6 +141,7 @@ def show(rows: dict[str, list[torch.Tensor]], columns: list[str]) -> None:
         for ax, picture in zip(line, pictures, strict=True):
             ax.imshow(picture[0] if picture.ndim == 3 else picture, cmap="gray" if picture.ndim == 3 else "viridis")
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=8)
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(title, fontsize=8)

@@ -165,6 +165,7 @@ for line, (name, y) in zip(axes, pictures.items(), strict=True):
     for ax, picture in zip(line, columns(y), strict=True):
         ax.imshow(picture)
         ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
     line[0].set_ylabel(name.removesuffix("()"), fontsize=6, rotation=0, ha="right", va="center")
 titles = ["flower, mean", *(f"channel {k}" for k in channels.tolist()), "temple, mean"]
 for ax, title in zip(axes[0], titles, strict=True):

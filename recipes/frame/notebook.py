@@ -1,4 +1,4 @@
-"""Make a notebook quiet: `quiet = silence()` in its first cell, then `Trainer(..., **quiet)`."""
+"""Make a notebook quiet, in the style of the project: `quiet = silence()` first, then `Trainer(..., **quiet)`."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ LOGGERS = (
 
 
 def silence() -> dict[str, bool]:
-    """Silence all warnings, and what Lightning says of the machine, the seed and the end of a run.
+    """Silence all warnings, and what Lightning says of the machine, the seed and the end of a run. Set the style of figures.
 
     Returns:
         Arguments of a `Trainer` without logger, progress bar, summary of the model and checkpoints.
@@ -21,4 +21,9 @@ def silence() -> dict[str, bool]:
     warnings.filterwarnings("ignore")
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
+    from matplotlib import style  # imported here, and what follows, because imports warn
+
+    from zoo.frame.figures import STYLE
+
+    style.use(STYLE)
     return dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)

@@ -70,6 +70,7 @@ def _curves(axes: Axes, recipe: Run, metric: str) -> None:
         if stage in CURVES and (rest == metric or rest.startswith(f"{metric}_")) and rest != "loss_step":
             axes.plot(*recipe.history.curve(name), "-" if rest == metric else "--", color=CURVES[stage], label=name)
     axes.set(title={"acc": "accuracy"}.get(metric, metric), xlabel="epoch")
+    axes.locator_params(axis="x", integer=True)  # no tick at epoch 1.5
     if axes.lines:
         axes.legend()
 
