@@ -60,6 +60,17 @@ def test_timm_opens_the_files(name, tmp_path):
     assert opened.pretrained_cfg["architecture"] == theirs and opened.num_classes == model.num_classes
 
 
+def test_timm_prepares_pictures_as_we_do(tmp_path):
+    model = random(ResNet("18", num_classes=3, image_size=96))
+    model.preprocessing = Preprocessing(96, 128, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), "bicubic")
+    model.classes = ("ant", "bee", "cat")
+    opened = timm.create_model(f"local-dir:{model.save_pretrained(tmp_path)}", pretrained=True)
+    found = timm.data.resolve_model_data_config(opened)
+    assert (*found["input_size"], found["crop_pct"], found["interpolation"]) == (3, 96, 96, 0.75, "bicubic")
+    assert (*found["mean"], *found["std"]) == (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    assert list(opened.pretrained_cfg["label_names"]) == ["ant", "bee", "cat"]
+
+
 def test_all_of_a_small_network_comes_back(tmp_path):
     model = small()
     folder = model.save_pretrained(tmp_path / "deep" / "ours")
