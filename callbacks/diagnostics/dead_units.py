@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from callbacks.diagnostics.gradient_flow import join_names
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from zoo.frame.figures import Picture
 
 
 def dead_fraction(a: Tensor) -> Tensor:
@@ -76,3 +77,9 @@ class DeadUnits(Diagnostic):
             self.say(False, f"in epoch {epoch} channels are dead in {names}: {cure}")
         else:
             self.say(True, f"in epoch {epoch} none of {count} ReLUs has more than {self.fraction:.0%} dead channels")
+
+    def draw(self) -> Picture:
+        """Draw the dead fractions after a small run whose learning rate is far too high."""
+        from callbacks.frame.pictures.findings import draw
+
+        return draw(self, lr=3.0)

@@ -18,7 +18,7 @@ from callbacks.frame.pictures.curves import panels
 from zoo import Classifier
 from zoo.frame.figures import WITH, Drawing, new_figure, style
 
-EPOCHS, BATCH, TRAIN, SHOWN = 10, 64, 768, 5
+EPOCHS, BATCH, TRAIN, SHOWN, RATE = 10, 64, 768, 5, 0.05
 WIDTH = 100  # letters of a line of findings
 
 
@@ -32,14 +32,14 @@ class Losses(L.Callback):
         self.values.append(outputs["loss"].item())
 
 
-def network() -> Classifier:
-    """Return a network of two convolutions for the digits."""
+def network(lr: float) -> Classifier:
+    """Return a network of two convolutions for the digits, with this learning rate."""
     layers = OrderedDict[str, nn.Module]()
     for i, (before, after) in enumerate(((1, 16), (16, 32)), 1):
         layers[f"conv{i}"] = nn.Conv2d(before, after, 3, padding=1, stride=i, bias=False)
         layers[f"norm{i}"], layers[f"relu{i}"] = nn.BatchNorm2d(after), nn.ReLU()
     layers |= OrderedDict(pool=nn.AdaptiveAvgPool2d(2), flat=nn.Flatten(), head=nn.Linear(128, 10))
-    return Classifier(nn.Sequential(layers), 10, stages={"stage1": "relu1", "stage2": "relu2"}, lr=0.05)
+    return Classifier(nn.Sequential(layers), 10, stages={"stage1": "relu1", "stage2": "relu2"}, lr=lr)
 
 
 def loaders() -> tuple[Any, Any]:
@@ -53,21 +53,26 @@ def loaders() -> tuple[Any, Any]:
     return train, test
 
 
-def run(trick: Any, epochs: int = EPOCHS) -> list[float]:
+def run(trick: Any, epochs: int = EPOCHS, lr: float = RATE) -> list[float]:
     """Train and test with the trick, and return the training losses."""
     with apart():
-        losses, model, (train, test) = Losses(), network(), loaders()
+        losses, model, (train, test) = Losses(), network(lr), loaders()
         with trainer_of([trick, losses], max_epochs=epochs, check_val_every_n_epoch=1) as trainer:
             trainer.fit(model, train, test)
             trainer.test(model, test, verbose=False)
     return losses.values
 
 
-def draw(trick: Any) -> Drawing:
-    """Draw what it measured, or the losses of the run, and below it what it said."""
+def draw(trick: Any, lr: float = RATE) -> Drawing:
+    """Draw what it measured, or the losses of the run, and below it what it said.
+
+    Args:
+        trick: a diagnostic.
+        lr: learning rate of the run; a bad one shows what the diagnostic finds.
+    """
     with apart():
         copy = fresh(trick)
-    losses = run(copy)
+    losses = run(copy, lr=lr)
     kinds = {re.sub(r"\d+", "", finding.text)[:20]: finding for finding in copy.findings}  # the last of its kind
     said = [line for finding in [*kinds.values()][:SHOWN] for line in lines(finding)]
     with style():
@@ -76,7 +81,10 @@ def draw(trick: Any) -> Drawing:
         what, values = getattr(copy, "measured", None) or ("training loss", losses)
         measured(axes, what, values)
         figure.supxlabel("\n".join(said), x=0.01, ha="left", fontsize=7.5)
-    return Drawing(figure, f"{type(trick).__name__} in {EPOCHS} epochs on handwritten digits: {' '.join(said)}")
+    return Drawing(
+        figure,
+        f"{type(trick).__name__} in {EPOCHS} epochs on handwritten digits, with a rate of {lr:g}: {' '.join(said)}",
+    )
 
 
 def measured(axes: Axes, what: str, values: Any) -> None:

@@ -148,6 +148,10 @@ def test_stochastic_depth_shows_every_block():
     assert "ResNet" in picture.caption
 
 
+def test_dead_units_shows_a_run_in_which_units_die():
+    assert "look:" in callbacks.DeadUnits().draw().caption
+
+
 def test_apart_restores_the_seed_of_the_environment(monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "12")
     with apart(3):
