@@ -29,14 +29,14 @@ from datamodules.transforms import OPERATIONS, PRESETS, PROTOCOLS, operation, tr
 from recipes.command import tables
 from recipes.frame import catalogue
 
-SIDE, TRIES = 66, 3
+SIDE, TRIES = 60, 3
 photographs = [torch.from_numpy(image.copy()).permute(2, 0, 1) for image in load_sample_images().images]
 
 
 def sheet(rows: dict[str, list[tuple[torch.Tensor, str]]]) -> None:
     """Draw a line of images uint8 (3, H, W) for each name: a caption above each image, the name beside them."""
     most = max(map(len, rows.values()))
-    fig, axes = plt.subplots(len(rows), most + 3, figsize=(0.66 * (most + 3), 0.8 * len(rows)), squeeze=False)
+    fig, axes = plt.subplots(len(rows), most + 3, figsize=(0.6 * (most + 3), 0.74 * len(rows)), squeeze=False)
     fig.subplots_adjust(0, 0, 1, 0.99, wspace=0.03, hspace=0.2)
     for ax in axes.flat:
         ax.axis("off")
@@ -44,7 +44,7 @@ def sheet(rows: dict[str, list[tuple[torch.Tensor, str]]]) -> None:
         for ax, (image, caption) in zip(line, images, strict=False):
             ax.imshow(image.permute(1, 2, 0))
             ax.set_title(caption, fontsize=6, pad=2)
-        line[most].text(0.05, 0.5, fill(name, 36), transform=line[most].transAxes, va="center", fontsize=6)
+        line[most].text(0.05, 0.5, fill(name, 34), transform=line[most].transAxes, va="center", fontsize=5.5)
     plt.show()
 
 

@@ -112,6 +112,7 @@ def show(rows: dict[str, list[torch.Tensor]], columns: list[str]) -> None:
             else:
                 ax.imshow(picture, cmap="viridis")
             ax.set(xticks=[], yticks=[])
+            ax.spines[:].set_visible(False)
         line[0].set_ylabel(name, fontsize=8)
     for ax, title in zip(axes[0], columns, strict=True):
         ax.set_title(title, fontsize=8)
