@@ -100,7 +100,6 @@ class WideResNet(Model):
     """
 
     variants = VARIANTS
-    block_path = "group1.block1"
     small_only = CIFAR
     torchvision_names = {"50-2": "wide_resnet50_2", "101-2": "wide_resnet101_2"}
     timm_names = torchvision_names
@@ -127,7 +126,7 @@ class WideResNet(Model):
     def build_cifar(self, row: Row, dropout: float) -> None:
         """Create the layers of the paper's Table 1."""
         (n0, n1, n2), k = row.depths, row.k
-        self.stage_paths = ("group0", "group1", "group2")
+        self.stage_paths, self.block_path = ("group0", "group1", "group2"), "group1.block1"
         self.conv0 = conv3(3, 16)
         self.group0 = group(16, 16 * k, n0, 1, dropout)
         self.group1 = group(16 * k, 32 * k, n1, 2, dropout)
@@ -140,7 +139,7 @@ class WideResNet(Model):
 
     def build_imagenet(self, row: Row) -> None:
         """Create the layers of ResNet-B with wide bottlenecks."""
-        self.stage_paths = ("layer1", "layer2", "layer3", "layer4")
+        self.stage_paths, self.block_path = ("layer1", "layer2", "layer3", "layer4"), "layer2.1"
         self.conv1 = stem(64, self.small)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)

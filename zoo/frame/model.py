@@ -51,7 +51,7 @@ class Model(Classifier):
 
     variants: ClassVar[Mapping[str, Any]] = {}  # the paper's table
     default_size: ClassVar[int] = 224  # side of the images in pixels
-    block_path: ClassVar[str] = ""  # of the block that `zoo.diagram` draws; "": it draws the whole network
+    block_path: str = ""  # of the block that `zoo.diagram` draws; "": it draws the whole network
     small_only: ClassVar[Collection[str]] = ()  # rows for images of up to 64 px; their default is 32
 
     def __init_subclass__(cls, **arguments: Any) -> None:

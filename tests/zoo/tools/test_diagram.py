@@ -183,6 +183,24 @@ def test_every_model_has_a_diagram(name):
     assert found.source.startswith(f'digraph "{name}-')
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variant_has_the_block(name):
+    for variant in set(getattr(zoo, name).variants) - {"1001", "1202", "1202-B"}:  # as the shallower rows
+        model = make(name, variant)
+        assert model.get_submodule(model.block_path) is not None
+
+
+def test_a_row_may_have_another_block():
+    """Table 1 of Wide ResNet, and torchvision's wide bottleneck: 1x1 and 3x3 of twice the width."""
+    assert diagram(make("WideResNet", "16-4")).words[1:3] == ["BN, ReLU", "3×3 conv, 128, BN, ReLU"]
+    assert diagram(make("WideResNet", "50-2")).words[1:4] == [
+        "1×1 conv, 256, BN, ReLU",
+        "3×3 conv, 256, BN, ReLU",
+        "1×1 conv, 512, BN",
+    ]
+
+
 # ---- the drawing
 
 
