@@ -32,6 +32,7 @@ from callbacks.diagnostics.initial_loss import InitialLoss as InitialLoss
 from callbacks.diagnostics.learning_rate_range import LearningRateRange as LearningRateRange
 from callbacks.diagnostics.nan_guard import NaNGuard as NaNGuard
 from callbacks.diagnostics.overfit_samples import OverfitSamples as OverfitSamples
+from callbacks.diagnostics.retrieval import Retrieval as Retrieval
 from callbacks.diagnostics.shuffled_labels import ShuffledLabels as ShuffledLabels
 from callbacks.diagnostics.update_ratio import UpdateRatio as UpdateRatio
 from callbacks.distillation.attention import AttentionTransfer as AttentionTransfer

@@ -19,12 +19,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from callbacks.frame.head import head_of
 from callbacks.frame.loss import Adding
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Rate, rate_values
 from callbacks.frame.targets import probabilities
 from zoo import Step
-from zoo.frame.checks import classes_of
 from zoo.frame.figures import Picture
 
 FORMS = ("class", "pair")
@@ -99,25 +99,10 @@ class CircleLoss(Adding):
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)
-        self._head_of(model)
-
-    @staticmethod
-    def _head_of(model: L.LightningModule) -> nn.Linear:
-        """Return the layer called `head`, else the last linear layer with K outputs.
-
-        Other layers with K outputs, for tokens or a distillation token, may come after the head.
-        """
-        k, head = classes_of(model), getattr(getattr(model, "network", model), "head", None)
-        heads = [module for module in model.modules() if isinstance(module, nn.Linear) and module.out_features == k]
-        if not heads:
-            raise TypeError(
-                f"CircleLoss compares features with the rows of a linear layer with {k} outputs, and "
-                f"{type(model).__name__} has none: take a model that ends in such a layer"
-            )
-        return next((layer for layer in heads if layer is head), heads[-1])
+        head_of(self, model)
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._head, self._seen = self._head_of(model), {}
+        self._head, self._seen = head_of(self, model), {}
         self.keep_hooks(self._head.register_forward_pre_hook(self._catch))
 
     def _catch(self, head: nn.Linear, inputs: tuple[Tensor]) -> None:

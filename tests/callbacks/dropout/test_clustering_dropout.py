@@ -9,7 +9,8 @@ import torch
 from sklearn.cluster import KMeans
 
 import callbacks
-from callbacks.dropout.clustering_dropout import clusters, responses, unit_rates
+from callbacks.dropout.clustering_dropout import responses
+from callbacks.frame.group_rates import clusters, unit_rates
 from tests.callbacks.conftest import At
 from tests.conftest import tiny_classifier
 
@@ -94,7 +95,30 @@ def test_average_and_groups_over_a_run(trainer, tiny_data):
     assert again._batches == 6 and torch.equal(again._rates["network.head"], rates[-1])
 
 
+def test_groups_by_derivatives_over_a_run(trainer, tiny_data):
+    """The responses are the means of |dL/dx| of the head's input, before the mask."""
+    trick, model = callbacks.ClusteringDropout(every=1, decay=0.5, of="derivatives"), tiny_classifier()
+    seen, rates = [], []
+
+    def watch(module, inputs):
+        if module.training:
+            inputs[0].register_hook(lambda slope: seen.append(slope.detach()))
+
+    model.network.head.register_forward_pre_hook(watch)
+    look = At("on_train_batch_end", lambda t, m: rates.append(trick._rates["network.head"]))
+    trainer(callbacks=[trick, look]).fit(model, tiny_data, tiny_data)
+    average, expected = None, []
+    for slope in seen:
+        r = slope.abs().mean(0)
+        average = r if average is None else 0.5 * average + 0.5 * r
+        expected.append(unit_rates(average, 3, 0.1, 0.7))
+    assert len(seen) == 6 and average.max() > 0
+    torch.testing.assert_close(torch.stack(rates), torch.stack(expected))
+
+
 def test_what_it_refuses():
+    with pytest.raises(ValueError, match="ClusteringDropout has no 'weights'"):
+        callbacks.ClusteringDropout(of="weights")
     bad = [{"low": 0.8}, {"high": 1}, {"decay": 1}, {"clusters": 1}, {"every": 0}, {"low": -0.1}, {"participation": 0}]
     for arguments in bad:
         with pytest.raises(ValueError, match="ClusteringDropout"):
