@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import nn
 
 from zoo.tools.trace import Call, Trace, Value, trace
@@ -13,7 +12,6 @@ NORMS = ("native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_bat
 PASSED = ("view", "_unsafe_view", "permute", "transpose", "clone", "roll", "slice", "mul", "add")
 
 
-@torch.no_grad()
 def ends_of_branches(network: nn.Module, image_size: int, ends: Sequence[str]) -> list[str]:
     """Return the paths of modules that end a residual branch in one of these operations. Skip shortcuts that pad."""
     seen = trace(network, image_size)

@@ -88,8 +88,12 @@ def survived(run: records.Record) -> bool:
 def trial(scratch: Path, fault: Fault, given: argparse.Namespace, before: records.Record | None) -> None:
     """Plant one fault, run its tests, take it out, and write the line."""
     path, start = scratch / fault.file, time.perf_counter()
-    clean = path.read_text()
-    path.write_text(plant(clean, fault))
+    try:
+        clean = path.read_text()
+        faulty = plant(clean, fault)
+    except (FileNotFoundError, ValueError):  # the code has changed since
+        return print(f"{fault.number:4} gone           {fault}", flush=True)
+    path.write_text(faulty)
     try:
         found = noticed(scratch, concerned(scratch, fault.file), given.cpu)
     finally:
@@ -99,7 +103,14 @@ def trial(scratch: Path, fault: Fault, given: argparse.Namespace, before: record
     first = before["metrics"]["caught_first"] if before else caught
     metrics = {"caught": caught, "caught_first": first, "changes": 1}
     seconds = round(time.perf_counter() - start, 1)
-    record = {"arguments": vars(fault), "seed": given.seed, "metrics": metrics, "seconds": seconds, **found}
+    record = {
+        "arguments": vars(fault),
+        "seed": given.seed,
+        "metrics": metrics,
+        "seconds": seconds,
+        "cpu": given.cpu,
+        **found,
+    }
     record["commit"] = git(scratch, "rev-parse", "--short", "HEAD")
     records.append(NAME, record)
     print(f"{fault.number:4} {'caught  ' if by else 'SURVIVED'} {seconds:5.0f} s {fault}  {by}", flush=True)
