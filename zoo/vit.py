@@ -14,14 +14,16 @@ Defaults: drop_path 0 (the paper has none; DeiT .1); weights, E_pos and tokens N
           code); LN's epsilon 1e-6 (both). lr 1.875e-4 for 256 images and weight decay .3: Table 3's 3e-3 for 4096, of
           ImageNet; AdamW, as DeiT's Table 9 says of it, where Table 3 says Adam
 Differs:  no dropout; the paper takes .1 after dense layers when it trains on ImageNet alone: use a dropout trick. The
-          head is one linear layer, as in the paper's fine-tuning; its pre-training has a tanh layer before it. Up to
+          head is one linear layer, as in the paper's fine-tuning; `representation_size` puts the tanh layer of its
+          pre-training before it, with the authors' start (LeCun's normal; the head at 0). Up to
           64 px, patches are an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says. That
           and Ti/32 are ours.
 """
 
+from collections import OrderedDict
 from typing import Unpack
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
 from zoo.layers.drop_path import linear_rates
@@ -49,6 +51,8 @@ class ViT(TokenClassifier):
 
     Args:
         drop_path: probability that an example skips the last block, in [0, 1), rising linearly from 0 at the first.
+        representation_size: width of the tanh layer before the head, > 0, for pre-training (D on ImageNet-21k); None:
+            no such layer. Weights that have one load without it, with a new head.
 
     Raises:
         ValueError: an image size that is no multiple of the patch.
@@ -74,6 +78,7 @@ class ViT(TokenClassifier):
         image_size: int | None = None,
         weights: str | None = None,
         drop_path: float = 0.0,
+        representation_size: int | None = None,
         **training: Unpack[Training],
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
@@ -81,7 +86,26 @@ class ViT(TokenClassifier):
         rates = linear_rates(drop_path, (row.depth,))[0]
         self.add_layers((Block(row.width, row.heads, rate) for rate in rates), row.width)
         self.initialise()
+        self.pre_logits = None if representation_size is None else tanh_layer(row.width, representation_size)
+        if representation_size is not None:
+            self.head = nn.Linear(representation_size, num_classes)
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(self.embed(x))  # equations 2 and 3
-        return self.head(self.norm(x)[:, 0])
+        x = self.norm(self.blocks(self.embed(x)))[:, 0]  # equations 2 to 4
+        return self.head(x if self.pre_logits is None else self.pre_logits(x))
+
+    def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Leave the layers of pre-training out where this network has none; then as `TokenClassifier`."""
+        if self.pre_logits is None and any(key.startswith("pre_logits.") for key in state):
+            state = {key: value for key, value in state.items() if not key.startswith(("pre_logits.", "head."))}
+        return super().adapt(state)
+
+
+def tanh_layer(width: int, size: int) -> nn.Sequential:
+    """Return a linear layer, N(0, 1/D) and biases 0, and tanh behind it. Shapes: (N, D) -> (N, size)."""
+    fc = nn.Linear(width, size)
+    nn.init.normal_(fc.weight, std=width**-0.5)
+    nn.init.zeros_(fc.bias)
+    return nn.Sequential(OrderedDict(fc=fc, act=nn.Tanh()))

@@ -5,6 +5,7 @@ import safetensors.torch
 import timm
 import torch
 import torch.nn.functional as F
+import torchvision
 from timm.layers import resample_abs_pos_embed
 from torch import nn
 
@@ -242,3 +243,29 @@ def test_start():
 def test_refusals(call, match):
     with pytest.raises(ValueError, match=match):
         call()
+
+
+def test_the_head_of_pre_training_is_torchvisions():
+    """Linear, tanh, linear on the class token; the last starts at 0, the first as torchvision's, N(0, 1 / D)."""
+    torch.manual_seed(3)
+    theirs = torchvision.models.VisionTransformer(32, 8, 1, 3, 192, 768, num_classes=7, representation_size=500).heads
+    model = ViT("Ti/16", num_classes=7, image_size=32, representation_size=500).eval()
+    assert not model.head.weight.any() and not model.head.bias.any() and not theirs.head.weight.any()
+    assert model.pre_logits.fc.weight.std().item() == pytest.approx(theirs.pre_logits.weight.std().item(), rel=0.05)
+    torch.nn.init.normal_(theirs.head.weight)
+    model.pre_logits.fc.load_state_dict(theirs.pre_logits.state_dict())
+    model.head.load_state_dict(theirs.head.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    token = model.norm(model.blocks(model.embed(images)))[:, 0]
+    torch.testing.assert_close(model(images), theirs(token))
+
+
+def test_fine_tuning_leaves_the_layer_of_pre_training_out(tmp_path):
+    torch.manual_seed(3)
+    trained, file = ViT("Ti/16", num_classes=7, image_size=32, representation_size=24), tmp_path / "trained.safetensors"
+    trained.export(file)
+    same = ViT("Ti/16", num_classes=7, image_size=32, representation_size=24, weights=str(file))
+    assert torch.equal(same.pre_logits.fc.weight, trained.pre_logits.fc.weight)
+    tuned = ViT("Ti/16", num_classes=7, image_size=32, weights=str(file))
+    assert torch.equal(tuned.blocks[3].attn.qkv.weight, trained.blocks[3].attn.qkv.weight)
+    assert tuned.pre_logits is None and tuned.head.weight.shape == (7, 192) and tuned.head.weight.any()
