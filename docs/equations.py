@@ -11,6 +11,9 @@ EQUATIONS: dict[str, str] = {
     r"\quad \lambda = \overline{M} \end{aligned}",
     "Cutout": r"x'_{ij} = \begin{cases} 0 & |i - r| \lesssim L/2,\ |j - c| \lesssim L/2 \\ x_{ij} & \text{else}"
     r"\end{cases}",
+    "ElasticDeformation": r"\begin{aligned} x'(q) &= x(q + d(q)) \\ d &= \alpha\, G_\sigma * u,\quad u \sim U(-1, 1)"
+    r"\end{aligned}",
+    "GaussianNoise": r"x' = x + \sigma z,\quad z \sim N(0, 1)",
     "GridMask": r"x' = M_{d,\,l,\,\delta,\,\theta} \odot x,\quad l = \lceil r d \rceil",
     "MixUp": r"\begin{aligned} x' &= \lambda x + (1 - \lambda)\, x_\pi \\ y' &= \lambda y + (1 - \lambda)\, y_\pi \\"
     r"\lambda &\sim \mathrm{Beta}(\alpha, \alpha) \end{aligned}",
@@ -25,6 +28,7 @@ EQUATIONS: dict[str, str] = {
     r"\tilde x_{\pi_3} & \tilde x_{\pi_4} \end{pmatrix} \\ y' &= \sum_k W_k\, y_{\pi_k} \end{aligned}",
     "RandomErasing": r"\begin{aligned} x'_{ij} &= \text{noise in } h \times w \text{ px} \\ h &= \sqrt{a r},\quad "
     r"w = \sqrt{a / r} \end{aligned}",
+    "WorstOf": r"x' = T(x, \theta_i),\quad i = \arg\max_{i \le k} E(f(T(x, \theta_i)), t)",
     # diagnostics
     "Calibration": r"\mathrm{ECE} = \sum_m \frac{|B_m|}{n} \left| \mathrm{acc}(B_m) - \mathrm{conf}(B_m) \right|",
     "Checklist": r"\text{all checks pass} = \bigwedge_i \text{check}_i",
@@ -36,6 +40,7 @@ EQUATIONS: dict[str, str] = {
     r"\\ \eta^* &= \arg\min_{\eta_t} \frac{d l}{d \ln \eta} \end{aligned}",
     "NaNGuard": r"\text{stop at step } t \text{ if } L_t \notin \mathbb{R}",
     "OverfitSamples": r"\frac1n \sum_{i=1}^{n} \left[ \arg\max_k f(x_i)_k = y_i \right] = 1",
+    "Retrieval": r"\mathrm{MAP@R} = \frac1R \sum_{i \le R} P(i)\, \mathrm{rel}(i)",
     "ShuffledLabels": r"\begin{aligned} b(z) &= p + z \sqrt{p (1 - p) / n} \\"
     r"\mathit{acc}_{\mathrm{train}} &> \max(2 p, b(5)) \\ \mathit{acc}_{\mathrm{val}} &< b(3) \end{aligned}",
     "UpdateRatio": r"r_i = \frac{\|w_i' - w_i\|_2}{\|w_i\|_2} \approx 10^{-3}",
@@ -124,12 +129,15 @@ EQUATIONS: dict[str, str] = {
     "ExpertBalance": r"L' = L + \alpha \sum_{\text{layers}} E \sum_e f_e P_e",
     "Flooding": r"L' = |L - b| + b",
     "FocalLoss": r"L = -\sum_k \alpha_k\, y_k (1 - p_k)^\gamma \log p_k",
+    "GeneralizedCrossEntropy": r"L_q = \sum_k y_k \frac{1 - p_k^q}{q}",
     "L1": r"L' = L + \lambda \sum_i |w_i|",
     "L2": r"L' = L + \frac\lambda2 \sum_i w_i^2",
     "LabelSmoothing": r"q = (1 - \epsilon)\, y + \frac{\epsilon}{K},\quad L = -\sum_i q_i \log p_i",
     "Orthogonality": r"L' = L + \lambda \sum_W \left\| W^\top W - I \right\|_F^2",
     "RDrop": r"\begin{aligned} L' = L + \frac\alpha2 \big( &\mathrm{KL}(p_1 \,\|\, p_2) \\ + {} &\mathrm{KL}(p_2 \,\|\,"
     r"p_1) \big) \end{aligned}",
+    "SSIM": r"\begin{aligned} S &= \frac{(2 m_p m_y + c_1)(2 s_{py} + c_2)}{(m_p^2 + m_y^2 + c_1)(s_p^2 + s_y^2 + c_2)}"
+    r"\\ L' &= L + w\, (1 - \overline{S}) \end{aligned}",
     "TokenLabeling": r"L = H(x_{\mathrm{cls}}, y_{\mathrm{cls}}) + \frac\beta L \sum_i H(x_i, y_i)",
     "TokenRatio": r"L' = L + \frac\lambda S \sum_s \overline{\Big( \rho_s - \tfrac1L \sum_i D^s_{i} \Big)^2}",
     "Tversky": r"\begin{aligned} T_k &= \frac{\mathit{tp}_k + s}{\mathit{tp}_k + \alpha\, \mathit{fp}_k + \beta\,"
@@ -137,6 +145,11 @@ EQUATIONS: dict[str, str] = {
     # network
     "Activation": r"\begin{aligned} \mathrm{silu}(x) &= x\, \sigma(x) \\ \mathrm{gelu}(x) &= x\, \Phi(x) \\"
     r"\mathrm{mish}(x) &= x \tanh \ln(1 + e^x) \end{aligned}",
+    "CrossIterationBatchNorm": r"\begin{aligned} \mu &= \frac1k \sum_{i<k} \mu_{t-i}(W_t) \\"
+    r"\mu_{t-i}(W_t) &= \mu_{t-i} + \left\langle \tfrac{\partial \mu_{t-i}}{\partial W}, W_t - W_{t-i} \right\rangle"
+    r"\end{aligned}",
+    "CrossMiniBatchNorm": r"m \leftarrow \tfrac1j m_j + \left( 1 - \tfrac1j \right) m",
+    "DilatedConvolutions": r"y(p) = \sum_{i,j=-1}^{1} w_{ij}\, x(p + r\, (i, j))",
     "FrozenBatchNorm": r"y = \gamma \frac{x - m}{\sqrt{v + \epsilon}} + \beta",
     "Kaiming": r"w \sim N\left( 0, \frac{2}{\mathit{fan}} \right),"
     r"\quad \mathit{fan}_{\mathrm{in}} = k^2 C_{\mathrm{in}}",
@@ -148,6 +161,7 @@ EQUATIONS: dict[str, str] = {
     r"\lceil (i+1)H/n \rceil \right) \\ c &\in \left[ \lfloor jW/n \rfloor, \lceil (j+1)W/n \rceil \right)"
     r"\end{aligned}",
     "StochasticPooling": r"p_i = \frac{a_i}{\sum_k a_k},\quad s = a_l,\ l \sim p",
+    "SyncBatchNorm": r"y = \gamma \frac{x - m}{\sqrt{v + \epsilon}} + \beta,\quad m, v \text{ of all GPUs}",
     "TestTimeAugmentation": r"p(x) = \frac1V \sum_v \mathrm{softmax}\, f(x_v)",
     "Uniform": r"w, b \sim U\left[ -\frac{1}{\sqrt d}, \frac{1}{\sqrt d} \right],\quad d = k^2 C_{\mathrm{in}}",
     "Xavier": r"w \sim U[-a, a],\quad a = \sqrt{\frac{6}{\mathit{fan}_{\mathrm{in}} + \mathit{fan}_{\mathrm{out}}}}",
