@@ -5,6 +5,8 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 
 DOCS = Path(__file__).resolve().parent
+EXTRA = DOCS / "made" / "extra"  # files that are copied as they are: the explorer's
+EXTRA.mkdir(parents=True, exist_ok=True)
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 project = "Lightning Zoo"
@@ -22,7 +24,7 @@ extensions = [
     "builder.katex",
     "builder.pages",
 ]
-exclude_patterns = ["builder", "_static", "*.py"]
+exclude_patterns = ["builder", "_static", "made", "*.py"]
 suppress_warnings = ["config.cache"]
 
 # Pages
@@ -45,6 +47,7 @@ toc_object_entries_show_parents = "hide"
 html_theme = "pydata_sphinx_theme"
 html_title = "Lightning Zoo"
 html_static_path = ["_static"]
+html_extra_path = ["made/extra"]
 html_css_files = ["katex/katex.min.css", "site.css"]
 html_js_files = [("filter.js", {"defer": "defer"})]
 html_context = {"default_mode": "auto"}
@@ -55,7 +58,16 @@ smartquotes = False  # `--option` stays as it is
 html_search_scorer = str(DOCS / "builder" / "scorer.js")
 html_sidebars = {
     name: []
-    for name in ("index", "start", "extend", "reliability", "explorer", "models/index", "tricks/index", "tricks/pairs")
+    for name in (
+        "index",
+        "start",
+        "extend",
+        "reliability",
+        "evidence/explorer",
+        "models/index",
+        "tricks/index",
+        "tricks/pairs",
+    )
 }
 html_theme_options = {
     "show_prev_next": False,

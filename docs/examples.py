@@ -1,32 +1,49 @@
-"""A complete script for each trick's page: digits of scikit-learn, a small network, one epoch. Tests run them all."""
+"""A complete script for each trick's page: scikit-learn's digits and a small network, one epoch. Tests run them all."""
 
-VIT = ("ViT", '"Ti/16", num_classes=10, image_size=32, patch_size=4, lr=0.001')
-RESNET = ("ResNet", '"20", num_classes=10, image_size=8, lr=0.1')
-TEACHER = 'teacher = ResNet("32", num_classes=10, image_size=8)  # weights="path/to/file": a trained one'
-TAUGHT = (
-    "AttentionTransfer",
-    "CachedLogits",
-    "GradientAttentionTransfer",
-    "Hints",
-    "KnowledgeDistillation",
-    "Specialist",
+DIGITS = "Digits(64)"
+NOISE = (
+    "import torch",
+    "images, targets = torch.randint(256, (96, 32, 32, 3), dtype=torch.uint8), torch.arange(96) % 10  # yours",
 )
-MODELS: dict[str, tuple[str, str]] = {}  # where it is not RESNET
-ARGUMENTS: dict[str, str] = {}  # where the defaults do not do
+RESNET = 'ResNet("20", num_classes=10, image_size=8, lr=0.1)'
+TEACHER = 'ResNet("32", num_classes=10, image_size=8)  # weights="path/to/file": a trained one'
+SMALL = "num_classes=10, image_size=32, lr=0.001)"
+MODELS = {  # where it is not RESNET: images of 32 px, in place of which stand your own
+    "AttentionPatchDropout": f'ViT("Ti/16", {SMALL}',
+    "DropHead": f'ViT("Ti/16", {SMALL}',
+    "ExpertBalance": f'MoEViT("Ti", {SMALL}',
+    "GatingDropout": f'MoEViT("Ti", {SMALL}',
+    "KeepRate": f'EViT("Ti", {SMALL}',
+    "Maxout": f'VGG("11", {SMALL}',
+    "PatchDropout": f'ViT("Ti/16", {SMALL}',
+    "StochasticPooling": f'VGG("11-BN", {SMALL}',
+    "SubtreeDropout": f'HierarchicalMixture("20-2", {SMALL}',
+    "TokenDistillation": f'DynamicViT("Ti", {SMALL}',
+    "TokenLabeling": f'LVViT("T", {SMALL}',
+    "TokenRatio": f'DynamicViT("Ti", {SMALL}',
+    "ZeroLastConv": f'PreActResNet("18", {SMALL}',
+}
+TEACHERS = {
+    "TokenDistillation": 'DeiT("Ti", num_classes=10, image_size=32)  # weights="path/to/file": a trained one',
+    "TokenLabeling": 'ResNet("18", num_classes=10, image_size=32)  # weights="path/to/file": a trained one',
+} | dict.fromkeys(
+    ("AttentionTransfer", "CachedLogits", "GradientAttentionTransfer", "Hints", "KnowledgeDistillation", "Specialist"),
+    TEACHER,
+)
+ARGUMENTS = {  # where the defaults do not do
+    "CachedLogits": 'teacher, "logits"',
+    "Specialist": "teacher, classes=(3, 8)",
+} | {name: "teacher" for name in TEACHERS if name not in ("CachedLogits", "Specialist")}
 
 
 def example(trick: str) -> str:
     """Return a script that trains with a trick."""
-    model, arguments = MODELS.get(trick, RESNET)
-    lines = [
-        "from lightning import Trainer",
-        f"from callbacks import {trick}",
-        "from datamodules import Digits",
-        f"from zoo import {model}",
-        "",
-        f"model = {model}({arguments})",
-        *([TEACHER] if trick in TAUGHT else []),
-        f"trainer = Trainer(max_epochs=1, callbacks=[{trick}({ARGUMENTS.get(trick, 'teacher' * (trick in TAUGHT))})])",
-        "trainer.fit(model, Digits(64))",
-    ]
-    return "\n".join(lines) + "\n"
+    own, model, teacher = trick in MODELS, MODELS.get(trick, RESNET), TEACHERS.get(trick)
+    names = sorted({text.partition("(")[0] for text in (model, teacher) if text})
+    imports = ["from lightning import Trainer", "", f"from callbacks import {trick}"]
+    imports += [f"from datamodules import {'Arrays' if own else 'Digits'}", f"from zoo import {', '.join(names)}"]
+    lines = [NOISE[1]] if own else []
+    lines += [f"teacher = {teacher}"] if teacher else []
+    lines += [f"model = {model}", f"trainer = Trainer(max_epochs=1, callbacks=[{trick}({ARGUMENTS.get(trick, '')})])"]
+    lines += [f"trainer.fit(model, {'Arrays(images, targets, 32)' if own else DIGITS})"]
+    return "\n".join([*([NOISE[0]] if own else []), *imports, "", *lines, ""])

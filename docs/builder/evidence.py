@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from builder import explorer
 from builder.text import fields, prose
 from recipes.command import tables
 from recipes.frame import catalogue
@@ -16,6 +17,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """Yield path and text of every page."""
     entries = catalogue.recipes()
     yield "evidence/index.md", index(entries)
+    yield "evidence/explorer.md", EXPLORER.format(explorer.body())
     yield "evidence/reproductions.md", REPRODUCTIONS.format(told(tables.reproductions()), told(tables.verified()))
     yield "evidence/benchmarks.md", BENCHMARKS.format(told(tables.throughput()), told(tables.benchmarks()))
     for entry in entries:
@@ -34,20 +36,33 @@ def index(entries: list[Entry]) -> str:
     return f"""# Recipes and evidence
 
 A recipe is one Python file for each claimed result. Every number below was measured; the command beside it repeats the
-run. [Reproductions](reproductions.md) has published rows run again, with verdicts; [Benchmarks](benchmarks.md) has what
-is fast.
+run. The [Explorer](explorer.md) shows all runs; [Reproductions](reproductions.md) has published rows run again, with
+verdicts; [Benchmarks](benchmarks.md) has what is fast.
 
 {rows}
 
 ```{{toctree}}
 :hidden:
 
+explorer
 reproductions
 benchmarks
 {names}
 ```
 """
 
+
+EXPLORER = """# Explorer
+
+Every run of `results/` as a dot: its accuracy against its seconds of training, parameters or multiply-adds.
+
+<link rel="stylesheet" href="../explorer/explorer.css">
+
+{}
+
+<script src="../explorer/runs.js"></script>
+<script src="../explorer/explorer.js"></script>
+"""
 
 REPRODUCTIONS = """# Reproductions
 

@@ -108,12 +108,16 @@ def variants(kind: type, counted: dict[str, Any]) -> str:
 
 
 def published(kind: type, variant: str) -> str:
-    """Return torchvision's published top-1 accuracy on ImageNet for each file of weights; empty if it has none."""
-    name = getattr(kind, "torchvision_names", {}).get(variant)
-    if name is None:
-        return ""
-    found = [(w.name, w.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1")) for w in _files(name)]
-    return "; ".join(f"{accuracy} % (torchvision, `{file}`)" for file, accuracy in found if accuracy)
+    """Return published top-1 accuracies of a variant with their sources; empty if there is none."""
+    network = getattr(kind, "torchvision_names", {}).get(variant)
+    files = [] if network is None else _files(network)
+    found = [(w.name, w.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1")) for w in files]
+    texts = [f"{accuracy} % (ImageNet; torchvision, `{file}`)" for file, accuracy in found if accuracy]
+    for run in records.read("verify"):
+        if (run["arguments"]["model"], run["arguments"]["variant"]) == (kind.__name__, variant):
+            name, accuracy = run["arguments"]["file"], run["metrics"]["published"]
+            texts.append(f"{accuracy} % (CIFAR-10; `{name}`, [run again](../evidence/reproductions.md))")
+    return "; ".join(texts)
 
 
 def _files(network: str) -> Any:

@@ -25,9 +25,12 @@ def pages() -> Iterator[tuple[str, str]]:
 
 def write(app: Sphinx) -> None:
     """Write what changed, remove what is no longer made."""
-    from builder.diagrams import draw
+    from builder import diagrams, explorer, pictures
 
-    draw(Path(app.srcdir, "made", "diagrams"))
+    made_files = Path(app.srcdir, "made")
+    diagrams.draw(made_files / "diagrams")
+    pictures.draw(made_files / "pictures")
+    explorer.write_explorer(made_files / "extra" / "explorer")
     made, changed = set(), 0
     for name, text in pages():
         path = Path(app.srcdir, name)

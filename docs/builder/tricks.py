@@ -64,7 +64,7 @@ and says clearly when it cannot. [Which tricks go together](pairs.md) has the ex
 
 def _card(entry: Entry) -> str:
     shown = picture(entry.name)
-    image = f'<img class="dark-light" loading="lazy" alt="" src="../_images/tricks/{shown}">' if shown else ""
+    image = f'<img class="dark-light" loading="lazy" alt="" src="../_images/{shown}">' if shown else ""
     gain = card.gain(entry.name, short=True)
     measured = f"<small>{gain}</small>" if gain else ""
     name, line = breakable(entry.name), sentence(entry.line).replace("&", "&amp;").replace("<", "&lt;")
@@ -75,12 +75,10 @@ def page(entry: Entry) -> str:
     """Write the page of one trick."""
     path = Path(inspect.getfile(getattr(callbacks, entry.name)))
     line = sentence(entry.line)
-    shown = picture(entry.name)
-    alt = f"What {entry.name} does: {line}"
     parts = [
         f"# {entry.name}",
         prose(line),
-        f"```{{image}} ../made/pictures/{shown}\n:alt: {prose(alt)}\n:class: dark-light\n```" if shown else "",
+        _figure(entry.name),
         f"$$\n{EQUATIONS[entry.name]}\n$$",
         six(entry.doc, "Equation"),
         "## An example",
@@ -95,6 +93,14 @@ def page(entry: Entry) -> str:
         f"```{{literalinclude}} ../../callbacks/{path.parent.name}/{path.name}\n:language: python\n```",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _figure(trick: str) -> str:
+    shown = picture(trick)
+    if not shown:
+        return ""
+    words = prose((PICTURES / f"{trick}.txt").read_text())
+    return f"```{{figure}} ../made/pictures/{shown}\n:alt: What {trick} does\n:class: dark-light\n\n{words}\n```"
 
 
 def measured(trick: str) -> str:

@@ -97,6 +97,11 @@ def field_lines(doc: str, name: str) -> list[str]:
     return textwrap.dedent("\n".join(lines)).strip("\n").splitlines()
 
 
+def file_of(package: str, name: str) -> Path:
+    """Return the file that defines a public class of a package. Raises LookupError if there is none."""
+    return _find(package, name)[0]
+
+
 @cache
 def _entries(package: str, names: str = "__all__") -> list[Entry]:
     init = _parse(ROOT / package / "__init__.py")

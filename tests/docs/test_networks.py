@@ -12,7 +12,8 @@ MODELS = {entry.name: entry for entry in catalogue.models()}
 def test_a_model_has_its_variants_and_stages():
     page = models.page(MODELS["ResNet"], networks.read()["ResNet"])
     assert "**50** | 224 px | 25,557,032 |" in page  # torchvision's ResNet-50 has as many
-    assert "80.858 % (torchvision, `IMAGENET1K_V2`)" in page
+    assert "80.858 % (ImageNet; torchvision, `IMAGENET1K_V2`)" in page
+    assert "91.73 % (CIFAR-10; `resnet20-12fca82f.th`" in page
     assert "| stage4 | 2048 x 7 x 7 | 32 | 427 |" in page  # 483 px in He et al., whose strides are in the first 1x1
 
 
