@@ -52,7 +52,7 @@ benchmarks
 """
 
 
-EXPLORER = """# Explorer
+EXPLORER = """# Explorer of runs
 
 Every run of `results/` as a dot: its accuracy against its seconds of training, parameters or multiply-adds.
 
