@@ -57,7 +57,7 @@ class WorstOf(Trick):
         TypeError: for a `Segmenter`, whose masks would have to move too.
     """
 
-    changes_batch = True
+    changes_batch = asks_network = True
     needs_labels = True
     needs = (Range("k", 1), Range("degrees", 0, 180), Range("shift", 0, 1))
     examples = ({"k": 2, "degrees": 15.0, "shift": 0.2},)

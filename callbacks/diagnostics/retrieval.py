@@ -18,6 +18,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.head import head_of
@@ -55,10 +56,11 @@ def retrieval(features: Tensor, targets: Tensor) -> Scores:
 class Retrieval(Diagnostic):
     """Log R@1, R-precision and MAP@R of the test images as `test/r1`, `test/r_precision` and `test/map_at_r`.
 
-    Keeps the features of all test images until the test ends. Does nothing in training.
+    Keeps the features of all test images, of all processes, until the test ends. Averages of the weights are not
+    scored. Does nothing in training.
 
     Raises:
-        TypeError: for a network that does not end in a linear layer, or several processes.
+        TypeError: for a network that does not end in a linear layer.
         ValueError: for several views of an image, or if no class has two test images.
     """
 
@@ -70,13 +72,15 @@ class Retrieval(Diagnostic):
         pass
 
     def on_test_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if trainer.world_size > 1:
-            raise TypeError("Retrieval compares all test images with each other: test in one process")
         self.findings, self._found, self._last = (), [], torch.empty(0)
         self.keep_hooks(head_of(self, model).register_forward_pre_hook(self._catch))
 
+    def on_test_batch_start(self, *_: object) -> None:
+        self._last = torch.empty(0)
+
     def _catch(self, head: nn.Linear, inputs: tuple[Tensor]) -> None:
-        if inputs[0].ndim == 2:  # some networks also apply the head to each token, (N, L, D)
+        # the batch's first pass: averages have theirs later; some networks also apply the head to each token, (N, L, D)
+        if inputs[0].ndim == 2 and not len(self._last):
             self._last = inputs[0].detach()
 
     def on_test_batch_end(self, trainer, model, outputs, batch, batch_idx, dataloader_idx=0) -> None:
@@ -85,7 +89,10 @@ class Retrieval(Diagnostic):
         self._found.append((self._last, batch[1]))
 
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        scores = retrieval(*map(torch.cat, zip(*self._found, strict=True)))
+        features, targets = map(torch.cat, zip(*self._found, strict=True))
+        if trainer.world_size > 1:  # processes may have different numbers of images
+            features, targets = (torch.cat(gather_all_tensors(x)) for x in (features, targets))
+        scores = retrieval(features, targets)
         self.remove_hooks()
         log_shared(model, {f"test/{name}": torch.tensor(value) for name, value in scores._asdict().items()})
         words = f"R@1 {scores.r1:.4f}, R-precision {scores.r_precision:.4f}, MAP@R {scores.map_at_r:.4f}"

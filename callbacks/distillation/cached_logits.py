@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from callbacks.distillation.knowledge import Kind, KnowledgeDistillation
+from callbacks.frame.pair_needs import ImagesOfTheSeed
 from callbacks.frame.schedule import Rate
 from callbacks.frame.teacher import Normalization, Source
 from zoo import Step
@@ -59,10 +60,12 @@ class CachedLogits(KnowledgeDistillation):
 
     Raises:
         ValueError: if an argument is out of its range, or the teacher has other classes. In training, if the images are
-            not those of the saved logits: at the first batch of an epoch, or at the epoch's end.
+            not those of the saved logits: at the first batch of an epoch, or at the epoch's end. With a trick
+            that chooses images by the network.
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    needs = (ImagesOfTheSeed(),)
     examples = ({"T": 2.0},)
 
     def __init__(

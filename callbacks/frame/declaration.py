@@ -17,6 +17,7 @@ class Declaring(LossTrick):
         needs: see `callbacks.frame.needs`. A subclass lists its own; those of its bases are added.
         looks_only: changes nothing, so that its position in the list is free.
         changes_batch: changes images, or images and targets, before the network sees them.
+        asks_network: makes images that depend on the network, not on the seed alone.
         resizes: changes the size of images.
         drops_patches: removes patches from a transformer's sequence.
         makes_head: replaces the classifier by another layer.
@@ -29,6 +30,7 @@ class Declaring(LossTrick):
     needs: ClassVar[tuple[Need, ...]] = ()
     looks_only: ClassVar[bool] = False
     changes_batch: ClassVar[bool] = False
+    asks_network: ClassVar[bool] = False
     resizes: ClassVar[bool] = False
     drops_patches: ClassVar[bool] = False
     makes_head: ClassVar[bool] = False

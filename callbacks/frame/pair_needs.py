@@ -117,3 +117,18 @@ class OneImageSize(PairNeed):
         if not issubclass(other, Declaring) or not other.resizes:
             return None
         return f"{trick.__name__} needs images of one size, and {other.__name__} changes it: take one of the two out"
+
+
+@dataclass(frozen=True)
+class ImagesOfTheSeed(PairNeed):
+    """Require images that follow from the seed alone: refuse tricks that ask the network for them."""
+
+    reason = "one needs the same images in every run, the other chooses them by the network"
+
+    def refuses(self, trick: type[L.Callback], other: type[L.Callback], after: bool) -> str | None:
+        if not issubclass(other, Declaring) or not other.asks_network:
+            return None
+        return (
+            f"{trick.__name__} needs the same images in every run, and {other.__name__} chooses them by the network: "
+            "take one of the two out"
+        )

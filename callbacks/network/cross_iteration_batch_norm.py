@@ -9,7 +9,8 @@ Shapes:   batch norms after convolutions, (N, C, H, W) -> same
 Defaults: window = 4 (k), burn_in = 8 epochs of batch norm first: the authors' configuration
 Differs:  max for all batches, where the code leaves terms with n < m^2 out; eps inside the root. The code counts the
           burn-in in passes. Averages for evaluation are those of the present batch, as in the code. Norms that do
-          not follow a convolution without bias stay plain. Each process has a window of its own.
+          not follow a convolution without bias stay plain. Past moments are means over all processes, so that a
+          checkpoint of one holds them all.
 """
 
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ from torch.nn.grad import conv2d_weight
 
 from callbacks.frame.needs import Range
 from callbacks.frame.past_norms import PastNorms, moments
+from callbacks.frame.processes import average_over_processes
 from zoo.frame.figures import Picture
 
 
@@ -115,6 +117,7 @@ class CrossIterationBatchNorm(PastNorms):
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: object) -> None:
         super().on_train_batch_end(trainer, model)
+        average_over_processes(trainer, [value for seen in self._seen.values() for value in seen[:4]])
         for name, seen in self._seen.items():
             self._past[name] = [*self._past.get(name, []), seen][1 - self.window :]
         self._seen, self._last = {}, None

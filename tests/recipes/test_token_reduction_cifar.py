@@ -69,7 +69,7 @@ def test_slimming_leaves_its_share(folder):
 def test_the_dense_network_is_trained_once_and_teaches(folder, monkeypatch):
     trained = []
     run = module.Recipe.run
-    monkeypatch.setattr(module.Recipe, "run", lambda recipe: trained.append(recipe.model) or run(recipe))
+    monkeypatch.setattr(module.Recipe, "run", lambda recipe, **how: trained.append(recipe.model) or run(recipe, **how))
     recipes = [small(folder, version) for version in ("EViT 0.7", "DynamicViT 0.7")]
     assert len(trained) == 1
     (teaching,) = (trick for trick in recipes[1].callbacks if isinstance(trick, TokenDistillation))

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import zoo
+from callbacks import Retrieval
 from tests.reliability.runs import (
     BATCHES,
     EPOCHS,
@@ -93,9 +94,11 @@ def test_scores_are_those_of_one_process(which, both, trainer):
     trained = model()
     prefix = "/weights/" if which == "raw" else "/averages/EMA(0.999)/"
     trained.load_state_dict({key.removeprefix(prefix): one[key] for key in keys(one, prefix)})
-    single = L.Trainer(**{**QUIET, "limit_val_batches": 1.0})
+    single = L.Trainer(**{**QUIET, "limit_val_batches": 1.0}, callbacks=[Retrieval()])
     scores = single.validate(trained, uneven(), verbose=False)[0] | single.test(trained, uneven(), verbose=False)[0]
     suffix = "" if which == "raw" else "_ema0.999"
+    for name in ("r1", "r_precision", "map_at_r") if which == "raw" else ():  # each image against those of both
+        assert one[f"/metrics/test/{name}"].item() == pytest.approx(scores[f"test/{name}"], rel=1e-5)
     for name in ("loss", "acc", "top5"):
         assert one["logged"][f"val/{name}{suffix}"] == pytest.approx(scores[f"val/{name}"], rel=1e-5)
         assert one[f"/metrics/test/{name}{suffix}"].item() == pytest.approx(scores[f"test/{name}"], rel=1e-5)

@@ -12,6 +12,7 @@ from tests.reliability.runs import (
     EPOCHS,
     LEFT_OUT,
     LISTS,
+    ON_GPUS,
     QUIET,
     SLOW,
     SURGERY,
@@ -78,7 +79,7 @@ def test_exact_with_workers(which, accumulate, tmp_path):
 
 def test_all_but_the_named_tricks_go_together(tmp_path):
     """So "all" means all: a trick that cannot join is named in LEFT_OUT, and refuses."""
-    assert set(ALL) | LEFT_OUT | SURGERY | SLOW == set(callbacks.__all__)
+    assert set(ALL) | LEFT_OUT | SURGERY | SLOW | ON_GPUS == set(callbacks.__all__)
     for name in LEFT_OUT:
         with pytest.raises(ValueError):
             fit("all", more=tuple(build_tricks(name)))

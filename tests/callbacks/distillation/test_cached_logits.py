@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from callbacks import AttentionTransfer, CachedLogits, KnowledgeDistillation, MixUp
+from callbacks import AttentionTransfer, CachedLogits, KnowledgeDistillation, MixUp, WorstOf
 from callbacks.distillation.cached_logits import checksums, fingerprint
 from datamodules import Digits
 from tests.callbacks.conftest import At, assert_equal, hooks, weights
@@ -131,3 +131,10 @@ def test_several_teachers_share_a_folder(trainer, teacher, tiny_data, tmp_path):
     for _ in range(2):
         ended, _ = trained(trainer, teacher, tiny_data, tricks)
         assert_equal(ended, expected)
+
+
+def test_refuses_images_that_depend_on_the_network(trainer, teacher, tiny_data, tmp_path):
+    """The logits would be of other images in the next run."""
+    tricks = [WorstOf(k=2), CachedLogits(teacher, tmp_path)]
+    with pytest.raises(ValueError, match="CachedLogits needs the same images in every run, and WorstOf chooses them"):
+        trainer(callbacks=tricks).fit(tiny_classifier(), tiny_data)

@@ -18,7 +18,8 @@ from callbacks.frame.pairs import limits, refusal
 from tests.conftest import build_trick, tiny_classifier, tiny_network
 
 HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
-SAYS = ["looks_only", "changes_batch", "resizes", "drops_patches", "makes_head"]  # what `refusal` reads, beside `needs`
+# what `refusal` reads, beside `needs`
+SAYS = ["looks_only", "changes_batch", "asks_network", "resizes", "drops_patches", "makes_head"]
 QUICK, SLOW, LEAST = 400, 1600, 5  # pairs in `make test`, in that and `make slow`, and of each trick at least
 
 

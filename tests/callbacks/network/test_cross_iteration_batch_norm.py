@@ -1,5 +1,7 @@
 """CBN: derivatives against autograd, corrected moments against recomputed ones, a run by hand, and its limits."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -141,7 +143,7 @@ def test_the_past_is_constant_so_a_window_of_two_halves_the_slope_of_the_moments
     trick.on_fit_start(None, model)
     trick._acts = True
     norm(conv(images))
-    trick.on_train_batch_end(None, model)
+    trick.on_train_batch_end(SimpleNamespace(world_size=1), model)
     trick._acts, x = True, torch.randn(2, 3, 7, 6)
     y = conv(x)
     m, n = trick_statistics(trick, conv, norm, x, y)
