@@ -14,13 +14,13 @@ Differs:  KL instead of the cross-entropy in the soft term: the same gradient, b
           DeiT's code divides the soft term by N K instead of N; its paper does not.
 """
 
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
 import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.needs import Choice, Range
+from callbacks.frame.needs import Choice, Need, Range
 from callbacks.frame.schedule import Cosine, Rate, rate_now
 from callbacks.frame.teacher import Normalization, Source, Taught, Teacher
 from zoo import Step
@@ -60,7 +60,11 @@ class KnowledgeDistillation(Taught):
     """
 
     meets = (("logits", "softmax(z / T)", "soft: T² KL; hard: cross-entropy", "softmax(v / T)"),)
-    needs = (Range("T", 0, open_low=True), Range("weight", 0, 1, off_at_low=True), Choice("kind", get_args(Kind)))
+    needs: ClassVar[tuple[Need, ...]] = (
+        Range("T", 0, open_low=True),
+        Range("weight", 0, 1, off_at_low=True),
+        Choice("kind", get_args(Kind)),
+    )
     examples = ({"T": Cosine(4, 1), "weight": 0.5},)
     needs_labels = True
 
