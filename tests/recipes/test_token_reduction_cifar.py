@@ -116,6 +116,7 @@ def test_columns_are_what_is_measured(folder, networks):
     assert measured["MACs"] < total_macs(vit, 32)
 
 
+@pytest.mark.slow
 def test_early_exits_are_those_of_the_network(folder, networks, monkeypatch):
     """The table's accuracy and cost, against `early_exit` on the test images and the shares that leave."""
     *_, dvt = networks
