@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.fx import Proxy
 
 
 def is_channels_last(x: Tensor) -> bool:
@@ -10,5 +11,10 @@ def is_channels_last(x: Tensor) -> bool:
 
 
 def match_layout(y: Tensor, x: Tensor) -> Tensor:
-    """Return the maps y in the layout of the maps x; copies only where it differs."""
+    """Return the maps y in the layout of the maps x; copies only where it differs.
+
+    `torch.fx`, with which int8 networks are made, sees no layouts: a traced network leaves y as it is.
+    """
+    if isinstance(x, Proxy):
+        return y
     return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y
