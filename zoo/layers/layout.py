@@ -6,15 +6,13 @@ from torch.fx import Proxy
 
 
 def is_channels_last(x: Tensor) -> bool:
-    """Return whether maps (N, C, H, W) have the layout channels-last, and not also the contiguous one."""
-    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    """Return whether maps (N, C, H, W) have the layout channels-last, and not also the contiguous one.
+
+    False while `torch.fx` traces a network, to make it int8: it sees no layouts.
+    """
+    return not isinstance(x, Proxy) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def match_layout(y: Tensor, x: Tensor) -> Tensor:
-    """Return the maps y in the layout of the maps x; copies only where it differs.
-
-    `torch.fx`, with which int8 networks are made, sees no layouts: a traced network leaves y as it is.
-    """
-    if isinstance(x, Proxy):
-        return y
+    """Return the maps y in the layout of the maps x; copies only where it differs."""
     return y.contiguous(memory_format=torch.channels_last) if is_channels_last(x) else y

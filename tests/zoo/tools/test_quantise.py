@@ -112,6 +112,7 @@ def test_a_smaller_network_too(images):
         (lambda: zoo.SENet("18", 10, 32), 0.2),
         (lambda: zoo.NIN("thin", 10, 32), 0.1),
         (lambda: zoo.CBAMResNet("18", 10, 32), 0.2),  # concatenates int8 and float
+        (lambda: zoo.ShuffleNetV2("0.5x", 10, 32), 0.7),  # shuffles channels; depthwise, new and random
         (lambda: zoo.MobileNetV2("0.35", 10, 32), 0.8),  # new and random: each of its 17 blocks adds its error
     ],
 )
