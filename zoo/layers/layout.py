@@ -10,7 +10,9 @@ def is_channels_last(x: Tensor) -> bool:
 
     False while `torch.fx` traces a network, to make it int8: it sees no layouts.
     """
-    return not isinstance(x, Proxy) and x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    if isinstance(x, Proxy) or x.ndim != 4:
+        return False
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def match_layout(y: Tensor, x: Tensor) -> Tensor:
