@@ -100,7 +100,7 @@ class CrossIterationBatchNorm(PastNorms):
         self.keep_hooks(*(m.register_forward_hook(self._keep) for m in convs if not isinstance(m.padding, str)))
 
     def _keep(self, conv: nn.Conv2d, inputs: tuple[Tensor], y: Tensor) -> None:
-        if self._acts and conv.training:
+        if self._acts and conv.training and len(conv.weight) == y.shape[1]:  # not after a Maxout
             self._last = conv, inputs[0].detach(), y
 
     def statistics(self, name: str, norm: nn.BatchNorm2d, x: Tensor, wide: Tensor) -> tuple[Tensor, Tensor] | None:

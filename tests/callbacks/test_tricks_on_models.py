@@ -35,16 +35,16 @@ def but(*names: str) -> set[str]:
 
 PLAIN_VITS = {"DVT", "DeiT", "DynamicViT", "EViT", "MoEViT", "PatchSlimming", "ViT"}
 WITH_A_SEQUENCE = {"DeiT", "DynamicViT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "ViT"}  # of patches
-NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "ConvNet", "MLP", "Swin", "ZFNet"} | PLAIN_VITS
+NO_BATCH_NORM = {"AlexNet", "ConvNeXt", "ConvNet", "LeNet5", "MLP", "Swin", "ZFNet"} | PLAIN_VITS
 OTHER_NORMS = NO_BATCH_NORM | {"InceptionResNetV2", "InceptionV4"}  # timm's, with their activation inside
 DROP_PATHS_THEMSELVES = {
     "ConvNeXt", "ConvNeXtRoadmap", "DVT", "DeiT", "EViT", "LVViT", "MoEViT", "PatchSlimming", "Swin",
 }  # fmt: skip
 NO_KNOWN_BRANCHES = {  # in the last three, no module ends where the sum begins
-    "AlexNet", "BNInception", "DenseNet", "GoogLeNet", "InceptionV3", "InceptionV4", "MobileNetV1", "NIN", "RepVGG",
-    "ShuffleNetV2", "VGG", "ZFNet", "ConvNet", "MLP", "InceptionResNetV2", "ShuffleNetV1", "Xception",
+    "AlexNet", "BNInception", "DenseNet", "GoogLeNet", "InceptionV3", "InceptionV4", "LeNet5", "MobileNetV1", "NIN",
+    "RepVGG", "ShuffleNetV2", "VGG", "ZFNet", "ConvNet", "MLP", "InceptionResNetV2", "ShuffleNetV1", "Xception",
 }  # fmt: skip
-CLASSIFIERS_IN_EXPERTS = {"HierarchicalMixture"}  # no single layer has K outputs
+NO_CLASSIFYING_LAYER = {"HierarchicalMixture", "LeNet5"}  # no single layer has K outputs: experts, distances
 
 # trick -> the models that refuse it
 REFUSED = {
@@ -52,27 +52,28 @@ REFUSED = {
     "CrossIterationBatchNorm": OTHER_NORMS,
     "CrossMiniBatchNorm": OTHER_NORMS,
     "DilatedConvolutions": PLAIN_VITS | {  # no plain 3x3 convolution in the last stage
-        "AlexNet", "ConvNeXt", "InceptionResNetV2", "InceptionV4", "LVViT", "MLP", "MobileNetV3", "Swin", "VGG",
-        "Xception", "ZFNet",
+        "AlexNet", "ConvNeXt", "InceptionResNetV2", "InceptionV4", "LVViT", "LeNet5", "MLP", "MobileNetV3", "Swin",
+        "VGG", "Xception", "ZFNet",
     },
     "ADCM": PLAIN_VITS | {"LVViT", "MLP"},
     "AttentionPatchDropout": but(*WITH_A_SEQUENCE - {"DynamicViT", "EViT"}),
     "Hints": {"DynamicViT"},
     "AttentionTransfer": {"DynamicViT", "MLP"},  # as a teacher it drops patches, as a student it masks them
     "AutoDropout": NO_KNOWN_BRANCHES,
-    "CircleLoss": CLASSIFIERS_IN_EXPERTS | {"ConvNet", "NIN", "PreActResNet"},  # whose classifiers are convolutions
+    "CircleLoss": NO_CLASSIFYING_LAYER | {"ConvNet", "NIN", "PreActResNet"},  # whose classifiers are convolutions
     "DropHead": but(*PLAIN_VITS, "LVViT", "Swin"),
     "ExpertBalance": but("MoEViT"),
     "FrozenBatchNorm": NO_BATCH_NORM,
     "GatingDropout": but("MoEViT"),
     "KeepRate": but("DynamicViT", "EViT"),
     "Maxout": but(
-        "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "ConvNet", "DVT", "DynamicViT", "MLP",
-        "MobileNetV2", "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG", "ZFNet",
+        "AlexNet", "BNInception", "CBAMResNet", "ConvNeXt", "ConvNeXtRoadmap", "ConvNet", "DVT", "DynamicViT", "LeNet5",
+        "MLP", "MobileNetV2", "MobileNetV3", "NIN", "RegNet", "SENet", "SKNet", "ShuffleNetV1", "ShuffleNetV2", "VGG",
+        "ZFNet",
     ),
     "Norm": OTHER_NORMS,
     "PatchDropout": but(*WITH_A_SEQUENCE),
-    "ProgressiveResizing": {"LVViT", "MLP", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
+    "ProgressiveResizing": {"LVViT", "LeNet5", "MLP", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
     "Slimming": NO_BATCH_NORM,
     "SpatialPyramidPooling": but(
         "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4",
@@ -98,7 +99,7 @@ REFUSED = {
         "BiasedDropout", "ClusteringDropout", "DropConnect", "Dropout", "GaussianDropout", "GuidedDropout",
         "NeuronSpecificDropout", "StructuralDropout", "UniformDropout",
     ),
-    CLASSIFIERS_IN_EXPERTS,
+    NO_CLASSIFYING_LAYER,
 ) | dict.fromkeys(  # they act on maps
     (
         "ADL", "ChannelDropBlock", "CorrDrop", "FocusedDropout", "HeuristicDropout", "SpectralDropout",
