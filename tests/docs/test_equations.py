@@ -9,7 +9,9 @@ import callbacks
 
 
 def test_every_trick_has_one_and_nothing_else_does():
-    assert sorted(EQUATIONS) == sorted(callbacks.__all__)
+    missing, too_many = {*callbacks.__all__} - {*EQUATIONS}, {*EQUATIONS} - {*callbacks.__all__}
+    assert not missing, f"docs/equations.py lacks {', '.join(missing)}"
+    assert not too_many, f"docs/equations.py has {', '.join(too_many)}, which callbacks/__init__.py has not"
 
 
 @pytest.mark.parametrize("trick", EQUATIONS)
