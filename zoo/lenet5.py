@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
+from zoo.layers.layout import match_layout
 
 #          maps of S2 that each map of C3 reads: table I, by their number
 THREE = [0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4, 5, 0, 4, 5, 0, 1, 5]
@@ -84,7 +85,8 @@ class SparseConvolution(nn.Module):
         self.six = nn.Conv2d(6, 1, kernel_size=5)
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([self.three(x[:, THREE]), self.four(x[:, FOUR]), self.six(x)], 1)
+        three, four = (match_layout(x[:, maps], x) for maps in (THREE, FOUR))
+        return torch.cat([self.three(three), self.four(four), self.six(x)], 1)
 
 
 class Distances(nn.Module):

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from callbacks.frame.needs import Range
+from callbacks.frame.send import send
 from callbacks.frame.trick import Trick
 from zoo.frame.evaluation import evaluating
 from zoo.frame.outputs import split_outputs
@@ -68,8 +69,7 @@ class WorstOf(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         images, targets = batch
         limits = torch.tensor([self.degrees * pi / 180, self.shift, self.shift])
-        theta = (2 * torch.rand(self.k, len(images), 3) - 1) * limits
-        theta = theta.to(images.device)
+        theta = send((2 * torch.rand(self.k, len(images), 3) - 1) * limits, images.device)
         worst = theta[0]
         if self.k > 1:
             with evaluating(model), torch.no_grad(), trainer.precision_plugin.forward_context():

@@ -9,14 +9,18 @@ Shapes:   every batch norm over maps, (N, C, H, W) -> same
 Defaults: none to choose; n is the Trainer's accumulate_grad_batches
 Differs:  v_j has the divisor N H W (the kernel has one less), so that the first mini-batch, or n = 1, is batch norm and
           the last sees the statistics of all. Earlier mini-batches are constants, as in the kernel. The averages for
-          evaluation take m and var of every mini-batch, var as torch does with the factor M / (M - 1).
+          evaluation take m and var of every mini-batch, var as torch does with the factor M / (M - 1). Moments of
+          earlier mini-batches are means over all processes, so that a checkpoint of one holds them all.
 """
+
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from callbacks.frame.past_norms import PastNorms, moments
+from callbacks.frame.processes import average_over_processes
 
 
 @torch.no_grad()
@@ -79,3 +83,12 @@ class CrossMiniBatchNorm(PastNorms):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: object) -> None:
         super().on_train_batch_end(trainer, model)
         self._sums, self._seen = self._seen, {}
+        if self._j == trainer.accumulate_grad_batches:
+            self._sums = {}  # the next mini-batch begins a step
+        average_over_processes(trainer, [value for moments in self._sums.values() for value in moments])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: [value.cpu() for value in moments] for name, moments in self._sums.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._sums = {name: (m, v) for name, (m, v) in state.items()}
