@@ -1,4 +1,4 @@
-"""Pictures of all tricks: a file each in a folder, for the site, and one of them for the command line."""
+"""Pictures of tricks, a file each: for the site and for the command line."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import nn
 
 from callbacks.frame.trick import Trick, parameters
-from recipes.frame import catalogue
 from zoo import Classifier
 
 # what these cannot be made without; a teacher is found by the argument's name
@@ -25,20 +24,15 @@ def example(name: str) -> Trick:
     return kind(**needed)
 
 
-def write_pictures(folder: str | Path) -> dict[str, Path]:
-    """Write the picture of every trick, `MixUp.webp` or `CosineDecay.svg`; leave files alone that would not change.
+def write(name: str, folder: Path) -> Path:
+    """Write the picture of a trick, such as `MixUp.webp` or `CosineDecay.svg`, and return its path.
+
+    Its words are in a file beside it, `MixUp.txt`. Files that would not change are left alone.
 
     Args:
+        name: of the trick.
         folder: made if need be.
-
-    Returns:
-        The files by the trick's name. Each picture's words are in a file beside it, `MixUp.txt`.
     """
-    return {entry.name: write(entry.name, Path(folder)) for entry in catalogue.tricks()}
-
-
-def write(name: str, folder: Path) -> Path:
-    """Write the picture of one trick and its words, and return the picture's path."""
     picture = example(name).draw()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}{picture.suffix}"

@@ -88,9 +88,7 @@ class Classifier(Scorer, Checkpointed, Shared):
     calls_on_loss = True  # the interface that loss tricks need: see `training_step`
     stage_paths: Paths = ()  # paths of the stages' modules, in order
     training_defaults: ClassVar[Training] = {}  # where the paper's differ from those of He et al. 2015
-    own_channels = (
-        False  # True: the constructor builds first layers for `self.in_chans`; if False, they are adapted after it
-    )
+    own_channels = False  # True: the constructor builds first layers for `self.in_chans`; False: they are adapted
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -179,9 +179,9 @@ def test_the_card_is_made_from_the_run(tmp_path, trainer, monkeypatch):
     run = trainer(callbacks=[CosineDecay(), LabelSmoothing(0.2)], max_epochs=1, limit_train_batches=2)
     run.fit(model, Digits(64, num_workers=0))
     scores = run.test(model, Digits(64, num_workers=0), verbose=False)[0]
-    text = (model.save_pretrained(tmp_path / "card", license="bsd-3-clause") / "README.md").read_text()
+    text = (model.save_pretrained(tmp_path / "card", license="mit") / "README.md").read_text()
     card = ModelCard(text)
-    assert (card.data.license, card.data.library_name) == ("bsd-3-clause", "lightning-zoo")
+    assert (card.data.license, card.data.library_name) == ("mit", "lightning-zoo")
     (result,) = card.data.eval_results
     assert (result.metric_name, result.dataset_name) == ("test/acc", "Digits")
     assert result.metric_value == pytest.approx(scores["test/acc"])
