@@ -110,28 +110,28 @@ def cut(
     if any(name == "cut" for name, _ in surgery_record(model)):
         raise ValueError("cut: this network has been cut before; cut the whole one, to the smaller width")
     smaller = copy.deepcopy(model)
-    arguments = {"places": list(modules), "width": width, "before": before, "image_size": size}
+    arguments = {"modules": list(modules), "width": width, "before": before, "image_size": size}
     operate(smaller, "cut", **arguments)
     return smaller
 
 
 @operation("cut")
 @torch.no_grad()
-def cut_in_place(network: nn.Module, places: Sequence[str], width: int, before: bool, image_size: int) -> None:
-    """Shorten the network itself to the first `width` features at the modules `places`. See `cut`.
+def cut_in_place(network: nn.Module, modules: Sequence[str], width: int, before: bool, image_size: int) -> None:
+    """Shorten the network itself to the first `width` features at some modules. See `cut`.
 
     Args:
         network: changed in place.
-        places: paths of the modules.
+        modules: their paths.
         width: number of features kept.
         before: cut the modules' inputs instead of their outputs.
         image_size: side of the images in pixels.
     """
-    modules = [network.get_submodule(name) for name in places]
+    found = [network.get_submodule(name) for name in modules]
     if before:
-        hooks = [m.register_forward_pre_hook(lambda m, given: (cut_here(given[0]), *given[1:])) for m in modules]
+        hooks = [m.register_forward_pre_hook(lambda m, given: (cut_here(given[0]), *given[1:])) for m in found]
     else:
-        hooks = [m.register_forward_hook(lambda m, given, out: cut_here(out)) for m in modules]
+        hooks = [m.register_forward_hook(lambda m, given, out: cut_here(out)) for m in found]
     try:
         calls, outputs = (seen := trace(network, image_size)).calls, seen.outputs
     finally:
