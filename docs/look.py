@@ -1,10 +1,9 @@
 """Look at ten kinds of pages in Debian's chromium: pictures, axe's findings, overflow, broken images, other hosts.
 
 Command: python docs/look.py build/site build/looks
-Needs:   apt-get install --no-install-recommends chromium; the extra `site-check`. Nothing else is downloaded.
+Needs:   see docs/chromium.py
 """
 
-import shutil
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -13,8 +12,9 @@ from itertools import product
 from pathlib import Path
 from threading import Thread
 
+import chromium
 from axe_playwright_python.base import AXE_FILE_PATH
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 KINDS = {
     "home": "index.html",
@@ -25,18 +25,10 @@ KINDS = {
     "trick": "tricks/MixUp.html",
     "pairs": "tricks/pairs.html",
     "recipe": "evidence/data_is_short.html",
+    "explorer": "evidence/explorer.html",
     "api": "api/callbacks.html",
     "search": "search.html?q=beyond+empirical+risk+minimization",
 }
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-)
 WIDE = """() => {
   const width = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth <= width) return [];
@@ -97,11 +89,9 @@ def main() -> None:
     """Check the site in the first folder, leave pictures in the second."""
     site, pictures = map(Path, sys.argv[1:3])
     pictures.mkdir(parents=True, exist_ok=True)
-    chromium = shutil.which("chromium") or sys.exit("apt-get install -y --no-install-recommends chromium")
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     Thread(target=server.serve_forever, daemon=True).start()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
+    with chromium.opened() as browser:
         found = list(faults(browser, f"http://127.0.0.1:{server.server_port}", pictures))
     print(*found, sep="\n", end="\n" if found else "")
     sys.exit(f"{len(found)} faults" if found else 0)

@@ -1,36 +1,15 @@
 """The explorer: its runs are those of results/, its intervals are t intervals, and a browser shows and filters them."""
 
-import importlib.util
 import json
 import shutil
-from pathlib import Path
 
 import pytest
+from builder import explorer
 from scipy import stats
 
 from recipes.frame import records
 
-ROOT = Path(__file__).resolve().parent.parent
 LINES = ["digits_ladder", "attention_transfer_cifar"]  # a recipe of seeds, and one of pairs
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-]
-
-
-def load():
-    spec = importlib.util.spec_from_file_location("explorer_of_the_site", ROOT / "docs" / "builder" / "explorer.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-explorer = load()
 
 
 @pytest.fixture(scope="module")
@@ -91,14 +70,11 @@ def test_nothing_is_fetched(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium")
-    if program is None:
+    chromium = pytest.importorskip("chromium", reason="playwright is not installed")
+    if shutil.which("chromium") is None:
         pytest.skip("there is no chromium")
-    with playwright.sync_playwright() as tool:
-        browser = tool.chromium.launch(executable_path=program, args=FLAGS)
+    with chromium.opened() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.slow

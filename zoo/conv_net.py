@@ -81,6 +81,7 @@ class ConvNet(Model):
         **training: Unpack[Training],
     ):
         super().__init__(variant, num_classes, image_size, weights, **training)
+        self.height = height
         shape = torch.Size([1, self.in_chans, height or self.image_size, self.image_size])
         words = words_of(variant)
         self.layers = nn.Sequential()

@@ -10,14 +10,18 @@ from collections.abc import Iterator
 from functools import cache
 from math import sqrt
 from pathlib import Path
-from typing import Any, NamedTuple
+from statistics import fmean
+from textwrap import shorten
+from typing import Any
 
 import torch
 from scipy import stats
 
 import zoo
-from recipes.frame import records
-from recipes.frame.regime import accuracy
+from recipes.command.reproduce import load_row
+from recipes.frame import cards, evidence, records
+from recipes.frame.arms import REGIMES
+from recipes.frame.regime import TEACHER, accuracy
 from zoo.tools.complexity import total_macs
 
 HERE = Path(__file__).parent
@@ -25,27 +29,22 @@ FILES = ("explorer.css", "explorer.js")
 ALPHA = 0.05  # of the intervals
 
 
-class Network(NamedTuple):
-    """The network of a recipe's runs where their lines do not name it, and the side of its images in pixels."""
-
-    name: str
-    side: int
-
-
-NETWORKS = {
-    "attention_transfer_cifar": Network("", 32),
-    "bag_of_tricks_cifar": Network("ResNet-20", 32),
-    "cifar10_families": Network("", 32),
-    "cifar10_resnet20": Network("ResNet-20", 32),
-    "data_is_short": Network("WRN-16-2", 16),
-    "digits_ladder": Network("", 8),
-    "digits_resnet20": Network("ResNet-20", 8),
-    "prune_and_quantise": Network("ResNet-20", 32),
-    "snapshot_ensemble_cifar": Network("ResNet-20", 32),
-    "time_is_short": Network("ResNet-20", 16),
-    "tiny_imagenet20": Network("ResNet-20", 64),
-    "token_reduction_cifar": Network("ViT-Ti/4", 32),
+NETWORKS = {  # of recipes whose runs do not name theirs
+    "bag_of_tricks_cifar": "ResNet-20",
+    "cifar10_resnet20": "ResNet-20",
+    "data_is_short": "WRN-16-2",
+    "digits_resnet20": "ResNet-20",
+    "prune_and_quantise": "ResNet-20",
+    "snapshot_ensemble_cifar": "ResNet-20",
+    "time_is_short": "ResNet-20",
+    "tiny_imagenet20": "ResNet-20",
+    "token_reduction_cifar": "ViT-Ti",
 }
+# Sides of a recipe's images in pixels where they are not 32, and its classes where they are not 10.
+SIDES = {"data_is_short": 16, "digits_ladder": 8, "digits_resnet20": 8, "time_is_short": 16, "tiny_imagenet20": 64}
+CLASSES = {"shapes_unet": 4, "tiny_imagenet20": 20}
+NAMES = {"WRN": "WideResNet"}  # of classes of zoo/
+VARIANTS = {"ViT": "Ti/16", "DVT": "DeiT-Ti"}  # of the ViTs of token_reduction_cifar; the others' is "Ti"
 TRICKS = ("arm", "method", "rung", "version", "dropout")  # arguments that say what a run tries
 WORDS = {  # of recipes, in the names of the tricks
     "student": "none",
@@ -82,17 +81,31 @@ def dots() -> Iterator[dict[str, Any]]:
     """Return what is shown of each run with an accuracy, in order of the files of results/.
 
     Each has regime (the recipe), network, trick, seed, accuracy in percent, seconds, parameters and multiply-adds (None
-    where nobody counted them), and the mean of its seeds with the ends of its 95 % interval (None for one seed).
+    where they cannot be counted), and the ends of the 95 % interval of the mean of its seeds (None where there is none).
     """
     for path in sorted(records.RESULTS.glob("*.jsonl")):
         for group in records.groups(records.read(path.stem)):
             values = [percent(run["metrics"]) for run in group]
             if None in values:
                 continue
-            low, high = interval([value for value in values if value is not None])
+            low, high = ends(path.stem, group, [value for value in values if value is not None])
             for run, value in zip(group, values, strict=True):
-                ends = {"low": low, "high": high, "seeds": len(group)}
-                yield {**describe(path.stem, run), "accuracy": value, **ends}
+                seeds = {"low": low, "high": high, "seeds": len(group)}
+                yield {**describe(path.stem, run), "accuracy": value, **seeds}
+
+
+def ends(recipe: str, group: list[records.Record], values: list[float]) -> tuple[float | None, float | None]:
+    """Return the ends of the interval of the mean of a group's accuracies in percent.
+
+    In the two regimes the noise is that of all arms, as on the tricks' cards; where a run diverged, there is none.
+    """
+    regime = next((one for one in REGIMES if one.name == recipe and group[0] in evidence.runs(one)), None)
+    noise = cards.noise_of(cards.by_arm(regime)) if regime else None
+    if noise is None:
+        return interval(values)
+    if len(cards.trained(group)) < len(group):
+        return None, None
+    return around(fmean(values), float(stats.t.ppf(1 - ALPHA / 2, noise.df)) * 100 * noise.sd / sqrt(len(values)))
 
 
 def percent(metrics: dict[str, float]) -> float | None:
@@ -107,44 +120,71 @@ def interval(values: list[float]) -> tuple[float | None, float | None]:
     if len(values) < 2:
         return None, None
     found = records.summary(values)
-    half = float(stats.t.ppf(1 - ALPHA / 2, found.n - 1)) * found.std / sqrt(found.n)
-    return round(max(found.mean - half, 0), 3), round(min(found.mean + half, 100), 3)
+    return around(found.mean, float(stats.t.ppf(1 - ALPHA / 2, found.n - 1)) * found.std / sqrt(found.n))
+
+
+def around(mean: float, half: float) -> tuple[float, float]:
+    """Return the ends of an interval in percent, within 0 and 100."""
+    return round(max(mean - half, 0), 3), round(min(mean + half, 100), 3)
 
 
 def describe(recipe: str, run: records.Record) -> dict[str, Any]:
     """Name a run, and say what it cost."""
     arguments, metrics = run["arguments"], run["metrics"]
-    network, side = network_of(recipe, arguments)
-    parameters, macs = costs(network, side) if side else (None, None)
+    network, counted = of_row(arguments["row"], arguments["arm"]) if "row" in arguments else of_recipe(recipe, arguments)
     return {
         "regime": recipe,
         "network": network,
         "trick": trick_of(arguments),
         "seed": run["seed"],
         "seconds": round(run["seconds"], 1),
-        "parameters": metrics.get("parameters", parameters),
-        "macs": metrics.get("MACs", macs),
+        "parameters": metrics.get("parameters", counted[0]),
+        "macs": metrics.get("MACs", counted[1]),
     }
 
 
-def network_of(recipe: str, arguments: dict[str, Any]) -> Network:
-    """Return a run's network and the side of its images; side 0 where it is not known."""
-    known = NETWORKS.get(recipe, Network("", 0))
+Counts = tuple[int | None, int | None]  # parameters, multiply-adds of one image
+
+
+def of_recipe(recipe: str, arguments: dict[str, Any]) -> tuple[str, Counts]:
+    """Return the name and the costs of a run's network, without what tricks add to it."""
+    name = network_of(recipe, arguments)
+    kind, _, variant = name.partition("-")
+    if recipe == "token_reduction_cifar":  # versions of one ViT
+        version = arguments["version"].split()[0]
+        kind = version if hasattr(zoo, version) else kind
+        variant = VARIANTS.get(kind, variant)
+    return name, costs(NAMES.get(kind, kind), variant, SIDES.get(recipe, 32), CLASSES.get(recipe, 10))
+
+
+def network_of(recipe: str, arguments: dict[str, Any]) -> str:
+    """Return the name of a run's network; that of the recipe where it is not known."""
     if "family" in arguments:
-        family = arguments["family"].replace("WideResNet", "WRN")
-        return Network(f"{family}-{arguments['variant']}", known.side)
+        return f"{arguments['family'].replace('WideResNet', 'WRN')}-{arguments['variant']}"
     if "pair" in arguments:
-        return Network(arguments["pair"].split(" -> ")[arguments.get("method") != "teacher"], known.side)
+        return str(arguments["pair"].split(" -> ")[arguments.get("method") != "teacher"])
     if "depth" in arguments:
-        return Network(f"ResNet-{arguments['depth']}", known.side)
-    if arguments.get("arm") == "teacher" and recipe == "data_is_short":
-        return Network("WRN-40-2", known.side)
-    name = known.name or str(arguments.get("row") or arguments.get("network") or recipe)
-    return Network(name, known.side)
+        return f"ResNet-{arguments['depth']}"
+    if recipe == "shapes_unet":
+        return f"{arguments['network']}-8"
+    if recipe == "data_is_short" and arguments.get("arm") == TEACHER:
+        return "WRN-40-2"
+    return NETWORKS.get(recipe, recipe)
+
+
+@cache
+def of_row(row: str, arm: str) -> tuple[str, Counts]:
+    """Return the name and the costs of the network of a published row's arm."""
+    network: Any = load_row(row).untrained(arm)
+    parameters = sum(p.numel() for p in network.parameters())
+    name = shorten(f"{type(network).__name__} {network.variant.replace('-100' * 5, '...')}", 40, placeholder=" ...")
+    return name, (parameters, total_macs(network, network.image_size))
 
 
 def trick_of(arguments: dict[str, Any]) -> str:
     """Return what a run tries, in the words of its recipe where it is no trick; "none" where it tries nothing."""
+    if "row" in arguments:
+        return f"{arguments['row']}: {arguments['arm']}"
     if "network" in arguments and "by" in arguments:  # pruning and quantising: what was done to the network
         return str(arguments["network"])
     found = next((str(arguments[name]) for name in TRICKS if arguments.get(name)), "none")
@@ -152,13 +192,12 @@ def trick_of(arguments: dict[str, Any]) -> str:
 
 
 @cache
-def costs(network: str, side: int) -> tuple[int | None, int | None]:
-    """Count parameters and multiply-adds of one image, of ResNets and WRNs for ten classes; None for others."""
-    kind, _, variant = network.partition("-")
-    if kind not in ("ResNet", "WRN"):
+def costs(kind: str, variant: str, side: int, classes: int) -> Counts:
+    """Count a network of zoo/ for images of so many pixels; None if it is not there."""
+    if not hasattr(zoo, kind):
         return None, None
     with torch.device("meta"):
-        model = (zoo.ResNet if kind == "ResNet" else zoo.WideResNet)(variant, num_classes=10, image_size=side)
+        model = getattr(zoo, kind)(variant, num_classes=classes, image_size=side)
     return sum(p.numel() for p in model.parameters()), total_macs(model, side)
 
 

@@ -1,6 +1,7 @@
 """Pages of the models: an index that filters by text, and one page a model."""
 
 import inspect
+import json
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from recipes.frame import catalogue, records
 from recipes.frame.catalogue import Entry
 
 DOCS = Path(__file__).resolve().parents[1]
+PUBLISHED = DOCS / "published.json"  # top-1 accuracies that the authors' repositories print, with where
 COUNTED = (
     "In bold: the default. Counted for 1,000 classes, or those that the variant was made for, on images of that size."
 )
@@ -65,7 +67,7 @@ def page(entry: Entry, counted: dict[str, Any] | None) -> str:
         parts += ["## Variants", variants(kind, counted), COUNTED]
         if counted["stages"]:
             parts += ["## Stages", stages(entry.name, counted)]
-    parts += ["## Weights", weights(entry.name, kind)]
+    parts += ["## Weights", weights(entry.name, kind), against_reference(entry.name)]
     parts += ["## Arguments", f"```{{eval-rst}}\n.. autoclass:: zoo.{entry.name}\n```"]
     parts += ["## The code", f"```{{literalinclude}} ../../zoo/{path.name}\n:language: python\n```"]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -109,10 +111,12 @@ def variants(kind: type, counted: dict[str, Any]) -> str:
 
 def published(kind: type, variant: str) -> str:
     """Return published top-1 accuracies of a variant with their sources; empty if there is none."""
+    read = json.loads(PUBLISHED.read_text()).get(kind.__name__, {}).get(variant, [])
     network = getattr(kind, "torchvision_names", {}).get(variant)
     files = [] if network is None else _files(network)
     found = [(w.name, w.meta["_metrics"].get("ImageNet-1K", {}).get("acc@1")) for w in files]
-    texts = [f"{accuracy} % (ImageNet; torchvision, `{file}`)" for file, accuracy in found if accuracy]
+    texts = [f"{accuracy} % ({cell(source)})" for accuracy, source in read]
+    texts += [f"{accuracy} % (ImageNet; torchvision, `{file}`)" for file, accuracy in found if accuracy]
     for run in records.read("verify"):
         if (run["arguments"]["model"], run["arguments"]["variant"]) == (kind.__name__, variant):
             name, accuracy = run["arguments"]["file"], run["metrics"]["published"]
@@ -122,6 +126,18 @@ def published(kind: type, variant: str) -> str:
 
 def _files(network: str) -> Any:
     return import_module("torchvision.models").get_model_weights(network)
+
+
+def against_reference(model: str) -> str:
+    """Say how far our logits are from those of a library's network on the same weights; empty if none has it."""
+    runs = [run for run in records.read("reference_logits") if run["arguments"]["model"] == model]
+    if not runs:
+        return ""
+    said, found = runs[-1]["arguments"], runs[-1]["metrics"]
+    return f"""On the same weights, the logits of {cell(model)}-{cell(said["variant"])} differ from those of
+`{said["reference"].split()[1]}` of {said["reference"].split()[0]} {said["version"]} by at most {found["difference"]:.1e}, on
+{said["input"]}; between these images a logit differs by {found["spread"]:.2g} (standard deviation).
+`python -m recipes.command.references {model}` measures it again."""
 
 
 def speed(model: str) -> dict[str, str]:
@@ -150,16 +166,13 @@ sees of the image, are in pixels; `zoo show {name} VARIANT` prints any other var
 
 def weights(name: str, kind: type) -> str:
     """Say how weights are loaded: from torchvision, timm, the hub or a file."""
-    lines = [f"from zoo import {name}", ""]
+    lines, others = [f"from zoo import {name}", ""], []
     for library in ("torchvision", "timm"):
-        for variant, network in list(getattr(kind, f"{library}_names", {}).items())[:1]:
+        names = {v: n if isinstance(n, str) else n[0] for v, n in getattr(kind, f"{library}_names", {}).items()}
+        for variant, network in list(names.items())[:1]:
             tag = network if library == "timm" else _files(network).DEFAULT.name
             lines.append(f'{name}("{variant}", weights="{library}:{tag}")')
-    lines.append(f'{name}(weights="path/to/file.safetensors")')
-    others = [
-        f"{library}: " + ", ".join(f"{cell(v)} is `{n}`" for v, n in names.items())
-        for library in ("torchvision", "timm")
-        if (names := getattr(kind, f"{library}_names", {}))
-    ]
-    text = "\n\n".join(f"- In {line}" for line in others)
-    return "\n".join(["```python", *lines, "```", "", text])
+        if names:
+            others.append(f"- In {library}: " + ", ".join(f"{cell(v)} is `{n}`" for v, n in names.items()))
+    lines += [f'{name}(weights="hf:user/repo")', f'{name}(weights="path/to/file.safetensors")']
+    return "\n".join(["```python", *lines, "```", "", "\n".join(others)])

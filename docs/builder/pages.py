@@ -11,15 +11,15 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.util import logging
 
-FOLDERS = ("models", "tricks", "data", "evidence", "api")  # made, and nothing else in them
+FOLDERS = ("models", "tricks", "data", "evidence", "notebooks", "api")  # made, and nothing else in them
 log = logging.getLogger(__name__)
 
 
 def pages() -> Iterator[tuple[str, str]]:
     """Yield path, from docs/, and text of every page that is made."""
-    from builder import api, data, evidence, models, tricks
+    from builder import api, data, evidence, models, notebooks, tricks
 
-    for room in (models, tricks, data, evidence, api):
+    for room in (models, tricks, data, evidence, notebooks, api):
         yield from room.pages()
 
 

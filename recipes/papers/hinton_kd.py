@@ -86,4 +86,5 @@ ROW = Row(
     ),
     seeds=3,
     minutes=240,
+    network=student,
 )

@@ -80,4 +80,5 @@ ROW = Row(
     ),
     seeds=10,
     minutes=1.5,
+    network=continued,
 )

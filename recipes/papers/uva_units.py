@@ -27,13 +27,18 @@ def validating(run: Run):
     return dataclasses.replace(run.data, x=x[:cut], y=y[:cut], held_x=x[cut:], held_y=y[cut:])
 
 
+def network(run: Run) -> MLP:
+    """Return the network."""
+    return MLP("512-256-256-128", 10, in_chans=1, **sgd(0.01, momentum=0.9))
+
+
 def arm(kind: str):
     """Return an arm with an activation."""
 
     def train(run: Run) -> Trained:
         best = BestWeights()
         done = Fit(
-            lambda run: MLP("512-256-256-128", 10, in_chans=1, **sgd(0.01, momentum=0.9)),
+            network,
             lambda run: [Activation(kind), best, EarlyStopping("val/acc", mode="max", patience=7)],
             epochs=50,
             batch=256,
@@ -61,4 +66,5 @@ ROW = Row(
     ),
     seeds=10,
     minutes=9,
+    network=network,
 )

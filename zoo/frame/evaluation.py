@@ -33,8 +33,9 @@ def in_channels(network: nn.Module) -> int:
 
 
 def meta_images(network: nn.Module, image_size: int) -> Tensor:
-    """Return one image (1, C, S, S) on the meta device, with the network's number of channels."""
-    return torch.empty(1, in_channels(network), image_size, image_size, device="meta")
+    """Return one image (1, C, S, S) on the meta device, with the network's channels; (1, C, H, S) if it has a height."""
+    height = getattr(network, "height", None) or image_size
+    return torch.empty(1, in_channels(network), height, image_size, device="meta")
 
 
 def meta_state(network: nn.Module) -> dict[str, Tensor]:

@@ -56,6 +56,17 @@ class Run:
         return line | {"curve": [round(v, 2) for v in done.curve], "seconds": time.monotonic() - start}
 
 
+class Untrained(Run):
+    """A run that trains nothing: `run["base"]` has the network with which that arm begins."""
+
+    def __getitem__(self, arm: str) -> Trained:
+        made = self.row.arms[arm]
+        network = made.network if isinstance(made, Fit) else self.row.network
+        if network is None:
+            raise ValueError(f"the row {self.row.name} names no network for its arm {arm}")
+        return Trained(network(self), {})
+
+
 @dataclass(frozen=True)
 class Fit:
     """An arm: `fit(run)` trains a network with tricks, as the source does.
@@ -205,6 +216,7 @@ class Row:
         seeds: how many runs of each arm are planned.
         minutes: of one processor core for a seed of all arms, roughly.
         gpu: whether it takes one to be done in a day.
+        network: makes that of arms that are no `Fit`.
     """
 
     name: str
@@ -214,6 +226,12 @@ class Row:
     seeds: int
     minutes: float
     gpu: bool = False
+    network: Callable[[Run], Classifier] | None = None
+
+    def untrained(self, arm: str) -> Classifier:
+        """Return the network of an arm as it begins; no data are read, and nothing is trained."""
+        nothing = torch.empty(0)
+        return Untrained(self, Images(nothing, nothing, nothing, nothing), seed=0)[arm].network
 
     def run(self, root: Path, seed: int, accelerator: str = "cpu", scale: float = 1.0) -> Run:
         """Return one seed of it, with the data read. `scale`: of the epochs, for a trial."""
