@@ -11,8 +11,8 @@ sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
 project = "Lightning Zoo"
 author = "The Lightning Zoo authors"
-copyright = "the Lightning Zoo authors; Apache-2.0"
 release = version = version_of("lightning-zoo")
+copyright = f"the Lightning Zoo authors; Apache-2.0; version {release}"
 
 extensions = [
     "myst_nb",
@@ -72,7 +72,7 @@ html_sidebars = {
 html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 9,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],
     "footer_end": [],

@@ -1,4 +1,6 @@
-"""Look at ten kinds of pages in Debian's chromium: pictures, axe's findings, overflow, broken images, other hosts.
+"""Look at kinds of pages in Debian's chromium: pictures, axe's findings, overflow, broken images, other hosts.
+
+A newcomer's way to MixUp with a timm model, and some searches, are tried as well.
 
 Command: python docs/look.py build/site build/looks
 Needs:   see docs/chromium.py
@@ -11,6 +13,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import product
 from pathlib import Path
 from threading import Thread
+from urllib.parse import quote_plus
 
 import chromium
 from axe_playwright_python.base import AXE_FILE_PATH
@@ -26,8 +29,17 @@ KINDS = {
     "pairs": "tricks/pairs.html",
     "recipe": "evidence/data_is_short.html",
     "explorer": "evidence/explorer.html",
+    "evidence": "evidence.html",
+    "notebook": "notebooks/08_your_photographs.html",
     "api": "api/callbacks.html",
     "search": "search.html?q=beyond+empirical+risk+minimization",
+}
+SEARCHES = {  # what is typed -> the page that comes first
+    "beyond empirical risk minimization": "MixUp",
+    "1710.09412": "MixUp",
+    "deep networks with stochastic depth": "StochasticDepth",
+    "distilling the knowledge in a neural network": "KnowledgeDistillation",
+    "squeeze-and-excitation networks": "SENet",
 }
 WIDE = """() => {
   const width = document.documentElement.clientWidth;
@@ -85,6 +97,27 @@ def look(page: Page, address: str, said: list[str]) -> Iterator[str]:
     yield from (f"axe: {finding}" for finding in page.evaluate(AXE))
 
 
+def newcomer(page: Page, base: str) -> Iterator[str]:
+    """Look for MixUp on a timm model, from the first page; yield the ways on which it is not found in two clicks."""
+    for way in (["MixUp with a timm model"], ["Tricks", "MixUp with a timm model"], ["Start"]):
+        page.goto(f"{base}/index.html")
+        for name in way:
+            page.get_by_role("link", name=name, exact=True).first.click()
+        shown = "".join(page.locator("section#mixup-with-a-timm-model pre").all_inner_texts())
+        if "timm.create_model(" not in shown or "MixUp(" not in shown:
+            yield f"a newcomer does not find MixUp with a timm model: {' > '.join(way)}"
+
+
+def searching(page: Page, base: str) -> Iterator[str]:
+    """Yield what the search does not find first."""
+    for words, wanted in SEARCHES.items():
+        page.goto(f"{base}/search.html?q={quote_plus(words)}")
+        first = page.locator("ul.search li a").first
+        first.wait_for()
+        if first.inner_text() != wanted:
+            yield f"a search for {words!r} finds {first.inner_text()} before {wanted}"
+
+
 def main() -> None:
     """Check the site in the first folder, leave pictures in the second."""
     site, pictures = map(Path, sys.argv[1:3])
@@ -92,7 +125,9 @@ def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     Thread(target=server.serve_forever, daemon=True).start()
     with chromium.opened() as browser:
-        found = list(faults(browser, f"http://127.0.0.1:{server.server_port}", pictures))
+        base = f"http://127.0.0.1:{server.server_port}"
+        found = [*newcomer(browser.new_page(), base), *searching(browser.new_page(), base)]
+        found += faults(browser, base, pictures)
     print(*found, sep="\n", end="\n" if found else "")
     sys.exit(f"{len(found)} faults" if found else 0)
 

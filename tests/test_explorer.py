@@ -47,18 +47,42 @@ def test_the_interval_of_seeds_by_scipy():
 
 def test_networks_tricks_and_costs():
     pair = {"pair": "WRN-16-2 -> WRN-16-1", "method": "KD"}
-    assert explorer.network_of("attention_transfer_cifar", pair) == ("WRN-16-1", 32)
-    assert explorer.network_of("attention_transfer_cifar", pair | {"method": "teacher"}) == ("WRN-16-2", 32)
-    assert explorer.network_of("somebody_elses", {}) == ("somebody_elses", 0)
+    assert explorer.network_of("attention_transfer_cifar", pair) == "WRN-16-1"
+    assert explorer.network_of("attention_transfer_cifar", pair | {"method": "teacher"}) == "WRN-16-2"
+    assert explorer.network_of("somebody_elses", {}) == "somebody_elses"
+    assert explorer.count("somebody_elses", "somebody_elses", {}) == (None, None)
     assert [explorer.trick_of({"method": word}) for word in ("KD", "student", "")] == [
         "KnowledgeDistillation",
         "none",
         "none",
     ]
-    parameters, macs = explorer.costs("ResNet-20", 32)
+    assert explorer.network_of("cifar10_resnet20", {}) == "ResNet-20"
+    parameters, macs = explorer.count("cifar10_resnet20", "ResNet-20", {})
     assert parameters == 269_722  # of the paper's network with ten classes
     assert macs == pytest.approx(41e6, rel=0.02)
-    assert explorer.costs("UNet", 64) == (None, None)
+    # 784 x 30 + 30 x 10 weights, 40 biases
+    assert explorer.of_row("nielsen_l2", "L2") == ("MLP 30", (23_860, 23_820))
+
+
+def test_every_run_has_its_costs(runs):
+    assert all(run["parameters"] and run["macs"] for run in runs)
+
+
+def test_a_regime_has_the_noise_of_all_its_arms(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    accuracies = {"none": (0.66, 0.67, 0.665), "MixUp": (0.68, 0.70), "teacher": (0.71,), "CutMix": (0.1, 0.68)}
+    for arm, values in accuracies.items():
+        for seed, value in enumerate(values):
+            arguments = {"arm": arm, "as": arm, "value": None, "lr": 0.1, "images": 4000, "epochs": 60}
+            metrics = {"test/acc": value, "test/loss": 1.0}
+            run = {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": 335.0}
+            records.append("data_is_short", run | {"hardware": {}, "versions": {}, "commit": ""})
+    shown = {run["trick"]: run for run in explorer.dots()}
+    # squares around the arms' means: 0.5 of none, 2 of MixUp, with 2 + 1 degrees of freedom; CutMix's one run is alone
+    half = stats.t.ppf(0.975, 3) * (2.5 / 3) ** 0.5 / 2**0.5
+    assert (shown["MixUp"]["low"], shown["MixUp"]["high"]) == pytest.approx((69 - half, 69 + half), abs=1e-3)
+    assert shown["CutMix"]["low"] is None  # one of its runs diverged
+    assert (shown["none"]["network"], shown["teacher"]["network"]) == ("WRN-16-2", "WRN-40-2")
 
 
 def test_nothing_is_fetched(folder):

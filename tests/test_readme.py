@@ -63,6 +63,15 @@ def test_commands_exist(line):
         assert command in {*main.LISTS, *main.LIGHTNING, *main.FILES}
 
 
+def test_badges_say_the_version_and_the_coverage_that_is_asked_for():
+    version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[1]
+    coverage = re.search(r"COVERAGE=(\d+)", (ROOT / ".ci" / "run").read_text())[1]
+    for name, words in {"version": version, "coverage": f"at least {coverage} %"}.items():
+        assert f">{words}</text>" in (ROOT / "docs" / "badges" / f"{name}.svg").read_text()
+        assert re.search(rf"!\[{name}:? {re.escape(words)}\]\(docs/badges/{name}.svg\)", README)
+    assert (ROOT / ".github" / "workflows" / "tests.yml").exists()  # the first badge's
+
+
 def test_the_four_names_are_the_packages():
     for name in ("zoo", "callbacks", "datamodules", "recipes"):
         assert f"`{name}`" in README.split("## Installing")[1]

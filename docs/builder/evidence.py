@@ -36,14 +36,16 @@ def index(entries: list[Entry]) -> str:
     return f"""# Recipes and evidence
 
 A recipe is one Python file for each claimed result. Every number below was measured; the command beside it repeats the
-run. The [Explorer](explorer.md) shows all runs; [Reproductions](reproductions.md) has published rows run again, with
-verdicts; [Benchmarks](benchmarks.md) has what is fast.
+run. [How numbers are made](../evidence.md) has the rules. The [Explorer](explorer.md) shows all runs;
+[Reproductions](reproductions.md) has published rows run again, with verdicts; [Benchmarks](benchmarks.md) has what is
+fast.
 
 {rows}
 
 ```{{toctree}}
 :hidden:
 
+How numbers are made <../evidence>
 explorer
 reproductions
 benchmarks
@@ -54,7 +56,8 @@ benchmarks
 
 EXPLORER = """# Explorer of runs
 
-Every run of `results/` as a dot: its accuracy against its seconds of training, parameters or multiply-adds.
+Every run of `results/` as a dot: its accuracy against its seconds of training, parameters or multiply-adds. The bar is
+the 95 % interval of the mean of its seeds. A regime is a recipe; networks are counted without what a trick adds.
 
 <link rel="stylesheet" href="../explorer/explorer.css">
 

@@ -81,7 +81,7 @@ def dots() -> Iterator[dict[str, Any]]:
     """Return what is shown of each run with an accuracy, in order of the files of results/.
 
     Each has regime (the recipe), network, trick, seed, accuracy in percent, seconds, parameters and multiply-adds (None
-    where they cannot be counted), and the ends of the 95 % interval of the mean of its seeds (None where there is none).
+    where they cannot be counted), and the ends of the 95 % interval of the mean of its seeds (None: there is none).
     """
     for path in sorted(records.RESULTS.glob("*.jsonl")):
         for group in records.groups(records.read(path.stem)):
@@ -131,34 +131,39 @@ def around(mean: float, half: float) -> tuple[float, float]:
 def describe(recipe: str, run: records.Record) -> dict[str, Any]:
     """Name a run, and say what it cost."""
     arguments, metrics = run["arguments"], run["metrics"]
-    network, counted = of_row(arguments["row"], arguments["arm"]) if "row" in arguments else of_recipe(recipe, arguments)
+    network = network_of(recipe, arguments)
+    known = metrics.get("parameters"), metrics.get("MACs")
+    counted = known if all(known) else count(recipe, network, arguments)
     return {
         "regime": recipe,
         "network": network,
         "trick": trick_of(arguments),
         "seed": run["seed"],
         "seconds": round(run["seconds"], 1),
-        "parameters": metrics.get("parameters", counted[0]),
-        "macs": metrics.get("MACs", counted[1]),
+        "parameters": known[0] or counted[0],
+        "macs": known[1] or counted[1],
     }
 
 
 Counts = tuple[int | None, int | None]  # parameters, multiply-adds of one image
 
 
-def of_recipe(recipe: str, arguments: dict[str, Any]) -> tuple[str, Counts]:
-    """Return the name and the costs of a run's network, without what tricks add to it."""
-    name = network_of(recipe, arguments)
-    kind, _, variant = name.partition("-")
+def count(recipe: str, network: str, arguments: dict[str, Any]) -> Counts:
+    """Count a run's network, without what tricks add to it."""
+    if "row" in arguments:
+        return of_row(arguments["row"], arguments["arm"])[1]
+    kind, _, variant = network.partition("-")
     if recipe == "token_reduction_cifar":  # versions of one ViT
         version = arguments["version"].split()[0]
         kind = version if hasattr(zoo, version) else kind
         variant = VARIANTS.get(kind, variant)
-    return name, costs(NAMES.get(kind, kind), variant, SIDES.get(recipe, 32), CLASSES.get(recipe, 10))
+    return costs(NAMES.get(kind, kind), variant, SIDES.get(recipe, 32), CLASSES.get(recipe, 10))
 
 
 def network_of(recipe: str, arguments: dict[str, Any]) -> str:
     """Return the name of a run's network; that of the recipe where it is not known."""
+    if "row" in arguments:
+        return of_row(arguments["row"], arguments["arm"])[0]
     if "family" in arguments:
         return f"{arguments['family'].replace('WideResNet', 'WRN')}-{arguments['variant']}"
     if "pair" in arguments:

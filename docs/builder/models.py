@@ -9,7 +9,7 @@ from typing import Any
 
 import zoo
 from builder import networks
-from builder.text import cell, fields, plain, prose, sentence, table
+from builder.text import WIDE, cell, fields, plain, prose, sentence, table
 from recipes.frame import catalogue, records
 from recipes.frame.catalogue import Entry
 
@@ -34,14 +34,14 @@ def index(counted: dict[str, Any]) -> str:
     rows = []
     for entry in entries:
         variants = ", ".join((counted.get(entry.name) or {"variants": ()})["variants"])
-        _, parameters, macs = catalogue.cost(entry.name)
+        _, parameters, macs = (text.replace(" ", "\u00a0") for text in catalogue.cost(entry.name))
         paper = cell(catalogue.field(entry.doc, "Paper").split(" (")[0].split(" http")[0])
         rows.append(
             [f"[{entry.name}]({entry.name}.md)", cell(sentence(entry.line)), parameters, macs, cell(variants), paper]
         )
     heads = ["model", "what it is", "parameters", "MACs", "variants", "paper"]
     names = "\n".join(entry.name for entry in entries)
-    return f"""# Models
+    return f"""{WIDE}# Models
 
 {len(entries)} networks, one file a paper. Parameters and multiply-adds (MACs) are those of the default variant.
 Any other network, all of timm's among them, trains with the same tricks as `zoo.Classifier(network)`.
@@ -134,8 +134,9 @@ def against_reference(model: str) -> str:
     if not runs:
         return ""
     said, found = runs[-1]["arguments"], runs[-1]["metrics"]
+    library, network = said["reference"].split()
     return f"""On the same weights, the logits of {cell(model)}-{cell(said["variant"])} differ from those of
-`{said["reference"].split()[1]}` of {said["reference"].split()[0]} {said["version"]} by at most {found["difference"]:.1e}, on
+`{network}` of {library} {said["version"]} by at most {found["difference"]:.1g}, on
 {said["input"]}; between these images a logit differs by {found["spread"]:.2g} (standard deviation).
 `python -m recipes.command.references {model}` measures it again."""
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 ADDRESS = re.compile(r"https?://[^\s)>]*[^\s)>.,;:]")
+WIDE = "---\nhtml_theme.sidebar_secondary.remove: true\n---\n\n"  # of a page whose tables need the room
 QUOTED = re.compile(r"(`[^`]+`)")
 
 

@@ -1,6 +1,7 @@
 """Pages of the tricks: a gallery by room, one page a trick, and which of them go together."""
 
 import inspect
+import re
 from collections.abc import Iterator
 from importlib import import_module
 from itertools import groupby
@@ -11,7 +12,7 @@ from examples import example
 
 import callbacks
 from builder.models import six
-from builder.text import breakable, cell, code, fields, prose, sentence, table
+from builder.text import WIDE, breakable, cell, code, fields, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
@@ -50,14 +51,20 @@ def gallery() -> str:
         cards = "\n".join(_card(entry) for entry in rooms[room])
         title = room.capitalize()
         parts.append(f'## {title}\n\nTricks that {ROOMS[room]}.\n\n<ul class="gallery">\n{cards}\n</ul>')
-    parts.append(f"## What they regularise through\n\n{tables.taxonomy()}")
+    parts.append(f"## What they regularise through\n\n{linked(tables.taxonomy())}")
     names = "\n".join(entry.name for entry in catalogue.tricks())
     parts.append(f"```{{toctree}}\n:hidden:\n\npairs\n{names}\n```")
     return "\n\n".join(parts) + "\n"
 
 
+def linked(table: str) -> str:
+    """Make the names of a table links to the tricks' pages."""
+    return re.sub(r"`(\w+)`", r"[\1](\1.md)", table)
+
+
 INTRO = """Each works on every model on which it can work,
-and says clearly when it cannot. [Which tricks go together](pairs.md) has the exceptions.
+and says clearly when it cannot. [Which tricks go together](pairs.md) has the exceptions,
+[MixUp with a timm model](../start.md#mixup-with-a-timm-model) shows how a trick is used.
 
 <div class="filter-cards"></div>"""
 
@@ -83,6 +90,7 @@ def page(entry: Entry) -> str:
         six(entry.doc, "Equation"),
         "## An example",
         code(example(entry.name)),
+        TIMM if entry.room == "data" else "",
         "## Gain and cost",
         measured(entry.name),
         "## With other tricks",
@@ -93,6 +101,9 @@ def page(entry: Entry) -> str:
         f"```{{literalinclude}} ../../callbacks/{path.parent.name}/{path.name}\n:language: python\n```",
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
+
+
+TIMM = "On a network of timm's: [MixUp with a timm model](../start.md#mixup-with-a-timm-model)."
 
 
 def _figure(trick: str) -> str:
@@ -118,7 +129,7 @@ def pairs() -> str:
         for kind in kinds
         for why, names in limits(kind, kinds).items()
     ]
-    return f"""# Which tricks go together
+    return f"""{WIDE}# Which tricks go together
 
 Made from the code. The tests train every two tricks on a network on which both work, those of this page in both
 orders, and hold the page to what happened: what is not listed here trains together.

@@ -79,14 +79,6 @@ def _default_variant(model: Any) -> str:
     return str(given.default) if given else ""
 
 
-def rooms() -> str:
-    """Return the names of the tricks, by room."""
-    names: dict[str, list[str]] = {}
-    for entry in catalogue.tricks():
-        names.setdefault(entry.room, []).append(f"`{entry.name}`")
-    return markdown(["room", "tricks"], [[f"`callbacks/{room}/`", ", ".join(those)] for room, those in names.items()])
-
-
 def taxonomy() -> str:
     """Return the names of the tricks, by the symbol of training that they change."""
     symbols = import_module("callbacks.frame.trick").TAXONOMY
@@ -95,11 +87,6 @@ def taxonomy() -> str:
         for place, entries in catalogue.taxonomy().items()
     ]
     return markdown(["regularises through", "symbol", "tricks"], rows)
-
-
-def datamodules() -> str:
-    """Return the data modules."""
-    return markdown(["data module", "what it is"], [[f"`{e.name}`", e.line] for e in catalogue.datamodules()])
 
 
 def reproductions() -> str:
@@ -198,7 +185,15 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-TABLES: dict[str, Callable[[], str]] = {f.__name__: f for f in (rooms, datamodules, reproductions, verified, planted)}
+def _short_one(name: str) -> Callable[[], str]:
+    """Return a table of `summaries`, which is imported late: it imports this module, and torch."""
+    return lambda: str(getattr(import_module("recipes.command.summaries"), name)())
+
+
+SUMMARIES = ("verdicts", "dozen", "progress", "surprises")
+TABLES: dict[str, Callable[[], str]] = {"verified": verified, "planted": planted} | {
+    name: _short_one(name) for name in SUMMARIES
+}
 
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows

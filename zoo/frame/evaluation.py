@@ -33,7 +33,7 @@ def in_channels(network: nn.Module) -> int:
 
 
 def meta_images(network: nn.Module, image_size: int) -> Tensor:
-    """Return one image (1, C, S, S) on the meta device, with the network's channels; (1, C, H, S) if it has a height."""
+    """Return one image (1, C, S, S) of the network's channels on the meta device; (1, C, H, S) if it has a height."""
     height = getattr(network, "height", None) or image_size
     return torch.empty(1, in_channels(network), height, image_size, device="meta")
 
