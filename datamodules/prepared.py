@@ -98,6 +98,8 @@ class Prepared(FileData):
         order = super()._training_order()
         if self.store is None or not self.store.remote:
             return order
+        if self.per_class is not None:
+            raise ValueError("per_class takes images from everywhere, and this data is read in chunks: copy it here")
         images = self._training_set()
         assert isinstance(images, FileSet) and isinstance(images.source, Chunks)
         return ByChunk(

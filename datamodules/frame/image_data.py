@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from datamodules.frame.by_class import ByClass
 from datamodules.frame.image_set import Counted, ImageSet
 from datamodules.frame.label_noise import check_noise
 from datamodules.frame.like import wanted_by
@@ -19,9 +20,7 @@ from datamodules.frame.options import unknown_options, whole_signature
 from datamodules.frame.order import Order
 from datamodules.frame.parts import Parts
 from datamodules.frame.show import draw, sheet
-from datamodules.frame.split import (
-    check_split,
-)
+from datamodules.frame.split import check_per_class, check_split
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,6 +58,8 @@ class ImageData(Parts, Normalised):
             get different copies. DeiT has 3, for batches of a thousand images (https://arxiv.org/abs/1902.05509; as
             DeiT's sampler, https://github.com/facebookresearch/deit, except that it rounds the epoch to a multiple of
             256 images).
+        per_class: K of P x K batches, for losses that compare images: each batch has K images of each of P =
+            `batch_size` / K classes, as labelled in training; see `frame.by_class`. None: any images.
         label_noise: share of training labels to make wrong, in [0, 1), for the study of methods; of all training
             images, with the validation images that are taken from them. A validation set of the data's own and test
             images keep their labels. A larger share has the wrong labels of a smaller one; splits stay the same.
@@ -97,6 +98,7 @@ class ImageData(Parts, Normalised):
         split_seed: int = 0,
         sampling: str | None = None,
         repeats: int = 1,
+        per_class: int | None = None,
         label_noise: float = 0.0,
         noise_kind: str = "symmetric",
         num_workers: int = 0,
@@ -113,6 +115,8 @@ class ImageData(Parts, Normalised):
         self.val_split, self.fold, self.folds = val_split, fold, folds
         self.fraction, self.split_seed = fraction, split_seed
         self.sampling, self.repeats = sampling, repeats
+        check_per_class(per_class, batch_size, sampling, repeats)
+        self.per_class = per_class
         check_noise(label_noise, noise_kind)
         self.label_noise, self.noise_kind = label_noise, noise_kind
         self.like = wanted_by(like)
@@ -153,6 +157,8 @@ class ImageData(Parts, Normalised):
         return loader
 
     def _training_order(self) -> Order:
+        if self.per_class is not None:
+            return self._order_by_class(self.per_class)
         targets = self._training_set().labels[self.train_indices]
         return Order(
             self.train_indices,
@@ -162,6 +168,13 @@ class ImageData(Parts, Normalised):
             sampling=self.sampling,
             targets=targets,
         )
+
+    def _order_by_class(self, k: int) -> ByClass:
+        targets = self._training_set().targets
+        if targets.ndim > 1:
+            raise ValueError(f"per_class needs one label an image, which {type(self).__name__} has not: leave it out")
+        check_per_class(k, self.batch_size, self.sampling, self.repeats)  # batch_size may have changed
+        return ByClass(self.train_indices, targets[self.train_indices], self.batch_size // k, k, seed=self.seed)
 
     def val_dataloader(self) -> DataLoader[list[Tensor]] | list[Any]:
         """Return the loader of the validation images, in order; an empty list if there are none."""

@@ -70,7 +70,7 @@ class ResumableLoader(DataLoader[list[Tensor]]):
             if state["batch"] > 0 and state[name] != now:
                 there, here = (f"{name}={state[name]}", f"{name}={now}")
                 if name == "choice":
-                    there, here = "other images (val_split, fold, fraction, sampling, repeats)", "these"
+                    there, here = "other images (val_split, fold, fraction, sampling, repeats, per_class)", "these"
                 raise ValueError(
                     f"the checkpoint was written in the middle of an epoch with {there}, this run has {here}: resume "
                     "with the same, or from a checkpoint at the end of an epoch"

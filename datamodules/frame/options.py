@@ -21,6 +21,7 @@ class SplitOptions(TypedDict, total=False):
     split_seed: int
     sampling: str | None
     repeats: int
+    per_class: int | None
     label_noise: float
     noise_kind: str
     like: Any

@@ -123,3 +123,13 @@ def check_split(
         raise ValueError(
             f'repeats={repeats} and sampling="{sampling}" both set how often an image is seen: leave out one of them'
         )
+
+
+def check_per_class(k: int | None, batch_size: int, sampling: str | None, repeats: int) -> None:
+    """Raise a ValueError unless batches can have k images of each of their classes."""
+    if k is None:
+        return
+    if not isinstance(k, int) or k < 1 or batch_size % k:
+        raise ValueError(f"per_class must divide batch_size={batch_size}, got {k}: it is the images of each class")
+    if sampling is not None or repeats > 1:
+        raise ValueError(f"per_class={k} sets how often an image is seen: leave out sampling and repeats, or per_class")

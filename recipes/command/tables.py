@@ -213,12 +213,13 @@ def recipe_result(entry: catalogue.Entry) -> str:
     runs = records.read(entry.name)
     metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
     columns = catalogue.columns(entry.name)
-    metrics |= columns
+    by = next((name for name in columns if name.startswith("test/")), "test/acc")
+    metrics = metrics | columns if by == "test/acc" else columns
     every = dict.fromkeys(name for run in runs for name in run["arguments"])
     names = [name for name in every if len({_argument(run, name) for run in runs}) > 1]
     groups = records.groups(runs)
     if columns:  # a comparison: the best first
-        groups.sort(key=lambda group: -records.summary(run["metrics"]["test/acc"] for run in group).mean)
+        groups.sort(key=lambda group: -records.summary(run["metrics"][by] for run in group).mean)
     heads = [*names, *metrics, "seconds", "seeds"]
     own = OWN.get(entry.name, lambda _: (heads, [_row(group, names, metrics) for group in groups]))
     table = markdown(*own(runs)) if runs else NOT_YET
