@@ -2,18 +2,19 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import get_args
 
 import numpy as np
 
 from recipes.command import tables
-from recipes.command.evidence import programme
 from recipes.command.reproduce import ROWS, first_line, load_row, names
 from recipes.frame import cards, evidence, records
 from recipes.frame.arms import DATA_IS_SHORT, DOZEN_OF_DATA, DOZEN_OF_TIME, REGIMES, TIME_IS_SHORT
 from recipes.frame.compare_statistics import compare_arms
+from recipes.frame.verdict import Word
 from recipes.papers.frame.results import count_seeds, judge, read_runs
 
-WORDS = ("inside", "outside", "undecided")
+WORDS: tuple[Word, ...] = get_args(Word)
 LADDERS = {"bag_of_tricks_cifar": "rung", "digits_ladder": "rung"}  # recipes whose arms each add a trick to the last
 HEADS = ["what", "expected", "found"]
 
@@ -46,7 +47,7 @@ def dozen() -> str:
 def progress() -> str:
     """Say how many runs of the programme are recorded."""
     done = sum(len(evidence.runs(regime, choosing)) for regime in REGIMES for choosing in (False, True))
-    return f"{done} of {len(programme())} runs of the programme are recorded."
+    return f"{done} of {len(evidence.programme())} runs of the programme are recorded."
 
 
 def surprises() -> str:
