@@ -12,6 +12,7 @@ from datamodules.digits import Digits as Digits
 from datamodules.fashion_mnist import FashionMNIST as FashionMNIST
 from datamodules.folder import ImageFolder as ImageFolder
 from datamodules.frame.image_data import ImageData as ImageData
+from datamodules.huggingface import HuggingFace as HuggingFace
 from datamodules.imagenet import ImageNet as ImageNet
 from datamodules.mnist import MNIST as MNIST
 from datamodules.mnist1d import MNIST1D as MNIST1D  # signals, not images

@@ -98,7 +98,7 @@ class ImageFolder(FileData):
         self.memory: _FolderInMemory | None = None
         self._find()
         if cache is not None:
-            if scale is not None:
+            if self.scale is not None:
                 raise ValueError("scale is an option of cache=None: images in memory are bytes; see also Arrays")
             if mean is None and self.like is None:
                 self.mean = self.std = None  # measured

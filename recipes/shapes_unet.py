@@ -14,12 +14,12 @@ Settings: 8 channels at the first level, AdamW at 2e-3 in batches of 4, cosine. 
           dropout, for the U-Net, on shapes of another seed. Dice and IoU are means over the four classes, background
           included. Predicting background everywhere has an IoU of .19
 Result:
-| dropout | network | test/acc | test/dice | test/iou | seconds | seeds |
-| --- | --- | --- | --- | --- | --- | --- |
-| none | UNet | 0.8803 ± 0.0121 | 0.6606 ± 0.0429 | 0.5389 ± 0.0454 | 52.7 ± 1.5 | 3 |
-| none | AttentionUNet | 0.8624 ± 0.0286 | 0.5929 ± 0.1118 | 0.4792 ± 0.0943 | 62.4 ± 3.5 | 3 |
-| heuristic | UNet | 0.8438 ± 0.0357 | 0.4834 ± 0.1684 | 0.4007 ± 0.1306 | 73.4 ± 4.0 | 3 |
-| heuristic | AttentionUNet | 0.8420 ± 0.0173 | 0.5170 ± 0.0554 | 0.4126 ± 0.0516 | 83.4 ± 1.8 | 3 |
+| dropout | network | test/dice | test/iou | seconds | seeds |
+| --- | --- | --- | --- | --- | --- |
+| none | UNet | 0.6606 ± 0.0429 | 0.5389 ± 0.0454 | 52.7 ± 1.5 | 3 |
+| none | AttentionUNet | 0.5929 ± 0.1118 | 0.4792 ± 0.0943 | 62.4 ± 3.5 | 3 |
+| heuristic | AttentionUNet | 0.5170 ± 0.0554 | 0.4126 ± 0.0516 | 83.4 ± 1.8 | 3 |
+| heuristic | UNet | 0.4834 ± 0.1684 | 0.4007 ± 0.1306 | 73.4 ± 4.0 | 3 |
 
 - Data: `Shapes`, circles, squares and triangles drawn by us: 900 images of 32 px to train, 100 to validate, 200 to
   test

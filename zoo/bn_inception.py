@@ -12,7 +12,7 @@ Differs:  The table is that of the released graph. It has 128 for the pool proje
           608 channels; the paper prints 96. As in the graph, convolutions have a bias besides the batch norm, and there
           are no auxiliary heads. Running statistics have torch's momentum of 0.1, which is Caffe's 0.9: the port
           misreads it. Keys are our own, after GoogLeNet's. For images of up to 64 px conv 1 is 3x3 of stride 1 and
-          there is no first pool: ours.
+          there is no first pool: ours. The paper's SGD has momentum and no rate for 256 images: Nesterov's is taken.
 """
 
 from collections import OrderedDict

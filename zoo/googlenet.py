@@ -12,10 +12,11 @@ Defaults: training arguments of `Classifier`; auxiliary heads weigh 0.3 each and
           dropout 0.4 (table 1); initialisation and constants of the norm (n 5, alpha 1e-4, beta 0.75, k 1) are Caffe's.
           "BN": dropout 0.2, epsilon 1e-3, weights N(0, 0.01^2), as torchvision
 Differs:  "LRN" is the paper's network. "BN" is torchvision's: it has batch norm, 3x3 where the paper has 5x5 (a known
-          bug, kept for the weights: pytorch/vision issue 906), a 2x2 last pool, and heads that average their maps to
-          4 x 4; its trained weights expect images normalised with mean 0.5 and std 0.5 (its `transform_input`). The
-          heads of "LRN" pool 5x5 with stride 3, as in the paper, at 224 px; at other sizes they too average to 4 x 4.
-          For images of up to 64 px conv 1 is 3x3 of stride 1 and there is no first pool: ours.
+          bug, kept for the weights: pytorch/vision issue 906), a 2x2 last pool, and heads that average their maps to 4
+          x 4; its trained weights expect images normalised with mean 0.5 and std 0.5 (its `transform_input`). The heads
+          of "LRN" pool 5x5 with stride 3, as in the paper, at 224 px; at other sizes they too average to 4 x 4. For
+          images of up to 64 px conv 1 is 3x3 of stride 1 and there is no first pool: ours. The paper's asynchronous SGD
+          has momentum .9 and no first rate: Nesterov's is taken.
 """
 
 from dataclasses import dataclass

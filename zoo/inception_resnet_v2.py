@@ -10,7 +10,8 @@ Shapes:   (N, 3, 299, 299) -stem-> 320 x 35 x 35 (10 blocks) -> 1088 x 17 x 17 (
 Defaults: training arguments of `Classifier`; dropout 0.2 (keep 0.8); initialisation of timm, which is torch's
 Differs:  The network is timm's code, not ours, and has no auxiliary head. It is the one that was released: the stem is
           Inception-v3's, not the paper's (figure 3), and the last block has s = 1 and no ReLU. For images of up to 64
-          px strides of the stem are 1, with padding, but for the last one; not in the paper.
+          px strides of the stem are 1, with padding, but for the last one; not in the paper. SGD, where the paper has
+          RMSProp on replicas, as Inception-v3 has.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,8 @@ Differs:  Both layers of the classes start from N(0, 0.001^2); torchvision's mai
           first loss far above ln K. torchvision's trained weights expect images normalised with mean 0.5 and std 0.5
           (its `transform_input`). The auxiliary head pools 5x5 with stride 3 from 299 px on; for smaller images it
           averages the maps to 5 x 5, so that its 5x5 fits. For images of up to 64 px strides of the stem are 1, with
-          padding, but for its second pool; not in the paper.
+          padding, but for its second pool; not in the paper. SGD, where the paper has RMSProp on asynchronous replicas
+          of 32 images: their rate is none for one process.
 """
 
 from dataclasses import dataclass

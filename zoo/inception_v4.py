@@ -10,7 +10,8 @@ Shapes:   (N, 3, 299, 299) -stem-> 384 x 35 x 35 -4 A, reduction-> -7 B-> 1024 x
           -mean-> (N, K)
 Defaults: training arguments of `Classifier`; dropout 0.2 (figure 9: keep 0.8); initialisation of timm, which is torch's
 Differs:  The network is timm's code, not ours, and has no auxiliary head. For images of up to 64 px strides of the stem
-          are 1, with padding, but for the last one; not in the paper.
+          are 1, with padding, but for the last one; not in the paper. SGD, where the paper has RMSProp on replicas, as
+          Inception-v3 has.
 """
 
 from dataclasses import dataclass

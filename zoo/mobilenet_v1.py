@@ -10,7 +10,8 @@ Defaults: training arguments of `Classifier`; He initialisation, fan-out, N(0, .
           MobileNetV2; the paper gives none)
 Differs:  ReLU6 as in the authors' code, where the paper writes ReLU. Padding is the same on all sides (timm); the
           authors' code pads more at the right and below. For images of up to 64 px the first two strides are 1, so that
-          the last map is H/8: ours, not the paper's. Stages begin at H/4.
+          the last map is H/8: ours, not the paper's. Stages begin at H/4. SGD, where the paper has RMSProp on
+          asynchronous workers, of which it gives neither rate nor epsilon.
 """
 
 from dataclasses import dataclass

@@ -12,6 +12,7 @@ Defaults: dropout .2 before the head; He initialisation, fan-out, N(0, .01) in t
 Differs:  padding is the same on all sides (torchvision); the authors' code pads more at the right and below. 1.4 has
           6.11 million parameters, about the 6.06 that the authors' code prints; the paper says 6.9. For images of up to
           64 px the first two strides are 1, so that the last map is H/8: ours, not the paper's. Stages begin at H/4.
+          SGD, where the paper has RMSProp on asynchronous workers: their rate is none for one process.
 """
 
 from dataclasses import dataclass

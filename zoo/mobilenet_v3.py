@@ -14,7 +14,8 @@ Differs:  padding is the same on all sides (torchvision); the authors' code pads
           block widens its rounded input by the ratio of the table, and the last 1280 or 1024 stay (timm, which has the
           paper's 4.0 and 2.0 million parameters; torchvision multiplies all). Minimalistic rows (3x3 and ReLU only, no
           SE) are the authors' code. For images of up to 64 px the first two strides are 1, so that the last map is H/8:
-          ours, not the paper's. Stages begin at H/4.
+          ours, not the paper's. Stages begin at H/4. SGD, where the paper has TensorFlow's RMSProp and does not give
+          its epsilon, on which the size of a step hangs.
 """
 
 from dataclasses import dataclass, replace

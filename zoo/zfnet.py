@@ -7,8 +7,9 @@ Block:    conv ReLU [max pool 3x3, stride 2] [LRN across channels, as AlexNet's]
           11x11 of stride 4), conv 2 5x5 of stride 2 (AlexNet: stride 1); no layer has groups
 Shapes:   (N, 3, 224, 224) -> 96 x 110 x 110 -> 256 x 26 x 26 -> 384 x 13 x 13 (twice) -> 256 x 13 x 13 -> (N, 9216) ->
           4096 -> 4096 -> (N, K); "wide": 512, 1024, 512 maps in place of 384, 384, 256
-Defaults: training arguments of `Classifier`; dropout 0.5 on the outputs of both hidden layers; weights N(0, 0.01^2),
-          biases 0 (section 3)
+Defaults: momentum .9 without Nesterov, lr .02 for 256 images (section 3: .01 for 128); weight decay 5e-4, AlexNet's,
+          since the paper gives none; dropout 0.5 on the outputs of both hidden layers; weights N(0, 0.01^2), biases 0
+          (section 3)
 Differs:  The paper gives the map sizes (110, 55, 26, 13, 13, 6) but no padding: they follow from 1 in conv 1 and the
           first two pools, 0 in conv 2 and the last pool. It says "contrast normalised across feature maps" without
           constants: AlexNet's are taken. Filters whose RMS exceeds 0.1 are not rescaled. For images of up to 64 px conv
@@ -46,6 +47,7 @@ class ZFNet(Model):
 
     variants = VARIANTS
     stage_paths = ("features.1", "features.4", "features.7", "features.9", "features.11")
+    training_defaults = {"optimizer": "momentum", "lr": 0.02, "weight_decay": 5e-4}
 
     def __init__(
         self,

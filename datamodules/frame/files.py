@@ -152,6 +152,7 @@ class FileData(ImageData):
             channels = len(like["mean"]) if like else 3
         if mean is None and std is None and like:
             mean, std = like["mean"], like["std"]
+            scale = like.get("scale") if scale is None else scale
         if image_size < 1:
             raise ValueError(f"image_size must be at least 1 pixel, got {image_size}")
         if white is not None and white <= 0:
@@ -186,13 +187,7 @@ class FileData(ImageData):
         """Preprocessing of a picture in evaluation, as plain values; None for a user's `evaluation`."""
         found = self.middle_square
         first, *rest = evaluation_transform(self.evaluation, self.image_size).operations
-        if (
-            found is None
-            or self.scale is not None
-            or rest
-            or not isinstance(first, Center)
-            or first.size != self.image_size
-        ):
+        if found is None or rest or not isinstance(first, Center) or first.size != self.image_size:
             return None
         ten = isinstance(first, TenCrop)
         return {
@@ -232,17 +227,6 @@ class FileData(ImageData):
         evaluate = evaluation_transform(self.evaluation, self.image_size)
         train = train_transform(self.transform, self.image_size) if augmented else evaluate
         return FileSet(source, targets, train, evaluate, self.channels, self.white, self.scale)
-
-    def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """Normalise, as `ImageData`; with `scale`, the loader's images are float already."""
-        if self.scale is None:
-            return super().on_after_batch_transfer(batch, dataloader_idx)
-        images, targets = batch
-        mean, std = (images.new_tensor(numbers).view(-1, 1, 1) for numbers in self._colours())
-        images = (images - mean) / std
-        if self.trainer is not None:
-            images = self.trainer.precision_plugin.convert_input(images)
-        return [images, targets]
 
     def _part(self, part: str) -> tuple[Source, Tensor] | None:
         if part in self._checked:

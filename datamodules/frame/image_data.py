@@ -236,10 +236,13 @@ class ImageData(Parts, Normalised):
                 self.prepare_data()
                 self.setup("fit")
             batch = self._training_set().__getitems__(list(islice(self._training_order(), n)))
+            if self.scale is not None:
+                batch = self.on_after_batch_transfer(batch, 0)
         images, targets = batch[0].detach().cpu(), batch[1].cpu()
         views = images.shape[1] if images.ndim == 5 else 1
         images, targets = images.flatten(0, -4)[:n], targets.repeat_interleave(views, 0)[:n]
-        return draw(self._as_bytes(images), targets, self.classes)
+        seen = 3 if images.shape[1] >= 3 else 1  # of more channels the first three
+        return draw(self._as_bytes(images)[:, :seen], targets, self.classes)
 
     def _repr_html_(self) -> str:
         """Show the images and the counts of the classes in a notebook, once the data is set up; else say how to."""

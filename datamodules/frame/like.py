@@ -13,7 +13,7 @@ def wanted_by(model: Any) -> dict[str, Any] | None:
         model: has `preprocessing` with a method `plain()`, as `zoo.Classifier` does; or the plain values themselves.
 
     Raises:
-        ValueError: the model does not know its preprocessing.
+        ValueError: the model does not know its preprocessing, or it has whitened images.
     """
     if model is None or isinstance(model, Mapping):
         return model if model is None else dict(model)
@@ -24,6 +24,10 @@ def wanted_by(model: Any) -> dict[str, Any] | None:
             "image_size, mean and std instead"
         )
     plain: dict[str, Any] = how.plain()
+    if plain.get("whitening") is not None:
+        raise ValueError(
+            "like=: the model's images are whitened: set data.whitening to the one that it was trained with"
+        )
     return plain
 
 

@@ -151,10 +151,13 @@ class MemoryData(ImageData):
                 stacklevel=3,
             )
 
+    own_channels: int | None = None  # of images that need not be grey or colours, and stay as they are
+
     def _set_colours(self, channels: int, mean: Colours | None, std: Colours | None) -> None:
         if mean is None and std is None and self.like:
             mean, std = self.like["mean"], self.like["std"]
-        check_channels(channels)
+        if channels != self.own_channels:
+            check_channels(channels)
         check_colours(mean, std, channels, "the data set's own")
         if mean is not None and std is not None:
             self.mean, self.std = tuple(mean), tuple(std)
@@ -175,7 +178,11 @@ class MemoryData(ImageData):
         if self.mean is None:
             train_set = self._load_training()
             assert isinstance(train_set, MemorySet)
-            self.mean, self.std = measure_to_divide(train_set.images)
+            self.mean, self.std = self.measured(train_set)
+
+    def measured(self, images: MemorySet) -> tuple[Colours, Colours]:
+        """Return mean and standard deviation of each channel, over all pixels of all images."""
+        return measure_to_divide(images.images)
 
     def image_set(self, part: str) -> MemorySet | None:
         """Return the set of a part, augmented for "train"."""
@@ -187,7 +194,7 @@ class MemoryData(ImageData):
             found[1],
         )  # torchvision's CIFAR is stored in planes, with permuted strides
         check(images, targets, self.num_classes, part)
-        images = convert_channels(images, self.channels)
+        images = images if self.scale is not None else convert_channels(images, self.channels)
         if part != "train" or not (self.padding or self.flip or self.cutout or self.transform):
             return MemorySet(images, targets)
         augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform())
@@ -206,9 +213,17 @@ def check_channels(channels: int) -> None:
 
 
 def convert_channels(images: Bytes, channels: int) -> Bytes:
-    """Convert uint8 (n, S, S, 1 or 3) to `channels` channels: grey to three equal channels, colour to luma."""
+    """Convert uint8 (n, S, S, 1 or 3) to `channels` channels: grey to three equal channels, colour to luma.
+
+    Raises:
+        ValueError: images of other channels, unless `channels` is their own number.
+    """
     if images.shape[3] == channels:
         return images
+    if images.shape[3] not in (1, 3):
+        raise ValueError(
+            f"images have {images.shape[3]} channels, not the {channels} of channels=: convert them before"
+        )
     if channels == 3:
         return np.repeat(images, 3, axis=3)
     pieces = [grey(torch.from_numpy(piece).movedim(3, 1)).movedim(1, 3).numpy() for piece in chunks(images)]
@@ -221,10 +236,9 @@ def chunks(images: NDArray[Number]) -> list[NDArray[Number]]:
 
 
 def check(images: Bytes, targets: Tensor, num_classes: int, part: str) -> None:
-    """Raise a ValueError unless these are square uint8 images, grey or RGB, with a class in [0, K) for each."""
-    square = images.ndim == 4 and images.shape[1] == images.shape[2] and images.shape[3] in (1, 3)
-    if images.dtype != np.uint8 or not square:
-        raise ValueError(f"{part}: images must be uint8 (n, S, S, 1 or 3), got {images.dtype} {images.shape}")
+    """Raise a ValueError unless these are square uint8 images (n, S, S, C) with a class in [0, K) for each."""
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"{part}: images must be uint8 (n, S, S, C), got {images.dtype} {images.shape}")
     if targets.is_floating_point() and targets.shape == (len(images), num_classes):
         return
     if len(images) == 0 or targets.dtype != torch.int64 or targets.shape != (len(images),):

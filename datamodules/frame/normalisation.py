@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datamodules.frame.options import Colours
 from datamodules.frame.tensor import normalise
+from datamodules.transforms.whitening import Whitening
 
 
 @runtime_checkable
@@ -20,12 +21,16 @@ class Invertible(Protocol):
 
 
 class Normalised(L.LightningDataModule):
-    """Abstract. Converts uint8 images to float32, (images / 255 - mean) / std, on the network's device."""
+    """Abstract. Converts uint8 images to float32, (images / 255 - mean) / std, on the network's device.
+
+    With a `scale`, images arrive as floats that were divided by it.
+    """
 
     image_size: int
     channels = 3
     mean: Colours | None = None
     std: Colours | None = None
+    scale: Colours | None = None  # of images that are no bytes: what becomes 1, of each channel
     whitening: Callable[[Tensor], Tensor] | None = None
 
     @property
@@ -39,25 +44,39 @@ class Normalised(L.LightningDataModule):
     @property
     def middle_square(self) -> dict[str, Any] | None:
         """Preprocessing that crops the centre square and resizes it to `image_size`."""
-        if self.mean is None or self.std is None or self.whitening is not None:
+        if self.mean is None or self.std is None:
             return None
-        sides = {"size": self.image_size, "short_side": self.image_size, "interpolation": "bilinear", "views": "center"}
-        return {**sides, "mean": list(self.mean), "std": list(self.std)}
+        found: dict[str, Any] = {"size": self.image_size, "short_side": self.image_size}
+        found |= {"interpolation": "bilinear", "views": "center"}
+        if isinstance(self.whitening, Whitening):  # of pixels in [0, 1], so it takes the place of mean and std
+            zeros, ones = [0.0] * self.channels, [1.0] * self.channels
+            return {**found, "mean": zeros, "std": ones, "whitening": self.whitening.plain()}
+        if self.whitening is not None:
+            return None
+        scale = {} if self.scale is None else {"scale": list(self.scale)}
+        return {**found, "mean": list(self.mean), "std": list(self.std), **scale}
 
     def on_after_batch_transfer(self, batch: list[Tensor], dataloader_idx: int) -> list[Tensor]:
-        """Normalise uint8 images to floats in the trainer's precision; leave float images unchanged.
+        """Normalise uint8 images to floats in the trainer's precision; leave float images unchanged without a `scale`.
 
         Images may have several views, (N, V, C, H, W).
         """
         images, targets = batch
-        if images.dtype != torch.uint8:
+        if self.scale is None and images.dtype != torch.uint8:
             return batch
-        flat = images.flatten(0, -4)  # views
-        flat = normalise(flat, *self._colours()) if self.whitening is None else self.whitening(flat)
+        flat = self._normalise(images.flatten(0, -4))  # views
         images = flat.unflatten(0, images.shape[:-3])
         if self.trainer is not None:  # because Lightning cast the batch before, when it was bytes
             images = self.trainer.precision_plugin.convert_input(images)
         return [images, targets]
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        if self.whitening is not None:
+            return self.whitening(images)
+        if self.scale is None:
+            return normalise(images, *self._colours())
+        mean, std = (images.new_tensor(numbers).view(-1, 1, 1) for numbers in self._colours())
+        return (images - mean) / std
 
     def _colours(self) -> tuple[Colours, Colours]:
         if self.mean is None or self.std is None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import zoo
 from builder import networks
-from builder.text import WIDE, cell, fields, plain, prose, sentence, table
+from builder.text import WIDE, cell, fields, indexed, plain, prose, sentence, table
 from recipes.frame import catalogue, records
 from recipes.frame.catalogue import Entry
 
@@ -62,7 +62,8 @@ def page(entry: Entry, counted: dict[str, Any] | None) -> str:
     """Write the page of one model."""
     kind = getattr(zoo, entry.name)
     path = Path(inspect.getfile(kind))
-    parts = [f"# {entry.name}", prose(sentence(entry.line)), diagram(entry.name), six(entry.doc, "Block")]
+    paper = indexed(catalogue.field(entry.doc, "Paper"))
+    parts = [f"# {entry.name}", paper, prose(sentence(entry.line)), diagram(entry.name), six(entry.doc, "Block")]
     if counted:
         parts += ["## Variants", variants(kind, counted), COUNTED]
         if counted["stages"]:

@@ -57,3 +57,9 @@ def sentence(text: str) -> str:
 def breakable(name: str) -> str:
     """Let a long name break before its capitals, in raw HTML."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "<wbr>", name)
+
+
+def indexed(paper: str) -> str:
+    """Put the title of a paper into the index, by which a search finds the page first."""
+    title = re.split(r" \(|;| https?:", paper)[0].strip()
+    return "" if not title or title.startswith("none") else f"```{{index}} single: {title}\n```"

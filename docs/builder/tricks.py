@@ -12,7 +12,7 @@ from examples import example
 
 import callbacks
 from builder.models import six
-from builder.text import WIDE, breakable, cell, code, fields, prose, sentence, table
+from builder.text import WIDE, breakable, cell, code, fields, indexed, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
@@ -84,6 +84,7 @@ def page(entry: Entry) -> str:
     line = sentence(entry.line)
     parts = [
         f"# {entry.name}",
+        indexed(catalogue.field(entry.doc, "Paper")),
         prose(line),
         _figure(entry.name),
         f"$$\n{EQUATIONS[entry.name]}\n$$",

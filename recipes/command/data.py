@@ -82,6 +82,10 @@ def build(name: str, root: str | None) -> Any:
     if root is None:
         if name in ("ImageFolder", "Prepared"):
             raise UsageError(f"{name} reads your own images: give their folder with --root")
+        if name in ("Table", "HuggingFace"):
+            raise UsageError(
+                f"{name} has no data of its own: give {'its file' if name == 'Table' else 'its name'} with --root"
+            )
         return kind()
     if name == "Digits":
         raise UsageError("Digits come with scikit-learn: leave out --root")

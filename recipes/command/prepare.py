@@ -19,7 +19,7 @@ STORE = "s3://BUCKET"
 
 def main(arguments: list[str]) -> None:
     """Run `zoo prepare NAME [options]`; the signature of `prepare` gives the options."""
-    names = [name for name in datamodules.__all__ if name not in ("Prepared", "MNIST1D", "Arrays")]
+    names = [name for name in datamodules.__all__ if name not in ("Prepared", "MNIST1D", "Arrays", "HuggingFace")]
     parser = Parser(prog="zoo prepare NAME", description="Make a data set of image files small, once.")
     parser.add_function_arguments(prepare, skip={"name"})
     if not arguments or arguments[0] in ("-h", "--help"):

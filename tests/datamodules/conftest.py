@@ -254,6 +254,14 @@ def write_table(folder):
 
 
 @pytest.fixture
+def hf_datasets(tmp_path_factory, monkeypatch):
+    """The library `datasets`, with its cache in a folder of the test's own."""
+    library = pytest.importorskip("datasets", reason="datasets, of the extra `huggingface`, is not installed")
+    monkeypatch.setattr(library.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    return library
+
+
+@pytest.fixture
 def build(request):
     """`build(name, **options)`: a data module of that name, on small data where the real ones are large.
 
@@ -271,6 +279,9 @@ def build(request):
             options = {"root": table, "split": "split", "image_size": 8, "num_workers": 0, **options}
         elif name == "ImageFolder in memory":
             name, options = "ImageFolder", {"root": request.getfixturevalue("folder"), "cache": "memory", **options}
+        elif name == "HuggingFace":
+            request.getfixturevalue("hf_datasets")
+            options = {"name": request.getfixturevalue("folder"), "image_size": 8, "num_workers": 0, **options}
         elif name == "TinyImageNet":
             options.setdefault("root", request.getfixturevalue("tiny"))
         elif name == "ImageNet":

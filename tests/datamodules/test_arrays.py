@@ -92,11 +92,11 @@ def test_augmented_where_that_is_asked_for():
 @pytest.mark.parametrize(
     ("images", "targets", "said"),
     [
-        (np.zeros((40, 8, 9, 3), np.uint8), TARGETS, "square and of 1 or 3 channels, got .40, 8, 9, 3."),
-        (np.zeros((40, 4, 8, 8), np.uint8), TARGETS, "of 1 or 3 channels"),
+        (np.zeros((40, 8, 9, 3), np.uint8), TARGETS, "square and of 1 to 16 channels, got .40, 8, 9, 3."),
+        (np.zeros((40, 8, 8, 17), np.uint8), TARGETS, "of 1 to 16 channels"),
         (np.zeros((0, 8, 8), np.uint8), TARGETS[:0], "images must be"),
         (GREY.astype(np.float32), TARGETS, "floats in .0, 1., got float32 from 0.0 to 255"),
-        (GREY.astype(np.uint16), TARGETS, "got uint16"),
+        (GREY.astype(np.uint16), TARGETS, "got uint16 from 0 to 255: give scale=, such as 65535"),
         (np.full((40, 8, 8), np.nan, np.float32), TARGETS, "from nan to nan"),
         (GREY, TARGETS[:39], "40 images, and torch.int64 .39,. targets"),
         (GREY, TARGETS / 2, "targets must be integer classes"),
@@ -112,3 +112,69 @@ def test_refuses(images, targets, said):
 def test_too_few_names():
     with pytest.raises(ValueError, match="targets must be in"):
         ready(GREY, classes=("a", "b"))
+
+
+# ---- other numbers and channels
+
+BANDS = np.random.default_rng(2).integers(0, 9000, (40, 8, 8, 13), np.uint16)
+
+
+@pytest.mark.parametrize("images", [BANDS, BANDS.astype(">u2"), BANDS.astype(np.int32), BANDS.transpose(0, 3, 1, 2)])
+def test_numbers_keep_their_precision(images):
+    data = ready(images, scale=10000)
+    wanted = torch.from_numpy(BANDS.astype(np.float64) / 10000).permute(0, 3, 1, 2)
+    torch.testing.assert_close(pixels(data).double(), wanted, atol=1e-7, rtol=0)
+    assert data.mean == pytest.approx(wanted.mean((0, 2, 3)).tolist(), abs=1e-9) and data.channels == 13
+    assert data.std == pytest.approx(wanted.std((0, 2, 3), correction=0).tolist(), abs=1e-9)
+    batch = next(iter(data.val_dataloader()))
+    arrived, _ = data.on_after_batch_transfer(batch, 0)
+    torch.testing.assert_close(arrived[:, 7], (batch[0][:, 7] - data.mean[7]) / data.std[7])
+
+
+def test_bytes_of_four_channels_are_measured_one_by_one():
+    images = np.concatenate([COLOUR, np.full((40, 8, 8, 1), 51, np.uint8)], 3)
+    data = ready(images)
+    assert torch.equal(pixels(data), torch.from_numpy(images).permute(0, 3, 1, 2))
+    assert (data.mean[3], data.std[3]) == (pytest.approx(0.2), 1)
+
+
+def test_numbers_are_cropped_and_mirrored_as_a_whole():
+    data = ready(BANDS, scale=1, padding=2, flip=True, val_split=0)
+    images, targets = next(iter(data.train_dataloader()))
+    known = {*BANDS.astype(np.float32).ravel().tolist(), 0.0}
+    assert set(images.unique().tolist()) <= known  # no byte is torn from its number
+    plain = ready(BANDS, scale=1, flip=True, val_split=0)
+    moved = torch.cat([x for x, _ in plain.train_dataloader()]).permute(0, 2, 3, 1).numpy()
+    either = (
+        {x.tobytes() for x in BANDS.astype(np.float32)},
+        {x.tobytes() for x in BANDS[:, :, ::-1].astype(np.float32)},
+    )
+    straight, mirrored = (sum(x.tobytes() in found for x in moved) for found in either)
+    assert straight + mirrored == len(moved) == 40 and min(straight, mirrored) > 8
+
+
+def test_numbers_stay_on_the_disk(tmp_path):
+    np.save(tmp_path / "images.npy", BANDS)
+    base = ready(tmp_path / "images.npy", scale=1).train_set.images
+    while base.base is not None and not isinstance(base, np.memmap):
+        base = base.base
+    assert isinstance(base, np.memmap) or type(base).__name__ == "mmap"
+
+
+def test_numbers_are_shown():
+    assert len(ready(BANDS, scale=9000).show_batch(4).axes) == 4
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "said"),
+    [
+        (np.where(BANDS > 8990, np.nan, BANDS), {"scale": 1}, "must be finite numbers"),
+        (BANDS, {"scale": (1, 2)}, "13 of them, one per channel"),
+        (BANDS, {"scale": 1, "transform": lambda x: x}, "leave them out, or leave out scale"),
+        (BANDS.astype(np.uint8), {"channels": 3}, "13 channels, not the 3 of channels="),
+        (BANDS, {"scale": 1, "test": (COLOUR, TARGETS)}, "must have the same channels"),
+    ],
+)
+def test_refuses_numbers(images, options, said):
+    with pytest.raises(ValueError, match=said):
+        ready(images, **options)

@@ -34,6 +34,7 @@ def metadata(model: Any) -> dict[str, str]:
     """Describe a model for the header of an exported file: name, classes, preprocessing, ..., each as JSON."""
     named = {"model": type(model).__name__, "variant": model.hparams.get("variant")}
     found = named | {"surgery": surgery.words(surgery.surgery_record(model))} | about(model)
+    found |= {"preprocessing": model.preprocessing.words() if model.preprocessing else None}
     return {name: json.dumps(value) for name, value in found.items() if value is not None}
 
 

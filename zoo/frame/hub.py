@@ -147,6 +147,10 @@ def fill(model: Any, content: Mapping[str, Any], state: State) -> Any:
 
 def write(model: Any, folder: Path, name: str, facts: Facts) -> Path:
     """Write the three files of a model into a folder: see `Shared.save_pretrained`."""
+    if model.preprocessing and model.preprocessing.whitening is not None:
+        raise ValueError(
+            "the images are whitened by a matrix, which only a checkpoint keeps: trainer.save_checkpoint(...)"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     known: Facts = {**facts_of_run(model), **facts}
     theirs = timm_config(model)

@@ -4,17 +4,21 @@ For a batch of pictures of one size, it does the same as `Preprocessing`: resize
 antialiased), crop the centre, normalise.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from zoo.frame.preprocessing import Preprocessing
+import numpy as np
+
+from zoo.frame.preprocessing import Preprocessing, Whitening
 
 # `sides` are height and width, (2,) int64; a crop of `to` begins at round((from - to) / 2), half to even as in Python
 GRAPH = """
 <ir_version: {ir}, opset_import: ["" : {opset}]>
-preparation (uint8[N, H, W, {channels}] pictures) => (float[N, {channels}, {size}, {size}] {images})
+preparation ({kind}[N, H, W, {channels}] pictures) => (float[N, {channels}, {size}, {size}] {images})
 <int64[1] p_size = {{{size}}}, int64[1] p_short_side = {{{short_side}}}, int64[1] p_small = {{{small}}},
  int64[1] p_4 = {{4}}, int64[1] p_100 = {{100}}, float[1] p_2 = {{2.0}}, int64[2] p_axes = {{2, 3}},
- float[1] p_255 = {{255.0}}, float[{channels},1,1] p_mean = {{{mean}}}, float[{channels},1,1] p_std = {{{std}}}>
+ float[{channels},1,1] p_one = {{{one}}},
+ float[{channels},1,1] p_mean = {{{mean}}}, float[{channels},1,1] p_std = {{{std}}}>
 {{
     p_planes = Transpose <perm = [0, 3, 1, 2]> (pictures)
     p_outer = Shape <start = 0, end = 2> (p_planes)
@@ -39,9 +43,9 @@ preparation (uint8[N, H, W, {channels}] pictures) => (float[N, {channels}, {size
     {cut}
 
     p_floats = Cast <to = 1> (p_middle)
-    p_unit = Div (p_floats, p_255)
+    p_unit = Div (p_floats, p_one)
     p_centred = Sub (p_unit, p_mean)
-    {images} = Div (p_centred, p_std)
+    {normal} = Div (p_centred, p_std)
 }}
 """
 CROP = """{out}_spare = Sub ({sides}, {to})
@@ -62,7 +66,7 @@ def prepend(network: Any, how: Preprocessing, images: str) -> Any:
         images: the name of the network's input, float (N, C, S, S).
 
     Returns:
-        An `onnx.ModelProto` whose input "pictures" is uint8 (N, H, W, C) for any N, H and W.
+        An `onnx.ModelProto` whose input "pictures" is (N, H, W, C) for any N, H and W: uint8, with `how.scale` float32.
 
     Raises:
         ValueError: for ten crops.
@@ -77,15 +81,40 @@ def prepend(network: Any, how: Preprocessing, images: str) -> Any:
         "ir": network.ir_version,
         "opset": next(found.version for found in network.opset_import if found.domain == ""),
         "images": "p_images",
+        "normal": "p_images" if how.whitening is None else "p_normal",
+        "kind": "uint8" if how.scale is None else "float",
+        "one": _numbers(how.scale or [255.0] * how.channels),
         "channels": how.channels,
         "size": how.size,
         "short_side": how.short_side,
         "small": how.size if how.keeps_small else how.short_side,
         "mode": {"bilinear": "linear", "bicubic": "cubic"}[how.interpolation],
-        "mean": ", ".join(map(repr, map(float, how.mean))),
-        "std": ", ".join(map(repr, map(float, how.std))),
+        "mean": _numbers(how.mean),
+        "std": _numbers(how.std),
         "trim": CROP.format(pixels="p_planes", sides="p_all", to="p_sides", out="p_trimmed"),
         "cut": CROP.format(pixels="p_resized", sides="p_new", to="p_size", out="p_middle"),
     }
     front = parser.parse_model(GRAPH.format(**words))
+    if how.whitening is not None:
+        _whiten(front.graph, how, how.whitening)
     return compose.merge_models(front, network, io_map=[("p_images", images)])
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(map(repr, map(float, values)))
+
+
+def _whiten(graph: Any, how: Preprocessing, whitening: Whitening) -> None:
+    """Add the whitening at the end of a graph, from "p_normal" to "p_images"."""
+    from onnx import helper, numpy_helper
+
+    arrays = {"p_middle_of_all": whitening.mean.numpy(), "p_matrix": whitening.matrix.T.contiguous().numpy()}
+    arrays["p_image"] = np.array([0, how.channels, how.size, how.size])  # 0: N as it is
+    steps = (
+        ("Flatten", ["p_normal"], "p_rows"),
+        ("Sub", ["p_rows", "p_middle_of_all"], "p_moved"),
+        ("MatMul", ["p_moved", "p_matrix"], "p_white"),
+        ("Reshape", ["p_white", "p_image"], "p_images"),
+    )
+    graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
+    graph.node.extend(helper.make_node(kind, inputs, [output]) for kind, inputs, output in steps)

@@ -1,6 +1,6 @@
 """Read pictures as uint8 (C, H, W): files, folders, PIL images, arrays, tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,30 +26,35 @@ class Named(NamedTuple):
     source: Any  # a path, a PIL image, or a uint8 tensor (C, H, W)
 
 
-def find(inputs: Any) -> list[Named]:
+def find(inputs: Any, numbers: bool = False) -> list[Named]:
     """List all pictures among the inputs, folders searched to any depth, in alphabetical order.
 
     Args:
         inputs: a path of a picture or a folder, a PIL image, a uint8 array (H, W), (H, W, C) or (N, H, W, C), a uint8
             tensor (C, H, W) or (N, C, H, W), or a list of these.
+        numbers: also .npy files, and arrays and tensors of any numbers.
 
     Raises:
         FileNotFoundError: a path that is not there, or a folder without pictures.
         TypeError: something else, or floats, which only `predict` takes, as preprocessed images.
     """
-    found = [named for one in (inputs if isinstance(inputs, list | tuple) else [inputs]) for named in _expand(one)]
+    found = [
+        named for one in (inputs if isinstance(inputs, list | tuple) else [inputs]) for named in _expand(one, numbers)
+    ]
     return [Named(named.name or f"image {i}", named.source) for i, named in enumerate(found)]
 
 
-def _expand(one: Any) -> Iterator[Named]:
+def _expand(one: Any, numbers: bool) -> Iterator[Named]:
     if isinstance(one, str | Path):
-        yield from (Named(str(path), path) for path in _files(Path(one).expanduser()))
+        suffixes = SUFFIXES | {".npy"} if numbers else SUFFIXES
+        yield from (Named(str(path), path) for path in _files(Path(one).expanduser(), suffixes))
     elif isinstance(one, Image.Image):
         yield Named(getattr(one, "filename", ""), one)
     elif isinstance(one, np.ndarray):
         grey = one[..., None] if one.ndim == 2 else one
-        yield from _expand(torch.from_numpy(np.ascontiguousarray(grey)).movedim(-1, -3))
-    elif isinstance(one, Tensor) and one.dtype == torch.uint8 and one.ndim in (3, 4):
+        kind = np.float32 if numbers and one.dtype != np.uint8 else one.dtype
+        yield from _expand(torch.from_numpy(np.ascontiguousarray(grey, kind)).movedim(-1, -3), numbers)
+    elif isinstance(one, Tensor) and one.ndim in (3, 4) and (numbers or one.dtype == torch.uint8):
         yield from (Named("", picture) for picture in (one if one.ndim == 4 else one[None]))
     else:
         what = f"{one.dtype} {tuple(one.shape)}" if isinstance(one, Tensor) else type(one).__name__
@@ -58,14 +63,14 @@ def _expand(one: Any) -> Iterator[Named]:
         )
 
 
-def _files(path: Path) -> Sequence[Path]:
+def _files(path: Path, suffixes: Collection[str]) -> Sequence[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise FileNotFoundError(f"no picture or folder {path}")
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes and p.is_file())
     if not found:
-        raise FileNotFoundError(f"{path} holds no pictures; supported are {', '.join(sorted(SUFFIXES))}")
+        raise FileNotFoundError(f"{path} holds no pictures; supported are {', '.join(sorted(suffixes))}")
     return found
 
 

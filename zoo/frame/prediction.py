@@ -13,6 +13,7 @@ from rich.progress import track
 from torch import Tensor
 
 from zoo.frame.evaluation import evaluating
+from zoo.frame.numbers import read_numbers
 from zoo.frame.pictures import Named, Unreadable, find, read
 from zoo.frame.preprocessing import Preprocessing
 
@@ -73,7 +74,7 @@ def predict(
     if isinstance(inputs, Tensor) and inputs.is_floating_point():
         parts = [(f"image {i}" for i in range(len(inputs))), _of_tensor(models, inputs, batch_size)]
         return [_row(file, p, names, top) for file, p in zip(*parts, strict=True)]
-    found = find(inputs)
+    found = find(inputs, any(takes_numbers(preprocessing or model.preprocessing) for model in models))
     steps = range(0, len(found), batch_size)
     rows: list[Prediction] = []
     with ThreadPoolExecutor(4) as pool:
@@ -114,7 +115,7 @@ def _of_files(
 ) -> tuple[list[Named], Tensor]:
     """Return the readable files and their probabilities (n, K)."""
     how = [preprocessing or preprocessing_of(model) for model in models]
-    pictures = list(pool.map(lambda named: _read(named, how[0].channels, skip_unreadable), files))
+    pictures = list(pool.map(lambda named: _read(named, how[0], skip_unreadable), files))
     pairs = [(named, picture) for named, picture in zip(files, pictures, strict=True) if picture is not None]
     if not pairs:
         return [], torch.empty(0)
@@ -136,9 +137,14 @@ def preprocessing_of(model: Any) -> Preprocessing:
     return found
 
 
-def _read(named: Named, channels: int, skip_unreadable: bool) -> Tensor | None:
+def takes_numbers(how: Preprocessing | None) -> bool:
+    """Return whether pictures may be arrays of any numbers, and .npy files: with a `scale`, or other channels."""
+    return how is not None and (how.scale is not None or how.channels not in (1, 3))
+
+
+def _read(named: Named, how: Preprocessing, skip_unreadable: bool) -> Tensor | None:
     try:
-        return read(named, channels)
+        return read(named, how.channels) if not takes_numbers(how) else read_numbers(named, how.channels, how.scale)
     except Unreadable as error:
         if not skip_unreadable:
             raise Unreadable(f"{error}: repair it, or leave out such files with skip_unreadable=True") from error

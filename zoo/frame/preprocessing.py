@@ -1,7 +1,7 @@
 """Preprocess pictures of any size as in the network's training. Checkpoints store the settings."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -10,6 +10,24 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as pictures_of
 
 Views = Literal["center", "10-crop"]
+
+
+@dataclass(frozen=True, eq=False)
+class Whitening:
+    """A fitted linear map of whole images: y = M (x - m), of x in [0, 1]^D, D = C S S.
+
+    Args:
+        mean: m, (D,) float32.
+        matrix: M, (D, D) float32.
+    """
+
+    mean: Tensor
+    matrix: Tensor
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Whiten float (..., C, S, S)."""
+        mean, matrix = self.mean.to(images.device), self.matrix.to(images.device)
+        return ((images.flatten(-3) - mean) @ matrix.T).view(images.shape)
 
 
 @dataclass(frozen=True)
@@ -24,9 +42,11 @@ class Preprocessing:
         views: "center", or "10-crop": four corners and the centre, of the picture and its mirror image.
         keeps_small: if the picture is no larger than `short_side`, resize its short side to `size` instead, to keep
             all of it.
+        scale: of each channel, what becomes 1 in pictures that are no bytes; None: pictures are bytes.
+        whitening: applied after mean and std.
 
     Raises:
-        ValueError: short_side < size, or mean and std of different lengths.
+        ValueError: short_side < size, or mean, std and scale of different lengths.
     """
 
     size: int
@@ -36,17 +56,23 @@ class Preprocessing:
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     views: Views = "center"
     keeps_small: bool = False
+    scale: tuple[float, ...] | None = None
+    whitening: Whitening | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.short_side < self.size:
             raise ValueError(f"the short side must be at least the crop's {self.size} pixels, got {self.short_side}")
-        if len(self.mean) != len(self.std):
-            raise ValueError(f"mean has {len(self.mean)} channels and std {len(self.std)}: give one number a channel")
+        if {len(self.std), len(self.scale or self.std)} != {len(self.mean)}:
+            raise ValueError(
+                f"mean has {len(self.mean)} channels, std {len(self.std)} and scale {self.scale}: one number a channel"
+            )
 
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Self:
         """Build from the plain values of `plain()`."""
-        return cls(**{**plain, "mean": tuple(plain["mean"]), "std": tuple(plain["std"])})
+        numbers = {name: tuple(plain[name]) for name in ("mean", "std", "scale") if plain.get(name) is not None}
+        whitening = plain.get("whitening")
+        return cls(**{**plain, **numbers, "whitening": None if whitening is None else Whitening(**whitening)})
 
     @classmethod
     def of_timm(cls, network: nn.Module, channels: int = 3) -> Self | None:
@@ -70,8 +96,17 @@ class Preprocessing:
         return cls(transforms.crop_size[0], transforms.resize_size[0], mean, std, mode)
 
     def plain(self) -> dict[str, Any]:
-        """Return the arguments as plain values, for checkpoints and JSON."""
-        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+        """Return the arguments as plain values and tensors, for checkpoints."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        found = {name: list(value) if isinstance(value, tuple) else value for name, value in found.items()}
+        if self.whitening is not None:
+            found["whitening"] = {"mean": self.whitening.mean, "matrix": self.whitening.matrix}
+        return found
+
+    def words(self) -> dict[str, Any]:
+        """Return the arguments for JSON: of a whitening only its size."""
+        size = None if self.whitening is None else f"a matrix {tuple(self.whitening.matrix.shape)}, in the checkpoint"
+        return {**self.plain(), "whitening": size}
 
     @property
     def channels(self) -> int:
@@ -84,20 +119,26 @@ class Preprocessing:
         return self.channels == other.channels and all(abs(a - b) < 1 / 256 for a, b in pairs)
 
     def at(self, size: int | None, channels: int) -> "Preprocessing":
-        """Return a copy for other channels or another size, with the short side in proportion; None: unchanged."""
+        """Return a copy for other channels or another size, with the short side in proportion; None: unchanged.
+
+        A whitening is only for images of its own size and channels.
+        """
         size = size or self.size
         short = max(size, round(size * self.short_side / self.size))
-        mean, std = self.mean, self.std
+        mean, std, scale, whitening = self.mean, self.std, self.scale, self.whitening
         if channels != self.channels:
             mean, std = of_channels(mean, channels), of_channels(std, channels)
-        return replace(self, size=size, short_side=short, mean=mean, std=std)
+            scale = scale and of_channels(scale, channels)
+        if channels != self.channels or size != self.size:
+            whitening = None
+        return replace(self, size=size, short_side=short, mean=mean, std=std, scale=scale, whitening=whitening)
 
     def __call__(self, pictures: Sequence[Tensor]) -> Tensor:
-        """Preprocess pictures, uint8 (C, H, W) each: float32 (N, C, S, S); with ten crops, (N, 10, C, S, S)."""
+        """Preprocess pictures, (C, H, W) each: float32 (N, C, S, S); with ten crops, (N, 10, C, S, S)."""
         return self.normalise(torch.stack([self.crop(picture) for picture in pictures]))
 
     def crop(self, picture: Tensor) -> Tensor:
-        """Resize and crop: uint8 (C, H, W) -> uint8 (C, S, S); with ten crops, (10, C, S, S)."""
+        """Resize and crop (C, H, W) -> (C, S, S), of the same type; with ten crops, (10, C, S, S)."""
         resized = self.resize(picture)
         if self.views == "10-crop":
             return torch.stack(pictures_of.ten_crop(resized, [self.size, self.size]))
@@ -126,9 +167,11 @@ class Preprocessing:
         return resized
 
     def normalise(self, images: Tensor) -> Tensor:
-        """Normalise uint8 (..., C, S, S): (x / 255 - mean) / std, float32."""
-        mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (self.mean, self.std))
-        return (images.float() / 255 - mean) / std
+        """Normalise (..., C, S, S): (x / 255 - mean) / std, float32, or x / scale; then whiten."""
+        scale = self.scale or (255.0,) * self.channels
+        scale_, mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (scale, self.mean, self.std))
+        images = (images.float() / scale_ - mean) / std
+        return images if self.whitening is None else self.whitening(images)
 
 
 def of_channels(colours: Sequence[float], channels: int) -> tuple[float, ...]:

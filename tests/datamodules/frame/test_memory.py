@@ -28,7 +28,7 @@ class Given(MemoryData):
 @pytest.mark.parametrize(
     ("images", "targets", "message"),
     [
-        (np.zeros((20, 8, 8, 3), np.float32), None, r"train: images must be uint8 \(n, S, S, 1 or 3\), got float32"),
+        (np.zeros((20, 8, 8, 3), np.float32), None, r"train: images must be uint8 \(n, S, S, C\), got float32"),
         (np.zeros((20, 8, 9, 3), np.uint8), None, r"images must be uint8 .* got uint8 \(20, 8, 9, 3\)"),
         (np.zeros((20, 3, 8, 8), np.uint8), None, r"images must be uint8 .* got uint8 \(20, 3, 8, 8\)"),
         (np.zeros((20, 8, 8), np.uint8), None, "images must be uint8"),

@@ -58,6 +58,7 @@ OWN = {
     "Swin": ("adamw", 1e-3 / 1024, 0.05),
     "VGG": ("momentum", 0.01 / 256, 5e-4),
     "ViT": ("adamw", 3e-3 / 4096, 0.3),
+    "ZFNet": ("momentum", 0.01 / 128, 5e-4),
 }
 
 
