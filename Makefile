@@ -3,8 +3,9 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# One thread a process: two pytest processes that each start a thread per core slow each other down.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -q
+# One thread a process: two pytest processes that each start a thread per core slow each other down. Each begins with one
+# half of the tests, and takes from the other's when it is done.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
 .PHONY: demo test slow pairs lint house format notebooks wheel tables site serve site-check evidence clean
 
@@ -20,10 +21,8 @@ test: .venv/.test
 # Subprocesses, killed runs, real trainings. In parts: what torch keeps of compiled and exported graphs goes with a process.
 SLOW := $(PYTEST) -m "slow and not pairs" --durations 10
 slow: .venv/.test
-	$(SLOW) tests/callbacks
-	$(SLOW) tests/datamodules tests/recipes tests/reliability tests/test_*.py
-	$(SLOW) tests/zoo/test_every_model.py
-	$(SLOW) tests/zoo --ignore tests/zoo/test_every_model.py
+	$(SLOW) --ignore tests/zoo
+	$(SLOW) tests/zoo
 
 # Every two tricks in one run: half an hour.
 pairs: .venv/.test

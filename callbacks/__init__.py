@@ -31,6 +31,7 @@ from callbacks.diagnostics.gradient_flow import GradientFlow as GradientFlow
 from callbacks.diagnostics.initial_loss import InitialLoss as InitialLoss
 from callbacks.diagnostics.learning_rate_range import LearningRateRange as LearningRateRange
 from callbacks.diagnostics.nan_guard import NaNGuard as NaNGuard
+from callbacks.diagnostics.noisy_labels import NoisyLabels as NoisyLabels
 from callbacks.diagnostics.overfit_samples import OverfitSamples as OverfitSamples
 from callbacks.diagnostics.retrieval import Retrieval as Retrieval
 from callbacks.diagnostics.shuffled_labels import ShuffledLabels as ShuffledLabels
@@ -50,6 +51,7 @@ from callbacks.dropout.attention_patch_dropout import AttentionPatchDropout as A
 from callbacks.dropout.auto_dropout import AutoDropout as AutoDropout
 from callbacks.dropout.biased_dropout import BiasedDropout as BiasedDropout
 from callbacks.dropout.channel_drop_block import ChannelDropBlock as ChannelDropBlock
+from callbacks.dropout.clustering_drop_connect import ClusteringDropConnect as ClusteringDropConnect
 from callbacks.dropout.clustering_dropout import ClusteringDropout as ClusteringDropout
 from callbacks.dropout.corr_drop import CorrDrop as CorrDrop
 from callbacks.dropout.crossmap_dropout import CrossmapDropout as CrossmapDropout
@@ -111,6 +113,7 @@ from callbacks.loss.l2 import L2 as L2
 from callbacks.loss.label_smoothing import LabelSmoothing as LabelSmoothing
 from callbacks.loss.orthogonality import Orthogonality as Orthogonality
 from callbacks.loss.r_drop import RDrop as RDrop
+from callbacks.loss.self_organizing_memory import SelfOrganizingMemory as SelfOrganizingMemory
 from callbacks.loss.ssim import SSIM as SSIM
 from callbacks.loss.token_labeling import TokenLabeling as TokenLabeling
 from callbacks.loss.token_ratio import TokenRatio as TokenRatio

@@ -39,6 +39,8 @@ EQUATIONS: dict[str, str] = {
     "LearningRateRange": r"\begin{aligned} \eta_t &= \mathit{low} \left( \mathit{high} / \mathit{low} \right)^{t / T}"
     r"\\ \eta^* &= \arg\min_{\eta_t} \frac{d l}{d \ln \eta} \end{aligned}",
     "NaNGuard": r"\text{stop at step } t \text{ if } L_t \notin \mathbb{R}",
+    "NoisyLabels": r"\mathit{fitted} = \overline{\left[ \arg\max_k f(x_i)_k = \tilde y_i \right]},\quad "
+    r"\tilde y_i \neq y_i",
     "OverfitSamples": r"\frac1n \sum_{i=1}^{n} \left[ \arg\max_k f(x_i)_k = y_i \right] = 1",
     "Retrieval": r"\mathrm{MAP@R} = \frac1R \sum_{i \le R} P(i)\, \mathrm{rel}(i)",
     "ShuffledLabels": r"\begin{aligned} b(z) &= p + z \sqrt{p (1 - p) / n} \\"
@@ -76,6 +78,8 @@ EQUATIONS: dict[str, str] = {
     r"p_i &= p \mp d \text{ for the larger, smaller half} \end{aligned}",
     "ChannelDropBlock": r"y_c = \begin{cases} 0 & c \text{ among the } p C \text{ nearest to } c_0 \\ \frac{x_c}{1 - p}"
     r"& \text{else} \end{cases}",
+    "ClusteringDropConnect": r"\begin{aligned} y &= \tfrac{M \odot W}{1 - p}\, x + b \\ p_k &= \mathit{low} +"
+    r"(\mathit{high} - \mathit{low})\, \tfrac{\max g - g_k}{\max g - \min g} \end{aligned}",
     "ClusteringDropout": r"\begin{aligned} p_k &= l + (h - l) \frac{\max g - g_k}{\max g - \min g} \\ y_i &="
     r"\frac{m_i x_i}{1 - p_{k(i)}} \end{aligned}",
     "CorrDrop": r"\begin{aligned} F_i &= \overline{\left| \cos(a_i, a_j) - \delta_{ij} \right|} \\ M_i &\sim"
@@ -138,6 +142,9 @@ EQUATIONS: dict[str, str] = {
     r"p_1) \big) \end{aligned}",
     "SSIM": r"\begin{aligned} S &= \frac{(2 m_p m_y + c_1)(2 s_{py} + c_2)}{(m_p^2 + m_y^2 + c_1)(s_p^2 + s_y^2 + c_2)}"
     r"\\ L' &= L + w\, (1 - \overline{S}) \end{aligned}",
+    "SelfOrganizingMemory": r"\begin{aligned} z &= \arg\max_l \sum_j G_{lj} \cos(h, k_j) \\"
+    r"w_c &\propto \frac{V_{zc}}{\sum_k V_{zk}} \cdot \frac{V_{zc}}{\sum_l V_{lc}},\quad g_c = \sum w_c h \\"
+    r"L &= -\overline{\log \sigma(W g_c + b)_c} \end{aligned}",
     "TokenLabeling": r"L = H(x_{\mathrm{cls}}, y_{\mathrm{cls}}) + \frac\beta L \sum_i H(x_i, y_i)",
     "TokenRatio": r"L' = L + \frac\lambda S \sum_s \overline{\Big( \rho_s - \tfrac1L \sum_i D^s_{i} \Big)^2}",
     "Tversky": r"\begin{aligned} T_k &= \frac{\mathit{tp}_k + s}{\mathit{tp}_k + \alpha\, \mathit{fp}_k + \beta\,"

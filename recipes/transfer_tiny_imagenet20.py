@@ -132,13 +132,5 @@ def table(runs: Iterable[records.Record]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for arm in get_args(Arm):
         cells = [found.get((arm, n), []) for n in IMAGES]
-        rows.append([arm, *map(_words, cells), ", ".join(str(len(cell)) for cell in cells)])
+        rows.append([arm, *map(records.words, cells), ", ".join(str(len(cell)) for cell in cells)])
     return heads, rows
-
-
-def _words(values: list[float]) -> str:
-    """Write mean ± sample standard deviation."""
-    if not values:
-        return ""
-    mean, std, n = records.summary(values)
-    return f"{mean:.4f} ± {std:.4f}" if n > 1 else f"{mean:.4f} (1 run)"

@@ -28,6 +28,10 @@ from zoo.moe_vit import MoE
 
 CLASSES = 10
 Diagnostic.quiet = True  # nothing is well with networks this small; what diagnostics found is read from `findings`
+_draw = torch.Tensor.normal_
+torch.Tensor.normal_ = lambda self, *args, **options: (  # torch takes 5 ms to draw nothing on "meta"
+    self if self.device.type == "meta" else _draw(self, *args, **options)
+)
 registry.entry_points = functools.cache(registry.entry_points)  # else each of thousands of Trainers reads the disk
 logging.getLogger("lightning.pytorch").propagate = True  # to caplog; Lightning 2.6.0 stops it where root has no handler
 
@@ -193,8 +197,7 @@ def tiny_model() -> Classifier:
     return tiny_classifier()
 
 
-@pytest.fixture
-def tiny_data() -> DataLoader:
+def tiny_images() -> DataLoader:
     """12 images of 8 px, 3 batches, without shuffling."""
     torch.manual_seed(1)
     images, targets = torch.randn(12, 3, 8, 8), torch.arange(12) % CLASSES
@@ -202,11 +205,21 @@ def tiny_data() -> DataLoader:
 
 
 @pytest.fixture
+def tiny_data() -> DataLoader:
+    return tiny_images()
+
+
+def quiet(folder) -> dict:
+    """Return the arguments of a Trainer of two epochs that says and keeps nothing."""
+    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
+    defaults = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "default_root_dir": folder}
+    return {**defaults, **dict.fromkeys(off, False)}
+
+
+@pytest.fixture
 def trainer(tmp_path):
     """`trainer(callbacks=[...], ...)`: a quiet Trainer of two epochs."""
-    off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
-    defaults = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "default_root_dir": tmp_path}
-    return functools.partial(make_trainer, {**defaults, **dict.fromkeys(off, False)})
+    return functools.partial(make_trainer, quiet(tmp_path))
 
 
 def make_trainer(defaults: dict, **arguments) -> L.Trainer:

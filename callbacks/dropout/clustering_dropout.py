@@ -12,7 +12,7 @@ Shapes:   vectors (N, D), or channels of tokens (N, L, D) and maps (N, C, H, W) 
 Defaults: clusters = 3 (K: three levels are pictured in the paper), where = "classifier" (its fully connected layer);
           of = "features", low = .1, high = .7, every = 100 batches, decay = .9: ours
 Differs:  the equations are ours. We know from the paper that units are clustered, by features or by derivatives, and
-          that a group's probability falls with its mean response. The paper also clusters weights, which we leave out.
+          that a group's probability falls with its mean response. Its clusters of weights: `ClusteringDropConnect`.
           In the first batch, before any grouping, and if all groups are equal, p is the mean of low and high.
 """
 

@@ -13,7 +13,7 @@ Differs:  evaluation is the plain layer, which is the mean of the training passe
 """
 
 from functools import partial
-from typing import Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from callbacks.dropout.guided_dropout import Guided
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, scale_by_rate
-from callbacks.frame.needs import Choice
+from callbacks.frame.needs import Choice, Need
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
@@ -92,8 +92,8 @@ class DropConnect(FeatureDropout):
     """
 
     picture = "connections"
-    needs = (Claims("drop weights"), Choice("per", get_args(Per)))
-    examples = ({"p": 0.2, "per": "batch", "participation": 0.5},)
+    needs: ClassVar[tuple[Need, ...]] = (Claims("drop weights"), Choice("per", get_args(Per)))
+    examples: ClassVar[tuple[dict[str, Any], ...]] = ({"p": 0.2, "per": "batch", "participation": 0.5},)
     taxonomy = "architecture"
     draws_once = True
 

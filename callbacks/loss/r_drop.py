@@ -45,7 +45,7 @@ class RDrop(Adding):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
-    needs = (Claims("double the batch"), NoBatchChangedAfter())
+    needs = (Claims("enlarge the batch"), NoBatchChangedAfter())
     one_label = True
     examples = ({"weight": Linear(0, 1)},)
 

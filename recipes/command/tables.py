@@ -204,13 +204,14 @@ OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]
     "time_is_short": lambda _: import_module("recipes.frame.cards").table(
         import_module("recipes.frame.arms").TIME_IS_SHORT
     ),
+    "noisy_labels_fashion": lambda runs: import_module("recipes.noisy_labels_fashion").table(runs),
     "transfer_tiny_imagenet20": lambda runs: import_module("recipes.transfer_tiny_imagenet20").table(runs),
 }
 
 
 def recipe_result(entry: catalogue.Entry) -> str:
     """Return the runs of one recipe, a row for each set of arguments; below, hardware, versions and command."""
-    runs = records.read(entry.name)
+    runs = records.read(entry.name) or compared(entry.name)
     metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
     columns = catalogue.columns(entry.name)
     by = next((name for name in columns if name.startswith("test/")), "test/acc")
@@ -229,6 +230,12 @@ def recipe_result(entry: catalogue.Entry) -> str:
         facts["Validation accuracy on the way"] = ", ".join(f"{value:.3f}" for value in curve)
     facts |= _provenance(runs) if runs else {}
     return f"{table}\n\n" + "\n".join(_bullet(f"{head}: {fact}") for head, fact in facts.items() if fact)
+
+
+def compared(recipe: str) -> list[records.Record]:
+    """Return the runs that `compare` made of a recipe, if the recipe has a table for them."""
+    runs = records.read("compare") if recipe in OWN else []
+    return [run for run in runs if run["arguments"]["recipe"] == recipe and run["arguments"]["fold"] is None]
 
 
 def _bullet(text: str) -> str:

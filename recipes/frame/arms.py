@@ -107,6 +107,10 @@ OTHERS_OF_DATA: dict[str, Arm] = {
     "Tversky": Arm(one(c.Tversky)),
     "ChannelOrder": Arm(one(c.ChannelOrder)),
     "GradientAttentionTransfer": Arm(one(c.GradientAttentionTransfer), taught=True),
+    "GaussianNoise": Arm(one(c.GaussianNoise)),
+    "ElasticDeformation": Arm(one(c.ElasticDeformation, 8.5, 2.0)),
+    "WorstOf": Arm(one(c.WorstOf, k=3)),
+    "GeneralizedCrossEntropy": Arm(one(c.GeneralizedCrossEntropy)),
 }
 
 # ---- where time is short: what speeds learning up
@@ -152,6 +156,15 @@ OTHERS_OF_TIME: dict[str, Arm] = {
     "RandomErasing": Arm(one(c.RandomErasing)),
     "StochasticDepth": Arm(one(c.StochasticDepth, 0.2)),
     "Dropout": Arm(one(c.Dropout, 0.5)),
+    "batch 16 x 4": Arm(lambda: [c.AccumulationSchedule((0,), (4,))], batch=16),
+    "CrossIterationBatchNorm": Arm(
+        lambda: [c.AccumulationSchedule((0,), (4,)), c.CrossIterationBatchNorm(burn_in=1)],
+        batch=16,
+        against="batch 16 x 4",
+    ),
+    "CrossMiniBatchNorm": Arm(
+        lambda: [c.AccumulationSchedule((0,), (4,)), c.CrossMiniBatchNorm()], batch=16, against="batch 16 x 4"
+    ),
 }
 IN_THE_BASE = {  # tricks that the base has: where time is short, the base against the arm without
     "CosineDecay": "StepDecay",

@@ -31,14 +31,18 @@ NOT_HERE = {
     "TokenDistillation": TRANSFORMERS,
     "CachedLogits": "ends with the same bits as KnowledgeDistillation",
     "ClassBalanced": "for classes of unequal sizes, which these are not",
+    "DilatedConvolutions": "for maps larger than 4 x 4 pixels, which the last stages have here",
     "EarlyStopping": "for runs that are longer than they need be",
     "FrozenBatchNorm": "for networks that were trained before",
     "GradualUnfreezing": "for networks that were trained before",
     "L2": "with SGD it is the weight decay, which the base has",
     "Maxout": "makes a wider network",
+    "SSIM": "for masks",
+    "SelfOrganizingMemory": "for data with wrong labels: see the recipe noisy_labels_fashion",
     "Specialist": "for some of the classes alone",
     "StochasticPooling": "for networks with max pooling, which these have not",
     "SymmetryAttention": "a step takes ten times as long",
+    "SyncBatchNorm": "for several GPUs",
     "ZeroLastConv": "for branches that end in a convolution, which ResNet-20's do not",
 }
 

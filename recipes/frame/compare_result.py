@@ -22,6 +22,7 @@ class Arm:
         diverged: seeds of the runs that are no better than guessing, or whose loss is no number.
         failed: seeds of the runs that ended with an error, or whose process died too often.
         seconds: mean training time of a run.
+        metrics: all that the runs measured, means over them.
         difference: against the first arm; None for the first arm, and where there is no interval.
         advice: how many more seeds would decide it, roughly.
         confusion: (K, K) counts by true and predicted class, over all folds; None without folds.
@@ -32,6 +33,7 @@ class Arm:
     diverged: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     seconds: float = 0.0
+    metrics: dict[str, float] = field(default_factory=dict)
     difference: Difference | None = None
     advice: str = ""
     confusion: list[list[int]] | None = None
@@ -113,7 +115,7 @@ def _sequence(arms: list[Arm], whole: list[Arm]) -> str:
 
 
 def _arm(engine: Engine, name: str, jobs: list[Job]) -> Arm:
-    arm, seconds = Arm(name), []
+    arm, seconds, done = Arm(name), [], []
     for job in jobs:
         i = job.seed if job.fold is None else job.fold
         result = engine.result(job)
@@ -123,6 +125,7 @@ def _arm(engine: Engine, name: str, jobs: list[Job]) -> Arm:
         stage = "val" if job.fold is not None else "test"
         value, loss = accuracy(result), result["metrics"].get(f"{stage}/loss", 0.0)
         seconds.append(result["seconds"])
+        done.append(result["metrics"])
         if is_diverged(value, loss, result["classes"], result["images"] or 1):
             arm.diverged.append(i)
         else:
@@ -130,4 +133,6 @@ def _arm(engine: Engine, name: str, jobs: list[Job]) -> Arm:
         if "confusion" in result:
             arm.confusion = np.add(arm.confusion or 0, result["confusion"]).tolist()
     arm.seconds = float(np.mean(seconds)) if seconds else 0.0
+    shared = set.intersection(*map(set, done)) if done else set()
+    arm.metrics = {key: float(np.mean([metrics[key] for metrics in done])) for key in sorted(shared)}
     return arm

@@ -89,6 +89,14 @@ def summary(values: Iterable[float]) -> Summary:
     return Summary(statistics.fmean(values), std, len(values))
 
 
+def words(values: Iterable[float]) -> str:
+    """Write mean ± sample standard deviation with four digits; "1 run" for a single one; nothing for none."""
+    if not (values := list(values)):
+        return ""
+    mean, std, n = summary(values)
+    return f"{mean:.4f} ± {std:.4f}" if n > 1 else f"{mean:.4f} (1 run)"
+
+
 def hardware(device: str = "cpu") -> Record:
     """Name the processor or the GPU, and the number of threads; nothing that names the machine."""
     import torch

@@ -3,6 +3,7 @@
 import copy
 import functools
 import inspect
+from types import SimpleNamespace
 
 import lightning.pytorch.cli as cli
 import pytest
@@ -12,17 +13,28 @@ import yaml
 from lightning.pytorch.tuner import Tuner
 
 import callbacks
+from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.pairs import refusal
 from callbacks.frame.schedule import Schedule
 from callbacks.frame.trick import Trick
 from recipes.command.lightning import Parser
 from tests.callbacks.conftest import At, Foreign, SeenBatches, assert_equal, hooks, weights
-from tests.conftest import TEACHERS, build_trick, needed, tiny_classifier, tiny_network
+from tests.conftest import (
+    TEACHERS,
+    build_trick,
+    empty_folder,
+    make_trainer,
+    needed,
+    quiet,
+    tiny_classifier,
+    tiny_images,
+    tiny_network,
+)
 from zoo import Classifier, ResNet
 from zoo.frame.step import changes_loss
 
-every = pytest.mark.parametrize("name", callbacks.__all__)
+every = pytest.mark.parametrize("name", callbacks.__all__, scope="module")  # all tests of a trick, then of the next
 
 # Tricks that change the network permanently: their contract is in `tests/callbacks/network/test_surgery.py`.
 SURGERY = (
@@ -54,14 +66,26 @@ def fresh(name, **training):
     return tiny_classifier(network=tiny_network(name), **training)
 
 
+@pytest.fixture(scope="module")
+def fit(name):
+    """A plain fit with the trick, for all tests that look at its end alone: they must not train it further."""
+    data = tiny_images()
+    before = [(image.clone(), target.clone()) for image, target in data.dataset]
+    run = fitted(functools.partial(make_trainer, quiet(empty_folder())), name, data)
+    trick = next(t for t in run.callbacks if type(t).__name__ == name)
+    logged = {*run.callback_metrics}
+    return SimpleNamespace(
+        run=run, model=run.lightning_module, trick=trick, logged=logged, data=data, images_before=before
+    )
+
+
 # ---- it trains
 
 
 @every
-def test_trains_and_validates(name, tiny_data, trainer):
-    run = fitted(trainer, name, tiny_data)
-    assert {"train/loss", "val/loss", "val/acc"} <= run.callback_metrics.keys()
-    assert run.global_step == 6
+def test_trains_and_validates(name, fit):
+    assert {"train/loss", "val/loss", "val/acc"} <= fit.logged
+    assert fit.run.global_step == 6
 
 
 @every
@@ -97,7 +121,15 @@ def trained_weights(trainer, name, data, model):
     return weights(model)
 
 
-@every
+# tests/callbacks/frame/test_feature_dropout.py compares the other methods of dropout, under a schedule that moves
+COMPILED = [
+    name
+    for name in callbacks.__all__
+    if not issubclass(getattr(callbacks, name), FeatureDropout) or name in ("DropBlock", "StochasticDepth")
+]
+
+
+@pytest.mark.parametrize("name", COMPILED, scope="module")
 def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
     """Trace with dynamo and torch's kernels: the graphs must contain every hook and change of a trick."""
     monkeypatch.setattr(Classifier, "compile", functools.partialmethod(Classifier.compile, backend="eager"))
@@ -135,11 +167,8 @@ def test_evaluation_is_as_without_it(name, tiny_data, trainer):
 
 
 @every
-def test_a_test_after_training_is_of_the_plain_network(name, tiny_data, trainer):
-    trick, model = build_trick(name), fresh(name)
-    run = trainer(callbacks=[trick])
-    run.fit(model, tiny_data, tiny_data)
-    scores, plain = (r.test(model, tiny_data, verbose=False)[0] for r in (run, trainer()))
+def test_a_test_after_training_is_of_the_plain_network(name, fit, trainer):
+    scores, plain = (run.test(fit.model, fit.data, verbose=False)[0] for run in (fit.run, trainer()))
     assert {key: scores[key] for key in plain} == plain
 
 
@@ -165,10 +194,8 @@ def test_validation_in_a_fit_is_of_the_plain_network_on_the_plain_batches(name, 
 
 
 @every
-def test_the_data_set_is_not_changed(name, tiny_data, trainer):
-    before = [(image.clone(), target.clone()) for image, target in tiny_data.dataset]
-    fitted(trainer, name, tiny_data)
-    for (image, target), (old_image, old_target) in zip(tiny_data.dataset, before, strict=True):
+def test_the_data_set_is_not_changed(name, fit):
+    for (image, target), (old_image, old_target) in zip(fit.data.dataset, fit.images_before, strict=True):
         assert torch.equal(image, old_image) and torch.equal(target, old_target)
 
 
@@ -187,9 +214,8 @@ def plain_after_fit(name, data, trainer):
 
 
 @every
-def test_leaves_the_model_as_a_plain_one(name, tiny_data, trainer):
-    model, plain, trick = fresh(name), plain_after_fit(name, tiny_data, trainer), build_trick(name)
-    trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
+def test_leaves_the_model_as_a_plain_one(name, fit, tiny_data, trainer):
+    model, plain = fit.model, plain_after_fit(name, tiny_data, trainer)
     assert vars(model).keys() == vars(plain).keys()
     assert all(p.requires_grad for p in model.parameters())
     if name not in SURGERY:
@@ -197,7 +223,7 @@ def test_leaves_the_model_as_a_plain_one(name, tiny_data, trainer):
         assert [type(m) for m in model.modules()] == [type(m) for m in plain.modules()]
     assert hooks(model) == 0
     if name in TEACHERS:
-        assert hooks(trick.teacher) == 0
+        assert hooks(fit.trick.teacher) == 0
 
 
 @every
@@ -218,7 +244,7 @@ def test_goes_on_in_a_second_fit_of_the_same_model(name, tiny_data, trainer):
     trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
     trained, start = weights(model), {}
     look = At("on_train_start", lambda trainer, model: start.update(weights(model)))
-    trainer(callbacks=[trick, look]).fit(model, tiny_data, tiny_data)
+    trainer(callbacks=[trick, look], max_epochs=1).fit(model, tiny_data, tiny_data)
     assert_equal(start, trained)
 
 

@@ -19,7 +19,7 @@ ROOMS = ("network", "dropout", "distillation")
 ALSO = (
     "AdaptiveGradientClipping", "AuxiliaryHeads", "CircleLoss", "DeadUnits", "EMA", "ExpertBalance", "GradientFlow",
     "GradientCentralization", "GradualUnfreezing", "LayerDecay", "MagnifiedWeightDecay", "MultiScale", "NoBiasDecay",
-    "Orthogonality", "ProgressiveResizing", "RDrop", "SWA", "TokenLabeling", "TokenRatio",
+    "Orthogonality", "ProgressiveResizing", "RDrop", "SWA", "SelfOrganizingMemory", "TokenLabeling", "TokenRatio",
 )  # fmt: skip
 
 
@@ -74,6 +74,7 @@ REFUSED = {
     "Norm": OTHER_NORMS,
     "PatchDropout": but(*WITH_A_SEQUENCE),
     "ProgressiveResizing": {"LVViT", "LeNet5", "MLP", "Swin", "VGG"} | PLAIN_VITS,  # half of 32 px at first
+    "SelfOrganizingMemory": NO_CLASSIFYING_LAYER | {"ConvNet", "NIN", "PreActResNet"},
     "Slimming": NO_BATCH_NORM,
     "SpatialPyramidPooling": but(
         "AlexNet", "BNInception", "GoogLeNet", "InceptionResNetV2", "InceptionV3", "InceptionV4",
@@ -96,8 +97,8 @@ REFUSED = {
     "ZeroLastConv": but("ConvNeXt", "InceptionResNetV2", "PreActResNet", "Swin", "WideResNet", *PLAIN_VITS),
 } | dict.fromkeys(
     (
-        "BiasedDropout", "ClusteringDropout", "DropConnect", "Dropout", "GaussianDropout", "GuidedDropout",
-        "NeuronSpecificDropout", "StructuralDropout", "UniformDropout",
+        "BiasedDropout", "ClusteringDropConnect", "ClusteringDropout", "DropConnect", "Dropout", "GaussianDropout",
+        "GuidedDropout", "NeuronSpecificDropout", "StructuralDropout", "UniformDropout",
     ),
     NO_CLASSIFYING_LAYER,
 ) | dict.fromkeys(  # they act on maps

@@ -5,6 +5,7 @@ Names and neighbours in a list of layers do not show which layer reads which out
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -44,13 +45,17 @@ class Call:
     args: tuple[Any, ...]
     outputs: list[Value]
 
+    @cached_property
+    def _leaves(self) -> list[Any]:
+        return tree_leaves(self.args)  # a search through a network asks each call many times
+
     def values(self) -> Iterator[Value]:
         """Return the tensors that the call reads, without weights."""
-        return (leaf for leaf in tree_leaves(self.args) if isinstance(leaf, Value))
+        return (leaf for leaf in self._leaves if isinstance(leaf, Value))
 
     def weights(self) -> list[str]:
         """Return the names of the weights that the call reads."""
-        return [leaf.name for leaf in tree_leaves(self.args) if isinstance(leaf, Weight)]
+        return [leaf.name for leaf in self._leaves if isinstance(leaf, Weight)]
 
 
 @dataclass

@@ -30,3 +30,23 @@ def test_how_many_alike_go_and_every_channel_may(metric):
     gone = y.amax((2, 3)) == 0
     assert gone.sum(1).tolist() == [3] * 50 and gone.any(0).all()
     assert callbacks.ChannelDropBlock(0.05, metric).drop(torch.ones(1, 4, 3, 3), 0.05).amax((2, 3)).eq(0).sum() == 1
+
+
+def test_the_strongest_and_its_like_go_or_all_are_weighted_by_their_strength():
+    """Channel 1 is the strongest, and channel 3 has its peak at the same place."""
+    x = torch.zeros(2, 4, 5, 5)
+    for c, (i, peak) in enumerate([(0, 1.0), (2, 9.0), (4, 2.0), (2, 1.0)]):
+        x[:, c, i, i] = peak
+    torch.manual_seed(0)
+    trick, weighted, dropped = (
+        callbacks.ChannelDropBlock(0.5, centre="strongest"),
+        x * x.mean((2, 3), True).sigmoid(),
+        0,
+    )
+    for _ in range(200):
+        y = trick.drop(x, 0.5)
+        if torch.equal(y, weighted):
+            continue
+        assert torch.equal(y, 2 * x * torch.tensor([1.0, 0.0, 1.0, 0.0])[:, None, None])
+        dropped += 1
+    assert dropped == pytest.approx(100, abs=4.5 * 50**0.5)
