@@ -47,7 +47,7 @@ def dozen() -> str:
 def progress() -> str:
     """Say how many runs of the programme are recorded."""
     done = sum(len(evidence.runs(regime, choosing)) for regime in REGIMES for choosing in (False, True))
-    return f"{done} of {len(evidence.programme())} runs of the programme are recorded."
+    return f"Runs recorded: {done}. `python -m recipes.command.evidence --list` names those that are missing."
 
 
 def surprises() -> str:

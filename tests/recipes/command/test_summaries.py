@@ -23,7 +23,7 @@ def short(seed: int, arm: str, accuracy: float) -> None:
 
 def test_nothing_was_run():
     assert summaries.verdicts() == "not measured yet" and summaries.surprises() == "Nothing so far."
-    assert summaries.dozen().startswith("0 of ")
+    assert summaries.dozen().startswith("Runs recorded: 0.")
 
 
 def test_verdicts_are_counted():
@@ -44,7 +44,7 @@ def test_the_dozen_and_what_is_worse():
     table, _, said = summaries.dozen().rpartition("\n\n")
     rows = table.splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == ["| MixUp", "| CutMix"] and "| +3.0 ± 0.2 (3 seeds) |" in rows[0]
-    assert said.startswith("9 of ")
+    assert said.startswith("Runs recorded: 9.")
     (worse,) = summaries.surprises().splitlines()[2:]
     assert worse.startswith("| `CutMix` where data is short | better | -6.00 ± ")
 
