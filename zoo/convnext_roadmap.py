@@ -88,6 +88,7 @@ def walk(road: str, design: Design, steps: dict[str, dict[str, Any]]) -> dict[st
 # "50-" or "200-" and a step
 VARIANTS = walk("50", Design((3, 4, 6, 3), drop_path=0.1), STEPS)
 VARIANTS |= walk("200", Design((3, 24, 36, 3), drop_path=0.5), STEPS | STEPS_200)
+SAME_KEYS = (("gelu", "kernel-7"), ("kernel-7", "gelu"))  # steps whose activation alone differs
 
 
 def convolutions(c_in: int, c: int, stride: int, d: Design) -> tuple[tuple[int, int, int, int, int], ...]:
@@ -134,6 +135,7 @@ class ConvNeXtRoadmap(Model):
     """
 
     variants = VARIANTS
+    twins = {f"{road}-{one}": f"{road}-{other}" for road in ("50", "200") for one, other in SAME_KEYS}
     block_path = "stages.0.1"
     training_defaults = ADAMW
 

@@ -77,15 +77,19 @@ class SparseConvolution(nn.Module):
     """
 
     drawn_as = "5×5 conv, 16, of 3, 4 or 6 maps each"
+    of_three: Tensor
+    of_four: Tensor
 
     def __init__(self):
         super().__init__()
         self.three = nn.Conv2d(18, 6, kernel_size=5, groups=6)
         self.four = nn.Conv2d(36, 9, kernel_size=5, groups=9)
         self.six = nn.Conv2d(6, 1, kernel_size=5)
+        self.register_buffer("of_three", torch.tensor(THREE), persistent=False)  # a list would be sent at each step
+        self.register_buffer("of_four", torch.tensor(FOUR), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        three, four = (match_layout(x[:, maps], x) for maps in (THREE, FOUR))
+        three, four = (match_layout(x[:, maps], x) for maps in (self.of_three, self.of_four))
         return torch.cat([self.three(three), self.four(four), self.six(x)], 1)
 
 

@@ -130,6 +130,7 @@ class ResNet(Model):
     block_path = "layer2.1"
     aliases = {"linear.": "fc."}  # akamaster/pytorch_resnet_cifar10 and most CIFAR code
     torchvision_names = {depth: f"resnet{depth}" for depth in IMAGENET}
+    twins = {f"{depth}-v1": depth for depth in ("50", "101", "152")}  # nearly all files are of these
     timm_names = (
         torchvision_names
         | {f"{depth}-C": f"resnet{depth}c" for depth in (50, 101, 152)}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.diagnostic import Diagnostic
+from zoo.frame.weight_files import save
 
 FILE = "nan_batch.pt"
 
@@ -67,7 +68,7 @@ class NaNGuard(Diagnostic):
     def _explain(self, trainer: L.Trainer, model: L.LightningModule, loss: float) -> str:
         file = Path(trainer.default_root_dir) / FILE
         file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save([x.cpu() for x in self._batch], file)
+        save([x.cpu() for x in self._batch], file)
         text = f"NaNGuard: the loss is {loss} in {self._at}; the batch is saved in {file}. "
         if not self._batch[0].isfinite().all():
             return text + "Its images are not finite: check the files and the transforms"

@@ -13,7 +13,6 @@ Differs:  the paper saves random crops with their labels, and trains on these cr
 """
 
 import hashlib
-import os
 from pathlib import Path
 
 import lightning as L
@@ -25,6 +24,7 @@ from callbacks.frame.pair_needs import ImagesOfTheSeed
 from callbacks.frame.schedule import Rate
 from callbacks.frame.teacher import Normalization, Source
 from zoo import Step
+from zoo.frame.weight_files import save
 
 
 def checksums(images: Tensor) -> Tensor:
@@ -120,5 +120,4 @@ class CachedLogits(KnowledgeDistillation):
         self._check()
         if self._new and self._file is not None:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(self._saved | self._new, part := self._file.with_suffix(".part"))
-            os.replace(part, self._file)
+            save(self._saved | self._new, self._file)

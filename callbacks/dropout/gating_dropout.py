@@ -14,21 +14,22 @@ Differs:  on one machine nothing is sent, so this saves time only as "gate-exper
 from typing import Literal, get_args
 
 import lightning as L
-import torch
 
+from callbacks.frame.chance import is_drawn
 from callbacks.frame.model_needs import HasModule
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
 from zoo.frame.figures import Picture
+from zoo.frame.seeds import global_seed, mix
 from zoo.moe_vit import MoE
 
 Kind = Literal["gate", "gate-expert"]
 
 
-def skips(u: torch.Tensor, p: float) -> list[bool]:
-    """Return which layers skip the routing: u < p. `u`: uniform draws (layers,) in [0, 1)."""
-    return (u < p).tolist()
+def skips(seed: int, step: int, layers: int, p: float) -> list[bool]:
+    """Return which layers skip the routing at a step: the same on all machines, which share the seed of the run."""
+    return [is_drawn(mix(seed, layer), step, p) for layer in range(layers)]
 
 
 class GatingDropout(Trick):
@@ -52,11 +53,16 @@ class GatingDropout(Trick):
 
     def __init__(self, p: Rate = 0.3, kind: Kind = "gate"):
         self.p, self.kind = p, kind
+        self._seed = global_seed()
+
+    def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._seed = global_seed()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         layers = [module for module in model.modules() if isinstance(module, MoE)]
-        u = trainer.strategy.broadcast(torch.rand(len(layers)))  # rank 0's: all machines must do the same
-        for layer, dropped in zip(layers, skips(u, rate_now(self.p, trainer)), strict=True):
+        dropped_layers = skips(self._seed, trainer.global_step, len(layers), rate_now(self.p, trainer))
+        for layer, dropped in zip(layers, dropped_layers, strict=True):
             layer.drop = self.kind if dropped else None
 
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
@@ -66,6 +72,12 @@ class GatingDropout(Trick):
         for module in model.modules():
             if isinstance(module, MoE):
                 module.drop = None
+
+    def state_dict(self) -> dict[str, int]:
+        return {"seed": self._seed}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self._seed = state["seed"]
 
     def draw(self) -> Picture:
         """Draw the layers of a MoEViT that route at each of 24 steps."""

@@ -37,6 +37,7 @@ def find_parts(root: Path) -> dict[str, Path]:
         else:
             found[part] = folder
     if "train" in found and (subfolders(found["train"]) or not others):
+        _tell_of_others(found, others)
         return found
     if found and not others:
         raise ValueError(
@@ -44,6 +45,16 @@ def find_parts(root: Path) -> dict[str, Path]:
             f"{' or '.join(NAMES['train'])}"
         )
     return {"train": root}  # a class may be named "train"
+
+
+def _tell_of_others(found: dict[str, Path], others: list[Path]) -> None:
+    """Warn of folders beside `train` that have its classes, and a name that says nothing."""
+    classes = {folder.name for folder in subfolders(found["train"])}
+    if passed_over := [folder.name for folder in others if classes & {inner.name for inner in subfolders(folder)}]:
+        rank_zero_warn(
+            f"{found['train'].parent} has folders with the classes of {found['train'].name}, which are not used: "
+            f"{', '.join(passed_over)}: call them {NAMES['val'][0]} or {NAMES['test'][0]}, or move them elsewhere"
+        )
 
 
 def subfolders(folder: Path) -> list[Path]:

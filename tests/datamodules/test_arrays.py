@@ -32,8 +32,9 @@ def pixels(data):
         torch.from_numpy(COLOUR).permute(0, 3, 1, 2),
         COLOUR.astype(np.float32) / 255,
         torch.from_numpy(COLOUR).double() / 255,
+        (torch.from_numpy(COLOUR).double() / 255).requires_grad_(),
     ],
-    ids=["bytes", "tensor", "planes", "floats", "doubles"],
+    ids=["bytes", "tensor", "planes", "floats", "doubles", "with gradients"],
 )
 def test_layouts_and_types(images):
     data = ready(images)

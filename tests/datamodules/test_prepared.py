@@ -407,7 +407,7 @@ def test_a_failure_of_litdata_leaves_nothing(tmp_path, monkeypatch):
         monkeypatch.setattr("datamodules.frame.convert.OPTIMIZE", f"import sys; sys.exit({said!r})")
         with pytest.raises(error, match=advice):
             write_chunks(tmp_path / "chunks", parts, data.classes)
-        assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".lock")] == ["photos"]
+        assert [p.name for p in tmp_path.iterdir() if p.name != ".chunks.lock"] == ["photos"]
 
 
 def test_chunks_that_litdata_wrote_otherwise_are_noticed(tmp_path, monkeypatch, prepared):

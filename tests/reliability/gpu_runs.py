@@ -1,4 +1,4 @@
-"""Every trick and some models on a pretended GPU, beside the same runs on the CPU: what was seen, as JSON.
+"""Every trick and every model on a pretended GPU, beside the same runs on the CPU: what was seen, as JSON.
 
 For a process of its own: see `pretended_gpu.py`.
 """
@@ -13,6 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import callbacks
+import zoo
 from callbacks.frame.declaration import Declaring
 from tests.conftest import TEACHERS, build_trick, collate, needed, tiny_classifier, tiny_network
 from tests.reliability.pretended_gpu import REC, is_cuda, plain, pretended_gpu
@@ -34,7 +35,8 @@ IN_FP16 = (
     "SymmetryAttention",
     "UpdateRatio",
 )
-MODELS = ("CBAMResNet", "DynamicViT", "EViT", "LVViT", "MoEViT", "ShuffleNetV1", "Swin")
+MODELS = sorted([*zoo.__all__, *zoo.SEGMENTERS])
+FEW = 8  # images for a model: four steps, of which the third is steady, and three batches of an evaluation
 TOO_SHORT = ("StepThenCosine",)  # six steps, for the example
 OFF = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
 
@@ -82,14 +84,15 @@ class Last(Declaring):
             hook.remove()
 
 
-def loader(side, n=24):
+def loader(side, n, size, masks=False):
     torch.manual_seed(1)
-    pairs = [*zip(torch.randn(n, 3, side, side), torch.arange(n) % 10, strict=True)]
-    return DataLoader(pairs, batch_size=4, collate_fn=collate, pin_memory=torch.cuda.is_available())
+    targets = torch.randint(10, (n, side, side)) if masks else torch.arange(n) % 10
+    pairs = [*zip(torch.randn(n, 3, side, side), targets, strict=True)]
+    return DataLoader(pairs, batch_size=size, collate_fn=collate, pin_memory=torch.cuda.is_available())
 
 
-def fit(model, tricks, accelerator, folder, side=8, channels_last=False, **options):
-    """Six steps and an evaluation -> what `Last` saw; the recorder knows the moment."""
+def fit(model, tricks, accelerator, folder, side=8, channels_last=False, few=False, **options):
+    """Six steps and an evaluation -> what `Last` saw; the recorder knows the moment. `few`: see `FEW`."""
     if options.get("precision") == "16-mixed":  # with a scale at which no step overflows
         plugin = MixedPrecision("16-mixed", "cuda", torch.amp.GradScaler("cuda", init_scale=64.0))
         options = {key: value for key, value in options.items() if key != "precision"} | {"plugins": [plugin]}
@@ -105,7 +108,8 @@ def fit(model, tricks, accelerator, folder, side=8, channels_last=False, **optio
         return None
 
     REC.moment = moment
-    run.fit(model, loader(side), loader(side, 12))
+    loaders = [loader(side, n, size, model.masks) for n, size in ([(FEW, 2), (6, 2)] if few else [(24, 4), (12, 4)])]
+    run.fit(model, *loaders)
     return last
 
 
@@ -136,13 +140,13 @@ def counted(events, wanted):
     return found
 
 
-def seen(make_run, folder, precision="32-true", beside=None, channels_last=False):
+def seen(make_run, folder, precision="32-true", beside=None, **layout):
     """One run on both devices -> errors, waits, lost layouts and the distance between the ends."""
     found = {"error": None}
     try:
         with pretended_gpu() as recorder:
             model, tricks, side = make_run()
-            options = {"side": side, "channels_last": channels_last}
+            options = {"side": side, **layout}
             last = fit(model, tricks, "gpu", folder, precision=precision, **options)
             events = [*recorder.events]
             losses, gpu = [plain(loss) for loss in last.losses], ended(model)
@@ -184,7 +188,7 @@ def every_trick(part: int, parts: int, folder: Path) -> dict:
         if name in IN_FP16:
             found[f"{name} 16-mixed"] = seen(of_trick(name, {}), folder, "16-mixed", "32-true")
     for name in MODELS[part::parts]:
-        found[f"{name} 32-true"] = seen(of_model(name), folder, channels_last=True)
+        found[f"{name} 32-true"] = seen(of_model(name), folder, channels_last=True, few=True)
     return found
 
 

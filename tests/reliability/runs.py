@@ -318,10 +318,15 @@ def uneven(**options) -> Digits:
     return Digits(SIZE, val_split=33, cutout=2, **options)
 
 
-def fit_as_rank(which: str, folder: Path, rank: int, port: int, moments: list, ckpt_path, options: dict) -> None:
-    """One of two processes (gloo, CPU); writes `rank<rank>.pt`."""
+def join(rank: int, port: int) -> None:
+    """Become one of two processes of this machine."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
     L.seed_everything(7, verbose=False)
+
+
+def fit_as_rank(which: str, folder: Path, rank: int, port: int, moments: list, ckpt_path, options: dict) -> None:
+    """One of two processes (gloo, CPU); writes `rank<rank>.pt`."""
+    join(rank, port)
     hits, tricks, watch, keep = Hits(), build_tricks(which), Watch(), SaveAt(folder, moments)
     limits = {"limit_train_batches": BATCHES, "limit_val_batches": 1.0, "devices": 2, "strategy": "ddp"}
     options = {**QUIET, "enable_checkpointing": True, **limits, **options}
@@ -334,6 +339,24 @@ def fit_as_rank(which: str, folder: Path, rank: int, port: int, moments: list, c
     torch.save(final(trainer, trained) | lists, folder / f"rank{rank}.pt")
 
 
+def on_a_schedule(batch_size: int, more: tuple = (), ckpt_path: Path | None = None, **options) -> dict[str, Any]:
+    """Three epochs over 48 images, at rates that follow the epochs -> the steps and the rates of those made here."""
+    watch = Watch()
+    tricks = [callbacks.CosineDecay(warmup_epochs=1), callbacks.EMA(callbacks.Linear(0.5, 0.9))]
+    trainer = L.Trainer(**{**QUIET, **options}, callbacks=[*tricks, watch, *more])
+    images = Digits(batch_size, val_split=1437 - 48)
+    trainer.fit(tiny_classifier(optimizer="momentum", lr=0.05), images, ckpt_path=ckpt_path, weights_only=True)
+    return {"steps": trainer.global_step, "rates": [rate for *_, rate in watch.seen]}
+
+
+def save_as_rank(folder: Path, rank: int, port: int) -> None:
+    """One of two processes that write checkpoints at two moments, and what they ended with."""
+    join(rank, port)
+    keep = SaveAt(folder, [("on_train_batch_end", 5), ("on_train_epoch_end", 1)])
+    ended = on_a_schedule(SIZE, (keep,), devices=2, strategy="ddp", enable_checkpointing=True)
+    torch.save(ended, folder / f"rank{rank}.pt")
+
+
 def fit_and_interrupt(folder: Path, batches: int, options: dict) -> None:
     """Trains until Ctrl-C; what it is left with goes to `final.pt`."""
     before = signal.getsignal(signal.SIGINT)
@@ -344,8 +367,7 @@ def fit_and_interrupt(folder: Path, batches: int, options: dict) -> None:
 
 def compile_as_rank(folder: Path, rank: int, port: int) -> None:
     """One of two processes that train a compiled network; writes the graphs after each step, and all warnings."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-    L.seed_everything(7, verbose=False)
+    join(rank, port)
     graphs, steps = [], []
 
     def count(graph, inputs):
@@ -371,8 +393,7 @@ def compile_as_rank(folder: Path, rank: int, port: int) -> None:
 
 def shard_as_rank(folder: Path, rank: int, port: int) -> None:
     """One of two processes that train a network in parts; writes a checkpoint in pieces, and its whole weights."""
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
-    L.seed_everything(7, verbose=False)
+    join(rank, port)
 
     def configure_model(self):
         if not isinstance(self, FSDPModule):

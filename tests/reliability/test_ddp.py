@@ -17,6 +17,7 @@ from tests.reliability.runs import (
     SLOW,
     differences,
     model,
+    on_a_schedule,
     same,
     uneven,
 )
@@ -125,6 +126,25 @@ def test_resume(moment, both, in_processes, tmp_path):
             for key in ("evaluated", "hits", "logged"):
                 run.pop(key, None)
         assert differences(straight, again) == []
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_with_a_run_of_two_at_the_same_rates_or_not_at_all(in_processes, tmp_path):
+    """Twice the batch gives as many batches an epoch; the same batch gives twice as many, and no schedule would fit."""
+    port = free_port()
+    assert in_processes("save_as_rank", *[(tmp_path, rank, port) for rank in (0, 1)], timeout=120) == [0, 0]
+    straight = torch.load(tmp_path / "rank0.pt", weights_only=True)
+    assert straight["steps"] == 9 and len({rate for rates in straight["rates"] for rate in rates}) > 3
+    at_the_end, in_the_middle = tmp_path / "on_train_epoch_end-1.ckpt", tmp_path / "on_train_batch_end-5.ckpt"
+    resumed = on_a_schedule(2 * SIZE, ckpt_path=at_the_end)
+    assert resumed == {"steps": 9, "rates": straight["rates"][3:]}
+    for path, size, said in (
+        (at_the_end, SIZE, "had 2 processes and 3 batches an epoch, this one has 1 and 6"),
+        (in_the_middle, SIZE, "in the middle of an epoch with processes=2, this run has processes=1"),
+        (in_the_middle, 2 * SIZE, "in the middle of an epoch with batch_size=8, this run has batch_size=16"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            on_a_schedule(size, ckpt_path=path)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Every trick and some models on a pretended GPU: one device, no waits, the layout kept, the weights of a CPU run."""
+"""Every trick and every model on a pretended GPU: one device, no waits, the layout kept, the weights of a CPU run."""
 
 import functools
 import json
@@ -17,6 +17,7 @@ WAITING = {  # what reads a number in every step, and why it may
     "LearningRateRange": "reads every loss of Lightning's finder, before the run's own steps",
     "NaNGuard": "has to know the loss before the step; says so",
 }
+NO_MAP = "relation_reuse_conv"  # DVT's, over the attention of all heads
 UNSCALES = "lightning/pytorch/plugins/precision/amp.py"  # with a scaler, Lightning asks whether gradients overflowed
 
 
@@ -58,7 +59,8 @@ def test_no_batch_of_an_evaluation_waits(ended):
 
 
 def test_channels_last_is_kept(ended):
-    assert {name: run["lost"] for name, run in ended.items() if run["lost"]} == {}
+    lost = {name: [path for path in run["lost"] if NO_MAP not in path] for name, run in ended.items()}
+    assert {name: paths for name, paths in lost.items() if paths} == {}
 
 
 def test_losses_are_finite_float32(ended):
@@ -72,12 +74,11 @@ def look(lost, name, path, module, inputs):
 
 @torch.no_grad()
 def test_every_convolution_of_every_model_sees_channels_last():
-    """But those of DVT over the attention of all heads, which is no map of an image."""
     lost = {}
     for name in sorted(zoo.__all__):
         model = make(name).to(memory_format=torch.channels_last)
         for path, layer in model.named_modules():
-            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and "relation_reuse_conv" not in path:
+            if isinstance(layer, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) and NO_MAP not in path:
                 layer.register_forward_pre_hook(functools.partial(look, lost, name, path))
         model(batch(name, 2)[0].contiguous(memory_format=torch.channels_last))
     assert lost == {}

@@ -80,20 +80,20 @@ def restore(model: Any, found: dict[str, Any] | None) -> None:
         model.preprocessing = Preprocessing.of(found["preprocessing"])
 
 
-def check_classes(theirs: list[str] | None, data: Any) -> None:
-    """Refuse data whose classes differ from the checkpoint's: labels would change their meaning.
+def check_classes(theirs: Sequence[str] | None, data: Any) -> None:
+    """Refuse data whose classes differ from those that were trained: labels would change their meaning.
 
     Raises:
         ValueError: names the first label whose class differs.
     """
     ours = getattr(data, "classes", None)
-    if theirs is None or ours is None or list(map(str, ours)) == list(theirs):
+    if not theirs or ours is None or list(map(str, ours)) == list(theirs):
         return
     pairs = [(a, b) for a, b in zip(theirs, ours, strict=False) if a != str(b)]
     what = f"label of {pairs[0][0]!r} would mean {pairs[0][1]!r}" if pairs else f"{len(theirs)} and {len(ours)} classes"
     raise ValueError(
-        f"the checkpoint's classes are not the data's: the {what}. To train the data's classes from its weights, "
-        "begin a new run with weights=FILE; to continue this run with them, set model.replace_classes = True"
+        f"the classes that were trained are not the data's: the {what}. To train the data's classes from these "
+        "weights, begin a new run with weights=FILE; to go on all the same, set model.replace_classes = True"
     )
 
 

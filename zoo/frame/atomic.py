@@ -27,6 +27,12 @@ def replace(path: str | Path) -> Iterator[BinaryIO]:
     _sync_folder(path.parent)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8) atomically."""
+    with replace(path) as file:
+        file.write(text.encode())
+
+
 def publish(new: Path, path: Path) -> None:
     """Flush a complete file to disk, then rename it to its final name."""
     with open(new, "rb") as file:

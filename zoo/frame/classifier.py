@@ -16,11 +16,12 @@ from typing import Any, ClassVar
 import lightning as L
 import torch
 from lightning.fabric.utilities.data import AttributeDict
+from rich.table import Table
 from timm.optim import create_optimizer_v2
 from torch import Tensor, nn
 
 from zoo.frame import by_name, describe, optimizers
-from zoo.frame.about import check_num_classes, learn_from_data
+from zoo.frame.about import check_classes, check_num_classes, learn_from_data
 from zoo.frame.arguments import DEFAULTS, Training, constructor, hyperparameters, plain_signature, refuse_unknown
 from zoo.frame.batches import as_list, images_and_targets
 from zoo.frame.by_name import say_random
@@ -40,6 +41,7 @@ from zoo.frame.run import callbacks_of, datamodule_of
 from zoo.frame.scorer import Scorer
 from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
+from zoo.tools.complexity import summary
 from zoo.tools.stage_table import stage_html
 
 optimizers.register()
@@ -252,6 +254,14 @@ class Classifier(Scorer, Checkpointed, Shared):
         """
         return predict([self], pictures, top, batch_size, skip_unreadable, preprocessing)
 
+    def summary_table(self, image_size: int | None = None) -> Table:
+        """Return the table of `zoo.summary`: shape, memory, parameters and multiply-adds of every layer.
+
+        Args:
+            image_size: side of the image in pixels; None: the model's.
+        """
+        return summary(self, image_size)
+
     # ---- set-up
 
     @property
@@ -276,6 +286,8 @@ class Classifier(Scorer, Checkpointed, Shared):
             self.train()  # Lightning trains a model in eval mode, as `zoo.load` returns it, without changing the mode
         data = datamodule_of(self.trainer)
         check_num_classes(self, data)
+        if stage in ("validate", "test") and not self.replace_classes:
+            check_classes(self.classes, data)
         if stage == "fit":
             say_random(self)
             learn_from_data(self, data)

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 from torch import Tensor
 
-from zoo.frame import surgery
+from zoo.frame import atomic, surgery
 from zoo.frame.about import ABOUT, about, restore
 from zoo.frame.arguments import plain
 from zoo.frame.by_name import SOURCES, architecture
@@ -163,10 +163,10 @@ def write(model: Any, folder: Path, name: str, facts: Facts) -> Path:
         "facts": known,
     }
     model.export(folder / WEIGHTS)
-    (folder / CONFIG).write_text(json.dumps(config, indent=2, default=str) + "\n")
+    atomic.write_text(folder / CONFIG, json.dumps(config, indent=2, default=str) + "\n")
     opens = [f'model = zoo.{type(model).__name__}.from_pretrained("{name}")']
     opens += [f'model = timm.create_model("hf-hub:{name}", pretrained=True)'] if theirs else []
-    (folder / CARD).write_text(write_card(model, name, known, "timm" if theirs else "lightning-zoo", opens))
+    atomic.write_text(folder / CARD, write_card(model, name, known, "timm" if theirs else "lightning-zoo", opens))
     return folder
 
 

@@ -11,8 +11,10 @@ from torch import Tensor
 
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM", "AVIF")  # formats that are opened; none that runs code
 SUFFIXES = {
-    *(".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".avif")
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif"),
 }
+TWELVE_BITS = 4096
 
 
 class Unreadable(ValueError):
@@ -103,7 +105,10 @@ def _of_tensor(named: Named, channels: int) -> Tensor:
 
 def _of_pillow(picture: Image.Image, channels: int) -> Tensor:
     if picture.mode.startswith("I;16"):  # because `convert` clips 16 bits to white
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+        grey = np.asarray(picture)
+        if 0 < (brightest := int(grey.max(initial=0))) < TWELVE_BITS:
+            raise ValueError(f"its brightest value is {brightest:,} of 65,535, nearly black: save it with 8 bits")
+        picture = Image.fromarray((grey >> 8).astype(np.uint8))
     if picture.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of mode {picture.mode}, whose range is not known: save it with 8 bits")
     if "transparency" in picture.info:

@@ -21,6 +21,7 @@ class Portable(L.LightningModule):
     # variant -> the timm model with the same keys and the same function; several where only the image size differs
     timm_names: Mapping[str, str | tuple[str, ...]] = {}
     torchvision_names: Mapping[str, str] = {}  # likewise for torchvision
+    twins: Mapping[str, str] = {}  # variant -> the one with the same keys and another function
     num_classes: int
     in_chans: int
     image_size: int | None

@@ -103,14 +103,46 @@ def with_suffix(name: str, suffix: str) -> str:
     return f"{head}_{suffix}{slash}{loader}"
 
 
+def confusions(logits: Tensor, targets: Tensor) -> Tensor:
+    """Count the pixels of each class that are taken for each. torchmetrics' `bincount` makes a GPU wait.
+
+    Args:
+        logits: (N, K, H, W).
+        targets: classes (N, H, W).
+
+    Returns:
+        (K, K) int64, a row for each class of the targets.
+    """
+    k = logits.shape[1]
+    pairs = (targets * k + logits.argmax(1)).flatten()
+    return pairs.new_zeros(k * k).scatter_add_(0, pairs, torch.ones_like(pairs)).view(k, k)
+
+
+class Dice(MulticlassF1Score):
+    """Dice's coefficient of each class over all pixels, and their mean: F1 by another name."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        counts = confusions(preds, target)
+        hits = counts.diag()
+        false, missed = counts.sum(0) - hits, counts.sum(1) - hits
+        self._update_state(hits, false, counts.sum() - hits - false - missed, missed)
+
+
+class IoU(MulticlassJaccardIndex):
+    """Intersection over union of each class over all pixels, and their mean."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.confmat += confusions(preds, target)
+
+
 def _metrics(num_classes: int, device: torch.device, masks: bool) -> dict[str, Metric]:
     def accuracy(k: int) -> MulticlassAccuracy:
         return MulticlassAccuracy(num_classes, top_k=k, average="micro", validate_args=False)
 
     metrics: dict[str, Metric] = {"loss": MeanLoss(), "acc": accuracy(1)}
     if masks:
-        metrics["dice"] = MulticlassF1Score(num_classes, validate_args=False)  # over pixels, F1 is Dice's coefficient
-        metrics["iou"] = MulticlassJaccardIndex(num_classes, validate_args=False)
+        metrics["dice"] = Dice(num_classes, validate_args=False)
+        metrics["iou"] = IoU(num_classes, validate_args=False)
     elif num_classes >= TOP5_FROM:
         metrics["top5"] = accuracy(5)
     return {name: metric.to(device) for name, metric in metrics.items()}

@@ -134,9 +134,13 @@ def explain_errors(path: Any, weights_only: bool | None = True) -> Iterator[None
     try:
         with torch.serialization.safe_globals(numpy_scalars()):
             yield
-    except Exception:  # of damaged files, torch raises nearly every kind
+    except Exception as error:  # of damaged files, torch raises nearly every kind
         if safely:
             read_checkpoint(path)  # raises if the file is at fault
+        elif weights_only is not False and isinstance(error, pickle.UnpicklingError):
+            raise ValueError(
+                f"{path} carries more than tensors, and loading that could run code: use another"
+            ) from None
         raise
 
 

@@ -34,6 +34,7 @@ class Receiver(Protocol):
     aliases: Mapping[str, str]
     timm_names: Mapping[str, str | tuple[str, ...]]
     torchvision_names: Mapping[str, str]
+    twins: Mapping[str, str]
     num_classes: int
     in_chans: int
     image_size: int | None
@@ -74,7 +75,7 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
     kind, _, name = str(source).partition(":")
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     weights = readers[kind](model, name) if kind in readers else read(source, which)
-    _refuse_another_variant(model, weights, str(source))
+    _check_variant(model, weights, str(source))
     _say_other_surgery(model, weights, str(source))
     _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
     preprocessing = weights.preprocessing or model.preprocessing
@@ -129,12 +130,16 @@ def _same_network(model: Receiver, asked: str | None, names: Mapping[str, str | 
         raise ValueError(f"{library}'s {asked or 'library'} is not {type(model).__name__}({variant!r}); {advice}")
 
 
-def _refuse_another_variant(model: Receiver, weights: Weights, source: str) -> None:
-    """Refuse a file of the same class and another variant: keys can match although the function differs."""
-    ours, theirs = model.hparams.get("variant"), weights.variant
-    if weights.model == type(model).__name__ and theirs is not None and ours is not None and theirs != ours:
-        name = type(model).__name__
+def _check_variant(model: Receiver, weights: Weights, source: str) -> None:
+    """Refuse a file of another variant; warn if it may be of one: keys can match although the function differs."""
+    name, ours, theirs = type(model).__name__, model.hparams.get("variant"), weights.variant
+    if weights.model == name and theirs is not None and ours is not None and theirs != ours:
         raise ValueError(f"{source} has weights of {name}({theirs!r}), which do not fit {name}({ours!r})")
+    if theirs is None and ours in model.twins:
+        rank_zero_warn(
+            f"{source} does not tell its variant: {name}({model.twins[ours]!r}) has the same keys, and its weights "
+            f"give wrong logits in {name}({ours!r}): make sure that the file is of the latter"
+        )
 
 
 def _say_other_surgery(model: Receiver, weights: Weights, source: str) -> None:

@@ -1,5 +1,7 @@
 """Cached logits: bit-identical to a run without files, a teacher that does not run, and images that differ."""
 
+import os
+
 import pytest
 import torch
 
@@ -59,6 +61,18 @@ def test_same_bits_as_distillation_and_the_teacher_is_asked_once(trainer, teache
     assert_equal(again[0], plain)
     assert (asked, first[1], again[1]) == (8, 8, 0)
     assert len([*(tmp_path / "new").iterdir()]) == 2  # epochs
+
+
+def test_a_full_disk_leaves_the_older_file(trainer, teacher, tiny_data, tmp_path, monkeypatch):
+    """`os.fsync` stands for the disk: what was not flushed to it is not renamed."""
+    trained(trainer, teacher, tiny_data, [CachedLogits(teacher, tmp_path)])
+    kept = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    trick = CachedLogits(teacher, tmp_path)
+    trick._saved, trick._new, trick._file, trick._wrong = {}, {0: (torch.zeros(1), torch.zeros(1))}, min(kept), None
+    monkeypatch.setattr(os, "fsync", lambda number: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(OSError, match="No space"):
+        trick.on_train_epoch_end(None, None)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == kept
 
 
 def test_other_students_and_rates_ask_nothing_more(trainer, teacher, tiny_data, tmp_path):

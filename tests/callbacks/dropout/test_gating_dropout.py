@@ -33,30 +33,40 @@ def layers(model) -> list[MoE]:
     return [module for module in model.modules() if isinstance(module, MoE)]
 
 
-def test_a_layer_is_dropped_below_its_rate():
-    assert skips(torch.tensor([0.1, 0.29, 0.3, 0.9]), 0.3) == [True, True, False, False]
-    assert not any(skips(torch.rand(50), 0.0)) and all(skips(torch.rand(50), 1.0))
-
-
 @pytest.mark.parametrize("kind", ["gate", "gate-expert"])
 def test_every_step_draws_anew_for_every_layer(kind, model):
     trick, seen = GatingDropout(0.3, kind), []
-    one_machine = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda u: u))
-    for _ in range(1000):
-        trick.on_train_batch_start(one_machine, model, [], 0)
+    for step in range(1000):
+        trick.on_train_batch_start(SimpleNamespace(global_step=step), model, [], 0)
         seen.append([layer.drop for layer in layers(model)])
     first, second = (torch.tensor([step[i] == kind for step in seen]).float() for i in range(2))
     assert {*sum(seen, [])} == {None, kind}
     assert first.mean().item() == pytest.approx(0.3, abs=0.06)  # four standard deviations
     assert (first * second).mean().item() == pytest.approx(0.09, abs=0.04)  # independent draws per layer
-    trick.on_train_batch_end(one_machine, model)
+    trick.on_train_batch_end(None, model)
     assert [layer.drop for layer in layers(model)] == [None, None]
 
 
-def test_all_machines_take_the_first_ones_draws(model):
-    told = SimpleNamespace(strategy=SimpleNamespace(broadcast=lambda u: torch.tensor([0.1, 0.9])))
-    GatingDropout(0.5).on_train_batch_start(told, model, [], 0)
-    assert [layer.drop for layer in layers(model)] == ["gate", None]
+def test_all_machines_draw_the_same_and_send_nothing(model, monkeypatch):
+    """A function of the run's seed and step: another machine has another rank and another state of torch."""
+
+    def drawn(seed, rank):
+        monkeypatch.setenv("PL_GLOBAL_SEED", str(seed))
+        torch.manual_seed(rank)
+        trick, seen = GatingDropout(0.5), []
+        for step in range(20):
+            trick.on_train_batch_start(SimpleNamespace(global_step=step, global_rank=rank), model, [], 0)
+            seen += [layer.drop for layer in layers(model)]
+        return seen
+
+    assert drawn(3, 0) == drawn(3, 1) != drawn(4, 0)
+
+
+def test_a_resumed_run_keeps_its_seed():
+    trick = GatingDropout()
+    trick.load_state_dict({"seed": 7})
+    assert trick.state_dict() == {"seed": 7}
+    assert skips(7, 0, 40, 0.5) != skips(0, 0, 40, 0.5)
 
 
 def test_always_and_never(model, data, trainer):

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 
 import callbacks
 from callbacks.dropout.heuristic_dropout import edges, entropy, metric
@@ -55,6 +56,28 @@ def test_the_flattest_channels_are_replaced(laplace):
     assert torch.equal(y[:, rest], x[:, rest])
     torch.testing.assert_close(y[:, [3, 7]], edges(x[:, [3, 7]]) if laplace else torch.zeros(2, 2, 6, 6))
     assert torch.equal(callbacks.HeuristicDropout(0.04).drop(x, 0.04), x)  # round(.4) = 0 channels
+
+
+def test_of_equal_channels_the_first_go():
+    """On a GPU, where only a stable sort keeps their order, as on a CPU."""
+    x = torch.full((1, 64, 4, 4), 0.3)
+    with Sorts() as seen:
+        y = callbacks.HeuristicDropout(0.25, laplace=False).drop(x, 0.25)
+    assert not y[:, :16].any() and torch.equal(y[:, 16:], x[:, 16:])
+    assert seen.stable == [True]
+
+
+class Sorts(TorchFunctionMode):
+    """Writes down whether sorts are stable."""
+
+    def __init__(self):
+        super().__init__()
+        self.stable = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.sort:
+            self.stable.append((kwargs or {}).get("stable", False))
+        return func(*args, **(kwargs or {}))
 
 
 def test_nothing_is_random():

@@ -44,6 +44,16 @@ def test_two_folders_for_one_part(tmp_path):
         find_parts(tree(tmp_path, "train", "val", "valid"))
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_part_of_another_name_is_told(tmp_path):
+    tree(tmp_path, "train", "eval")
+    fill(tmp_path / "labels" / "0001")
+    with pytest.warns(UserWarning, match="the classes of train, which are not used: eval: call them val or test"):
+        assert find_parts(tmp_path) == {"train": tmp_path / "train"}
+    (tmp_path / "eval").rename(tmp_path / "val")
+    assert [*find_parts(tmp_path)] == ["train", "val"]  # and says nothing
+
+
 def test_parts_without_training(tmp_path):
     with pytest.raises(ValueError, match="has test, valid and no folder of training images"):
         find_parts(tree(tmp_path, "valid", "test"))

@@ -4,7 +4,9 @@ A local folder stands in the place of the network.
 """
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 import timm
@@ -82,6 +84,20 @@ def test_all_of_a_small_network_comes_back(tmp_path):
         assert dict(back.hparams) == dict(model.hparams)
     assert "architecture" not in json.loads((folder / "config.json").read_text())  # timm has no such network
     assert "timm" not in (folder / "README.md").read_text()
+
+
+def test_files_are_replaced_when_they_are_on_the_disk(tmp_path, monkeypatch):
+    """Written over in place, the files of an older model would be lost on a full disk."""
+    flushed, replaced, move = [], {}, os.replace
+
+    def watched(old, new):
+        replaced[Path(new).name] = Path(old).name
+        move(old, new)
+
+    monkeypatch.setattr(os, "fsync", lambda number: flushed.append(Path(os.readlink(f"/proc/self/fd/{number}")).name))
+    monkeypatch.setattr(os, "replace", watched)
+    small().save_pretrained(tmp_path)
+    assert [*replaced] == ["model.safetensors", "config.json", "README.md"] and {*replaced.values()} <= {*flushed}
 
 
 def test_a_changed_network_comes_back_changed_and_is_not_offered_to_timm(tmp_path, trainer):

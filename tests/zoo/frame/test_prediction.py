@@ -11,7 +11,9 @@ from torch import nn
 
 import zoo
 from datamodules import Digits, ImageFolder
+from datamodules.frame import decode
 from zoo import Classifier, Preprocessing, ResNet
+from zoo.frame import pictures
 from zoo.frame.pictures import Unreadable, find
 from zoo.frame.prediction import predict, write_csv
 
@@ -149,6 +151,17 @@ def test_modes_become_the_channels_of_the_network(model, tmp_path, mode):
     rows = model.predict(tmp_path)
     expected = model.predict(torch.from_numpy((grey >> 8).astype(np.uint8))[None])
     assert rows[0].probabilities == pytest.approx(expected[0].probabilities, abs=0.02 if mode == "CMYK" else 1e-6)
+
+
+def test_twelve_bits_in_sixteen_would_be_black(model, tmp_path):
+    Image.fromarray(np.arange(400, dtype=np.uint16).reshape(20, 20) * 10).save(tmp_path / "x.png")
+    for asked in (tmp_path, Image.open(tmp_path / "x.png")):
+        with pytest.raises(Unreadable, match="brightest value is 3,990 of 65,535, nearly black"):
+            model.predict(asked)
+
+
+def test_suffixes_are_those_of_the_data_modules():
+    assert pictures.SUFFIXES == decode.SUFFIXES and pictures.FORMATS == decode.FORMATS
 
 
 def test_without_preprocessing_it_says_what_to_pass():

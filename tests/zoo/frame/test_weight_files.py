@@ -165,6 +165,20 @@ def test_another_row_of_the_same_model_is_refused_where_the_file_tells(suffix, t
     assert same(resnet("a", weights=file).state_dict(), model.state_dict())
 
 
+def test_a_file_that_does_not_tell_its_row_is_warned_of(tmp_path, monkeypatch):
+    """torchvision's ResNet-50 fits 50-v1, and computes something else there."""
+    for name, tweak in (("a", "v1"), ("b", "B")):
+        row = zoo.resnet.Row(zoo.resnet.Bottleneck, (1, 1, 1, 1), 4, tweak)
+        monkeypatch.setitem(zoo.resnet.VARIANTS, name, row)
+    monkeypatch.setattr(zoo.ResNet, "twins", {"a": "b"})
+    resnet("b").export(tmp_path / "x.pth")
+    resnet("b", weights=tmp_path / "x.pth")
+    with pytest.warns(UserWarning, match=r"ResNet\('b'\) has the same keys, .* wrong logits in ResNet\('a'\)"):
+        resnet("a", weights=tmp_path / "x.pth")
+    resnet("a").export(tmp_path / "x.safetensors")
+    resnet("a", weights=tmp_path / "x.safetensors")  # ours, which tells
+
+
 @pytest.mark.parametrize("suffix", ["safetensors", "ckpt"])
 def test_an_activation_that_a_trick_put_in_is_told(suffix, trainer, tmp_path):
     """It has no keys: the other network would take its weights in silence."""

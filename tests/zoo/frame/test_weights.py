@@ -409,3 +409,12 @@ def test_a_checkpoint_runs_no_code_unless_that_is_asked_for(path, asked, used, m
     )
     ClearCheckpointIO().load_checkpoint(path, weights_only=asked)
     assert seen == [used]
+
+
+def test_an_address_of_a_file_with_code_is_one_line(monkeypatch):
+    def refuse(*args, **kwargs):
+        raise pickle.UnpicklingError("Weights only load failed.\nIn PyTorch 2.6 ...")
+
+    monkeypatch.setattr(TorchCheckpointIO, "load_checkpoint", refuse)
+    with pytest.raises(ValueError, match=r"^http://example.org/last.ckpt carries more than tensors[^\n]*$"):
+        ClearCheckpointIO().load_checkpoint("http://example.org/last.ckpt")
