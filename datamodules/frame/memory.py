@@ -14,7 +14,7 @@ from datamodules.frame.image_data import ImageData
 from datamodules.frame.image_set import ImageSet, Items, split_items
 from datamodules.frame.options import Colours, Flip, ImageOptions, check_colours
 from datamodules.frame.order import draws, lend_generator, mix
-from datamodules.frame.tensor import Bytes, Store, crop, cutout
+from datamodules.frame.tensor import Bytes, ReflectedStore, Store, crop, cutout
 from datamodules.transforms import Operation, Spec, train_transform
 from datamodules.transforms.grey import grey, rgb
 
@@ -28,11 +28,23 @@ class Augment:
         images: uint8 (n, S, S, C).
         padding, flip, cutout: as in `MemoryData`.
         transform: uint8 (3, S, S) -> uint8 (3, S, S), or None. It gets grey images with three equal channels.
+        border: as in `MemoryData`.
     """
 
-    def __init__(self, images: Bytes, padding: int, flip: Flip, cutout: int | None, transform: Operation | None = None):
-        self.store, self.flip, self.cutout = Store(images, padding, mirrored=bool(flip)), flip, cutout
-        self.transform = transform
+    store: Store | ReflectedStore
+
+    def __init__(
+        self,
+        images: Bytes,
+        padding: int,
+        flip: Flip,
+        cutout: int | None,
+        transform: Operation | None = None,
+        border: str = "black",
+    ):
+        reflected = border == "reflect"
+        self.store = ReflectedStore(images, padding) if reflected else Store(images, padding, mirrored=bool(flip))
+        self.flip, self.cutout, self.transform = flip, cutout, transform
 
     def __call__(self, index: Tensor, key: int | Tensor) -> Bytes:
         """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each.
@@ -107,7 +119,8 @@ class MemoryData(ImageData):
 
     Args:
         batch_size: images a batch and process.
-        padding: width of a black border, in pixels, before a random crop of the original size; 0 for none.
+        padding: width of the border, in pixels, before a random crop of the original size; 0 for none.
+        border: "black" (He et al. 2015), or "reflect": the image's own pixels, mirrored at its edges; twice the memory.
         flip: mirror each image left to right with probability 1/2; doubles the memory of the training images.
             "alternating": mirror one half of the images in even epochs, the other half in odd ones, so that two epochs
             show every image both ways (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6; there each seed
@@ -130,6 +143,7 @@ class MemoryData(ImageData):
         batch_size: int = 128,
         *,
         padding: int = 4,
+        border: str = "black",
         flip: Flip = True,
         cutout: int | None = None,
         transform: Spec | None = None,
@@ -140,6 +154,9 @@ class MemoryData(ImageData):
     ):
         super().__init__(batch_size, **options)
         self.padding, self.flip, self.cutout, self.transform = padding, flip, cutout, transform
+        self.border = border
+        if border not in ("black", "reflect"):
+            raise ValueError(f"border must be 'black' or 'reflect', got {border!r}")
         if flip not in (True, False, "alternating"):
             raise ValueError(f"flip must be True, False or 'alternating', got {flip!r}")
         if cutout is not None and cutout < 1:
@@ -197,7 +214,7 @@ class MemoryData(ImageData):
         images = images if self.scale is not None else convert_channels(images, self.channels)
         if part != "train" or not (self.padding or self.flip or self.cutout or self.transform):
             return MemorySet(images, targets)
-        augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform())
+        augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform(), self.border)
         return MemorySet(augment.store.images, targets, augment)
 
     def _image_transform(self) -> Operation | None:

@@ -53,6 +53,7 @@ class MemoryOptions(FlipOptions, total=False):
     """Options of `MemoryData`."""
 
     padding: int
+    border: str
 
 
 class FileOptions(SplitOptions, total=False):

@@ -68,7 +68,7 @@ class Classifier(Scorer, Checkpointed, Shared):
         num_classes: K; None: read from the network.
         weights: "timm" for the weights of a timm model's name, or a source as in `load_weights`; None: random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
-            "adabound" (`zoo/frame/optimizers.py`) or "lbfgs" (`zoo/frame/lbfgs.py`).
+            "adabound" (`zoo/frame/optimizers.py`), "lbfgs" (`zoo/frame/lbfgs.py`) or "filtermuon" (`muon.py`).
         lr: learning rate, > 0. The default is for 256 images a step: that of `Defaults` in a model's file, else of He
             et al. 2015.
         weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: as `lr`.
