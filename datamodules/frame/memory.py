@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.frame import on_device
 from datamodules.frame.byte_file import check_map
 from datamodules.frame.image_data import ImageData
-from datamodules.frame.image_set import ImageSet, Items, split_items
+from datamodules.frame.image_set import Copies, ImageSet, Items, split_items
 from datamodules.frame.options import Colours, Flip, ImageOptions, check_colours
 from datamodules.frame.order import draws, lend_generator, mix
 from datamodules.frame.tensor import Bytes, ReflectedStore, Store, crop, cutout
@@ -44,23 +45,31 @@ class Augment:
     ):
         reflected = border == "reflect"
         self.store = ReflectedStore(images, padding) if reflected else Store(images, padding, mirrored=bool(flip))
-        self.flip, self.cutout, self.transform = flip, cutout, transform
+        self.flip, self.cutout, self.transform, self.border = flip, cutout, transform, border
 
     def __call__(self, index: Tensor, key: int | Tensor) -> Bytes:
-        """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each.
+        """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each."""
+        top, left, flipped, y, x = (part.numpy() for part in self.draw(index, key))
+        images = crop(self.store, index.numpy(), top, left, flipped)
+        if self.transform is not None:
+            transform_each(self.transform, images, index, key)
+        return images if self.cutout is None else cutout(images, y, x, self.cutout)
+
+    def draw(self, index: Tensor, key: int | Tensor) -> tuple[Tensor, ...]:
+        """Draw top, left, flip of the crop and y, x of the hole, (N,) each, on the index's device.
 
         Each option has its own numbered draws, so that no option changes those of another.
         """
         u = draws(index, 5, key)
-        top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().numpy().T
+        top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().unbind(1)
         flipped = alternate(index, key) if self.flip == "alternating" else (u[:, 2] < 0.5) & bool(self.flip)
-        images = crop(self.store, index.numpy(), top, left, flipped.numpy())
-        if self.transform is not None:
-            transform_each(self.transform, images, index, key)
-        if self.cutout is not None:
-            y, x = (u[:, 3:] * self.store.side).long().numpy().T
-            cutout(images, y, x, self.cutout)
-        return images
+        return top, left, flipped, *(u[:, 3:] * self.store.side).long().unbind(1)
+
+    def there(self, images: Tensor, index: Tensor, key: Tensor) -> Tensor:
+        """Do the same with tensors on any device: `images` are all, uint8 (n, S, S, C)."""
+        top, left, flipped, y, x = self.draw(index, key)
+        images = on_device.crop(images, index, top, left, flipped, self.store.padding, self.border)
+        return images if self.cutout is None else on_device.cutout(images, y, x, self.cutout)
 
 
 def alternate(index: Tensor, key: int | Tensor) -> Tensor:
@@ -112,6 +121,34 @@ class MemorySet(ImageSet):
     def without_augmentation(self) -> "MemorySet":
         """Return the same images in the same memory, not augmented."""
         return MemorySet(self.images, self.targets, labels=self.labels)
+
+    def on_device(self, device: torch.device, limit: float, copies: Copies) -> "OnDevice | None":
+        """Return the images on a device; None if they take more than `limit` bytes, or have transforms of their own."""
+        transformed = self.augment is not None and self.augment.transform is not None
+        address = self.images.ctypes.data
+        if transformed or (address not in copies and self.images.nbytes + self.targets.nbytes > limit):
+            return None
+        if address not in copies:
+            copies[address] = torch.from_numpy(np.ascontiguousarray(self.images)).to(device)
+        return OnDevice(copies[address], self.targets.to(device), self.augment)
+
+
+class OnDevice:
+    """Images of a `MemorySet` on a device.
+
+    Args:
+        images: uint8 (n, S, S, C).
+        targets: (n, ...), on the same device.
+        augment: as in `MemorySet`.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, augment: Augment | None):
+        self.images, self.targets, self.augment, self.device = images, targets, augment, images.device
+
+    def batch(self, keys: Tensor, index: Tensor) -> list[Tensor]:
+        """Return [uint8 (N, C, S, S), targets], as `MemorySet.__getitems__`, for (N,) int64 on the device."""
+        images = self.images[index] if self.augment is None else self.augment.there(self.images, index, keys)
+        return [images.permute(0, 3, 1, 2), self.targets[index]]
 
 
 class MemoryData(ImageData):

@@ -62,7 +62,7 @@ def test_four_steps_are_the_authors(trainer, monkeypatch):
     run = trainer(callbacks=tricks, max_epochs=2, precision="64-true")
     run.fit(model, DataLoader(batches, batch_size=None))
     seen, expected = (torch.tensor(rows, dtype=torch.float64) for rows in (look.seen, ORACLE))
-    torch.testing.assert_close(seen, expected, rtol=1e-7, atol=1e-9)
+    torch.testing.assert_close(seen, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_whitened_patches_are_uncorrelated():
