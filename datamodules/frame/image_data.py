@@ -212,8 +212,8 @@ class ImageData(Parts, Normalised):
     def _loader(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind | DeviceLoader:
         there = self._on_device(images)
         if there is None:
-            return self._make(kind, images, order)
-        loader = self._make(DeviceLoader, images, order)
+            return self._make_loader(kind, images, order)
+        loader = self._make_loader(DeviceLoader, images, order)
         loader.images = there
         return loader
 
@@ -239,7 +239,7 @@ class ImageData(Parts, Normalised):
         super().teardown(stage)
         self._copies = {}
 
-    def _make(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind:
+    def _make_loader(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind:
         return kind(
             images,
             batch_size=self.batch_size,

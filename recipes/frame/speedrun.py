@@ -75,7 +75,8 @@ class CifarNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(self.whiten(x)).flatten(1)
-        return self.head(x) / x.shape[1]
+        logits: Tensor = self.head(x) / x.shape[1]
+        return logits
 
 
 def whitening_filters(images: Tensor, eps: float) -> Tensor:
@@ -117,7 +118,7 @@ class WhitenedPatches(L.Callback):
         if stage != "fit" or not model.untrained:
             return
         data = datamodule_of(trainer)
-        assert isinstance(data, ImageData)
+        assert isinstance(data, ImageData) and data.train_set is not None
         plain = data.train_set.without_augmentation()
         batch = plain.__getitems__(data.train_indices[: self.images].tolist())
         images = data.on_after_batch_transfer(batch, 0)[0].to(model.device)

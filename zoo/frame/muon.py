@@ -39,7 +39,7 @@ def orthogonal(d: Tensor) -> Tensor:
         (n, o, i) in `PRECISION`.
     """
     tall = d.shape[1] > d.shape[2]
-    x = d.to(PRECISION)
+    x: Tensor = d.to(PRECISION)
     x = x / (x.flatten(1).norm(dim=1).view(-1, 1, 1) + EPS)
     x = x.mT if tall else x
     for _ in range(STEPS):
