@@ -1,4 +1,4 @@
-"""Dilated convolutions in bfloat16 on a CPU: as torch's in float32, for any stride, dilation and side, with gradients."""
+"""Dilated convolutions in bfloat16 on a CPU: as torch's in float32, for any stride, dilation and side."""
 
 import pytest
 import torch
