@@ -29,7 +29,8 @@ def batches(loader, epochs=2):
         {},
         {"padding": 3, "flip": True},
         {"padding": 2, "flip": "alternating", "border": "reflect", "cutout": 3},
-        {"cutout": 4, "repeats": 3, "channels": 1, "sampling": "over"},
+        {"cutout": 4, "repeats": 3, "channels": 1},
+        {"per_class": 2, "flip": True},
     ],
 )
 def test_the_same_bits(options, trainer):
