@@ -9,7 +9,10 @@ A trick is its file and its line here: `__all__` and the lists of the command li
 
 import callbacks.frame.beside  # first: it checks that `zoo` is ours
 import callbacks.presets  # lists of tricks by paper
+from callbacks.data.box_crop import BoxCrop as BoxCrop
+from callbacks.data.box_flip import BoxFlip as BoxFlip
 from callbacks.data.channel_order import ChannelOrder as ChannelOrder
+from callbacks.data.copy_paste import CopyPaste as CopyPaste
 from callbacks.data.cutmix import CutMix as CutMix
 from callbacks.data.cutout import Cutout as Cutout
 from callbacks.data.elastic_deformation import ElasticDeformation as ElasticDeformation
@@ -100,6 +103,7 @@ from callbacks.frame.teacher import Teacher as Teacher
 from callbacks.frame.trick import Trick as Trick
 from callbacks.loss.auxiliary_heads import AuxiliaryHeads as AuxiliaryHeads
 from callbacks.loss.binary_cross_entropy import BinaryCrossEntropy as BinaryCrossEntropy
+from callbacks.loss.box_loss import BoxLoss as BoxLoss
 from callbacks.loss.circle import CircleLoss as CircleLoss
 from callbacks.loss.class_balanced import ClassBalanced as ClassBalanced
 from callbacks.loss.confidence_penalty import ConfidencePenalty as ConfidencePenalty
@@ -163,8 +167,10 @@ from callbacks.optimization.warm_up import WarmUp as WarmUp
 from zoo.frame.exact_resume import ExactResume as ExactResume
 from zoo.frame.graceful_stop import GracefulStop as GracefulStop
 
+OF_BOXES = ["BoxCrop", "BoxFlip", "BoxLoss", "CopyPaste"]  # for `zoo.Detector` alone
 __all__ = sorted(
     name
     for name, member in globals().items()
     if isinstance(member, type) and issubclass(member, Trick) and not member.__module__.startswith("callbacks.frame.")
+    if name not in OF_BOXES
 )

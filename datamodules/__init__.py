@@ -8,6 +8,7 @@ from lightning import LightningDataModule
 from datamodules.arrays import Arrays as Arrays
 from datamodules.cifar import CIFAR10 as CIFAR10
 from datamodules.cifar import CIFAR100 as CIFAR100
+from datamodules.coco import COCO as COCO
 from datamodules.digits import Digits as Digits
 from datamodules.fashion_mnist import FashionMNIST as FashionMNIST
 from datamodules.folder import ImageFolder as ImageFolder
@@ -17,9 +18,11 @@ from datamodules.imagenet import ImageNet as ImageNet
 from datamodules.mnist import MNIST as MNIST
 from datamodules.mnist1d import MNIST1D as MNIST1D  # signals, not images
 from datamodules.prepared import Prepared as Prepared
+from datamodules.shapes import ShapeBoxes as ShapeBoxes
 from datamodules.shapes import Shapes as Shapes
 from datamodules.table import Table as Table
 from datamodules.tiny_imagenet import TinyImageNet as TinyImageNet
+from datamodules.voc import VOC as VOC
 
 FRAME = (ImageData, LightningDataModule)
 __all__ = sorted(

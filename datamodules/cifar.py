@@ -78,9 +78,9 @@ class CIFAR10(_CIFAR):
     Args:
         root: folder of the data; downloaded into it if absent (170 MB).
         batch_size: images a batch and process.
-        options: `padding` (4), `flip` (True), `cutout` (None; 16 in the paper on Cutout), `channels` (3), `mean`,
-            `std`, `val_split` (0.1, He's 45,000 + 5,000), `split_seed`, `num_workers`, as in `MemoryData` and
-            `ImageData`.
+        options: `padding` (4), `border` ("black"), `flip` (True), `cutout` (None; 16 in the paper on Cutout),
+            `channels` (3), `mean`, `std`, `val_split` (0.1, He's 45,000 + 5,000), `split_seed`, `num_workers`, as in
+            `MemoryData` and `ImageData`.
     """
 
     classes = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

@@ -43,7 +43,7 @@ class ImageFolder(FileData):
         skip_unreadable: skip unreadable images, with a warning that counts and names them; if False, they are an error.
         transform: of training images: from files "inception" by default; in memory none (applied after crop and flip).
         evaluation: from files only, "center" by default.
-        padding, flip, cutout: in memory only; by default 4, True (wrong for letters and digits) and none.
+        padding, border, flip, cutout: in memory only; by default 4, "black", True (wrong for letters and digits), none.
         channels: 3 by default, or 1 for grey images.
         white: the value of white in grey images of more than 8 bits, as in `FileData`.
         scale: from files only: read images without conversion to bytes, also multi-band TIFF and .npy, as in
@@ -68,6 +68,7 @@ class ImageFolder(FileData):
         transform: Spec | None = None,
         evaluation: Spec | None = None,
         padding: int | None = None,
+        border: str | None = None,
         flip: Flip | None = None,
         cutout: int | None = None,
         channels: int | None = None,
@@ -78,7 +79,7 @@ class ImageFolder(FileData):
         num_workers: int | None = None,
         **options: Unpack[SplitOptions],
     ):
-        check_cache(cache, evaluation, {"padding": padding, "flip": flip, "cutout": cutout})
+        check_cache(cache, evaluation, {"padding": padding, "border": border, "flip": flip, "cutout": cutout})
         super().__init__(
             batch_size,
             image_size=image_size,
@@ -102,12 +103,13 @@ class ImageFolder(FileData):
                 raise ValueError("scale is an option of cache=None: images in memory are bytes; see also Arrays")
             if mean is None and self.like is None:
                 self.mean = self.std = None  # measured
-            self._keep(4 if padding is None else padding, True if flip is None else flip, cutout, transform)
+            given = {"padding": padding, "border": border, "flip": flip, "cutout": cutout, "transform": transform}
+            self._keep({name: value for name, value in given.items() if value is not None})
 
-    def _keep(self, padding: int, flip: Flip, cutout: int | None, transform: Spec | None) -> None:
-        """Load the images into memory."""
+    def _keep(self, options: dict[str, Any]) -> None:
+        """Load the images into memory. `options`: of `MemoryData`."""
         self.image_size = self.image_size if self.resized else self._size_of_the_first()
-        self.memory = _FolderInMemory(self, padding, flip, cutout, transform)
+        self.memory = _FolderInMemory(self, options)
 
     @property
     def preprocessing(self) -> dict[str, Any] | None:
@@ -189,16 +191,8 @@ class ImageFolder(FileData):
 class _FolderInMemory(MemoryData):
     """Images of a folder in memory, all of one size."""
 
-    def __init__(self, folder: ImageFolder, padding: int, flip: Flip, cutout: int | None, transform: Spec | None):
-        super().__init__(
-            folder.batch_size,
-            padding=padding,
-            flip=flip,
-            cutout=cutout,
-            transform=transform,
-            channels=folder.channels,
-            num_workers=folder.num_workers,
-        )
+    def __init__(self, folder: ImageFolder, options: dict[str, Any]):
+        super().__init__(folder.batch_size, channels=folder.channels, num_workers=folder.num_workers, **options)
         self.folder, self.classes, self.image_size = folder, folder.classes, folder.image_size
 
     def read(self, part: str) -> tuple[NDArray[np.uint8], Tensor] | None:
@@ -224,7 +218,7 @@ class _FolderInMemory(MemoryData):
         return (images, good) if len(good) == len(paths) else (images[good.numpy()], good)
 
 
-def check_cache(cache: str | None, evaluation: Spec | None, memory_only: dict[str, Flip | int | None]) -> None:
+def check_cache(cache: str | None, evaluation: Spec | None, memory_only: dict[str, Flip | str | int | None]) -> None:
     """Raise a ValueError for an unknown `cache`, and for options of the other one."""
     if cache not in (None, "memory"):
         raise ValueError(f'cache must be None (files, decoded each epoch) or "memory", got {cache!r}')

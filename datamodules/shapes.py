@@ -1,15 +1,18 @@
-"""Circles, squares and triangles on textured backgrounds, with their masks: segmentation without a download."""
+"""Circles, squares and triangles on textured backgrounds, with masks or boxes: no download."""
 
 import math
 import warnings
-from typing import Unpack
+from collections.abc import Sequence
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.frame.boxes import BoxData, MemoryBoxes, Target
 from datamodules.frame.image_data import ImageData
+from datamodules.frame.image_set import ImageSet
 from datamodules.frame.memory import MemorySet
 from datamodules.frame.options import ImageOptions
 from datamodules.frame.order import GOLD, draws, mix
@@ -42,8 +45,26 @@ def gratings(u: Tensor, y: Tensor, x: Tensor) -> Tensor:
     return torch.einsum("nghw,ngc->nhwc", wave, 0.2 * u[..., 3:6] - 0.1)
 
 
-def shapes(index: Tensor, size: int, key: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
-    """Draw images, their masks, and the kind of the front shape, each a function of (key, index) alone.
+class Scene(NamedTuple):
+    """Images, and what is to be seen.
+
+    Attributes:
+        images: uint8 (N, S, S, 3).
+        there: which pixels each shape covers, hidden or not, bool (N, 3, S, S).
+        rank: (N, S, S) int64, the number of the shape in front at each pixel, from 1; 0: none.
+        kind: (N, 3) int64, of each shape: 1 circle, 2 square, 3 triangle.
+        number: (N,) int64, of shapes in each image.
+    """
+
+    images: NDArray[np.uint8]
+    there: Tensor
+    rank: Tensor
+    kind: Tensor
+    number: Tensor
+
+
+def scene(index: Tensor, size: int, key: int) -> Scene:
+    """Draw images, each a function of (key, index) alone.
 
     One to three shapes of random kind, position, size (a circle's radius is .12 to .3 of the side), tilt and colour,
     the later ones in front; two waves of colour behind; noise over all.
@@ -52,9 +73,6 @@ def shapes(index: Tensor, size: int, key: int) -> tuple[NDArray[np.uint8], Tenso
         index: (N,) int64, which images.
         size: side, in pixels.
         key: of the set.
-
-    Returns:
-        Images uint8 (N, S, S, 3); masks int64 (N, S, S), 0 where there is no shape; kinds int64 (N,) of the front ones.
     """
     own = 1 + SLOTS * PER_SHAPE + 2 * PER_GRATING + 3
     u = draws(index, own + 3 * size * size, key)
@@ -66,12 +84,35 @@ def shapes(index: Tensor, size: int, key: int) -> tuple[NDArray[np.uint8], Tenso
     there = draw_shapes(kind, each, y, x) & (torch.arange(SLOTS) < count[:, None])[..., None, None]
     rank = (there * torch.arange(1, SLOTS + 1).view(-1, 1, 1)).amax(1)  # (N, S, S): 0 nothing, else the front one
     front = rank.flatten(1)
-    masks = torch.cat([torch.zeros_like(count)[:, None], kind], 1).gather(1, front).view_as(rank)
 
     ground = u[:, None, None, -3:] * 0.3 + 0.35 + gratings(u[:, :-3].unflatten(1, (2, -1)), y, x)
     colour = each[..., 5:8].gather(1, (front - 1).clamp_min(0)[..., None].expand(-1, -1, 3)).view_as(noise)
     images = torch.where(rank[..., None] > 0, colour, ground) + 0.2 * (noise - 0.5)
-    return (255 * images).round().clamp(0, 255).byte().numpy(), masks, kind.gather(1, count[:, None] - 1)[:, 0]
+    return Scene((255 * images).round().clamp(0, 255).byte().numpy(), there, rank, kind, count)
+
+
+def shapes(index: Tensor, size: int, key: int) -> tuple[NDArray[np.uint8], Tensor, Tensor]:
+    """Draw a `scene`: images uint8 (N, S, S, 3), masks int64 (N, S, S) with 0 for the ground, kinds (N,) in front."""
+    drawn = scene(index, size, key)
+    kinds = torch.cat([torch.zeros_like(drawn.number)[:, None], drawn.kind], 1)
+    masks = kinds.gather(1, drawn.rank.flatten(1)).view_as(drawn.rank)
+    return drawn.images, masks, drawn.kind.gather(1, drawn.number[:, None] - 1)[:, 0]
+
+
+def boxes_of(drawn: Scene) -> list[Target]:
+    """Return the boxes of what is to be seen of each shape, in pixels, and its class: 0 circle, 1 square, 2 triangle.
+
+    A shape of which less than a quarter is to be seen has none.
+    """
+    seen = drawn.rank[:, None] == torch.arange(1, SLOTS + 1).view(-1, 1, 1)
+    keep = (4 * seen.sum((2, 3)) >= drawn.there.sum((2, 3))) & seen.any(-1).any(-1)
+    low, high = [], []
+    for line in (seen.any(2), seen.any(3)):  # columns, rows: (N, 3, S)
+        low.append(line.byte().argmax(-1))
+        high.append(line.shape[-1] - line.flip(-1).byte().argmax(-1))
+    boxes = torch.stack([*low, *high], -1).float()
+    found = zip(boxes, drawn.kind, keep, strict=True)
+    return [{"boxes": box[there], "labels": kind[there] - 1} for box, kind, there in found]
 
 
 def key_of(seed: int, part: str) -> int:
@@ -106,7 +147,8 @@ class Shapes(ImageData):
         ValueError: an argument is out of range.
     """
 
-    classes = ("background", "circle", "square", "triangle")
+    task = "segmentation"
+    classes: tuple[str, ...] = ("background", "circle", "square", "triangle")
     mean, std = (0.5, 0.5, 0.5), (0.25, 0.25, 0.25)
 
     def __init__(
@@ -133,12 +175,38 @@ class Shapes(ImageData):
         warnings.filterwarnings("ignore", "The '.*_dataloader' does not have many workers")
         super().setup(stage)
 
-    def image_set(self, part: str) -> MemorySet | None:
+    def image_set(self, part: str) -> ImageSet | None:
         """Return the images and masks of "train" or "test"."""
         if part == "val":
             return None
-        count = self.images if part == "train" else self.test_images
-        key = key_of(self.shapes_seed, part)
-        parts = [shapes(index, self.image_size, key) for index in torch.arange(count).split(CHUNK)]
+        parts = [shapes(index, self.image_size, key_of(self.shapes_seed, part)) for index in self._indices(part)]
         images, masks, kinds = zip(*parts, strict=True)
         return MemorySet(np.concatenate(images), torch.cat(masks), labels=torch.cat(kinds))
+
+    def _indices(self, part: str) -> Sequence[Tensor]:
+        return torch.arange(self.images if part == "train" else self.test_images).split(CHUNK)
+
+
+class ShapeBoxes(BoxData, Shapes):
+    """The images of `Shapes` with a box around what is to be seen of each shape: detection without a download.
+
+    Batches are [images, targets], targets a list of dicts: see `BoxData`. A shape of which less than a quarter is to be
+    seen has no box.
+
+    Args:
+        batch_size, images, test_images, image_size, shapes_seed, options: as in `Shapes`.
+
+    Raises:
+        ValueError: an argument is out of range.
+    """
+
+    task = "detection"
+    classes = ("circle", "square", "triangle")
+
+    def image_set(self, part: str) -> ImageSet | None:
+        """Return the images and boxes of "train" or "test"."""
+        if part == "val":
+            return None
+        parts = [scene(index, self.image_size, key_of(self.shapes_seed, part)) for index in self._indices(part)]
+        images = np.concatenate([drawn.images for drawn in parts])
+        return MemoryBoxes(images, [target for drawn in parts for target in boxes_of(drawn)])

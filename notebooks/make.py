@@ -4,7 +4,7 @@
 
 NUMBER, such as 05, chooses notebooks; without it all are made, two at a time. The .py (jupytext's percent format) is
 the source. The .ipynb holds the outputs, with their pictures made small, and the hash of the cells that gave them.
-`--check` executes and writes nothing. It fails where the cells of an .ipynb are not those of its .py or of its hash, or
+`--check` neither executes nor writes. It fails where the cells of an .ipynb are not those of its .py or of its hash, or
 where an output should not be seen: a warning, a path of the machine, what a Trainer says of itself.
 """
 

@@ -10,14 +10,23 @@ Settings: ResNet-20, whose 64 features before the head are the embedding. SGD wi
           decay 5e-4, 8 epochs, one of them warm-up, cosine, batches of 56, crop from 2 pixels of padding, flip. The
           cross-entropy trains all arms. Circle loss is added with m = .4 and gamma = 80, the paper's for retrieval, and
           1 / gamma as weight. Nothing was chosen on any image. "random batches" has the usual order; all others have
-          batches of 8 images of each class
+          batches of 8 images of each class. The seconds are those of a machine that was busy with other work
 Result:
-not measured yet
+| arm | test/map_at_r | test/r_precision | test/r1 | seconds | seeds |
+| --- | --- | --- | --- | --- | --- |
+| circle, pairs | 0.6174 (1 run) | 0.7079 (1 run) | 0.9477 (1 run) | 562.4 (1 run) | 1 |
+| softmax, random batches | 0.5774 (1 run) | 0.6683 (1 run) | 0.9450 (1 run) | 934.4 (1 run) | 1 |
+| circle, classes | 0.5593 (1 run) | 0.6565 (1 run) | 0.9453 (1 run) | 583.1 (1 run) | 1 |
+| softmax | 0.5485 (1 run) | 0.6416 (1 run) | 0.9517 (1 run) | 591.5 (1 run) | 1 |
 
 - Data: Fashion-MNIST: the first 200 training images of each of the first seven classes to train; the 3,000 test
   images of the others (sneakers, bags, ankle boots) as queries and references. As for CUB in the literature, the
   first classes are learned and the last ones searched
 - Command: zoo run circle_fashion --seeds 3 --record
+- Arguments: epochs=8, images=200
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: 0998af9
 """
 
 from pathlib import Path

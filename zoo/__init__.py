@@ -18,12 +18,14 @@ from zoo.dvt import DVT as DVT
 from zoo.dynamic_vit import DynamicViT as DynamicViT
 from zoo.evit import EViT as EViT
 from zoo.frame.classifier import Classifier as Classifier
+from zoo.frame.detector import Detector as Detector
 from zoo.frame.load import load as load
 from zoo.frame.model import Model as Model
 from zoo.frame.prediction import Prediction as Prediction
 from zoo.frame.prediction import predict as predict
 from zoo.frame.preprocessing import Preprocessing as Preprocessing
 from zoo.frame.segmenter import Segmenter as Segmenter
+from zoo.frame.stage_segmenter import StageSegmenter as StageSegmenter
 from zoo.frame.step import LossTrick as LossTrick
 from zoo.frame.step import Step as Step
 from zoo.googlenet import GoogLeNet as GoogLeNet

@@ -36,6 +36,7 @@ class ChannelOrder(Trick):
     """
 
     changes_batch = True
+    takes_boxes = True
     needs = (Range("p", 0, 1, off_at_low=True),)
     examples = ({"p": 1.0},)
 

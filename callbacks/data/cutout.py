@@ -46,6 +46,7 @@ class Cutout(Trick):
 
     examples = ({"side": 3},)
     changes_batch = True
+    takes_boxes = True
 
     def __init__(self, side: int | float = 0.5):
         if not (0 < side <= 1 if isinstance(side, float) else side >= 1):

@@ -71,6 +71,7 @@ class GridMask(Trick):
     """
 
     changes_batch = True
+    takes_boxes = True
     needs = (Range("p", 0, 1, off_at_low=True), Range("ratio", 0, 1, open_low=True))
     examples = ({"d1": 2, "d2": 5, "ratio": 0.5, "rotate": 1, "mode": 0, "p": 0.7},)
 

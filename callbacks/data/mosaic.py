@@ -7,17 +7,23 @@ Equation: a point (r, c) cuts the image in four parts. x' = x in the upper left 
           x[perm_2] in the lower left, x[perm_3] in the lower right; no part is shifted.
           y' = sum_k s_k y_k,   s_k the fraction of the area of part k.
           r ~ U[.2, .8] H, c ~ U[.2, .8] W, drawn for each image
-Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K)
+          of boxes: those of x[perm_k] are cut at part k, and go if less than .1 of the area or 2 px of a side is left
+Shapes:   images (N, C, H, W) -> same;  targets (N,) class indices or (N, K) probabilities -> (N, K);
+          boxes (n, 4) of each image -> (m, 4)
 Defaults: margin = .2, p = .5 for each batch (the authors')
 Differs:  the authors draw the three other images from the whole data set, we draw them from the batch. For detection,
-          they and YOLOv5 also shift and rescale the four images; their classifier does not.
+          they and YOLOv5 also shift and rescale the four images; their classifier does not, nor do we.
 """
+
+from dataclasses import replace
+from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
 from callbacks.frame.needs import Range
+from callbacks.frame.objects import Objects, are_boxes, join, split, together
 from callbacks.frame.schedule import Rate, rate_now
 from callbacks.frame.shuffle import shuffle
 from callbacks.frame.targets import probabilities
@@ -48,8 +54,22 @@ def mosaic(images: Tensor, targets: Tensor, row: Tensor, column: Tensor, perms: 
     return [patched, mixed]
 
 
+def mosaic_boxes(objects: Objects, row: Tensor, column: Tensor, perms: list[Tensor], size: tuple[int, int]) -> Objects:
+    """Return the objects of the mosaics of images of H and W pixels; arguments as in `mosaic`."""
+    height, width = (torch.full_like(row, side) for side in size)
+    zero, everyone = torch.zeros_like(row), torch.arange(len(row), device=row.device)
+    columns = [(zero, column), (column, width), (zero, column), (column, width)]
+    rows = [(zero, row), (zero, row), (row, height), (row, height)]
+    found = []
+    for (left, right), (top, bottom), perm in zip(columns, rows, [everyone, *perms], strict=True):
+        image = perm.argsort()[objects.image]  # image i gets the part of image perm[i]
+        low, high = (torch.stack(pair, 1)[image].to(objects.boxes) for pair in ((left, top), (right, bottom)))
+        found.append(replace(objects, image=image).cut(low, high))
+    return together(*found)
+
+
 class Mosaic(Trick):
-    """Make mosaics of training batches, with probability p. Works on any LightningModule; evaluation is unchanged.
+    """Make mosaics of training batches, with probability p. Works on any LightningModule, and with boxes.
 
     Args:
         margin: least distance between point and border, as a fraction of the side, in [0, 0.5).
@@ -59,7 +79,7 @@ class Mosaic(Trick):
         ValueError: if an argument is out of its range.
     """
 
-    changes_batch = True
+    changes_batch = takes_boxes = True
     needs = (
         Range("margin", 0, 0.5, open_high=True),
         Range("p", 0, 1, off_at_low=True),
@@ -73,8 +93,14 @@ class Mosaic(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: list, batch_idx: int) -> None:
         if torch.rand(()).item() >= rate_now(self.p, trainer):
             return
-        images, targets = images_and_targets(batch)
+        pair: Any = batch if are_boxes(batch[1]) else images_and_targets(batch)
+        images, targets = pair
         points = self.margin + (1 - 2 * self.margin) * torch.rand(2, len(images), device=images.device)
         row, column = ((point * side).round().long() for point, side in zip(points, images.shape[-2:], strict=True))
         perms = [torch.randperm(len(images), device=images.device) for _ in range(3)]
+        if are_boxes(targets):
+            objects = mosaic_boxes(join(targets), row, column, perms, (images.shape[-2], images.shape[-1]))
+            pixels = mosaic(images, images.new_ones(len(images), 1), row, column, perms)[0]
+            batch[:] = [pixels, split(objects, len(images))]
+            return
         batch[:] = mosaic(images, probabilities(targets, classes_of(model)), row, column, perms)

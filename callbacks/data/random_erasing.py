@@ -86,6 +86,7 @@ class RandomErasing(Trick):
     """
 
     changes_batch = True
+    takes_boxes = True
     needs = (
         Range("p", 0, 1, off_at_low=True),
         Range("r1", 0, 1, open_low=True),

@@ -57,6 +57,7 @@ class Checklist(Diagnostic):
     """
 
     needs = (Range("steps", 1),)
+    takes_boxes = False  # its checks are of classes
     whole_weights = True
     examples = ({"steps": 2},)
 

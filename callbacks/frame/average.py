@@ -14,6 +14,7 @@ from zoo.frame.checks import classes_of
 from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
+from zoo.frame.scorer import Scorer
 from zoo.frame.scores import Scores, with_suffix
 
 
@@ -131,17 +132,16 @@ class Average(Trick):
             live = model.state_dict()
             names = set(first_keys(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
-            masks = getattr(model, "masks", False)
-            several = getattr(model, "multi_label", False)
-            self._scores = Scores(classes_of(model), model.device, masks, count_loaders(trainer), several)
+            self._scores = scores_for(trainer, model)
 
     @torch.no_grad()
     def _score(self, trainer: L.Trainer, model: L.LightningModule, batch: list[Tensor], loader: int) -> None:
         if self.average is not None:
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
-                logits = over_views(lambda x: functional_call(model, self._evaluated, (x,)), images)
-                self._scores.update(logits, targets, loader)
+                outputs = getattr(model, "outputs_for_scores", over_views)
+                found = outputs(lambda x: functional_call(model, self._evaluated, (x,)), images)
+                self._scores.update(found, targets, loader)
 
     def _log(self, model: L.LightningModule, stage: str) -> None:
         if self.average is not None:
@@ -248,3 +248,10 @@ class Mean(Average):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.taken, self._began = state["taken"], state["began"]
+
+
+def scores_for(trainer: L.Trainer, model: L.LightningModule) -> Any:
+    """Return the empty scores of a model of the zoo; of another module, those of a classifier."""
+    if isinstance(model, Scorer):
+        return model.new_scores()
+    return Scores(classes_of(model), model.device, loaders=count_loaders(trainer))

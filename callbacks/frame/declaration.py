@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import lightning as L
 
-from callbacks.frame.model_needs import CallsOnLoss, WholeWeights
+from callbacks.frame.model_needs import CallsOnLoss, HasBoxes, WholeWeights
 from callbacks.frame.needs import Need
 from zoo import LossTrick
 from zoo.frame.step import changes_loss
@@ -24,6 +24,9 @@ class Declaring(LossTrick):
         whole_weights: reads or copies weights or gradients as they are in one process, see `WholeWeights`.
         needs_labels: needs one label per image. A `Segmenter`, whose targets are masks, refuses it; it also refuses
             tricks that resize.
+        takes_boxes: works where targets are boxes: see `Detector`, which refuses other tricks. None: yes, unless it
+            changes the batch, the loss or the classifier.
+        needs_boxes: works where targets are boxes only; refused elsewhere.
         one_label: needs probabilities of classes that sum to 1 (a softmax). Refused if images have several labels.
     """
 
@@ -37,6 +40,8 @@ class Declaring(LossTrick):
     whole_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     one_label: ClassVar[bool] = False
+    takes_boxes: ClassVar[bool | None] = None
+    needs_boxes: ClassVar[bool] = False
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -44,6 +49,9 @@ class Declaring(LossTrick):
         given = [need for base in cls.__bases__ if issubclass(base, Declaring) for need in base.needs]
         if changes_loss(cls):
             given.append(CallsOnLoss())
+        if cls.needs_boxes:
+            cls.takes_boxes = True
+            given.append(HasBoxes())
         if cls.whole_weights:
             given.append(WholeWeights())
         cls.needs = tuple({_subject(need): need for need in (*given, *own)}.values())

@@ -28,6 +28,16 @@ class CallsOnLoss(Need):
 
 
 @dataclass(frozen=True)
+class HasBoxes(Need):
+    """Require a model whose targets are boxes. Declared for every trick with `needs_boxes`."""
+
+    def check_run(self, trick: L.Callback, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if getattr(model, "task", "") != "detection":
+            name, kind = type(trick).__name__, type(model).__name__
+            raise TypeError(f"{name} needs boxes, and {kind} has none: train a zoo.Detector, or take {name} out")
+
+
+@dataclass(frozen=True)
 class HasModule(Need):
     """Require a network with a module of some kind, on which the trick works.
 

@@ -22,6 +22,7 @@ class Penalty(Adding):
     """Abstract. Adds a term that depends on the weights alone: `penalty`. Finds the weights once per fit."""
 
     picture = "penalty"
+    takes_boxes = True
     whole_weights = True
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:

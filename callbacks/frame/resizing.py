@@ -6,6 +6,7 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
+from callbacks.frame.objects import are_boxes, scaled
 from callbacks.frame.trick import Trick
 
 
@@ -13,17 +14,22 @@ class Resizing(Trick):
     """Abstract. Resizes batches, and adds a note to the error of a network that cannot take the new size."""
 
     picture = "sizes"
-    resizes = True
+    resizes = takes_boxes = True
     multiple: int  # of pixels
 
     _made: tuple[int, int] | None = None
 
-    def resize(self, batch: list[Tensor], scale: float) -> None:
-        """Resize the images in place: each side to the multiple of `self.multiple` nearest to `scale` times it."""
+    def resize(self, batch: list[Any], scale: float) -> None:
+        """Resize the images in place, and their boxes.
+
+        Each side becomes the multiple of `self.multiple` nearest to `scale` times it.
+        """
         height, width = batch[0].shape[-2:]
         size = nearest_multiple(scale * height, self.multiple), nearest_multiple(scale * width, self.multiple)
         self._made = None if size == (height, width) else size
         batch[0] = resize(batch[0], size)
+        if are_boxes(batch[1]):
+            batch[1] = scaled(batch[1], size[1] / width, size[0] / height)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, model, exception)

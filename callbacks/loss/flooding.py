@@ -35,6 +35,7 @@ class Flooding(Trick):
         TypeError: if the LightningModule does not call `on_loss`; the message says what to add.
     """
 
+    takes_boxes = True
     needs = (Range("b", 0, open_low=True),)
     examples = ({"b": 0.5},)
 

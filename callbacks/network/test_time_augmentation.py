@@ -90,7 +90,11 @@ class TestTimeAugmentation(Trick):
         dataloader_idx: int = 0,
     ) -> None:
         with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
-            self._scores.update(over_views(model, self._views(batch[0])), batch[1], dataloader_idx)
+            self._scores.update(self.mean_logits(model, batch[0]), batch[1], dataloader_idx)
+
+    def mean_logits(self, model: L.LightningModule, images: Tensor) -> Tensor:
+        """Return logits (N, K) of images (N, C, H, W), whose softmax is the mean over the views."""
+        return over_views(model, self._views(images))
 
     def on_test_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         scores = self.__dict__.pop("_scores").compute()

@@ -3,6 +3,7 @@
 import os
 import warnings
 from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any, Never, TypeVar
 
 import lightning as L
@@ -11,11 +12,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from datamodules.frame.by_class import ByClass
-from datamodules.frame.image_set import Counted, ImageSet
+from datamodules.frame.image_set import Copies, Counted, DeviceImages, ImageSet
 from datamodules.frame.label_noise import check_noise
 from datamodules.frame.like import wanted_by
 from datamodules.frame.loader import ResumableLoader
 from datamodules.frame.normalisation import Normalised
+from datamodules.frame.on_device import SHARE, DeviceLoader
 from datamodules.frame.options import unknown_options, whole_signature
 from datamodules.frame.order import Order
 from datamodules.frame.parts import Parts
@@ -66,6 +68,9 @@ class ImageData(Parts, Normalised):
         noise_kind: "symmetric": any other class; "pair": the next class; "asymmetric": a class that it is taken for,
             as `confusions` of the data names them: the share is of the images of such classes.
         num_workers: processes that make batches; the batches are the same for any number.
+        device_data: make batches on the network's device, of images that lie there, with the same draws: nothing is
+            copied in a step. "auto": if the images are in memory without transforms of their own, the device is a CUDA
+            one, and they fit in a quarter of its free memory. True: on any device. False: in this process's memory.
         like: a model whose weights define the preprocessing: take its mean and std, and from files also its size, crop
             and channels, unless they are given.
 
@@ -103,6 +108,7 @@ class ImageData(Parts, Normalised):
         noise_kind: str = "symmetric",
         num_workers: int = 0,
         like: Any = None,
+        device_data: bool | str = "auto",
         **unknown: Never,
     ):
         super().__init__()
@@ -120,6 +126,10 @@ class ImageData(Parts, Normalised):
         check_noise(label_noise, noise_kind)
         self.label_noise, self.noise_kind = label_noise, noise_kind
         self.like = wanted_by(like)
+        if device_data not in (True, False, "auto"):
+            raise ValueError(f'device_data must be True, False or "auto", got {device_data!r}')
+        self.device_data = device_data
+        self._copies: Copies = {}
         self.seed = 0
 
     def setup(self, stage: str | None = None) -> None:
@@ -199,7 +209,37 @@ class ImageData(Parts, Normalised):
         images, indices = self.prediction_set() if self._prediction is None else self._prediction
         return self._loader(DataLoader, images, Order(indices, shuffle=False))
 
-    def _loader(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind:
+    def _loader(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind | DeviceLoader:
+        there = self._on_device(images)
+        if there is None:
+            return self._make_loader(kind, images, order)
+        loader = self._make_loader(DeviceLoader, images, order)
+        loader.images = there
+        return loader
+
+    def _on_device(self, images: ImageSet) -> DeviceImages | None:
+        """Return the images on the network's device, if they are to be there."""
+        if self.trainer is None or self.device_data is False:
+            return None
+        device, limit = self.trainer.strategy.root_device, inf
+        if self.device_data == "auto":
+            if device.type != "cuda" or self.num_workers > 0:
+                return None
+            limit = SHARE * torch.cuda.mem_get_info(device)[0]
+        found = images.on_device(device, limit, self._copies)
+        if found is None and self.device_data is True:
+            raise ValueError(
+                f"{type(self).__name__}: device_data=True needs images in memory, and no transform= of single images: "
+                'leave it out, for "auto"'
+            )
+        return found
+
+    def teardown(self, stage: str) -> None:
+        """Free the images on the device."""
+        super().teardown(stage)
+        self._copies = {}
+
+    def _make_loader(self, kind: type[Kind], images: ImageSet, order: Order) -> Kind:
         return kind(
             images,
             batch_size=self.batch_size,

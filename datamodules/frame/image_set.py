@@ -1,6 +1,7 @@
 """The parts of a data module: images by index, a whole batch at a time."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 Items = Sequence[tuple[int, int]] | Sequence[int]
+Copies = dict[int, Tensor]  # images on a device, by their address in memory
 
 
 class ImageSet(Dataset[list[Tensor]]):
@@ -34,6 +36,25 @@ class ImageSet(Dataset[list[Tensor]]):
     def without_augmentation(self) -> "ImageSet":
         """Return the same images, not augmented."""
         raise NotImplementedError
+
+    def on_device(self, device: torch.device, limit: float, copies: Copies) -> "DeviceImages | None":
+        """Return the images on a device, or None where that cannot be done.
+
+        Args:
+            device: of the network.
+            limit: bytes that may be taken there.
+            copies: images that are there already; new ones are added.
+        """
+        return None
+
+
+class DeviceImages(Protocol):
+    """Images on a device, which makes batches of them."""
+
+    device: torch.device
+
+    def batch(self, keys: Tensor, index: Tensor) -> list[Tensor]:
+        """Return what `ImageSet.__getitems__` does, on the device, for keys and indices (N,) int64 there."""
 
 
 def rarest_label(targets: Tensor) -> Tensor:

@@ -50,9 +50,12 @@ class ResumableLoader(DataLoader[list[Tensor]]):
         self._handed_out, self._resume_at = batch if epoch == self._epoch else 0, (0, 0)
         if isinstance(self.sampler, Order):
             self.sampler.start = self._handed_out * self._size
-        for images_and_targets in super().__iter__():
+        for images_and_targets in self._batches():
             self._handed_out += 1
             yield images_and_targets
+
+    def _batches(self) -> Iterator[list[Tensor]]:
+        return super().__iter__()
 
     def state_dict(self) -> dict[str, int]:
         """Return the position of the next batch, and the settings that it depends on."""

@@ -9,12 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.frame import on_device
 from datamodules.frame.byte_file import check_map
 from datamodules.frame.image_data import ImageData
-from datamodules.frame.image_set import ImageSet, Items, split_items
+from datamodules.frame.image_set import Copies, ImageSet, Items, split_items
 from datamodules.frame.options import Colours, Flip, ImageOptions, check_colours
 from datamodules.frame.order import draws, lend_generator, mix
-from datamodules.frame.tensor import Bytes, Store, crop, cutout
+from datamodules.frame.tensor import Bytes, ReflectedStore, Store, crop, cutout
 from datamodules.transforms import Operation, Spec, train_transform
 from datamodules.transforms.grey import grey, rgb
 
@@ -28,27 +29,47 @@ class Augment:
         images: uint8 (n, S, S, C).
         padding, flip, cutout: as in `MemoryData`.
         transform: uint8 (3, S, S) -> uint8 (3, S, S), or None. It gets grey images with three equal channels.
+        border: as in `MemoryData`.
     """
 
-    def __init__(self, images: Bytes, padding: int, flip: Flip, cutout: int | None, transform: Operation | None = None):
-        self.store, self.flip, self.cutout = Store(images, padding, mirrored=bool(flip)), flip, cutout
-        self.transform = transform
+    store: Store | ReflectedStore
+
+    def __init__(
+        self,
+        images: Bytes,
+        padding: int,
+        flip: Flip,
+        cutout: int | None,
+        transform: Operation | None = None,
+        border: str = "black",
+    ):
+        reflected = border == "reflect"
+        self.store = ReflectedStore(images, padding) if reflected else Store(images, padding, mirrored=bool(flip))
+        self.flip, self.cutout, self.transform, self.border = flip, cutout, transform, border
 
     def __call__(self, index: Tensor, key: int | Tensor) -> Bytes:
-        """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each.
+        """Return augmented images (N, S, S, C) for indices (N,) and one key, or a key for each."""
+        top, left, flipped, y, x = (part.numpy() for part in self.draw(index, key))
+        images = crop(self.store, index.numpy(), top, left, flipped)
+        if self.transform is not None:
+            transform_each(self.transform, images, index, key)
+        return images if self.cutout is None else cutout(images, y, x, self.cutout)
+
+    def draw(self, index: Tensor, key: int | Tensor) -> tuple[Tensor, ...]:
+        """Draw top, left, flip of the crop and y, x of the hole, (N,) each, on the index's device.
 
         Each option has its own numbered draws, so that no option changes those of another.
         """
         u = draws(index, 5, key)
-        top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().numpy().T
+        top, left = (u[:, :2] * (2 * self.store.padding + 1)).long().unbind(1)
         flipped = alternate(index, key) if self.flip == "alternating" else (u[:, 2] < 0.5) & bool(self.flip)
-        images = crop(self.store, index.numpy(), top, left, flipped.numpy())
-        if self.transform is not None:
-            transform_each(self.transform, images, index, key)
-        if self.cutout is not None:
-            y, x = (u[:, 3:] * self.store.side).long().numpy().T
-            cutout(images, y, x, self.cutout)
-        return images
+        return top, left, flipped, *(u[:, 3:] * self.store.side).long().unbind(1)
+
+    def there(self, images: Tensor, index: Tensor, key: Tensor) -> Tensor:
+        """Do the same with tensors on any device: `images` are all, uint8 (n, S, S, C)."""
+        top, left, flipped, y, x = self.draw(index, key)
+        images = on_device.crop(images, index, top, left, flipped, self.store.padding, self.border)
+        return images if self.cutout is None else on_device.cutout(images, y, x, self.cutout)
 
 
 def alternate(index: Tensor, key: int | Tensor) -> Tensor:
@@ -101,13 +122,42 @@ class MemorySet(ImageSet):
         """Return the same images in the same memory, not augmented."""
         return MemorySet(self.images, self.targets, labels=self.labels)
 
+    def on_device(self, device: torch.device, limit: float, copies: Copies) -> "OnDevice | None":
+        """Return the images on a device; None if they take more than `limit` bytes, or have transforms of their own."""
+        transformed = self.augment is not None and self.augment.transform is not None
+        address = self.images.ctypes.data
+        if transformed or (address not in copies and self.images.nbytes + self.targets.nbytes > limit):
+            return None
+        if address not in copies:
+            copies[address] = torch.from_numpy(np.ascontiguousarray(self.images)).to(device)
+        return OnDevice(copies[address], self.targets.to(device), self.augment)
+
+
+class OnDevice:
+    """Images of a `MemorySet` on a device.
+
+    Args:
+        images: uint8 (n, S, S, C).
+        targets: (n, ...), on the same device.
+        augment: as in `MemorySet`.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, augment: Augment | None):
+        self.images, self.targets, self.augment, self.device = images, targets, augment, images.device
+
+    def batch(self, keys: Tensor, index: Tensor) -> list[Tensor]:
+        """Return [uint8 (N, C, S, S), targets], as `MemorySet.__getitems__`, for (N,) int64 on the device."""
+        images = self.images[index] if self.augment is None else self.augment.there(self.images, index, keys)
+        return [images.permute(0, 3, 1, 2), self.targets[index]]
+
 
 class MemoryData(ImageData):
     """Abstract. A subclass has `classes` and `image_size`, and reads its images as bytes into memory.
 
     Args:
         batch_size: images a batch and process.
-        padding: width of a black border, in pixels, before a random crop of the original size; 0 for none.
+        padding: width of the border, in pixels, before a random crop of the original size; 0 for none.
+        border: "black" (He et al. 2015), or "reflect": the image's own pixels, mirrored at its edges; twice the memory.
         flip: mirror each image left to right with probability 1/2; doubles the memory of the training images.
             "alternating": mirror one half of the images in even epochs, the other half in odd ones, so that two epochs
             show every image both ways (Jordan 2024, https://arxiv.org/abs/2404.00498, section 3.6; there each seed
@@ -130,6 +180,7 @@ class MemoryData(ImageData):
         batch_size: int = 128,
         *,
         padding: int = 4,
+        border: str = "black",
         flip: Flip = True,
         cutout: int | None = None,
         transform: Spec | None = None,
@@ -140,6 +191,9 @@ class MemoryData(ImageData):
     ):
         super().__init__(batch_size, **options)
         self.padding, self.flip, self.cutout, self.transform = padding, flip, cutout, transform
+        self.border = border
+        if border not in ("black", "reflect"):
+            raise ValueError(f"border must be 'black' or 'reflect', got {border!r}")
         if flip not in (True, False, "alternating"):
             raise ValueError(f"flip must be True, False or 'alternating', got {flip!r}")
         if cutout is not None and cutout < 1:
@@ -197,7 +251,7 @@ class MemoryData(ImageData):
         images = images if self.scale is not None else convert_channels(images, self.channels)
         if part != "train" or not (self.padding or self.flip or self.cutout or self.transform):
             return MemorySet(images, targets)
-        augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform())
+        augment = Augment(images, self.padding, self.flip, self.cutout, self._image_transform(), self.border)
         return MemorySet(augment.store.images, targets, augment)
 
     def _image_transform(self) -> Operation | None:

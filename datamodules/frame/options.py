@@ -25,6 +25,7 @@ class SplitOptions(TypedDict, total=False):
     label_noise: float
     noise_kind: str
     like: Any
+    device_data: bool | str
 
 
 class ImageOptions(SplitOptions, total=False):
@@ -53,6 +54,7 @@ class MemoryOptions(FlipOptions, total=False):
     """Options of `MemoryData`."""
 
     padding: int
+    border: str
 
 
 class FileOptions(SplitOptions, total=False):

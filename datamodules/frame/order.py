@@ -44,7 +44,7 @@ def draws(index: Tensor, count: int, key: int | Tensor) -> Tensor:
     Returns:
         (N, count) float32 in [0, 1), of 24 random bits each.
     """
-    state = mix(index + key)[:, None] + GOLD * torch.arange(1, count + 1)
+    state = mix(index + key)[:, None] + GOLD * torch.arange(1, count + 1, device=index.device)
     return (mix(state) >> 40 & (1 << 24) - 1).float() * 2**-24
 
 
@@ -141,11 +141,16 @@ class Order(DistributedSampler[tuple[int, int]]):
         return len(range(self.rank, self.total, self.num_replicas))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        keys, index = self.items()
+        return iter(list(zip(keys.tolist(), index.tolist(), strict=True)))
+
+    def items(self) -> tuple[Tensor, Tensor]:
+        """Return keys and indices (n,) int64 of what is left of this process's epoch; the next one is whole."""
         key = epoch_key(self.seed, self.epoch)
         index, copy = self._shuffle(key) if self.shuffle else (self.indices, torch.zeros_like(self.indices))
         mine = slice(self.rank + self.start * self.num_replicas, None, self.num_replicas)
         self.start = 0
-        return iter(list(zip((key + GOLD * copy[mine]).tolist(), index[mine].tolist(), strict=True)))
+        return key + GOLD * copy[mine], index[mine]
 
     def _shuffle(self, key: int) -> tuple[Tensor, Tensor]:
         """Return the epoch of all processes: indices and numbers of copies, equally many for each process."""

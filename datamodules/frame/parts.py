@@ -15,6 +15,7 @@ from datamodules.frame.split import VAL_SPLIT, fold_split, stratified_fraction, 
 class Parts(L.LightningDataModule):
     """Abstract. The parts of a data set and their used images; arguments as in `ImageData`."""
 
+    task = "classification"  # or "segmentation", "detection": what a target is
     classes: tuple[str, ...]
     multi_label = False  # True: targets are 0 and 1, (N, K)
     val_split: float | int | None

@@ -5,7 +5,7 @@ import html
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def title(target: Tensor, classes: tuple[str, ...]) -> str:
+def title(target: Any, classes: tuple[str, ...]) -> str:
     """Name a class (), or the three most probable classes of probabilities (K,) above half a percent.
 
     Class -1 is unknown. For a mask (H, W), name its classes without class 0, the background, if there are others.
+    Of a dict of boxes, name the classes of its labels.
     """
+    if isinstance(target, dict):
+        return ", ".join(classes[k] for k in target["labels"].unique().tolist())
     if target.ndim == 2:
         there = target.unique().tolist()
         return ", ".join(classes[k] for k in there[(there[0] == 0 and len(there) > 1) :])
@@ -31,10 +34,11 @@ def title(target: Tensor, classes: tuple[str, ...]) -> str:
     return parts[0][0] if len(parts) == 1 else ", ".join(f"{name} {p:.0%}" for name, p in parts)
 
 
-def draw(images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
+def draw(images: Tensor, targets: Any, classes: tuple[str, ...]) -> "Figure":
     """Draw uint8 (N, C, H, W) with targets (N,) or (N, K) above, as a nearly square figure.
 
-    Masks (N, H, W), or probabilities (N, K, H, W), are drawn over the images, except for class 0.
+    Masks (N, H, W), or probabilities (N, K, H, W), are drawn over the images, except for class 0;
+    so are the boxes of a list of dicts.
     """
     import matplotlib.style  # imported here because training needs no matplotlib
     from matplotlib.figure import Figure
@@ -71,18 +75,20 @@ def sheet(title: str, figure: "Figure", counts: list[tuple[str, int]], most: int
     return f"<p><strong>{html.escape(title)}</strong></p>{shown}<p>{words}{more}</p>"
 
 
-def _fill(kind: type["Figure"], images: Tensor, targets: Tensor, classes: tuple[str, ...]) -> "Figure":
+def _fill(kind: type["Figure"], images: Tensor, targets: Any, classes: tuple[str, ...]) -> "Figure":
     """Make a figure of this kind, and draw the images in it."""
     columns = math.ceil(math.sqrt(len(images)))
     rows = math.ceil(len(images) / columns)
-    targets = targets.argmax(1) if targets.ndim == 4 else targets
+    targets = targets.argmax(1) if isinstance(targets, Tensor) and targets.ndim == 4 else targets
     figure = kind(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).reshape(-1)
     for axis in axes:
         axis.set_axis_off()
     for axis, image, target in zip(axes, images, targets, strict=False):  # fewer images than cells of the grid
         axis.imshow(image.permute(1, 2, 0).numpy(), interpolation="nearest", cmap="gray", vmin=0, vmax=255)
-        if target.ndim == 2:
+        for x1, y1, x2, y2 in (target["boxes"] - 0.5).tolist() if isinstance(target, dict) else ():
+            axis.plot([x1, x2, x2, x1, x1], [y1, y1, y2, y2, y1], color="C1", linewidth=1)
+        if isinstance(target, Tensor) and target.ndim == 2:
             veil = 0.5 * (target > 0).float().numpy()
             axis.imshow(target.numpy(), alpha=veil, cmap="tab10", vmin=0, vmax=9, interpolation="nearest")
         axis.set_title(title(target, classes), fontsize=8)

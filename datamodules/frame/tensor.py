@@ -11,12 +11,39 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.lib.stride_tricks import as_strided
+from numpy.lib.stride_tricks import as_strided, sliding_window_view
 from numpy.typing import NDArray
 from torch import Tensor
 
 Bytes = NDArray[np.uint8]
 Integers = NDArray[np.int64]
+
+
+class ReflectedStore:
+    """Square images with `padding` reflected pixels around them, and their mirror images.
+
+    Args:
+        images: uint8 (n, S, S, C); copied.
+        padding: the largest shift, in pixels; the edge pixel itself is not repeated.
+
+    Raises:
+        ValueError: the padding is not in [0, S).
+    """
+
+    def __init__(self, images: Bytes, padding: int):
+        count, side = images.shape[:2]
+        check_padding(padding, side)
+        self.side, self.padding = side, padding
+        padded = np.pad(images, ((0, 0), (padding, padding), (padding, padding), (0, 0)), mode="reflect")
+        self.images = padded[:, padding : padding + side, padding : padding + side]
+        both = np.concatenate([padded, padded[:, :, ::-1]])
+        self.windows = sliding_window_view(both, (side, side), (1, 2)).transpose(0, 1, 2, 4, 5, 3)
+
+
+def check_padding(padding: int, side: int) -> None:
+    """Raise a ValueError unless the padding is in [0, S)."""
+    if not 0 <= padding < side:
+        raise ValueError(f"padding must be in [0, {side}) pixels for images of side {side}, got {padding}")
 
 
 class Store:
@@ -33,8 +60,7 @@ class Store:
 
     def __init__(self, images: Bytes, padding: int = 0, mirrored: bool = False):
         count, side, _, channels = images.shape
-        if not 0 <= padding < side:
-            raise ValueError(f"padding must be in [0, {side}) pixels for images of side {side}, got {padding}")
+        check_padding(padding, side)
         self.side, self.channels, self.padding, self.mirrored = side, channels, padding, mirrored
         self.guard = padding * (side + 1) * channels
         size = side * side * channels
@@ -58,10 +84,12 @@ def crop_masks(side: int, padding: int, channels: int = 3) -> Bytes:
     return masks.reshape(-1, side * side * channels)
 
 
-def crop(store: Store, index: Integers, top: Integers, left: Integers, flip: NDArray[np.bool_]) -> Bytes:
-    """Pad images with zeros (black, not the mean colour), and crop them to their original size.
+def crop(
+    store: Store | ReflectedStore, index: Integers, top: Integers, left: Integers, flip: NDArray[np.bool_]
+) -> Bytes:
+    """Pad images with zeros (black, not the mean colour) or reflected pixels, and crop them to their original size.
 
-    This is `torchvision.transforms.RandomCrop(S, padding=p)` before normalisation.
+    This is `torchvision.transforms.RandomCrop(S, padding=p)` before normalisation, or with `padding_mode="reflect"`.
 
     Args:
         store: the images, with padding p; mirrored if any `flip` is true.
@@ -73,8 +101,11 @@ def crop(store: Store, index: Integers, top: Integers, left: Integers, flip: NDA
     Returns:
         New images (N, S, S, C).
     """
-    side, channels, padding, count = store.side, store.channels, store.padding, len(store.images)
+    side, padding, count = store.side, store.padding, len(store.images)
     left = np.where(flip, 2 * padding - left, left)  # a flipped crop is the opposite crop of the mirrored image
+    if isinstance(store, ReflectedStore):
+        return np.ascontiguousarray(store.windows[index + count * flip, top, left])
+    channels = store.channels
     start = store.guard + (((index + count * flip) * side + top - padding) * side + left - padding) * channels
     images: Bytes = store.stretches[start]
     images &= crop_masks(side, padding, channels)[top * (2 * padding + 1) + left]

@@ -109,8 +109,8 @@ def ends(recipe: str, group: list[records.Record], values: list[float]) -> tuple
 
 
 def percent(metrics: dict[str, float]) -> float | None:
-    """Return the test accuracy in percent; None for a line that has none, such as a benchmark's."""
-    if "test/acc" in metrics:
+    """Return the test accuracy in percent; None for a line that has none: a benchmark's, or one of a retrieval."""
+    if "test/acc" in metrics and "test/map_at_r" not in metrics:
         return round(100 * accuracy(metrics), 3)
     return round(metrics["last"], 3) if {"best", "last"} <= set(metrics) else None
 

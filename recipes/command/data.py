@@ -140,6 +140,8 @@ def training(data: Any) -> str:
     if reads_files(data):
         return describe(data.transform)
     data = getattr(data, "memory", None) or data
+    if not hasattr(data, "padding"):  # `Shapes` and photographs with boxes
+        return "as they are"
     steps = [f"crop from {data.padding} pixels of padding"] if data.padding else []
     steps += ["flip"] if data.flip else []
     steps += [describe(data.transform)] if data.transform is not None else []

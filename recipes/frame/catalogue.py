@@ -115,8 +115,9 @@ def _names(init: ast.Module, package: str, names: str) -> list[str]:
     imports = [node for node in init.body if isinstance(node, ast.ImportFrom)]
     members = [node for node in imports if re.match(rf"{package}\.(?!frame\.|tools\.)", f"{node.module}.")]
     apart: list[str] = []
-    with suppress(LookupError):
-        apart = _literal(init, "SEGMENTERS")
+    for listed in ("SEGMENTERS", "OF_BOXES"):
+        with suppress(LookupError):
+            apart += _literal(init, listed)
     found = {alias.asname or alias.name for node in members for alias in node.names}
     return sorted(found.difference(apart))
 

@@ -43,7 +43,7 @@ class Cifar:
         options = {"batch_size": batch_size, "val_split": TRAINING_IMAGES - images, **options}
         if self.folder is None:
             return CIFAR10(self.root, **options)
-        return ImageFolder(self.folder, cache="memory", mean=CIFAR10.mean, std=CIFAR10.std, **options)
+        return ImageFolder(self.folder, cache="memory", **{"mean": CIFAR10.mean, "std": CIFAR10.std, **options})
 
     @property
     def name(self) -> str:

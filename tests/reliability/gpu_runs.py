@@ -3,6 +3,7 @@
 For a process of its own: see `pretended_gpu.py`.
 """
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 import callbacks
 import zoo
 from callbacks.frame.declaration import Declaring
+from datamodules import Arrays
 from tests.conftest import TEACHERS, build_trick, collate, needed, tiny_classifier, tiny_network
 from tests.reliability.pretended_gpu import REC, is_cuda, plain, pretended_gpu
 from tests.zoo.test_every_model import make, size
@@ -91,7 +93,7 @@ def loader(side, n, size, masks=False):
     return DataLoader(pairs, batch_size=size, collate_fn=collate, pin_memory=torch.cuda.is_available())
 
 
-def fit(model, tricks, accelerator, folder, side=8, channels_last=False, few=False, **options):
+def fit(model, tricks, accelerator, folder, side=8, channels_last=False, few=False, data=None, **options):
     """Six steps and an evaluation -> what `Last` saw; the recorder knows the moment. `few`: see `FEW`."""
     if options.get("precision") == "16-mixed":  # with a scale at which no step overflows
         plugin = MixedPrecision("16-mixed", "cuda", torch.amp.GradScaler("cuda", init_scale=64.0))
@@ -109,7 +111,7 @@ def fit(model, tricks, accelerator, folder, side=8, channels_last=False, few=Fal
 
     REC.moment = moment
     loaders = [loader(side, n, size, model.masks) for n, size in ([(FEW, 2), (6, 2)] if few else [(24, 4), (12, 4)])]
-    run.fit(model, *loaders)
+    run.fit(model, datamodule=data) if data else run.fit(model, *loaders)
     return last
 
 
@@ -192,6 +194,35 @@ def every_trick(part: int, parts: int, folder: Path) -> dict:
     return found
 
 
+# ---- data on the device
+
+
+class Images(L.Callback):
+    """Keeps the batches."""
+
+    def __init__(self):
+        self.seen, self.loader = [], ""
+
+    def on_train_batch_start(self, trainer, model, batch, batch_idx):
+        self.seen += [plain(part).clone() if is_cuda(part) else part.clone() for part in batch]
+        self.loader = type(trainer.train_dataloader).__name__
+
+
+def data_on_the_device(folder) -> dict:
+    """Whether the images are those of a CPU run, which loader made them, what a steady step copied or waited for."""
+    torch.manual_seed(7)
+    pixels, classes = torch.randint(0, 256, (24, 8, 8, 3), dtype=torch.uint8), torch.arange(24) % 10
+    kept = {device: Images() for device in ("cpu", "gpu")}
+    for device, images in kept.items():
+        data = Arrays(pixels, classes, 4, val_split=0, padding=2, flip="alternating", cutout=3)
+        with pretended_gpu() if device == "gpu" else contextlib.nullcontext() as recorder:
+            fit(tiny_classifier(), [images], device, folder, data=data, max_epochs=2)
+            events = [*recorder.events] if recorder else []
+    equal = [torch.equal(a, b) for a, b in zip(kept["cpu"].seen, kept["gpu"].seen, strict=True)]
+    steady = counted(events, lambda stage, n: stage == "train" and n in STEADY)
+    return {"equal": equal, "loaders": [images.loader for images in kept.values()], "steady": steady}
+
+
 # ---- the pretence itself
 
 
@@ -253,5 +284,6 @@ def main(part: int, parts: int, folder: Path) -> None:
     """Write `<part>.json`."""
     found = {"runs": every_trick(part, parts, folder)}
     if part == 0:
+        found |= {"data": data_on_the_device(folder)}
         found |= {"refused": planted(REFUSED, folder), "noted": planted(NOTED, folder), "autocast": autocast()}
     (folder / f"{part}.json").write_text(json.dumps(found))

@@ -413,6 +413,7 @@ def answers():
         "get_device_name": lambda device=None: "Pretend",
         "get_device_capability": lambda device=None: (9, 0),
         "get_device_properties": lambda device=None: Properties,
+        "mem_get_info": lambda device=None: (8 << 30, 16 << 30),
         "get_rng_state": state,
         "get_rng_state_all": lambda: [state()],
         "synchronize": lambda device=None: REC.add("SYNC", "torch.cuda.synchronize"),

@@ -84,6 +84,12 @@ def test_every_convolution_of_every_model_sees_channels_last():
     assert lost == {}
 
 
+def test_images_made_on_the_device_are_those_of_the_cpu_and_cost_no_copy(seen):
+    data = seen["data"]
+    assert len(data["equal"]) == 2 * 12 and all(data["equal"])
+    assert data["loaders"] == ["ResumableLoader", "DeviceLoader"] and data["steady"] == {}
+
+
 # ---- the pretence itself
 
 

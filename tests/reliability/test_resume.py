@@ -1,5 +1,7 @@
 """Exact resume: a run stopped at any moment ends with the bits of one that was not, whichever tricks are in it."""
 
+import zlib
+
 import lightning as L
 import pytest
 import torch
@@ -14,6 +16,7 @@ from tests.reliability.runs import (
     LISTS,
     ON_GPUS,
     QUIET,
+    REST,
     SLOW,
     SURGERY,
     SaveAt,
@@ -54,26 +57,34 @@ def stop_and_resume(folder, which, moments, workers=0, **options):
         assert differences(straight, resumed) == [], f"after {hook} {n}"
 
 
-def whether_quick(which, accumulate):
-    """In the quick suite: every trick without accumulation, the lists with it too."""
-    quick = accumulate == 1 or which not in callbacks.__all__
-    return pytest.param(which, accumulate, marks=[] if quick else [pytest.mark.slow])
+def moments_of(which):
+    """All for what "all" lacks; of a trick that "all" has, mid-epoch and one end of an epoch, by a hash of its name."""
+    middle, *ends = MOMENTS[1]
+    return [middle, ends[zlib.crc32(which.encode()) % len(ends)]] if which in ALL else MOMENTS[1]
 
 
-@pytest.mark.parametrize(("which", "accumulate"), [whether_quick(w, k) for w in LISTS for k in (1, 2)])
-def test_exact(which, accumulate, tmp_path):
-    stop_and_resume(tmp_path, which, MOMENTS[accumulate], accumulate_grad_batches=accumulate)
+@pytest.mark.parametrize("which", LISTS)
+def test_exact(which, tmp_path):
+    stop_and_resume(tmp_path, which, moments_of(which))
 
 
-# alone those that do not go with all others; workers know nothing of accumulation
-WITH_WORKERS = [(which, 1) for which in LISTS if which not in ALL] + [("none", 2), ("scheduled", 2), ("all", 2)]
+REST_AND_SLOW = [*(f"rest{i}" for i in range(len(REST))), *sorted(SLOW)]  # all tricks that are not in "all"
 
 
-@pytest.mark.parametrize(
-    ("which", "accumulate"),
-    [pytest.param(*run, marks=[] if run[0] == "all" else [pytest.mark.slow]) for run in WITH_WORKERS],
-)
-def test_exact_with_workers(which, accumulate, tmp_path):
+def slow_but(*quick):
+    names = ["none", "scheduled", "all", *REST_AND_SLOW]
+    return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
+
+
+@pytest.mark.parametrize("which", slow_but("none", "scheduled", "all"))
+def test_exact_with_accumulation(which, tmp_path):
+    stop_and_resume(tmp_path, which, MOMENTS[2], accumulate_grad_batches=2)
+
+
+@pytest.mark.parametrize("which", slow_but("all"))
+def test_exact_with_workers(which, tmp_path):
+    """They know nothing of accumulation, which "all" has beside them."""
+    accumulate = 2 if which == "all" else 1
     stop_and_resume(tmp_path, which, MOMENTS[accumulate], workers=2, accumulate_grad_batches=accumulate)
 
 
@@ -91,16 +102,17 @@ def test_all_but_the_named_tricks_go_together(tmp_path):
         ({"limit_train_batches": 3}, [("on_train_batch_end", 2, (0, 2)), ("on_train_batch_end", 3, (1, 0))]),
         ({"val_check_interval": 0.5}, [("on_validation_end", 1, (0, 2)), ("on_validation_end", 3, (1, 2))]),
         (
-            {"reload_dataloaders_every_n_epochs": 1},
-            [("on_train_batch_end", 7, (1, 2)), ("on_train_epoch_end", 1, (1, 0))],
+            {"reload_dataloaders_every_n_epochs": 1, "num_sanity_val_steps": 2},
+            [("on_train_batch_end", 7, (1, 2)), ("on_validation_end", 2, (1, 0))],
         ),
-        ({"num_sanity_val_steps": 2}, [("on_train_batch_end", 7, (1, 2)), ("on_validation_end", 2, (1, 0))]),
         ({"limit_val_batches": 0}, [("on_train_batch_end", 10, (2, 0)), ("on_train_epoch_end", 2, (2, 0))]),
         ({"check_val_every_n_epoch": 2}, [("on_train_batch_end", 5, (1, 0)), ("on_train_epoch_end", 1, (1, 0))]),
         ({"max_steps": 12}, [("on_train_batch_end", 7, (1, 2)), ("on_validation_end", 1, (1, 0))]),
         ({"val_check_interval": 3, "accumulate_grad_batches": 2}, [("on_validation_end", 2, (1, 3))]),
-        ({"gradient_clip_val": 0.1}, [("on_train_batch_end", 7, (1, 2))]),
-        ({"precision": "bf16-mixed"}, [("on_train_batch_end", 7, (1, 2)), ("on_validation_end", 1, (1, 0))]),
+        (
+            {"precision": "bf16-mixed", "gradient_clip_val": 0.1},
+            [("on_train_batch_end", 7, (1, 2)), ("on_validation_end", 1, (1, 0))],
+        ),
         ({"accumulate_grad_batches": 4}, [("on_train_batch_end", 7, (1, 2)), ("on_train_batch_end", 5, (1, 0))]),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -112,8 +124,7 @@ def test_exact_with_other_options(options, moments, tmp_path):
 SECOND = [("on_train_batch_end", n) for n in (1, 2, 4)] + [("on_validation_end", 1), ("on_train_epoch_end", 1)]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-@pytest.mark.parametrize("first", range(3))
+@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), (1, 1), (2, 2)])  # each moment, both accumulations
 def test_stopped_twice(first, accumulate, tmp_path):
     """A file written after a resume is as good as one written before."""
     hook, n, _ = MOMENTS[accumulate][first]

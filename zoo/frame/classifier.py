@@ -9,7 +9,7 @@ Alphabet of the project: N batch, C channels, H W pixels, L tokens, D width, K c
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -68,7 +68,7 @@ class Classifier(Scorer, Checkpointed, Shared):
         num_classes: K; None: read from the network.
         weights: "timm" for the weights of a timm model's name, or a source as in `load_weights`; None: random.
         optimizer: a name of `timm.optim` ("sgd" has Nesterov momentum .9, "momentum" plain momentum .9, "adamw", ...),
-            "adabound" (`zoo/frame/optimizers.py`) or "lbfgs" (`zoo/frame/lbfgs.py`).
+            "adabound" (`zoo/frame/optimizers.py`), "lbfgs" (`zoo/frame/lbfgs.py`) or "filtermuon" (`muon.py`).
         lr: learning rate, > 0. The default is for 256 images a step: that of `Defaults` in a model's file, else of He
             et al. 2015.
         weight_decay: >= 0, on every parameter (see `NoBiasDecay`). Default: as `lr`.
@@ -87,6 +87,7 @@ class Classifier(Scorer, Checkpointed, Shared):
         TypeError: an unknown argument.
     """
 
+    task = "classification"  # or "segmentation", "detection": what a target is
     calls_on_loss = True  # the interface that loss tricks need: see `training_step`
     stage_paths: Paths = ()  # paths of the stages' modules, in order
     training_defaults: ClassVar[Training] = {}  # where the paper's differ from those of He et al. 2015
@@ -181,11 +182,15 @@ class Classifier(Scorer, Checkpointed, Shared):
         logits, extras = split_outputs(self(images))
         loss = over_heads(lambda z: loss_of(z, targets, self.multi_label), logits, extras)
         step = Step(images, targets, logits, loss, extras)
+        self._change(step)
+        self._count(step.loss, logits, targets)
+        return step.loss
+
+    def _change(self, step: Step) -> None:
+        """Let the loss tricks of the run change a step, in their order."""
         for trick in callbacks_of(self.trainer):
             if isinstance(trick, LossTrick) and changes_loss(type(trick)):
                 trick.on_loss(self, step)
-        self._count(step.loss, logits, targets)
-        return step.loss
 
     def validation_step(self, batch: list[Tensor], batch_idx: int, dataloader_idx: int = 0) -> Tensor:
         """Score a batch; return its logits (N, K), which Lightning hands to `on_validation_batch_end`."""
@@ -209,6 +214,10 @@ class Classifier(Scorer, Checkpointed, Shared):
             heading = f"<p>{name}, {self.image_size} × {self.image_size} px, {self.num_classes} classes</p>"
             return heading + stage_html(self)
         return None
+
+    def outputs_for_scores(self, forward: Callable[[Tensor], Any], images: Tensor) -> Any:
+        """Return what `new_scores()` takes of images: `forward` is the model's, perhaps with other weights."""
+        return logits_over_views(forward, images, self.multi_label)
 
     def _evaluate(self, batch: list[Tensor], batch_idx: int, loader: int) -> Tensor:
         images, targets = self._check(batch, batch_idx, views=True)

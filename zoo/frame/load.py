@@ -9,8 +9,12 @@ from torch import nn
 
 from zoo.frame import hub
 from zoo.frame.classifier import MODELS, Classifier
+from zoo.frame.detector import Detector
+from zoo.frame.stage_segmenter import StageSegmenter
 from zoo.frame.weight_files import in_one_line, pick_average, read_checkpoint
 from zoo.frame.weight_sets import State
+
+OVER_STAGES: dict[str, type[Classifier]] = {"Detector": Detector, "StageSegmenter": StageSegmenter}
 
 
 def load(path: str | Path, average: str | None = None, network: nn.Module | None = None) -> Classifier:
@@ -46,8 +50,8 @@ def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
 def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module | None) -> Classifier:
     """Build the file's model, without loading its weights."""
     name, arguments = checkpoint.get("model"), hub.arguments_of(checkpoint)
-    if name in MODELS:
-        return MODELS[name](**arguments)
+    if kind := {**MODELS, **OVER_STAGES}.get(str(name)):
+        return kind(**arguments)
     if name == "Classifier" and network is not None:
         return Classifier(network, **{key: value for key, value in arguments.items() if key != "network"})
     if name == "Classifier" and "network" in arguments:  # a timm network, made by its name

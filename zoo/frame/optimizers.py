@@ -22,6 +22,7 @@ from timm.optim._optim_factory import OptimInfo, default_registry
 from torch.optim.optimizer import ParamsT
 
 from zoo.frame.lbfgs import LBFGS
+from zoo.frame.muon import FilterMuon
 
 
 def bounds(step: int, final_lr: float, gamma: float) -> tuple[float, float]:
@@ -120,12 +121,14 @@ class AdaBound(torch.optim.Optimizer):
 
 
 def register() -> None:
-    """Register AdaBound and L-BFGS with timm's factory for `Classifier(optimizer=...)`, unless timm has its own."""
+    """Register ours with timm's factory for `Classifier(optimizer=...)`, unless timm has its own."""
     words = "Adam with step sizes between bounds that converge to a rate of SGD"
     quasi = "a quasi-Newton method for whole batches"
+    filters = "Muon for filters, Nesterov SGD for matrices and vectors"
     for info in (
         OptimInfo("adabound", AdaBound, description=words, has_betas=True),
         OptimInfo("lbfgs", LBFGS, description=quasi, has_eps=False, second_order=True),
+        OptimInfo("filtermuon", FilterMuon, description=filters, has_eps=False),
     ):
         if info.name not in default_registry.list_optimizers():
             default_registry.register(info)

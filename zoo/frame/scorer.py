@@ -22,12 +22,16 @@ class Scorer(L.LightningModule):
     masks = False  # whether targets are masks with a class for each pixel: see `Segmenter`
     multi_label = False  # whether an image has several labels, so that targets are 0 and 1, (N, K); set by data modules
     num_classes: int
+    train_mean: type[RunningMean] = RunningMean  # of training batches
 
     def __init__(self) -> None:
         super().__init__()
-        self._window, self._epoch = RunningMean(), RunningMean()  # since `loss_step` was logged; before, in this epoch
+        self._window, self._epoch = (
+            self.train_mean(),
+            self.train_mean(),
+        )  # since `loss_step` was logged; before, in this epoch
         self._logged_at = 0  # in steps
-        self._scores: Scores | None = None  # of the evaluation that runs
+        self._scores: Any = None  # of the evaluation that runs
 
     def _count(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
         """Count a batch of training."""
@@ -56,11 +60,11 @@ class Scorer(L.LightningModule):
         if self._epoch and not self.trainer.barebones:
             means = self._epoch.compute(self._sum_over_ranks)
             log_shared(self, {f"train/{name}": value for name, value in means.items()}, prog_bar=True)
-        self._epoch = RunningMean()
+        self._epoch = self.train_mean()
 
     def _close_window(self) -> None:
         self._epoch.merge(self._window)
-        self._window = RunningMean()
+        self._window = self.train_mean()
 
     def _sum_over_ranks(self, values: Tensor) -> Tensor:
         total = self.trainer.strategy.reduce(values, reduce_op="sum")
@@ -69,15 +73,16 @@ class Scorer(L.LightningModule):
 
     # ---- evaluation
 
-    def _new_scores(self) -> Scores:
+    def new_scores(self) -> Any:
+        """Return empty scores for the evaluation that begins: `update(outputs, targets, loader)`, `compute()`."""
         loaders = count_loaders(self.trainer)
         return Scores(self.num_classes, self.device, self.masks, loaders, self.multi_label)
 
     def on_validation_epoch_start(self) -> None:
-        self._scores = self._new_scores()
+        self._scores = self.new_scores()
 
     def on_test_epoch_start(self) -> None:
-        self._scores = self._new_scores()
+        self._scores = self.new_scores()
 
     def on_validation_epoch_end(self) -> None:
         self._log_scores("val", prog_bar=True)

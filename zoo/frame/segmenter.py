@@ -25,6 +25,7 @@ class Segmenter(Classifier):
         network, num_classes, and all else: as in `Classifier`; the network gives logits (N, K, H, W).
     """
 
+    task = "segmentation"
     masks = True
 
     def setup(self, stage: str) -> None:

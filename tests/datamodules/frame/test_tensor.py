@@ -7,7 +7,7 @@ from torchvision.transforms.v2.functional import normalize, to_dtype
 
 from datamodules.frame.memory import Augment
 from datamodules.frame.order import epoch_key
-from datamodules.frame.tensor import Store, crop, cutout, normalise
+from datamodules.frame.tensor import ReflectedStore, Store, crop, cutout, normalise
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def draw_all(rng, count, images, padding):
     return rng.integers(0, len(images), count), top, left, rng.random(count) < 0.5
 
 
-def literal_crop(images, padding, index, top, left, flip):
+def literal_crop(images, padding, index, top, left, flip, mode="constant"):
     """Pad, slice, turn: one image at a time."""
     side = images.shape[1]
     out = []
     for i, y, x, turn in zip(index, top, left, flip, strict=True):
-        padded = np.pad(images[i], ((padding, padding), (padding, padding), (0, 0)))
+        padded = np.pad(images[i], ((padding, padding), (padding, padding), (0, 0)), mode=mode)
         piece = padded[y : y + side, x : x + side]
         out.append(piece[:, ::-1] if turn else piece)
     return np.stack(out)
@@ -45,6 +45,14 @@ def test_crop_is_pad_and_slice_and_turn(images, padding):
     args = draw_all(np.random.default_rng(1), 500, images, padding)
     expected = literal_crop(images, padding, *args)
     assert np.array_equal(crop(Store(images, padding, mirrored=True), *args), expected)
+
+
+@pytest.mark.parametrize("padding", [0, 2])
+def test_a_reflected_border_is_numpys(images, padding):
+    args = draw_all(np.random.default_rng(1), 50, images, padding)
+    store = ReflectedStore(images, padding)
+    assert np.array_equal(crop(store, *args), literal_crop(images, padding, *args, mode="reflect"))
+    assert np.array_equal(store.images, images)
 
 
 def test_crop_is_torchvisions_crop_of_the_padded_image(images):
