@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.frame.bands import MOST, check_scale
-from datamodules.frame.image_set import Items
-from datamodules.frame.memory import MemoryData, MemorySet, chunks
+from datamodules.frame.image_set import Copies, Items
+from datamodules.frame.memory import MemoryData, MemorySet, OnDevice, chunks
 from datamodules.frame.options import Colours, Flip, ImageOptions
 from datamodules.transforms import Spec
 
@@ -153,6 +153,11 @@ class NumberSet(MemorySet):
         """Return the same images in the same memory, not augmented."""
         return NumberSet(self.images, self.targets, labels=self.labels, kind=self.kind, scale=self.scale)
 
+    def on_device(self, device: torch.device, limit: float, copies: Copies) -> "NumbersOnDevice | None":
+        """Return the images on a device, as `MemorySet` does."""
+        found = super().on_device(device, limit, copies)
+        return None if found is None else NumbersOnDevice(found, self.kind, self.scale)
+
     def measure(self) -> tuple[Colours, Colours]:
         """Return mean and standard deviation of each channel, (C,) each; of a constant channel 1."""
         pieces, axes = chunks(self.images.view(self.kind)), (0, 1, 2)
@@ -161,6 +166,25 @@ class NumberSet(MemorySet):
         variance = np.sum([((piece - mean) ** 2).sum(axes) for piece in pieces], 0) / count
         std = np.where(variance > 0, np.sqrt(variance), self.scale)
         return tuple((mean / self.scale).tolist()), tuple((std / self.scale).tolist())
+
+
+class NumbersOnDevice(OnDevice):
+    """Images of a `NumberSet` on a device.
+
+    Args:
+        there: the same images, seen as bytes.
+        kind, scale: as in `NumberSet`.
+    """
+
+    def __init__(self, there: OnDevice, kind: np.dtype[Any], scale: Colours):
+        super().__init__(there.images, there.targets, there.augment)
+        self.kind, self.scale = torch.from_numpy(np.empty(0, kind)).dtype, torch.tensor(scale, device=there.device)
+
+    def batch(self, keys: Tensor, index: Tensor) -> list[Tensor]:
+        """Return [float32 (N, C, S, S), targets], as `NumberSet.__getitems__`, for (N,) int64 on the device."""
+        images, targets = super().batch(keys, index)
+        numbers = images.permute(0, 2, 3, 1).contiguous().view(self.kind)
+        return [(numbers.float() / self.scale).permute(0, 3, 1, 2), targets]
 
 
 def load(array: Array) -> NDArray[Any]:
@@ -186,8 +210,8 @@ def as_images(array: Array, part: str) -> NDArray[Any]:
 
 
 def kept(kind: np.dtype[Any]) -> np.dtype[Any]:
-    """Return the type that numbers are kept in: their own if it has 8 or 16 bits, else float32."""
-    return kind if kind.kind in "ui" and kind.itemsize <= 2 else np.dtype(np.float32)
+    """Return the type that numbers are kept in, in the machine's order: their own of 8 or 16 bits, else float32."""
+    return kind.newbyteorder("=") if kind.kind in "ui" and kind.itemsize <= 2 else np.dtype(np.float32)
 
 
 def as_numbers(images: NDArray[Any], part: str) -> NDArray[Any]:

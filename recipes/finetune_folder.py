@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning as L
-import timm
 
 import zoo
 from callbacks import CosineDecay, EarlyStopping, FrozenBatchNorm, GradualUnfreezing, LabelSmoothing
@@ -28,6 +27,7 @@ from datamodules import ImageFolder
 from datamodules.transforms import Center
 from recipes import Recipe
 from zoo import Classifier, Preprocessing
+from zoo.frame.by_name import fetch
 
 MANY = 100  # with this many training images a class, all stages learn
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -66,11 +66,11 @@ def pretrained(source: str, num_classes: int, image_size: int | None = None) -> 
         image_size: side of the images in pixels, for a model of the zoo; None: its own.
 
     Raises:
-        ValueError: the source has another form.
+        ValueError: the source has another form, or its weights cannot be fetched.
     """
     kind, _, name = source.partition(":")
     if kind == "timm":
-        state = timm.create_model(name, pretrained=True, num_classes=num_classes).state_dict()
+        state = fetch(name, num_classes=num_classes).state_dict()
         model = Classifier(name, num_classes)
         model.network.load_state_dict(state)
         model.untrained = False

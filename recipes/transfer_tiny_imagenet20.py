@@ -16,12 +16,23 @@ Settings: written down before the runs, after one trial of 12 steps at four time
           short. "BN eval": batch norms keep the statistics of the pretraining. "features": only the head learns, at the
           full rate. All runs are judged after the last step
 Result:
-not measured yet
+| arm | 20 images a class | 100 images a class | 450 images a class | seeds |
+| --- | --- | --- | --- | --- |
+| from scratch | 0.1610 ± 0.0212 | 0.1870 (1 run) | 0.2320 (1 run) | 2, 1, 1 |
+| features | 0.7350 ± 0.0000 | 0.7860 (1 run) | 0.8080 (1 run) | 2, 1, 1 |
+| full rate | 0.6840 (1 run) | 0.7630 (1 run) | 0.7960 (1 run) | 1, 1, 1 |
+| full rate, BN eval | 0.4400 (1 run) | 0.6590 (1 run) | 0.0500 (1 run) | 1, 1, 1 |
+| tenth | 0.3610 (1 run) | 0.5280 (1 run) | 0.6430 (1 run) | 1, 1, 1 |
+| tenth, BN eval | 0.7560 (1 run) | 0.8180 (1 run) | 0.8450 (1 run) | 1, 1, 1 |
 
 - Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, drawn anew for
   each seed, and the 1,000 official validation images to test. The pretraining had the same classes, and perhaps the
   same photographs, at full size. So this is the easiest transfer: to small pictures of known things
 - Command: zoo run transfer_tiny_imagenet20 --root tiny-imagenet-20.zip --seeds 3 --record
+- Arguments: data=tiny-imagenet-20
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: ebbb775
 """
 
 from collections.abc import Iterable

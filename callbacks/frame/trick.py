@@ -56,6 +56,7 @@ class Trick(Declaring):
     picture: ClassVar[str] = ""
 
     _hooks: Sequence[Removable] = ()
+    _key = ""  # the state's, in a run: Lightning reads it at every hook of every step
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -80,7 +81,7 @@ class Trick(Declaring):
 
     @property
     def state_key(self) -> str:
-        return repr(self)
+        return self._key or repr(self)
 
     def draw(self) -> Picture:
         """Draw what the trick does: `MixUp(0.4).draw()` in a notebook, `.draw().save("mixup.svg")` elsewhere.
@@ -114,6 +115,7 @@ class Trick(Declaring):
         """Refuse a run that cannot work, as `needs` declares; then `prepare`."""
         for need in self.needs:
             need.check_run(self, trainer, model)
+        self._key = repr(self)
         self.prepare(trainer, model, stage)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
@@ -141,11 +143,13 @@ class Trick(Declaring):
     @final
     def teardown(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         """Remove the hooks; then `leave`."""
+        self._key = ""
         self.remove_hooks()
         self.leave(trainer, model)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         """Do the work of `teardown`, which Lightning skips after an exception."""
+        self._key = ""
         self.remove_hooks()
         self.leave(trainer, model)
 

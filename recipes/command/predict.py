@@ -11,6 +11,7 @@ from rich.table import Table
 
 import zoo
 from recipes.frame.errors import PlainParser, UsageError
+from zoo.frame.pictures import Unreadable
 from zoo.frame.prediction import Prediction, predict, preprocessing_of, write_csv
 
 USAGE = "zoo predict MODEL.ckpt [MORE.ckpt ...] PHOTOS... [--top 5] [--csv FILE] [--ensemble 10-crop]"
@@ -55,7 +56,10 @@ def classify(paths: Sequence[str], photos: Sequence[str], options: argparse.Name
         for model in models:
             model.preprocessing = replace(preprocessing_of(model), views=options.ensemble)
     tty = Console().is_terminal
-    return predict(models, list(photos), options.top, options.batch_size, options.skip_unreadable, progress=tty)
+    try:
+        return predict(models, list(photos), options.top, options.batch_size, options.skip_unreadable, progress=tty)
+    except Unreadable as error:
+        raise UsageError(f"{error.__cause__}: repair it, or leave out such files with --skip-unreadable") from None
 
 
 def show(rows: Sequence[Prediction]) -> None:

@@ -1,5 +1,6 @@
 """Arrays: every layout and type gives the same bytes, files stay on the disk, and what is no image is refused."""
 
+import math
 import os
 
 import numpy as np
@@ -152,6 +153,15 @@ def test_numbers_are_cropped_and_mirrored_as_a_whole():
     )
     straight, mirrored = (sum(x.tobytes() in found for x in moved) for found in either)
     assert straight + mirrored == len(moved) == 40 and min(straight, mirrored) > 8
+
+
+@pytest.mark.parametrize("images", [BANDS, BANDS.astype(np.int16), BANDS.astype(np.float64) / 3])
+def test_numbers_on_the_device_are_those_in_memory(images):
+    images = ready(images, scale=(*range(1, 13), 10000), padding=2, flip=True, cutout=3).train_set
+    there = images.on_device(torch.device("cpu"), math.inf, {})
+    keys, index = torch.arange(20) % 3, torch.arange(20)
+    here = images.__getitems__(list(zip(keys.tolist(), index.tolist(), strict=True)))
+    assert all(torch.equal(a, b) for a, b in zip(there.batch(keys, index), here, strict=True))
 
 
 def test_numbers_stay_on_the_disk(tmp_path):

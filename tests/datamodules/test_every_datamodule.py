@@ -245,7 +245,7 @@ def test_without_test_images_those_of_validation_are_predicted(name, ready, monk
 
 def test_a_tilde_is_the_home_folder(name, build, monkeypatch):
     root = getattr(build(name), "root", None)
-    if root is None or name in ("Prepared at an address", "Table"):
+    if root is None or name in ("HuggingFace", "Prepared at an address", "Table"):
         pytest.skip("it is made of no folder")
     monkeypatch.setenv("HOME", str(root.parent))
     assert build(name, root=f"~/{root.name}").root == root

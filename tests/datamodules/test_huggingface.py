@@ -78,6 +78,12 @@ def test_a_folder_of_images_as_the_library_reads_it(tmp_path, hf_datasets):
     assert rows.read(2) == (tmp_path / "in" / "train" / "wasp" / "2.png").read_bytes()
 
 
+def test_a_tilde_is_the_home_folder(parquet, names, tmp_path, monkeypatch):
+    parquet(names, train=[0, 1])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert HuggingFace("~/photos", **OPTIONS).name == str(tmp_path / "photos")
+
+
 def test_unreadable_images_are_left_out(parquet, names, monkeypatch):
     data = HuggingFace(parquet(names, train=[0, 1, 0, 1]), 2, val_split=0, skip_unreadable=True, **OPTIONS)
     read = type(data.rows("train")).read

@@ -25,6 +25,7 @@ def create(
 
     Raises:
         TypeError: an argument that timm does not take, or that a checkpoint could not hold.
+        ValueError: weights that cannot be fetched.
     """
     sized: dict[str, Any] = {"num_classes": num_classes, "in_chans": in_chans}
     sized = {argument: value for argument, value in sized.items() if value is not None}
@@ -32,10 +33,27 @@ def create(
         if not is_plain(value):
             raise TypeError(f"{argument}={value!r} cannot be kept in a checkpoint: give numbers, strings, lists, dicts")
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, **sized, **options)
+        network: nn.Module = (fetch if pretrained else timm.create_model)(name, **sized, **options)
     except TypeError as error:
         given = ", ".join(options) or "none"
         raise TypeError(f"timm cannot make {name} with these arguments ({given}): {error}") from error
+    return network
+
+
+def fetch(name: str, **arguments: Any) -> nn.Module:
+    """Create a timm network with its pretrained weights, from timm's cache or the network.
+
+    Raises:
+        ValueError: they are not in the cache, and cannot be downloaded.
+    """
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True, **arguments)
+    except OSError as error:  # all errors of connections and missing files
+        reason = str(error).split(". ")[0]
+        raise ValueError(
+            f"the weights of timm's {name} are not on this machine and cannot be downloaded ({reason}): connect to the "
+            "network, copy timm's cache from elsewhere (HF_HOME), or give weights in a file"
+        ) from error
     return network
 
 

@@ -79,6 +79,10 @@ class Shared(Portable):
                 raise ValueError(
                     f"the Hub refuses {repo_id}: {error}. `hf auth login` with a token that may write, or give token="
                 ) from None
+            except OSError as error:
+                raise ValueError(
+                    f"the Hub cannot be reached ({error}): model.save_pretrained(FOLDER) writes the same files"
+                ) from None
 
     @classmethod
     def from_pretrained(

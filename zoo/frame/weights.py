@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import timm
 import torchvision
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
@@ -20,7 +19,7 @@ from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
 from zoo.frame import channels, shipped
-from zoo.frame.by_name import architecture
+from zoo.frame.by_name import architecture, fetch
 from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.surgery import surgery_record, words
@@ -88,7 +87,7 @@ def _from_timm(model: Receiver, name: str) -> Weights:
         _same_network(model, asked, model.timm_names, "timm")
     elif asked != own:
         raise ValueError(f"this network is timm's {own}, the weights are of {asked}: use weights of {own}")
-    network = timm.create_model(name, pretrained=True)
+    network = fetch(name)
     return Weights(network.state_dict(), preprocessing=Preprocessing.of_timm(network))
 
 

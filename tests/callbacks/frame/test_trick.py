@@ -53,6 +53,25 @@ def test_arguments_tell_states_apart():
     assert Example().state_key != MixUp().state_key
 
 
+def test_the_key_is_made_once_a_run(tiny_data, trainer):
+    made = []
+
+    class Counted(Example):
+        def __repr__(self):
+            made.append(1)
+            return super().__repr__()
+
+    counts = []
+    for epochs in (1, 3):
+        made.clear()
+        trick = Counted(0.2)
+        trainer(callbacks=[trick], max_epochs=epochs).fit(tiny_classifier(), tiny_data)
+        counts.append(len(made))
+    assert counts[0] == counts[1] > 0
+    trick.rate = 0.3
+    assert trick.state_key == "Counted(rate=0.3)"  # the run is over
+
+
 class Declares(Trick):
     needs = (
         Range("alpha", 0, 1, open_low=True),

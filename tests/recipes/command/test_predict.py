@@ -78,3 +78,9 @@ def test_an_absent_file_is_named(files):
         main([str(files / "c.ckpt"), str(files / "photos")])
     with pytest.raises(FileNotFoundError, match="no picture or folder"):
         main([str(files / "a.ckpt"), "nowhere"])
+
+
+def test_a_file_that_is_no_photograph_is_named_with_the_option_that_leaves_it_out(files, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(UsageError, match=r"broken\.jpg cannot be read .* with --skip-unreadable$"):
+        main([str(files / "a.ckpt"), str(tmp_path)])

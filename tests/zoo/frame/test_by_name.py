@@ -54,6 +54,15 @@ def test_weights_and_arguments_come_by_name_and_a_checkpoint_gives_them_back(fil
         torch.testing.assert_close(again(images), model(images))
 
 
+def test_without_a_network_the_error_names_the_weights(monkeypatch):
+    def create(name, pretrained=False, **arguments):
+        raise FileNotFoundError("No connection. And more")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    with pytest.raises(ValueError, match=r"weights of timm's test_resnet.* \(No connection\): connect"):
+        Classifier(NAME, weights="timm")
+
+
 def test_load_weights_takes_those_of_the_same_network_only(file, monkeypatch):
     make = timm.create_model
     overlay = {"pretrained_cfg_overlay": {"file": str(file)}}

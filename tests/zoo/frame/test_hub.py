@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import timm
@@ -162,6 +163,12 @@ def test_there_and_back(remote):
     loaded = ResNet("20", num_classes=10, image_size=8, weights="hf:us/resnet20").eval()
     assert torch.equal(loaded(images), model(images)) and loaded.preprocessing == model.preprocessing
     assert 'ResNet.from_pretrained("us/resnet20")' in (remote / "us/resnet20/README.md").read_text()
+
+
+def test_without_a_network_the_files_can_be_written(remote, monkeypatch):
+    monkeypatch.setattr("zoo.frame.hub.HfApi.create_repo", Mock(side_effect=ConnectionError("no route")))
+    with pytest.raises(ValueError, match=r"cannot be reached \(no route\): model.save_pretrained\(FOLDER\)"):
+        small().push_to_hub("us/resnet20")
 
 
 def test_errors_say_what_to_do(remote, tmp_path):
