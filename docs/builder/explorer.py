@@ -14,6 +14,7 @@ from statistics import fmean
 from textwrap import shorten
 from typing import Any
 
+import timm
 import torch
 from scipy import stats
 
@@ -39,10 +40,19 @@ NETWORKS = {  # of recipes whose runs do not name theirs
     "time_is_short": "ResNet-20",
     "tiny_imagenet20": "ResNet-20",
     "token_reduction_cifar": "ViT-Ti",
+    "transfer_tiny_imagenet20": "EfficientNet-Lite0",
 }
+TIMM = {"EfficientNet-Lite0": "efficientnet_lite0"}  # networks that are not ours, by their names there
 # Sides of a recipe's images in pixels where they are not 32, and its classes where they are not 10.
-SIDES = {"data_is_short": 16, "digits_ladder": 8, "digits_resnet20": 8, "time_is_short": 16, "tiny_imagenet20": 64}
-CLASSES = {"shapes_unet": 4, "tiny_imagenet20": 20}
+SIDES = {
+    "data_is_short": 16,
+    "digits_ladder": 8,
+    "digits_resnet20": 8,
+    "time_is_short": 16,
+    "tiny_imagenet20": 64,
+    "transfer_tiny_imagenet20": 96,
+}
+CLASSES = {"shapes_unet": 4, "tiny_imagenet20": 20, "transfer_tiny_imagenet20": 20}
 NAMES = {"WRN": "WideResNet"}  # of classes of zoo/
 VARIANTS = {"ViT": "Ti/16", "DVT": "DeiT-Ti"}  # of the ViTs of token_reduction_cifar; the others' is "Ti"
 TRICKS = ("arm", "method", "rung", "version", "dropout")  # arguments that say what a run tries
@@ -198,11 +208,15 @@ def trick_of(arguments: dict[str, Any]) -> str:
 
 @cache
 def costs(kind: str, variant: str, side: int, classes: int) -> Counts:
-    """Count a network of zoo/ for images of so many pixels; None if it is not there."""
-    if not hasattr(zoo, kind):
+    """Count a network of zoo/, or one of timm's, for images of so many pixels; None if it is neither."""
+    theirs = TIMM.get(f"{kind}-{variant}")
+    if not theirs and not hasattr(zoo, kind):
         return None, None
     with torch.device("meta"):
-        model = getattr(zoo, kind)(variant, num_classes=classes, image_size=side)
+        if theirs:
+            model = timm.create_model(theirs, num_classes=classes)
+        else:
+            model = getattr(zoo, kind)(variant, num_classes=classes, image_size=side)
     return sum(p.numel() for p in model.parameters()), total_macs(model, side)
 
 
