@@ -62,4 +62,4 @@ def breakable(name: str) -> str:
 def indexed(paper: str) -> str:
     """Put the title of a paper into the index, by which a search finds the page first."""
     title = re.split(r" \(|;| https?:", paper)[0].strip()
-    return "" if not title or title.startswith("none") else f"```{{index}} single: {title}\n```"
+    return "" if not title or title.startswith("none") else f"```{{index}} ! single: {title}\n```"

@@ -51,7 +51,7 @@ def test_a_table_of_a_class_is_a_directive():
 def test_a_search_finds_a_trick_by_its_paper():
     page = tricks.page(TRICKS["MixUp"])
     title = "mixup: Beyond Empirical Risk Minimization"
-    assert page.startswith(f"# MixUp\n\n```{{index}} single: {title}\n```\n")
+    assert page.startswith(f"# MixUp\n\n```{{index}} ! single: {title}\n```\n")
     assert title in page.split("```", 2)[2] and "arxiv.org/abs/1710.09412" in page
     assert tricks.page(TRICKS["Checklist"]).startswith("# Checklist\n\nRun")  # no paper of its own
 
