@@ -25,6 +25,7 @@ from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
 from zoo.frame.figures import Picture
 from zoo.frame.log import log_shared
+from zoo.frame.sharded import part_like, whole
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -103,7 +104,7 @@ class MagnitudePruning(Trick):
         untrained = getattr(model, "untrained", True)
         masks = [torch.ones_like(w) if untrained else (w != 0).to(w) for w in self._weights]
         if self._saved is not None:
-            masks = [self._saved[name].to(w) for name, w in weights.items()]
+            masks = [part_like(self._saved[name].to(w.dtype), w) for name, w in weights.items()]
         self._masks = dict(zip(weights, masks, strict=True))
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
@@ -122,11 +123,11 @@ class MagnitudePruning(Trick):
             return
         now = sparsity_at(step, self.final, start, end)
         for mask, weight in zip(self._masks.values(), self._weights, strict=True):
-            mask.mul_(magnitude_mask(weight, now))
+            mask.mul_(part_like(magnitude_mask(whole(weight), now), mask))
         self._apply()
 
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        kept = torch.stack([mask.sum() for mask in self._masks.values()]).sum()
+        kept = whole(torch.stack([mask.sum() for mask in self._masks.values()]).sum())
         size = sum(mask.numel() for mask in self._masks.values())
         log_shared(model, {"train/sparsity": 1 - kept.float() / size})
 
