@@ -31,6 +31,7 @@ class Average(Trick):
     reads_weights = True
 
     average: dict[str, Tensor] | None = None
+    _begun: dict[str, Tensor] | None = None  # the average that follows the weights
 
     @property
     @abstractmethod
@@ -67,6 +68,7 @@ class Average(Trick):
         self._types = {k: v.dtype for k, v in live.items()}
         self._short = any(w.dtype != a.dtype for w, a in zip(self._weights, self._averages, strict=True))
         self._counts = [(self.average[k], live[k]) for k in copies if k not in floats]
+        self._begun = self.average
 
     def move(self, fraction: float) -> None:
         """Move the average by `fraction` toward the weights: theta' <- theta' + fraction (theta - theta')."""
@@ -91,6 +93,8 @@ class Average(Trick):
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._step = trainer.global_step
+        if self.average is not None and self.average is not self._begun:  # a sharding strategy restores it only now
+            self.begin(model, self.average)
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:

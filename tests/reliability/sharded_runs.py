@@ -15,7 +15,7 @@ from torch.utils.data.distributed import DistributedSampler
 import callbacks
 import zoo
 from tests.conftest import collate, tiny_classifier, tiny_network
-from tests.reliability.runs import QUIET, build_tricks, uneven
+from tests.reliability.runs import QUIET, SaveAt, build_tricks, uneven
 from zoo import convnext, swin, vit
 from zoo.frame import sharded_files
 from zoo.frame.sharded import whole
@@ -29,11 +29,10 @@ SMALL = {  # rows of a few thousand parameters
 }
 
 
-def small(kind: type, **training: Any) -> zoo.Classifier:
+def small(kind: type, classes: int = 5, size: int = 16) -> zoo.Classifier:
     torch.manual_seed(3)
     kind.variants["small"] = SMALL[kind]
-    arguments = {"optimizer": "momentum", "lr": 0.05, "weight_decay": 1e-3} | training
-    return kind("small", num_classes=5, image_size=16, **arguments)
+    return kind("small", classes, size, optimizer="momentum", lr=0.05, weight_decay=1e-3)
 
 
 def images() -> list[tuple[torch.Tensor, torch.Tensor]]:
@@ -79,20 +78,18 @@ def against_one_process(folder: Path) -> dict[str, float]:
 
 
 def checkpoints(folder: Path) -> dict[str, Any]:
-    """Write both kinds after an epoch and resume from each for 3 steps; return weights and averages by end."""
-    tricks = lambda: [callbacks.EMA(0.5), callbacks.MagnitudePruning(0.5, "0st", "7st", 1)]  # noqa: E731
+    """Write both kinds after 3 of 7 steps, in mid-epoch, and resume from each; return weights and averages by end."""
     ends = {}
     for name in ("pieces", "file"):
-        path, options = folder / f"{name}.ckpt", {"whole_files": name == "file", "enable_checkpointing": True}
-        first, straight = tricks(), small(vit.ViT)
-        run = trainer(**options, callbacks=first, max_epochs=1, max_steps=-1)
-        run.fit(straight, loader())
-        run.save_checkpoint(path)
-        ends[f"{name} written"] = {"weights": gathered(straight.state_dict()), "average": gathered(first[0].values())}
-        for end, start in (("straight", None), ("resumed", path)):
-            again, network = tricks(), small(vit.ViT)
-            trainer(**options, callbacks=again, max_steps=STEPS + 3).fit(network, loader(), ckpt_path=start)
-            values = {"weights": gathered(network.state_dict()), "average": gathered(again[0].values())}
+        path = folder / name / "on_train_batch_end-3.ckpt"
+        for end, steps, start in (("written", 3, None), ("straight", 7, None), ("resumed", 7, path)):
+            tricks = [callbacks.EMA(0.5), callbacks.MagnitudePruning(0.5, "0st", "6st", 3)]
+            save = [SaveAt(path.parent, [("on_train_batch_end", 3)])] if end == "written" else []
+            L.seed_everything(7, verbose=False)
+            network, limits = small(vit.ViT, 10, 8), {"max_steps": steps, "limit_train_batches": 5}
+            options = {"enable_checkpointing": True, "use_distributed_sampler": True, "callbacks": [*tricks, *save]}
+            trainer(whole_files=name == "file", **limits, **options).fit(network, uneven(), ckpt_path=start)
+            values = {"weights": gathered(network.state_dict()), "average": gathered(tricks[0].values())}
             ends[f"{name} {end}"] = values
     return ends
 

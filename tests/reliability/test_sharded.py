@@ -42,7 +42,8 @@ def test_checkpoints_in_pieces_and_whole(in_processes, tmp_path, monkeypatch):
             for resumed in (one[f"{name} resumed"][part], two[f"{name} resumed"][part]):
                 assert equal(straight, resumed)
             assert not same(straight["head.weight"], kept["head.weight"])
-            loaded = zoo.load(tmp_path / f"{name}.ckpt", None if part == "weights" else "EMA(0.5)")
+            path = tmp_path / name / "on_train_batch_end-3.ckpt"
+            loaded = zoo.load(path, None if part == "weights" else "EMA(0.5)")
             assert type(loaded) is ViT and equal(loaded.state_dict(), kept)
 
 
