@@ -63,6 +63,7 @@ html_sidebars = {
         "start",
         "extend",
         "reliability",
+        "scale",
         "evidence/explorer",
         "models/index",
         "tricks/index",

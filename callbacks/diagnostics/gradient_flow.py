@@ -17,6 +17,7 @@ from torch import Tensor
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Range
+from zoo.frame.sharded import whole
 
 NAMED = 5  # most names in a sentence; the others are counted
 LATER = 20  # steps after which weights that start at 0 have moved
@@ -52,7 +53,7 @@ class GradientFlow(Diagnostic):
     """
 
     needs = (Range("low", 0, "high"),)
-    whole_weights = True
+    reads_weights = True
     examples = ({"low": 0.0, "high": 10.0},)
 
     def __init__(self, low: float = 1e-6, high: float = 1e3):
@@ -68,7 +69,7 @@ class GradientFlow(Diagnostic):
             return
         self._epoch = trainer.current_epoch
         without, norms = gradient_norms(model)
-        values = dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True)) if norms else {}
+        values = dict(zip(norms, whole(torch.stack(list(norms.values()))).tolist(), strict=True)) if norms else {}
         self.measured = "gradient norm", values
         self._judge(step, without, values)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
 from callbacks.frame.needs import Range
+from zoo.frame.sharded import whole
 
 
 class UpdateRatio(Diagnostic):
@@ -36,7 +37,7 @@ class UpdateRatio(Diagnostic):
     """
 
     needs = (Range("every", 1), Range("low", 0, "high"))
-    whole_weights = True
+    reads_weights = True
     examples = ({"every": 2, "high": 1.0},)
     _before: list[Tensor] | None = None
 
@@ -55,9 +56,9 @@ class UpdateRatio(Diagnostic):
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_) -> None:
         if self._before is None:
             return
-        sizes = torch.stack(torch._foreach_norm(self._before)).float()
+        sizes = whole(torch.stack(torch._foreach_norm(self._before))).float()
         steps = [p - before for p, before in zip(self._weights, self._before, strict=True)]
-        moved = torch.stack(torch._foreach_norm(steps)).float()
+        moved = whole(torch.stack(torch._foreach_norm(steps))).float()
         ratios = (moved / sizes.clamp_min(1e-12)).tolist()
         self._before, self._weights = None, []
         self.measured = "update / weight", {f"tensor {i}": ratio for i, ratio in enumerate(ratios, 1)}

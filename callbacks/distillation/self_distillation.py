@@ -16,7 +16,6 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from callbacks.frame.needs import Range
 from callbacks.frame.schedule import Linear, Rate, rate_now
@@ -26,6 +25,7 @@ from callbacks.optimization.ema import EMA
 from zoo import Step
 from zoo.frame.outputs import split_outputs
 from zoo.frame.run import callbacks_of
+from zoo.frame.sharded import forward_with
 
 
 def consistency_loss(z: Tensor, v: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class SelfDistillation(Trick):
     picture, partner = "diagram", "average of its weights"
     meets = (("logits", "softmax(z)", "mean squared distance", "softmax(z')"),)
     needs = (Range("decay", 0, 1, open_high=True, off_at_low=True), Range("weight", 0, off_at_low=True))
-    whole_weights = True
+    reads_weights = True
     one_label = True
     examples = ({"decay": 0.5, "weight": Linear(0, 10)},)
     _ema: EMA | None = None
@@ -73,7 +73,7 @@ class SelfDistillation(Trick):
     def on_loss(self, model: L.LightningModule, step: Step) -> None:
         assert self._ema is not None, "found by `prepare`"
         with torch.no_grad(), without_hooks(model, training=False):
-            outputs = functional_call(model, self._ema.as_weights(), (step.images.detach(),))
+            outputs = forward_with(model, self._ema.as_weights(), step.images.detach())
         term = consistency_loss(step.logits, split_outputs(outputs)[0])
         step.loss = step.loss + rate_now(self.weight, model.trainer) * term
 

@@ -66,7 +66,7 @@ class NeuronSpecificDropout(FeatureDropout):
     """
 
     needs = (Range("held", 0, 1, open_low=True, open_high=True),)
-    whole_weights = True
+    reads_weights = True
     acts_on = ANY
     needs_labels = True
     examples = ({"p": 0.4, "absolute": True, "held": None, "where": ("stage2",), "participation": 0.5},)

@@ -7,7 +7,6 @@ import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import Tensor
-from torch.func import functional_call
 
 from callbacks.frame.trick import Trick
 from zoo.frame.checks import classes_of
@@ -16,6 +15,7 @@ from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
 from zoo.frame.scorer import Scorer
 from zoo.frame.scores import Scores, with_suffix
+from zoo.frame.sharded import agree, forward_with, load_whole, own, part_like
 
 
 class Average(Trick):
@@ -28,9 +28,10 @@ class Average(Trick):
     """
 
     picture = "path"
-    whole_weights = True
+    reads_weights = True
 
     average: dict[str, Tensor] | None = None
+    _begun: dict[str, Tensor] | None = None  # the average that follows the weights
 
     @property
     @abstractmethod
@@ -63,10 +64,11 @@ class Average(Trick):
         copies = {k: as_average((values or live)[k], live[k]) for k in self._own.values()}
         self.average = {k: copies[self._own[k]] for k in live}
         floats = [k for k in copies if live[k].is_floating_point()]
-        self._averages, self._weights = [self.average[k] for k in floats], [live[k] for k in floats]
+        self._averages, self._weights = [own(self.average[k]) for k in floats], [own(live[k]) for k in floats]
         self._types = {k: v.dtype for k, v in live.items()}
         self._short = any(w.dtype != a.dtype for w, a in zip(self._weights, self._averages, strict=True))
         self._counts = [(self.average[k], live[k]) for k in copies if k not in floats]
+        self._begun = self.average
 
     def move(self, fraction: float) -> None:
         """Move the average by `fraction` toward the weights: theta' <- theta' + fraction (theta - theta')."""
@@ -91,6 +93,8 @@ class Average(Trick):
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._step = trainer.global_step
+        if self.average is not None and self.average is not self._begun:  # a sharding strategy restores it only now
+            self.begin(model, self.average)
 
     @torch.no_grad()
     def on_train_batch_end(self, trainer: L.Trainer, model: L.LightningModule, *_: Any) -> None:
@@ -106,12 +110,11 @@ class Average(Trick):
     def _agree(self, trainer: L.Trainer, average: dict[str, Tensor]) -> None:
         """Copy rank 0's average to all ranks, because each rank has its own batch-norm statistics."""
         if trainer.world_size > 1:
-            for tensor in average.values():
-                torch.distributed.broadcast(tensor, src=0)
+            agree(average.values())
 
     def copy_to(self, model: L.LightningModule) -> None:
         """Replace the model's weights by the average. Raises RuntimeError if there is none yet."""
-        model.load_state_dict(self.values())
+        load_whole(model, self.values())
 
     def values(self) -> dict[str, Tensor]:
         """Return the average. Raises RuntimeError if there is none yet."""
@@ -127,9 +130,9 @@ class Average(Trick):
 
     def _start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         if self.average is not None:
-            self.average = {k: v.to(model.device) for k, v in self.average.items()}  # loaded ones are on the CPU
-            self._agree(trainer, self.average)
             live = model.state_dict()
+            self.average = {k: part_like(v, live[k]) for k, v in self.average.items()}  # loaded ones are on the CPU
+            self._agree(trainer, self.average)
             names = set(first_keys(live).values())
             self._evaluated = {k: self.average[k].to(v.dtype) for k, v in live.items() if k in names}
             self._scores = scores_for(trainer, model)
@@ -140,7 +143,7 @@ class Average(Trick):
             images, targets = batch
             with trainer.precision_plugin.forward_context():  # autocast does not reach callbacks by itself
                 outputs = getattr(model, "outputs_for_scores", over_views)
-                found = outputs(lambda x: functional_call(model, self._evaluated, (x,)), images)
+                found = outputs(lambda x: forward_with(model, self._evaluated, x), images)
                 self._scores.update(found, targets, loader)
 
     def _log(self, model: L.LightningModule, stage: str) -> None:
@@ -197,14 +200,14 @@ class Average(Trick):
 def first_keys(state: dict[str, Tensor]) -> dict[str, str]:
     """Map each key of a state dict to the first key with the same memory. Weights that layers share have two keys."""
     first: dict[tuple[Any, ...], str] = {}
-    memory = {k: (v.data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
+    memory = {k: (own(v).data_ptr() or k, v.storage_offset(), v.shape, v.dtype) for k, v in state.items()}
     return {k: first.setdefault(place, k) for k, place in memory.items()}
 
 
 def as_average(value: Tensor, live: Tensor) -> Tensor:
     """Copy a value to the device of the live weight; in float32 if that weight has 16 bits."""
     short = live.is_floating_point() and live.dtype.itemsize < 4
-    return value.to(live.device, torch.float32 if short else live.dtype, copy=True)
+    return part_like(value.to(torch.float32 if short else live.dtype, copy=True), live)
 
 
 class Mean(Average):

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from zoo.frame.evaluation import evaluating
+from zoo.frame.sharded import forward_with
 
 
 @torch.no_grad()
@@ -34,7 +34,7 @@ def renew_statistics(model: nn.Module, weights: dict[str, Tensor], batches: Iter
         for n, images in enumerate(batches, 1):
             for norm in norms.values():
                 norm.momentum = 1 / n  # a plain mean of all batches
-            functional_call(model, weights, (images.to(kind),))  # averages are float32, whatever the model's precision
+            forward_with(model, weights, images.to(kind))  # averages are float32, whatever the model's precision
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def sums_at(
                 batch = trainer.precision_plugin.convert_input(batch)
                 images, targets = trainer.strategy.batch_to_device(batch, dataloader_idx=0)
                 labels.append(targets)
-                model.forward(images)
+                model(images)
     finally:
         for hook in hooks:
             hook.remove()

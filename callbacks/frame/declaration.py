@@ -22,6 +22,7 @@ class Declaring(LossTrick):
         drops_patches: removes patches from a transformer's sequence.
         makes_head: replaces the classifier by another layer.
         whole_weights: reads or copies weights or gradients as they are in one process, see `WholeWeights`.
+        reads_weights: reads or copies them in parts too, by `zoo.frame.sharded`; refuses other ways to shard.
         needs_labels: needs one label per image. A `Segmenter`, whose targets are masks, refuses it; it also refuses
             tricks that resize.
         takes_boxes: works where targets are boxes: see `Detector`, which refuses other tricks. None: yes, unless it
@@ -38,6 +39,7 @@ class Declaring(LossTrick):
     drops_patches: ClassVar[bool] = False
     makes_head: ClassVar[bool] = False
     whole_weights: ClassVar[bool] = False
+    reads_weights: ClassVar[bool] = False
     needs_labels: ClassVar[bool] = False
     one_label: ClassVar[bool] = False
     takes_boxes: ClassVar[bool | None] = None
@@ -52,8 +54,8 @@ class Declaring(LossTrick):
         if cls.needs_boxes:
             cls.takes_boxes = True
             given.append(HasBoxes())
-        if cls.whole_weights:
-            given.append(WholeWeights())
+        if cls.whole_weights or cls.reads_weights:
+            given.append(WholeWeights(in_parts=not cls.whole_weights))
         cls.needs = tuple({_subject(need): need for need in (*given, *own)}.values())
 
 

@@ -95,12 +95,20 @@ class WholeWeights(Need):
 
     With shards, and without any error, `p.norm().item()` is the norm of a shard, a copy in a checkpoint is a shard, and
     `functional_call` uses the network's own weights instead of those that it is given.
+
+    Args:
+        in_parts: works with weights in parts as `ModelParallelStrategy` keeps them, and so refuses the others alone.
     """
 
+    in_parts: bool = False
+
     def check_run(self, trick: L.Callback, trainer: L.Trainer, model: L.LightningModule) -> None:
-        if isinstance(trainer.strategy, SHARDING):
-            name, strategy = type(trick).__name__, type(trainer.strategy).__name__
-            raise TypeError(
-                f"{name} needs whole weights, and {strategy} keeps a part of them in each process: take "
-                f"strategy='ddp', or take {name} out"
-            )
+        strategy, name = trainer.strategy, type(trick).__name__
+        if not isinstance(strategy, SHARDING) or (self.in_parts and isinstance(strategy, ModelParallelStrategy)):
+            return
+        others = "ModelParallelStrategy or strategy='ddp'" if self.in_parts else "strategy='ddp'"
+        given = next(kind.__name__ for kind in SHARDING if isinstance(strategy, kind))
+        raise TypeError(
+            f"{name} needs whole weights, and {given} keeps a part of them in each process: take "
+            f"{others}, or take {name} out"
+        )

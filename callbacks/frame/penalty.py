@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from callbacks.frame.loss import Adding
 from zoo import Step
+from zoo.frame.sharded import whole
 
 
 def weights_of(model: nn.Module) -> list[Tensor]:
@@ -23,7 +24,7 @@ class Penalty(Adding):
 
     picture = "penalty"
     takes_boxes = True
-    whole_weights = True
+    reads_weights = True
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._weights = weights_of(model)
@@ -33,7 +34,7 @@ class Penalty(Adding):
         raise NotImplementedError
 
     def term(self, model: L.LightningModule, step: Step) -> Tensor:
-        return self.penalty(self._weights)
+        return whole(self.penalty(self._weights))
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         self._weights = []

@@ -1,5 +1,6 @@
 """Compute one number per output unit, for all layers of one width at once."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +27,7 @@ def over_rows(reduce: Callable[..., Tensor], *lists: list[Tensor]) -> list[Tenso
     for i, tensors in enumerate(zip(*lists, strict=True)):
         first = tensors[0]
         rows = first.shape[0] if first.ndim > 1 else 1
-        width = first.numel() // max(rows, 1)
+        width = math.prod(first.shape[1:]) if first.ndim > 1 else first.numel()
         kind: tuple[Any, ...] = (width, first.dtype, first.device) if _joins(first) else (width, i)
         members_of[kind].append((i, rows, (rows, *[1] * (first.ndim - 1))[: first.ndim]))
     for (width, *_), members in members_of.items():

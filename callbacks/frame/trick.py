@@ -13,6 +13,7 @@ from callbacks.frame.schedule import Schedule
 from zoo.frame import html
 from zoo.frame.fields import fields_of, with_fields
 from zoo.frame.figures import Picture
+from zoo.frame.sharded_files import protect
 from zoo.frame.step import changes_loss
 
 PLAIN = (bool, int, float, str, tuple, type(None), Schedule)
@@ -116,6 +117,7 @@ class Trick(Declaring):
         for need in self.needs:
             need.check_run(self, trainer, model)
         self._key = repr(self)
+        protect(trainer.strategy)  # what a trick keeps of weights in parts is saved whole, also for foreign modules
         self.prepare(trainer, model, stage)
 
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:

@@ -12,6 +12,8 @@ from torch import nn
 def without_hooks(network: nn.Module, training: bool | None = None) -> Iterator[None]:
     """Disable all forward hooks for a second pass within a step, so that `FeatureHooks` keep the first pass's outputs.
 
+    Hooks of torch that gather and free weights in parts stay.
+
     Args:
         network: its hooks and modes are restored afterwards, also after an exception.
         training: mode of all modules during the pass; None: as they are.
@@ -19,14 +21,18 @@ def without_hooks(network: nn.Module, training: bool | None = None) -> Iterator[
     modules = list(network.modules())
     hooks, modes = [(m, m._forward_hooks) for m in modules if m._forward_hooks], [m.training for m in modules]
     try:
-        for module, _ in hooks:
-            module._forward_hooks = OrderedDict()
+        for module, given in hooks:
+            module._forward_hooks = OrderedDict((key, hook) for key, hook in given.items() if _shards(hook))
         _set_modes(modules, modes if training is None else [training] * len(modes))
         yield
     finally:
         for module, kept in hooks:
             module._forward_hooks = kept
         _set_modes(modules, modes)
+
+
+def _shards(hook: Any) -> bool:
+    return type(getattr(hook, "__self__", None)).__module__.startswith("torch.distributed.")
 
 
 def _set_modes(modules: list[nn.Module], modes: list[bool]) -> None:

@@ -24,6 +24,7 @@ from callbacks.frame.needs import Choice
 from callbacks.frame.schedule import Rate, Steps, rate_values
 from zoo import Step
 from zoo.frame.figures import Picture
+from zoo.frame.sharded import from_rank_0, whole
 
 KINDS = ("so", "srip")
 
@@ -65,7 +66,7 @@ class Orthogonality(Adding):
     """
 
     needs = (Choice("kind", KINDS),)
-    whole_weights = True
+    reads_weights = True
     examples = ({"weight": Steps(1e-3, {"0.5dur": 0}), "kind": "srip"},)
     taxonomy = "penalty"
 
@@ -82,11 +83,12 @@ class Orthogonality(Adding):
         terms = []
         with torch.autocast(model.device.type, enabled=False):
             for matrices in self._by_shape.values():
-                W = torch.stack([W.flatten(1) for W in matrices])
+                W = torch.stack([whole(W).flatten(1) for W in matrices])
                 if self.kind == "so":
                     terms.append(soft_orthogonality(W))
                 else:
-                    terms.append(srip(W, torch.randn(len(W), min(W.shape[1:]), 1, device=W.device, dtype=W.dtype)))
+                    v = torch.randn(len(W), min(W.shape[1:]), 1, device=W.device, dtype=W.dtype)
+                    terms.append(srip(W, from_rank_0(v, matrices[0])))
         return torch.stack(terms).sum()
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:

@@ -25,6 +25,7 @@ from callbacks.frame.schedule import Time, in_steps, parse_time
 from callbacks.frame.trick import Trick
 from zoo.frame.figures import Picture
 from zoo.frame.log import log_shared
+from zoo.frame.sharded import part_like, whole
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
@@ -94,7 +95,7 @@ class MagnitudePruning(Trick):
             self._saved = None
 
     def on_fit_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        """Make the masks, after a resume has restored weights and masks."""
+        """Make the masks, after a resume has restored the weights."""
         self._window = in_steps(self.start, trainer), in_steps(self.end, trainer)
         if self._window[0] > self._window[1]:
             raise ValueError(f"MagnitudePruning: end={self.end!r} is before start={self.start!r}: swap them")
@@ -102,11 +103,12 @@ class MagnitudePruning(Trick):
         self._weights = [weight.data for weight in weights.values()]
         untrained = getattr(model, "untrained", True)
         masks = [torch.ones_like(w) if untrained else (w != 0).to(w) for w in self._weights]
-        if self._saved is not None:
-            masks = [self._saved[name].to(w) for name, w in weights.items()]
         self._masks = dict(zip(weights, masks, strict=True))
 
     def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        if self._saved is not None:
+            self._masks = {k: part_like(self._saved[k].to(mask.dtype), mask) for k, mask in self._masks.items()}
+            self._saved = None
         apply = self._apply  # right after each step, before any average of the weights is taken
         self.remove_hooks()  # the learning-rate finder starts twice in one fit
         self.keep_hooks(*(o.register_step_post_hook(lambda *_: apply()) for o in trainer.optimizers))
@@ -122,11 +124,11 @@ class MagnitudePruning(Trick):
             return
         now = sparsity_at(step, self.final, start, end)
         for mask, weight in zip(self._masks.values(), self._weights, strict=True):
-            mask.mul_(magnitude_mask(weight, now))
+            mask.mul_(part_like(magnitude_mask(whole(weight), now), mask))
         self._apply()
 
     def on_train_epoch_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        kept = torch.stack([mask.sum() for mask in self._masks.values()]).sum()
+        kept = whole(torch.stack([mask.sum() for mask in self._masks.values()]).sum())
         size = sum(mask.numel() for mask in self._masks.values())
         log_shared(model, {"train/sparsity": 1 - kept.float() / size})
 

@@ -20,6 +20,7 @@ from callbacks.frame.needs import Range
 from callbacks.frame.rows import over_rows
 from callbacks.frame.schedule import Linear, Rate, rate_now
 from callbacks.frame.trick import Trick
+from zoo.frame.sharded import own, whole
 
 
 @torch.no_grad()
@@ -38,7 +39,8 @@ def clip(weights: list[Tensor], gradients: list[Tensor], factor: float, eps: flo
         allowed, norm = w.norm(dim=1).clamp_(min=eps).mul_(factor), g.norm(dim=1)
         return torch.where(norm > allowed, allowed / norm, 1.0)
 
-    torch._foreach_mul_(gradients, over_rows(scale, weights, gradients))
+    rows = [[one if one.ndim > 1 else whole(one) for one in tensors] for tensors in (weights, gradients)]
+    torch._foreach_mul_([own(g) for g in gradients], over_rows(scale, *([own(one) for one in each] for each in rows)))
 
 
 class AdaptiveGradientClipping(Trick):
@@ -55,7 +57,7 @@ class AdaptiveGradientClipping(Trick):
 
     picture = "gradients"
     needs = (Range("factor", 0, open_low=True), Range("eps", 0, open_low=True))
-    whole_weights = True
+    reads_weights = True
     examples = ({"factor": Linear(0.01, 0.1), "eps": 0.01},)
 
     def __init__(self, factor: Rate = 0.01, eps: float = 1e-3):

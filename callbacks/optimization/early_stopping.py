@@ -23,6 +23,7 @@ from callbacks.frame.copies import copy_of
 from callbacks.frame.needs import Range
 from callbacks.frame.on_metric import OnMetric
 from callbacks.frame.pair_needs import Claims
+from zoo.frame.sharded import load_whole
 
 
 class EarlyStopping(OnMetric):
@@ -44,7 +45,7 @@ class EarlyStopping(OnMetric):
     """
 
     needs = (Claims("go back to the best weights"), Range("patience", 1), Range("min_delta", 0))
-    whole_weights = True
+    reads_weights = True
     examples = ({"metric": "val/acc", "mode": "max", "patience": 3, "min_delta": 0.001},)
     best: dict[str, Tensor] | None = None
     best_value: float | None = None
@@ -79,7 +80,7 @@ class EarlyStopping(OnMetric):
     def on_fit_end(self, trainer: L.Trainer, model: L.LightningModule) -> None:
         """Restore the best weights, after all checkpoints are written: a resume needs the last weights."""
         if self.best is not None and (self.stopped or not trainer.should_stop):
-            model.load_state_dict(self.best)
+            load_whole(model, self.best)
 
     def state_dict(self) -> dict[str, Any]:
         own = {"best": self.best, "best_value": self.best_value, "waited": self.waited, "stopped": self.stopped}

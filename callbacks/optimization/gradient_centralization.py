@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 
 from callbacks.frame.rows import over_rows
 from callbacks.frame.trick import Trick
+from zoo.frame.sharded import own
 
 
 @torch.no_grad()
 def centralize(gradients: list[Tensor]) -> None:
     """Subtract the mean of each row from each gradient (out, ...), in place."""
-    torch._foreach_sub_(gradients, over_rows(lambda g: g.mean(1), gradients))
+    rows = [own(g) for g in gradients]
+    torch._foreach_sub_(rows, over_rows(lambda g: g.mean(1), rows))
 
 
 class GradientCentralization(Trick):

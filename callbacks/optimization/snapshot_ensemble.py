@@ -17,7 +17,6 @@ from collections.abc import Sequence
 import lightning as L
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from callbacks.frame.copies import copy_of
 from callbacks.frame.decay import Decay, cosine
@@ -26,6 +25,7 @@ from zoo.frame.log import log_shared
 from zoo.frame.outputs import over_views
 from zoo.frame.run import count_loaders
 from zoo.frame.scores import Scores, with_suffix
+from zoo.frame.sharded import forward_with, part_like
 
 
 def mean_softmax(logits: Sequence[Tensor]) -> Tensor:
@@ -51,7 +51,7 @@ class SnapshotEnsemble(Decay):
 
     one_label = True
     examples = ({"cycles": 3, "last": 2},)
-    whole_weights = True
+    reads_weights = True
     snapshots: list[dict[str, Tensor]] = []
 
     def __init__(self, cycles: int = 5, last: int | None = None):
@@ -97,7 +97,8 @@ class SnapshotEnsemble(Decay):
     # ---- their vote
 
     def on_test_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._voters = [{k: v.to(model.device) for k, v in one.items()} for one in self.snapshots]
+        live = model.state_dict()
+        self._voters = [{k: part_like(v, live[k]) for k, v in one.items()} for one in self.snapshots]
         masks = getattr(model, "masks", False)
         self._scores = Scores(classes_of(model), model.device, masks, count_loaders(trainer))
 
@@ -118,4 +119,4 @@ class SnapshotEnsemble(Decay):
 
 
 def _logits(model: L.LightningModule, weights: dict[str, Tensor], images: Tensor) -> Tensor:
-    return over_views(lambda x: functional_call(model, weights, (x,)), images)
+    return over_views(lambda x: forward_with(model, weights, x), images)

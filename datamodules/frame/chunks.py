@@ -23,7 +23,7 @@ from torch import Tensor
 
 from datamodules.frame.atomic import publish
 from datamodules.frame.byte_file import ByteFile
-from datamodules.frame.download import lock, matches
+from datamodules.frame.download import lock, matches, watched
 from datamodules.frame.header import is_count, parse_header, safe_name
 from datamodules.frame.order import Order, draws, mix
 
@@ -169,7 +169,8 @@ class Store:
             raise ImportError(f"{self.root} is read through litdata: pip install 'lightning-zoo[stream]'") from error
         part = path.with_name(f"{path.name}.part")
         try:
-            get_downloader(self.root, str(path.parent), []).download_file(f"{self.root}/{name}", str(part))
+            downloader = get_downloader(self.root, str(path.parent), [])
+            watched(lambda: downloader.download_file(f"{self.root}/{name}", str(part)), part)
             self._check(name, part)
             publish(part, path)
         except Exception as error:  # each store raises its own kinds of error

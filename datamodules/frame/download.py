@@ -6,9 +6,10 @@ import http.client
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -39,6 +40,36 @@ def lock(path: Path) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+def watched(download: Callable[[], None], path: Path) -> None:
+    """Run another library's download; give up where nothing has arrived for `WAIT` seconds, twice that at most.
+
+    Args:
+        download: writes files of one folder whose names begin with that of `path`.
+        path: of the file.
+
+    Raises:
+        TimeoutError: the connection stalls. The thread that waits for it ends with the process.
+    """
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            download()
+        except Exception as error:
+            failures.append(error)
+
+    thread, before = Thread(target=run, daemon=True), -1
+    thread.start()
+    while thread.is_alive():
+        thread.join(WAIT)
+        arrived = sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*") if file.exists())
+        if thread.is_alive() and arrived == before:
+            raise TimeoutError(f"nothing has arrived for {WAIT} s, after {arrived:,} bytes")
+        before = arrived
+    for error in failures:
+        raise error
 
 
 # ---- fetching

@@ -185,13 +185,26 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def sharded() -> str:
+    """Return which tricks work where each process keeps a part of the weights."""
+    callbacks = import_module("callbacks")  # late: it imports torch
+    kinds = [getattr(callbacks, name) for name in callbacks.__all__]
+    refused = [kind for kind in kinds if kind.whole_weights]
+    own = [kind for kind in kinds if kind.reads_weights and kind not in refused]
+    names = (", ".join(f"`{kind.__name__}`" for kind in those) for those in (refused, own))
+    what = ["refused by name: they need whole weights", "work, and read weights in parts"]
+    left = f"the other {len(kinds) - len(refused) - len(own)}"
+    rows = [*map(list, zip(what, names, strict=True)), ["work as they are", left]]
+    return markdown(["under `ModelParallelStrategy`", "tricks"], rows)
+
+
 def _short_one(name: str) -> Callable[[], str]:
     """Return a table of `summaries`, which is imported late: it imports this module, and torch."""
     return lambda: str(getattr(import_module("recipes.command.summaries"), name)())
 
 
 SUMMARIES = ("verdicts", "dozen", "progress", "surprises")
-TABLES: dict[str, Callable[[], str]] = {"verified": verified, "planted": planted} | {
+TABLES: dict[str, Callable[[], str]] = {"verified": verified, "planted": planted, "sharded": sharded} | {
     name: _short_one(name) for name in SUMMARIES
 }
 

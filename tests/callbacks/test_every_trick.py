@@ -348,7 +348,7 @@ def through_yaml(tmp_path_factory):
     """Map each name to a tuple for each of `ways`: arguments, their trick, that of the printed configuration."""
     folder, found = tmp_path_factory.mktemp("yaml"), {}
     model = ResNet("20", num_classes=10, image_size=8)
-    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "model": "ResNet"}
+    content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "class": "ResNet"}
     torch.save({**content, "pytorch-lightning_version": "2.6.0"}, folder / "teacher.ckpt")
     asked = [(name, a) for name in callbacks.__all__ for a in ways(name, str(folder / "teacher.ckpt"))]
     for start in range(0, len(asked), 30):  # many at once are read faster than each alone, or all

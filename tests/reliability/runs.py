@@ -13,8 +13,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
-from lightning.pytorch.strategies import ModelParallelStrategy
-from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.nn.functional import one_hot
 
 import callbacks
@@ -391,22 +389,12 @@ def compile_as_rank(folder: Path, rank: int, port: int) -> None:
     torch.save({"steps": steps, "warnings": texts, "weights": trained.state_dict()}, folder / f"rank{rank}.pt")
 
 
-def shard_as_rank(folder: Path, rank: int, port: int) -> None:
-    """One of two processes that train a network in parts; writes a checkpoint in pieces, and its whole weights."""
+def in_parts(which: str, folder: Path, rank: int, port: int, *arguments) -> None:
+    """One of two processes (gloo, CPU) of a run of `sharded_runs.py`."""
+    from tests.reliability import sharded_runs
+
     join(rank, port)
-
-    def configure_model(self):
-        if not isinstance(self, FSDPModule):
-            fully_shard(self, mesh=self.device_mesh["data_parallel"])
-
-    zoo.ResNet.configure_model = configure_model
-    strategy = ModelParallelStrategy(data_parallel_size=2, tensor_parallel_size=1)
-    trained = zoo.ResNet("20", num_classes=10, image_size=8, lr=0.05)
-    options = {"limit_train_batches": 2, "limit_val_batches": 0, "devices": 2, "strategy": strategy, "max_epochs": 1}
-    trainer = L.Trainer(**QUIET | options)
-    trainer.fit(trained, Digits(SIZE))
-    trainer.save_checkpoint(folder / "pieces.ckpt")
-    torch.save({name: p.full_tensor() for name, p in trained.named_parameters()}, folder / f"rank{rank}.pt")
+    torch.save(getattr(sharded_runs, which)(folder, *arguments), folder / f"rank{rank}.pt")
 
 
 def on_a_pretended_gpu(part: int, parts: int, folder: Path) -> None:

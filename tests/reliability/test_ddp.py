@@ -6,7 +6,6 @@ import lightning as L
 import pytest
 import torch
 
-import zoo
 from callbacks import Retrieval
 from tests.reliability.runs import (
     BATCHES,
@@ -159,13 +158,3 @@ def test_a_compiled_network_is_compiled_once_and_nothing_warns_of_the_log(in_pro
         assert run["steps"][-1] <= 3
         assert [text for text in run["warnings"] if "sync_dist" in text] == []
     assert same(one["weights"]["network.head.weight"], two["weights"]["network.head.weight"])
-
-
-@pytest.mark.slow
-def test_a_checkpoint_in_pieces_is_loaded_whole(in_processes, tmp_path):
-    port, path = free_port(), tmp_path / "pieces.ckpt"
-    assert in_processes("shard_as_rank", *[(tmp_path, rank, port) for rank in (0, 1)], timeout=120) == [0, 0]
-    trained = torch.load(tmp_path / "rank0.pt", weights_only=True)
-    assert path.is_dir() and len(trained) > 50
-    loaded = dict(zoo.load(path).named_parameters())
-    assert loaded.keys() == trained.keys() and all(torch.equal(loaded[name], trained[name]) for name in trained)

@@ -313,7 +313,7 @@ def test_checkpoint_round_trip(name, trainer, tmp_path):
     run.save_checkpoint(path)
     images = batch(name)[0]
     expected = model.eval()(images)
-    assert torch.load(path, weights_only=True)["model"] == name
+    assert torch.load(path, weights_only=True)["class"] == name
     loaded = zoo.load(path)
     assert type(loaded) is type(model) and not loaded.training and not loaded.untrained
     assert torch.equal(loaded(images), expected)

@@ -12,8 +12,9 @@ from lightning.pytorch.utilities import rank_zero_warn
 
 from zoo.frame import surgery
 from zoo.frame.preprocessing import Preprocessing
+from zoo.frame.sharded import class_name
 
-ABOUT = "about"  # its key in checkpoints
+ABOUT, CLASS = "about", "class"  # keys in checkpoints: of this description, and of the name of the model's class
 
 
 def about(model: Any, trainer: Any = None) -> dict[str, Any]:
@@ -32,7 +33,7 @@ def about(model: Any, trainer: Any = None) -> dict[str, Any]:
 
 def metadata(model: Any) -> dict[str, str]:
     """Describe a model for the header of an exported file: name, classes, preprocessing, ..., each as JSON."""
-    named = {"model": type(model).__name__, "variant": model.hparams.get("variant")}
+    named = {"model": class_name(model), "variant": model.hparams.get("variant")}
     found = named | {"surgery": surgery.words(surgery.surgery_record(model))} | about(model)
     found |= {"preprocessing": model.preprocessing.words() if model.preprocessing else None}
     return {name: json.dumps(value) for name, value in found.items() if value is not None}

@@ -24,7 +24,7 @@ def replace(path: str | Path) -> Iterator[BinaryIO]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,10 +38,10 @@ def publish(new: Path, path: Path) -> None:
     with open(new, "rb") as file:
         os.fsync(file.fileno())
     os.replace(new, path)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk; do nothing on systems that cannot."""
     with suppress(OSError):
         number = os.open(folder, os.O_RDONLY)

@@ -6,10 +6,11 @@ from typing import IO, Any, Self
 import lightning as L
 
 from zoo.frame import surgery
-from zoo.frame.about import ABOUT, about, check_classes, names_of, restore
+from zoo.frame.about import ABOUT, CLASS, about, check_classes, names_of, restore
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.resume_checks import check_groups, check_optimizer
 from zoo.frame.run import callbacks_of, datamodule_of, is_fitting
+from zoo.frame.sharded import class_name
 from zoo.frame.weight_files import explain_errors
 
 
@@ -73,7 +74,7 @@ class Checkpointed(L.LightningModule):
 
         Weights-only files have them too.
         """
-        checkpoint["model"] = type(self).__name__
+        checkpoint[CLASS] = class_name(self)
         checkpoint[ABOUT] = about(self, self._trainer)
         if self.surgery:
             checkpoint["surgery"] = self.surgery

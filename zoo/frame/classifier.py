@@ -39,6 +39,7 @@ from zoo.frame.prediction import Prediction, predict
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.run import callbacks_of, datamodule_of
 from zoo.frame.scorer import Scorer
+from zoo.frame.sharded import class_name, shard
 from zoo.frame.stages import Paths, Stages, stages_of, timm_stages
 from zoo.frame.step import LossTrick, Step, changes_loss, over_heads
 from zoo.tools.complexity import summary
@@ -315,6 +316,21 @@ class Classifier(Scorer, Checkpointed, Shared):
             options: of `torch.compile`.
         """
         compile_forward(self, **options)
+
+    def configure_model(self) -> None:
+        """Under `ModelParallelStrategy`, leave each process its part of the weights; runs after all surgery.
+
+        Raises:
+            ValueError: the strategy splits layers too (tensor parallel).
+        """
+        if self._device_mesh is None:
+            return
+        if self._device_mesh["tensor_parallel"].size() > 1:
+            raise ValueError(
+                f"{class_name(self)} has no layers for tensor parallelism: "
+                "ModelParallelStrategy(data_parallel_size=PROCESSES, tensor_parallel_size=1)"
+            )
+        shard(self, self._device_mesh["data_parallel"], self.trainer.strategy.root_device)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         trained = [p for p in self.parameters() if p.requires_grad]

@@ -7,8 +7,11 @@ import torch
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_warn
 
+from zoo.frame.elastic import warn_of_restarts
 from zoo.frame.run import callbacks_of
 from zoo.frame.seeds import global_seed, mix, reseed
+from zoo.frame.sharded import part_like
+from zoo.frame.sharded_files import protect
 from zoo.frame.weight_files import ClearCheckpointIO
 
 
@@ -38,6 +41,8 @@ class ExactResume(L.Callback):
         callbacks.insert(0, self)
         if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:
             trainer.strategy.checkpoint_io = ClearCheckpointIO()
+        protect(trainer.strategy)
+        warn_of_restarts()
 
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: Any, batch_idx: int) -> None:
         reseed(mix(self.seed, trainer.current_epoch, batch_idx, trainer.global_rank), model.device)
@@ -71,7 +76,7 @@ class ExactResume(L.Callback):
         _begin_next_epoch(trainer.fit_loop)
         for name, p in model.named_parameters():
             if self.half and name in self.half:
-                p.grad = self.half[name].to(p)
+                p.grad = part_like(self.half[name].to(p.dtype), p)
         self.half = None
 
 

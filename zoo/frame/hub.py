@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from torch import Tensor
 
 from zoo.frame import atomic, surgery
-from zoo.frame.about import ABOUT, about, restore
+from zoo.frame.about import ABOUT, CLASS, about, restore
 from zoo.frame.arguments import plain
 from zoo.frame.by_name import SOURCES, architecture
 from zoo.frame.checks import SMALL
@@ -112,7 +112,7 @@ class Shared(Portable):
         """
         options = {"revision": revision, "token": token, "cache_dir": cache_dir, "local_files_only": local_files_only}
         content = read_folder(source, options)
-        kinds, name = {kind.__name__: kind for kind in family(cls)}, content["model"]
+        kinds, name = {kind.__name__: kind for kind in family(cls)}, content[CLASS]
         if name not in kinds:
             raise ValueError(f"{source} holds a {name}, not a {cls.__name__}: zoo.{name}.from_pretrained({source!r})")
         arguments = arguments_of(content)
@@ -160,7 +160,7 @@ def write(model: Any, folder: Path, name: str, facts: Facts) -> Path:
     theirs = timm_config(model)
     config = {
         **theirs,
-        "model": type(model).__name__,
+        CLASS: type(model).__name__,
         "hyper_parameters": {key: plain(value) for key, value in model.hparams.items()},
         "surgery": model.surgery,
         ABOUT: about(model),
@@ -190,7 +190,7 @@ def read_folder(source: str | Path, options: Mapping[str, Any] | None = None) ->
         ValueError: no such source, or files of another kind; says what to do.
     """
     config = json.loads(_file(source, CONFIG, options or {}).read_text())
-    if "model" not in config or "hyper_parameters" not in config:
+    if CLASS not in config or "hyper_parameters" not in config:
         timms, prefix = config.get("architecture"), "local-dir" if is_folder(source) else "hf-hub"
         advice = f"Classifier('{prefix}:{source}', weights='timm')" if timms else "build it, then load_weights(FILE)"
         raise ValueError(f"{source} holds {f'the {timms}' if timms else 'a network'} of another library: {advice}")

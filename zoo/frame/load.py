@@ -8,6 +8,7 @@ import timm
 from torch import nn
 
 from zoo.frame import hub
+from zoo.frame.about import CLASS
 from zoo.frame.classifier import MODELS, Classifier
 from zoo.frame.detector import Detector
 from zoo.frame.stage_segmenter import StageSegmenter
@@ -49,7 +50,7 @@ def _state(path: str | Path, checkpoint: Mapping[str, Any]) -> State:
 
 def _build(path: str | Path, checkpoint: Mapping[str, Any], network: nn.Module | None) -> Classifier:
     """Build the file's model, without loading its weights."""
-    name, arguments = checkpoint.get("model"), hub.arguments_of(checkpoint)
+    name, arguments = checkpoint.get(CLASS), hub.arguments_of(checkpoint)
     if kind := {**MODELS, **OVER_STAGES}.get(str(name)):
         return kind(**arguments)
     if name == "Classifier" and network is not None:

@@ -5,14 +5,17 @@ torch's own reader unpickles `.metadata` without checks, and so would run any co
 
 import pickle
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.metadata import Metadata, StorageMeta, TensorStorageMetadata
 
-WEIGHTS, FSDP = "state_dict", "FSDP"  # prefix of keys of weights, and names of classes with sharded weights
+WEIGHTS = "state_dict"  # prefix of keys of weights
 DCP = "torch.distributed.checkpoint"
 NAMES = {  # the classes in `.metadata`, besides torch's dtypes
     *((f"{DCP}.metadata", name) for name in ("Metadata", "TensorStorageMetadata", "BytesStorageMetadata")),
@@ -55,7 +58,7 @@ def read(path: str | Path) -> dict[str, Any]:
         ValueError: it is damaged, or holds more than weights.
     """
     path = Path(path).expanduser()
-    try:
+    with explain_errors(path):
         reader = Reader(path)
         kept = reader.read_metadata().state_dict_metadata
         weights = {
@@ -66,12 +69,31 @@ def read(path: str | Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # as is meant
             dcp.load({WEIGHTS: weights}, storage_reader=reader, no_dist=True)
-        about: dict[str, Any] = torch.load(Path(path, "meta.pt"), map_location="cpu", weights_only=True)
+        return read_about(path) | {WEIGHTS: weights}
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """Read what a sharded checkpoint holds besides weights and optimizer, without running code in it."""
+    with torch.serialization.safe_globals(numpy_scalars()):
+        about: dict[str, Any] = torch.load(path / "meta.pt", map_location="cpu", weights_only=True)
+    return about
+
+
+@contextmanager
+def explain_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of torch for a damaged or hostile folder into one line."""
+    try:
+        yield
     except (Exception, dcp.api.CheckpointException) as error:  # the latter is a BaseException
-        cause = error.failures[0][0] if isinstance(error, dcp.api.CheckpointException) else error
+        cause = next(iter(error.failures.values()))[0] if isinstance(error, dcp.api.CheckpointException) else error
         raise ValueError(
             f"{path} is a checkpoint in pieces that cannot be read ({type(cause).__name__}: {cause}): write whole "
             "files, with ModelParallelStrategy(save_distributed_checkpoint=False)"
         ) from None
-    name = about.get("model")  # FSDP puts a prefix before the class's name
-    return about | {WEIGHTS: weights} | ({"model": name.removeprefix(FSDP)} if isinstance(name, str) else {})
+
+
+def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
+    """Return the classes of numpy's numbers, which searches use as learning rates; loading them runs no code."""
+    build: Any = np.float64(0).__reduce__()[0]
+    of_numpy_1, of_numpy_2 = (build, "numpy.core.multiarray.scalar"), (build, "numpy._core.multiarray.scalar")
+    return [of_numpy_1, of_numpy_2, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDU"}]

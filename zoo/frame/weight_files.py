@@ -7,12 +7,11 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import safetensors.torch
 import torch
 from lightning.fabric.utilities.cloud_io import get_filesystem
@@ -20,7 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from safetensors import safe_open
 
 from zoo.frame import atomic, shards
-from zoo.frame.about import ABOUT
+from zoo.frame.about import ABOUT, CLASS
 from zoo.frame.file_kinds import clean_copy, is_safetensors, refuse_other_kinds
 from zoo.frame.preprocessing import Preprocessing
 from zoo.frame.surgery import words
@@ -54,7 +53,7 @@ def read(path: str | Path, which: str | None = None) -> Weights:
     content = read_checkpoint(path)
     entries = (content.get(key) for key in ("hyper_parameters", ABOUT))
     hparams, about = (entry if isinstance(entry, Mapping) else {} for entry in entries)
-    told = {"model": content.get("model"), "variant": hparams.get("variant"), **about}
+    told = {"model": content.get(CLASS), "variant": hparams.get("variant"), **about}
     if about:  # a checkpoint of ours
         with suppress(TypeError, ValueError):
             told["surgery"] = words([(name, dict(arguments)) for name, arguments in content.get("surgery", ())])
@@ -89,7 +88,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if is_safetensors(file):
         raise ValueError(f"{file} holds only weights: make the model, then load_weights({str(file)!r})")
     try:
-        with open(file, "rb") as opened, torch.serialization.safe_globals(numpy_scalars()):
+        with open(file, "rb") as opened, torch.serialization.safe_globals(shards.numpy_scalars()):
             content = torch.load(opened, map_location="cpu", weights_only=True)  # of a path, the suffix would count
     except pickle.UnpicklingError as error:
         raise ValueError(_why_refused(file, error)) from None
@@ -98,13 +97,6 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{file} holds a {type(content).__name__}, not weights by name")
     return content
-
-
-def numpy_scalars() -> list[Callable[..., Any] | tuple[Callable[..., Any], str]]:
-    """Return the classes of numpy's numbers, which searches use as learning rates; loading them runs no code."""
-    build: Any = np.float64(0).__reduce__()[0]
-    of_numpy_1, of_numpy_2 = (build, "numpy.core.multiarray.scalar"), (build, "numpy._core.multiarray.scalar")
-    return [of_numpy_1, of_numpy_2, np.dtype, *{type(np.dtype(code)) for code in "?bBhHiIlLqQefdFDU"}]
 
 
 def first_line(error: BaseException) -> str:
@@ -132,7 +124,7 @@ def explain_errors(path: Any, weights_only: bool | None = True) -> Iterator[None
     if safely:
         refuse_other_kinds(Path(path))
     try:
-        with torch.serialization.safe_globals(numpy_scalars()):
+        with torch.serialization.safe_globals(shards.numpy_scalars()):
             yield
     except Exception as error:  # of damaged files, torch raises nearly every kind
         if safely:

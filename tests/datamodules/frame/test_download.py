@@ -256,3 +256,42 @@ def test_the_lock_of_a_killed_process_is_none(server, tmp_path):
     assert (tmp_path / ".data.zip.lock").exists()
     fetch(server.url, tmp_path / "data.zip", MD5)
     assert (tmp_path / "data.zip").read_bytes() == CONTENT
+
+
+def test_a_stalled_download_of_another_library_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "WAIT", 0.02)
+    stop = threading.Event()
+
+    def stall():
+        (tmp_path / "x.part.tmp.7").write_bytes(b"12345")
+        stop.wait(5)
+
+    with pytest.raises(TimeoutError, match="nothing has arrived for 0.02 s, after 5 bytes"):
+        module.watched(stall, tmp_path / "x.part")
+    stop.set()
+
+
+def test_a_slow_download_of_another_library_goes_on(tmp_path, monkeypatch):
+    class Slow:
+        """A byte arrives in each wait; five of them are all."""
+
+        def __init__(self, **_):
+            self.arrived = 0
+
+        def start(self):
+            pass
+
+        def is_alive(self):
+            return self.arrived < 5
+
+        def join(self, seconds):
+            self.arrived += 1
+            (tmp_path / "x.part.tmp.7").write_bytes(b"1" * self.arrived)
+
+    monkeypatch.setattr(module, "Thread", Slow)
+    module.watched(lambda: None, tmp_path / "x.part")
+
+
+def test_the_error_of_another_library_comes_out(tmp_path):
+    with pytest.raises(KeyError, match="no such bucket"):
+        module.watched(lambda: {}["no such bucket"], tmp_path / "x.part")

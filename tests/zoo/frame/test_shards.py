@@ -7,6 +7,8 @@ import torch
 import torch.distributed.checkpoint as dcp
 
 import zoo
+from zoo.frame import shards
+from zoo.frame.sharded_files import PlainPlanner, replace_folder
 
 
 @pytest.fixture
@@ -17,7 +19,7 @@ def pieces(tmp_path):
     optimizer = {"state": {"momentum": torch.ones(3)}, "lr": 0.1}
     with pytest.warns(UserWarning, match="torch.distributed is disabled"):
         dcp.save({"state_dict": model.state_dict(), "optimizer_0": optimizer}, checkpoint_id=folder, no_dist=True)
-    torch.save({"model": "FSDPResNet", "hyper_parameters": dict(model.hparams)}, folder / "meta.pt")
+    torch.save({"class": "ResNet", "hyper_parameters": dict(model.hparams)}, folder / "meta.pt")
     return model, folder
 
 
@@ -51,3 +53,26 @@ def test_a_lost_piece_is_said(pieces):
     next(folder.glob("*.distcp")).unlink()
     with pytest.raises(ValueError, match="in pieces that cannot be read .FileNotFoundError: .*distcp"):
         zoo.load(folder)
+
+
+def test_entries_that_are_no_tensors_run_nothing(tmp_path):
+    with pytest.warns(UserWarning, match="torch.distributed is disabled"):
+        dcp.save({"lr": 0.5, "hostile": Hostile(tmp_path / "done")}, checkpoint_id=tmp_path / "x", no_dist=True)
+        (tmp_path / "done").unlink(missing_ok=True)
+        reader = shards.Reader(tmp_path / "x")
+        found = {"lr": 0.0}
+        dcp.load(found, storage_reader=reader, planner=PlainPlanner(), no_dist=True)
+        with pytest.raises(dcp.api.CheckpointException, match="Weights only load failed"):
+            dcp.load({"hostile": None}, storage_reader=reader, planner=PlainPlanner(), no_dist=True)
+    assert found == {"lr": 0.5} and not (tmp_path / "done").exists()
+
+
+def test_a_folder_takes_the_place_of_a_folder_or_a_file(tmp_path):
+    path = tmp_path / "last.ckpt"
+    path.write_text("a file")
+    for text in ("one", "two"):
+        new = tmp_path / ".last.ckpt.part"
+        new.mkdir()
+        (new / f"{text}.pt").write_text(text)
+        replace_folder(new, path)
+        assert [file.name for file in path.iterdir()] == [f"{text}.pt"] and [*tmp_path.iterdir()] == [path]

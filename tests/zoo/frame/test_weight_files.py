@@ -333,21 +333,21 @@ def test_a_checkpoint_names_no_repository_and_no_path(tmp_path, monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", create)
     for name in ("hf-hub:someone/model", "local-dir:folder/model", "no_such_model", 3):
-        content = {"model": "Classifier", "hyper_parameters": {"network": name, "num_classes": 2}, "state_dict": {}}
+        content = {"class": "Classifier", "hyper_parameters": {"network": name, "num_classes": 2}, "state_dict": {}}
         torch.save(content, tmp_path / "x.ckpt")
         with pytest.raises(ValueError, match=f"x.ckpt needs .*{name}.*, which is not a network of the installed timm"):
             zoo.load(tmp_path / "x.ckpt")
     assert not created
     files = {"checkpoint_path": "/there/x.pth", "cache_dir": "/there", "pretrained_cfg_overlay": {"file": "/there/x"}}
     arguments = {"network": "resnet18", "num_classes": 2, "weights": "/there/x.pth", **files}
-    torch.save({"model": "Classifier", "hyper_parameters": arguments, "state_dict": {}}, tmp_path / "x.ckpt")
+    torch.save({"class": "Classifier", "hyper_parameters": arguments, "state_dict": {}}, tmp_path / "x.ckpt")
     with pytest.raises(ValueError, match="x.ckpt cannot be loaded: seen enough"):
         zoo.load(tmp_path / "x.ckpt")
     assert [*created[0]] == ["name", "pretrained", "num_classes"] and created[0]["pretrained"] is False
     model = ResNet("20", num_classes=10, image_size=8)
     arguments = {"variant": "20", "num_classes": 10, "image_size": 8, "weights": str(tmp_path / "secret")}
     torch.save(
-        {"model": "ResNet", "hyper_parameters": arguments, "state_dict": model.state_dict()}, tmp_path / "x.ckpt"
+        {"class": "ResNet", "hyper_parameters": arguments, "state_dict": model.state_dict()}, tmp_path / "x.ckpt"
     )
     assert same(zoo.load(tmp_path / "x.ckpt").state_dict(), model.state_dict())
 
@@ -357,7 +357,7 @@ def test_a_checkpoint_that_fits_no_model_is_one_line(tmp_path):
         ({"nonsense": 1}, "ResNet takes no 'nonsense'"),
         ({}, r"Error.* Missing key.*conv1\.weight"),
     ):
-        content = {"model": "ResNet", "hyper_parameters": {"variant": "20", **arguments}, "state_dict": {}}
+        content = {"class": "ResNet", "hyper_parameters": {"variant": "20", **arguments}, "state_dict": {}}
         torch.save(content, tmp_path / "x.ckpt")
         with pytest.raises(ValueError, match=f"x.ckpt cannot be loaded: {said}") as caught:
             zoo.load(tmp_path / "x.ckpt")

@@ -1,0 +1,69 @@
+"""Weights in parts (FSDP2), in two processes: the weights of one process, both kinds of checkpoints, every trick."""
+
+import signal
+
+import pytest
+import torch
+
+import callbacks
+import zoo
+from tests.reliability.runs import ON_GPUS, same
+from tests.reliability.sharded_runs import SMALL
+from tests.reliability.test_ddp import free_port
+from zoo.vit import ViT
+
+pytestmark = pytest.mark.slow
+
+
+def run(in_processes, which, folder, *arguments, expected=(0, 0), timeout=240):
+    """What both ranks return; they have each come as far."""
+    port = free_port()
+    jobs = [(which, folder, rank, port, *arguments) for rank in (0, 1)]
+    assert in_processes("in_parts", *jobs, timeout=timeout) == [*expected]
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+
+
+def test_weights_are_those_of_one_process(in_processes, tmp_path):
+    one, two = run(in_processes, "against_one_process", tmp_path)
+    assert one.keys() == {kind.__name__ for kind in SMALL}
+    assert max(*one.values(), *two.values()) < 1e-5
+
+
+def test_checkpoints_in_pieces_and_whole(in_processes, tmp_path, monkeypatch):
+    monkeypatch.setitem(ViT.variants, "small", SMALL[ViT])
+    one, two = run(in_processes, "checkpoints", tmp_path)
+    for name in ("pieces", "file"):
+        for part in ("weights", "average"):
+            straight, kept = one[f"{name} straight"][part], one[f"{name} written"][part]
+            for resumed in (one[f"{name} resumed"][part], two[f"{name} resumed"][part]):
+                assert equal(straight, resumed)
+            assert not same(straight["head.weight"], kept["head.weight"])
+            path = tmp_path / name / "on_train_batch_end-3.ckpt"
+            loaded = zoo.load(path, None if part == "weights" else "EMA(0.5)")
+            assert type(loaded) is ViT and equal(loaded.state_dict(), kept)
+
+
+def test_a_process_that_is_killed_while_it_writes_leaves_the_older_one(in_processes, tmp_path, monkeypatch):
+    monkeypatch.setitem(ViT.variants, "small", SMALL[ViT])
+    port = free_port()
+    jobs = [("killed_while_writing", tmp_path, rank, port) for rank in (0, 1)]
+    zero, one = in_processes("in_parts", *jobs, timeout=120)
+    assert one == -signal.SIGKILL and zero != 0
+    before = torch.load(tmp_path / "before0.pt", weights_only=True)
+    assert equal(zoo.load(tmp_path / "last.ckpt").state_dict(), before)
+
+
+REFUSES = sorted(name for name in callbacks.__all__ if getattr(callbacks, name).whole_weights)
+
+
+def test_every_trick_is_right_or_refuses_by_name(in_processes, tmp_path):
+    """Weights, averages and scores are those of DDP."""
+    names = sorted(set(callbacks.__all__) - ON_GPUS)
+    for found in run(in_processes, "tricks", tmp_path, names, timeout=600):
+        refused = {name: error for name, error in found.items() if error}
+        assert sorted(refused) == REFUSES, refused
+        assert all(f"{name} needs whole weights" in error for name, error in refused.items())
