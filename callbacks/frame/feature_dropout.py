@@ -63,7 +63,7 @@ class FeatureDropout(Trick):
     _model: nn.Module | None = None
     _acts, _now = False, 0.0
     _seed: int = 0  # of the run
-    _key: Tensor | None = None  # of the draws of this step that all ranks share
+    _shared: Tensor | None = None  # of the draws of this step that all ranks share
     _place = ""  # name of the module whose features are being dropped
     _from_norm = False  # whether they are the output of a batch norm
     _numbers: dict[str, int] = {}  # by module
@@ -103,9 +103,9 @@ class FeatureDropout(Trick):
 
         Batches whose gradients accumulate to one step share them too. Outside a run, torch's generator draws them.
         """
-        if self._key is None:
+        if self._shared is None:
             return draws(x, *shape)
-        key = self._key.to(x.device) + self._numbers.get(self._place, 0)
+        key = self._shared.to(x.device) + self._numbers.get(self._place, 0)
         return seeds.draws(key, prod(shape)).view(shape)
 
     def factors(self, count: int) -> list[float]:
@@ -170,12 +170,12 @@ class FeatureDropout(Trick):
         self._now = float(rate_now(self.p, trainer))
         self._acts = self._now > 0 and is_drawn(self._seed, trainer.global_step, rate_now(self.participation, trainer))
         if self.draws_once and self._acts:
-            self._key = torch.full((), mix(self._seed, trainer.global_step, COMMON) & WORD, device=model.device)
+            self._shared = torch.full((), mix(self._seed, trainer.global_step, COMMON) & WORD, device=model.device)
         if self.where == "input" and self._acts:
             batch[0] = self._at("input", batch[0], 1.0)
 
     def leave(self, trainer: L.Trainer, model: L.LightningModule) -> None:
-        self._model, self._acts, self._key, self._place, self._from_norm = None, False, None, "", False
+        self._model, self._acts, self._shared, self._place, self._from_norm = None, False, None, "", False
 
     def state_dict(self) -> dict[str, Any]:
         return {"seed": self._seed}

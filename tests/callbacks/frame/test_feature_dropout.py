@@ -325,7 +325,7 @@ def test_what_is_drawn_once_for_a_batch_is_drawn_once_for_all_ranks(name, traine
         reseed = At("on_train_batch_start", lambda t, m, rank=rank: torch.manual_seed(rank))
         trainer(callbacks=[reseed, trick]).fit(tiny_classifier(), tiny_data)
         seen.append(torch.stack(drawn))
-        assert trick._key is None  # afterwards, torch's generator draws
+        assert trick._shared is None  # afterwards, torch's generator draws
     assert torch.equal(*seen)
     assert len(seen[0].view(len(seen[0]), -1).unique(dim=0)) == len(seen[0]) >= 6
 
@@ -340,7 +340,7 @@ def test_two_tricks_have_other_draws(trainer, tiny_data):
 
 def test_accumulated_batches_are_one(trainer, tiny_data):
     trick, drawn = callbacks.StructuralDropout(0.9), []
-    look = At("on_train_batch_end", lambda t, m: drawn.append(trick._key.item()))
+    look = At("on_train_batch_end", lambda t, m: drawn.append(trick._shared.item()))
     trainer(callbacks=[trick, look], accumulate_grad_batches=3, max_epochs=2).fit(tiny_classifier(), tiny_data)
     assert len(drawn) == 6 and len({*drawn[:3]}) == len({*drawn[3:]}) == 1 and drawn[0] != drawn[3]
 
@@ -405,7 +405,7 @@ def steps_of(seed, trainer, data):
     """Return the steps at which a method acts, and the keys of its shared draws."""
     L.seed_everything(seed, verbose=False)
     trick, found = callbacks.ADL(0.5, where=("stage1",), participation=0.5), []
-    look = At("on_train_batch_end", lambda *_: found.append((trick._acts, trick._acts and trick._key.item())))
+    look = At("on_train_batch_end", lambda *_: found.append((trick._acts, trick._acts and trick._shared.item())))
     trainer(callbacks=[trick, look], max_epochs=5).fit(tiny_classifier(), data)
     return found
 
