@@ -71,6 +71,8 @@ def check_targets(targets: Tensor, num_classes: int, pixels: Sequence[int] = ())
         raise ValueError(f"{what} must be (N, {', '.join(map(str, one))}), got {got}")
     if soft:
         return
+    if targets.dtype not in (torch.int64, torch.uint8) or targets.ndim != 1 + len(pixels):
+        raise ValueError(f"targets must be classes (N,), int64, or probabilities (N, K), got {targets.dtype} {got}")
     low, high = torch.aminmax(targets)
     if low < 0 or high >= num_classes:
         raise ValueError(

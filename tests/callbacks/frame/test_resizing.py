@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from callbacks import MultiScale
 from callbacks.frame.resizing import nearest_multiple, resize
 
 
@@ -20,3 +21,10 @@ def test_the_same_pixels_as_pillow():
         assert (ours - torch.from_numpy(np.array(theirs)).permute(2, 0, 1)).abs().max() < 1.01
     batch = torch.randn(2, 3, 8, 8)
     assert resize(batch, (8, 8)) is batch
+
+
+def test_an_error_says_the_size_that_was_made():
+    trick, error = MultiScale(multiple=1), RuntimeError("shapes")
+    trick.resize([torch.zeros(1, 3, 12, 8), torch.tensor([0])], 2.0)
+    trick.on_exception(None, None, error)
+    assert error.__notes__ == ["MultiScale had made the images 24 x 16 px: not every network takes any size"]

@@ -215,10 +215,12 @@ def test_refuses_what_is_no_normalised_image(images, trainer):
     [
         (torch.tensor([0, 10]), r"targets go from 0 to 10, .*\(0 to 9\): set num_classes=11"),
         (torch.tensor([-1, 3]), "targets go from -1 to 3"),
+        (torch.tensor([[0], [1]]), r"targets must be classes \(N,\), int64, .* got torch.int64 \(2, 1\)"),
+        (torch.tensor([0, 1], dtype=torch.int32), r"targets must be classes .* got torch.int32 \(2,\)"),
         (torch.full((2, 4), 0.25), r"soft targets must be \(N, 10\), got \(2, 4\)"),
         (torch.tensor([0.0, 1.0]), r"soft targets must be \(N, 10\), got \(2,\)"),
     ],
-    ids=["too high", "negative", "other K", "float indices"],
+    ids=["too high", "negative", "column", "int32", "other K", "float indices"],
 )
 def test_refuses_targets_out_of_range(targets, advice, trainer):
     with pytest.raises(ValueError, match=advice):

@@ -85,6 +85,16 @@ def test_a_wrapped_network_exports_its_own_keys(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), model.parameters(), strict=True))
 
 
+def test_weights_that_layers_share_are_written_twice(tmp_path):
+    layer = torch.nn.Linear(4, 4)
+    network = torch.nn.Sequential(torch.nn.Flatten(), layer, torch.nn.ReLU(), layer)
+    Classifier(network, 4).export(tmp_path / "x.safetensors")
+    found = safetensors.torch.load_file(tmp_path / "x.safetensors")
+    assert found.keys() == network.state_dict().keys()
+    assert torch.equal(found["1.weight"], layer.weight) and torch.equal(found["3.weight"], layer.weight)
+    Classifier(network, 4, weights=tmp_path / "x.safetensors")
+
+
 def test_channels_last_weights_are_written_plainly(model, images, tmp_path):
     model.to(memory_format=torch.channels_last).export(tmp_path / "model.safetensors")
     loaded = resnet(weights=tmp_path / "model.safetensors").eval()
