@@ -13,11 +13,17 @@ Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-
           rate (of three, for the base) and the argument of some tricks (of three) were chosen on 5,000 validation
           images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
 Result:
-not measured yet
+| arm | as | accuracy % | gain in points |  | train % | left at half masked | CPU seconds | seeds |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| none |  | 67.98 ± 0.25 |  |  | 97.5 ± 0.1 | 0.78 ± 0.09 |  | 3 |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, stratified by class and the same for all
   seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other only
 - Command: zoo run data_is_short --arm MixUp --folder CIFAR-10-JPEG --seeds 3 --record
+- Arguments: arm=none, as=, data=CIFAR-10-JPEG, epochs=60, images=4000, lr=0.2, precision=bf16-mixed, value=0.2
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: ebbb775
 """
 
 from dataclasses import replace

@@ -25,7 +25,8 @@ from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, accuracy
 
 WHERE = {DATA_IS_SHORT: "where data is short", TIME_IS_SHORT: "where time is short"}
 TEST_IMAGES, CLASSES = 10_000, 10
-HEADS = ["arm", "as", "accuracy %", "gain in points", "", "train %", "left at half masked", "seconds", "seeds"]
+CPU = "CPU seconds"
+HEADS = ["arm", "as", "accuracy %", "gain in points", "", "train %", "left at half masked", CPU, "seeds"]
 TRANSFORMERS = "for transformers: see the recipe token_reduction_cifar"
 NOT_HERE = {
     "TokenDistillation": TRANSFORMERS,
@@ -173,7 +174,7 @@ def _row(name: str, group: list[dict[str, Any]], gain: Gain | None, regime: Regi
     seen = [run["metrics"].get("train/acc", run["metrics"].get("train/acc_mixed")) for run in group]
     train = _spread(np.array([value for value in seen if value is not None]), 100, 1)
     left = np.array([half_masked(run["metrics"]) for run in group if "masked 0.5" in run["metrics"]])
-    seconds = f"{np.mean([run['seconds'] for run in group]):.0f}"
+    seconds = _spread(np.array([run["metrics"][CPU] for run in group if CPU in run["metrics"]]), 1, 0)
     what = group[0]["arguments"]["as"]
     return [name, what, spread, points, _verdict(gain), train, _spread(left, 1, 2), seconds, str(len(group))]
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import process_time
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
@@ -91,9 +92,11 @@ class Trial(Recipe):
         logger: Kind = "csv",
     ) -> dict[str, float]:
         """Train, then measure. Arguments and errors are those of `Recipe.run`."""
+        began = process_time()
         metrics = super().run(test and not self.choosing, save, record=False, resume=resume, logger=logger)
         if self.stopped:
             return metrics
+        metrics["CPU seconds"] = process_time() - began  # other work on the machine does not lengthen them
         if self.masked and "test/acc" in metrics:
             left = co_adaptation(self.model.cpu(), self._test_batches())
             metrics |= {f"masked {fraction:.1f}": value for fraction, value in zip(FRACTIONS, left, strict=True)}
