@@ -102,6 +102,7 @@ def test_all_ranks_take_the_average_of_the_first(moment, monkeypatch):
     model, ema = plain(), EMA(0.5)
     ema.average = {name: value.clone() for name, value in model.state_dict().items()}
     trainer = SimpleNamespace(world_size=2, testing=False, num_val_batches=[1])
+    model._trainer = trainer
     if moment == "at the end":
         ema.on_train_end(trainer, model)
     else:
