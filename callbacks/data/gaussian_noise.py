@@ -33,7 +33,7 @@ class GaussianNoise(Trick):
     """
 
     changes_batch = True
-    takes_boxes = True
+    takes_boxes = True  # which stay where they are
     needs = (Range("sigma", 0, open_low=True),)
     examples = ({"sigma": 0.5},)  # a second set of arguments, for the contract tests
 

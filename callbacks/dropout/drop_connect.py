@@ -101,7 +101,9 @@ class DropConnect(FeatureDropout):
         super().__init__(p, where, participation)
         self.per = per
         if where in (None, "input"):
-            raise ValueError(f"DropConnect: where={where!r} has no weights: name layers, or leave the classifier")
+            raise ValueError(
+                f"{type(self).__name__}: where={where!r} has no weights: name layers, or leave the classifier"
+            )
 
     def named_modules(self, model: nn.Module) -> list[tuple[str, nn.Module]]:
         found = super().named_modules(model)
@@ -112,7 +114,7 @@ class DropConnect(FeatureDropout):
                 or getattr(layer, "padding_mode", "zeros") != "zeros"
             ):
                 raise TypeError(
-                    f"DropConnect drops weights of nn.Linear and zero-padded nn.Conv2d, and {name!r} is a "
+                    f"{type(self).__name__} drops weights of nn.Linear and zero-padded nn.Conv2d, and {name!r} is a "
                     f"{type(layer).__name__}: name other layers, where='path.of.layer'"
                 )
         return found

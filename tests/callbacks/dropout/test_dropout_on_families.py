@@ -28,7 +28,7 @@ FAMILIES = {
     "ViT": (ViT, vit.VARIANTS, vit.TokenRow(16, 4, 2), 4),
 }
 NEVER = callbacks.Linear(0, 0)
-LAYERS = {"DropConnect", "GuidedDropout"}  # act on layers, not on stages
+LAYERS = {"DropConnect", "ClusteringDropConnect", "GuidedDropout"}  # act on layers, not on stages
 CHANGES = {"GuidedDropout"}  # gives its layers parameters, and says so: tests/callbacks/network/test_surgery.py
 every_family = pytest.mark.parametrize(
     "family", [pytest.param(name, marks=[] if name in ("ResNet", "ViT") else [pytest.mark.slow]) for name in FAMILIES]
