@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
 import zoo
@@ -23,9 +24,13 @@ UNSCALES = "lightning/pytorch/plugins/precision/amp.py"  # with a scaler, Lightn
 
 @pytest.fixture(scope="module")
 def seen(in_processes, tmp_path_factory):
-    """What two processes saw: see `gpu_runs.py`."""
-    folder = tmp_path_factory.mktemp("gpu")
-    assert in_processes("on_a_pretended_gpu", (0, 2, folder), (1, 2, folder), timeout=1800) == [0, 0]
+    """What two processes saw: see `gpu_runs.py`. Of pytest's own processes, the first starts them for all."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if base.name.startswith("popen-") else base) / "gpu"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            assert in_processes("on_a_pretended_gpu", (0, 2, folder), (1, 2, folder), timeout=1800) == [0, 0]
     first, second = (json.loads((folder / f"{part}.json").read_text()) for part in (0, 1))
     return first | {"runs": first["runs"] | second["runs"]}
 
