@@ -13,7 +13,7 @@ Settings: 60 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-
           rate (of three, for the base) and the argument of some tricks (of three) were chosen on 5,000 validation
           images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
 Result:
-| arm | as | accuracy % | gain in points |  | train % | left at half masked | CPU seconds | seeds |
+| arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 67.98 ± 0.25 |  |  | 97.5 ± 0.1 | 0.78 ± 0.09 |  | 3 |
 

@@ -12,7 +12,7 @@ Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4
           (of three) were chosen on 5,000 validation images. `make evidence` does all runs; recipes/frame/evidence.py
           has the programme and the rules
 Result:
-| arm | as | accuracy % | gain in points |  | train % | left at half masked | CPU seconds | seeds |
+| arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 71.73 ± 0.71 |  |  | 70.5 ± 1.0 | 0.84 ± 0.02 |  | 3 |
 

@@ -26,7 +26,7 @@ from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, accuracy
 WHERE = {DATA_IS_SHORT: "where data is short", TIME_IS_SHORT: "where time is short"}
 TEST_IMAGES, CLASSES = 10_000, 10
 CPU = "CPU seconds"
-HEADS = ["arm", "as", "accuracy %", "gain in points", "", "train %", "left at half masked", CPU, "seeds"]
+HEADS = ["arm", "as", "accuracy %", "gain in points", "verdict", "train %", "left at half masked", CPU, "seeds"]
 TRANSFORMERS = "for transformers: see the recipe token_reduction_cifar"
 NOT_HERE = {
     "TokenDistillation": TRANSFORMERS,

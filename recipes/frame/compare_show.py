@@ -17,7 +17,7 @@ from zoo.frame.figures import ELSE, WITH, WITHOUT, styled
 from zoo.frame.shown_figure import ShownFigure
 
 COLOURS = {"better": WITH, "worse": ELSE}  # else grey
-HEADS = ("arm", "accuracy %", "n", "difference", "", "seconds")
+HEADS = ("arm", "accuracy %", "n", "difference", "verdict", "seconds")
 
 
 class Row(Protocol):
@@ -58,7 +58,7 @@ class Shown:
         """Return a table for the terminal."""
         table = Table(caption=f"± after an accuracy: standard deviation over seeds; interval: {self.method}")
         for head in HEADS:
-            table.add_column(head, justify="left" if head in ("arm", "") else "right")
+            table.add_column(head, justify="left" if head in ("arm", "verdict") else "right")
         for row in self.rows():
             table.add_row(*map(escape, row))
         return table

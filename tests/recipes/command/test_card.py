@@ -117,16 +117,16 @@ def test_a_noisier_arm_is_paired_by_the_seeds_of_both(theirs, ours):
 
 def test_the_table_is_by_gain_with_intervals_for_all_rows_at_once():
     add_both()
-    add(DATA_IS_SHORT, "Dropout", 0.66, 0.665, **{"masked 0.0": 0.66, "masked 0.5": 0.33})
+    add(DATA_IS_SHORT, "Dropout", 0.66, 0.665, **{"masked 0.0": 0.66, "masked 0.5": 0.33, "CPU seconds": 12.0})
     heads, rows = cards.table(DATA_IS_SHORT)
     assert [row[0] for row in rows] == ["none", "MixUp", "SWA", "Dropout"] and {len(row) for row in rows} == {
         len(heads)
     }
     mixup = dict(zip(heads, rows[1], strict=True))
-    assert mixup["accuracy %"] == "69.50 ± 0.71" and mixup[""] == "better"
+    assert mixup["accuracy %"] == "69.50 ± 0.71" and mixup["verdict"] == "better"
     wide = float(mixup["gain in points"].split("± ")[1]) / 100
     assert wide > cards.gain_in(DATA_IS_SHORT, "MixUp").half
-    assert rows[2][4] == "undecided" and rows[3][6] == "0.50 ± 0.00"
+    assert rows[2][4] == "undecided" and rows[3][6:8] == ["0.50 ± 0.00", "12 ± 0"]
     text = tables.recipe_result(next(entry for entry in catalogue.recipes() if entry.name == "data_is_short"))
     assert "| MixUp | MixUp(alpha=0.5) | 69.50 ± 0.71 | +3.00 ±" in text
 
