@@ -63,7 +63,10 @@ serve: site
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site
 
 # Look at its kinds of pages in Debian's chromium, narrow and wide, light and dark: build/looks has the pictures.
-site-check: site .venv/.site-check
+# From nothing: Sphinx forgets index entries, such as titles of papers, of pages that it does not build again.
+site-check: .venv/.site .venv/.site-check
+	rm -rf build/site build/doctrees
+	$(MAKE) site
 	$(BIN)/python docs/look.py build/site build/looks
 
 .venv/bin/python:
