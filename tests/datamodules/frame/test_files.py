@@ -301,12 +301,12 @@ def test_constants(paths):
 def test_a_worker_a_core_shared_by_the_processes_of_the_machine(paths, trainer, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(6)), raising=False)
     assert usable_cores() == 6
-    data, chosen = Given(paths, num_workers=None), Given(paths, num_workers=5)
+    data, chosen, crowded = (Given(paths, num_workers=number) for number in (None, 5, None))
     assert (data.num_workers, chosen.num_workers) == (6, 5)
-    for module in (data, chosen):
-        module.trainer = trainer(devices=4)
+    for module, devices in ((data, 4), (chosen, 4), (crowded, 8)):
+        module.trainer = trainer(devices=devices)
         module.setup("fit")
-    assert (data.num_workers, chosen.num_workers) == (1, 5)
+    assert (data.num_workers, chosen.num_workers, crowded.num_workers) == (1, 5, 1)
 
 
 def test_lightning_does_not_advise_workers(paths, linear, trainer, monkeypatch):
