@@ -9,7 +9,7 @@ from torch import nn
 
 import zoo
 from tests.closed_form import fill
-from zoo import PatchSlimming, ViT
+from zoo import PatchSlimming, ViT, patch_slimming
 from zoo.layers.token_classifier import TokenRow
 from zoo.layers.transformer import Block
 from zoo.patch_slimming import (
@@ -243,3 +243,11 @@ def test_search_within_a_share_of_the_multiply_adds(model):
 def test_a_share_that_no_error_reaches_is_refused(model):
     with pytest.raises(ValueError, match="no error bound reduces the multiply-adds to 0.01"):
         find_tokens_within(model, torch.randn(1, 3, 32, 32), 0.01, step=64, rounds=1)
+
+
+def test_the_search_keeps_no_graph(monkeypatch):
+    seen = []
+    monkeypatch.setattr(patch_slimming, "trace", lambda *_: ())
+    monkeypatch.setattr(patch_slimming, "search", lambda *_: seen.append(torch.is_grad_enabled()))
+    patch_slimming.find_tokens(torch.nn.Linear(1, 1), torch.zeros(1))
+    assert seen == [False]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from datamodules import Arrays, Digits, ImageData
-from datamodules.frame.memory import MemoryData, measure
+from datamodules.frame.memory import MemoryData, convert_channels, measure
 
 
 class Given(MemoryData):
@@ -254,3 +254,10 @@ def test_the_base_is_abstract():
         ImageData().setup("fit")
     with pytest.raises(NotImplementedError):
         MemoryData().setup("fit")
+
+
+def test_colours_become_grey_in_the_same_layout():
+    images = np.random.default_rng(3).integers(0, 256, (4, 6, 6, 3), np.uint8)
+    luma = convert_channels(images, 1)
+    assert luma.shape == (4, 6, 6, 1)
+    np.testing.assert_allclose(luma[..., 0], images @ [0.299, 0.587, 0.114], atol=1)
