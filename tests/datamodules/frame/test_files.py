@@ -303,10 +303,10 @@ def test_a_worker_a_core_shared_by_the_processes_of_the_machine(paths, trainer, 
     assert usable_cores() == 6
     data, chosen, crowded = (Given(paths, num_workers=number) for number in (None, 5, None))
     assert (data.num_workers, chosen.num_workers) == (6, 5)
-    for module, devices in ((data, 4), (chosen, 4), (crowded, 8)):
+    for module, devices in ((data, 2), (chosen, 4), (crowded, 8)):
         module.trainer = trainer(devices=devices)
         module.setup("fit")
-    assert (data.num_workers, chosen.num_workers, crowded.num_workers) == (1, 5, 1)
+    assert (data.num_workers, chosen.num_workers, crowded.num_workers) == (3, 5, 1)
 
 
 def test_lightning_does_not_advise_workers(paths, linear, trainer, monkeypatch):
