@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.dropout.drop_connect import DropConnect, masked_layer
-from callbacks.frame.group_rates import unit_rates
-from callbacks.frame.needs import Choice, Range
+from callbacks.frame.group_rates import RANGES, unit_rates
+from callbacks.frame.needs import Choice
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
@@ -48,14 +48,7 @@ class ClusteringDropConnect(DropConnect):
         ValueError, TypeError: as `DropConnect`; for low > high.
     """
 
-    needs = (
-        Range("high", 0, 1, open_low=True, open_high=True),
-        Range("low", 0, "high"),
-        Range("decay", 0, 1, open_high=True),
-        Range("clusters", 2),
-        Range("every", 1),
-        Choice("of", get_args(Of)),
-    )
+    needs = (*RANGES, Choice("of", get_args(Of)))
     examples = (
         {"low": 0.2, "high": 0.5, "clusters": 2, "every": 1, "participation": 0.5},
         {"of": "derivatives", "every": 2, "decay": 0.5},

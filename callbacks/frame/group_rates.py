@@ -3,6 +3,15 @@
 import torch
 from torch import Tensor
 
+from callbacks.frame.needs import Range
+
+RANGES = (
+    Range("high", 0, 1, open_low=True, open_high=True),
+    Range("low", 0, "high"),
+    Range("decay", 0, 1, open_high=True),
+    Range("clusters", 2),
+    Range("every", 1),
+)  # of the arguments that tricks with such groups share
 ROUNDS = 20  # of k-means: a few are enough in one dimension, from quantiles
 
 

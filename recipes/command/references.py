@@ -2,7 +2,7 @@
 
     python -m recipes.command.references [MODEL ...]
 
-Each model is compared in its default variant, or in the first one that a library has. Every difference is a line of
+Each model is compared in its default variant, or in the first one that one of them has. Every difference is a line of
 results/reference_logits.jsonl, which the model's page shows.
 """
 
@@ -30,14 +30,14 @@ EXTRA = {"googlenet": WITH_HEADS, "inception_v3": WITH_HEADS}
 
 
 class Reference(NamedTuple):
-    """A network of a library."""
+    """A network of timm or torchvision."""
 
-    library: str  # "timm" or "torchvision"
+    package: str  # timm or torchvision
     name: str  # of the network there
 
     def build(self) -> nn.Module:
         """Build it with random weights."""
-        if self.library == "timm":
+        if self.package == "timm":
             made: nn.Module = timm.create_model(self.name)
         else:
             made = torchvision.models.get_model(self.name, weights=None, **EXTRA.get(self.name, {}))
@@ -45,7 +45,7 @@ class Reference(NamedTuple):
 
 
 def main(names: Sequence[str]) -> None:
-    """Compare the named models, or all that a library has, and record the differences."""
+    """Compare the named models, or all that have a reference, and record the differences."""
     pairs = {entry.name: found for entry in catalogue.models() if (found := pair(entry.name))}
     for name in names:
         if name not in pairs:
@@ -59,8 +59,8 @@ def main(names: Sequence[str]) -> None:
         arguments = {
             "model": name,
             "variant": variant,
-            "reference": f"{reference.library} {reference.name}",
-            "version": version(reference.library),
+            "reference": f"{reference.package} {reference.name}",
+            "version": version(reference.package),
             "input": f"{IMAGES} images of normal noise, float32",
         }
         seconds = time.perf_counter() - start
@@ -69,12 +69,12 @@ def main(names: Sequence[str]) -> None:
 
 
 def pair(model: str) -> tuple[str, Reference] | None:
-    """Return the variant that is compared, and with what; None where no library has the model."""
+    """Return the variant that is compared, and with what; None where neither has the model."""
     kind = getattr(zoo, model)
     found = {
-        variant: Reference(library, name if isinstance(name, str) else name[0])  # the first of several sizes
-        for library in ("timm", "torchvision")
-        for variant, name in getattr(kind, f"{library}_names", {}).items()
+        variant: Reference(package, name if isinstance(name, str) else name[0])  # the first of several sizes
+        for package in ("timm", "torchvision")
+        for variant, name in getattr(kind, f"{package}_names", {}).items()
     }
     if model in OTHERS or not found:
         return None

@@ -27,3 +27,23 @@ def build(description: Mapping[str, Any]) -> Classifier:
     kinds = {**MODELS, "Classifier": Classifier}
     built: Classifier = kinds[validate_choice(name, kinds, "zoo")](**arguments)
     return built
+
+
+def take_over(model: Classifier, backbone: Classifier | Mapping[str, Any], image_size: int | None) -> tuple[Any, int]:
+    """Return the backbone of a model under construction, and its image size; both go into the hyper-parameters.
+
+    Args:
+        model: before the constructor of its base class.
+        backbone: a model, or its description.
+        image_size: in pixels; None: the backbone's, or 224.
+    """
+    taken = build(backbone) if isinstance(backbone, Mapping) else backbone
+    size = image_size or taken.image_size or 224
+    vars(model)["_levels"][0] |= {"backbone": describe(taken), "image_size": size}
+    return taken, size
+
+
+def be_like(model: Classifier, backbone: Classifier) -> None:
+    """Give a model what it has from its backbone: channels, preprocessing, which weights are random."""
+    model.untrained = backbone.untrained
+    model.in_chans, model.preprocessing = backbone.in_chans, backbone.preprocessing

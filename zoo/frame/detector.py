@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from zoo.frame.arguments import Training
-from zoo.frame.backbone import build, describe, paths
+from zoo.frame.backbone import be_like, paths, take_over
 from zoo.frame.checks import check_images, validate_choice
 from zoo.frame.classifier import Classifier
 from zoo.frame.detection_scores import DetectionScores, RunningLoss
@@ -65,15 +65,11 @@ class Detector(Classifier):
         validate_choice(head, HEADS, "Detector")
         if width < 32 or width % 32:
             raise ValueError(f"Detector: width must be a multiple of 32, for group norm of 32 groups, got {width}")
-        if isinstance(backbone, Mapping):
-            backbone = build(backbone)
-        image_size = image_size or backbone.image_size or 224
-        vars(self)["_levels"][0] |= {"backbone": describe(backbone), "image_size": image_size}
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.untrained = backbone.untrained
-        self.in_chans, self.preprocessing = backbone.in_chans, backbone.preprocessing
-        self.network = HEADS[head](backbone, num_classes, width, image_size)
-        self.stage_paths = {name: f"network.backbone.body.{path}" for name, path in paths(backbone).items()}
+        body, size = take_over(self, backbone, image_size)
+        super().__init__(num_classes=num_classes, image_size=size, **training)
+        be_like(self, body)
+        self.network = HEADS[head](body, num_classes, width, size)
+        self.stage_paths = {name: f"network.backbone.body.{path}" for name, path in paths(body).items()}
 
     def forward(self, images: Tensor, targets: list[Target] | None = None) -> Any:
         """Images (N, C, H, W) -> in evaluation detections of each image: boxes (n, 4), labels and scores (n,).

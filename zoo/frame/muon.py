@@ -18,11 +18,13 @@ Differs:  filters of one shape are orthogonalised together. Why not torch's or t
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, overload
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from zoo.frame.group_step import GroupOptimizer
 
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS, EPS = 3, 1e-7
@@ -48,7 +50,7 @@ def orthogonal(d: Tensor) -> Tensor:
     return x.mT if tall else x
 
 
-class FilterMuon(torch.optim.Optimizer):
+class FilterMuon(GroupOptimizer):
     """`Classifier(..., optimizer="filtermuon", lr=0.24, weight_decay=0.0)`.
 
     Args:
@@ -89,26 +91,7 @@ class FilterMuon(torch.optim.Optimizer):
         groups = [kind if "muon" in kind else {**kind, **sgd} for kind in kinds if kind["params"]]
         super().__init__(groups, {"lr": lr, "momentum": filter_momentum, "weight_decay": 0.0})
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step. `closure`: recomputes the loss, as in any optimizer of torch."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._move(group, params)
-        return loss
-
-    def _move(self, group: dict[str, Any], params: list[Tensor]) -> None:
+    def step_group(self, group: dict[str, Any], params: list[Tensor]) -> None:
         g = [p.grad for p in params if p.grad is not None]
         if group["weight_decay"]:
             g = [*torch._foreach_add(g, params, alpha=group["weight_decay"])]

@@ -14,13 +14,13 @@ Differs:  as the authors' code, not the paper's algorithm: moments are corrected
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
-from typing import Any, overload
+from typing import Any
 
 import torch
 from timm.optim._optim_factory import OptimInfo, default_registry
 from torch.optim.optimizer import ParamsT
 
+from zoo.frame.group_step import GroupOptimizer
 from zoo.frame.lbfgs import LBFGS
 from zoo.frame.muon import FilterMuon
 
@@ -30,7 +30,7 @@ def bounds(step: int, final_lr: float, gamma: float) -> tuple[float, float]:
     return final_lr * (1 - 1 / (gamma * step + 1)), final_lr * (1 + 1 / (gamma * step))
 
 
-class AdaBound(torch.optim.Optimizer):
+class AdaBound(GroupOptimizer):
     """`Classifier(..., optimizer="adabound", lr=1e-3, optimizer_options={"final_lr": 0.1})`.
 
     Args:
@@ -70,27 +70,12 @@ class AdaBound(torch.optim.Optimizer):
         super().add_param_group(group)
         self.param_groups[-1].setdefault("base_lr", self.param_groups[-1]["lr"])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step. `closure`: recomputes the loss, as in any optimizer of torch."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            by_step = defaultdict(list)  # a parameter that was frozen at first has made fewer steps
-            for p in group["params"]:
-                if p.grad is not None:
-                    by_step[self._count(p)].append(p)
-            for t, params in by_step.items():
-                self._move(group, t, params)
-        return loss
+    def step_group(self, group: dict[str, Any], params: list[torch.Tensor]) -> None:
+        by_step = defaultdict(list)  # a parameter that was frozen at first has made fewer steps
+        for p in params:
+            by_step[self._count(p)].append(p)
+        for t, same in by_step.items():
+            self._move(group, t, same)
 
     def _count(self, p: torch.Tensor) -> int:
         state = self.state[p]

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from zoo.frame.arguments import Training
-from zoo.frame.backbone import build, describe, paths
+from zoo.frame.backbone import be_like, paths, take_over
 from zoo.frame.classifier import Classifier
 from zoo.frame.outputs import Outputs
 from zoo.frame.segmenter import Segmenter
@@ -41,15 +41,11 @@ class StageSegmenter(Segmenter):
         image_size: int | None = None,
         **training: Unpack[Training],
     ):
-        if isinstance(backbone, Mapping):
-            backbone = build(backbone)
-        image_size = image_size or backbone.image_size or 224
-        vars(self)["_levels"][0] |= {"backbone": describe(backbone), "image_size": image_size}
-        super().__init__(num_classes=num_classes, image_size=image_size, **training)
-        self.untrained = backbone.untrained
-        self.in_chans, self.preprocessing = backbone.in_chans, backbone.preprocessing
-        self.network = OverStages(backbone, head, num_classes, width, image_size)
-        self.stage_paths = {name: f"network.body.{path}" for name, path in paths(backbone).items()}
+        body, size = take_over(self, backbone, image_size)
+        super().__init__(num_classes=num_classes, image_size=size, **training)
+        be_like(self, body)
+        self.network = OverStages(body, head, num_classes, width, size)
+        self.stage_paths = {name: f"network.body.{path}" for name, path in paths(body).items()}
 
     def forward(self, x: Any) -> Outputs:
         """Images (N, C, H, W) -> logits (N, K, H, W)."""
