@@ -10,12 +10,14 @@ Defaults: low = 1e-6, high = 1e3, ours; measured at optimizer steps 1 and 21 and
 Differs:  no reference
 """
 
+from math import isfinite
+
 import lightning as L
 import torch
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
-from callbacks.frame.loss_scale import needs_unscaled
+from callbacks.frame.loss_scale import is_scaled, needs_unscaled
 from callbacks.frame.needs import Range
 from zoo.frame.sharded import whole
 
@@ -70,6 +72,9 @@ class GradientFlow(Diagnostic):
         self._epoch = trainer.current_epoch
         without, norms = gradient_norms(model)
         values = dict(zip(norms, whole(torch.stack(list(norms.values()))).tolist(), strict=True)) if norms else {}
+        if is_scaled(trainer) and not all(map(isfinite, values.values())):  # an overflow: the scaler skips this step
+            self._epoch = None
+            return
         self.measured = "gradient norm", values
         self._judge(step, without, values)
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.diagnostic import Diagnostic
+from callbacks.frame.loss_scale import is_scaled
 from callbacks.frame.needs import Range
 from zoo.frame.sharded import whole
 
@@ -61,6 +62,8 @@ class UpdateRatio(Diagnostic):
         moved = whole(torch.stack(torch._foreach_norm(steps))).float()
         ratios = (moved / sizes.clamp_min(1e-12)).tolist()
         self._before, self._weights = None, []
+        if is_scaled(trainer) and not any(ratios):  # gradients overflowed, and the scaler skipped the step
+            return
         self.measured = "update / weight", {f"tensor {i}": ratio for i, ratio in enumerate(ratios, 1)}
         self._judge(statistics.median(ratios), trainer.global_step)
 

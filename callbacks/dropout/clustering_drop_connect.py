@@ -22,11 +22,18 @@ from torch import Tensor, nn
 
 from callbacks.dropout.drop_connect import DropConnect, masked_layer
 from callbacks.frame.group_rates import RANGES, unit_rates
+from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Choice
 from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
 
 Of = Literal["weights", "derivatives"]
+
+
+def running_mean(r: Tensor, before: Tensor | None, decay: float) -> Tensor:
+    """Return r <- decay r + (1 - decay) |dL/dw|. A derivative that overflowed in 16 bits leaves its average alone."""
+    before = r.nan_to_num(posinf=0.0) if before is None else before.to(r)
+    return torch.lerp(torch.where(r.isfinite(), r, before), before, decay)
 
 
 class ClusteringDropConnect(DropConnect):
@@ -45,7 +52,7 @@ class ClusteringDropConnect(DropConnect):
         participation: fraction of the steps at which it acts, see `FeatureDropout`.
 
     Raises:
-        ValueError, TypeError: as `DropConnect`; for low > high.
+        ValueError, TypeError: as `DropConnect`; for low > high; for derivatives with a fused optimizer in 16 bits.
     """
 
     needs = (*RANGES, Choice("of", get_args(Of)))
@@ -84,6 +91,11 @@ class ClusteringDropConnect(DropConnect):
         if stage == "fit":
             self._average, self._rates = {}, {}
 
+    def on_train_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        super().on_train_start(trainer, model)
+        if self.of == "derivatives":
+            needs_unscaled(self, trainer)
+
     @torch.no_grad()
     def on_before_optimizer_step(self, trainer: L.Trainer, model: L.LightningModule, optimizer: object) -> None:
         """Average the derivatives, and group every `every` steps: the same on all ranks."""
@@ -93,8 +105,7 @@ class ClusteringDropConnect(DropConnect):
             if self.of == "derivatives":
                 if w.grad is None:  # frozen
                     continue
-                r, before = w.grad.float().abs(), self._average.get(name)
-                self._average[name] = r if before is None else torch.lerp(r, before.to(r), self.decay)
+                self._average[name] = running_mean(w.grad.float().abs(), self._average.get(name), self.decay)
             if due:
                 r = self._average[name] if self.of == "derivatives" else w.detach().float().abs()
                 self._rates[name] = unit_rates(r.flatten(), self.clusters, self.low, self.high).view_as(w)
