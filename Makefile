@@ -24,9 +24,9 @@ slow: .venv/.test
 	$(SLOW) --ignore tests/zoo
 	$(SLOW) tests/zoo
 
-# Every two tricks in one run: half an hour.
+# Every two tricks in one run, and every trick with weights in parts: half an hour.
 pairs: .venv/.test
-	$(PYTEST) tests/callbacks/frame/test_pairs.py
+	$(PYTEST) tests/callbacks/frame/test_pairs.py tests/reliability/test_sharded.py
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Configuration of the documentation site: `make site` writes it to build/site, `make serve` shows it."""
 
+import os
 import sys
 from importlib.metadata import version as version_of
 from pathlib import Path
@@ -70,7 +71,7 @@ html_sidebars = {
         "tricks/pairs",
     )
 }
-html_theme_options = {
+html_theme_options: dict[str, object] = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     "header_links_before_dropdown": 8,
@@ -79,5 +80,13 @@ html_theme_options = {
     "footer_end": [],
     "check_switcher": False,
 }
+if "SITE_URL" in os.environ:  # of the published site, which has all versions: the bar offers them
+    html_theme_options |= {
+        "switcher": {
+            "json_url": f"{os.environ['SITE_URL']}/versions.json",  # written by docs/versions.py
+            "version_match": os.environ.get("SITE_VERSION", "main"),
+        },
+        "navbar_end": ["version-switcher", "theme-switcher", "navbar-icon-links"],
+    }
 copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True

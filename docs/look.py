@@ -30,6 +30,8 @@ KINDS = {
     "recipe": "evidence/data_is_short.html",
     "explorer": "evidence/explorer.html",
     "evidence": "evidence.html",
+    "reliability": "reliability.html",
+    "scale": "scale.html",
     "notebook": "notebooks/08_your_photographs.html",
     "api": "api/callbacks.html",
     "search": "search.html?q=beyond+empirical+risk+minimization",

@@ -41,6 +41,24 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# Whole runs and contracts of every trick: two fifths of the time of `make test`, and all but 0.3 % of the lines and
+# branches that they run are run by other tests too. Their coverage is not measured, which halves their time.
+REPEAT_LINES = ("tests/reliability/", "tests/callbacks/test_", "tests/callbacks/frame/test_pairs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    """As pytest-cov's `no_cover`, of which setup and teardown would be measured."""
+    measured = getattr(item.config.pluginmanager.getplugin("_cov"), "cov_controller", None)
+    if measured is None or not item.nodeid.startswith(REPEAT_LINES):
+        return (yield)
+    measured.pause()
+    try:
+        return (yield)
+    finally:
+        measured.resume()
+
+
 class TinyBlock(nn.Module):
     """A residual block: batch norm, so that resuming and averaging have statistics to keep."""
 

@@ -7,6 +7,7 @@ import torch
 
 import callbacks
 import zoo
+from callbacks.frame.trick import Trick
 from tests.reliability.runs import ON_GPUS, same
 from tests.reliability.sharded_runs import SMALL
 from tests.reliability.test_ddp import free_port
@@ -60,9 +61,21 @@ def test_a_process_that_is_killed_while_it_writes_leaves_the_older_one(in_proces
 REFUSES = sorted(name for name in callbacks.__all__ if getattr(callbacks, name).whole_weights)
 
 
-def test_every_trick_is_right_or_refuses_by_name(in_processes, tmp_path):
+def one_of_a_kind() -> list[str]:
+    """One trick of those that one room has at the same moments of a run; each that refuses."""
+    moments = [name for name in dir(Trick) if not name.startswith("__") and callable(getattr(Trick, name))]
+    kinds = {}
+    for name in sorted(set(callbacks.__all__) - ON_GPUS):
+        kind = getattr(callbacks, name)
+        own = [moment for moment in moments if getattr(kind, moment) is not getattr(Trick, moment)]
+        kinds[kind.__module__.split(".")[1], *own, kind.whole_weights and name] = name
+    return [*kinds.values()]
+
+
+@pytest.mark.parametrize("which", ["one of a kind", pytest.param("all", marks=pytest.mark.pairs)])
+def test_tricks_are_right_or_refuse_by_name(in_processes, tmp_path, which):
     """Weights, averages and scores are those of DDP."""
-    names = sorted(set(callbacks.__all__) - ON_GPUS)
+    names = one_of_a_kind() if which == "one of a kind" else sorted(set(callbacks.__all__) - ON_GPUS)
     for found in run(in_processes, "tricks", tmp_path, names, timeout=600):
         refused = {name: error for name, error in found.items() if error}
         assert sorted(refused) == REFUSES, refused
