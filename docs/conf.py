@@ -87,6 +87,7 @@ if "SITE_URL" in os.environ:  # of the published site, which has all versions: t
             "version_match": os.environ.get("SITE_VERSION", "main"),
         },
         "navbar_end": ["version-switcher", "theme-switcher", "navbar-icon-links"],
+        "header_links_before_dropdown": 6,  # the bar stays one line
     }
 copybutton_prompt_text = r">>> |\$ "
 copybutton_prompt_is_regexp = True
