@@ -167,7 +167,7 @@ from callbacks.optimization.warm_up import WarmUp as WarmUp
 from zoo.frame.exact_resume import ExactResume as ExactResume
 from zoo.frame.graceful_stop import GracefulStop as GracefulStop
 
-OF_BOXES = ["BoxCrop", "BoxFlip", "BoxLoss", "CopyPaste"]  # for `zoo.Detector` alone
+OF_BOXES = ["BoxCrop", "BoxFlip", "BoxLoss", "CopyPaste"]  # tricks too, for `zoo.Detector` alone
 __all__ = sorted(
     name
     for name, member in globals().items()

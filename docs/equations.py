@@ -6,7 +6,11 @@ that all parse.
 
 EQUATIONS: dict[str, str] = {
     # data
+    "BoxCrop": r"\begin{aligned} (x, y)' &= \left( \tfrac{x - \mathit{left}}{u_1},\, \tfrac{y - \mathit{top}}{u_2}"
+    r"\right) \\ u_1, u_2 &\sim U(\mathit{scale}, 1) \end{aligned}",
+    "BoxFlip": r"\begin{aligned} x'_{rc} &= x_{r,\, W - 1 - c} \\ (x_1, x_2)' &= (W - x_2,\, W - x_1) \end{aligned}",
     "ChannelOrder": r"x'_c = x_{\pi(c)} \text{ with probability } p,\quad \pi \sim U(S_C)",
+    "CopyPaste": r"x' = a \odot x_\pi + (1 - a) \odot x,\quad a = \bigcup_k \mathit{box}_k",
     "CutMix": r"\begin{aligned} x' &= M \odot x + (1 - M) \odot x_\pi \\ y' &= \lambda y + (1 - \lambda)\, y_\pi,"
     r"\quad \lambda = \overline{M} \end{aligned}",
     "Cutout": r"x'_{ij} = \begin{cases} 0 & |i - r| \lesssim L/2,\ |j - c| \lesssim L/2 \\ x_{ij} & \text{else}"
@@ -124,6 +128,7 @@ EQUATIONS: dict[str, str] = {
     "AuxiliaryHeads": r"L' = L(z) + w \sum_j L(z_j),\quad z_j = A_j \overline{F_j} + b_j",
     "BinaryCrossEntropy": r"\begin{aligned} q &= (1 - \epsilon)\, t + \epsilon / K \\ L &= -\tfrac1K \sum_k"
     r"\big( q_k \log \sigma(z_k) \\ &\qquad + (1 - q_k) \log(1 - \sigma(z_k)) \big) \end{aligned}",
+    "BoxLoss": r"L = L_{\mathrm{class}} + \dots + w \sum_i w_i\, l(b_i, t_i)",
     "CircleLoss": r"\begin{aligned} L = \log \Big( 1 &+ \sum_j e^{\gamma a_n^j (s_n^j - m)} \\ &\times \sum_i"
     r"e^{-\gamma a_p^i (s_p^i - 1 + m)} \Big) \end{aligned}",
     "ClassBalanced": r"E_k = \frac{1 - \beta^{n_k}}{1 - \beta},\quad w_k = \frac{K / E_k}{\sum_j 1 / E_j}",

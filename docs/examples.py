@@ -1,5 +1,7 @@
 """A complete script for each trick's page: scikit-learn's digits and a small network, one epoch. Tests run them all."""
 
+import re
+
 DIGITS = "Digits(64)"
 NOISE = (
     "import torch",
@@ -23,6 +25,9 @@ MODELS = {  # where it is not RESNET: images of 32 px, in place of which stand y
     "TokenRatio": f'DynamicViT("Ti", {SMALL}',
     "ZeroLastConv": f'PreActResNet("18", {SMALL}',
 }
+OF_BOXES = ("BoxCrop", "BoxFlip", "BoxLoss", "CopyPaste")
+MODELS |= dict.fromkeys(OF_BOXES, 'Detector(ResNet("20", image_size=32), "fcos", num_classes=3, width=32, lr=0.01)')
+BOXES = "ShapeBoxes(16, images=96, image_size=32)"
 TEACHERS = {
     "TokenDistillation": 'DeiT("Ti", num_classes=10, image_size=32)  # weights="path/to/file": a trained one',
     "TokenLabeling": 'ResNet("18", num_classes=10, image_size=32)  # weights="path/to/file": a trained one',
@@ -38,12 +43,14 @@ ARGUMENTS = {  # where the defaults do not do
 
 def example(trick: str) -> str:
     """Return a script that trains with a trick."""
-    own, model, teacher = trick in MODELS, MODELS.get(trick, RESNET), TEACHERS.get(trick)
-    names = sorted({text.partition("(")[0] for text in (model, teacher) if text})
+    own = trick in MODELS and trick not in OF_BOXES
+    model, teacher = MODELS.get(trick, RESNET), TEACHERS.get(trick)
+    data = BOXES if trick in OF_BOXES else "Arrays(images, targets, 32)" if own else DIGITS
+    names = sorted({*re.findall(r"([A-Z]\w+)\(", f"{model} {teacher}")})
     imports = ["from lightning import Trainer", "", f"from callbacks import {trick}"]
-    imports += [f"from datamodules import {'Arrays' if own else 'Digits'}", f"from zoo import {', '.join(names)}"]
+    imports += [f"from datamodules import {data.partition('(')[0]}", f"from zoo import {', '.join(names)}"]
     lines = [NOISE[1]] if own else []
     lines += [f"teacher = {teacher}"] if teacher else []
     lines += [f"model = {model}", f"trainer = Trainer(max_epochs=1, callbacks=[{trick}({ARGUMENTS.get(trick, '')})])"]
-    lines += [f"trainer.fit(model, {'Arrays(images, targets, 32)' if own else DIGITS})"]
+    lines += [f"trainer.fit(model, {data})"]
     return "\n".join([*([NOISE[0]] if own else []), *imports, "", *lines, ""])

@@ -51,4 +51,4 @@ class BoxFlip(Trick):
         images, targets = batch
         turned = torch.rand(len(images), device=images.device) < self.p
         images, objects = flip(images, join(targets), turned)
-        batch[:] = [images, split(objects, len(images))]
+        batch[:] = [images, split(objects, len(images), [len(target["boxes"]) for target in targets])]

@@ -27,7 +27,7 @@ class Declaring(LossTrick):
             tricks that resize.
         takes_boxes: works where targets are boxes: see `Detector`, which refuses other tricks. None: yes, unless it
             changes the batch, the loss or the classifier.
-        needs_boxes: works where targets are boxes only; refused elsewhere.
+        needs_boxes: works where targets are boxes only; refused elsewhere, and beside tricks that do not take boxes.
         one_label: needs probabilities of classes that sum to 1 (a softmax). Refused if images have several labels.
     """
 

@@ -49,16 +49,20 @@ def join(targets: Sequence[dict[str, Tensor]]) -> Objects:
     """Put the objects of a batch's images together: the entries that all targets have."""
     names = [name for name in targets[0] if name != "boxes" and all(name in target for target in targets)]
     boxes = torch.cat([target["boxes"] for target in targets])
-    numbers = torch.arange(len(targets), device=boxes.device)
-    counts = torch.tensor([len(target["boxes"]) for target in targets], device=boxes.device)
-    image = numbers.repeat_interleave(counts, output_size=len(boxes))
+    image = torch.cat([target["labels"].new_full((len(target["labels"]),), i) for i, target in enumerate(targets)])
     return Objects(boxes, image, {name: torch.cat([target[name] for target in targets]) for name in names})
 
 
-def split(objects: Objects, images: int) -> list[dict[str, Tensor]]:
-    """Return the targets of `images` images; within an image, objects keep their order."""
+def split(objects: Objects, images: int, counts: list[int] | None = None) -> list[dict[str, Tensor]]:
+    """Return the targets of images; within an image, objects keep their order.
+
+    Args:
+        objects: of them.
+        images: their number.
+        counts: objects of each image, where they are known; None: they are read, for which the host waits for a GPU.
+    """
     order = objects.image.argsort(stable=True)
-    counts = objects.image.bincount(minlength=images).tolist()
+    counts = objects.image.bincount(minlength=images).tolist() if counts is None else counts
     parts = {"boxes": objects.boxes, **objects.more}
     columns = {name: part[order].split(counts) for name, part in parts.items()}
     return [{name: column[i] for name, column in columns.items()} for i in range(images)]

@@ -9,6 +9,7 @@ import lightning as L
 
 from callbacks.frame.declaration import Declaring, needs_of
 from callbacks.frame.needs import Need
+from zoo.frame.detector import takes_boxes
 from zoo.frame.run import callbacks_of
 from zoo.frame.step import changes_loss
 
@@ -132,3 +133,15 @@ class ImagesOfTheSeed(PairNeed):
             f"{trick.__name__} needs the same images in every run, and {other.__name__} chooses them by the network: "
             "take one of the two out"
         )
+
+
+@dataclass(frozen=True)
+class OthersTakeBoxes(PairNeed):
+    """Require that the other tricks work with boxes. Declared for every trick with `needs_boxes`."""
+
+    reason = "one needs boxes, of which the other knows nothing"
+
+    def refuses(self, trick: type[L.Callback], other: type[L.Callback], after: bool) -> str | None:
+        if takes_boxes(other):
+            return None
+        return f"{trick.__name__} needs boxes, of which {other.__name__} knows nothing: take one of the two out"

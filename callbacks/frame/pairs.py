@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from callbacks.frame.pair_needs import PairNeed
+from callbacks.frame.pair_needs import OthersTakeBoxes, PairNeed
 from callbacks.frame.trick import Trick
+
+STRANGERS = OthersTakeBoxes.reason  # the limit of most tricks with those that need boxes
 
 
 class Refusal(NamedTuple):

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, final
 import lightning as L
 
 from callbacks.frame.declaration import Declaring
+from callbacks.frame.pair_needs import OthersTakeBoxes
 from callbacks.frame.schedule import Schedule
 from zoo.frame import html
 from zoo.frame.fields import fields_of, with_fields
@@ -30,6 +31,9 @@ OF_ROOM = {  # dropout counts as data there: hidden features are the next layers
 }
 
 
+WITH_BOXES = {"batch": "boxes", "loss": "overlap"}  # the pictures of tricks that need boxes
+
+
 class Removable(Protocol):
     """A handle of torch that removes one hook or several."""
 
@@ -49,7 +53,7 @@ class Trick(Declaring):
         examples: arguments that differ from the defaults, for cards and tests; a class without its own has none.
         taxonomy: where it regularises, one of `TAXONOMY`; None: it does not. The default is that of its room.
         picture: the kind of its picture, a file of `callbacks/frame/pictures`. The default is "batch" where it changes
-            the batch, else "loss" where it changes the loss.
+            the batch, else "loss" where it changes the loss; "boxes" and "overlap" where it needs boxes.
     """
 
     examples: ClassVar[tuple[dict[str, Any], ...]] = ()
@@ -66,8 +70,11 @@ class Trick(Declaring):
         if cls.taxonomy is None and "taxonomy" not in vars(cls):
             package, _, room = cls.__module__.rpartition(".")[0].partition(".")
             cls.taxonomy = OF_ROOM.get(room) if package == "callbacks" else None
+        if cls.needs_boxes and OthersTakeBoxes() not in cls.needs:
+            cls.needs = (*cls.needs, OthersTakeBoxes())
         if not cls.picture:
-            cls.picture = "batch" if cls.changes_batch else "loss" if changes_loss(cls) else ""
+            kind = "batch" if cls.changes_batch else "loss" if changes_loss(cls) else ""
+            cls.picture = WITH_BOXES.get(kind, kind) if cls.needs_boxes else kind
         if "__init__" in vars(cls):
             setattr(cls, "__init__", _check_first(vars(cls)["__init__"]))  # noqa: B010 - mypy refuses the plain assignment
         if cls.changes_batch and "on_train_batch_start" in vars(cls):

@@ -36,7 +36,7 @@ def page(package: str) -> str:
 
 def members_of(package: str) -> list[str]:
     """Return the names that have a page of their own."""
-    lists = {"zoo": catalogue.models, "callbacks": catalogue.tricks, "datamodules": catalogue.datamodules}
+    lists = {"zoo": catalogue.models, "callbacks": catalogue.every_trick, "datamodules": catalogue.datamodules}
     return sorted(entry.name for entry in lists[package]())
 
 

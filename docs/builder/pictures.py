@@ -17,7 +17,7 @@ def draw(folder: Path, names: list[str] | None = None) -> list[str]:
     """
     shared = max(path.stat().st_mtime for path in (CALLBACKS / "frame").rglob("*.py"))
     drawn = []
-    for name in names or [entry.name for entry in catalogue.tricks()]:
+    for name in names or [entry.name for entry in catalogue.every_trick()]:
         words = folder / f"{name}.txt"
         if not words.exists() or words.stat().st_mtime < max(
             shared, catalogue.file_of("callbacks", name).stat().st_mtime

@@ -34,7 +34,7 @@ def pages() -> Iterator[tuple[str, str]]:
     """Yield path and text of every page."""
     yield "tricks/index.md", gallery()
     yield "tricks/pairs.md", pairs()
-    for entry in catalogue.tricks():
+    for entry in catalogue.every_trick():
         yield f"tricks/{entry.name}.md", page(entry)
 
 
@@ -45,14 +45,14 @@ def picture(trick: str) -> str:
 
 def gallery() -> str:
     """Write a card for each trick, by room."""
-    rooms = {room: list(entries) for room, entries in groupby(catalogue.tricks(), key=lambda e: e.room)}
+    rooms = {room: list(entries) for room, entries in groupby(catalogue.every_trick(), key=lambda e: e.room)}
     parts = [f"# Tricks\n\n{sum(map(len, rooms.values()))} training tricks as callbacks, one file a paper. {INTRO}"]
     for room in ROOMS:
         cards = "\n".join(_card(entry) for entry in rooms[room])
         title = room.capitalize()
         parts.append(f'## {title}\n\nTricks that {ROOMS[room]}.\n\n<ul class="gallery">\n{cards}\n</ul>')
     parts.append(f"## What they regularise through\n\n{linked(tables.taxonomy())}")
-    names = "\n".join(entry.name for entry in catalogue.tricks())
+    names = "\n".join(entry.name for entry in catalogue.every_trick())
     parts.append(f"```{{toctree}}\n:hidden:\n\npairs\n{names}\n```")
     return "\n\n".join(parts) + "\n"
 
@@ -91,7 +91,7 @@ def page(entry: Entry) -> str:
         six(entry.doc, "Equation"),
         "## An example",
         code(example(entry.name)),
-        TIMM if entry.room == "data" else "",
+        TIMM if entry.room == "data" and not getattr(callbacks, entry.name).needs_boxes else "",
         "## Gain and cost",
         measured(entry.name),
         "## With other tricks",
@@ -124,7 +124,7 @@ def measured(trick: str) -> str:
 def pairs() -> str:
     """Write what cannot be combined, and the whole matrix."""
     limits = import_module("callbacks.frame.pairs").limits
-    kinds = [getattr(callbacks, entry.name) for entry in catalogue.tricks()]
+    kinds = [getattr(callbacks, entry.name) for entry in catalogue.every_trick()]
     rows = [
         [f"[{kind.__name__}]({kind.__name__}.md)", why, cell(", ".join(names))]
         for kind in kinds

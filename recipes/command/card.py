@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> None:
     names, option, files = _split(arguments)
     if len(names) != 1 or names[0] in ("-h", "--help") or (option and len(files) != 1):
         raise UsageError(f"name one trick of `zoo tricks`; usage: {USAGE}")
-    entries = {entry.name: entry for entry in catalogue.tricks()}
+    entries = {entry.name: entry for entry in catalogue.every_trick()}
     (name,) = names
     if name not in entries:
         raise unknown("trick", name, entries)
@@ -98,6 +98,10 @@ def cost(trick: str, short: bool = False) -> str:
 def limits(trick: str) -> str:
     """Name the tricks that cannot be combined with this one, by reason."""
     package, pairs = import_module("callbacks"), import_module("callbacks.frame.pairs")
-    kinds = [getattr(package, entry.name) for entry in catalogue.tricks()]
-    found = pairs.limits(getattr(package, trick), kinds)
-    return "; ".join(f"{why}: {', '.join(names)}" for why, names in found.items()) or "every other trick, in any order"
+    kinds, kind = [getattr(package, entry.name) for entry in catalogue.every_trick()], getattr(package, trick)
+    found = pairs.limits(kind, kinds)
+    strangers = found.pop(pairs.STRANGERS, [])
+    words = [f"{why}: {', '.join(names)}" for why, names in found.items()]
+    if kind.needs_boxes:  # the cards of the others leave it out
+        words.append(f"{pairs.STRANGERS}: {len(strangers)} tricks, see the table of pairs")
+    return "; ".join(words) or "every other trick, in any order"

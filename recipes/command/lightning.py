@@ -20,6 +20,7 @@ from zoo.frame.run import callbacks_of
 from zoo.frame.weight_files import read_checkpoint
 
 CALLBACKS = "--trainer.callbacks"
+TRICKS = {*callbacks.__all__, *callbacks.OF_BOXES}
 
 
 class Parser(cli.LightningArgumentParser):
@@ -108,9 +109,9 @@ def ours(arguments: list[str]) -> list[str]:
     found = []
     for i, argument in enumerate(arguments):
         option, given, value = argument.partition("=")
-        if not given and i and arguments[i - 1].removesuffix("+") == CALLBACKS and argument in callbacks.__all__:
+        if not given and i and arguments[i - 1].removesuffix("+") == CALLBACKS and argument in TRICKS:
             argument = f"callbacks.{argument}"
-        elif option.removesuffix("+") == CALLBACKS and value in callbacks.__all__:
+        elif option.removesuffix("+") == CALLBACKS and value in TRICKS:
             argument = f"{option}=callbacks.{value}"
         found.append(argument)
     return found
@@ -119,5 +120,5 @@ def ours(arguments: list[str]) -> list[str]:
 def _known() -> set[str]:
     """Return the names of all public classes and of their arguments."""
     classes = [getattr(package, name) for package in (zoo, callbacks, datamodules) for name in package.__all__]
-    classes += [getattr(zoo, name) for name in zoo.SEGMENTERS]
+    classes += [*(getattr(zoo, name) for name in zoo.SEGMENTERS), *(getattr(callbacks, n) for n in callbacks.OF_BOXES)]
     return {cls.__name__ for cls in classes} | {name for cls in classes for name in defaults(cls)}

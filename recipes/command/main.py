@@ -117,7 +117,7 @@ def _has_arguments_of_its_own(command: str, rest: list[str]) -> bool:
 LISTS: dict[str, Callable[[], list[catalogue.Entry]]] = {
     "recipes": catalogue.recipes,
     "models": catalogue.models,
-    "tricks": catalogue.tricks,
+    "tricks": catalogue.every_trick,
     "data": catalogue.datamodules,
 }
 
@@ -131,7 +131,7 @@ def _print_models() -> None:
 def _tricks_by(arguments: list[str]) -> list[catalogue.Entry]:
     """Return the tricks in the order of `--by room` or `--by taxonomy`; the place in the taxonomy is shown as room."""
     option, _, by = " ".join(arguments).replace("=", " ", 1).partition(" ")
-    orders = {"room": catalogue.tricks, "taxonomy": _by_taxonomy}
+    orders = {"room": catalogue.every_trick, "taxonomy": _by_taxonomy}
     if option != "--by" or by not in orders:
         raise UsageError(f"zoo tricks [--by {'|'.join(orders)}], not {' '.join(arguments)!r}")
     return orders[by]()
@@ -169,7 +169,7 @@ def _check_names(arguments: list[str]) -> None:
     kinds = {
         "--model": ("model", catalogue.models, ["Classifier", "Segmenter"]),
         "--data": ("data module", catalogue.datamodules, []),
-        "--trainer.callbacks": ("trick", catalogue.tricks, []),
+        "--trainer.callbacks": ("trick", catalogue.every_trick, []),
     }
     for i, argument in enumerate(arguments):
         option, given, value = argument.partition("=")

@@ -134,6 +134,8 @@ def why_not(trick: str) -> str:
     kind = getattr(c, trick)
     if trick in NOT_HERE:
         return NOT_HERE[trick]
+    if kind.needs_boxes:
+        return "for boxes: see the recipe shapes_detector"
     if kind.__module__.startswith("callbacks.diagnostics."):
         return "it looks, and changes nothing"
     if any(isinstance(need, HasModule) for need in needs_of(kind)):

@@ -44,15 +44,20 @@ def _short(number: int) -> str:
 
 
 def tricks() -> list[Entry]:
-    """Return the tricks, sorted by room."""
+    """Return the tricks that work without boxes, sorted by room."""
     return sorted(_entries("callbacks"), key=lambda e: e.room)
+
+
+def every_trick() -> list[Entry]:
+    """Return the tricks, those of boxes too, sorted by room and name."""
+    return sorted([*tricks(), *_entries("callbacks", "OF_BOXES")], key=lambda e: (e.room, e.name))
 
 
 def taxonomy() -> dict[str | None, list[Entry]]:
     """Group the tricks by where they regularise, in the taxonomy's order; the key None has the others. Imports them."""
     package, places = import_module("callbacks"), import_module("callbacks.frame.trick").TAXONOMY
     found: dict[str | None, list[Entry]] = {place: [] for place in (*places, None)}
-    for entry in tricks():
+    for entry in every_trick():
         found[getattr(package, entry.name).taxonomy].append(entry)
     return found
 

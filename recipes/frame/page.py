@@ -17,16 +17,19 @@ from zoo.frame.describe import describe
 def lookouts(callbacks: Sequence[L.Callback], model: Any, data: Any) -> list[L.Callback]:
     """Return what looks at every run: initial loss and verdict, if the user's list lacks them, confusions and rates.
 
-    They change nothing, cost one cross-entropy and give no warnings: the page has their findings. The learning rates
+    A detector has the rates alone: it has no cross-entropy, and no loss in validation. They change nothing, cost one cross-entropy and give no warnings: the page has their findings. The learning rates
     are logged at the start of each epoch, and every `log_every_n_steps`, which may be more than an epoch has.
     """
+    rates: list[L.Callback] = [LearningRateMonitor("epoch"), LearningRateMonitor("step")]
+    if getattr(model, "task", "") == "detection":
+        return rates
     kinds: list[type[Diagnostic]] = [FitVerdict]
     if getattr(model, "calls_on_loss", False) and not getattr(data, "multi_label", False):
         kinds.insert(0, InitialLoss)
     own = [kind() for kind in kinds if not any(isinstance(callback, kind) for callback in callbacks)]
     for diagnostic in own:
         diagnostic.quiet = True
-    return [*own, Confusions(), LearningRateMonitor("epoch"), LearningRateMonitor("step")]
+    return [*own, Confusions(), *rates]
 
 
 def findings(callbacks: Iterable[L.Callback]) -> list[Finding]:

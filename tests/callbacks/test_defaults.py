@@ -11,7 +11,8 @@ import pytest
 import callbacks
 from callbacks.frame.trick import Trick, parameters
 
-TRICKS = {name: kind for name in callbacks.__all__ if issubclass(kind := getattr(callbacks, name), Trick)}
+NAMES = (*callbacks.__all__, *callbacks.OF_BOXES)
+TRICKS = {name: kind for name in NAMES if issubclass(kind := getattr(callbacks, name), Trick)}
 # arguments of many tricks whose default means "off": the fields need not name them
 COMMON = {"image_size": 224, "warmup_epochs": 0, "warmup_kind": "linear", "participation": 1.0}
 NUMBER = r"-?\d*\.?\d+(?:e-?\d+)?"

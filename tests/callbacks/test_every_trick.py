@@ -1,4 +1,7 @@
-"""Contract of every trick, over `callbacks.__all__`: new tricks are tested here without a line of their own."""
+"""Contract of every trick, over `callbacks.__all__`: new tricks are tested here without a line of their own.
+
+What needs no run is tested of the tricks of boxes too; their runs are in `test_tricks_of_boxes.py`.
+"""
 
 import copy
 import functools
@@ -35,6 +38,8 @@ from zoo import Classifier, ResNet
 from zoo.frame.step import changes_loss
 
 every = pytest.mark.parametrize("name", callbacks.__all__, scope="module")  # all tests of a trick, then of the next
+WITH_BOXES = [*callbacks.__all__, *callbacks.OF_BOXES]
+with_boxes = pytest.mark.parametrize("name", WITH_BOXES, scope="module")
 
 # Tricks that change the network permanently: their contract is in `tests/callbacks/network/test_surgery.py`.
 SURGERY = (
@@ -303,7 +308,7 @@ def test_training_arguments_survive_a_file(name, tiny_data, trainer, tmp_path):
 # ---- arguments from files
 
 
-@every
+@with_boxes
 @pytest.mark.parametrize("build", [build_trick, build_other])
 def test_prints_as_the_call_that_makes_it(name, build):
     trick = build(name)
@@ -350,7 +355,7 @@ def through_yaml(tmp_path_factory):
     model = ResNet("20", num_classes=10, image_size=8)
     content = {"state_dict": model.state_dict(), "hyper_parameters": dict(model.hparams), "class": "ResNet"}
     torch.save({**content, "pytorch-lightning_version": "2.6.0"}, folder / "teacher.ckpt")
-    asked = [(name, a) for name in callbacks.__all__ for a in ways(name, str(folder / "teacher.ckpt"))]
+    asked = [(name, a) for name in WITH_BOXES for a in ways(name, str(folder / "teacher.ckpt"))]
     for start in range(0, len(asked), 30):  # many at once are read faster than each alone, or all
         part = asked[start : start + 30]
         tricks = [{"class_path": f"callbacks.{name}", "init_args": as_written(a)} for name, a in part]
@@ -363,7 +368,7 @@ def through_yaml(tmp_path_factory):
     return found
 
 
-@every
+@with_boxes
 def test_goes_through_yaml_and_back(name, through_yaml):
     kind = getattr(callbacks, name)
     for arguments, there, back in through_yaml[name]:
@@ -377,7 +382,7 @@ def test_goes_through_yaml_and_back(name, through_yaml):
     assert repr(there) == repr(kind(**arguments))
 
 
-@every
+@with_boxes
 def test_every_argument_is_an_attribute_and_documented(name):
     kind = getattr(callbacks, name)
     trick, doc = build_trick(name), inspect.getdoc(kind)
@@ -424,7 +429,7 @@ def test_foreign_module_works_or_is_told_what_to_add(name, tiny_data, trainer):
         assert not torch.equal(before["network.head.weight"], model.network.head.weight)
 
 
-@every
+@with_boxes
 def test_a_trick_with_arguments_has_an_example_of_others(name):
     kind = getattr(callbacks, name)
     taken = inspect.signature(kind).parameters
@@ -446,7 +451,7 @@ def ranges(kind):
     return found
 
 
-@every
+@with_boxes
 def test_refuses_what_is_out_of_the_declared_ranges(name):
     kind = getattr(callbacks, name)
     teacher = {"teacher": tiny_classifier()} if name in TEACHERS else {}
@@ -455,7 +460,7 @@ def test_refuses_what_is_out_of_the_declared_ranges(name):
             kind(**(teacher | needed(name) | {argument: value}))
 
 
-@every
+@with_boxes
 def test_declares_ranges_of_arguments_that_there_are(name):
     kind = getattr(callbacks, name)
     arguments = {a for base in kind.__mro__ if issubclass(base, Trick) for a in inspect.signature(base).parameters}

@@ -5,14 +5,15 @@ import warnings
 
 import lightning
 import pytest
-from examples import MODELS, TEACHERS, example
+from examples import MODELS, OF_BOXES, TEACHERS, example
 
 import callbacks
 
 QUICK = ("MixUp", "EMA", "KnowledgeDistillation", "PatchDropout")
 CUT = {"limit_train_batches": 2, "limit_val_batches": 1, "num_sanity_val_steps": 0, "accelerator": "cpu", "devices": 1}
 QUIET = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
-every = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in callbacks.__all__]
+EVERY = [*callbacks.__all__, *callbacks.OF_BOXES]
+every = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in EVERY]
 
 
 @pytest.mark.parametrize("trick", every)
@@ -27,4 +28,4 @@ def test_it_runs(trick, tmp_path, monkeypatch):
 
 
 def test_models_and_teachers_are_of_tricks():
-    assert {*MODELS, *TEACHERS} <= {*callbacks.__all__}
+    assert {*MODELS, *TEACHERS} <= {*EVERY} and [*OF_BOXES] == callbacks.OF_BOXES

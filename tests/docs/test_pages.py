@@ -18,7 +18,7 @@ import zoo
 from callbacks.frame.trick import TAXONOMY
 from recipes.frame import catalogue
 
-TRICKS = {entry.name: entry for entry in catalogue.tricks()}
+TRICKS = {entry.name: entry for entry in catalogue.every_trick()}
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,21 @@ def data_on_the_device(folder) -> dict:
     return {"equal": equal, "loaders": [images.loader for images in kept.values()], "steady": steady}
 
 
+# ---- boxes
+
+
+def turned_boxes() -> dict[str, list]:
+    """The boxes of two images after `BoxFlip`, and what the host waited for."""
+    with pretended_gpu() as recorder:
+        boxes = [torch.tensor([[1.0, 2.0, 3.0, 4.0]] * n, device="cuda").view(n, 4) for n in (1, 2)]
+        targets = [{"boxes": b, "labels": torch.arange(len(b), device="cuda")} for b in boxes]
+        images, before = torch.rand(2, 3, 8, 8, device="cuda"), len(recorder.events)
+        batch = [images, targets]
+        callbacks.BoxFlip(1.0).on_train_batch_start(L.Trainer(barebones=True), L.LightningModule(), batch, 0)
+        waits = [f"{event.kind} {event.what} {event.where}" for event in recorder.events[before:]]
+        return {"boxes": [plain(target["boxes"]).tolist() for target in batch[1]], "waits": waits}
+
+
 # ---- the pretence itself
 
 
@@ -284,6 +299,6 @@ def main(part: int, parts: int, folder: Path) -> None:
     """Write `<part>.json`."""
     found = {"runs": every_trick(part, parts, folder)}
     if part == 0:
-        found |= {"data": data_on_the_device(folder)}
+        found |= {"data": data_on_the_device(folder), "turned": turned_boxes()}
         found |= {"refused": planted(REFUSED, folder), "noted": planted(NOTED, folder), "autocast": autocast()}
     (folder / f"{part}.json").write_text(json.dumps(found))

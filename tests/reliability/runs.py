@@ -20,7 +20,7 @@ import zoo
 from callbacks.frame.declaration import Declaring, needs_of
 from callbacks.frame.pair_needs import NoBatchChangedAfter, NoHeadMadeAfter, NothingAddedBefore
 from callbacks.frame.pairs import refusal
-from datamodules import Digits
+from datamodules import Digits, ShapeBoxes
 from tests.conftest import ON_TOKENS, TinyTransformer, build_trick, tiny_classifier, tiny_network
 
 BATCHES, EPOCHS, SIZE = 5, 3, 8  # an epoch, a run, images a batch
@@ -335,6 +335,30 @@ def fit_as_rank(which: str, folder: Path, rank: int, port: int, moments: list, c
     lists = {"seen": watch.seen, "evaluated": watch.evaluated, "hits": hits.hits, "logged": logged}
     trainer.test(trained, uneven(), verbose=False)
     torch.save(final(trainer, trained) | lists, folder / f"rank{rank}.pt")
+
+
+class Losses(L.Callback):
+    """Remembers the loss of every batch of this process, and how many boxes the detector saw in it."""
+
+    def __init__(self):
+        self.losses, self.boxes = [], []
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        self.losses.append(outputs["loss"].item())
+        self.boxes.append([target["boxes"].tolist() for target in batch[1]])
+
+
+def detect_as_rank(folder: Path, rank: int, port: int) -> None:
+    """Train a detector as one of two processes, with an average beside it; writes `rank<rank>.pt`."""
+    join(rank, port)
+    losses, limits = Losses(), {"max_epochs": 1, "limit_val_batches": 1.0, "devices": 2, "strategy": "ddp"}
+    tricks = [callbacks.BoxFlip(), callbacks.BoxCrop(), callbacks.BoxLoss("diou"), callbacks.EMA(0.5), losses]
+    trainer = L.Trainer(**{**QUIET, **limits}, callbacks=tricks)
+    trained = zoo.Detector(zoo.ResNet("20", image_size=32), "fcos", 3, 32, optimizer="adamw", lr=1e-3)
+    trainer.fit(trained, ShapeBoxes(2, images=11, test_images=1, image_size=32, val_split=3))
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    seen = {"losses": losses.losses, "boxes": losses.boxes, "logged": logged}
+    torch.save(final(trainer, trained) | seen, folder / f"rank{rank}.pt")
 
 
 def on_a_schedule(batch_size: int, more: tuple = (), ckpt_path: Path | None = None, **options) -> dict[str, Any]:

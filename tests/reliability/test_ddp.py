@@ -70,6 +70,22 @@ def test_those_that_are_not_in_it_train_alike_too(which, in_processes, tmp_path)
     assert [key for key in parameters + keys(one, "/averages", "/optimizer") if not same(one[key], two[key])] == []
 
 
+@pytest.mark.slow
+def test_a_detector_is_the_same_on_both(in_processes, tmp_path):
+    """Each rank has other images; weights, average and scores are those of both."""
+    pytest.importorskip("pycocotools", reason="counts mean average precision")
+    port = free_port()
+    assert in_processes("detect_as_rank", (tmp_path, 0, port), (tmp_path, 1, port), timeout=240) == [0, 0]
+    one, two = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    weights = [key for key in keys(one, "/weights") if "running_" not in key and "num_batches" not in key]
+    shared = weights + keys(one, "/averages", "/metrics", "/optimizer", "/progress")
+    assert len(weights) > 60 and any("/averages/EMA" in key for key in shared) and "/metrics/val/map_ema0.5" in shared
+    assert [key for key in shared if not same(one[key], two[key])] == []
+    assert len(one["losses"]) == 2 and one["boxes"] != two["boxes"]
+    mean = sum(one["losses"] + two["losses"]) / 4
+    assert one["logged"]["train/loss"] == two["logged"]["train/loss"] == pytest.approx(mean, rel=1e-5)
+
+
 def test_each_image_is_evaluated_once(both, trainer):
     (one, two), _ = both
     data = uneven()

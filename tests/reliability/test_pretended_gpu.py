@@ -95,6 +95,10 @@ def test_images_made_on_the_device_are_those_of_the_cpu_and_cost_no_copy(seen):
     assert data["loaders"] == ["ResumableLoader", "DeviceLoader"] and data["steady"] == {}
 
 
+def test_boxes_are_turned_without_a_wait(seen):
+    assert seen["turned"] == {"boxes": [[[5.0, 2.0, 7.0, 4.0]], [[5.0, 2.0, 7.0, 4.0]] * 2], "waits": []}
+
+
 # ---- the pretence itself
 
 

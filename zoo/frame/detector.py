@@ -190,15 +190,15 @@ def check_boxes(targets: Any, images: int, num_classes: int, read: bool) -> None
 def refuse(callbacks: Iterable[L.Callback]) -> None:
     """Refuse tricks that know nothing of boxes. Raises TypeError."""
     for trick in callbacks:
-        if not takes_boxes(trick):
+        if not takes_boxes(type(trick)):
             name = type(trick).__name__
             raise TypeError(f"{name} knows nothing of boxes, and the targets of a Detector are boxes: take {name} out")
 
 
-def takes_boxes(trick: L.Callback) -> bool:
-    """Return whether a trick works where targets are boxes: what it says, else whether it sees no targets."""
-    told: bool | None = getattr(trick, "takes_boxes", None)
+def takes_boxes(kind: type[L.Callback]) -> bool:
+    """Return whether a class of tricks works where targets are boxes: what it says, else whether it sees no targets."""
+    told: bool | None = getattr(kind, "takes_boxes", None)
     if told is not None:
         return told
-    sees = any(getattr(trick, name, False) for name in ("changes_batch", "makes_head", "needs_labels", "one_label"))
-    return not sees and not changes_loss(type(trick))
+    sees = any(getattr(kind, name, False) for name in ("changes_batch", "makes_head", "needs_labels", "one_label"))
+    return not sees and not changes_loss(kind)

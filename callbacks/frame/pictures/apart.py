@@ -7,11 +7,11 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
+from copy import deepcopy
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from callbacks.frame.trick import Trick, parameters
@@ -44,19 +44,19 @@ def fresh(trick: Trick, **changes: Any) -> Any:
     return kind(**given | {name: value for name, value in changes.items() if name in given})
 
 
-class Batches(Dataset[list[Tensor]]):
+class Batches(Dataset[list[Any]]):
     """The same batch many times, as copies that tricks may change."""
 
-    def __init__(self, batch: Sequence[Tensor], count: int):
+    def __init__(self, batch: Sequence[Any], count: int):
         self.batch, self.count = batch, count
 
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, i: int) -> list[Tensor]:
+    def __getitem__(self, i: int) -> list[Any]:
         if i >= self.count:
             raise IndexError(i)
-        return [part.clone() for part in self.batch]
+        return deepcopy([*self.batch])
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def trainer_of(callbacks: Sequence[L.Callback], **arguments: Any) -> Iterator[L.
 
 def fit(
     model: L.LightningModule,
-    batch: Sequence[Tensor],
+    batch: Sequence[Any],
     callbacks: Sequence[L.Callback],
     steps: int = 1,
     epochs: int = 1,

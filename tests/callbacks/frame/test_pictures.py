@@ -23,9 +23,9 @@ from recipes.frame.gallery import example, write
 QUICK = ("ChannelOrder", "DropBlock", "DropConnect", "KnowledgeDistillation", "L2", "LabelSmoothing", "ZeroGamma")
 # One function draws all tricks of a kind, so that one of each kind will do, by a hash that new tricks do not change; a
 # trick that names no kind draws itself. `make site` and the examples below draw the others once.
+EVERY = [*callbacks.__all__, *callbacks.OF_BOXES]
 ONE_EACH = {
-    getattr(callbacks, name).picture or name: name
-    for name in sorted(callbacks.__all__, key=lambda name: zlib.crc32(name.encode()))
+    getattr(callbacks, name).picture or name: name for name in sorted(EVERY, key=lambda name: zlib.crc32(name.encode()))
 }
 CHOSEN = [name for kind, name in ONE_EACH.items() if kind not in {getattr(callbacks, quick).picture for quick in QUICK}]
 some = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in CHOSEN)])
@@ -216,7 +216,7 @@ def test_a_loss_with_a_number_for_each_class_draws_itself(classes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in callbacks.__all__ if getattr(callbacks, name).examples])
+@pytest.mark.parametrize("name", [name for name in EVERY if getattr(callbacks, name).examples])
 def test_every_trick_draws_its_examples(name):
     """A notebook shows a trick by its picture, so that no arguments may raise an error."""
     plain = example(name)

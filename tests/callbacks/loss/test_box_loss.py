@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-import callbacks
 from callbacks import L2, BoxLoss
 from callbacks.loss.box_loss import KINDS, pair_losses
 from tests.zoo.frame.test_detector import make, run
@@ -64,20 +63,3 @@ def test_the_weight_is_of_the_boxes_alone(trainer):
 def test_it_stands_before_penalties(trainer):
     with pytest.raises(ValueError, match="BoxLoss replaces the loss to which L2 has added: list it before L2"):
         run(trainer, make(), L2(), BoxLoss())
-
-
-def test_the_list_is_of_the_tricks_that_need_boxes():
-    members = [m for m in vars(callbacks).values() if isinstance(m, type) and getattr(m, "needs_boxes", False)]
-    assert sorted(member.__name__ for member in members) == callbacks.OF_BOXES
-    assert all(member.takes_boxes for member in members)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", callbacks.OF_BOXES)
-def test_every_trick_of_boxes_trains_and_prints_as_its_call(name, trainer):
-    kind = getattr(callbacks, name)
-    for arguments in ({}, *kind.examples):
-        trick = kind(**arguments)
-        assert eval(repr(trick), {name: kind}).__dict__ == trick.__dict__
-        steps, fit = run(trainer, make(), trick)
-        assert fit.callback_metrics["train/loss"].isfinite() and len(steps) == 2

@@ -1,5 +1,6 @@
 """A trick's card: gains in two regimes with the noise of the regime, costs, limits; the table of a regime."""
 
+import re
 from math import sqrt
 
 import pytest
@@ -168,14 +169,23 @@ def test_the_command_prints_paper_gain_and_limits(capsys):
 
 
 def test_every_trick_has_a_card_or_a_reason():
-    inside = {name for name in callbacks.__all__ if any(cards.is_in(regime, name) for regime in REGIMES)}
+    every = {*callbacks.__all__, *callbacks.OF_BOXES}
+    inside = {name for name in every if any(cards.is_in(regime, name) for regime in REGIMES)}
     assert not inside & cards.NOT_HERE.keys()
-    reasons = {name: cards.why_not(name) for name in {*callbacks.__all__} - inside}
+    reasons = {name: cards.why_not(name) for name in every - inside}
     tokens = {name for name, reason in reasons.items() if reason.startswith("for transformers")}
     patches = {"AttentionPatchDropout", "DropHead", "GatingDropout", "KeepRate", "PatchDropout", "SubtreeDropout"}
     for_tokens = {"ExpertBalance", "TokenDistillation", "TokenLabeling", "TokenRatio"} | patches
     assert tokens == for_tokens
+    assert {name for name, reason in reasons.items() if reason.startswith("for boxes")} == {*callbacks.OF_BOXES}
     assert not [name for name, reason in reasons.items() if "measures it yet" in reason]
+
+
+def test_cards_name_tricks_that_know_nothing_of_boxes_where_it_matters():
+    assert card.limits("MixUp") == "must stand before: RDrop"
+    said = card.limits("BoxLoss")
+    assert re.search(r"one needs boxes, of which the other knows nothing: \d\d tricks, see the table of pairs$", said)
+    assert "must stand before: " in said and "L2" in said
 
 
 def test_the_card_of_a_trick_without_an_arm_says_so(monkeypatch):

@@ -50,7 +50,8 @@ def test_help_and_lists_need_no_torch(arguments):
 
 
 MODELS = [*zoo.__all__, *zoo.SEGMENTERS]
-LISTS = [("models", MODELS), ("tricks", callbacks.__all__), ("data", datamodules.__all__)]
+TRICKS = [*callbacks.__all__, *callbacks.OF_BOXES]
+LISTS = [("models", MODELS), ("tricks", TRICKS), ("data", datamodules.__all__)]
 
 
 @pytest.mark.parametrize(("command", "names"), LISTS, ids=[command for command, _ in LISTS])
@@ -98,8 +99,8 @@ def test_tricks_are_listed_with_their_rooms(run):
 
 def test_tricks_by_where_they_regularise(run):
     code, out, _ = run("tricks", "--by", "taxonomy")
-    rows = [(line.split()[0], line[max(map(len, callbacks.__all__)) + 2 :]) for line in out.splitlines()]
-    assert code == 0 and sorted(name for name, _ in rows) == sorted(callbacks.__all__)
+    rows = [(line.split()[0], line[max(map(len, TRICKS)) + 2 :]) for line in out.splitlines()]
+    assert code == 0 and sorted(name for name, _ in rows) == sorted(TRICKS)
     for name, rest in rows:
         assert rest.startswith(f"{getattr(callbacks, name).taxonomy or '-'} ")
     places = list(dict.fromkeys(getattr(callbacks, name).taxonomy for name, _ in rows))

@@ -91,7 +91,7 @@ def test_field_joins_its_lines():
 
 
 def test_catalogue_follows_imports_to_the_class():
-    entries = {entry.name: entry for entry in catalogue.tricks()}
+    entries = {entry.name: entry for entry in catalogue.every_trick()}
     assert entries["MixUp"].room == "data" and entries["MixUp"].doc.startswith("mixup:")
     assert entries["LabelSmoothing"].room == "loss"
 
@@ -101,4 +101,4 @@ def test_tricks_by_where_they_regularise():
     assert [*rows] == ["| data", "| architecture", "| error term", "| penalty", "| optimisation", "| none"]
     assert rows["| error term"].startswith("| error term | $E$ | ") and "`Flooding`" in rows["| error term"]
     names = [name for row in rows.values() for name in row.split(" | ")[2].removesuffix(" |").split(", ")]
-    assert sorted(names) == sorted(f"`{entry.name}`" for entry in catalogue.tricks())
+    assert sorted(names) == sorted(f"`{entry.name}`" for entry in catalogue.every_trick())
