@@ -116,7 +116,7 @@ def _masks(row: list[Axes], pixels: Tensor, guesses: Tensor, truths: Tensor) -> 
         axes.set_title(f"{(guess == truth).float().mean():.0%} right")
 
 
-def _boxes(row: list[Axes], pixels: Tensor, guesses: list[dict[str, Tensor]], truths: list[dict[str, Tensor]]) -> None:
+def _boxes(row: list[Axes], pixels: Tensor, guesses: list[dict[str, Tensor]], truths: Any) -> None:
     """Show images (n, H, W, C) with their true boxes, grey, and the detections of a score of .5, a colour a class."""
     for axes, picture, found, true in zip(row, pixels, guesses, truths, strict=False):
         axes.imshow(picture.squeeze(-1).numpy(), cmap="gray")

@@ -34,7 +34,8 @@ class Looking(L.LightningModule):
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         self.batches.append(deepcopy(batch))
-        return self.weight * batch[0].mean()
+        images: Tensor = batch[0]
+        return self.weight * images.mean()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD(self.parameters(), lr=0.0)
