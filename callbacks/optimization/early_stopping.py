@@ -31,7 +31,7 @@ class EarlyStopping(OnMetric):
 
     A run that reaches its end restores the best weights too. A run that Ctrl-C or another callback stops keeps its last
     weights. `best` and `best_value` hold the best weights, on the CPU, and their value; checkpoints that hold
-    more than weights hold both. The average of an `EMA` and the optimizer stay as they were at the last step.
+    more than weights hold both. `restored` says whether the weights at the end are older than the last ones. The average of an `EMA` and the optimizer stay as they were at the last step.
 
     Args:
         metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.
@@ -51,6 +51,7 @@ class EarlyStopping(OnMetric):
     best_value: float | None = None
     waited: int = 0
     stopped: bool = False
+    restored: bool = False
 
     def __init__(self, metric: str | None = "val/loss", mode: str = "min", patience: int = 10, min_delta: float = 0.0):
         super().__init__(metric, mode)
@@ -60,7 +61,7 @@ class EarlyStopping(OnMetric):
     def prepare(self, trainer: L.Trainer, model: L.LightningModule, stage: str) -> None:
         super().prepare(trainer, model, stage)
         if stage == "fit":
-            self.best, self.best_value, self.waited, self.stopped = None, None, 0, False
+            self.best, self.best_value, self.waited, self.stopped, self.restored = None, None, 0, False, False
 
     def judge(self, trainer: L.Trainer, model: L.LightningModule, value: float) -> None:
         if self._is_better(value):
@@ -81,6 +82,7 @@ class EarlyStopping(OnMetric):
         """Restore the best weights, after all checkpoints are written: a resume needs the last weights."""
         if self.best is not None and (self.stopped or not trainer.should_stop):
             load_whole(model, self.best)
+            self.restored = self.waited > 0
 
     def state_dict(self) -> dict[str, Any]:
         own = {"best": self.best, "best_value": self.best_value, "waited": self.waited, "stopped": self.stopped}

@@ -17,8 +17,9 @@ from zoo.frame.describe import describe
 def lookouts(callbacks: Sequence[L.Callback], model: Any, data: Any) -> list[L.Callback]:
     """Return what looks at every run: initial loss and verdict, if the user's list lacks them, confusions and rates.
 
-    A detector has the rates alone: it has no cross-entropy, and no loss in validation. They change nothing, cost one cross-entropy and give no warnings: the page has their findings. The learning rates
-    are logged at the start of each epoch, and every `log_every_n_steps`, which may be more than an epoch has.
+    They change nothing, cost one cross-entropy and give no warnings: the page has their findings. A detector has the
+    rates alone: it has no cross-entropy, and no loss in validation. Rates are logged at the start of each epoch, and
+    every `log_every_n_steps`, which may be more than an epoch has.
     """
     rates: list[L.Callback] = [LearningRateMonitor("epoch"), LearningRateMonitor("step")]
     if getattr(model, "task", "") == "detection":

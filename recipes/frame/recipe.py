@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 import zoo
+from callbacks import EarlyStopping
 from datamodules import ImageData
 from recipes.frame import records, report
 from recipes.frame.folder import RUNS, Description, folder_of
@@ -106,7 +107,7 @@ class Recipe:
             logger: what logs beside `metrics.csv`, see `recipes.frame.loggers`.
 
         Returns:
-            Metrics of the last validation and of the test, "seconds" of training and "images/s".
+            Metrics of the last validation (if `EarlyStopping` restored weights, of theirs) and of the test, "seconds" of training and "images/s".
 
         Raises:
             RuntimeError: the model has been trained already; or the saved model is not the trained one.
@@ -125,6 +126,9 @@ class Recipe:
         self.device, self.folder = str(trainer.strategy.root_device), folder
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+        restored = any(isinstance(trick, EarlyStopping) and trick.restored for trick in self.callbacks)
+        if restored and any(name.startswith("val/") for name in metrics):
+            metrics |= self._validate_again(trainer)
         self.stopped = any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer))
         if test and not self.stopped and report.has_test_images(self.data):
             metrics |= trainer.test(self.model, self.data, verbose=False)[0]
@@ -157,6 +161,13 @@ class Recipe:
             default_root_dir=folder or RUNS / self.name,
             **{"devices": 1, **self.trainer},  # one, so that the batch is what the recipe says
         )
+
+    def _validate_again(self, trainer: L.Trainer) -> dict[str, float]:
+        """Validate the restored weights, which no longer are those of the last validation. The curves leave it out."""
+        rows = len(self.history.rows)
+        again: dict[str, float] = trainer.validate(self.model, self.data, verbose=False)[0]
+        del self.history.rows[rows:]
+        return again
 
     def _save(self, trainer: L.Trainer, folder: Path) -> None:
         trainer.save_checkpoint(folder / "model.ckpt", weights_only=False)

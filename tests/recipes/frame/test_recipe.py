@@ -198,6 +198,17 @@ def test_a_run_that_stops_early_is_tested_and_recorded():
     assert len((records.RESULTS / "tiny.jsonl").read_text().splitlines()) == 1
 
 
+def test_after_early_stopping_the_metrics_are_those_of_the_restored_weights(tmp_path, capsys):
+    """A high loss is called better, so that the first validation is the best."""
+    recipe = make(epochs=9, callbacks=[EarlyStopping("val/loss", "max", patience=2)])
+    metrics = recipe.run(save=tmp_path)
+    losses = recipe.history.curve("val/loss")[1]
+    best = losses.index(max(losses))
+    assert best == len(losses) - 3 and losses[best] > losses[-1]
+    assert metrics["val/loss"] == pytest.approx(losses[best], rel=1e-5)
+    assert metrics["val/acc"] == pytest.approx(recipe.history.curve("val/acc")[1][best])
+
+
 def test_a_finished_run_is_resumed_to_its_end(tmp_path):
     first = make(epochs=2).run(save=tmp_path)
     again = make(epochs=2).run(resume=tmp_path / "last.ckpt")
