@@ -31,7 +31,8 @@ class EarlyStopping(OnMetric):
 
     A run that reaches its end restores the best weights too. A run that Ctrl-C or another callback stops keeps its last
     weights. `best` and `best_value` hold the best weights, on the CPU, and their value; checkpoints that hold
-    more than weights hold both. `restored` says whether the weights at the end are older than the last ones. The average of an `EMA` and the optimizer stay as they were at the last step.
+    more than weights hold both. `restored` says whether the weights at the end are older than the last ones. The
+    average of an `EMA` and the optimizer stay as they were at the last step.
 
     Args:
         metric: name of a logged metric, read after each validation; None: mean loss of each training epoch.

@@ -165,7 +165,7 @@ class Recipe:
     def _validate_again(self, trainer: L.Trainer) -> dict[str, float]:
         """Validate the restored weights, which no longer are those of the last validation. The curves leave it out."""
         rows = len(self.history.rows)
-        again: dict[str, float] = trainer.validate(self.model, self.data, verbose=False)[0]
+        again = dict(trainer.validate(self.model, self.data, verbose=False)[0])
         del self.history.rows[rows:]
         return again
 
