@@ -51,6 +51,7 @@ class Detector(Classifier):
     task = "detection"
     own_channels = True  # the backbone has its channels
     train_mean = RunningLoss
+    behind_outputs = ("network.head.", "network.rpn.", "network.roi_heads.")  # read the pyramid's maps alone
     network: Any
 
     def __init__(

@@ -42,7 +42,9 @@ class Channels:
         self._transposed: dict[int, Weight] = {}
         self._follow(trace(network, image_size))
         self._keep_what_others_own(network)
-        unseen = [name for name, _ in network.named_parameters() if name not in self._seen]
+        behind = getattr(network, "behind_outputs", ())  # read outputs, whose channels stay
+        names = [name for name, _ in network.named_parameters() if not name.startswith(behind)]
+        unseen = [name for name in names if name not in self._seen]
         if unseen:
             raise TypeError(
                 f"{type(network).__name__} has layers that evaluation does not run ({unseen[0]} ...): no channels can "

@@ -30,7 +30,8 @@ def prune_channels(model: nn.Module, fraction: float = 0.5, by: str = "l1", imag
     fall by about 1 - (1 - fraction)^2 if all layers can lose channels. Each layer keeps at least one.
 
     Args:
-        model: any network of images with convolutions, such as `ResNet`, `VGG`, `MobileNetV2`; unchanged.
+        model: any network of images with convolutions, such as `ResNet`, `VGG`, `MobileNetV2`; unchanged. Of a
+            `Detector`, backbone and pyramid lose channels; the maps that the head reads keep theirs.
         fraction: how much of the prunable channels to remove, in (0, 1). Li et al. take .1 to .7 by layer, Liu et al.
             .4 to .7.
         by: score: "l1", or "gamma" after training with `callbacks.Slimming`.

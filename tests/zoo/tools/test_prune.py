@@ -111,6 +111,23 @@ def test_gamma_scores_a_tied_channel_by_all_its_norms():
     assert removed == {"blocks.1.0.conv_pw": [5]}
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("head", ["fcos", "faster-rcnn"])
+def test_a_detector_loses_channels_before_the_maps_of_its_head(head):
+    torch.manual_seed(3)
+    model = zoo.Detector(ResNet("20", image_size=32), head, 3, 32)
+    removed = choose(model, Channels(model, 32), 0.4, "l1")
+    assert removed and all(path.startswith("network.backbone.") for path in removed)
+    kill(model, removed)
+    smaller, images = prune_channels(model, 0.4), torch.randn(2, 3, 32, 40)
+    assert parameters(smaller.network.backbone.body) < 0.8 * parameters(model.network.backbone.body)
+    maps = [one.eval().network.backbone(images) for one in (model, smaller)]
+    assert len(maps[0]) > 1 and all((x.std((2, 3)) > 1e-3).any() for x in maps[0].values())
+    for one, two in zip(*(each.values() for each in maps), strict=True):
+        torch.testing.assert_close(two, one, rtol=1e-5, atol=1e-5)
+    assert prune_channels(model, 0.4, "gamma").network.backbone.body.layer1[0].conv1.out_channels > 0
+
+
 def test_the_smallest_filters_of_each_layer_leave():
     model = randomised("ResNet-20")
     removed = choose(model, Channels(model, 32), 0.25, "l1")
