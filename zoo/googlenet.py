@@ -100,6 +100,7 @@ class GoogLeNet(Model):
 
     variants = VARIANTS
     stage_paths = ("conv1", "conv3", "inception3b", "inception4e", "inception5b")
+    aux_paths = ("aux1", "aux2")
     block_path = "inception3a"
     torchvision_names = {"BN": "googlenet"}
 

@@ -65,6 +65,7 @@ class InceptionV3(Model):
 
     variants = VARIANTS
     stage_paths = ("Conv2d_2b_3x3", "Conv2d_4a_3x3", "Mixed_5d", "Mixed_6e", "Mixed_7c")
+    aux_paths = ("AuxLogits",)
     block_path = "Mixed_6b"
     default_size = 299
     torchvision_names = {"v3": "inception_v3"}

@@ -91,6 +91,7 @@ class Classifier(Scorer, Checkpointed, Shared):
     task = "classification"  # or "segmentation", "detection": what a target is
     calls_on_loss = True  # the interface that loss tricks need: see `training_step`
     stage_paths: Paths = ()  # paths of the stages' modules, in order
+    aux_paths: tuple[str, ...] = ()  # of auxiliary heads, which run in training alone
     training_defaults: ClassVar[Training] = {}  # where the paper's differ from those of He et al. 2015
     own_channels = False  # True: the constructor builds first layers for `self.in_chans`; False: they are adapted
 

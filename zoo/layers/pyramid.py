@@ -64,7 +64,7 @@ def levels_of(body: Any, image_size: int, finest: int) -> Levels:
 
 
 def behead(body: Any, image_size: int) -> dict[str, torch.Size]:
-    """Replace the layers with weights after the last stage by `nn.Identity`; return the stages' shapes by name."""
+    """Replace auxiliary heads, and layers with weights after the last stage, by `nn.Identity`; return stages' shapes."""
     name, stages = type(body).__name__, getattr(body, "stages", {})
     if not len(stages):
         raise TypeError(f"{name} has no stages to build on: zoo.Classifier(network, stages={{'stage1': 'path', ...}})")
@@ -84,7 +84,8 @@ def behead(body: Any, image_size: int) -> dict[str, torch.Size]:
         )
     end = ran.index([*stages.values()][-1])
     late = {*ran[end + 1 :]} - {*ran[: end + 1]}
-    for path in [path for path, module in body.named_modules() if module in late]:
+    gone = [path for path, module in body.named_modules() if module in late]
+    for path in (*gone, *getattr(body, "aux_paths", ())):
         body.set_submodule(path, nn.Identity())
     return {key: value.shape for key, value in maps.items()}
 
