@@ -64,7 +64,7 @@ def levels_of(body: Any, image_size: int, finest: int) -> Levels:
 
 
 def behead(body: Any, image_size: int) -> dict[str, torch.Size]:
-    """Replace auxiliary heads, and layers with weights after the last stage, by `nn.Identity`; return stages' shapes."""
+    """Replace auxiliary heads, and layers with weights after the last stage, by `nn.Identity`; return maps' shapes."""
     name, stages = type(body).__name__, getattr(body, "stages", {})
     if not len(stages):
         raise TypeError(f"{name} has no stages to build on: zoo.Classifier(network, stages={{'stage1': 'path', ...}})")
