@@ -48,7 +48,7 @@ Result:
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import lightning as L
 
@@ -56,7 +56,8 @@ import zoo
 from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDecay
 from recipes import Recipe
 from recipes.frame.cifar import IMAGENET, PLAIN, TRAINING_IMAGES, Cifar, published_resnet56
-from recipes.frame.loops import run_arms
+from recipes.frame.compare import compare_recipes
+from recipes.frame.teachers import trained
 
 COLUMNS = {"images/s": 0}  # further columns of the table: digits after the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
@@ -132,18 +133,13 @@ def recipe(
 
 
 def trained_teacher(pair: Pair, images: int, epochs: int, source: Cifar, record: bool = False) -> Path:
-    """Return the checkpoint of the teacher trained with these arguments; its folder is named after them.
+    """Return the checkpoint of the teacher that is trained with these arguments, once.
 
     Args:
         pair, images, epochs, source: as in `recipe`.
         record: if it is trained now, add that run to results/.
     """
-    one = recipe(pair, "teacher", None, images, epochs, source, TEACHER_SEED)
-    words = [pair.split(" -> ")[0], *(str(one.arguments[k]) for k in ("data", "images", "epochs", "precision"))]
-    path = Path("runs") / one.name / "-".join(words) / "model.ckpt"
-    if not path.exists():
-        one.run(save=path.parent, record=record)
-    return path
+    return trained(recipe(pair, "teacher", None, images, epochs, source, TEACHER_SEED), record)
 
 
 def main(
@@ -153,17 +149,20 @@ def main(
     epochs: int = 200,
     source: Cifar = PLAIN,
     teacher: Path | None = None,
+    workers: int = 1,
     record: bool = False,
 ) -> None:
-    """Train the teacher once, then every kind of student with each seed.
+    """Train the teacher once, then compare all students with the one alone. The same command again goes on.
 
     Args:
         pair: teacher and student.
         teacher: as in `recipe`.
         seeds: number of runs of each student, with the seeds 0, 1, ...
         images, epochs, source: as in `recipe`.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
     teacher = teacher or trained_teacher(pair, images, epochs, source, record)
     student = partial(recipe, pair, teacher=teacher, images=images, epochs=epochs, source=source)
-    run_arms(lambda method, seed: student(cast(Method, method), seed=seed), get_args(Method)[:-1], seeds, record)
+    *students, _ = get_args(Method)
+    compare_recipes({method: partial(student, method=method) for method in students}, seeds, workers, record)

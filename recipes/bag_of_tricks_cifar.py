@@ -42,18 +42,18 @@ Result:
 - Commit: d47aa2e
 """
 
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import cast, get_args
 
 import lightning as L
 
 from callbacks import KnowledgeDistillation
 from recipes import Recipe
-from recipes.digits_ladder import Rung, tricks
+from recipes.digits_ladder import RUNGS, Rung, tricks
 from recipes.frame.cifar import FAST, IMAGENET, TRAINING_IMAGES, Cifar, published_resnet56
-from recipes.frame.loops import run_arms
-from zoo import Classifier, ResNet
+from recipes.frame.compare import compare_recipes
+from recipes.frame.teachers import trained
+from zoo import ResNet
 
 TEACHER_SEED = 1000
 PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
@@ -66,12 +66,9 @@ def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
     return KnowledgeDistillation(published_resnet56(weights), T=20, normalization=IMAGENET)
 
 
-@cache
-def trained_teacher(images: int, epochs: int, source: Cifar) -> Classifier:
-    """Train a ResNet-56, once in each process."""
-    best = recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED)
-    best.run(test=False, save=False)
-    return best.model
+def trained_teacher(images: int, epochs: int, source: Cifar) -> Path:
+    """Return the checkpoint of a ResNet-56 that is trained with these arguments, once."""
+    return trained(recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED))
 
 
 def recipe(
@@ -120,14 +117,16 @@ def main(
     epochs: int = 120,
     source: Cifar = FAST,
     teacher: Path | None = None,
+    workers: int = 1,
     record: bool = False,
 ) -> None:
-    """Climb the whole ladder once for each seed.
+    """Compare all rungs with the baseline. The same command again goes on where it stopped.
 
     Args:
         seeds: number of runs of each rung, with the seeds 0, 1, ...
         images, epochs, source, teacher: as in `recipe`.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
     climb = partial(recipe, images=images, epochs=epochs, source=source, teacher=teacher)
-    run_arms(lambda rung, seed: climb(cast(Rung, rung), seed=seed), get_args(Rung), seeds, record)
+    compare_recipes({rung: partial(climb, rung) for rung in RUNGS}, seeds, workers, record)

@@ -53,8 +53,9 @@ Result:
 - Commit: b17d4e3+; 62c6237; 4d4532f; 8389b56
 """
 
-from time import perf_counter
-from typing import Literal, get_args
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -63,6 +64,7 @@ import zoo
 from callbacks import CosineDecay, NoBiasDecay
 from recipes import Recipe
 from recipes.frame.cifar import FAST, TRAINING_IMAGES, Cifar
+from recipes.frame.compare import compare_recipes
 from zoo.tools.complexity import total_macs
 
 COLUMNS = {"parameters": 0, "MACs": 0, "images/s": 0}  # further columns of the table: digits after the point
@@ -98,6 +100,25 @@ VARIANTS = {
 Family = Literal[*VARIANTS]  # type: ignore[valid-type]  # read at run time, by the command line
 
 
+@dataclass(repr=False)
+class Counted(Recipe):
+    """A recipe whose metrics have the parameters and the multiply-adds of the published network too."""
+
+    def run(self, *given: Any, **options: Any) -> dict[str, float]:
+        """Train and test. Arguments and errors are those of `Recipe.run`."""
+        return super().run(*given, **options) | self.count()
+
+    def record(self, metrics: dict[str, float]) -> None:
+        """Add a run to results/."""
+        super().record(metrics | self.count())
+
+    def count(self) -> dict[str, int]:
+        """Count parameters, and multiply-adds for an image of 32 pixels."""
+        with torch.device("meta"):
+            network = type(self.model)(self.arguments["variant"], num_classes=10, image_size=32)
+        return {"parameters": sum(p.numel() for p in network.parameters()), "MACs": total_macs(network, 32)}
+
+
 def recipe(
     family: Family = "ResNet",
     images: int = TRAINING_IMAGES,
@@ -116,7 +137,7 @@ def recipe(
     """
     L.seed_everything(seed, workers=True, verbose=False)
     training = {"optimizer": "adamw", "lr": 1e-3, "weight_decay": 0.05, "channels_last": True}
-    return Recipe(
+    return Counted(
         name="cifar10_families",
         model=getattr(zoo, family)(VARIANTS[family], num_classes=10, image_size=32, **training),
         data=source.load(64, images),
@@ -138,26 +159,18 @@ def main(
     images: int = TRAINING_IMAGES,
     epochs: int = 5,
     source: Cifar = FAST,
-    seed: int = 0,
+    seeds: int = 1,
+    workers: int = 1,
     record: bool = False,
 ) -> None:
-    """Train one family after the other.
+    """Compare families with the first of them. The same command again goes on where it stopped.
 
     Args:
         families: which families to train; None: all, the cheapest first.
-        images, epochs, source, seed: as in `recipe`.
+        images, epochs, source: as in `recipe`.
+        seeds: number of runs of each family, with the seeds 0, 1, ...
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    for family in families or get_args(Family):
-        start = perf_counter()
-        one = recipe(family, images, epochs, source, seed)
-        with torch.device("meta"):
-            reference = type(one.model)(VARIANTS[family], num_classes=10, image_size=32)
-        cost = {"parameters": sum(p.numel() for p in reference.parameters()), "MACs": total_macs(reference, 32)}
-        metrics = one.run(save=False) | cost
-        if record:
-            one.record(metrics)
-        seconds = perf_counter() - start
-        print(
-            f"{family:<20}{metrics['test/acc']:.4f}  {metrics['images/s']:6.0f} images/s  {seconds:.0f} s", flush=True
-        )
+    train = partial(recipe, images=images, epochs=epochs, source=source)
+    compare_recipes({family: partial(train, family) for family in families or VARIANTS}, seeds, workers, record)

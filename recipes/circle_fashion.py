@@ -29,15 +29,16 @@ Result:
 - Commit: 0998af9
 """
 
+from functools import partial
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Literal, get_args
 
 import lightning as L
 
 from callbacks import CircleLoss, CosineDecay, Retrieval
 from datamodules import Arrays, FashionMNIST
 from recipes import Recipe
-from recipes.frame.loops import run_arms
+from recipes.frame.compare import compare_recipes
 from zoo import ResNet
 
 COLUMNS = {"test/map_at_r": 4, "test/r_precision": 4, "test/r1": 4}  # of the table: digits after the point
@@ -69,6 +70,7 @@ def recipe(
         trainer={"max_epochs": epochs, "limit_val_batches": 0},
         seed=seed,
         arguments={"arm": arm, "images": images, "epochs": epochs},
+        goal="test/map_at_r",
     )
 
 
@@ -96,18 +98,21 @@ def read(root: Path, images: int, k: int | None) -> Arrays:
     )
 
 
-def main(seeds: int = 3, images: int = 200, epochs: int = 8, root: Path = Path("data"), record: bool = False) -> None:
-    """Run every arm with each seed.
+def main(
+    seeds: int = 3,
+    images: int = 200,
+    epochs: int = 8,
+    root: Path = Path("data"),
+    workers: int = 1,
+    record: bool = False,
+) -> None:
+    """Compare all arms with the first, by their MAP@R. The same command again goes on where it stopped.
 
     Args:
         seeds: number of runs of each arm, with the seeds 0, 1, ...
         images, epochs, root: as in `recipe`.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    run_arms(
-        lambda arm, seed: recipe(cast(Arm, arm), images, epochs, root, seed),
-        get_args(Arm),
-        seeds,
-        record,
-        shown=("test/r1", "test/map_at_r"),
-    )
+    train = partial(recipe, images=images, epochs=epochs, root=root.absolute())
+    compare_recipes({arm: partial(train, arm) for arm in get_args(Arm)}, seeds, workers, record)

@@ -29,16 +29,18 @@ Result:
 """
 
 from collections.abc import Callable
-from functools import cache
-from typing import Literal, cast, get_args
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
 
 import lightning as L
 
 from callbacks import KnowledgeDistillation, StepDecay, presets
 from datamodules import Digits
 from recipes import Recipe
-from recipes.frame.loops import run_arms
-from zoo import Classifier, ResNet
+from recipes.frame.compare import compare_recipes
+from recipes.frame.teachers import trained
+from zoo import ResNet
 
 Rung = Literal[
     "baseline",
@@ -71,12 +73,9 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
     return [*on, distillation()] if height == 7 else on
 
 
-@cache
-def teacher() -> Classifier:
-    """Train a ResNet-56, once in each process (about a minute)."""
-    best = recipe("+ mixup", epochs=30, depth="56", seed=1000)  # no student has this seed
-    best.run(test=False, save=False)
-    return best.model
+def teacher() -> Path:
+    """Return the checkpoint of a ResNet-56; it is trained once (about a minute)."""
+    return trained(recipe("+ mixup", epochs=30, depth="56", seed=1000))  # no student has this seed
 
 
 def recipe(rung: Rung = "+ mixup", epochs: int = 15, depth: Literal["20", "56"] = "20", seed: int = 0) -> Recipe:
@@ -101,12 +100,13 @@ def recipe(rung: Rung = "+ mixup", epochs: int = 15, depth: Literal["20", "56"] 
     )
 
 
-def main(seeds: int = 5, epochs: int = 15, record: bool = False) -> None:
-    """Climb the whole ladder once for each seed.
+def main(seeds: int = 5, epochs: int = 15, workers: int = 1, record: bool = False) -> None:
+    """Compare all rungs with the baseline. The same command again goes on where it stopped.
 
     Args:
         seeds: number of runs of each rung, with the seeds 0, 1, ...
         epochs: passes over the 1,293 training images.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    run_arms(lambda rung, seed: recipe(cast(Rung, rung), epochs, seed=seed), RUNGS, seeds, record)
+    compare_recipes({rung: partial(recipe, rung, epochs) for rung in get_args(Rung)}, seeds, workers, record)

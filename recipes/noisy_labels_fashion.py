@@ -23,13 +23,14 @@ not measured yet
 """
 
 from collections.abc import Iterable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
 from torch import Tensor
 
 from callbacks import (
@@ -44,7 +45,7 @@ from callbacks import (
 from datamodules import FashionMNIST
 from recipes import Recipe
 from recipes.frame import records
-from recipes.frame.compare import compare
+from recipes.frame.compare import compare_recipes
 from recipes.frame.web_noise import plant_background
 from zoo import ResNet
 
@@ -58,6 +59,7 @@ ARMS: dict[str, list[L.Callback]] = {
     "generalized cross-entropy": [GeneralizedCrossEntropy()],
     "memory": [SelfOrganizingMemory()],
 }
+Arm = Literal[*ARMS]  # type: ignore[valid-type]  # read at run time, by the command line
 
 
 class WebFashion(FashionMNIST):
@@ -85,6 +87,7 @@ class WebFashion(FashionMNIST):
 
 
 def recipe(
+    arm: Arm = "cross-entropy",
     noise: float = 0.4,
     background: float = 0.0,
     images: int = 100,
@@ -92,9 +95,10 @@ def recipe(
     root: Path = Path("data"),
     seed: int = 0,
 ) -> Recipe:
-    """Train and test the first arm, which has no trick against noise.
+    """Train and test one arm.
 
     Args:
+        arm: what bears the noise; the cross-entropy alone does nothing against it.
         noise: share of wrong labels, in (0, 1).
         background: share of the training images with a foreign background, in [0, 1].
         images: training images of each class, at least 4 and at most 6,000.
@@ -108,10 +112,10 @@ def recipe(
         name="noisy_labels_fashion",
         model=ResNet("20", num_classes=10, image_size=28, lr=0.1, weight_decay=5e-4),
         data=WebFashion(root, 10 * K, images=images, background=background, label_noise=noise, **augmented),
-        callbacks=[CosineDecay(warmup_epochs=epochs / 20), NoisyLabels()],
+        callbacks=[CosineDecay(warmup_epochs=epochs / 20), NoisyLabels(), *deepcopy(ARMS[arm])],
         trainer={"max_epochs": epochs, "limit_val_batches": 0},
         seed=seed,
-        arguments={"noise": noise, "background": background, "images": images, "epochs": epochs},
+        arguments={"arm": arm, "noise": noise, "background": background, "images": images, "epochs": epochs},
     )
 
 
@@ -125,17 +129,18 @@ def main(
     workers: int = 1,
     record: bool = False,
 ) -> None:
-    """Compare all arms with the first; print verdicts, and the shares of wrong labels that are fitted and corrected.
+    """Compare all arms with the first; print which shares of wrong labels are fitted and corrected too.
+
+    The same command again goes on where it stopped.
 
     Args:
         noise, background, images, epochs, root: as in `recipe`.
-        seeds: runs of each arm, at least 2.
-        workers: runs at a time.
+        seeds: number of runs of each arm, with the seeds 0, 1, ...
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    base = partial(recipe, noise, background, images, epochs, root.absolute())
-    found = compare(base, ARMS, seeds, workers=workers, record=record)
-    Console().print(found.table())
+    train = partial(recipe, noise=noise, background=background, images=images, epochs=epochs, root=root.absolute())
+    found = compare_recipes({arm: partial(train, arm) for arm in ARMS}, seeds, workers, record)
     for arm in found.arms:
         print(f"{arm.name:<27}fitted {arm.metrics[FITTED]:.4f}  corrected {arm.metrics[CORRECTED]:.4f}")
 

@@ -32,6 +32,7 @@ not measured yet
 - Command: zoo run shapes_detector --record
 """
 
+from functools import partial
 from typing import Any, Literal, get_args
 
 import lightning as L
@@ -41,7 +42,7 @@ from callbacks import BoxFlip, BoxLoss, CosineDecay, GradientClipping, LabelSmoo
 from datamodules import Arrays, ShapeBoxes
 from datamodules.shapes import key_of, scene
 from recipes import Recipe
-from recipes.frame.loops import run_arms
+from recipes.frame.compare import compare_recipes
 from zoo import Detector, ResNet
 from zoo.frame.checks import validate_choice
 
@@ -78,6 +79,7 @@ def recipe(
         trainer={"max_epochs": epochs, "limit_val_batches": 0, "log_every_n_steps": 10},
         seed=seed,
         arguments={"loss": loss, "backbone": backbone, "epochs": epochs, "images": images},
+        goal="test/map",
     )
 
 
@@ -112,15 +114,18 @@ def one_shape(images: int) -> Arrays:
     return Arrays(pixels, kinds, 64, classes=ShapeBoxes.classes, val_split=0, **options)
 
 
-def main(seeds: int = 3, epochs: int = 12, images: int = 400, record: bool = False) -> None:
-    """Train with every loss of boxes, then with every backbone, with each seed.
+def main(seeds: int = 3, epochs: int = 12, images: int = 400, workers: int = 1, record: bool = False) -> None:
+    """Compare losses of boxes and backbones with smooth L1 from scratch, by their mAP.
+
+    The same command again goes on where it stopped.
 
     Args:
         seeds: number of runs of each, with the seeds 0, 1, ...
         epochs, images: as in `recipe`.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    arms: dict[str, tuple[Loss, Backbone]] = {loss: (loss, "from scratch") for loss in get_args(Loss)}
-    arms |= {backbone: ("giou", backbone) for backbone in get_args(Backbone)[1:]}
-    shown = ("test/map_50", "test/map")
-    run_arms(lambda arm, seed: recipe(*arms[arm], epochs, images, seed), arms, seeds, record, shown)
+    train = partial(recipe, epochs=epochs, images=images)
+    losses = {loss: partial(train, loss) for loss in get_args(Loss)}
+    backbones = {backbone: partial(train, "giou", backbone) for backbone in get_args(Backbone)[1:]}
+    compare_recipes(losses | backbones, seeds, workers, record)

@@ -30,6 +30,8 @@ Result:
 - Commit: 9b1daf6
 """
 
+from functools import partial
+from itertools import product
 from typing import Literal, get_args
 
 import lightning as L
@@ -37,7 +39,7 @@ import lightning as L
 from callbacks import CosineDecay, HeuristicDropout
 from datamodules import Shapes
 from recipes import Recipe
-from recipes.frame.loops import run_arms
+from recipes.frame.compare import compare_recipes
 from zoo import AttentionUNet, UNet
 from zoo.frame.checks import validate_choice
 
@@ -78,19 +80,21 @@ def recipe(
         trainer={"max_epochs": epochs, "log_every_n_steps": 10},
         seed=seed,
         arguments={"network": network, "dropout": dropout, "p": p, "epochs": epochs, "images": images},
+        goal="test/dice",
     )
 
 
-def main(seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, record: bool = False) -> None:
-    """Train both networks without and with dropout, with each seed.
+def main(
+    seeds: int = 3, p: float = 0.1, epochs: int = 20, images: int = 1000, workers: int = 1, record: bool = False
+) -> None:
+    """Compare both networks, without and with dropout, by their Dice. The same command again goes on where it stopped.
 
     Args:
         seeds: number of runs of each, with the seeds 0, 1, ...
         p, epochs, images: as in `recipe`.
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    arms = {
-        f"{network} {dropout}": (dropout, network) for network in get_args(Network) for dropout in get_args(Dropout)
-    }
-    shown = ("test/acc", "test/dice", "test/iou")
-    run_arms(lambda arm, seed: recipe(*arms[arm], p, epochs, images, seed), arms, seeds, record, shown)
+    train = partial(recipe, p=p, epochs=epochs, images=images)
+    arms = product(get_args(Network), get_args(Dropout))
+    compare_recipes({f"{network} {on}": partial(train, on, network) for network, on in arms}, seeds, workers, record)

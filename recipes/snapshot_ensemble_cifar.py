@@ -25,11 +25,14 @@ Result:
 - Commit: 0bb8ff7
 """
 
+from functools import partial
+
 import lightning as L
 
 from callbacks import CosineDecay, SnapshotEnsemble
 from recipes import Recipe
 from recipes.frame.cifar import PLAIN, TRAINING_IMAGES, Cifar
+from recipes.frame.compare import compare_recipes
 from zoo import ResNet
 
 
@@ -66,18 +69,18 @@ def main(
     images: int = TRAINING_IMAGES,
     epochs: int = 200,
     source: Cifar = PLAIN,
-    seed: int = 0,
+    seeds: int = 1,
+    workers: int = 1,
     record: bool = False,
 ) -> None:
-    """Train the single network, then the ensemble.
+    """Compare ensembles with the single network. The same command again goes on where it stopped.
 
     Args:
-        cycles: numbers of cycles, one run for each; None: 1 and 5.
-        images, epochs, source, seed: as in `recipe`.
+        cycles: numbers of cycles, an arm each; None: 1 and 5.
+        images, epochs, source: as in `recipe`.
+        seeds: number of runs of each arm, with the seeds 0, 1, ...
+        workers: runs at a time; 0: one after the other in this process.
         record: add each run to results/, from which the tables are made.
     """
-    for m in cycles or (1, 5):
-        metrics = recipe(m, images, epochs, source, seed).run(record=record, save=False)
-        ensemble = metrics.get(f"test/acc_snapshots{m}")
-        words = "" if ensemble is None else f", all {m} {ensemble:.4f}"
-        print(f"{m} cycles: last network {metrics['test/acc']:.4f}{words}  {metrics['seconds']:.0f} s", flush=True)
+    train = partial(recipe, images=images, epochs=epochs, source=source)
+    compare_recipes({f"{m} cycles": partial(train, m) for m in cycles or (1, 5)}, seeds, workers, record)

@@ -16,10 +16,10 @@ import lightning as L
 from rich.console import Console
 
 import callbacks
-from recipes.command.configs import FromConfig, Instead
+from recipes.command.configs import FromConfig
 from recipes.command.run import Parser, add_arguments, gather
 from recipes.frame import catalogue
-from recipes.frame.compare import Plus, compare
+from recipes.frame.compare import Instead, Plus, compare
 from recipes.frame.compare_engine import FOLDER
 from recipes.frame.compare_work import Build
 from recipes.frame.errors import UsageError, unknown

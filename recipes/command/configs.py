@@ -57,17 +57,6 @@ class FromConfig:
         )
 
 
-@dataclass(frozen=True)
-class Instead:
-    """Replace the recipe of the base by that of another config file; keep the seed."""
-
-    build: FromConfig
-
-    def __call__(self, recipe: Recipe) -> Recipe:
-        """Return the recipe of the file with the seed of `recipe`."""
-        return self.build(seed=recipe.seed)
-
-
 def instantiate(config: dict[str, Any], seed: int) -> CLI:
     """Instantiate model, data and tricks of a config, with the weights of this seed."""
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

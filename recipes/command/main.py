@@ -187,8 +187,8 @@ def _is_lightnings(name: str) -> bool:
 
 
 def _stopped(by: str, code: int) -> NoReturn:
-    go_on = "--resume FOLDER/last.ckpt, one of `zoo fit` with --ckpt_path FILE"
-    print(f"zoo: stopped by {by}; a run with --save FOLDER goes on with {go_on}", file=sys.stderr)
+    go_on = "with --resume FOLDER/last.ckpt, one of `zoo fit` with --ckpt_path FILE, a comparison with the same command"
+    print(f"zoo: stopped by {by}; a run with --save FOLDER goes on {go_on}", file=sys.stderr)
     sys.exit(code)
 
 

@@ -224,7 +224,7 @@ OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]
 
 def recipe_result(entry: catalogue.Entry) -> str:
     """Return the runs of one recipe, a row for each set of arguments; below, hardware, versions and command."""
-    runs = records.read(entry.name) or compared(entry.name)
+    runs = records.read(entry.name)
     metrics = dict.fromkeys(sorted({m for run in runs for m in run["metrics"] if m.startswith("test/acc")}), 4)
     columns = catalogue.columns(entry.name)
     by = next((name for name in columns if name.startswith("test/")), "test/acc")
@@ -243,12 +243,6 @@ def recipe_result(entry: catalogue.Entry) -> str:
         facts["Validation accuracy on the way"] = ", ".join(f"{value:.3f}" for value in curve)
     facts |= _provenance(runs) if runs else {}
     return f"{table}\n\n" + "\n".join(_bullet(f"{head}: {fact}") for head, fact in facts.items() if fact)
-
-
-def compared(recipe: str) -> list[records.Record]:
-    """Return the runs that `compare` made of a recipe, if the recipe has a table for them."""
-    runs = records.read("compare") if recipe in OWN else []
-    return [run for run in runs if run["arguments"]["recipe"] == recipe and run["arguments"]["fold"] is None]
 
 
 def _bullet(text: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 import lightning as L
+from rich.console import Console
 
 from callbacks.frame.trick import Trick
 from recipes.frame.compare_engine import FOLDER, Engine
@@ -38,6 +39,7 @@ def compare(
     folder: Path = FOLDER,
     storage: str | None = None,
     quiet: bool = False,
+    own: bool = False,
 ) -> Comparison:
     """Run all arms with the same seeds, and compare each with the first.
 
@@ -45,7 +47,8 @@ def compare(
         base: `recipe` of a file in recipes/, or any function of `seed` that returns a `Recipe`. It must be importable
             or picklable: runs are done in other processes.
         arms: name -> tricks to add, or a function from the recipe to another recipe. The first is the baseline.
-        seeds: runs of each arm, with the seeds 0, 1, ...; fixed in advance. With `until`, the most runs.
+        seeds: runs of each arm, with the seeds 0, 1, ...; fixed in advance. One gives no interval. With `until`, the
+            most runs.
         workers: runs at a time, each in its own process with an equal part of the cores; 0: one after the other, in
             this process.
         until: "decided": look after each seed from the third on, and stop an arm when it is decided. The intervals
@@ -57,16 +60,17 @@ def compare(
         storage: an Optuna storage from which `zoo worker` takes the runs on any number of machines; see
             recipes/frame/compare_queue.py. `workers` more run here.
         quiet: print nothing.
+        own: record each run in results/<recipe>.jsonl instead, under the arguments of its recipe alone.
 
     Raises:
-        ValueError: fewer than one arm or two seeds, or folds of data that cannot be split.
+        ValueError: no arm, no seed or one fold, or folds of data that cannot be split.
         KeyboardInterrupt: after Ctrl-C; finished runs are kept.
     """
-    if len(arms) < 1 or seeds < 2 or (folds is not None and folds < 2):
-        raise ValueError("a comparison needs at least one arm and two seeds (or folds)")
+    if len(arms) < 1 or seeds < 1 or (folds is not None and folds < 2):
+        raise ValueError("a comparison needs at least one arm, and a seed or two folds")
     changes = {name: _change(how) for name, how in arms.items()}
     make = _job_maker(base, changes, folds, _threads(workers))
-    engine = Engine(folder, workers, record, quiet, storage)
+    engine = Engine(folder, workers, record, quiet, storage, own)
     if folds is not None:
         engine.run([make(name, i) for i in range(folds) for name in changes])
         return summarise(engine, {name: [make(name, i) for i in range(folds)] for name in changes}, folds=True)
@@ -74,6 +78,22 @@ def compare(
         engine.run([make(name, seed) for seed in range(seeds) for name in changes])
         return summarise(engine, {name: [make(name, seed) for seed in range(seeds)] for name in changes})
     return _until_decided(engine, make, [*changes], seeds)
+
+
+def compare_recipes(builds: Mapping[str, Build], seeds: int, workers: int = 1, record: bool = False) -> Comparison:
+    """Compare recipes that differ in an argument with the first of them, and print the table: `main` of their file.
+
+    The same command again goes on where it stopped.
+
+    Args:
+        builds: name -> function of `seed` that returns a `Recipe`, such as `partial(recipe, "+ mixup")`.
+        seeds, workers: as in `compare`.
+        record: add each run to the recipe's own file in results/, from which its table is made.
+    """
+    arms = {name: Instead(build) for name, build in builds.items()}
+    found = compare(next(iter(builds.values())), arms, seeds, workers=workers, record=record, own=True)
+    Console().print(found.table())
+    return found
 
 
 def _until_decided(engine: Engine, make: Callable[[str, int], Job], names: list[str], seeds: int) -> Comparison:
@@ -113,25 +133,36 @@ class Plus:
         return recipe.plus(*deepcopy(self.plus)) if self.plus else recipe
 
 
+@dataclass(frozen=True)
+class Instead:
+    """Replace the recipe of the base by another one; keep the seed. It can be sent to another process."""
+
+    build: Build
+
+    def __call__(self, recipe: Recipe) -> Recipe:
+        """Return the other recipe with the seed of `recipe`."""
+        return self.build(seed=recipe.seed)
+
+
 def _job_maker(base: Build, changes: dict[str, Change], folds: int | None, threads: int) -> Callable[[str, int], Job]:
     """Return a function from an arm's name and a seed (or fold) to the run and its key.
 
-    The key is a hash of all that determines the run: recipe, arguments, tricks, seed, versions. So a changed arm is
-    another run, and never gets an old result.
+    The key is a hash of all that determines the run: recipe, arguments, model, tricks, seed, versions. So a changed arm
+    is another run, and never gets an old result.
     """
-    made = {}
+    made, goals = {}, {}
     for name, change in changes.items():
         recipe = change(base(seed=0))
         tricks = [repr(trick) if isinstance(trick, Trick) else describe(trick) for trick in recipe.callbacks]
         data = {key: value for key, value in vars(recipe.data).items() if isinstance(value, (int, float, str, bool))}
-        words = [recipe.name, recipe.arguments, recipe.trainer, tricks, data]
-        made[name] = words
+        made[name] = [recipe.name, recipe.arguments, recipe.trainer, describe(recipe.model), tricks, data]
+        goals[name] = recipe.goal
 
     def make(name: str, i: int) -> Job:
         seed, fold = (i, None) if folds is None else (0, i)
         versions = [version(package) for package in ("torch", "lightning")]
         whole = json.dumps([*made[name], seed, fold, folds, versions], default=str, sort_keys=True)
         key = hashlib.sha256(whole.encode()).hexdigest()[:16]
-        return Job(key, name, seed, base, changes[name], fold, folds, threads)
+        return Job(key, name, seed, base, changes[name], fold, folds, threads, goals[name])
 
     return make

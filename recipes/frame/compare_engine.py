@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 
 from recipes.frame import records
-from recipes.frame.compare_work import Job, accuracy, read_result, run_job, work
+from recipes.frame.compare_work import Job, read_result, run_job, score, work
 
 FOLDER = Path("runs") / "compare"
 TRIES = 3  # attempts at a run whose process dies
@@ -32,12 +32,19 @@ class Engine:
         record: add a line for each run to results/.
         quiet: print nothing.
         storage: storage of the queue, see `compare`.
+        own: record each run in the file of its recipe, see `compare`.
     """
 
     def __init__(
-        self, folder: Path, workers: int, record: bool = True, quiet: bool = False, storage: str | None = None
+        self,
+        folder: Path,
+        workers: int,
+        record: bool = True,
+        quiet: bool = False,
+        storage: str | None = None,
+        own: bool = False,
     ):
-        self.folder, self.workers, self.record = Path(folder), workers, record
+        self.folder, self.workers, self.record, self.own = Path(folder), workers, record, own
         self.storage = storage
         self.console = Console(quiet=quiet)
         self.failed: set[str] = set()  # keys of runs
@@ -74,12 +81,13 @@ class Engine:
         result = self.result(job)
         if not self.record or result is None:
             return
+        arguments = {**result["arguments"]}
+        name = arguments.pop("recipe") if self.own else "compare"
+        arguments |= {} if self.own else {"key": job.key, "arm": job.arm, "fold": job.fold}
         records.RESULTS.mkdir(parents=True, exist_ok=True)
-        with FileLock(records.RESULTS / ".compare.lock"):
-            if any(line["arguments"]["key"] == job.key for line in records.read("compare")):
-                return
-            arguments = {"key": job.key, "arm": job.arm, "fold": job.fold, **result["arguments"]}
-            records.append("compare", {**result, "arguments": arguments, "seed": job.seed})
+        with FileLock(records.RESULTS / f".{name}.lock"):
+            if not any(line.get("key") == job.key for line in records.lines(name)):
+                records.append(name, {**result, "key": job.key, "arguments": arguments, "seed": job.seed})
 
     def say(self, job: Job) -> None:
         """Print a line about a run that has ended."""
@@ -89,7 +97,7 @@ class Engine:
             lines = log.read_text().splitlines() if log.exists() else []
             self.console.print(escape(f"{job}: failed ({lines[-1] if lines else 'killed'}); see {log}"))
         else:
-            self.console.print(f"{escape(str(job))}: {accuracy(result):.4f}, {result['seconds']:.0f} s")
+            self.console.print(f"{escape(str(job))}: {score(result, job.goal):.4f}, {result['seconds']:.0f} s")
 
 
 @dataclass

@@ -9,7 +9,8 @@ import numpy as np
 from recipes.frame.compare_engine import Engine
 from recipes.frame.compare_show import Shown
 from recipes.frame.compare_statistics import Difference, advice, compare_arms, compare_sequence, is_diverged
-from recipes.frame.compare_work import Job, accuracy
+from recipes.frame.compare_work import Job, score
+from recipes.frame.recipe import ACCURACY
 
 
 @dataclass
@@ -18,7 +19,7 @@ class Arm:
 
     Attributes:
         name: name of the arm.
-        accuracies: accuracies of the runs that trained, by seed (or fold).
+        accuracies: accuracies of the runs that trained, or what else the recipe's goal is, by seed (or fold).
         diverged: seeds of the runs that are no better than guessing, or whose loss is no number.
         failed: seeds of the runs that ended with an error, or whose process died too often.
         seconds: mean training time of a run.
@@ -69,11 +70,13 @@ class Comparison(Shown):
         arms: the baseline first.
         method: kind of the intervals.
         folder: folder of the runs.
+        goal: metric that is compared.
     """
 
     arms: list[Arm]
     method: str
     folder: Path
+    goal: str = ACCURACY
 
     def __getitem__(self, name: str) -> Arm:
         """Return the arm of this name."""
@@ -83,24 +86,36 @@ class Comparison(Shown):
 def summarise(engine: Engine, jobs: Mapping[str, list[Job]], folds: bool = False, sequence: bool = False) -> Comparison:
     """Compare the runs that are done."""
     arms = [_arm(engine, name, mine) for name, mine in jobs.items()]
+    return Comparison(arms, _method(arms, folds, sequence), engine.folder, next(iter(jobs.values()))[0].goal)
+
+
+def _method(arms: list[Arm], folds: bool, sequence: bool) -> str:
+    """Set the differences from the first arm; return the kind of interval."""
     if folds:
-        return Comparison(arms, "cross-validation: folds share training images, so there is no interval", engine.folder)
+        return "cross-validation: folds share training images, so there is no interval"
     whole = [arm for arm in arms if not arm.diverged and not arm.failed]
-    if arms[0] not in whole or len(arms) == 1:
-        why = "one arm" if len(arms) == 1 else "not all runs of the baseline trained"
-        return Comparison(arms, f"no intervals: {why}", engine.folder)
-    if sequence:
-        return Comparison(arms, _sequence(arms, whole), engine.folder)
-    if len(whole) > 1:
-        n = len(arms[0].accuracies)
-        table = np.array([[arm.accuracies[seed] for seed in sorted(arm.accuracies)] for arm in whole])
-        for arm, found in zip(whole[1:], compare_arms(table), strict=True):
-            arm.difference, arm.advice = found, advice(found, n)
+    if len(arms) == 1:
+        return "no intervals: one arm"
+    if arms[0] not in whole:
+        return "no intervals: not all runs of the baseline trained"
+    if arms[0].n == 1:
+        return "no intervals: one seed"
+    if len(whole) == 1:
+        return "no intervals: not all runs of the other arms trained"
+    return _sequence(arms, whole) if sequence else _at_once(whole)
+
+
+def _at_once(whole: list[Arm]) -> str:
+    """Set the differences of arms that have the same seeds; return the kind of interval."""
+    n = len(whole[0].accuracies)
+    table = np.array([[arm.accuracies[seed] for seed in sorted(arm.accuracies)] for arm in whole])
+    for arm, found in zip(whole[1:], compare_arms(table), strict=True):
+        arm.difference, arm.advice = found, advice(found, n)
     m = len(whole) - 1
     method = "95 %, paired t" if m == 1 else f"95 %, simultaneous over {m} arms, noise pooled (Dunnett)"
     if apart := [arm.name for arm in whole[1:] if arm.difference and not arm.difference.pooled]:
         method += f"; much noisier, with a paired t of its own at .05 / {m}: {', '.join(apart)}"
-    return Comparison(arms, method, engine.folder)
+    return method
 
 
 def _sequence(arms: list[Arm], whole: list[Arm]) -> str:
@@ -123,10 +138,10 @@ def _arm(engine: Engine, name: str, jobs: list[Job]) -> Arm:
             arm.failed.append(i)
             continue
         stage = "val" if job.fold is not None else "test"
-        value, loss = accuracy(result), result["metrics"].get(f"{stage}/loss", 0.0)
+        value, loss = score(result, job.goal), result["metrics"].get(f"{stage}/loss", 0.0)
         seconds.append(result["seconds"])
         done.append(result["metrics"])
-        if is_diverged(value, loss, result["classes"], result["images"] or 1):
+        if is_diverged(value, loss, result["classes"] if job.goal == ACCURACY else None, result["images"] or 1):
             arm.diverged.append(i)
         else:
             arm.accuracies[i] = value

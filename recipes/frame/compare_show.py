@@ -17,7 +17,6 @@ from zoo.frame.figures import ELSE, WITH, WITHOUT, styled
 from zoo.frame.shown_figure import ShownFigure
 
 COLOURS = {"better": WITH, "worse": ELSE}  # else grey
-HEADS = ("arm", "accuracy %", "n", "difference", "verdict", "seconds")
 
 
 class Row(Protocol):
@@ -44,9 +43,15 @@ class Shown:
 
     arms: Sequence[Row]
     method: str
+    goal: str
+
+    def heads(self) -> tuple[str, ...]:
+        """Return the words over `rows`."""
+        what = {"acc": "accuracy"}.get(name := self.goal.rpartition("/")[2], name)
+        return "arm", f"{what} %", "n", "difference", "verdict", "seconds"
 
     def rows(self) -> list[tuple[str, ...]]:
-        """One tuple of words an arm, under `HEADS`: percent, and differences in points."""
+        """One tuple of words an arm, under `heads`: percent, and differences in points."""
         found: list[tuple[str, ...]] = []
         for arm in self.arms:
             spread = f"{100 * arm.mean:.2f}" + (f" ± {100 * arm.sd:.2f}" if isfinite(arm.sd) else "")
@@ -56,8 +61,8 @@ class Shown:
 
     def table(self) -> Table:
         """Return a table for the terminal."""
-        table = Table(caption=f"± after an accuracy: standard deviation over seeds; interval: {self.method}")
-        for head in HEADS:
+        table = Table(caption=f"± after a mean: standard deviation over seeds; interval: {self.method}")
+        for head in self.heads():
             table.add_column(head, justify="left" if head in ("arm", "verdict") else "right")
         for row in self.rows():
             table.add_row(*map(escape, row))
@@ -75,7 +80,7 @@ class Shown:
         picture = io.BytesIO()
         self.plot().savefig(picture, format="png", dpi=110)
         lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in self.rows()]
-        heads = "".join(f"<th>{head}</th>" for head in HEADS)
+        heads = "".join(f"<th>{head}</th>" for head in self.heads())
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         image = base64.b64encode(picture.getvalue()).decode()
         caption = f"<p>interval: {html.escape(self.method)}</p>"

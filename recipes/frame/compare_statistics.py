@@ -245,7 +245,14 @@ def advice(found: Difference, n: int) -> str:
 # ---- runs that did not train
 
 
-def is_diverged(accuracy: float, loss: float, classes: int, images: int) -> bool:
-    """Return whether a run is no better than guessing (by three standard errors), or its loss is not a number."""
-    p = 1 / classes
+def is_diverged(accuracy: float, loss: float, classes: int | None, images: int) -> bool:
+    """Return whether a run is no better than guessing (by three standard errors), or its loss is not a number.
+
+    Args:
+        accuracy: of the run, or another score in [0, 1].
+        loss: of the same images.
+        classes: number of classes; None: a score whose value for guessing is not known.
+        images: number of images.
+    """
+    p = 1 / classes if classes else 0.0
     return not np.isfinite(loss) or not accuracy > p + 3 * sqrt(p * (1 - p) / images)

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from recipes.frame.answers import Answers, pack
-from recipes.frame.recipe import Recipe
+from recipes.frame.recipe import ACCURACY, Recipe
 from zoo.frame.outputs import over_views
 
 Build = Callable[..., Recipe]
@@ -43,6 +43,7 @@ class Job:
         change: recipe -> recipe of the arm.
         fold, folds: train without this part of the training images, and measure on it; None: on the test images.
         threads: of torch, for this run.
+        goal: metric that the comparison is about, see `Recipe`.
     """
 
     key: str
@@ -53,6 +54,7 @@ class Job:
     fold: int | None = None
     folds: int | None = None
     threads: int = 1
+    goal: str = ACCURACY
 
     def __str__(self) -> str:
         return f"{self.arm}, " + (f"seed {self.seed}" if self.fold is None else f"fold {self.fold + 1}/{self.folds}")
@@ -85,11 +87,12 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     return found
 
 
-def accuracy(result: Mapping[str, Any]) -> float:
-    """Return the accuracy of a run. If averages or ensembles are scored too, return theirs."""
-    stage = "test" if "test/acc" in result["metrics"] else "val"
-    beside = [value for name, value in result["metrics"].items() if name.startswith(f"{stage}/acc_")]
-    return float(beside[0] if beside else result["metrics"][f"{stage}/acc"])
+def score(result: Mapping[str, Any], goal: str = ACCURACY) -> float:
+    """Return the goal's metric of a run, of a fold its validation. If averages or ensembles are scored too, return theirs."""
+    metrics = result["metrics"]
+    goal = goal if goal in metrics else goal.replace("test/", "val/")
+    beside = [value for name, value in metrics.items() if name.startswith(f"{goal}_")]
+    return float(beside[0] if beside else metrics[goal])
 
 
 def run_job(job: Job, folder: Path, tell: Callable[[float], None] = lambda fraction: None) -> dict[str, Any] | None:
@@ -112,7 +115,8 @@ def run_job(job: Job, folder: Path, tell: Callable[[float], None] = lambda fract
 
 def _measure(job: Job, folder: Path, tell: Callable[[float], None]) -> dict[str, Any] | None:
     recipe, answers = job.recipe(), Answers()
-    recipe = replace(recipe, callbacks=[*recipe.callbacks, Progress(tell), answers])
+    answering = [answers] if recipe.goal == ACCURACY else []  # masks and boxes are not right or wrong
+    recipe = replace(recipe, callbacks=[*recipe.callbacks, Progress(tell), *answering])
     vars(recipe)["_save"] = lambda *_: None  # last.ckpt is all that a run needs: no model.ckpt, no report
     last = folder / "run" / "last.ckpt"
     resume = last if last.exists() else None

@@ -26,6 +26,8 @@ from zoo.frame.describe import describe
 from zoo.frame.run import callbacks_of
 from zoo.frame.weight_files import read_checkpoint
 
+ACCURACY = "test/acc"
+
 
 class Origin(L.Callback):
     """Write the run's recipe, seed and arguments into every checkpoint, so that no other run resumes from it."""
@@ -50,6 +52,7 @@ class Recipe:
         trainer: arguments of `Trainer`, such as `{"max_epochs": 20}`.
         seed: of the weights (so `recipe()` sets it before it builds the model), the order and every draw.
         arguments: those of `recipe()`, for the record.
+        goal: metric of the test that comparisons are about; the larger, the better.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Recipe:
     trainer: dict[str, Any]
     seed: int = 0
     arguments: dict[str, Any] = field(default_factory=dict)
+    goal: str = ACCURACY
     history: History = field(default_factory=History)  # shared with `without` and `plus`, as the model is
     watch: Watch = field(default_factory=Watch)
     stopped: bool = False  # by Ctrl-C: the weights are kept, and nothing is tested or recorded

@@ -60,12 +60,13 @@ def read(name: str) -> list[Record]:
 
     A seed that was run again with the same arguments on the same hardware counts once, with its last run.
     """
+    return list({_key(record, "arguments", "hardware", "seed"): record for record in lines(name)}.values())
+
+
+def lines(name: str) -> list[Record]:
+    """Read every line of `results/<name>.jsonl`."""
     path = RESULTS / f"{name}.jsonl"
-    lines = path.read_text().splitlines() if path.exists() else []
-    runs: dict[str, Record] = {}
-    for record in map(json.loads, lines):
-        runs[_key(record, "arguments", "hardware", "seed")] = record
-    return list(runs.values())
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
 def groups(records: Iterable[Record]) -> list[list[Record]]:

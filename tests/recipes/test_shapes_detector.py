@@ -1,12 +1,14 @@
 """FCOS on shapes: what the arms share, the backbones, and a short run with its report."""
 
 import warnings
+from typing import Literal
 
 import pytest
 import torch
 
 from callbacks import BoxLoss
 from recipes import shapes_detector
+from recipes.frame import records
 from recipes.frame.page import lookouts
 
 
@@ -54,3 +56,17 @@ def test_a_run_is_scored_saved_and_drawn(tmp_path, monkeypatch):
         recipe.model.network.head.classification_head.cls_logits.bias += 5  # finds boxes everywhere
     with pytest.raises(RuntimeError, match="does not hold the trained model"):
         recipe.check_reload(tmp_path / "out" / "model.ckpt")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the model's weights and the data differ")
+def test_runs_are_compared_by_their_map(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("pycocotools", reason="counts mean average precision")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(shapes_detector, "Loss", Literal["giou"])
+    monkeypatch.setattr(shapes_detector, "Backbone", Literal["from scratch", "digits"])
+    shapes_detector.main(seeds=1, epochs=1, images=16, workers=0, record=True)
+    giou, digits = records.read("shapes_detector")
+    assert digits["arguments"]["backbone"] == "digits" and giou["right"] is None and "test/map" in giou["metrics"]
+    assert "map %" in capsys.readouterr().out

@@ -5,6 +5,7 @@ import torch
 
 from callbacks import HeuristicDropout
 from recipes import shapes_unet
+from recipes.frame import records
 from zoo.frame.scores import Scores
 
 
@@ -36,12 +37,16 @@ def test_background_alone_is_what_the_header_says():
 @pytest.mark.slow
 def test_all_rows_are_run_and_recorded_figures_are_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    shapes_unet.main(seeds=1, epochs=2, images=36)
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[2:4] for line in lines[:4]] == [
-        [network, dropout] for network in ("UNet", "AttentionUNet") for dropout in ("none", "heuristic")
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
+    shapes_unet.main(seeds=1, epochs=2, images=36, workers=0, record=True)
+    runs = records.read("shapes_unet")
+    assert [(run["arguments"]["network"], run["arguments"]["dropout"]) for run in runs] == [
+        (network, dropout) for network in ("UNet", "AttentionUNet") for dropout in ("none", "heuristic")
     ]
-    assert all("dice 0." in line and "iou 0." in line for line in lines[:4])
+    said = capsys.readouterr().out
+    for run in runs:
+        assert {"test/acc", "test/dice", "test/iou"} < run["metrics"].keys() and run["right"] is None
+        assert f"{run['arguments']['dropout']}, seed 0: {run['metrics']['test/dice']:.4f}" in said
 
 
 def test_the_report_shows_masks(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -19,9 +20,9 @@ from datamodules import Digits
 from recipes.frame import compare_engine as engine
 from recipes.frame import records
 from recipes.frame.answers import unpack
-from recipes.frame.compare import Plus, compare
+from recipes.frame.compare import Plus, compare, compare_recipes
 from recipes.frame.compare_result import Comparison
-from recipes.frame.compare_work import Job, read_result, run_job
+from recipes.frame.compare_work import Job, read_result, run_job, score
 from recipes.frame.recipe import Recipe
 from zoo import Classifier
 
@@ -116,7 +117,7 @@ def test_arms_share_seeds_and_a_second_call_runs_nothing(drawn):
         "Cutout, seed 3",
     ]
     lines = records.read("compare")
-    assert len(lines) == 12 and len({line["arguments"]["key"] for line in lines}) == 12
+    assert len(lines) == 12 and len({line["key"] for line in lines}) == 12
 
 
 def test_a_changed_arm_is_another_run(drawn):
@@ -144,8 +145,8 @@ def test_a_run_that_another_process_holds_is_left_to_it(tmp_path):
 def test_a_run_measures_every_test_image(tmp_path):
     result = run_job(Job("k", "EMA", 1, tiny, Plus([Cutout(2)])), tmp_path / "k")
     right = unpack(result["right"], result["images"])
-    assert right.mean() == pytest.approx(engine.accuracy(result))
-    assert engine.accuracy(result) == result["metrics"]["test/acc_ema0.9"]
+    assert right.mean() == pytest.approx(score(result))
+    assert score(result) == result["metrics"]["test/acc_ema0.9"]
     assert read_result(tmp_path / "k") == result and not (tmp_path / "k" / "run").exists()
 
 
@@ -168,6 +169,7 @@ def test_a_run_that_diverged_is_counted_and_there_is_no_interval(drawn):
     found = here(tiny, {"none": [], "MixUp": [MixUp()], "Cutout": [Cutout(2)]}, 5)
     assert found["MixUp"].verdict == "4 of 5 trained" and found["MixUp"].difference is None
     assert found["Cutout"].verdict == "better" and "4 of 5 trained" in str(found)
+    assert "no intervals: not all runs of the other arms" in here(tiny, {"none": [], "MixUp": [MixUp()]}, 5).method
     drawn(lambda job: 0.1 if (job.arm, job.seed) == ("none", 2) else noise(job, 0.02))
     found = here(partial(tiny, epochs=2), {"none": [], "Cutout": [Cutout(2)]}, 5)
     assert found["Cutout"].difference is None and "baseline" in found.method
@@ -203,10 +205,61 @@ def test_the_picture_has_a_bar_as_long_as_the_interval_and_a_circle_a_seed(drawn
         assert line == pytest.approx(expected)
 
 
-def test_one_seed_or_no_arm_is_refused():
-    for arms, seeds in (({}, 3), ({"none": []}, 1)):
-        with pytest.raises(ValueError, match="two seeds"):
+def test_no_seed_and_no_arm_are_refused_and_one_seed_has_no_interval(drawn):
+    for arms, seeds in (({}, 3), ({"none": []}, 0)):
+        with pytest.raises(ValueError, match="at least one arm, and a seed"):
             here(tiny, arms, seeds)
+    drawn(noise)
+    found = here(tiny, {"none": [], "MixUp": [MixUp()]}, 1)
+    assert found["MixUp"].n == 1 and found["MixUp"].verdict == "" and found.method == "no intervals: one seed"
+
+
+def test_another_goal_is_compared_and_named(tmp_path, monkeypatch):
+    def measure(job, folder, tell):
+        dice = 0.05 + 0.01 * job.seed + 0.01 * (job.arm == "new")  # an accuracy would be below guessing
+        metrics = {"test/acc": 0.9, "test/dice": dice, "test/loss": 1.0}
+        result = {"metrics": metrics, "seconds": 1.0, "classes": 10, "images": 1000, "arguments": {"recipe": "tiny"}}
+        (folder / "result.json").write_text(json.dumps(result))
+        return result
+
+    monkeypatch.setattr("recipes.frame.compare_work._measure", measure)
+    found = here(lambda seed: replace(tiny(seed=seed), goal="test/dice"), {"none": [], "new": [MixUp()]}, 3)
+    assert found["none"].mean == pytest.approx(0.06) and found["new"].difference.mean == pytest.approx(0.01)
+    assert found.heads()[1] == "dice %" and found["new"].verdict == "better"
+
+
+# ---- recipes with several arms
+
+
+def test_a_recipe_that_was_stopped_goes_on_and_each_run_has_one_line_in_its_own_file(drawn, capsys):
+    def stopped(job):
+        if (job.arm, job.seed) == ("2 epochs", 1):
+            raise KeyboardInterrupt
+        return noise(job) + 0.05 * (job.arm == "2 epochs")
+
+    builds = {f"{n} epochs": partial(tiny, n) for n in (1, 2)}
+    ran = drawn(stopped)
+    with pytest.raises(KeyboardInterrupt):
+        compare_recipes(builds, 3, workers=0, record=True)
+    assert len(ran) == 4 and not records.read("compare")
+    drawn(lambda job: noise(job) + 0.05 * (job.arm == "2 epochs"))
+    for _ in range(2):
+        found = compare_recipes(builds, 3, workers=0, record=True)
+    assert ran[3:] == ["2 epochs, seed 1", "2 epochs, seed 1", "1 epochs, seed 2", "2 epochs, seed 2"]
+    lines = records.lines("tiny")
+    assert len(lines) == 6 == len({line["key"] for line in lines}) and "arm" not in lines[0]["arguments"]
+    assert found["2 epochs"].verdict == "better"
+    assert any("2 epochs" in line and "better" in line for line in capsys.readouterr().out.splitlines())
+
+
+def test_a_network_of_another_kind_is_another_run(drawn):
+    def other(seed: int = 0) -> Recipe:
+        return replace(tiny(seed=seed), model=Classifier(nn.Flatten(), num_classes=192, image_size=8))
+
+    ran = drawn(noise)
+    here(tiny, {"none": []}, 2)
+    here(other, {"none": []}, 2)
+    assert len(ran) == 4
 
 
 def test_folds_measure_each_training_image_once(tmp_path):

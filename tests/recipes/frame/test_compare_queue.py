@@ -12,7 +12,7 @@ from recipes.frame import compare_queue, records
 from recipes.frame.compare import Plus, compare
 from recipes.frame.compare_engine import Engine
 from recipes.frame.compare_queue import collect, enqueue, open_study, revive, work_on
-from recipes.frame.compare_work import Job, accuracy
+from recipes.frame.compare_work import Job, score
 from tests.recipes.frame.test_compare import tiny
 
 optuna = pytest.importorskip("optuna")
@@ -49,7 +49,7 @@ def test_a_worker_does_what_is_queued_and_the_results_come_back(tmp_path):
     parent = here(tmp_path / "here")
     for job in jobs(2):
         assert collect(parent, study, job)
-        assert 0 < accuracy(parent.result(job)) <= 1
+        assert 0 < score(parent.result(job)) <= 1
     assert len(study.get_trials()) == 2
 
 
