@@ -7,7 +7,7 @@ Paper:    none; the table of verdicts is ours. On reading curves: A Disciplined 
           https://doi.org/10.1214/aos/1176344136
 Code:     none
 Equation: change = (least-squares slope over the second half of a curve's epochs) x (number of its epochs - 1) /
-          (range of the whole curve);   the curve falls if change < -tau, rises if change > tau, else is flat
+          (larger range of the two curves);   a curve falls if change < -tau, rises if change > tau, else is flat
           AIC = 2 p + 2 N CE,  BIC = p ln N + 2 N CE,  of p trained parameters and N training images
 Shapes:   the curves of train/loss and val/loss, one number per epoch
 Defaults: tau = .1, at least 4 epochs, overfitting from an accuracy gap of .05 on, criteria = False: ours
@@ -42,15 +42,16 @@ UNDERFIT = "if that is too low, underfitting: a larger network, longer training,
 EPOCHS, GAP = 4, 0.05
 
 
-def trend(curve: list[float], tau: float = 0.1) -> int:
+def trend(curve: list[float], span: float, tau: float = 0.1) -> int:
     """Return -1 if the second half of a curve falls, 1 if it rises, 0 if it is flat, as in the equation above.
 
     Args:
         curve: one number per epoch, at least two.
-        tau: least change that counts, as a fraction of the range of the whole curve.
+        span: the scale of changes, larger than 0; 0: flat.
+        tau: least change that counts, as a fraction of the span.
     """
     tail = curve[len(curve) // 2 :]
-    span, n = max(curve) - min(curve), len(tail)
+    n = len(tail)
     if span == 0:
         return 0
     centre, mean = (n - 1) / 2, sum(tail) / n
@@ -66,7 +67,7 @@ class FitVerdict(Diagnostic):
     resume, the curves start again.
 
     Args:
-        tau: least change of a curve over its second half that counts, as a fraction of its range, in (0, 1].
+        tau: least change of a curve over its second half that counts, as a fraction of the larger range, in (0, 1].
         criteria: add AIC and BIC, from a pass over the training images without augmentation, at the end of the fit; for
             data modules with a `plain_dataloader`, as all of ours have.
 
@@ -98,7 +99,8 @@ class FitVerdict(Diagnostic):
             return self.say(True, f"fewer than {EPOCHS} epochs with validation: no verdict")
         if not all(map(math.isfinite, (*train, *val))):
             return self.say(False, "a loss was NaN or Inf: no verdict; NaNGuard stops there and names the cause")
-        at = trend(train, self.tau), trend(val, self.tau)
+        span = max(max(curve) - min(curve) for curve in (train, val))  # one scale: a small curve's noise is no trend
+        at = trend(train, span, self.tau), trend(val, span, self.tau)
         well, text = VERDICTS[at]
         if at == (0, 0):
             well, gap = self._gap(trainer)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import timm
+import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch import nn
 
@@ -43,6 +44,8 @@ def create(
 def fetch(name: str, **arguments: Any) -> nn.Module:
     """Create a timm network with its pretrained weights, from timm's cache or the network.
 
+    A new head, for another number of classes, is drawn as in `draw_small`.
+
     Raises:
         ValueError: they are not in the cache, and cannot be downloaded.
     """
@@ -54,7 +57,30 @@ def fetch(name: str, **arguments: Any) -> nn.Module:
             f"the weights of timm's {name} are not on this machine and cannot be downloaded ({reason}): connect to the "
             "network, copy timm's cache from elsewhere (HF_HOME), or give weights in a file"
         ) from error
+    if arguments.get("num_classes", own := pretrained_classes(network)) != own:
+        draw_small(network)
     return network
+
+
+def pretrained_classes(network: Any) -> int | None:
+    """Return the number of classes that the pretrained weights of a timm network know."""
+    return (network.pretrained_cfg or {}).get("num_classes")
+
+
+@torch.no_grad()
+def draw_small(network: Any) -> None:
+    """Draw the head of a timm network from N(0, .01^2), biases 0: all classes begin about equally likely.
+
+    timm draws those of its EfficientNets up to 1 / sqrt(K). On features that know something, the first cross-entropy of
+    five classes is then about 9, where ln K is 1.6.
+    """
+    heads = network.get_classifier()  # of distilled networks a tuple
+    for layer in nn.ModuleList(heads if isinstance(heads, tuple) else [heads]).modules():
+        if not isinstance(layer, nn.Linear | nn.Conv2d):
+            continue
+        nn.init.normal_(layer.weight, std=0.01)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
 
 
 def checkpoint_options(options: Mapping[str, Any]) -> dict[str, Any]:

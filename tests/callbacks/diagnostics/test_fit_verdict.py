@@ -26,7 +26,14 @@ from tests.conftest import tiny_classifier
     ],
 )
 def test_trends(curve, expected):
-    assert trend([float(v) for v in curve]) == expected
+    assert trend([float(v) for v in curve], max(curve) - min(curve)) == expected
+
+
+def test_both_curves_have_one_scale():
+    """Of a pretrained network, val/loss hardly moves: by its own range, it would fall here."""
+    train, val = [2.3, 1.4, 1.2, 1.1, 1.0, 0.99, 0.98, 0.98], [0.93, 0.83, 0.82, 0.81, 0.81, 0.80, 0.79, 0.79]
+    assert trend(val, max(val) - min(val)) == -1
+    assert "converged" in judged(train, val).text
 
 
 def test_every_pair_of_trends_has_a_verdict():

@@ -54,6 +54,26 @@ def test_weights_and_arguments_come_by_name_and_a_checkpoint_gives_them_back(fil
         torch.testing.assert_close(again(images), model(images))
 
 
+@pytest.mark.parametrize(("name", "heads"), [("test_efficientnet", 1), ("deit_tiny_distilled_patch16_224", 2)])
+def test_under_a_new_head_all_classes_begin_equally_likely(name, heads, tmp_path):
+    """timm draws the first of these up to 1 / sqrt(5)."""
+    torch.manual_seed(3)
+    torch.save(timm.create_model(name).state_dict(), tmp_path / "weights.pth")
+    local = {"pretrained_cfg_overlay": {"file": str(tmp_path / "weights.pth"), "num_classes": 1000}}
+    network = by_name_module.fetch(name, num_classes=5, **local)
+    drawn = network.get_classifier()
+    drawn = drawn if isinstance(drawn, tuple) else (drawn,)
+    assert len(drawn) == heads
+    for head in drawn:
+        assert head.out_features == 5 and not head.bias.any()
+        assert 0.005 < head.weight.std() < 0.015
+    theirs = by_name_module.fetch(name, num_classes=1000, **local)  # a head of the weights stays
+    drawn = theirs.get_classifier()
+    theirs_head = drawn[0] if isinstance(drawn, tuple) else drawn
+    key = "head.weight" if heads == 2 else "classifier.weight"
+    assert torch.equal(theirs_head.weight, torch.load(tmp_path / "weights.pth")[key])
+
+
 def test_without_a_network_the_error_names_the_weights(monkeypatch):
     def create(name, pretrained=False, **arguments):
         raise FileNotFoundError("No connection. And more")
