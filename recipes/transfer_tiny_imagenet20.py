@@ -18,12 +18,12 @@ Settings: written down before the runs, after one trial of 12 steps at four time
 Result:
 | arm | 20 images a class | 100 images a class | 450 images a class | seeds |
 | --- | --- | --- | --- | --- |
-| from scratch | 0.1610 ± 0.0212 | 0.2000 ± 0.0184 | 0.2485 ± 0.0233 | 2, 2, 2 |
-| features | 0.7350 ± 0.0000 | 0.7690 ± 0.0240 | 0.8005 ± 0.0106 | 2, 2, 2 |
-| full rate | 0.6815 ± 0.0035 | 0.7680 ± 0.0071 | 0.7925 ± 0.0049 | 2, 2, 2 |
-| full rate, BN eval | 0.4120 ± 0.0396 | 0.3545 ± 0.4306 | 0.0500 ± 0.0000 | 2, 2, 2 |
-| tenth | 0.3645 ± 0.0049 | 0.5050 ± 0.0325 | 0.6265 ± 0.0233 | 2, 2, 2 |
-| tenth, BN eval | 0.7635 ± 0.0106 | 0.8090 ± 0.0127 | 0.8435 ± 0.0021 | 2, 2, 2 |
+| from scratch | 0.1547 ± 0.0186 | 0.2027 ± 0.0138 | 0.2507 ± 0.0169 | 3, 3, 3 |
+| features | 0.7257 ± 0.0162 | 0.7703 ± 0.0172 | 0.7997 ± 0.0076 | 3, 3, 3 |
+| full rate | 0.6707 ± 0.0189 | 0.7653 ± 0.0068 | 0.7933 ± 0.0038 | 3, 3, 3 |
+| full rate, BN eval | 0.2913 ± 0.2109 | 0.2530 ± 0.3516 | 0.0500 ± 0.0000 | 3, 3, 3 |
+| tenth | 0.3733 ± 0.0157 | 0.5110 ± 0.0252 | 0.6267 ± 0.0165 | 3, 3, 3 |
+| tenth, BN eval | 0.7567 ± 0.0140 | 0.8113 ± 0.0099 | 0.8410 ± 0.0046 | 3, 3, 3 |
 
 - Data: Tiny-ImageNet-20: 20 of Tiny-ImageNet's 200 classes; 20, 100 or 450 images a class to train, drawn anew for
   each seed, and the 1,000 official validation images to test. The pretraining had the same classes, and perhaps the
@@ -32,7 +32,7 @@ Result:
 - Arguments: data=tiny-imagenet-20
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: ebbb775; daf09ca
+- Commit: ebbb775; daf09ca; c6083ab
 """
 
 from collections.abc import Iterable
