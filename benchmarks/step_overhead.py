@@ -30,9 +30,9 @@ LR, DECAY, EPS, ALPHA, AVERAGE = 0.1, 1e-4, 0.1, 0.2, 0.999
 EPOCHS = 2  # one of warm-up, one of decay
 
 
-def make_batches(n: int) -> list[list[Tensor]]:
+def make_batches(n: int, count: int = BATCH) -> list[list[Tensor]]:
     torch.manual_seed(0)
-    return [[torch.randn(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))] for _ in range(n)]
+    return [[torch.randn(count, 3, 32, 32), torch.randint(CLASSES, (count,))] for _ in range(n)]
 
 
 def make_model() -> ResNet:
@@ -59,10 +59,9 @@ class Clock(L.Callback):
 class Batches:
     """Repeat the same few batches, in fresh lists since tricks refill them."""
 
-    batch_sampler = SimpleNamespace(batch_size=BATCH)  # where `LinearScaling` looks
-
     def __init__(self, batches: list[list[Tensor]], n: int):
         self.batches, self.n = batches, n
+        self.batch_sampler = SimpleNamespace(batch_size=len(batches[0][0]))  # where `LinearScaling` looks
 
     def __len__(self) -> int:
         return self.n
@@ -98,7 +97,7 @@ def with_trainer(batches: list[list[Tensor]], steps: int) -> tuple[float, float]
 
 def by_hand(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
     """Run the same steps by hand; return seconds a step, and the loss of the last epoch."""
-    model, total = make_model().train(), steps * EPOCHS
+    model, total, count = make_model().train(), steps * EPOCHS, len(batches[0][0])
     for name, p in model.named_parameters():
         if name.endswith("bn2.weight"):
             torch.nn.init.zeros_(p)
@@ -118,9 +117,9 @@ def by_hand(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
         images, targets = batches[step % steps % len(batches)]
         factor = (step + 1) / steps if step < steps else (1 + math.cos(math.pi * (step - steps) / (total - steps))) / 2
         for group in optimizer.param_groups:
-            group["lr"] = LR * BATCH / 256 * factor
+            group["lr"] = LR * count / 256 * factor
         lam = torch.distributions.Beta(ALPHA, ALPHA).sample().item()
-        perm = torch.randperm(BATCH)
+        perm = torch.randperm(count)
         targets = F.one_hot(targets, CLASSES).float()
         images, targets = (lam * x + (1 - lam) * x[perm] for x in (images, targets))
         logits = model(images)
@@ -131,11 +130,11 @@ def by_hand(batches: list[list[Tensor]], steps: int) -> tuple[float, float]:
         with torch.no_grad():
             torch._foreach_lerp_(average, floats, 1 - AVERAGE)
             hits = targets.gather(1, logits.argmax(1, keepdim=True)).sum()
-            sums += torch.stack([loss * BATCH, hits])
+            sums += torch.stack([loss * count, hits])
         now = time.process_time()
         seconds.append(now - last)
         last = now
-    return statistics.median(seconds[WARMUP:]), sums[0].item() / (BATCH * steps)
+    return statistics.median(seconds[WARMUP:]), sums[0].item() / (count * steps)
 
 
 def main() -> None:

@@ -134,19 +134,19 @@ def throughput() -> str:
         rows.setdefault(network, {})[what] = f"{ratio:.2f}"
     heads = list(dict.fromkeys(what for row in rows.values() for what in row))
     table = markdown(["network", *heads], [[name, *(row.get(h, "") for h in heads)] for name, row in rows.items()])
-    return f"{table}\n\n- Hardware: {_hardware(runs[-1])}\n- Command: `python benchmarks/models.py`"
+    return f"{table}\n\n- Hardware: {hardware(runs[-1])}\n- Command: `python benchmarks/models.py`"
 
 
 def benchmarks() -> str:
     """Return the last run of each other file in benchmarks/."""
     rows = []
     for path in sorted((ROOT / "benchmarks").glob("[!_]*.py")):
-        if path.stem == "models":  # has a table of its own: `throughput`
+        if path.stem in ("models", *OWN_TABLE):
             continue
         for run in records.read(path.stem)[-1:]:
             figures = ", ".join(f"{name} {_figure(value)}" for name, value in run["metrics"].items())
             what = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n", 1)[0]
-            rows.append([what, figures, _hardware(run), f"`python benchmarks/{path.name}`"])
+            rows.append([what, figures, hardware(run), f"`python benchmarks/{path.name}`"])
     return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
 
 
@@ -198,14 +198,17 @@ def sharded() -> str:
     return markdown(["under `ModelParallelStrategy`", "tricks"], rows)
 
 
-def _short_one(name: str) -> Callable[[], str]:
-    """Return a table of `summaries`, which is imported late: it imports this module, and torch."""
-    return lambda: str(getattr(import_module("recipes.command.summaries"), name)())
+def _late(module: str, name: str) -> Callable[[], str]:
+    """Return a table of a module that is imported late: it imports this one, and torch."""
+    return lambda: str(getattr(import_module(f"recipes.command.{module}"), name)())
 
 
 SUMMARIES = ("verdicts", "dozen", "progress", "surprises")
-TABLES: dict[str, Callable[[], str]] = {"verified": verified, "planted": planted, "sharded": sharded} | {
-    name: _short_one(name) for name in SUMMARIES
+OWN_TABLE = ("goals", "cpu_training", "growth")  # benchmarks with a table of their own, in `speed`
+TABLES: dict[str, Callable[[], str]] = {
+    **{"verified": verified, "planted": planted, "sharded": sharded},
+    **{name: _late("summaries", name) for name in SUMMARIES},
+    **{name: _late("speed", name) for name in OWN_TABLE},
 }
 
 
@@ -277,13 +280,14 @@ def _provenance(runs: list[records.Record]) -> dict[str, str]:
         return "; ".join(dict.fromkeys(texts))
 
     return {
-        "Hardware": all_of(map(_hardware, runs)),
+        "Hardware": all_of(map(hardware, runs)),
         "Versions": all_of(", ".join(f"{name} {v}" for name, v in r["versions"].items()) for r in runs),
         "Commit": all_of(r["commit"] or "none" for r in runs),
     }
 
 
-def _hardware(run: records.Record) -> str:
+def hardware(run: records.Record) -> str:
+    """Name the processor of a run, and its threads."""
     return f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
 
 

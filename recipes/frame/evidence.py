@@ -36,7 +36,8 @@ from recipes.frame.arms import (
     dropouts,
 )
 from recipes.frame.cifar import Cifar
-from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, Trial, build_trial, fast_precision
+from recipes.frame.processor import fast_precision
+from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, Trial, build_trial
 
 SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
 

@@ -20,6 +20,7 @@ from recipes.frame.history import History, Watch
 from recipes.frame.lines import Lines
 from recipes.frame.loggers import Kind, loggers_of
 from recipes.frame.page import lookouts, page
+from recipes.frame.processor import advice
 from zoo.frame import html
 from zoo.frame.classifier import ALWAYS, Classifier
 from zoo.frame.describe import describe
@@ -128,6 +129,8 @@ class Recipe:
         L.seed_everything(self.seed, workers=True, verbose=False)
         trainer = self._trainer(folder)
         self.device, self.folder = str(trainer.strategy.root_device), folder
+        if folder and self.device == "cpu" and trainer.is_global_zero:
+            print(advice(str(trainer.precision)), flush=True)
         trainer.fit(self.model, self.data, ckpt_path=resume, weights_only=True)
         metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
         restored = any(isinstance(trick, EarlyStopping) and trick.restored for trick in self.callbacks)

@@ -7,7 +7,6 @@ from time import process_time
 from typing import Any, Literal, NamedTuple
 
 import lightning as L
-import torch
 
 import callbacks as c
 from callbacks.frame.pair_needs import Claims
@@ -184,15 +183,6 @@ def build_trial(
         choosing=choosing,
         masked=one.masked,
     )
-
-
-def fast_precision() -> str:
-    """Return "bf16-mixed" if this machine supports bfloat16 in hardware, else "32-true".
-
-    A processor that emulates bfloat16 takes ten times as long as in float32.
-    """
-    native = torch.cuda.is_available() or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16-mixed" if native else "32-true"
 
 
 def load_teacher(teacher: Path | None) -> Classifier:

@@ -296,7 +296,9 @@ def test_a_new_run_in_an_old_folder_begins_a_new_file(tmp_path):
 
 def test_off_a_terminal_an_epoch_is_a_line(capsys):
     make(epochs=2).run(test=False)
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch ")]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("trains on the CPU in 32-true")
+    lines = [line for line in said if line.startswith("epoch ")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     for word in ("train/loss 0.", "train/acc ", "val/acc ", "val/loss ", "lr-SGD 0.01", " s"):
         assert word in lines[0]

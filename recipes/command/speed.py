@@ -1,0 +1,71 @@
+"""Write the tables of speed: goals, training on a CPU, growth; `make tables` puts them in place."""
+
+from recipes.command import tables
+from recipes.frame import growth as grown
+from recipes.frame import records
+from recipes.frame.goals import GOALS
+
+WAYS = ("float32 channels_last", "bf16", "bf16 channels_last")
+
+
+def goals() -> str:
+    """Write the last run of benchmarks/goals.py: each figure beside its goal, and the reason where it is missed."""
+    runs = records.read("goals")
+    if not runs:
+        return tables.NOT_YET
+    rows = []
+    for name, goal in GOALS.items():
+        found = runs[-1]["metrics"][name]
+        figure, most = (f"{x:.0f}" if goal.by == "microseconds" else f"{x:.2f}" for x in (found, goal.most))
+        rows.append([goal.what, goal.by, figure, most, "met" if found <= goal.most else f"missed: {goal.why}"])
+    return _with_source(tables.markdown(["ours", "by", "figure", "at most", "goal"], rows), "goals", runs[-1])
+
+
+def cpu_training() -> str:
+    """Write the last run of benchmarks/cpu_training.py: a row a network, the fastest way in bold."""
+    runs = records.read("cpu_training")
+    if not runs:
+        return tables.NOT_YET
+    metrics, rows = runs[-1]["metrics"], []
+    for name in (name.removesuffix(" images/s") for name in metrics if name.endswith(" images/s")):
+        speeds = [metrics[f"{name} {way}"] for way in WAYS]
+        cells = [f"**{x:.2f}**" if x == max(speeds) > 1 else f"{x:.2f}" for x in speeds]
+        rows.append([name, str(metrics[f"{name} images"]), f"{metrics[f'{name} images/s']:.0f}", *cells])
+    heads = ["network", "images a step", "images a CPU second, float32", *WAYS]
+    return _with_source(tables.markdown(heads, rows), "cpu_training", runs[-1])
+
+
+def growth() -> str:
+    """Write the last run of benchmarks/growth.py: smallest and largest size, and the slope between the last two."""
+    metrics = grown.last()
+    if metrics is None:
+        return tables.NOT_YET
+    rows = []
+    for row, (label, per, figures) in grown.ROWS.items():
+        for figure in figures:
+            points = grown.curve(metrics, row, figure)
+            low, high = min(points), max(points)
+            what = "memory at the peak" if figure == "MB" else f"{per}, the first" if figure == "first" else per
+            ends = f"{low:,} to {high:,}"
+            rows.append(
+                [label, ends, what, _figure(points[low], figure), _figure(points[high], figure), _grown(points)]
+            )
+    heads = ["what grows", "from, to", "figure", "at the smallest", "at the largest", "slope"]
+    return _with_source(tables.markdown(heads, rows), "growth", records.read("growth")[-1])
+
+
+def _figure(value: float, figure: str) -> str:
+    return f"{value:,.1f} MB" if figure == "MB" else f"{1e3 * value:,.2f} ms"
+
+
+def _grown(points: grown.Curve) -> str:
+    """Say how a figure grows: the exponent, or for a size that begins at 0, the change a unit."""
+    low, high = min(points), max(points)
+    if low == 0:
+        return f"{100 * (points[high] / points[low] - 1) / high:+.1f} % each"
+    return f"{grown.slope(points):.2f}"
+
+
+def _with_source(table: str, name: str, run: records.Record) -> str:
+    facts = [f"Clock: {run['clock']}", f"Hardware: {tables.hardware(run)}", f"Command: `python benchmarks/{name}.py`"]
+    return f"{table}\n\n" + "\n".join(f"- {fact}" for fact in facts)

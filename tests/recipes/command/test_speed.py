@@ -1,0 +1,58 @@
+"""Tables of speed from lines of results/ that are written by hand; slopes by hand."""
+
+import pytest
+
+from recipes.command import speed
+from recipes.frame import growth, records
+from recipes.frame.goals import GOALS
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+
+
+def write(name, **metrics):
+    line = {"arguments": {}, "seed": 0, "seconds": 1.0, "metrics": metrics, "clock": "CPU seconds"}
+    records.append(name, line)
+
+
+def test_a_goal_is_met_at_its_limit_and_missed_above(monkeypatch):
+    monkeypatch.setitem(GOALS, "step", GOALS["step"]._replace(why="because"))
+    found = {name: goal.most for name, goal in GOALS.items()}
+    write("goals", **{**found, "step": 1.031, "logging": 69.6})
+    rows = {line.split(" | ")[0]: line for line in speed.goals().splitlines()}
+    assert rows[f"| {GOALS['step'].what}"].endswith("| 1.03 | 1.02 | missed: because |")
+    assert rows[f"| {GOALS['logging'].what}"].endswith("| microseconds | 70 | 70 | met |")
+    assert speed.goals().count("| met |") == len(GOALS) - 1
+
+
+def test_only_what_is_faster_than_float32_is_bold():
+    def network(name, *speeds):
+        return {
+            f"{name} images": 8,
+            f"{name} images/s": 21.4,
+        } | {f"{name} {way}": x for way, x in zip(speed.WAYS, speeds, strict=True)}
+
+    write("cpu_training", **network("A", 1.2, 1.9, 2.25), **network("B", 0.9, 0.8, 0.7))
+    table = speed.cpu_training()
+    assert "| A | 8 | 21 | 1.20 | 1.90 | **2.25** |" in table and "| B | 8 | 21 | 0.90 | 0.80 | 0.70 |" in table
+
+
+def test_growth_by_hand():
+    metrics = {}
+    for row, sizes in {"images": (10, 100, 1000), "classes": (10, 100), "pixels": (32, 64), "tricks": (0, 5)}.items():
+        for size in sizes:
+            metrics |= {f"{row} {size} seconds": 1e-3, f"{row} {size} MB": 2.0 * size + 1, f"{row} {size} first": 0.1}
+    metrics |= {"images 1000 first": 1.0, "pixels 64 seconds": 4e-3, "tricks 5 seconds": 1.1e-3}
+    write("growth", **metrics)
+    table = speed.growth()
+    assert "| images | 10 to 1,000 | a batch, the first | 100.00 ms | 1,000.00 ms | 1.00 |" in table
+    assert "| side in pixels | 32 to 64 | a step | 1.00 ms | 4.00 ms | 2.00 |" in table
+    assert "| tricks | 0 to 5 | a step | 1.00 ms | 1.10 ms | +2.0 % each |" in table
+    picture = growth.draw(growth.last()).data().decode()
+    assert picture.startswith("<svg") and "prefers-color-scheme:dark" in picture
+
+
+def test_without_runs_they_say_so():
+    assert {speed.goals(), speed.cpu_training(), speed.growth()} == {"not measured yet"}
