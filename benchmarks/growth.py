@@ -65,7 +65,7 @@ def images(n: int, rounds: int) -> dict[str, float]:
 
 
 def step(n: int, classes: int, size: int, rounds: int) -> dict[str, float]:
-    network = ResNet("20", num_classes=classes, image_size=size).train()
+    network = ResNet("20", num_classes=classes, image_size=32).train()  # meant for small images, takes any
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, momentum=0.9)
     x, y = torch.randn(n, 3, size, size), torch.zeros(n, dtype=torch.long)
     before = reset()

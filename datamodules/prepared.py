@@ -25,7 +25,8 @@ class Prepared(FileData):
     trained on prepared images.
 
     Chunks may be at an address, such as "s3://bucket/imagenet-256". Then an epoch has another order: only 8 chunks are
-    read at a time, and each process has its own chunks, so that a machine downloads only its part of the data.
+    read at a time, and each process has its own chunks, so that a machine downloads only its part of the data. Threads
+    fetch the next 4 chunks of that order while the others are read.
 
     A folder is verified byte by byte before its first use on a machine; copies of chunks are verified on arrival.
 
@@ -33,7 +34,7 @@ class Prepared(FileData):
         root: the folder, or an address that litdata knows ("s3://", "gs://", "azure://", "r2://").
         batch_size: images a batch and process.
         cache: of an address, the folder for copies of chunks; None for `~/.cache/lightning-zoo`.
-        cache_size: bytes of copies to keep, at least some 10 chunks of 64 MB.
+        cache_size: bytes of copies to keep, at least some 15 chunks of 64 MB.
         options: `image_size` (224), `transform`, `evaluation`, `mean`, `std`, `num_workers`, as in `FileData`;
             `val_split` (the original's) and more as in `ImageData`.
 
@@ -105,6 +106,7 @@ class Prepared(FileData):
         return ByChunk(
             order.indices,
             chunk_of=images.source.chunk_of,
+            fetch=images.source.fetch,
             shuffle=True,
             seed=order.seed,
             repeats=order.repeats,

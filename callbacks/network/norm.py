@@ -3,7 +3,7 @@
 Paper:    group: Group Normalization (Wu, He; ECCV 2018) https://arxiv.org/abs/1803.08494;
           batch: https://arxiv.org/abs/1502.03167; layer: https://arxiv.org/abs/1607.06450;
           instance: https://arxiv.org/abs/1607.08022; batch_renorm: https://arxiv.org/abs/1702.03275
-Code:     torch.nn; batch_renorm: callbacks/frame/batch_renorm.py
+Code:     torch.nn; callbacks/frame/batch_renorm.py; group, layer: callbacks/frame/group_norm.py
 Equation: y = gamma (x - mean) / sqrt(var + eps) + beta, gamma and beta of each channel; mean and var over
           batch (N, H, W);  layer (C, H, W);  instance (H, W);  group (C / G, H, W);  batch_renorm (N, H, W), moved
           towards the averages over all batches
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from callbacks.frame.batch_renorm import BatchRenorm2d
+from callbacks.frame.group_norm import GroupNorm
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.pair_needs import Claims
 from callbacks.frame.trick import Trick
@@ -34,12 +35,12 @@ from zoo.frame.surgery import operate, operation, replace
 GROUPS = 32
 NORMS: dict[str, Callable[..., nn.BatchNorm2d | nn.GroupNorm | nn.InstanceNorm2d]] = {
     "batch": lambda c, **options: nn.BatchNorm2d(c, **options),
-    "layer": lambda c, **options: nn.GroupNorm(1, c, **options),
+    "layer": lambda c, **options: GroupNorm(1, c, **options),
     "instance": lambda c, **options: nn.InstanceNorm2d(c, **options),
-    "group": lambda c, channels=None, **options: nn.GroupNorm(groups_of(c, channels), c, **options),
+    "group": lambda c, channels=None, **options: GroupNorm(groups_of(c, channels), c, **options),
     "batch_renorm": lambda c, **options: BatchRenorm2d(c, **options),
 }
-CHANGED = (nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d, BatchRenorm2d)
+CHANGED = (nn.BatchNorm2d, nn.GroupNorm, GroupNorm, nn.InstanceNorm2d, BatchRenorm2d)
 
 
 def groups_of(c: int, channels: int | None = None) -> int:

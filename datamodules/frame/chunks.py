@@ -11,8 +11,11 @@ chunk begins with uint32 numbers: n, then the n + 1 offsets of items; an item be
 
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from datamodules.frame.order import Order, draws, mix
 
 OPEN = 128  # chunks that a process has open
 WINDOW = 8  # chunks that are read at a time where they have to be fetched
+AHEAD = 4  # chunks on their way before they are needed
 CACHE = Path("~/.cache/lightning-zoo")
 FIELDS = ["bytes", "int"]  # of an item, in litdata's words
 
@@ -56,6 +60,10 @@ class Chunks:
     def chunk_of(self) -> Tensor:
         """(n,) int64: the chunk of each image."""
         return torch.from_numpy(np.repeat(np.arange(len(self.ends)), np.diff(self.ends, prepend=0)))
+
+    def fetch(self, k: int) -> Path:
+        """Copy a chunk to this machine, if it is not here yet. Raise a RuntimeError if that fails."""
+        return self.store.path(f"{self.part}/{self.files[k]}")
 
     def read(self, i: int) -> bytes:
         """Return the JPEG of an image. Raise a ValueError if its chunk is damaged."""
@@ -156,23 +164,21 @@ class Store:
         """Return the local path of a file, copied if needed. Raise a RuntimeError if that fails."""
         path = self.folder / safe_name(name, self.root)
         if self.remote and not path.exists():
-            with lock(path):
+            with lock(path, quiet=True):  # of a thread that reads ahead, as a rule
                 if not path.exists():
                     self._make_room()
                     self._fetch(name, path)
         return path
 
     def _fetch(self, name: str, path: Path) -> None:
-        try:
-            from litdata.streaming.downloader import get_downloader
-        except ImportError as error:
-            raise ImportError(f"{self.root} is read through litdata: pip install 'lightning-zoo[stream]'") from error
         part = path.with_name(f"{path.name}.part")
         try:
-            downloader = get_downloader(self.root, str(path.parent), [])
+            downloader = client(self.root, os.getpid())
             watched(lambda: downloader.download_file(f"{self.root}/{name}", str(part)), part)
             self._check(name, part)
             publish(part, path)
+        except ImportError:
+            raise
         except Exception as error:  # each store raises its own kinds of error
             part.unlink(missing_ok=True)
             raise RuntimeError(
@@ -211,6 +217,20 @@ def is_remote(root: str | Path) -> bool:
     return "://" in str(root) or str(root).startswith("local:")  # the second is litdata's, for tests
 
 
+@lru_cache
+def client(root: str, process: int) -> Any:
+    """Return litdata's client of an address: one a process, since to connect takes longer than to fetch.
+
+    Raises:
+        ImportError: litdata is not installed.
+    """
+    try:
+        from litdata.streaming.downloader import get_downloader
+    except ImportError as error:
+        raise ImportError(f"{root} is read through litdata: pip install 'lightning-zoo[stream]'") from error
+    return get_downloader(root, "", [])  # it is told the whole path of each copy
+
+
 @lru_cache(OPEN)
 def open_chunk(store: Store, name: str) -> tuple[ByteFile, NDArray[np.int64]]:
     """Return a chunk and the offsets of its items, int64 (n + 1,). It stays open until others replace it.
@@ -247,12 +267,38 @@ class ByChunk(Order):
 
     Args:
         chunk_of: (n,) int64, of all images of the data set.
+        fetch: called by threads with the number of each chunk, `AHEAD` chunks before it is needed; None: it is there.
         others: of `Order`.
     """
 
-    def __init__(self, indices: Tensor, *, chunk_of: Tensor, **others: Any):
+    def __init__(
+        self, indices: Tensor, *, chunk_of: Tensor, fetch: Callable[[int], object] | None = None, **others: Any
+    ):
         super().__init__(indices, **others)
-        self.chunk_of = chunk_of
+        self.chunk_of, self.fetch = chunk_of, fetch
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        items = list(super().__iter__())
+        return iter(items) if self.fetch is None else self._reading_ahead(items, self.fetch)
+
+    def _reading_ahead(
+        self, items: Sequence[tuple[int, int]], fetch: Callable[[int], object]
+    ) -> Iterator[tuple[int, int]]:
+        """Yield the items. A chunk that a thread fails to fetch is fetched again by its reader, which says why."""
+        chunks = self.chunk_of[[index for _, index in items]].tolist()
+        coming, used = iter(dict.fromkeys(chunks)), set()
+        threads = ThreadPoolExecutor(AHEAD)
+        try:
+            for chunk in islice(coming, AHEAD):
+                threads.submit(fetch, chunk)
+            for chunk, item in zip(chunks, items, strict=True):
+                if chunk not in used:
+                    used.add(chunk)
+                    for following in islice(coming, 1):
+                        threads.submit(fetch, following)
+                yield item
+        finally:
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _shuffle(self, key: int) -> tuple[Tensor, Tensor]:
         index, copy = super()._shuffle(key)

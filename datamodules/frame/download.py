@@ -23,8 +23,8 @@ WAIT = 60  # seconds without data after which a connection counts as lost
 
 
 @contextmanager
-def lock(path: Path) -> Iterator[None]:
-    """Run the block in one process at a time.
+def lock(path: Path, quiet: bool = False) -> Iterator[None]:
+    """Run the block in one process at a time; say so where it waits for another, unless `quiet`.
 
     The operating system locks the file `.<name>.lock` in the same folder until the process ends: the file of a killed
     process locks nothing.
@@ -34,7 +34,8 @@ def lock(path: Path) -> Iterator[None]:
     try:
         held.acquire(timeout=0)
     except Timeout:
-        print(f"{path}: another process is at work on it; waiting", file=sys.stderr)
+        if not quiet:
+            print(f"{path}: another process is at work on it; waiting", file=sys.stderr)
         held.acquire()
     try:
         yield

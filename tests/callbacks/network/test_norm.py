@@ -42,6 +42,29 @@ def test_group_by_hand():
     assert out.flatten().tolist() == pytest.approx([-1, 1, 0, 0], abs=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["group", "layer"])
+def test_in_bfloat16_and_channels_last_it_is_torchs_and_keeps_the_layout(kind, monkeypatch):
+    torch.manual_seed(0)
+    norm, x = swapped(kind), torch.randn(3, 8, 5, 4).bfloat16().contiguous(memory_format=torch.channels_last)
+    seen, group_norm = [], torch.nn.functional.group_norm
+    monkeypatch.setattr(
+        torch.nn.functional, "group_norm", lambda x, *rest: seen.append(x.is_contiguous()) or group_norm(x, *rest)
+    )
+    inputs, outputs = [x.clone().requires_grad_() for _ in range(2)], []
+    for run, one in zip((norm, lambda x: nn.GroupNorm.forward(norm, x)), inputs, strict=True):
+        norm.zero_grad()
+        outputs.append(run(one))
+        outputs[-1].float().pow(2).sum().backward()
+        outputs += [one.grad, norm.weight.grad]
+    assert seen == [True, False]  # torch's is slow where it gets channels_last maps
+    assert outputs[0].is_contiguous(memory_format=torch.channels_last) and not outputs[0].is_contiguous()
+    for ours, theirs in zip(outputs[:3], outputs[3:], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.02, atol=0.02)
+    with torch.no_grad():
+        norm(x)
+    assert seen == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("c", "groups"),
     [(64, 32), (2048, 32), (96, 32), (32, 16), (16, 8), (48, 24), (40, 20), (36, 18), (7, 1), (1, 1), (2, 1)],
