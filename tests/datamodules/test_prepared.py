@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import queue
 import shutil
 import sys
 
@@ -341,6 +342,39 @@ def test_it_goes_on_in_the_middle(tmp_path):
     order = ByChunk(torch.arange(2000), shuffle=True, seed=1, chunk_of=torch.arange(50).repeat_interleave(40))
     order.rank, order.num_replicas, order.start = 1, 2, 300
     assert [index for _, index in order] == whole[300:].tolist()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_next_chunks_are_on_their_way_and_no_others(fails):
+    asked: queue.Queue[int] = queue.Queue()
+
+    def fetch(chunk):
+        asked.put(chunk)
+        if fails:
+            raise OSError("no network")
+
+    order = ByChunk(
+        torch.arange(2000), shuffle=True, seed=1, chunk_of=torch.arange(50).repeat_interleave(40), fetch=fetch
+    )
+    items, chunks, found = iter(order), [], []
+    for _ in range(300):
+        chunks.append(next(items)[1] // 40)
+        used = list(dict.fromkeys(chunks))
+        while len(found) < len(used) + chunks_module.AHEAD:
+            found.append(asked.get(timeout=10))
+        assert asked.empty() and set(used) <= set(found)
+    items.close()
+    plain, _ = by_chunk()
+    assert (plain[:300] // 40).tolist() == chunks and len(list(order)) == 2000
+    assert sorted(found) == sorted(list(dict.fromkeys((plain // 40).tolist()))[: len(found)])
+
+
+def test_an_address_has_one_client_a_process(address, prepared, tmp_path, monkeypatch):
+    downloader = pytest.importorskip("litdata.streaming.downloader")
+    made, make = [], downloader.get_downloader
+    monkeypatch.setattr(downloader, "get_downloader", lambda root, *rest: made.append(root) or make(root, *rest))
+    batches(ready(small(address, cache=tmp_path / "copies")))
+    assert made == [address]
 
 
 def test_repeats_and_sampling_keep_their_counts():
