@@ -3,9 +3,9 @@
 Command:  python benchmarks/read_ahead.py
 Measures: wall seconds, most of them waiting: a local HTTP server waits for a while before each answer, and sends 1 MB/s
           on each connection. 24 chunks of 64 random "images" of 4 kB are read once in training order, in batches of 64,
-          as bytes: without decoding and without a network. A fresh folder for copies each time; the two ways take turns.
-          The figures are medians: images a second, and seconds until the first batch is there. litdata's downloader is
-          replaced by one of a few lines, since litdata 0.2.76 refuses plain HTTP
+          as bytes: without decoding and without a network. Each time there is a fresh folder for copies; the two ways
+          take turns. The figures are medians: images a second, and seconds until the first batch is there. litdata's
+          downloader is replaced by one of a few lines, since litdata 0.2.76 refuses plain HTTP
 """
 
 import argparse

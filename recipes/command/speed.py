@@ -54,6 +54,20 @@ def growth() -> str:
     return _with_source(tables.markdown(heads, rows), "growth", records.read("growth")[-1])
 
 
+def read_ahead() -> str:
+    """Write the last run of benchmarks/read_ahead.py: a row for each time that the server waits."""
+    runs = records.read("read_ahead")
+    if not runs:
+        return tables.NOT_YET
+    metrics, rows, ways = runs[-1]["metrics"], [], ("when needed", "read ahead")
+    for delay in dict.fromkeys(name.partition(",")[0] for name in metrics):
+        rates, firsts = ([metrics[f"{delay}, {way}: {what}"] for way in ways] for what in ("images/s", "first batch s"))
+        rows.append([delay, *(f"{x:.0f}" for x in rates), f"{rates[1] / rates[0]:.1f}", *(f"{x:.1f}" for x in firsts)])
+    first = [f"first batch {way}, s" for way in ways]
+    heads = ["server waits", *(f"images/s {way}" for way in ways), "times as many", *first]
+    return _with_source(tables.markdown(heads, rows), "read_ahead", runs[-1])
+
+
 def _figure(value: float, figure: str) -> str:
     return f"{value:,.1f} MB" if figure == "MB" else f"{1e3 * value:,.2f} ms"
 

@@ -204,7 +204,7 @@ def _late(module: str, name: str) -> Callable[[], str]:
 
 
 SUMMARIES = ("verdicts", "dozen", "progress", "surprises")
-OWN_TABLE = ("goals", "cpu_training", "growth")  # benchmarks with a table of their own, in `speed`
+OWN_TABLE = ("goals", "cpu_training", "growth", "read_ahead")  # benchmarks with a table of their own, in `speed`
 TABLES: dict[str, Callable[[], str]] = {
     **{"verified": verified, "planted": planted, "sharded": sharded},
     **{name: _late("summaries", name) for name in SUMMARIES},

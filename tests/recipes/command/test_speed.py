@@ -54,5 +54,12 @@ def test_growth_by_hand():
     assert picture.startswith("<svg") and "prefers-color-scheme:dark" in picture
 
 
+def test_reading_ahead_by_hand():
+    figures = {"when needed: images/s": 50.0, "when needed: first batch s": 2.0}
+    figures |= {"read ahead: images/s": 175.0, "read ahead: first batch s": 0.5}
+    write("read_ahead", **{f"20 ms, {name}": value for name, value in figures.items()})
+    assert "| 20 ms | 50 | 175 | 3.5 | 2.0 | 0.5 |" in speed.read_ahead()
+
+
 def test_without_runs_they_say_so():
-    assert {speed.goals(), speed.cpu_training(), speed.growth()} == {"not measured yet"}
+    assert {speed.goals(), speed.cpu_training(), speed.growth(), speed.read_ahead()} == {"not measured yet"}
