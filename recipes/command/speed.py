@@ -60,7 +60,8 @@ def read_ahead() -> str:
     if not runs:
         return tables.NOT_YET
     metrics, rows, ways = runs[-1]["metrics"], [], ("when needed", "read ahead")
-    for delay in dict.fromkeys(name.partition(",")[0] for name in metrics):
+    delays = {name.partition(",")[0] for name in metrics}
+    for delay in sorted(delays, key=lambda delay: float(delay.removesuffix(" ms"))):
         rates, firsts = ([metrics[f"{delay}, {way}: {what}"] for way in ways] for what in ("images/s", "first batch s"))
         rows.append([delay, *(f"{x:.0f}" for x in rates), f"{rates[1] / rates[0]:.1f}", *(f"{x:.1f}" for x in firsts)])
     first = [f"first batch {way}, s" for way in ways]
