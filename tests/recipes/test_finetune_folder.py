@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("images", "similar", "unfreeze", "norms"),
-    [(20, True, "1dur", True), (20, False, "0.3dur", True), (400, True, 1, True), (400, False, None, False)],
+    [(20, True, "0.3dur", True), (20, False, "0.3dur", True), (400, True, 1, True), (400, False, None, False)],
 )
 def test_the_four_corners(images, similar, unfreeze, norms):
     chosen = plan(images, similar)
