@@ -55,16 +55,18 @@ def draw(metrics: dict[str, float]) -> Drawing:
         column[0].set_title(f"ms of CPU, {per}")
         column[1].set_title("MB more at the peak")
         column[1].set_xlabel(label)
-        if row != "tricks":
-            for axis in column:
-                axis.set_xscale("log")
+        for axis in column if row != "tricks" else ():
+            axis.set_xscale("log")
+            axis.minorticks_off()
+            if row == "pixels":
+                axis.set_xticks(sizes := sorted(curve(metrics, row, "MB")), map(str, sizes))
     return Drawing(figure, "CPU time of a batch or step, and memory at its peak, by images, classes, pixels and tricks")
 
 
 def _panel(axis: "Axes", points: Curve, colour: str, factor: float) -> None:
     sizes = sorted(points)
     axis.plot(sizes, [factor * points[size] for size in sizes], "o-", color=colour)
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, 1.15 * factor * max(points.values()))
 
 
 def main() -> None:
