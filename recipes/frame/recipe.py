@@ -1,6 +1,7 @@
 """A recipe: a model, data, tricks and Trainer arguments, which can be changed before the run."""
 
 import json
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -222,8 +223,11 @@ class Recipe:
             RuntimeError: it is above 1e-5.
         """
         images, _ = report.test_batch(self.data)
+        here = self.model.cpu()
+        own = type(here) is Classifier and "network" not in here.hparams  # a module that no checkpoint can build
+        again = zoo.load(path, network=deepcopy(here.network) if own else None)
         with torch.inference_mode():
-            there, here = (report.answers(model.eval(), images) for model in (zoo.load(path), self.model.cpu()))
+            there, here = (report.answers(model.eval(), images) for model in (again, here))
         difference = float("inf")
         if there.shape == here.shape:
             difference = torch.cat([(there - here).abs().flatten(), here.new_zeros(1)]).max().item()

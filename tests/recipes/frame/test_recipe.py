@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from torch.utils.data import DataLoader, TensorDataset
 
+import zoo
 from callbacks import EarlyStopping, InitialLoss, MixUp
 from callbacks.frame.diagnostic import Diagnostic
 from recipes.frame import records
@@ -22,7 +23,8 @@ from recipes.frame.mistakes import Confusions
 from recipes.frame.page import page
 from recipes.frame.recipe import Recipe
 from recipes.frame.regime import Trial
-from zoo import ResNet
+from tests.conftest import TinyNetwork
+from zoo import Classifier, ResNet
 from zoo.frame.describe import describe
 
 FILES = {"run.yaml", "metrics.csv", "hparams.yaml", "model.ckpt", "last.ckpt", "report.png"}
@@ -196,6 +198,16 @@ def test_a_run_that_stops_early_is_tested_and_recorded():
     metrics = recipe.run(record=True)
     assert not recipe.stopped and "test/acc" in metrics
     assert len((records.RESULTS / "tiny.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_network_of_the_recipes_own_is_saved_compared_and_recorded(tmp_path):
+    recipe = make()
+    recipe.model = Classifier(TinyNetwork(), 10)
+    metrics = recipe.run(save=tmp_path / "out", record=True)
+    assert "test/acc" in metrics and (tmp_path / "out" / "report.png").exists()
+    assert len((records.RESULTS / "tiny.jsonl").read_text().splitlines()) == 1
+    again = zoo.load(tmp_path / "out" / "model.ckpt", network=TinyNetwork())
+    assert torch.equal(again.network.head.weight, recipe.model.network.head.weight)
 
 
 def test_after_early_stopping_the_metrics_are_those_of_the_restored_weights(tmp_path, capsys):
