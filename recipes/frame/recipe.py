@@ -223,11 +223,11 @@ class Recipe:
             RuntimeError: it is above 1e-5.
         """
         images, _ = report.test_batch(self.data)
-        here = self.model.cpu()
-        own = type(here) is Classifier and "network" not in here.hparams  # a module that no checkpoint can build
-        again = zoo.load(path, network=deepcopy(here.network) if own else None)
+        model = self.model.cpu()
+        own = type(model) is Classifier and "network" not in model.hparams  # a module that no checkpoint can build
+        again = zoo.load(path, network=deepcopy(model.network) if own else None)
         with torch.inference_mode():
-            there, here = (report.answers(model.eval(), images) for model in (again, here))
+            there, here = (report.answers(one.eval(), images) for one in (again, model))
         difference = float("inf")
         if there.shape == here.shape:
             difference = torch.cat([(there - here).abs().flatten(), here.new_zeros(1)]).max().item()
