@@ -14,15 +14,16 @@ Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4
 Result:
 | arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| none |  | 71.67 ± 0.58 |  |  | 70.5 ± 0.9 | 0.85 ± 0.02 | 113 ± 4 | 5 |
+| none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 |
+| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 71.62 ± 0.58 | -0.11 ± 0.88 | undecided | 69.8 ± 0.4 |  | 105 ± 0 | 2 |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
   copies (quality 75): compare runs on them with each other only
 - Command: zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3 --record
-- Arguments: arm=none, as=, data=CIFAR-10-JPEG, epochs=5, images=45000, lr=0.1, precision=bf16-mixed, value=0.1
+- Arguments: data=CIFAR-10-JPEG, epochs=5, images=45000, lr=0.1, precision=bf16-mixed
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: ebbb775; daf09ca
+- Commit: ebbb775; daf09ca; c6083ab; 3ab626f
 """
 
 from dataclasses import replace
