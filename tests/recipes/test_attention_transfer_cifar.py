@@ -78,7 +78,7 @@ def test_published_numbers_are_those_of_their_pair_only(teacher):
 @pytest.mark.slow
 def test_one_teacher_for_all_students(folder, monkeypatch, capsys):
     trained = []
-    monkeypatch.setattr(zoo, "load", lambda path, load=zoo.load: trained.append(path) or load(path))
+    monkeypatch.setattr(zoo, "load", lambda path, load=zoo.load, **k: trained.append(path) or load(path, **k))
     same = {"epochs": 1, "images": 130, "source": Cifar(folder=folder)}
     main(seeds=2, workers=0, record=True, **same)
     assert capsys.readouterr().out.count(", seed 1: 0.") == 4
