@@ -15,7 +15,7 @@ Result:
 | arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 |
-| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 71.62 ± 0.58 | -0.11 ± 0.88 | undecided | 69.8 ± 0.4 |  | 105 ± 0 | 2 |
+| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.86 | worse | 69.4 ± 1.0 |  | 108 ± 4 | 5 |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
   copies (quality 75): compare runs on them with each other only
