@@ -371,3 +371,10 @@ def test_formats_that_start_programs_are_not_opened(monkeypatch, tmp_path):
     (tmp_path / "x.jpg").write_bytes(data)
     with pytest.raises(Unreadable, match="x.jpg cannot be read"):
         image_size(tmp_path / "x.jpg")
+
+
+def test_programs_of_reports_find_the_decoder():
+    from datamodules import _decode
+    from datamodules.frame import decode as here
+
+    assert (_decode.decode, _decode.Unreadable) == (here.decode, here.Unreadable)
