@@ -23,6 +23,7 @@ from recipes.command.reproduce import load_row
 from recipes.frame import cards, evidence, records
 from recipes.frame.arms import REGIMES
 from recipes.frame.regime import TEACHER, accuracy
+from recipes.frame.speedrun import CifarNet
 from zoo.tools.complexity import total_macs
 
 HERE = Path(__file__).parent
@@ -32,6 +33,7 @@ ALPHA = 0.05  # of the intervals
 
 NETWORKS = {  # of recipes whose runs do not name theirs
     "bag_of_tricks_cifar": "ResNet-20",
+    "cifar10_speedrun": "CifarNet",
     "cifar10_resnet20": "ResNet-20",
     "data_is_short": "WRN-16-2",
     "digits_resnet20": "ResNet-20",
@@ -43,6 +45,7 @@ NETWORKS = {  # of recipes whose runs do not name theirs
     "transfer_tiny_imagenet20": "EfficientNet-Lite0",
 }
 TIMM = {"EfficientNet-Lite0": "efficientnet_lite0"}  # networks that are not ours, by their names there
+OF_RECIPES = {"CifarNet": CifarNet}  # networks that stand in a recipe
 # Sides of a recipe's images in pixels where they are not 32, and its classes where they are not 10.
 SIDES = {
     "data_is_short": 16,
@@ -210,11 +213,13 @@ def trick_of(arguments: dict[str, Any]) -> str:
 def costs(kind: str, variant: str, side: int, classes: int) -> Counts:
     """Count a network of zoo/, or one of timm's, for images of so many pixels; None if it is neither."""
     theirs = TIMM.get(f"{kind}-{variant}")
-    if not theirs and not hasattr(zoo, kind):
+    if not theirs and not hasattr(zoo, kind) and kind not in OF_RECIPES:
         return None, None
     with torch.device("meta"):
         if theirs:
             model = timm.create_model(theirs, num_classes=classes)
+        elif kind in OF_RECIPES:
+            model = OF_RECIPES[kind]()
         else:
             model = getattr(zoo, kind)(variant, num_classes=classes, image_size=side)
     return sum(p.numel() for p in model.parameters()), total_macs(model, side)
