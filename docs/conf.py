@@ -29,7 +29,7 @@ exclude_patterns = ["builder", "_static", "made", "*.py"]
 suppress_warnings = ["config.cache"]
 
 # Pages
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "attrs_inline", "html_image"]
 myst_heading_anchors = 3
 nb_execution_mode = "off"
 nb_merge_streams = True
