@@ -6,7 +6,7 @@ Paper:    Universal Language Model Fine-tuning for Text Classification (Howard, 
 Command:  zoo run finetune_folder --folder photos --model timm:resnet18 --record
 Data:     one folder for each class, as `ImageFolder` reads them
 Settings: chosen by the number of training images a class and their likeness to those of the pretraining, as the course
-          CS231n advises, but for one corner. Few: the head, then a stage at each third of the run, the early ones at
+          CS231n advises, but for one corner. Few: the head, then a stage at each .3 of the run, the early ones at
           lower rates. Many and similar: so too, one stage an epoch. Many and different: all at once. "Many" is 100:
           ours. For few and similar images the course advises the head alone. `transfer_tiny_imagenet20` finds all stages
           at a low rate better from 20 images a class on, and the best weights are restored in any case

@@ -88,7 +88,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def score(result: Mapping[str, Any], goal: str = ACCURACY) -> float:
-    """Return the goal's metric of a run, of a fold its validation. If averages or ensembles are scored too, return theirs."""
+    """Return the goal's metric of a run; of a fold, that of its validation.
+
+    If averages or ensembles are scored too, return theirs.
+    """
     metrics = result["metrics"]
     goal = goal if goal in metrics else goal.replace("test/", "val/")
     beside = [value for name, value in metrics.items() if name.startswith(f"{goal}_")]

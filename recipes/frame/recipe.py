@@ -113,7 +113,8 @@ class Recipe:
             logger: what logs beside `metrics.csv`, see `recipes.frame.loggers`.
 
         Returns:
-            Metrics of the last validation (if `EarlyStopping` restored weights, of theirs) and of the test, "seconds" of training and "images/s".
+            Metrics of the last validation and of the test, "seconds" of training and "images/s". Where `EarlyStopping`
+            restored weights, the validation is theirs.
 
         Raises:
             RuntimeError: the model has been trained already; or the saved model is not the trained one.
