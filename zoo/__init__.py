@@ -56,6 +56,7 @@ from zoo.tools.complexity import summary as summary
 from zoo.tools.diagrams.diagram import diagram as diagram
 from zoo.tools.fuse import fuse as fuse
 from zoo.tools.prune import prune_channels as prune_channels
+from zoo.tools.prune_detector import prune_detector as prune_detector
 from zoo.tools.quantise import Quantised as Quantised
 from zoo.tools.quantise import quantise as quantise
 from zoo.tools.receptive import Field as Field

@@ -13,7 +13,7 @@ Differs:  images are neither resized nor normalised, but padded to a multiple of
           RetinaNet count classes from 0, without a background.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -46,13 +46,18 @@ class Matches:
 
     Attributes:
         boxes, truth: predicted and true boxes (P, 4) as x1, y1, x2, y2 in pixels.
-        codes, wanted: the same as the head writes them, in units of its anchors (P, 4).
+        anchors: what the boxes were predicted from (P, 4): anchors, squares of the stride (FCOS), proposals (R-CNN).
+        labels, image: class in [0, K) and place of the image in the batch, int64 (P,).
+        codes, wanted: boxes and truth as the head writes them, in units of its anchors (P, 4).
         weights: (P,), of each pair in the head's sum.
         term: name of the head's loss of boxes.
     """
 
     boxes: Tensor
     truth: Tensor
+    anchors: Tensor
+    labels: Tensor
+    image: Tensor
     codes: Tensor
     wanted: Tensor
     weights: Tensor
@@ -84,15 +89,43 @@ class Whole(GeneralizedRCNNTransform):
         return result
 
 
+def spread(values: Sequence[float], counts: list[int], device: torch.device) -> Tensor:
+    """Repeat the value of each image for its matches: (N,), N counts -> (P,)."""
+    return torch.tensor(values).repeat_interleave(torch.tensor(counts)).to(device)
+
+
+@dataclass
+class Coder:
+    """How a head writes boxes, and how its sum weighs them.
+
+    Attributes:
+        decode, encode: codes (P, 4), anchors (P, 4) -> boxes (P, 4); boxes, anchors -> codes.
+        weights: numbers of matches by image -> the weight of each image's matches.
+    """
+
+    decode: Callable[[Tensor, Tensor], Tensor]
+    encode: Callable[[Tensor, Tensor], Tensor]
+    weights: Callable[[list[int]], list[float]]
+
+
 def of_anchors(
-    targets: list[Target], outputs: Target, anchors: list[Tensor], matched: list[Tensor]
-) -> tuple[Tensor, Tensor, Tensor, list[int]]:
-    """Return true boxes, predicted codes and anchors (P, 4) each of the matched anchors, and their number by image."""
+    targets: list[Target], outputs: Target, anchors: list[Tensor], matched: list[Tensor], coder: Coder
+) -> Matches:
+    """Collect the matched anchors of a batch: `matched` has the true box of each anchor, or a negative number."""
     found = [torch.where(index >= 0)[0] for index in matched]
-    truth = [target["boxes"][index[at]] for target, index, at in zip(targets, matched, found, strict=True)]
-    codes = [code[at] for code, at in zip(outputs["bbox_regression"], found, strict=True)]
-    chosen = [anchor[at] for anchor, at in zip(anchors, found, strict=True)]
-    return torch.cat(truth), torch.cat(codes), torch.cat(chosen), [len(at) for at in found]
+    own = [index[at] for index, at in zip(matched, found, strict=True)]
+    truth, labels = (
+        torch.cat([target[name][index] for target, index in zip(targets, own, strict=True)])
+        for name in ("boxes", "labels")
+    )
+    codes, chosen = (
+        torch.cat([each[at] for each, at in zip(values, found, strict=True)])
+        for values in (outputs["bbox_regression"], anchors)
+    )
+    counts, device = [len(at) for at in found], codes.device
+    image, weights = spread(range(len(counts)), counts, device), spread(coder.weights(counts), counts, device)
+    boxes, wanted = coder.decode(codes, chosen), coder.encode(truth, chosen)
+    return Matches(boxes, truth, chosen, labels, image, codes, wanted, weights, "bbox_regression")
 
 
 class SeeingFCOSHead(FCOSHead):
@@ -103,10 +136,9 @@ class SeeingFCOSHead(FCOSHead):
     def compute_loss(
         self, targets: list[Target], head_outputs: Target, anchors: list[Tensor], matched_idxs: list[Tensor]
     ) -> Target:
-        truth, codes, chosen, counts = of_anchors(targets, head_outputs, anchors, matched_idxs)
-        weights = codes.new_full((len(codes),), 1 / max(1, sum(counts)))
-        boxes, wanted = self.box_coder.decode(codes, chosen), self.box_coder.encode(chosen, truth)
-        matches = Matches(boxes, truth, codes, wanted, weights, "bbox_regression")
+        box, share = self.box_coder, lambda counts: [1 / max(1, sum(counts))] * len(counts)
+        coder = Coder(box.decode, lambda truth, anchors: box.encode(anchors, truth), share)
+        matches = of_anchors(targets, head_outputs, anchors, matched_idxs, coder)
         self.seen = Seen(head_outputs["cls_logits"], matches)
         losses: Target = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
         return losses
@@ -120,11 +152,9 @@ class SeeingRetinaNetHead(RetinaNetHead):
     def compute_loss(
         self, targets: list[Target], head_outputs: Target, anchors: list[Tensor], matched_idxs: list[Tensor]
     ) -> Target:
-        truth, codes, chosen, counts = of_anchors(targets, head_outputs, anchors, matched_idxs)
-        weights = torch.cat([codes.new_full((n,), 1 / (max(1, n) * len(counts))) for n in counts])
-        coder = self.regression_head.box_coder
-        boxes, wanted = coder.decode_single(codes, chosen), coder.encode_single(truth, chosen)
-        matches = Matches(boxes, truth, codes, wanted, weights, "bbox_regression")
+        box, share = self.regression_head.box_coder, lambda counts: [1 / (max(1, n) * len(counts)) for n in counts]
+        coder = Coder(box.decode_single, box.encode_single, share)
+        matches = of_anchors(targets, head_outputs, anchors, matched_idxs, coder)
         self.seen = Seen(head_outputs["cls_logits"], matches)
         losses: Target = super().compute_loss(targets, head_outputs, anchors, matched_idxs)
         return losses
@@ -153,12 +183,16 @@ class SeeingRoIHeads(RoIHeads):
         (logits, codes), self.box_predictor.output = self.box_predictor.output, None
         if self.training:
             (proposals, _, labels, wanted), self._chosen = self._chosen, None
+            counts = [len(each) for each in labels]
             label, proposal, wanted = torch.cat(labels), torch.cat(proposals), torch.cat(wanted)
+            image = spread(range(len(counts)), counts, label.device)
             at = torch.where(label > 0)[0]
-            codes = codes.unflatten(1, (-1, 4))[at, label[at]]
-            boxes, truth = (self.box_coder.decode_single(c, proposal[at]) for c in (codes, wanted[at]))
-            weights = codes.new_full((len(at),), 1 / len(label))
-            self.seen = Seen(logits, Matches(boxes, truth, codes, wanted[at], weights, "loss_box_reg"))
+            label, proposal, wanted, image = label[at], proposal[at], wanted[at], image[at]
+            codes = codes.unflatten(1, (-1, 4))[at, label]
+            boxes, truth = (self.box_coder.decode_single(c, proposal) for c in (codes, wanted))
+            weights = codes.new_full((len(at),), 1 / sum(counts))
+            matches = Matches(boxes, truth, proposal, label - 1, image, codes, wanted, weights, "loss_box_reg")
+            self.seen = Seen(logits, matches)
         return result
 
     def select_training_samples(self, *arguments: Any) -> Any:

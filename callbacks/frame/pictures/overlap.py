@@ -24,7 +24,8 @@ def step_of(shift: Tensor) -> Step:
     truth = torch.tensor([[0.0, 0.0, SIDE, SIDE]])
     boxes = truth + SIDE * shift * torch.tensor([1.0, 0.0, 1.0, 0.0])
     loss = 1 - box_iou(boxes, truth)[0, 0]
-    matches = Matches(boxes, truth, boxes / SIDE, truth / SIDE, torch.ones(1), "bbox_regression")
+    one = torch.zeros(1, dtype=torch.int64)
+    matches = Matches(boxes, truth, truth, one, one, boxes / SIDE, truth / SIDE, torch.ones(1), "bbox_regression")
     extras: dict[str, Any] = {"losses": {"bbox_regression": loss}, "matches": matches}
     return Step(torch.zeros(1, 3, 8, 8), torch.zeros(1), torch.zeros(1, 1), loss, extras)
 

@@ -30,8 +30,8 @@ def test_retinanets_losses_by_its_switch_are_the_same(kind, trainer):
 
 def pairs(boxes, truth):
     boxes = torch.tensor(boxes).requires_grad_()
-    weights = torch.ones(len(boxes))
-    return Matches(boxes, torch.tensor(truth), boxes, torch.tensor(truth), weights, "bbox_regression")
+    truth, zeros = torch.tensor(truth), torch.zeros(len(boxes), dtype=torch.int64)
+    return Matches(boxes, truth, truth, zeros, zeros, boxes, truth, torch.ones(len(boxes)), "bbox_regression")
 
 
 def test_by_hand():

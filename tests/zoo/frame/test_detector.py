@@ -141,7 +141,13 @@ def test_matches_explain_the_loss_of_boxes(head, trainer):
             each = nn.functional.smooth_l1_loss(pairs.codes, pairs.wanted, reduction="none", beta=1 / 9).sum(1)
         torch.testing.assert_close((each * pairs.weights).sum(), step.extras["losses"][pairs.term])
         known = torch.cat([t["boxes"] for t in step.targets])
-        assert torch.cdist(pairs.truth, known).amin(1).max() < 1e-3  # true boxes, through their codes too
+        distance = torch.cdist(pairs.truth, known)
+        assert distance.amin(1).max() < 1e-3  # true boxes, through their codes too
+        place = torch.tensor([i for i, target in enumerate(step.targets) for _ in target["labels"]])
+        label = torch.cat([target["labels"] for target in step.targets])
+        assert torch.equal(pairs.image, place[distance.argmin(1)]) and torch.equal(pairs.labels, label[pairs.image])
+        middle = (pairs.anchors[:, :2] + pairs.anchors[:, 2:]) / 2
+        assert ((pairs.truth[:, :2] < middle) & (middle < pairs.truth[:, 2:])).all()  # of a matched anchor
 
 
 # ---- it learns, scores, and is kept
