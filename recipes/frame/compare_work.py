@@ -90,11 +90,12 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def score(result: Mapping[str, Any], goal: str = ACCURACY) -> float:
     """Return the goal's metric of a run; of a fold, that of its validation.
 
-    If averages or ensembles are scored too, return theirs.
+    If averages or ensembles are scored too, return theirs. `test/map_50` is no average of `test/map`.
     """
     metrics = result["metrics"]
     goal = goal if goal in metrics else goal.replace("test/", "val/")
-    beside = [value for name, value in metrics.items() if name.startswith(f"{goal}_")]
+    named = {name.removeprefix(f"{goal}_"): value for name, value in metrics.items() if name.startswith(f"{goal}_")}
+    beside = [value for name, value in named.items() if not name.isdigit()]
     return float(beside[0] if beside else metrics[goal])
 
 

@@ -1,5 +1,6 @@
 """A pruned detector of shapes: what the arms share and take out, and a short run whose lines hold both mAPs."""
 
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -46,6 +47,8 @@ def test_a_run_has_the_map_before_and_after(monkeypatch, tmp_path):
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(module, "Arm", Literal["whole", "lcp"])
     monkeypatch.setattr(module, "IMAGES", 8)
+    monkeypatch.setattr(module, "ShapeBoxes", partial(module.ShapeBoxes, test_images=12))
+    monkeypatch.setattr("zoo.tools.prune_detector.PASSES", 3)
     module.main(seeds=1, fraction=0.9, epochs=1, tuning=1, images=16, record=True)
     whole, lcp = records.read("pruned_shapes_detector")
     assert [run["arguments"]["arm"] for run in (whole, lcp)] == ["whole", "lcp"]

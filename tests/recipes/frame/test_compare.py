@@ -150,6 +150,12 @@ def test_a_run_measures_every_test_image(tmp_path):
     assert read_result(tmp_path / "k") == result and not (tmp_path / "k" / "run").exists()
 
 
+def test_a_mean_average_precision_at_one_overlap_is_no_average_of_the_goal():
+    metrics = {"test/map": 0.2, "test/map_50": 0.3, "test/map_75": 0.1}
+    assert score({"metrics": metrics}, "test/map") == 0.2
+    assert score({"metrics": {**metrics, "test/map_ema0.9": 0.25}}, "test/map") == 0.25
+
+
 # ---- what is said
 
 
