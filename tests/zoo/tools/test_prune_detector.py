@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-import zoo
 from tests.zoo.frame.test_detector import batch
 from zoo import Detector, ResNet, prune_detector
 from zoo.layers.detection_heads import Matches
+from zoo.layers.pyramid import tapped
 from zoo.tools.channels import Channels
 from zoo.tools.prune import choose
 from zoo.tools.prune_detector import (
@@ -98,7 +98,7 @@ def test_heads_learn_the_classes_of_aligned_regions():
     heads = learn_heads(model, [(images, targets)])
     assert list(heads) == ["stage1", "stage2", "stage3"] and not heads["stage1"].training
     found = look(model, (images, targets))
-    with torch.no_grad(), zoo.layers.pyramid.tapped(model.stages) as maps:
+    with torch.no_grad(), tapped(model.stages) as maps:
         model.network.backbone(images)
     logits = heads["stage1"](contextual_roi_align(maps["stage1"], found, 1.0))
     assert nn.functional.cross_entropy(logits, found.labels) < 0.7 * math.log(3)
@@ -202,6 +202,9 @@ def test_the_look_at_objects_reaches_masked_weights_and_leaves_them_masked():
     assert plain().item() == 0 < whole().item()  # nothing is masked yet
     with torch.no_grad():
         other.weight.zero_(), reader.weight.zero_()
+        with tapped({"map": model.get_submodule(reader.path)}) as maps:
+            model.network.backbone(noise()[0])
+    assert plain().item() == pytest.approx(maps["map"].square().sum().item() / (2 * maps["map"].numel()), rel=1e-4)
     rebuilt, both = torch.autograd.grad(plain(), reader.weight)[0], torch.autograd.grad(whole(), other.weight)[0]
     auxiliary = (both - rebuilt) / 2
     assert (auxiliary.abs().sum((0, 2, 3)) > 0).all() and (rebuilt.abs().sum((0, 2, 3)) > 0).all()
@@ -259,6 +262,10 @@ def test_other_heads_lose_channels_and_train_on(head):
     images, targets = batch(3, 32, 40)
     smaller = prune_detector(model, [(images, targets)], 0.7, chunk=16)
     assert smaller.network.backbone.body.layer3[0].conv1.out_channels == 20
+    before, after = (one.network.backbone.body.layer3[0].conv2.weight for one in (model, smaller))
+    gone = smaller.surgery[0][1]["removed"]["network.backbone.body.layer3.0.conv1"]
+    moved = after - before[:, [i for i in range(64) if i not in gone]]
+    assert 0 < moved.norm() < 0.2 * after.norm()  # descent goes on from where they were
     losses = smaller.train()(images, targets)
     sum(losses.values()).backward()
     assert all(math.isfinite(value.item()) for value in losses.values())
