@@ -62,16 +62,18 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
 
     Args:
         model: receives them.
-        source: `"zoo"`, `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
-            `.safetensors`, `.pth`, `.th` or `.ckpt` file.
+        source: `"zoo"` (what comes with the package), `"zoo:ResNet-20-8px"` (of another image size),
+            `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a `.safetensors`,
+            `.pth`, `.th` or `.ckpt` file.
         which: key of the weights in a file with several: see `weight_sets.choose`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, holds code, or is of another network; the error says what to do.
     """
-    source = shipped.find(model) if source == shipped.NAME else source
     kind, _, name = str(source).partition(":")
+    if kind == shipped.NAME:
+        source = shipped.find(model, name)
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     weights = readers[kind](model, name) if kind in readers else read(source, which)
     _check_variant(model, weights, str(source))

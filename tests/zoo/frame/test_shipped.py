@@ -30,7 +30,7 @@ def told(card: str, row: str) -> str:
 
 
 def test_the_digits_network_is_as_good_as_its_card_says():
-    card = (shipped.FOLDER / "ResNet-20.md").read_text()
+    card = (shipped.FOLDER / "ResNet-20-8px.md").read_text()
     model = ResNet("20", num_classes=10, image_size=8, weights="zoo")
     assert not model.untrained and model.preprocessing is not None
     assert f"{accuracy_of(model, Digits(64, num_workers=0)):.4f}" == told(card, "test/acc")
@@ -53,11 +53,23 @@ def test_the_wheel_and_git_take_every_file():
         assert f"!/zoo/weights/{file.name}" in taken
 
 
-def test_a_variant_without_weights_is_told_which_have():
-    with pytest.raises(ValueError, match=r"no weights .* for ResNet\('18'\); there are: .*ResNet\('20'\)"):
+def test_a_model_without_weights_is_told_which_there_are():
+    with pytest.raises(ValueError, match=r"no weights ResNet-18-32px come .*; there are: .*ResNet-20-8px .*zoo:NAME"):
         ResNet("18", num_classes=10, image_size=32, weights="zoo")
-    with pytest.raises(ValueError, match=r"for ViT\('Ti/16'\)"):
+    with pytest.raises(ValueError, match="ViT-Ti_16-32px"):
         ViT("Ti/16", image_size=32, weights="zoo")
+    with pytest.raises(ValueError, match="ResNet-20-9px"):
+        ResNet("20", num_classes=10, image_size=8, weights="zoo:ResNet-20-9px")
+
+
+def test_weights_of_another_image_size_are_named():
+    small, large = (
+        ResNet("20", num_classes=10, image_size=side, weights=name)
+        for side, name in [(8, "zoo"), (40, "zoo:ResNet-20-8px")]
+    )
+    for ours, theirs in zip(small.parameters(), large.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert large.preprocessing is not None and large.preprocessing.size == 40
 
 
 @pytest.mark.slow
