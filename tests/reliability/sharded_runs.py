@@ -1,4 +1,4 @@
-"""Runs whose weights are in parts, in two processes or four: against one process, against DDP, and their checkpoints."""
+"""Runs whose weights are in parts, in 2 processes or 4: against one process, against DDP, and their checkpoints."""
 
 import os
 import signal
@@ -54,7 +54,8 @@ def processes() -> int:
 def trainer(strategy: Any = "parts", whole_files: bool = False, **options: Any) -> L.Trainer:
     parts = ModelParallelStrategy(processes(), 1, save_distributed_checkpoint=not whole_files)
     options = {"max_steps": STEPS, "limit_val_batches": 0, "use_distributed_sampler": False, **options}
-    return L.Trainer(**{**QUIET, **options, "devices": processes(), "strategy": parts if strategy == "parts" else strategy})
+    options |= {"devices": processes(), "strategy": parts if strategy == "parts" else strategy}
+    return L.Trainer(**{**QUIET, **options})
 
 
 def gathered(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

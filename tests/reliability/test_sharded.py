@@ -1,4 +1,4 @@
-"""Weights in parts (FSDP2), in two processes, and four: the weights of one process, both kinds of checkpoints, every trick."""
+"""Weights in parts (FSDP2), in 2 processes or 4: the weights of one process, both checkpoints, every trick."""
 
 import signal
 
