@@ -110,7 +110,9 @@ class Shown:
             axes.annotate(words, (1, y), xycoords=("axes fraction", "data"), va="center", color=colour)
         axes.set_yticks(range(len(rest)), [arm.name for arm in rest])
         axes.set_ylim(-0.6, max(len(rest), 1) - 0.4)
-        axes.set_xlabel(f"points against {base.name} ({average(base)} %, {base.n} seeds)\nbar: {self.method}", fontsize=8)
+        axes.set_xlabel(
+            f"points against {base.name} ({average(base)} %, {base.n} seeds)\nbar: {self.method}", fontsize=8
+        )
         if path is not None:
             figure.savefig(path, dpi=110)
         return figure
