@@ -8,11 +8,17 @@ Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `-
 Settings: batches of 128, SGD with Nesterov's momentum .9, rate .2, decay 5e-4, none of it on biases and norms, one epoch
           of warm-up, cosine, crop from 4 pixels of padding, flip, bf16. Usual values: nothing was chosen on any image
 Result:
-not measured yet
+| test/acc | seconds | seeds |
+| --- | --- | --- |
+| 0.8525 (1 run) | 1,602.4 (1 run) | 1 |
 
 - Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--folder` names CIFAR-10-JPEG, lossy
   copies (quality 75): compare runs on them with each other only
 - Command: zoo run cifar10_weights --folder CIFAR-10-JPEG --record
+- Arguments: data=CIFAR-10-JPEG, epochs=15, precision=bf16-mixed
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: e0b7463
 """
 
 import lightning as L

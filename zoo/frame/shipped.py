@@ -1,6 +1,6 @@
 """Weights that are installed with the package, for `weights="zoo"`: files of half precision in zoo/weights.
 
-Each has a card beside it: data, accuracy on its test images, seed, command and commit. `recipes/frame/ship.py` makes
+Each has a card beside it: data, accuracy on its test images, seed, command and commit. `recipes/command/ship.py` makes
 both from a run.
 """
 

@@ -36,6 +36,7 @@ class Weights(NamedTuple):
     variant: str | None = None
     preprocessing: Preprocessing | None = None  # of the images for them
     surgery: str | None = None  # what tricks did to the network
+    classes: tuple[str, ...] | None = None  # names
 
 
 def read(path: str | Path, which: str | None = None) -> Weights:
@@ -68,7 +69,9 @@ def _describe(state: State, told: Mapping[str, Any]) -> Weights:
         preprocessing = Preprocessing.of(told["preprocessing"])
     except Exception:  # not ours, or damaged
         preprocessing = None
-    return Weights(state, model, variant, preprocessing, surgery)
+    names = told.get("classes")
+    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return Weights(state, model, variant, preprocessing, surgery, tuple(names) if names and whole else None)
 
 
 def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) -> State:

@@ -39,6 +39,7 @@ class Receiver(Protocol):
     image_size: int | None
     untrained: bool
     preprocessing: Preprocessing | None
+    classes: tuple[str, ...] | None
 
     @property
     def hparams(self) -> Any: ...
@@ -78,7 +79,9 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
     weights = readers[kind](model, name) if kind in readers else read(source, which)
     _check_variant(model, weights, str(source))
     _say_other_surgery(model, weights, str(source))
-    _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
+    has_head = _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
+    if has_head and weights.classes and len(weights.classes) == model.num_classes:
+        model.classes = weights.classes
     preprocessing = weights.preprocessing or model.preprocessing
     model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)
 
@@ -205,7 +208,8 @@ def _top(key: str) -> str:
 # ---- into the model
 
 
-def _put(model: Receiver, state: State, source: str) -> None:
+def _put(model: Receiver, state: State, source: str) -> bool:
+    """Give the model its weights; return whether its head is among them."""
     ours = model.plain_state_dict()
     # files older than torch 0.4.1 have no batch counters
     state = {k: v for k, v in ours.items() if k.endswith("num_batches_tracked")} | state
@@ -229,6 +233,7 @@ def _put(model: Receiver, state: State, source: str) -> None:
     network = getattr(model, "network", model)
     network.load_state_dict(for_network(network, kept))
     model.untrained = False
+    return not head and not headless
 
 
 def _head(model: Receiver) -> set[str]:
