@@ -37,6 +37,7 @@ class Weights(NamedTuple):
     preprocessing: Preprocessing | None = None  # of the images for them
     surgery: str | None = None  # what tricks did to the network
     classes: tuple[str, ...] | None = None  # names
+    pretrained_classes: tuple[str, ...] | None = None  # names that data may have otherwise
 
 
 def read(path: str | Path, which: str | None = None) -> Weights:

@@ -18,7 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from zoo.frame import channels, shipped
+from zoo.frame import by_name, channels, shipped
 from zoo.frame.by_name import architecture, fetch
 from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
@@ -40,6 +40,7 @@ class Receiver(Protocol):
     untrained: bool
     preprocessing: Preprocessing | None
     classes: tuple[str, ...] | None
+    pretrained_classes: tuple[str, ...] | None
 
     @property
     def hparams(self) -> Any: ...
@@ -82,6 +83,7 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
     has_head = _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
     if has_head and weights.classes and len(weights.classes) == model.num_classes:
         model.classes = weights.classes
+    model.pretrained_classes = weights.pretrained_classes if has_head else None
     preprocessing = weights.preprocessing or model.preprocessing
     model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)
 
@@ -93,7 +95,8 @@ def _from_timm(model: Receiver, name: str) -> Weights:
     elif asked != own:
         raise ValueError(f"this network is timm's {own}, the weights are of {asked}: use weights of {own}")
     network = fetch(name)
-    return Weights(network.state_dict(), preprocessing=Preprocessing.of_timm(network))
+    names, preprocessing = by_name.names_of_classes(network), Preprocessing.of_timm(network)
+    return Weights(network.state_dict(), preprocessing=preprocessing, pretrained_classes=names)
 
 
 def _from_torchvision(model: Receiver, name: str) -> Weights:
@@ -105,7 +108,7 @@ def _from_torchvision(model: Receiver, name: str) -> Weights:
     preprocessing = Preprocessing.of_torchvision(weights.transforms())
     if network in CONVERTING:
         preprocessing = replace(preprocessing, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return Weights(state, preprocessing=preprocessing)
+    return Weights(state, preprocessing=preprocessing, pretrained_classes=tuple(weights.meta["categories"]))
 
 
 def _from_hub(model: Receiver, repo: str) -> Weights:
