@@ -87,7 +87,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Read a file of `torch.save`, or a sharded checkpoint, without running code in it. Raises as `read`."""
     if shards.in_pieces(path):
         return shards.read(path)
-    file = resolve_file(path)
+    file = resolve_file(shards.present(path))
     refuse_other_kinds(file)
     if is_safetensors(file):
         raise ValueError(f"{file} holds only weights: make the model, then load_weights({str(file)!r})")
