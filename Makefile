@@ -18,10 +18,11 @@ demo: .venv/.demo
 test: .venv/.test
 	$(PYTEST) -m "not slow" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE))
 
-# Subprocesses, killed runs, real trainings. In parts: what torch keeps of compiled and exported graphs goes with a process.
+# Subprocesses, killed runs, real trainings: many wait for others, so there are three at a time. In parts: what torch keeps
+# of compiled and exported graphs goes with a process.
 SLOW := $(PYTEST) -m "slow and not pairs" --durations 10
 slow: .venv/.test
-	$(SLOW) --ignore tests/zoo
+	$(SLOW) -n 3 --ignore tests/zoo
 	$(SLOW) tests/zoo
 
 # Every two tricks in one run, and every trick with weights in parts: half an hour.
@@ -55,7 +56,7 @@ tables: .venv/.test
 
 # The documentation: build/site/index.html. Warnings are errors, and so are links within the site that lead nowhere.
 site: .venv/.site
-	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/doctrees docs build/site
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -j 2 -b html -d build/doctrees docs build/site
 	$(BIN)/python docs/links.py build/site
 
 # Show it on http://127.0.0.1:8000.

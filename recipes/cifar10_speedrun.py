@@ -2,7 +2,7 @@
 
 Paper:    94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Jordan; 2024) https://arxiv.org/abs/2404.00498; with Muon, as
           https://github.com/KellerJordan/cifar10-airbench, `airbench94_muon.py` at f1c599c
-Command:  zoo run cifar10_speedrun --seeds 25 --precision bf16-mixed --compile true --record
+Command:  zoo run cifar10_speedrun --seeds 25 --precision bf16-mixed --compile --record
 Data:     CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--folder` names CIFAR-10-JPEG, lossy
           copies (quality 75): compare runs on them with each other only. Such a run, without `--compile`, took 45
           minutes of a core that did other work too
@@ -23,7 +23,7 @@ Result:
 - Data: CIFAR-10: 50,000 images of 32 x 32 pixels to train, 10,000 to test. `--folder` names CIFAR-10-JPEG, lossy
   copies (quality 75): compare runs on them with each other only. Such a run, without `--compile`, took 45 minutes of
   a core that did other work too
-- Command: zoo run cifar10_speedrun --seeds 25 --precision bf16-mixed --compile true --record
+- Command: zoo run cifar10_speedrun --seeds 25 --precision bf16-mixed --compile --record
 - Arguments: batch=2000, compile=False, data=CIFAR-10-JPEG, epochs=8, images=50000, precision=bf16-mixed
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1

@@ -14,10 +14,10 @@ Settings: ResNet-20, whose 64 features before the head are the embedding. SGD wi
 Result:
 | arm | test/map_at_r | test/r_precision | test/r1 | seconds | seeds |
 | --- | --- | --- | --- | --- | --- |
-| circle, pairs | 0.6174 (1 run) | 0.7079 (1 run) | 0.9477 (1 run) | 562.4 (1 run) | 1 |
-| softmax, random batches | 0.5774 (1 run) | 0.6683 (1 run) | 0.9450 (1 run) | 934.4 (1 run) | 1 |
-| circle, classes | 0.5593 (1 run) | 0.6565 (1 run) | 0.9453 (1 run) | 583.1 (1 run) | 1 |
-| softmax | 0.5485 (1 run) | 0.6416 (1 run) | 0.9517 (1 run) | 591.5 (1 run) | 1 |
+| circle, pairs | 0.5699 ± 0.0455 | 0.6752 ± 0.0312 | 0.9414 ± 0.0057 | 26.2 ± 3.0 | 3 |
+| circle, classes | 0.5636 ± 0.0348 | 0.6618 ± 0.0235 | 0.9466 ± 0.0076 | 25.7 ± 1.1 | 3 |
+| softmax, random batches | 0.5175 ± 0.0520 | 0.6156 ± 0.0462 | 0.9353 ± 0.0122 | 23.4 ± 2.7 | 3 |
+| softmax | 0.5163 ± 0.0354 | 0.6218 ± 0.0260 | 0.9386 ± 0.0114 | 22.4 ± 1.0 | 3 |
 
 - Data: Fashion-MNIST: the first 200 training images of each of the first seven classes to train; the 3,000 test
   images of the others (sneakers, bags, ankle boots) as queries and references. As for CUB in the literature, the
@@ -26,7 +26,7 @@ Result:
 - Arguments: epochs=8, images=200
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: 0998af9
+- Commit: 8e4d9a5
 """
 
 from functools import partial

@@ -109,7 +109,7 @@ def pretrained(backbone: Backbone, seed: int, images: int = 3000, epochs: int = 
     validate_choice(backbone, get_args(Backbone), "shapes_detector")
     L.seed_everything(seed, workers=True, verbose=False)
     if backbone == "digits":
-        return ResNet("20", num_classes=10, image_size=SIDE, weights="zoo")
+        return ResNet("20", num_classes=10, image_size=SIDE, weights="zoo:ResNet-20-8px")
     body = ResNet("20", num_classes=3, image_size=SIDE, lr=0.1, weight_decay=5e-4)
     if backbone != "from scratch":
         tricks = [MixUp(0.2), LabelSmoothing(0.1), NoBiasDecay()] if backbone == "shapes, tricks" else []

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import GlobalAvgPool
 
 
 @dataclass(frozen=True)
@@ -159,7 +160,7 @@ class BNInception(Model):
         self.inception4e = Inception(608, blocks["4e"])
         self.inception5a = Inception(1056, blocks["5a"])
         self.inception5b = Inception(1024, blocks["5b"])
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(1024, num_classes)
         self.apply(he_fan_out)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
-from zoo.layers.layout import match_layout
+from zoo.layers.layout import global_average, match_layout
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 REDUCTION = 16
@@ -40,7 +40,7 @@ class ChannelGate(nn.Module):
         self.sigmoid = nn.Sigmoid()
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.sigmoid(self.mlp(x.mean((2, 3))) + self.mlp(x.amax((2, 3))))  # (N, C)
+        weight = self.sigmoid(self.mlp(global_average(x)) + self.mlp(x.amax((2, 3))))  # (N, C)
         return x * weight[:, :, None, None]
 
 
@@ -160,7 +160,7 @@ class CBAMResNet(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(global_average(x))
 
 
 def init_gates(module: nn.Module) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.evaluation import meta_state, run
 from zoo.frame.model import Model
+from zoo.layers.layout import global_average
 from zoo.layers.norm_order import Norm, add_norm
 
 
@@ -104,7 +105,7 @@ class ConvNet(Model):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(x)
-        return x.mean((2, 3)) if self.head is None else self.head(x.flatten(1))
+        return global_average(x) if self.head is None else self.head(x.flatten(1))
 
 
 def words_of(variant: str) -> list[str]:

@@ -29,6 +29,7 @@ from zoo.frame.model import Model
 from zoo.frame.stages import Stages
 from zoo.layers.drop_path import DropPath, linear_rates
 from zoo.layers.layer_norm_2d import LayerNorm2d
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ class ConvNeXt(Model):
         x = self.stem(x)
         for stage in self.stages.values():  # (N, C1, H/4, W/4) to (N, C4, H/32, W/32)
             x = stage(x)
-        return self.head(x.mean((2, 3)))
+        return self.head(global_average(x))
 
 
 def patch_for(image_size: int, patch: int) -> int:

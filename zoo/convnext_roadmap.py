@@ -33,6 +33,7 @@ from zoo.frame.stages import Stages
 from zoo.layers.drop_path import DropPath, linear_rates
 from zoo.layers.init import normal_02
 from zoo.layers.layer_norm_2d import LayerNorm2d
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ class ConvNeXtRoadmap(Model):
         x = self.stem(x)
         for stage in self.stages.values():
             x = stage(x)
-        x = x.mean((2, 3))  # (N, C4)
+        x = global_average(x)  # (N, C4)
         return self.head(self.norm(x))
 
 

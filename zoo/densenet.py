@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import global_average
 from zoo.layers.residual import conv1, conv3, stem, stem_pool
 
 
@@ -147,7 +148,7 @@ class DenseNet(Model):
         nn.init.zeros_(self.classifier.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        return self.classifier(global_average(self.features(x)))
 
     def adapt(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Rename the keys of torchvision's files: `norm.1` is `norm1` in its network and in ours."""

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.conv_bn import ConvBNReLU
+from zoo.layers.layout import GlobalAvgPool
 from zoo.layers.local_response_norm import LocalResponseNorm
 
 
@@ -138,7 +139,7 @@ class GoogLeNet(Model):
         pool = nn.AvgPool2d(5, stride=3) if original else nn.AdaptiveAvgPool2d(4)
         self.aux1 = AuxiliaryHead(512, num_classes, row.batch_norm, pool)
         self.aux2 = AuxiliaryHead(528, num_classes, row.batch_norm, pool)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.dropout = nn.Dropout(row.dropout)
         self.fc = nn.Linear(1024, num_classes)
         self.apply(normal_weights if row.batch_norm else init_caffe)

@@ -29,6 +29,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.conv_bn import ConvBNReLU
 from zoo.layers.inception import A, B, C, D, E
+from zoo.layers.layout import GlobalAvgPool, global_average
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv1(self.conv0(self.pool(x)))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(global_average(x))
 
 
 class InceptionV3(Model):
@@ -102,7 +103,7 @@ class InceptionV3(Model):
         self.Mixed_7c = E(2048)
         pool = nn.AvgPool2d(5, stride=3) if self.image_size >= 299 else nn.AdaptiveAvgPool2d(5)
         self.AuxLogits = AuxiliaryHead(768, num_classes, pool)
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(2048, num_classes)
         self.apply(init_weights)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out_01
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -97,4 +98,4 @@ class MobileNetV1(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.act(self.bn1(self.conv_stem(x)))
         x = self.blocks(x)  # (N, 1024a, H/32, W/32)
-        return self.classifier(x.mean((2, 3)))
+        return self.classifier(global_average(x))

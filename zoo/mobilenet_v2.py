@@ -24,6 +24,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.conv_bn import conv_bn_act
 from zoo.layers.init import he_fan_out_01
+from zoo.layers.layout import global_average
 from zoo.layers.round_to_8 import round_to_8
 
 
@@ -107,4 +108,4 @@ class MobileNetV2(Model):
         self.apply(he_fan_out_01)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
+        return self.classifier(global_average(self.features(x)))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_in
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class NIN(Model):
         x = self.pool1(self.mlpconv1(x))
         x = self.pool2(self.mlpconv2(x))
         x = self.head(self.mlpconv3(x))  # (N, K, H/4, W/4): one map a class
-        return x.mean((2, 3))
+        return global_average(x)
 
 
 def mlpconv(c_in: int, channels: tuple[int, ...], size: int) -> nn.Sequential:

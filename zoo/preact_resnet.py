@@ -24,6 +24,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.frame.stages import Stages
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import global_average
 from zoo.layers.residual import conv1, conv3, stages, stem, stem_pool
 
 
@@ -132,7 +133,7 @@ class PreActResNet(Model):
         x = self.stem(x)
         for stage in self.stages.values():
             x = stage(x)
-        x = self.relu(self.norm(x)).mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        x = global_average(self.relu(self.norm(x)))[:, :, None, None]  # (N, C, 1, 1)
         return self.head(x).flatten(1)
 
 

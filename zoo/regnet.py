@@ -25,6 +25,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.conv_bn import conv_bn
 from zoo.layers.init import he_fan_out, normal_01
+from zoo.layers.layout import global_average
 from zoo.layers.squeeze_excite import SqueezeExcite
 
 
@@ -141,7 +142,7 @@ class RegNet(Model):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.s4(self.s3(self.s2(self.s1(self.stem(x)))))
-        return self.head(x.mean((2, 3)))
+        return self.head(global_average(x))
 
 
 def stage(c_in: int, w: int, depth: int, stride: int, g: int, se: bool) -> nn.Sequential:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.frame.stages import Stages
+from zoo.layers.layout import global_average
 from zoo.layers.squeeze_excite import SqueezeExcite
 
 
@@ -176,7 +177,7 @@ class RepVGG(Model):
         x = self.stem(x)
         for stage in self.stages.values():
             x = stage(x)
-        return self.head(x.mean((2, 3)))
+        return self.head(global_average(x))
 
     @classmethod
     def size_for(cls, variant: str) -> int:

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
+from zoo.layers.layout import GlobalAvgPool, every
 
 CONV3: dict[str, Any] = {"kernel_size": 3, "padding": 1, "bias": False}
 
@@ -86,8 +87,7 @@ class PadShortcut(nn.Module):
         self.extra, self.stride = extra, stride
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x[:, :, :: self.stride, :: self.stride]
-        return F.pad(x, (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
+        return F.pad(every(x, self.stride), (0, 0, 0, 0, self.extra // 2, self.extra - self.extra // 2))
 
 
 #           block, blocks per stage: Table 1 of the paper
@@ -157,7 +157,7 @@ class ResNet(Model):
         self.layer2 = stage(row.block, w * e, 2 * w, n2, 2, *kind)
         self.layer3 = stage(row.block, 2 * w * e, 4 * w, n3, 2, *kind)
         self.layer4 = stage(row.block, 4 * w * e, 8 * w, n4[0], 2, *kind) if n4 else None  # CIFAR rows have three
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear((8 if n4 else 4) * w * e, num_classes)
         self.apply(init_weights)
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import GlobalAvgPool
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 
@@ -97,7 +98,7 @@ class ResNeXt(Model):
         block = partial(GroupedBottleneck, cardinality=row.cardinality, path=row.path)
         self.layer1, self.layer2, self.layer3, *layer4 = stages(block, row.depths, 64, 64, 4)
         self.layer4 = layer4[0] if layer4 else None  # CIFAR rows have three
-        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.avgpool = GlobalAvgPool()
         self.fc = nn.Linear(2048 if layer4 else 1024, num_classes)
         self.apply(he_fan_out)
         nn.init.zeros_(self.fc.bias)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import global_average
 from zoo.layers.residual import conv1, conv3, stages
 from zoo.layers.squeeze_excite import SqueezeExcite
 
@@ -142,7 +143,7 @@ class SENet(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.pool0(self.layer0(x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.last_linear(self.dropout(x.mean((2, 3))))
+        return self.last_linear(self.dropout(global_average(x)))
 
 
 def stem(channels: tuple[int, ...], small: bool) -> nn.Sequential:

@@ -25,6 +25,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.channel_shuffle import channel_shuffle
 from zoo.layers.conv_bn import conv_bn_act
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class ShuffleNetV1(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.first_conv(x))
         x = self.features(x)  # (N, 4C, H/32, W/32)
-        return self.classifier(x.mean((2, 3)))
+        return self.classifier(global_average(x))
 
 
 def init_weights(module: nn.Module) -> None:

@@ -27,6 +27,7 @@ from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.channel_shuffle import channel_shuffle
 from zoo.layers.conv_bn import conv_bn_act
+from zoo.layers.layout import global_average
 
 
 @dataclass(frozen=True)
@@ -105,5 +106,5 @@ class ShuffleNetV2(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.conv1(x))
         x = self.stage4(self.stage3(self.stage2(x)))
-        x = self.conv5(x).mean((2, 3))  # (N, 1024)
+        x = global_average(self.conv5(x))  # (N, 1024)
         return self.fc(self.dropout(x))

@@ -26,6 +26,7 @@ from zoo.frame.model import Model
 from zoo.layers.conv_bn import conv_bn
 from zoo.layers.dilated_conv import DilatedConv2d
 from zoo.layers.init import he_fan_in
+from zoo.layers.layout import global_average
 from zoo.layers.residual import projection, stages, stem, stem_pool
 
 
@@ -59,7 +60,7 @@ class Selection(nn.Module):
         self.fc_select = nn.Conv2d(d, 2 * c, kernel_size=1, bias=False)
 
     def forward(self, u: Tensor) -> Tensor:
-        s = u.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        s = global_average(u)[:, :, None, None]  # (N, C, 1, 1)
         z = self.act(self.bn(self.fc_reduce(s)))  # (N, d, 1, 1)
         return self.fc_select(z).unflatten(1, (2, -1)).softmax(1)
 
@@ -126,7 +127,7 @@ class SKNet(Model):
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.act1(self.bn1(self.conv1(x))))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(global_average(x))
 
 
 def init_weights(module: nn.Module) -> None:

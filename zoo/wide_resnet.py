@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_in, he_fan_out
+from zoo.layers.layout import global_average
 from zoo.layers.residual import conv1, conv3, projection, stages, stem, stem_pool
 
 
@@ -156,7 +157,7 @@ class WideResNet(Model):
         else:
             x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
             x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(x.mean((2, 3)))
+        return self.fc(global_average(x))
 
 
 def group(c_in: int, w: int, n: int, stride: int, dropout: float) -> nn.Sequential:

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.frame.model import Model
 from zoo.layers.init import he_fan_out
+from zoo.layers.layout import GlobalAvgPool
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Xception(Model):
         self.conv4 = SeparableConv(c13, c14)
         self.bn4 = nn.BatchNorm2d(c14)
         self.act4 = nn.ReLU(inplace=True)
-        self.global_pool = nn.AdaptiveAvgPool2d(1)
+        self.global_pool = GlobalAvgPool()
         self.dropout = nn.Dropout(0.5)
         self.fc = nn.Linear(c14, num_classes)
         self.apply(he_fan_out)

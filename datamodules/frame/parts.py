@@ -69,7 +69,7 @@ class Parts(L.LightningDataModule):
         self.train_indices, self.val_indices, self.held_indices = train, val, train[:0]
         self.clean_targets = train_set.targets
         if self.label_noise:
-            train_set.targets = self._noisy(train_set.targets)
+            train_set.targets = train_set.labels = self._noisy(train_set.targets)
         self.train_set, self.val_set = train_set, train_set.without_augmentation() if val_set is None else val_set
         return train_set
 

@@ -35,6 +35,7 @@ NETWORKS = {  # of recipes whose runs do not name theirs
     "bag_of_tricks_cifar": "ResNet-20",
     "cifar10_speedrun": "CifarNet",
     "cifar10_resnet20": "ResNet-20",
+    "cifar10_weights": "ResNet-20",
     "data_is_short": "WRN-16-2",
     "digits_resnet20": "ResNet-20",
     "prune_and_quantise": "ResNet-20",

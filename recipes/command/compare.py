@@ -71,7 +71,7 @@ def read_recipe(options: argparse.Namespace, rest: Sequence[str]) -> tuple[Build
     module = import_module(f"recipes.{options.recipe}")
     parser = Parser(prog=f"zoo compare {options.recipe}")
     add_arguments(parser, module.recipe, frozenset({"seed"}))
-    base = partial(module.recipe, **gather(module.recipe, vars(parser.parse_args(rest))))
+    base = partial(module.recipe, **gather(module.recipe, parser.parse(rest)))
     return base, {BASE: [], **changes(options, base(seed=0).callbacks)}
 
 

@@ -31,8 +31,7 @@ def main(arguments: list[str]) -> None:
         raise unknown("command", f"data {arguments[0]}", ["data", "data show", "data verify"])
     if len(arguments) < 2 or arguments[1] in ("-h", "--help"):
         return parser.print_help()
-    flags = ["--all=true" if a == "--all" else a for a in arguments[2:]]
-    show(find(arguments[1], of_images()), **vars(parser.parse_args(flags)))
+    show(find(arguments[1], of_images()), **parser.parse(arguments[2:]))
 
 
 def check(arguments: list[str]) -> None:

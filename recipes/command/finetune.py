@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
     folder = Path(arguments[0]).expanduser()
     if not folder.is_dir():
         raise UsageError(f"there is no folder {folder}: it should hold one folder of photographs a class")
-    options = vars(parser.parse_args(arguments[1:]))
+    options = parser.parse(arguments[1:])
     be_quiet()
     resumed = options["resume"].parent if options["resume"] else None
     save = options.pop("save") or resumed or folder_of(folder.resolve().name)

@@ -25,9 +25,8 @@ def main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         return parser.print_help()
     name = find(arguments[0], names)
-    flags = ["--skip_unreadable=true" if a == "--skip-unreadable" else a for a in arguments[1:]]
     try:
-        prepare(name, **vars(parser.parse_args(flags)))
+        prepare(name, **parser.parse(arguments[1:]))
     except KeyboardInterrupt:
         print("zoo: stopped; nothing is left of it, the same command starts again", file=sys.stderr)
         sys.exit(130)

@@ -3,9 +3,10 @@
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, is_dataclass
 from inspect import signature
+from itertools import zip_longest
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -21,11 +22,24 @@ from recipes.frame.recipe import Recipe
 
 
 class Parser(ArgumentParser):
-    """A parser whose errors are a `UsageError` in one line."""
+    """A parser whose errors are a `UsageError` in one line, and whose options of True or False need no value."""
+
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Parse the arguments; `--record` is `--record true`, and `--skip-unreadable` is `--skip_unreadable true`."""
+        return vars(self.parse_args([*_with_values(arguments, vars(self.get_defaults()))]))
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise the message as a `UsageError`."""
         raise UsageError(one_line(message)) from ex
+
+
+def _with_values(arguments: Sequence[str], defaults: dict[str, Any]) -> Iterator[str]:
+    """Yield the arguments; an option whose default is True or False gets the value "true" where it has none."""
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue="--"):
+        name = argument.removeprefix("--").replace("-", "_")
+        is_flag = argument.startswith("--") and isinstance(defaults.get(name), bool)
+        bare = is_flag and following.lower() not in ("true", "false", "yes", "no")
+        yield f"--{name}=true" if bare else f"--{name}" if is_flag else argument
 
 
 @dataclass
@@ -97,7 +111,7 @@ def parse(module: ModuleType, name: str, arguments: Sequence[str]) -> dict[str, 
     add_arguments(parser, build)
     if build is module.recipe:
         parser.add_class_arguments(Options)
-    return gather(build, vars(parser.parse_args(["--record=true" if a == "--record" else a for a in arguments])))
+    return gather(build, parser.parse(arguments))
 
 
 def run(build: Callable[..., Recipe], options: Options, seed: int = 0, **arguments: Any) -> list[dict[str, float]]:

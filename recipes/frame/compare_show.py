@@ -54,9 +54,8 @@ class Shown:
         """One tuple of words an arm, under `heads`: percent, and differences in points."""
         found: list[tuple[str, ...]] = []
         for arm in self.arms:
-            spread = f"{100 * arm.mean:.2f}" + (f" ± {100 * arm.sd:.2f}" if isfinite(arm.sd) else "")
             words = "; ".join(filter(None, [arm.verdict, arm.advice]))
-            found.append((arm.name, spread, str(arm.n), points(arm.difference), words, f"{arm.seconds:.0f}"))
+            found.append((arm.name, average(arm), str(arm.n), points(arm.difference), words, f"{arm.seconds:.0f}"))
         return found
 
     def table(self) -> Table:
@@ -94,7 +93,7 @@ class Shown:
             path: where to save it; None: nowhere.
         """
         base, *rest = self.arms
-        rest = sorted(rest, key=lambda arm: arm.mean)
+        rest = sorted(rest, key=lambda arm: arm.mean if isfinite(arm.mean) else -1.0)
         figure = ShownFigure(figsize=(7, 1.2 + 0.4 * max(len(rest), 1)), layout="constrained")
         axes = figure.subplots()
         axes.axvline(0, color=WITHOUT, linewidth=0.8)
@@ -111,16 +110,24 @@ class Shown:
             axes.annotate(words, (1, y), xycoords=("axes fraction", "data"), va="center", color=colour)
         axes.set_yticks(range(len(rest)), [arm.name for arm in rest])
         axes.set_ylim(-0.6, max(len(rest), 1) - 0.4)
-        spread = f"{100 * base.mean:.2f}" + (f" ± {100 * base.sd:.2f}" if isfinite(base.sd) else "")
-        axes.set_xlabel(f"points against {base.name} ({spread} %, {base.n} seeds)\nbar: {self.method}", fontsize=8)
+        axes.set_xlabel(
+            f"points against {base.name} ({average(base)} %, {base.n} seeds)\nbar: {self.method}", fontsize=8
+        )
         if path is not None:
             figure.savefig(path, dpi=110)
         return figure
 
 
+def average(arm: Row) -> str:
+    """Write the mean of an arm and its standard deviation, in percent."""
+    if not isfinite(arm.mean):
+        return "none trained"
+    return f"{100 * arm.mean:.2f}" + (f" ± {100 * arm.sd:.2f}" if isfinite(arm.sd) else "")
+
+
 def points(found: Difference | None) -> str:
     """Write a difference of accuracies and its interval in percentage points."""
-    if found is None:
+    if found is None or not isfinite(found.mean):
         return ""
     half = f" ± {100 * found.half:.2f}" if isfinite(found.half) else " ± ?"
     return f"{100 * found.mean:+.2f}{half}"

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from callbacks import CosineDecay, Dropout, KnowledgeDistillation
-from recipes.papers.frame.data import digits
+from recipes.papers.frame.data import Moves, digits
 from recipes.papers.frame.optimization import sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row, Run, Trained, accuracy
 from zoo import MLP
@@ -70,7 +70,7 @@ ROW = Row(
             lambda run: MLP("1200-1200", 10, in_chans=1, **SGD),
             lambda run: [CosineDecay(), Dropout(0.2, "input"), Dropout(0.5, ("hidden1", "hidden2"))],
             epochs=EPOCHS,
-            shift=2,
+            moves=Moves(2),
         ),
         "student": Fit(student, lambda run: [CosineDecay()], epochs=EPOCHS),
         "distilled": Fit(student, taught, epochs=EPOCHS),

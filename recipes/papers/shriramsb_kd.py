@@ -11,7 +11,7 @@ Rule:     one run, last epoch. The published test errors of 10,000 are: teacher 
 """
 
 from callbacks import KnowledgeDistillation
-from recipes.papers.frame.data import digits
+from recipes.papers.frame.data import Moves, digits
 from recipes.papers.frame.optimization import Rate, sgd
 from recipes.papers.frame.row import Effect, Fit, Published, Row, Run
 from zoo import MLP
@@ -35,7 +35,7 @@ ROW = Row(
     data=lambda root: digits(root, mean=0.5, std=0.5),
     arms={
         "teacher": Fit(
-            lambda run: MLP("1200-1200", 10, in_chans=1, **SGD), lambda run: [falling()], epochs=EPOCHS, shift=2
+            lambda run: MLP("1200-1200", 10, in_chans=1, **SGD), lambda run: [falling()], epochs=EPOCHS, moves=Moves(2)
         ),
         "student": Fit(student, lambda run: [falling()], epochs=EPOCHS),
         "distilled": Fit(

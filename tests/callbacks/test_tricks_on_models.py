@@ -110,17 +110,17 @@ REFUSED = {
 )  # fmt: skip
 
 
-QUICK = ("ResNet", "WideResNet")
+QUICK, HEAVY = ("ResNet", "WideResNet"), ("InceptionResNetV2", "InceptionV4")  # five seconds a step
 
 
 def tricks_for(name: str) -> list[str]:
-    """Return all tricks for quick models; for others, those that the model refuses and every fifth of the rest."""
-    turn = NAMES.index(name)
+    """Return all tricks for quick models; for others, what they refuse and a fifth (heavy: a tenth) of the rest."""
+    turn, of = NAMES.index(name), 10 if name in HEAVY else 5
     tricks = list(filter(acts_on_networks, callbacks.__all__))
     return [
         trick
         for i, trick in enumerate(tricks)
-        if name in QUICK or name in REFUSED.get(trick, ()) or (i + turn) % 5 == 0
+        if name in QUICK or name in REFUSED.get(trick, ()) or (i + turn) % of == 0
     ]
 
 

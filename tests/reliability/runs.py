@@ -316,9 +316,10 @@ def uneven(**options) -> Digits:
     return Digits(SIZE, val_split=33, cutout=2, **options)
 
 
-def join(rank: int, port: int) -> None:
-    """Become one of two processes of this machine."""
+def join(rank: int, port: int, count: int = 2) -> None:
+    """Become one of `count` processes of this machine."""
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "LOCAL_RANK": str(rank), "NODE_RANK": "0"}
+    os.environ["LOCAL_WORLD_SIZE"] = str(count)
     L.seed_everything(7, verbose=False)
 
 
@@ -413,11 +414,11 @@ def compile_as_rank(folder: Path, rank: int, port: int) -> None:
     torch.save({"steps": steps, "warnings": texts, "weights": trained.state_dict()}, folder / f"rank{rank}.pt")
 
 
-def in_parts(which: str, folder: Path, rank: int, port: int, *arguments) -> None:
-    """One of two processes (gloo, CPU) of a run of `sharded_runs.py`."""
+def in_parts(which: str, folder: Path, rank: int, port: int, count: int, *arguments) -> None:
+    """One of `count` processes (gloo, CPU) of a run of `sharded_runs.py`."""
     from tests.reliability import sharded_runs
 
-    join(rank, port)
+    join(rank, port, count)
     torch.save(getattr(sharded_runs, which)(folder, *arguments), folder / f"rank{rank}.pt")
 
 

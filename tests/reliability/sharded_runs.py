@@ -1,4 +1,4 @@
-"""Runs whose weights are in parts, in two processes: against one process, against DDP, and their checkpoints."""
+"""Runs whose weights are in parts, in 2 processes or 4: against one process, against DDP, and their checkpoints."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from zoo.frame import sharded_files
 from zoo.frame.sharded import whole
 from zoo.layers.token_classifier import TokenRow
 
-STEPS, BATCH = 5, 4  # and images of a process in a step
+STEPS, BATCH = 5, 8  # and images of a step, in all processes together
 SMALL = {  # rows of a few thousand parameters
     vit.ViT: TokenRow(12, 2, 2, 16),
     swin.Swin: swin.Row(4, (1, 2, 1, 1), (1, 2, 2, 2), 0.0),
@@ -37,20 +37,25 @@ def small(kind: type, classes: int = 5, size: int = 16) -> zoo.Classifier:
 
 def images() -> list[tuple[torch.Tensor, torch.Tensor]]:
     torch.manual_seed(4)
-    count = 2 * BATCH * STEPS
+    count = BATCH * STEPS
     return list(zip(torch.randn(count, 3, 16, 16), torch.arange(count) % 5, strict=True))
 
 
 def loader() -> DataLoader:
-    """In the order of the list: process r has every second image, from r on."""
-    sampler = DistributedSampler(images(), 2, int(os.environ["LOCAL_RANK"]), shuffle=False)
-    return DataLoader(images(), BATCH, collate_fn=collate, sampler=sampler)
+    """In the order of the list: process r of n has every n-th image, from r on."""
+    sampler = DistributedSampler(images(), processes(), int(os.environ["LOCAL_RANK"]), shuffle=False)
+    return DataLoader(images(), BATCH // processes(), collate_fn=collate, sampler=sampler)
+
+
+def processes() -> int:
+    return int(os.environ["LOCAL_WORLD_SIZE"])
 
 
 def trainer(strategy: Any = "parts", whole_files: bool = False, **options: Any) -> L.Trainer:
-    parts = ModelParallelStrategy(2, 1, save_distributed_checkpoint=not whole_files)
+    parts = ModelParallelStrategy(processes(), 1, save_distributed_checkpoint=not whole_files)
     options = {"max_steps": STEPS, "limit_val_batches": 0, "use_distributed_sampler": False, **options}
-    return L.Trainer(**{**QUIET, **options, "devices": 2, "strategy": parts if strategy == "parts" else strategy})
+    options |= {"devices": processes(), "strategy": parts if strategy == "parts" else strategy}
+    return L.Trainer(**{**QUIET, **options})
 
 
 def gathered(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -67,7 +72,7 @@ def against_one_process(folder: Path) -> dict[str, float]:
         trainer().fit(network, loader())
         optimizer = plain.configure_optimizers()
         for step in range(STEPS):
-            x, y = collate(images()[2 * BATCH * step : 2 * BATCH * (step + 1)])
+            x, y = collate(images()[BATCH * step : BATCH * (step + 1)])
             optimizer.zero_grad()
             cross_entropy(plain(x), y).backward()
             optimizer.step()

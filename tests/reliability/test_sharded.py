@@ -1,4 +1,4 @@
-"""Weights in parts (FSDP2), in two processes: the weights of one process, both kinds of checkpoints, every trick."""
+"""Weights in parts (FSDP2), in 2 processes or 4: the weights of one process, both checkpoints, every trick."""
 
 import signal
 
@@ -16,22 +16,23 @@ from zoo.vit import ViT
 pytestmark = pytest.mark.slow
 
 
-def run(in_processes, which, folder, *arguments, expected=(0, 0), timeout=240):
-    """What both ranks return; they have each come as far."""
-    port = free_port()
-    jobs = [(which, folder, rank, port, *arguments) for rank in (0, 1)]
-    assert in_processes("in_parts", *jobs, timeout=timeout) == [*expected]
-    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+def run(in_processes, which, folder, *arguments, count=2, timeout=240):
+    """What all ranks return; they have each come to the end."""
+    port, ranks = free_port(), range(count)
+    jobs = [(which, folder, rank, port, count, *arguments) for rank in ranks]
+    assert in_processes("in_parts", *jobs, timeout=timeout) == [0] * count
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in ranks]
 
 
 def equal(one, other):
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
 
 
-def test_weights_are_those_of_one_process(in_processes, tmp_path):
-    one, two = run(in_processes, "against_one_process", tmp_path)
-    assert one.keys() == {kind.__name__ for kind in SMALL}
-    assert max(*one.values(), *two.values()) < 1e-5
+@pytest.mark.parametrize("count", [2, 4])
+def test_weights_are_those_of_one_process(in_processes, tmp_path, count):
+    for found in run(in_processes, "against_one_process", tmp_path, count=count):
+        assert found.keys() == {kind.__name__ for kind in SMALL}
+        assert max(found.values()) < 1e-5
 
 
 def test_checkpoints_in_pieces_and_whole(in_processes, tmp_path, monkeypatch):
@@ -51,7 +52,7 @@ def test_checkpoints_in_pieces_and_whole(in_processes, tmp_path, monkeypatch):
 def test_a_process_that_is_killed_while_it_writes_leaves_the_older_one(in_processes, tmp_path, monkeypatch):
     monkeypatch.setitem(ViT.variants, "small", SMALL[ViT])
     port = free_port()
-    jobs = [("killed_while_writing", tmp_path, rank, port) for rank in (0, 1)]
+    jobs = [("killed_while_writing", tmp_path, rank, port, 2) for rank in (0, 1)]
     zero, one = in_processes("in_parts", *jobs, timeout=120)
     assert one == -signal.SIGKILL and zero != 0
     before = torch.load(tmp_path / "before0.pt", weights_only=True)

@@ -35,8 +35,15 @@ def metadata(model: Any) -> dict[str, str]:
     """Describe a model for the header of an exported file: name, classes, preprocessing, ..., each as JSON."""
     named = {"model": class_name(model), "variant": model.hparams.get("variant")}
     found = named | {"surgery": surgery.words(surgery.surgery_record(model))} | about(model)
+    found |= {"classes": names_of_classes(model)}
     found |= {"preprocessing": model.preprocessing.words() if model.preprocessing else None}
     return {name: json.dumps(value) for name, value in found.items() if value is not None}
+
+
+def names_of_classes(model: Any) -> tuple[str, ...] | None:
+    """Return the names that a model has for its classes: those of its data, else those of its pretrained weights."""
+    names: tuple[str, ...] | None = model.classes or model.pretrained_classes
+    return names
 
 
 def names_of(callbacks: Sequence[L.Callback]) -> list[str]:

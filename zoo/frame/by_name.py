@@ -5,7 +5,9 @@ from typing import Any
 
 import timm
 import torch
+import torchvision
 from lightning.pytorch.utilities import rank_zero_info
+from timm.data import infer_imagenet_subset
 from torch import nn
 
 PRETRAINED = "timm"  # value of `weights`: those of the network's name
@@ -60,6 +62,13 @@ def fetch(name: str, **arguments: Any) -> nn.Module:
     if arguments.get("num_classes", own := pretrained_classes(network)) != own:
         draw_small(network)
     return network
+
+
+def names_of_classes(network: Any) -> tuple[str, ...] | None:
+    """Return the names of the classes of a pretrained timm network, if they are ImageNet's thousand; else None."""
+    if infer_imagenet_subset(network.pretrained_cfg or {}) != "imagenet-1k":
+        return None
+    return tuple(torchvision.models.ResNet50_Weights.IMAGENET1K_V2.meta["categories"])
 
 
 def pretrained_classes(network: Any) -> int | None:

@@ -23,6 +23,7 @@ class Checkpointed(L.LightningModule):
         super().__init__()
         self.surgery: surgery.Record = []
         self.classes: tuple[str, ...] | None = None  # names, from the data or a checkpoint
+        self.pretrained_classes: tuple[str, ...] | None = None  # of pretrained weights; data may name them otherwise
         self.preprocessing: Preprocessing | None = None  # of pictures, from the data or a checkpoint: see `predict`
         self.untrained = True  # until weights are loaded or trained; only fresh weights may be initialised by a trick
         self._resumed: dict[str, Any] | None = None  # the checkpoint that a fit resumes from, until the fit has begun

@@ -148,6 +148,8 @@ class Classifier(Scorer, Checkpointed, Shared):
         network = by_name.create(name, pretrained, num_classes, in_chans, options)
         if pretrained:
             self._weights, self.untrained = None, False
+            if classes_of(network) == by_name.pretrained_classes(network):
+                self.pretrained_classes = by_name.names_of_classes(network)
         return network
 
     def finish_construction(self) -> None:

@@ -16,7 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntr
 from torch import Tensor
 
 from zoo.frame import atomic, surgery
-from zoo.frame.about import ABOUT, CLASS, about, restore
+from zoo.frame.about import ABOUT, CLASS, about, names_of_classes, restore
 from zoo.frame.arguments import plain
 from zoo.frame.by_name import SOURCES, architecture
 from zoo.frame.checks import SMALL
@@ -237,7 +237,8 @@ def timm_config(model: Any) -> dict[str, Any]:
         cfg |= {"crop_pct": how.size / how.short_side}
     config = {"architecture": architecture(network), "num_classes": model.num_classes, "pretrained_cfg": cfg}
     config |= {"num_features": network.num_features, "model_args": arguments}
-    return config | ({"label_names": list(model.classes)} if model.classes else {})
+    names = names_of_classes(model)
+    return config | ({"label_names": list(names)} if names else {})
 
 
 def timm_twin(model: Any) -> tuple[Any, dict[str, Any]] | None:

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from zoo.frame.about import names_of
+from zoo.frame.about import names_of, names_of_classes
 from zoo.frame.run import callbacks_of, datamodule_of
 
 UNKNOWN = "not recorded"
@@ -68,10 +68,11 @@ def write_card(model: Any, name: str, facts: Facts, library: str, opens: Sequenc
         opens: lines of Python that open the files.
     """
     metrics, kind = facts.get("metrics", {}), type(model).__name__
+    names = names_of_classes(model)
     variant = model.hparams.get("variant") or model.hparams.get("network") or ""
     told = {
         "network": f"{kind}({str(variant)!r})" if variant else kind,
-        "classes": f"{model.num_classes}" + (f": {', '.join(model.classes[:20])}" if model.classes else ""),
+        "classes": f"{model.num_classes}" + (f": {', '.join(names[:20])}" if names else ""),
         "images": f"{model.image_size} px" if model.image_size else UNKNOWN,
         "data": facts.get("data", UNKNOWN),
         "tricks": ", ".join(facts.get("tricks", ())) or ("none" if "tricks" in facts else UNKNOWN),

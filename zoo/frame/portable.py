@@ -27,6 +27,8 @@ class Portable(L.LightningModule):
     image_size: int | None
     untrained: bool
     preprocessing: Preprocessing | None
+    classes: tuple[str, ...] | None
+    pretrained_classes: tuple[str, ...] | None
 
     def load_weights(self, weights: str | Path, which: str | None = None) -> None:
         """Load weights from `"zoo"`, `"timm:NAME"`, `"torchvision:WEIGHTS"`, `"hf:USER/REPO"` or a file.

@@ -12,6 +12,7 @@ from lightning.pytorch.utilities import rank_zero_warn
 from rich.progress import track
 from torch import Tensor
 
+from zoo.frame.about import names_of_classes
 from zoo.frame.evaluation import evaluating
 from zoo.frame.numbers import read_numbers
 from zoo.frame.pictures import Named, Unreadable, find, read
@@ -91,7 +92,7 @@ def common_classes(models: Sequence[Any]) -> tuple[str, ...]:
     Raises:
         ValueError: models of different classes.
     """
-    every = [m.classes or tuple(map(str, range(m.num_classes))) for m in models]
+    every = [names_of_classes(m) or tuple(map(str, range(m.num_classes))) for m in models]
     if other := next((names for names in every if names != every[0]), None):
         raise ValueError(f"models of different classes cannot be averaged: {_few(every[0])} and {_few(other)}")
     return every[0]

@@ -26,7 +26,7 @@ from torch.distributed.fsdp import FSDPModule
 
 from zoo.frame.atomic import sync_folder
 from zoo.frame.sharded import agree, gathered
-from zoo.frame.shards import Reader, explain_errors, in_pieces, read_about
+from zoo.frame.shards import Reader, explain_errors, in_pieces, older, present, read_about
 
 IN_PARTS = ("state_dict", "optimizer_states")  # entries of a checkpoint that the processes write part by part
 
@@ -85,7 +85,7 @@ class Sharding(ModelParallelStrategy):
 
     def load_checkpoint(self, checkpoint_path: str | Path, weights_only: bool | None = None) -> dict[str, Any]:
         """Read weights and optimizers into the run's, in parts; return the rest. Raises ValueError if damaged."""
-        path = Path(self.broadcast(checkpoint_path))
+        path = Path(self.broadcast(present(checkpoint_path)))
         if weights_only is False or not in_pieces(path):
             return super().load_checkpoint(path, weights_only is not False)
         assert self.model is not None and self.lightning_module is not None
@@ -118,13 +118,13 @@ class PlainPlanner(DefaultLoadPlanner):
 
 
 def replace_folder(new: Path, path: Path) -> None:
-    """Put a complete folder in the place of another, or of a file. `.<name>.old` exists for a moment in between."""
-    old = path.with_name(f".{path.name}.old")
+    """Put a complete folder in the place of another, or of a file. In between, `older(path)` has what was there."""
+    old = older(path)
     for file in new.iterdir():
         with file.open("rb") as opened:
             os.fsync(opened.fileno())
-    _remove(old)
     if path.exists():
+        _remove(old)
         os.rename(path, old)
     os.rename(new, path)
     sync_folder(path.parent)

@@ -46,9 +46,20 @@ class Reader(dcp.FileSystemReader):
         return found
 
 
+def older(path: Path) -> Path:
+    """Return where a checkpoint is kept while another takes its place: `.last.ckpt.old` for `last.ckpt`."""
+    return path.with_name(f".{path.name}.old")
+
+
+def present(path: str | Path) -> Path:
+    """Return a checkpoint's path, or the one it had before, if a kill came while another was taking its place."""
+    path = Path(path).expanduser()
+    return older(path) if not path.exists() and older(path).exists() else path
+
+
 def in_pieces(path: str | Path) -> bool:
     """Return whether a path is the folder of a sharded checkpoint."""
-    return Path(path, ".metadata").expanduser().is_file()
+    return (present(path) / ".metadata").is_file()
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -57,7 +68,7 @@ def read(path: str | Path) -> dict[str, Any]:
     Raises:
         ValueError: it is damaged, or holds more than weights.
     """
-    path = Path(path).expanduser()
+    path = present(path)
     with explain_errors(path):
         reader = Reader(path)
         kept = reader.read_metadata().state_dict_metadata

@@ -36,6 +36,8 @@ class Weights(NamedTuple):
     variant: str | None = None
     preprocessing: Preprocessing | None = None  # of the images for them
     surgery: str | None = None  # what tricks did to the network
+    classes: tuple[str, ...] | None = None  # names
+    pretrained_classes: tuple[str, ...] | None = None  # names that data may have otherwise
 
 
 def read(path: str | Path, which: str | None = None) -> Weights:
@@ -68,7 +70,9 @@ def _describe(state: State, told: Mapping[str, Any]) -> Weights:
         preprocessing = Preprocessing.of(told["preprocessing"])
     except Exception:  # not ours, or damaged
         preprocessing = None
-    return Weights(state, model, variant, preprocessing, surgery)
+    names = told.get("classes")
+    whole = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return Weights(state, model, variant, preprocessing, surgery, tuple(names) if names and whole else None)
 
 
 def pick_average(checkpoint: Mapping[str, Any], average: str, path: str | Path) -> State:
@@ -83,7 +87,7 @@ def read_checkpoint(path: str | Path) -> Mapping[str, Any]:
     """Read a file of `torch.save`, or a sharded checkpoint, without running code in it. Raises as `read`."""
     if shards.in_pieces(path):
         return shards.read(path)
-    file = resolve_file(path)
+    file = resolve_file(shards.present(path))
     refuse_other_kinds(file)
     if is_safetensors(file):
         raise ValueError(f"{file} holds only weights: make the model, then load_weights({str(file)!r})")

@@ -18,7 +18,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch import Tensor, nn
 
-from zoo.frame import channels, shipped
+from zoo.frame import by_name, channels, shipped
 from zoo.frame.by_name import architecture, fetch
 from zoo.frame.checks import validate_choice
 from zoo.frame.preprocessing import Preprocessing
@@ -39,6 +39,8 @@ class Receiver(Protocol):
     image_size: int | None
     untrained: bool
     preprocessing: Preprocessing | None
+    classes: tuple[str, ...] | None
+    pretrained_classes: tuple[str, ...] | None
 
     @property
     def hparams(self) -> Any: ...
@@ -62,21 +64,26 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
 
     Args:
         model: receives them.
-        source: `"zoo"`, `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a
-            `.safetensors`, `.pth`, `.th` or `.ckpt` file.
+        source: `"zoo"` (what comes with the package), `"zoo:ResNet-20-8px"` (of another image size),
+            `"timm:resnet50.a1_in1k"`, `"torchvision:IMAGENET1K_V2"`, `"hf:user/repo"`, or a path to a `.safetensors`,
+            `.pth`, `.th` or `.ckpt` file.
         which: key of the weights in a file with several: see `weight_sets.choose`.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, holds code, or is of another network; the error says what to do.
     """
-    source = shipped.find(model) if source == shipped.NAME else source
     kind, _, name = str(source).partition(":")
+    if kind == shipped.NAME:
+        source = shipped.find(model, name)
     readers = {"timm": _from_timm, "torchvision": _from_torchvision, "hf": _from_hub}
     weights = readers[kind](model, name) if kind in readers else read(source, which)
     _check_variant(model, weights, str(source))
     _say_other_surgery(model, weights, str(source))
-    _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
+    has_head = _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
+    if has_head and weights.classes and len(weights.classes) == model.num_classes:
+        model.classes = weights.classes
+    model.pretrained_classes = weights.pretrained_classes if has_head else None
     preprocessing = weights.preprocessing or model.preprocessing
     model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)
 
@@ -88,7 +95,8 @@ def _from_timm(model: Receiver, name: str) -> Weights:
     elif asked != own:
         raise ValueError(f"this network is timm's {own}, the weights are of {asked}: use weights of {own}")
     network = fetch(name)
-    return Weights(network.state_dict(), preprocessing=Preprocessing.of_timm(network))
+    names, preprocessing = by_name.names_of_classes(network), Preprocessing.of_timm(network)
+    return Weights(network.state_dict(), preprocessing=preprocessing, pretrained_classes=names)
 
 
 def _from_torchvision(model: Receiver, name: str) -> Weights:
@@ -100,7 +108,7 @@ def _from_torchvision(model: Receiver, name: str) -> Weights:
     preprocessing = Preprocessing.of_torchvision(weights.transforms())
     if network in CONVERTING:
         preprocessing = replace(preprocessing, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return Weights(state, preprocessing=preprocessing)
+    return Weights(state, preprocessing=preprocessing, pretrained_classes=tuple(weights.meta["categories"]))
 
 
 def _from_hub(model: Receiver, repo: str) -> Weights:
@@ -203,7 +211,8 @@ def _top(key: str) -> str:
 # ---- into the model
 
 
-def _put(model: Receiver, state: State, source: str) -> None:
+def _put(model: Receiver, state: State, source: str) -> bool:
+    """Give the model its weights; return whether its head is among them."""
     ours = model.plain_state_dict()
     # files older than torch 0.4.1 have no batch counters
     state = {k: v for k, v in ours.items() if k.endswith("num_batches_tracked")} | state
@@ -227,6 +236,7 @@ def _put(model: Receiver, state: State, source: str) -> None:
     network = getattr(model, "network", model)
     network.load_state_dict(for_network(network, kept))
     model.untrained = False
+    return not head and not headless
 
 
 def _head(model: Receiver) -> set[str]:

@@ -6,6 +6,8 @@ Paper:    Squeeze-and-Excitation Networks (Hu, Shen, Albanie, Sun, Wu; CVPR 2018
 
 from torch import Tensor, nn
 
+from zoo.layers.layout import global_average
+
 
 class SqueezeExcite(nn.Module):
     """y = s * x,  s = gate(W2 ReLU(W1 mean(x) + b1) + b2), one number a channel. Shapes: (N, C, H, W) -> (N, C, H, W).
@@ -24,5 +26,5 @@ class SqueezeExcite(nn.Module):
         self.gate = nn.Sigmoid() if gate is None else gate
 
     def forward(self, x: Tensor) -> Tensor:
-        s = x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+        s = global_average(x)[:, :, None, None]  # (N, C, 1, 1)
         return x * self.gate(self.fc2(self.relu(self.fc1(s))))

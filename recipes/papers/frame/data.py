@@ -1,15 +1,19 @@
 """Images in memory as rows of papers use them: which train, which are reported on, what is subtracted."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from datamodules import MNIST, FashionMNIST
+from datamodules import CIFAR10, MNIST, FashionMNIST
 from zoo.frame.seeds import mix
+
+Border = Literal["black", "reflect"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,46 @@ class InOrder:
         return map(list, zip(self.x.split(self.size), self.y.split(self.size), strict=True))
 
 
+@dataclass(frozen=True)
+class Moves:
+    """How training images move, drawn anew for each image and epoch.
+
+    Args:
+        shift: by up to so many pixels each way: a crop from as many pixels of padding.
+        border: what comes in: "black", the least value of each channel in the batch; or "reflect", the pixels inside.
+        flip: mirror half of the images.
+    """
+
+    shift: int = 0
+    border: Border = "black"
+    flip: bool = False
+
+    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
+        """Move images (N, C, H, W)."""
+        if self.shift:
+            moves = torch.randint(-self.shift, self.shift + 1, (len(images), 2), generator=generator)
+            images = shift_images(images, moves.to(images.device), self.shift, self.border)
+        if self.flip:
+            mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
+            images = torch.where(mirrored, images.flip(-1), images)
+        return images
+
+
+def shift_images(images: Tensor, moves: Tensor, most: int, border: Border = "black") -> Tensor:
+    """Move images (N, C, H, W) down and right by `moves` (N, 2), of -most to most pixels; `border` as in `Moves`."""
+    n, _, h, w = images.shape
+    black = images.amin((0, 2, 3), keepdim=True)
+    padded = F.pad(images - black, (most,) * 4, mode="reflect" if border == "reflect" else "constant") + black
+    down, right = moves.view(n, 2, 1).unbind(1)
+    rows = torch.arange(h, device=images.device) + most - down
+    columns = torch.arange(w, device=images.device) + most - right
+    chosen = torch.arange(n, device=images.device)[:, None, None], slice(None), rows[:, :, None], columns[:, None]
+    return padded[chosen].movedim(-1, 1)
+
+
+STILL = Moves()
+
+
 class Batches:
     """Training batches `[images, labels]`, in an order that is a function of (seed, epoch): arms share it.
 
@@ -59,14 +103,14 @@ class Batches:
         seed: of the order.
         drop_last: leave out an incomplete last batch.
         shuffle: False: the order of the file, every epoch.
-        shift: every image is moved by up to so many pixels each way, drawn anew every epoch.
+        moves: how the images move.
     """
 
     def __init__(
-        self, data: Images, size: int, seed: int, drop_last: bool = False, shuffle: bool = True, shift: int = 0
+        self, data: Images, size: int, seed: int, drop_last: bool = False, shuffle: bool = True, moves: Moves = STILL
     ):
         self.data, self.size, self.seed = data, size, seed
-        self.drop_last, self.shuffle, self.shift = drop_last, shuffle, shift
+        self.drop_last, self.shuffle, self.moves = drop_last, shuffle, moves
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -81,23 +125,7 @@ class Batches:
         order = order.to(self.data.x.device)
         for i in range(len(self)):
             chosen = order[i * self.size : (i + 1) * self.size]
-            yield [self._moved(self.data.x[chosen], generator), self.data.y[chosen]]
-
-    def _moved(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        if not self.shift:
-            return images
-        moves = torch.randint(-self.shift, self.shift + 1, (len(images), 2), generator=generator).tolist()
-        return torch.stack([shift_image(x, dy, dx) for x, (dy, dx) in zip(images, moves, strict=True)])
-
-
-def shift_image(image: Tensor, dy: int, dx: int) -> Tensor:
-    """Move an image (C, H, W) down by dy and right by dx pixels; what comes in has the image's least value."""
-    moved = torch.full_like(image, float(image.min()))
-    h, w = image.shape[-2:]
-    moved[:, max(dy, 0) : h + min(dy, 0), max(dx, 0) : w + min(dx, 0)] = image[
-        :, max(-dy, 0) : h + min(-dy, 0), max(-dx, 0) : w + min(-dx, 0)
-    ]
-    return moved
+            yield [self.moves(self.data.x[chosen], generator), self.data.y[chosen]]
 
 
 def digits(
@@ -131,3 +159,22 @@ def files(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     data.prepare_data()
     (x, y), (test_x, test_y) = (part for part in map(data.read, ("train", "test")) if part is not None)
     return torch.tensor(x[..., 0]), y, torch.tensor(test_x[..., 0]), test_y
+
+
+def cifar(root: Path, mean: Sequence[float] = CIFAR10.mean, std: Sequence[float] = CIFAR10.std) -> Images:
+    """Return CIFAR-10 with pixels (x / 255 - mean) / std: 50,000 images that train, 10,000 of the test.
+
+    Args:
+        root: folder of the data.
+        mean: of each channel, in [0, 1].
+        std: likewise, > 0.
+    """
+    data = CIFAR10(root)
+    data.prepare_data()
+    parts = []
+    for part in ("train", "test"):
+        found = data.read(part)
+        assert found is not None, "CIFAR-10 has both parts"
+        pixels = torch.tensor(found[0]).movedim(-1, 1).float() / 255
+        parts += [pixels.sub_(torch.tensor(mean).view(3, 1, 1)).div_(torch.tensor(std).view(3, 1, 1)), found[1]]
+    return Images(*parts)

@@ -12,7 +12,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from recipes.papers.frame.data import Batches, Images
+from recipes.papers.frame.data import STILL, Batches, Images, Moves
 from zoo import Classifier
 from zoo.frame.run import callbacks_of
 
@@ -78,7 +78,7 @@ class Fit:
         batch: images a step.
         drop_last: leave out the last batch of an epoch if it is smaller.
         shuffle: see `Batches`.
-        shift: see `Batches`.
+        moves: how training images move.
         every: epochs from one evaluation to the next.
         data: changes what the arm trains and reports on; None: as the row says.
     """
@@ -89,7 +89,7 @@ class Fit:
     batch: int = 128
     drop_last: bool = False
     shuffle: bool = True
-    shift: int = 0
+    moves: Moves = STILL
     every: int = 1
     data: Callable[[Run], Images] | None = None
 
@@ -98,7 +98,7 @@ class Fit:
         L.seed_everything(run.seed, verbose=False)
         network = self.network(run)
         data = run.data if self.data is None else self.data(run)
-        batches = Batches(data, self.batch, run.seed, self.drop_last, self.shuffle, self.shift)
+        batches = Batches(data, self.batch, run.seed, self.drop_last, self.shuffle, self.moves)
         scores = Scores()
         trainer = quiet_trainer(
             callbacks=[*self.tricks(run), scores],

@@ -75,6 +75,14 @@ def test_training_and_the_validation_that_is_split_off_have_it_and_test_is_clean
     assert torch.equal(targets, given[[5, 7]]) and torch.equal(images, clean.train_set.__getitems__([5, 7])[0])
 
 
+def test_classes_are_balanced_by_the_labels_that_are_given():
+    """True labels would tell the run which of the given ones are wrong."""
+    data = Digits(32, label_noise=0.4, sampling="over")
+    data.setup("fit")
+    counts = labels_of(data.train_dataloader()).bincount(minlength=10)
+    assert counts.float().std() < 1 and counts.sum() > len(data.train_indices)
+
+
 def test_the_seed_of_the_run_does_not_change_it(monkeypatch):
     found = []
     for seed in ("0", "7"):

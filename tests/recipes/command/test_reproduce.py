@@ -11,7 +11,7 @@ import torch
 from recipes.command import reproduce
 from recipes.frame import records
 from recipes.frame.errors import UsageError
-from recipes.papers.frame.data import Batches, Images, shift_image
+from recipes.papers.frame.data import Batches, Images, Moves, shift_images
 from recipes.papers.frame.results import judge, read_runs
 from recipes.papers.frame.row import Effect, Fit, Published, Row, Trained
 from zoo import MLP
@@ -157,11 +157,27 @@ def test_an_incomplete_batch_may_be_dropped_and_the_order_kept():
     assert len(batches) == 4 and torch.equal(torch.cat([y for _, y in batches]), torch.arange(28) % 10)
 
 
-def test_an_image_is_moved():
-    image = torch.arange(9.0).view(1, 3, 3)
-    assert shift_image(image, 1, 0)[0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
-    assert shift_image(image, 0, -1)[0].tolist() == [[1, 2, 0], [4, 5, 0], [7, 8, 0]]
-    assert torch.equal(shift_image(image, 0, 0), image)
+def test_images_are_moved():
+    image, still = torch.arange(9.0).view(1, 1, 3, 3), torch.tensor([[0, 0]])
+    assert shift_images(image, torch.tensor([[1, 0]]), 1)[0, 0].tolist() == [[0, 0, 0], [0, 1, 2], [3, 4, 5]]
+    assert shift_images(image, torch.tensor([[0, -1]]), 1)[0, 0].tolist() == [[1, 2, 0], [4, 5, 0], [7, 8, 0]]
+    assert torch.equal(shift_images(image, still, 2), image)
+    inside = shift_images(image, torch.tensor([[-1, 1]]), 1, "reflect")
+    assert inside[0, 0].tolist() == [[4, 3, 4], [7, 6, 7], [4, 3, 4]]
+    wide = torch.rand(2, 3, 4, 6) - 5  # black is the least value of each channel
+    moved = shift_images(wide, torch.tensor([[2, 0], [0, -3]]), 3)
+    assert torch.equal(moved[0, :, 2:], wide[0, :, :2]) and torch.equal(moved[1, :, :, :3], wide[1, :, :, 3:])
+    assert torch.equal(moved[0, :, 0, 0], wide.amin((0, 2, 3))) and torch.equal(moved[1, :, 3, 5], wide.amin((0, 2, 3)))
+
+
+def test_moves_are_even_over_the_places_and_mirror_one_half():
+    image = torch.zeros(4000, 1, 5, 5)
+    image[:, :, 2, 3] = 1
+    moved = Moves(1, flip=True)(image, torch.Generator().manual_seed(3))
+    counts = moved.sum(0)[0]
+    assert counts.sum() == 4000 and counts[0].sum() == counts[4].sum() == 0
+    assert abs(float(counts[:, :2].sum()) - 4000 / 3) < 150 and abs(float(counts[:, 3:].sum()) - 4000 / 3) < 150
+    assert all(abs(float(row) - 4000 / 3) < 150 for row in counts[1:4].sum(1))
 
 
 def test_claims_of_arms_that_did_not_run_have_no_verdict(row):

@@ -179,6 +179,9 @@ def test_a_run_that_diverged_is_counted_and_there_is_no_interval(drawn):
     drawn(lambda job: 0.1 if (job.arm, job.seed) == ("none", 2) else noise(job, 0.02))
     found = here(partial(tiny, epochs=2), {"none": [], "Cutout": [Cutout(2)]}, 5)
     assert found["Cutout"].difference is None and "baseline" in found.method
+    drawn(lambda job: 0.1 if job.arm == "MixUp" else noise(job, 0.02))
+    found = here(partial(tiny, epochs=3), {"none": [], "MixUp": [MixUp()]}, 3)
+    assert "none trained" in str(found) and "nan" not in found._repr_html_().split("<img")[0]
 
 
 def test_until_decided_stops_each_arm_when_it_is(drawn):

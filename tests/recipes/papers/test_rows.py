@@ -18,13 +18,16 @@ FIELDS = ["Paper", "Source", "Settings", "Trap", "Rule"]
 def few_images(row):
     """As many as the largest batch needs, of the shape that the row's data have."""
     torch.manual_seed(0)
-    shape = SHAPES.get(row.name, (1, 28, 28))
-    return Images(torch.rand(600, *shape), torch.arange(600) % 10, torch.rand(50, *shape), torch.arange(50) % 10)
+    shape, n = SHAPES.get(row.name, (1, 28, 28)), COUNTS.get(row.name, 40 if row.gpu else 600)
+    return Images(torch.rand(n, *shape), torch.arange(n) % 10, torch.rand(50, *shape), torch.arange(50) % 10)
 
 
-SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40))
-# rows that take half a minute or more
-HEAVY = {"mnist1d_pooling_large"}
+SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40)) | dict.fromkeys(
+    ("he_cifar", "zagoruyko_at", "zhong_cifar", "devries_cutout", "zhang_mixup"), (3, 32, 32)
+)
+COUNTS = {"shunk_nsdropout": 1700}  # 1,600 are held out
+# rows that take five seconds or more
+HEAVY = {"devries_cutout", "garbin_dropout", "mnist1d_pooling_large", "zhang_mixup"}
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """Networks of timm by name: arguments and weights go in, checkpoints give both back; images of any channels."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -12,6 +14,7 @@ import zoo
 from tests.conftest import TinyNetwork
 from zoo import Classifier, ConvNet, Preprocessing, ResNet
 from zoo.frame import by_name as by_name_module
+from zoo.frame.about import check_classes, metadata
 
 NAME = "test_resnet.r160_in1k"  # timm's smallest network with a tag: 160 px
 
@@ -72,6 +75,19 @@ def test_under_a_new_head_all_classes_begin_equally_likely(name, heads, tmp_path
     theirs_head = drawn[0] if isinstance(drawn, tuple) else drawn
     key = "head.weight" if heads == 2 else "classifier.weight"
     assert torch.equal(theirs_head.weight, torch.load(tmp_path / "weights.pth")[key])
+
+
+def test_pictures_are_told_in_words_of_imagenet_until_data_has_others(file, local, tmp_path, trainer):
+    whole = Classifier(NAME, weights="timm", **local)
+    [found] = whole.predict(torch.zeros(1, 3, 160, 160, dtype=torch.uint8))
+    assert found.label in whole.pretrained_classes and whole.pretrained_classes[517] == "crane"
+    assert json.loads(metadata(whole)["classes"])[281] == "tabby"
+    check_classes(whole.classes, SimpleNamespace(classes=[f"n{i:08}" for i in range(1000)]))  # they are not compared
+    whole.classes = tuple(map(str, range(1000, 2000)))
+    [found] = whole.predict(torch.zeros(1, 3, 160, 160, dtype=torch.uint8))
+    assert found.label in whole.classes
+    assert Classifier(NAME, 5, weights="timm", **local).pretrained_classes is None
+    assert Classifier(NAME).pretrained_classes is None  # random weights know no tabby
 
 
 def test_without_a_network_the_error_names_the_weights(monkeypatch):

@@ -1,6 +1,9 @@
 """Checkpoints in pieces: read whole without processes, and nothing that a stranger wrote into them is run."""
 
+import os
 import pickle
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ import torch.distributed.checkpoint as dcp
 import zoo
 from zoo.frame import shards
 from zoo.frame.sharded_files import PlainPlanner, replace_folder
+from zoo.frame.weight_files import read_checkpoint
 
 
 @pytest.fixture
@@ -65,6 +69,26 @@ def test_entries_that_are_no_tensors_run_nothing(tmp_path):
         with pytest.raises(dcp.api.CheckpointException, match="Weights only load failed"):
             dcp.load({"hostile": None}, storage_reader=reader, planner=PlainPlanner(), no_dist=True)
     assert found == {"lr": 0.5} and not (tmp_path / "done").exists()
+
+
+def killed(new, path):
+    """Replace the path, and die after the first of two renames, or before the only one."""
+    rename = os.rename
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit):
+        patch.setattr(os, "rename", lambda a, b: sys.exit() if Path(a) == new else rename(a, b))
+        replace_folder(new, path)
+
+
+def test_a_kill_between_two_renames_loses_nothing(tmp_path):
+    path, new = tmp_path / "last.ckpt", tmp_path / ".last.ckpt.part"
+    torch.save({"state_dict": {"w": torch.ones(2)}}, path)
+    new.mkdir()
+    (new / "new.pt").touch()
+    for _ in range(2):  # killed again at the next save
+        killed(new, path)
+        assert not path.exists() and torch.equal(read_checkpoint(path)["state_dict"]["w"], torch.ones(2))
+    replace_folder(new, path)
+    assert [*tmp_path.iterdir()] == [path] and (path / "new.pt").exists()
 
 
 def test_a_folder_takes_the_place_of_a_folder_or_a_file(tmp_path):

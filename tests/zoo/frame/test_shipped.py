@@ -10,13 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from datamodules import Digits
+from datamodules import CIFAR10, Digits
 from recipes import digits_resnet20
-from recipes.frame import ship
+from recipes.command import ship, verify
 from zoo import ResNet, ViT
 from zoo.frame import shipped
 
 ROOT = Path(__file__).resolve().parents[3]
+DATA = ROOT.parent / "shared" / "data"
 FILES = sorted(shipped.FOLDER.glob("*.safetensors"))
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "enable_checkpointing": False}
 
@@ -30,12 +31,33 @@ def told(card: str, row: str) -> str:
 
 
 def test_the_digits_network_is_as_good_as_its_card_says():
-    card = (shipped.FOLDER / "ResNet-20.md").read_text()
+    card = (shipped.FOLDER / "ResNet-20-8px.md").read_text()
     model = ResNet("20", num_classes=10, image_size=8, weights="zoo")
     assert not model.untrained and model.preprocessing is not None
     assert f"{accuracy_of(model, Digits(64, num_workers=0)):.4f}" == told(card, "test/acc")
     assert float(told(card, "test/acc")) > 0.97
     assert all(told(card, row) != "not recorded" for row in ("data", "tricks", "seeds", "command", "commit", "license"))
+
+
+def test_names_of_classes_come_with_the_head():
+    whole = ResNet("20", num_classes=10, image_size=32, weights="zoo")
+    assert whole.classes == CIFAR10.classes and whole.preprocessing.mean == pytest.approx(CIFAR10.mean)
+    assert ResNet("20", num_classes=7, image_size=32, weights="zoo").classes is None  # a head of their own
+    [found] = whole.predict(torch.zeros(1, 3, 32, 32, dtype=torch.uint8))
+    assert found.label in CIFAR10.classes
+
+
+def test_the_cifar_network_knows_more_than_its_lossy_images():
+    """On real images if they are there; its card has the accuracy on 10,000 lossy ones."""
+    card = (shipped.FOLDER / "ResNet-20-32px.md").read_text()
+    assert "CIFAR-10-JPEG" in told(card, "data") and float(told(card, "test/acc")) > 0.85
+    if not (DATA / "cifar10-lossless-test1000.webp").exists():
+        pytest.skip("needs 1,000 test images in ../shared/data")
+    images, labels = verify.read_mosaic(DATA)
+    model = ResNet("20", num_classes=10, image_size=32, weights="zoo")
+    found = [prediction.label for prediction in model.predict(images)]
+    right = sum(CIFAR10.classes[label] == name for label, name in zip(labels.tolist(), found, strict=True))
+    assert abs(right - 869) <= 2  # images on the fence between two processors
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -53,11 +75,23 @@ def test_the_wheel_and_git_take_every_file():
         assert f"!/zoo/weights/{file.name}" in taken
 
 
-def test_a_variant_without_weights_is_told_which_have():
-    with pytest.raises(ValueError, match=r"no weights .* for ResNet\('18'\); there are: .*ResNet\('20'\)"):
+def test_a_model_without_weights_is_told_which_there_are():
+    with pytest.raises(ValueError, match=r"no weights ResNet-18-32px come .*; there are: .*ResNet-20-8px .*zoo:NAME"):
         ResNet("18", num_classes=10, image_size=32, weights="zoo")
-    with pytest.raises(ValueError, match=r"for ViT\('Ti/16'\)"):
+    with pytest.raises(ValueError, match="ViT-Ti_16-32px"):
         ViT("Ti/16", image_size=32, weights="zoo")
+    with pytest.raises(ValueError, match="ResNet-20-9px"):
+        ResNet("20", num_classes=10, image_size=8, weights="zoo:ResNet-20-9px")
+
+
+def test_weights_of_another_image_size_are_named():
+    small, large = (
+        ResNet("20", num_classes=10, image_size=side, weights=name)
+        for side, name in [(8, "zoo"), (40, "zoo:ResNet-20-8px")]
+    )
+    for ours, theirs in zip(small.parameters(), large.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    assert large.preprocessing is not None and large.preprocessing.size == 40
 
 
 @pytest.mark.slow

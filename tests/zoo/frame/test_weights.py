@@ -177,6 +177,8 @@ def test_from_torchvision(monkeypatch):
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
     assert len(asked) == 1 and "resnet18" in asked[0]
+    assert ours.pretrained_classes[281] == "tabby" and ours.classes is None  # data may have other words for them
+    assert ResNet("18", 7, weights="torchvision:IMAGENET1K_V1").pretrained_classes is None
     with pytest.raises(ValueError, match="torchvision's resnet18 has no 'IMAGENET1K_V2'; did you mean 'IMAGENET1K_V1'"):
         ResNet("18", weights="torchvision:IMAGENET1K_V2")
 
@@ -207,6 +209,7 @@ def test_from_timm(monkeypatch, tmp_path):
     created = timm.create_model
     monkeypatch.setattr(timm, "create_model", download)
     ours = ResNet("18", weights="timm:resnet18.a1_in1k").eval()
+    assert ours.pretrained_classes[281] == "tabby" and len(ours.pretrained_classes) == 1000
     images = torch.randn(2, 3, 64, 64)
     torch.testing.assert_close(ours(images), theirs(images), rtol=1e-4, atol=1e-4)
 

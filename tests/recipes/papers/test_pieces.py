@@ -1,0 +1,70 @@
+"""What single rows need: bounds on weights, pruning in rounds, units that are off by the true label."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from recipes.papers import han_pruning, shunk_nsdropout
+from recipes.papers.frame.data import Images
+from recipes.papers.frame.max_norm import MaxNorm
+from zoo import MLP
+
+
+def test_weights_into_hidden_units_are_no_longer_than_the_bound():
+    model = MLP("5-4", 3, image_size=2, in_chans=1)
+    first = model.hidden1.linear.weight
+    with torch.no_grad():
+        first.copy_(torch.tensor([[3.0, 4, 0, 0], [0.1, 0, 0, 0], [0, 0, 2, 0], [1, 1, 1, 1], [0, 0, 0, 9]]))
+        model.head.weight.fill_(9)
+    MaxNorm(2.0).on_train_batch_end(None, model, None, None, 0)
+    expected = torch.tensor([[1.2, 1.6, 0, 0], [0.1, 0, 0, 0], [0, 0, 2, 0], [1, 1, 1, 1], [0, 0, 0, 2]])
+    torch.testing.assert_close(first, expected)
+    assert (model.head.weight == 9).all()  # the last layer is free
+    with pytest.raises(ValueError, match="most"):
+        MaxNorm(0.0)
+
+
+def test_rounds_end_with_the_paper_s_shares_and_pruned_weights_stay_zero():
+    torch.manual_seed(1)
+    model, rounds = han_pruning.network(), han_pruning.Rounds()
+    seen = []
+    for epoch in range(20):
+        rounds.on_train_epoch_start(SimpleNamespace(current_epoch=epoch), model)
+        seen.append((model.hidden1.linear.weight == 0).float().mean().item())
+        with torch.no_grad():
+            model.hidden1.linear.weight.add_(0.001)  # a step
+        rounds.on_train_batch_end(None, model, None, None, 0)
+        assert (model.hidden1.linear.weight == 0).float().mean().item() == pytest.approx(seen[-1], abs=1e-4)
+    assert seen[0] == seen[1] == pytest.approx(1 - 0.08**0.1, abs=1e-4) and seen == sorted(seen)
+    for name, kept in han_pruning.KEPT.items():
+        weight = model.get_submodule(name).weight
+        assert (weight != 0).float().mean().item() == pytest.approx(kept, abs=1e-3)
+
+
+def test_true_labels_make_any_network_right():
+    """A network that sees nothing: where each class has silent units of its own, the labels alone give the answer."""
+    model = MLP("11-11-11", 10, image_size=28, in_chans=1)
+    layers = (model.hidden1.linear, model.hidden2.linear, model.hidden3.linear, model.head)
+    with torch.no_grad():
+        for layer in layers:
+            layer.bias.zero_()
+            torch.nn.init.eye_(layer.weight)
+        model.head.weight.mul_(-1)  # the class of the unit that is silent wins
+    y = torch.arange(40) % 10
+    same = torch.zeros(40, 1, 28, 28)
+    same.flatten(1)[:, :11] = 1
+    x = same.clone()  # in training, the unit of an image's class responds more, and then the last one: two are dropped
+    x.flatten(1)[:, :10] += torch.nn.functional.one_hot(y, 10)
+    x.flatten(1)[:, 10] += 0.5
+    assert shunk_nsdropout.by_label(model, Images(x, y, same, y), Images(x, y, same, y)) == 100
+    assert (model(same).argmax(1) == 0).all()
+
+
+def test_the_first_layer_alone_is_penalised():
+    model = MLP("5-4", 3, image_size=2, in_chans=1)
+    step = SimpleNamespace(loss=torch.tensor(1.0))
+    shunk_nsdropout.FirstLayerL2(0.5).on_loss(model, step)
+    first = model.hidden1.linear
+    squares = first.weight.detach().square().sum() + first.bias.detach().square().sum()
+    assert float(step.loss.detach()) == pytest.approx(1 + 0.5 * float(squares))
