@@ -6,7 +6,9 @@ with the missing runs.
 
 import argparse
 import ast
+import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from recipes.frame import records
@@ -25,6 +28,7 @@ from recipes.papers.frame.row import Row
 ROWS = Path(__file__).resolve().parents[1] / "papers"
 FIRST = 3  # seeds that every row gets before any row gets more
 MINUTES = 10  # between two commits
+LOCKS = Path("runs") / "papers"  # of the seeds of rows that a process is at
 
 
 class Parser(argparse.ArgumentParser):
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
     options = parse(arguments)
     console = Console(highlight=False, soft_wrap=True)
     if options.all:
-        fill(options, console)
+        share(arguments, options, console)
     elif options.name is None:
         show_all(console)
     else:
@@ -63,14 +67,21 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--device", choices=("cpu", "gpu"), default="cpu", help="gpu: --all runs the rows that need one too"
     )
+    parser.add_argument("--workers", type=int, default=1, help="--all in so many processes; on a GPU, they share it")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="folder of the data sets")
     parser.add_argument(
         "--commit", action="store_true", help="commit results/papers.jsonl during the runs, and nothing else"
     )
     parser.add_argument("--scale", type=float, default=1.0, help="multiply all epochs by this: a trial, not recorded")
     options = parser.parse_args(list(arguments))
-    if (options.seeds is not None and options.seeds < 1) or options.scale <= 0:
-        raise UsageError("--seeds and --scale must be positive")
+    if (options.seeds is not None and options.seeds < 1) or options.scale <= 0 or options.workers < 1:
+        raise UsageError("--seeds, --scale and --workers must be positive")
+    if options.device == "gpu" and not torch.cuda.is_available():
+        raise UsageError(
+            "--device gpu needs a GPU that torch can use, and there is none; without it, rows run on the CPU"
+        )
+    if options.workers > 1 and not options.all:
+        raise UsageError("--workers is for --all: the arms of one row may begin where another ends")
     return options
 
 
@@ -120,19 +131,45 @@ def queue(rows: Sequence[Row], seeds: int | None = None) -> Iterator[tuple[Row, 
                 yield row, seed
 
 
+def share(arguments: Sequence[str], options: argparse.Namespace, console: Console) -> None:
+    """Do the missing runs of every row, in this process and `--workers` - 1 others. Ctrl-C ends all of them."""
+    command = [sys.executable, "-m", "recipes.command.main", "reproduce", *arguments, "--workers", "1"]
+    others = [subprocess.Popen(command) for _ in range(options.workers - 1)]
+    try:
+        fill(options, console)
+    except BaseException:
+        for other in others:
+            other.send_signal(signal.SIGINT)
+        raise
+    finally:
+        failed = [other.returncode for other in others if other.wait()]
+    if failed:
+        raise UsageError(f"{len(failed)} of {options.workers} processes ended with an error, which stands above")
+
+
 def fill(options: argparse.Namespace, console: Console) -> None:
-    """Do the missing runs of every row, on one thread; Ctrl-C and crashes lose only the current run."""
+    """Do the missing runs that no other process is at, on one thread; crashes lose only the current run."""
     if options.device == "cpu":
         torch.set_num_threads(1)
     rows = [row for row in map(load_row, names()) if options.device == "gpu" or not row.gpu]
     committed = time.monotonic()
     for row, seed in queue(rows, options.seeds):
-        ran = run_missing(row, seed, options, console)
+        ran = run_alone(row, seed, options, console)
         if ran and options.commit and time.monotonic() - committed > 60 * MINUTES:
             commit_results()
             committed = time.monotonic()
     if options.commit:
         commit_results()
+
+
+def run_alone(row: Row, seed: int, options: argparse.Namespace, console: Console) -> bool:
+    """Run what is missing of a row's seed, unless another process is at it; return whether anything ran."""
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(LOCKS / f"{row.name} {seed}.lock", timeout=0):
+            return run_missing(row, seed, options, console)
+    except Timeout:
+        return False
 
 
 def commit_results() -> None:

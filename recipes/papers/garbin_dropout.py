@@ -46,8 +46,8 @@ ROW = Row(
         "none": arm(lambda: [Xavier()]),
         "none, He": arm(lambda: [Kaiming()]),
         "dropout": arm(dropout),
-        "dropout, norm 2": arm(lambda: [*dropout(), MaxNorm(2.0)]),
-        "dropout, norm 3": arm(lambda: [*dropout(), MaxNorm(3.0)]),
+        "dropout, norm 2": arm(lambda: [*dropout(), MaxNorm(2.0, 2.0)]),
+        "dropout, norm 3": arm(lambda: [*dropout(), MaxNorm(3.0, 3.0)]),
         "BN": arm(lambda: [Kaiming()], "after"),
     },
     claims=(

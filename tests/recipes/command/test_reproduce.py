@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import lightning as L
 import pytest
 import torch
+from filelock import FileLock
 
 from recipes.command import reproduce
 from recipes.frame import records
@@ -27,6 +28,7 @@ def row(monkeypatch, tmp_path):
     """A row of two arms that count their runs and score 90 + seed and 91 + seed."""
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(records, "commit", lambda: "abc")
+    monkeypatch.chdir(tmp_path)
     ran = []
 
     def arm(name, score):
@@ -62,6 +64,51 @@ def test_all_goes_on_where_it_stopped(row):
     )
     reproduce.main(["--all"])
     assert ("base", 1) not in row.ran and len(row.ran) == 5
+
+
+def test_what_another_process_is_at_is_left_to_it(row):
+    reproduce.LOCKS.mkdir(parents=True)
+    with FileLock(reproduce.LOCKS / "some_row 1.lock"):
+        reproduce.main(["--all"])
+    assert [seed for _, seed in row.ran] == [0, 0, 2, 2]
+    reproduce.main(["--all"])
+    assert [seed for _, seed in row.ran] == [0, 0, 2, 2, 1, 1]
+
+
+class Other:
+    """In the place of another process."""
+
+    started = ()
+    returncode = 0
+
+    def __init__(self, command):
+        Other.started = (*Other.started, command)
+        self.signals = []
+
+    def send_signal(self, number):
+        self.signals.append(number)
+        self.returncode = -number
+
+    def wait(self):
+        return self.returncode
+
+
+def test_several_processes_do_all_rows(row, monkeypatch):
+    monkeypatch.setattr(reproduce.subprocess, "Popen", Other)
+    monkeypatch.setattr(Other, "started", ())
+    reproduce.main(["--all", "--workers", "3", "--scale", "0.5"])
+    assert len(Other.started) == 2 and len(row.ran) == 6
+    for command in Other.started:
+        assert reproduce.parse(command[4:]).workers == 1 and reproduce.parse(command[4:]).scale == 0.5
+    monkeypatch.setattr(Other, "returncode", 1)
+    with pytest.raises(UsageError, match="1 of 2 processes ended with an error"):
+        reproduce.main(["--all", "--workers", "2"])
+    others = []
+    monkeypatch.setattr(reproduce.subprocess, "Popen", lambda command: others.append(Other(command)) or others[-1])
+    monkeypatch.setattr(reproduce, "fill", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        reproduce.main(["--all", "--workers", "2"])
+    assert others[0].signals == [signal.SIGINT]
 
 
 def test_a_crash_loses_one_run(row, monkeypatch):
@@ -133,6 +180,10 @@ def test_commits_the_file_of_results_alone(tmp_path, monkeypatch):
         (["nielsen"], "no row 'nielsen'; did you mean nielsen_l2"),
         (["--seeds", "0"], "must be positive"),
         (["--no"], "--no"),
+        pytest.param(
+            ["--device", "gpu"], "there is none", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="")
+        ),
+        (["some_row", "--workers", "2"], "--workers is for --all"),
     ],
 )
 def test_wrong_arguments_say_what_is_right(arguments, message):

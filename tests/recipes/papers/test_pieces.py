@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from recipes.papers import han_pruning, shunk_nsdropout
+from recipes.command.reproduce import load_row
+from recipes.papers import han_pruning, pylearn2_dropout, shunk_nsdropout
 from recipes.papers.frame.data import Images
 from recipes.papers.frame.max_norm import MaxNorm
 from zoo import MLP
@@ -17,12 +18,27 @@ def test_weights_into_hidden_units_are_no_longer_than_the_bound():
     with torch.no_grad():
         first.copy_(torch.tensor([[3.0, 4, 0, 0], [0.1, 0, 0, 0], [0, 0, 2, 0], [1, 1, 1, 1], [0, 0, 0, 9]]))
         model.head.weight.fill_(9)
-    MaxNorm(2.0).on_train_batch_end(None, model, None, None, 0)
+    MaxNorm(2.0, 3.0).on_train_batch_end(None, model, None, None, 0)
     expected = torch.tensor([[1.2, 1.6, 0, 0], [0.1, 0, 0, 0], [0, 0, 2, 0], [1, 1, 1, 1], [0, 0, 0, 2]])
     torch.testing.assert_close(first, expected)
-    assert (model.head.weight == 9).all()  # the last layer is free
-    with pytest.raises(ValueError, match="most"):
-        MaxNorm(0.0)
+    assert model.hidden2.linear.weight.norm(dim=1).max() <= 3 and (model.head.weight == 9).all()  # the last is free
+
+
+def test_ramps_of_rate_and_momentum():
+    row = load_row("pylearn2_dropout")
+    model = row.untrained("dropout")
+    largest = model.hidden2.linear.weight.detach().abs().max().item()
+    assert largest == pytest.approx(0.0575, rel=0.01) and not model.head.weight.any()
+    ramps = pylearn2_dropout.Ramps()
+    optimizer = SimpleNamespace(param_groups=[{}])
+    for epoch, factor, momentum in [
+        (0, 1, 0.5),
+        (1, 1, 0.5),
+        (439, 1 - 0.977708 * 438 / 559, 0.5 + 0.199217 * 438 / 697),
+    ]:
+        assert ramps.curve(600 * epoch + 17, 600 * 440) == pytest.approx(factor)
+        ramps.on_train_epoch_start(SimpleNamespace(current_epoch=epoch, optimizers=[optimizer]), model)
+        assert optimizer.param_groups[0]["momentum"] == pytest.approx(momentum)
 
 
 def test_rounds_end_with_the_paper_s_shares_and_pruned_weights_stay_zero():
