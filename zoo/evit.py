@@ -26,11 +26,12 @@ from zoo.layers.token_classifier import DEIT, DEIT_NAMES, SMALL, TokenClassifier
 from zoo.layers.transformer import Block, BlockLayers
 
 VARIANTS = {**DEIT, "96": SMALL}
+DROPS_IN = (3, 6, 9)  # of the paper's 12 blocks, from 0, those in which patches are dropped
 
 
 def dropping(depth: int) -> list[int]:
-    """Return the blocks, from 0, in which patches are dropped: of 12 the paper's 3, 6 and 9."""
-    return [depth * i // 4 for i in (1, 2, 3)]
+    """Return the blocks, from 0, in which patches are dropped, at the same fractions of the depth as the paper's."""
+    return [depth * i // 12 for i in DROPS_IN]
 
 
 def reorganise(x: Tensor, scores: Tensor, keep: float, fuse: bool) -> Tensor:
