@@ -87,7 +87,7 @@ def cost(trick: str, short: bool = False) -> str:
         "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")],
     }
     for benchmark, rows in names.items():
-        for run, (name, at) in product(reversed(records.read(benchmark)), rows):
+        for (name, at), run in product(rows, reversed(records.read(benchmark))):
             if name in run["metrics"]:
                 on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
                 spread = f" ± {100 * run['spread'][name]:.1f}"
