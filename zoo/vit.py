@@ -16,8 +16,8 @@ Defaults: drop_path 0 (the paper has none; DeiT .1); weights, E_pos and tokens N
 Differs:  no dropout; the paper takes .1 after dense layers when it trains on ImageNet alone: use a dropout trick. The
           head is one linear layer, as in the paper's fine-tuning; `representation_size` puts the tanh layer of its
           pre-training before it, with the authors' start (LeCun's normal; the head at 0). Up to
-          64 px, patches are an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says. That
-          and Ti/32 are ours.
+          64 px, patches are an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says. That,
+          Ti/32 and 96/16, of a quarter of the image, are ours.
 """
 
 from collections import OrderedDict
@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.token_classifier import SMALL, TokenClassifier, TokenRow
 from zoo.layers.transformer import Block
 
 # Table 1 of both papers: width D, blocks L, heads H, patch P in pixels
@@ -41,6 +41,7 @@ VARIANTS = {
     "L/16": TokenRow(1024, 24, 16, 16),
     "L/32": TokenRow(1024, 24, 16, 32),
     "H/14": TokenRow(1280, 32, 16, 14),
+    "96/16": SMALL,
 }
 
 

@@ -99,11 +99,11 @@ class Fit:
         network = self.network(run)
         data = run.data if self.data is None else self.data(run)
         batches = Batches(data, self.batch, run.seed, self.drop_last, self.shuffle, self.moves)
-        scores = Scores()
+        scores, epochs = Scores(), min(max(1, round(self.epochs * run.scale)), EPOCHS)
         trainer = quiet_trainer(
             callbacks=[*self.tricks(run), scores],
-            max_epochs=min(max(1, round(self.epochs * run.scale)), EPOCHS),
-            check_val_every_n_epoch=min(self.every, EPOCHS),
+            max_epochs=epochs,
+            check_val_every_n_epoch=min(self.every, epochs),
             accelerator=run.accelerator,
         )
         trainer.fit(network, batches, data.held_out())
