@@ -59,7 +59,7 @@ def drops(rounds: int) -> dict[str, float]:
 def fusing(rounds: int) -> dict[str, float]:
     """Return our gain by fusing divided by timm's, and the seconds of both networks by timm's."""
     found, (mine, timms) = {}, ({"slow": pair[0], "quick": pair[1]} for pair in [*models.fusions().values()][:2])
-    for count, many in ((1, 12), (8, 3), (32, 1)):
+    for count, many in ((1, 4), (8, 2), (32, 1)):
         images, of = torch.randn(count, 3, 224, 224), f"{count} image{'s' * (count > 1)}"
         networks = {f"our {k}": v for k, v in mine.items()} | {f"timm's {k}": v for k, v in timms.items()}
         sides = {name: partial(models.infer, network, images) for name, network in networks.items()}
