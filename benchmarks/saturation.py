@@ -10,6 +10,7 @@ Measures: wall seconds of a step. torch's DataLoader makes batches in 0, 1, 2 or
 import argparse
 import statistics
 import time
+import warnings
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -46,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="epochs of each, after one to start workers (default 3)")
     arguments = vars(parser.parse_args())
+    warnings.filterwarnings("ignore", "This DataLoader will create")  # workers that sleep need no cores
     commit, begin, metrics = records.commit(), time.perf_counter(), {}
     loaders = {n: DataLoader(Slow(), None, num_workers=n, persistent_workers=n > 0) for n in WORKERS}
     found = {(pace, n): [] for pace in PACES for n in WORKERS}

@@ -16,7 +16,7 @@ def goals() -> str:
         if goal.source not in last:
             continue
         found = last[goal.source]["metrics"][goal.metric or name]
-        figure, most = (_short(x, goal.by) for x in (found, goal.goal))
+        figure, most = _short(found, goal.by, 3), _short(goal.goal, goal.by, 2)
         wanted = f"at {'least' if goal.least else 'most'} {most}"
         rows.append([goal.what, goal.by, figure, wanted, "met" if goal.is_met(found) else f"missed: {goal.why}"])
     if not rows:
@@ -74,10 +74,10 @@ def read_ahead() -> str:
     return _with_source(tables.markdown(heads, rows), "read_ahead", runs[-1])
 
 
-def _short(value: float, by: str) -> str:
-    """Write a figure of the goals: whole microseconds and levels, one digit above 10, else two."""
-    digits = 0 if by in ("microseconds", "levels from PIL") else 1 if value >= 10 else 2
-    return f"{value:.{digits}f}"
+def _short(value: float, by: str, digits: int) -> str:
+    """Write a figure of the goals; microseconds and levels have one digit, or none if they are whole numbers."""
+    whole = by in ("microseconds", "levels from PIL") or value >= 10
+    return f"{value:.1f}".removesuffix(".0") if whole else f"{value:.{digits}f}"
 
 
 def _figure(value: float, figure: str) -> str:
