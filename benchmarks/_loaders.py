@@ -6,26 +6,23 @@ from collections.abc import Callable, Iterator
 
 from recipes.frame.records import append
 
-Clock = Callable[[], float]  # seconds
 Start = Callable[[], Iterator]  # starts an epoch: returns an iterator over batches
 
 
-def rate(start: Start, batches: int, batch_size: int, clock: Clock) -> float:
+def rate(start: Start, batches: int, batch_size: int) -> float:
     """Measure images a second over the first batches of an epoch and its start. Free each batch before the next."""
-    begin, loader = clock(), start()
+    begin, loader = time.perf_counter(), start()
     for _ in range(batches):
         next(loader)
-    return batches * batch_size / (clock() - begin)
+    return batches * batch_size / (time.perf_counter() - begin)
 
 
-def compare(
-    paths: dict[str, Start], batches: int, batch_size: int, rounds: int, clock: Clock = time.perf_counter
-) -> dict[str, list[float]]:
+def compare(paths: dict[str, Start], batches: int, batch_size: int, rounds: int) -> dict[str, list[float]]:
     """Measure images a second of each loader in each round, after a round that starts workers and warms memory up."""
     rates = {name: [] for name in paths}
     for i in range(rounds + 1):
         for name, start in paths.items():
-            measured = rate(start, batches, batch_size, clock)
+            measured = rate(start, batches, batch_size)
             if i > 0:
                 rates[name].append(measured)
     return rates
