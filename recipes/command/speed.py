@@ -23,7 +23,7 @@ def goals() -> str:
         return tables.NOT_YET
     names = ", ".join(f"`benchmarks/{name}.py`" for name in last)
     facts = f"- Hardware: {tables.hardware([*last.values()][0])}\n- Commands: {names}; each says what it measures"
-    return f"{tables.markdown(['ours', 'by', 'figure', 'goal', ''], rows)}\n\n{facts}"
+    return f"{tables.markdown(['ours', 'by', 'figure', 'goal', 'verdict'], rows)}\n\n{facts}"
 
 
 def cpu_training() -> str:

@@ -28,7 +28,7 @@ class Goal(NamedTuple):
         return figure >= self.goal if self.least else figure <= self.goal
 
 
-MASK = "10 us for the mask, which are a hundredth of this: the same kernels run on the maps"
+MASK = "the mask takes some calls from Python more; on the maps the same kernels run"
 SILU = "SiLU takes an exponential forward and backward and keeps its input; ReLU is done in place"
 FUSED = "the fused networks run the same operations, and take as long; our unfused one is the faster"
 GOALS = {
@@ -68,7 +68,7 @@ GOALS = {
     "RepVGG, 8 images": Goal("what fusing RepVGG-A0 gains, 8 images", "timm's", 1.00, FUSED, least=True),
     "RepVGG, 32 images": Goal("what fusing RepVGG-A0 gains, 32 images", "timm's", 1.00, FUSED, least=True),
     "Tiny-ImageNet": Goal(
-        "images a second of Tiny-ImageNet, from memory",
+        "images a second of Tiny-ImageNet, held in memory",
         "torchvision's from files, in two workers",
         20,
         "the gather of the crops and the writing of floats take most of it, and are bound by memory; theirs has two cores",

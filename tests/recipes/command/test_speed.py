@@ -76,4 +76,4 @@ def test_simulated_and_measured_by_hand():
     assert rows[2][:3] == ["| 1", "files", "2"] and rows[2][-2:] == ["0.50", "data |"]  # two cores, of four
     write("saturation", **{"20 ms, workers 1": 0.24, "two workers / one": 0.5})
     first = saturation.measured().splitlines()[2]
-    assert first.startswith("| a batch takes 200 ms, a step 20; 1 workers | 240 | 201 | 1.19")
+    assert first.startswith("| a batch takes 200 ms, a step 20; workers: 1 | 240 | 201 | 1.19")
