@@ -2,11 +2,12 @@
 
 Command:  python benchmarks/goals.py
 Measures: CPU seconds of one thread; the sides take turns. A figure is the median of the rounds' quotients, so below 1
-          ours is faster. Drops alone: forward and backward, on maps (128, 16, 32, 32). Norm and activation: a step
-          (forward, backward, SGD) of ResNet-20, 32 images of 32 px, contiguous float32, then `channels_last` under bf16
-          autocast. SENet and CBAM: 8 images, SKNet: 4, both `channels_last`, SENet and CBAM in bf16. The step: that of
-          step_overhead.py with 8 images, where what the Trainer adds shows; it is divided by the loop's seconds with
-          128. Logging: that of logging_cost.py. CPU seconds are no wall seconds: the core was shared
+          ours is faster. Drops alone: forward and backward, on maps (128, 16, 32, 32) and (32, 64, 56, 56). Norm and
+          activation: a step (forward, backward, SGD) of ResNet-20, 32 images of 32 px, contiguous float32, then
+          `channels_last` under bf16 autocast. SENet and CBAM: 8 images, SKNet: 4, both `channels_last`, SENet and CBAM
+          in bf16. The step: that of step_overhead.py with 8 images, where what the Trainer adds shows; it is divided by
+          the loop's seconds with 128. Logging: that of logging_cost.py. Fusing: the networks of models.py, 224 px.
+          CPU seconds are no wall seconds: the core was shared
 """
 
 import argparse
@@ -16,8 +17,10 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 
 import logging_cost
+import models
 import step_overhead
 import timm
 import torch
@@ -32,23 +35,39 @@ from recipes.frame import records
 from recipes.frame.goals import GOALS
 from zoo import CBAMResNet, ResNet, SENet, SKNet
 
-MAPS = (128, 16, 32, 32)
+MAPS = {"": (128, 16, 32, 32), ", 26 MB": (32, 64, 56, 56)}  # end of a row's name -> of 8 MB, of 26 MB
 SMALL = {"num_classes": 10, "image_size": 32}
 
 
 def drops(rounds: int) -> dict[str, float]:
-    x, g = torch.randn(MAPS, requires_grad=True), torch.randn(MAPS)
     ours = {"SpatialDropout": (callbacks.SpatialDropout(), 0.1), "StochasticDepth": (callbacks.StochasticDepth(), 0.5)}
     theirs = {"SpatialDropout": nn.Dropout2d(0.1), "StochasticDepth": timm.layers.DropPath(0.5)}
     found = {}
-    for name, (trick, p) in ours.items():
-        other = theirs[name]
-        sides = {
-            "ours": lambda: torch.autograd.grad(trick.drop(x, p), x, g),  # noqa: B023
-            "theirs": lambda: torch.autograd.grad(other(x), x, g),  # noqa: B023
-        }
-        times = turns(sides, 12 * rounds)
-        found[name] = quotient(times["ours"], times["theirs"])
+    for end, shape in MAPS.items():
+        x, g = torch.randn(shape, requires_grad=True), torch.randn(shape)
+        for name, (trick, p) in ours.items():
+            other = theirs[name]
+            sides = {
+                "ours": lambda: torch.autograd.grad(trick.drop(x, p), x, g),  # noqa: B023
+                "theirs": lambda: torch.autograd.grad(other(x), x, g),  # noqa: B023
+            }
+            times = turns(sides, (40 if end else 100) * rounds)
+            found[f"{name}{end}"] = quotient(times["ours"], times["theirs"])
+    return found
+
+
+def fusing(rounds: int) -> dict[str, float]:
+    """Return our gain by fusing divided by timm's, and the seconds of both networks by timm's."""
+    found, (mine, timms) = {}, ({"slow": pair[0], "quick": pair[1]} for pair in [*models.fusions().values()][:2])
+    for count, many in ((1, 4), (8, 2), (32, 1)):
+        images, of = torch.randn(count, 3, 224, 224), f"{count} image{'s' * (count > 1)}"
+        networks = {f"our {k}": v for k, v in mine.items()} | {f"timm's {k}": v for k, v in timms.items()}
+        sides = {name: partial(models.infer, network, images) for name, network in networks.items()}
+        times = turns(sides, many * rounds)
+        gains = {who: quotient(times[f"{who} slow"], times[f"{who} quick"]) for who in ("our", "timm's")}
+        found[f"RepVGG, {of}"] = gains["our"] / gains["timm's"]
+        for kind in mine:
+            found[f"RepVGG {kind}, {of}"] = quotient(times[f"our {kind}"], times[f"timm's {kind}"])
     return found
 
 
@@ -113,12 +132,12 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     commit, start, metrics = records.commit(), time.process_time(), {}
-    for measure in (drops, networks, logged, overhead, families):
+    for measure in (drops, networks, logged, overhead, families, fusing):
         found = measure(arguments["rounds"])
         metrics |= found
         print(*(f"{name:18}{value:8.3f}" for name, value in found.items()), sep="\n", flush=True)
     record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.process_time() - start}
-    goals = {name: goal.most for name, goal in GOALS.items()}
+    goals = {name: goal.goal for name, goal in GOALS.items() if goal.source == "goals"}
     records.append("goals", record | {"goals": goals, "clock": CLOCK, "commit": commit})
 
 

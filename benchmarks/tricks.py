@@ -1,13 +1,14 @@
 """What each trick adds to a training step of ResNet-20; some tricks against timm's, torchvision's and Lightning's.
 
-Command:  python benchmarks/tricks.py
+Command:  python benchmarks/tricks.py; with --boxes for what is measured on a detector alone
 Measures: process time a step, one thread, float32, batch 128 of 32 x 32 random images in memory, through `Trainer.fit`.
           Short runs without and with the trick take turns. Each pair of runs gives the ratio of their least steps. The
           figure is the median of these ratios, so 1.02 is 2 % more. Its spread is their standard deviation, recorded
           beside it. "Calls" is the fraction of a step in the trick's own calls at batch and step, recorded too. It has
           no noise, but leaves out what a trick adds to the forward and backward pass. The tricks and their arguments
           are those of recipes/frame/arms.py. The teacher is an untrained ResNet-56; its cost alone is the row
-          "teacher's forward pass". Last, single calls of ours and of the other libraries take turns on the same batch
+          "teacher's forward pass". Rows "FCOS ..." are of a step of FCOS over ResNet-20, batch 16 of `ShapeBoxes`, with
+          the tricks' defaults. Last, single calls of ours and of the other libraries take turns on the same batch
           or network. The figure is the median of our time divided by that of theirs, since many calls draw at random
           how much work they do; below 1 ours is faster. Composer is not among them: 0.32 wants a torch below 2.7.1.
 """
@@ -29,11 +30,13 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import callbacks
+from datamodules import ShapeBoxes
 from recipes.frame import records
 from recipes.frame.arms import DATA_IS_SHORT, TIME_IS_SHORT, dropouts, usual
-from zoo import ResNet
+from zoo import Classifier, Detector, ResNet
 
 CLASSES, BATCH, WARMUP = 10, 128, 2  # the first steps allocate memory: not timed
+OF_BOXES = [*callbacks.OF_BOXES, "MixUp", "Mosaic"]  # on a detector
 TEACHER = ResNet("56", num_classes=CLASSES, image_size=32)
 ARMS = {**TIME_IS_SHORT.arms, **DATA_IS_SHORT.arms}
 TRICKS = [
@@ -55,19 +58,38 @@ class Clock(L.Callback):
 
 
 class Batches:
-    """Repeat one batch, in fresh lists since tricks refill them."""
+    """Repeat one batch, in fresh lists since tricks refill them.
 
-    batch_sampler = SimpleNamespace(batch_size=BATCH)  # where `LinearScaling` looks
+    Args:
+        n: batches.
+        batch: images, targets.
+    """
 
-    def __init__(self, n: int):
-        torch.manual_seed(0)
-        self.n, self.batch = n, [torch.randn(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))]
+    def __init__(self, n: int, batch: list):
+        self.n, self.batch = n, batch
+        self.batch_sampler = SimpleNamespace(batch_size=len(batch[0]))  # where `LinearScaling` looks
 
     def __len__(self) -> int:
         return self.n
 
     def __iter__(self):
         return (list(self.batch) for _ in range(self.n))
+
+
+@functools.cache
+def batch_of(boxes: bool) -> list:
+    """Return random images with classes, or shapes with boxes as a detector sees them."""
+    torch.manual_seed(0)
+    if not boxes:
+        return [torch.randn(BATCH, 3, 32, 32), torch.randint(CLASSES, (BATCH,))]
+    data = ShapeBoxes(16, images=16, image_size=32, val_split=0)
+    data.setup("fit")
+    return data.on_after_batch_transfer(next(iter(data.train_dataloader())), 0)
+
+
+def network_of(boxes: bool) -> Classifier:
+    body = ResNet("20", num_classes=CLASSES, image_size=32)
+    return Detector(body, "fcos", 3, width=32) if boxes else body
 
 
 CALLS = (  # calls of a trick by the trainer, in every step
@@ -94,34 +116,35 @@ def timed(trick: L.Callback) -> list[float]:
     return seconds
 
 
-def step(tricks: list[L.Callback], steps: int) -> float:
+def step(tricks: list[L.Callback], steps: int, boxes: bool = False) -> float:
     """Return the least seconds of a step."""
     torch.manual_seed(0)
     clock, off = Clock(), ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     trainer = L.Trainer(max_epochs=2, accelerator="cpu", callbacks=[*tricks, clock], **dict.fromkeys(off, False))
-    trainer.fit(ResNet("20", num_classes=CLASSES, image_size=32), epoch_of(steps))
+    trainer.fit(network_of(boxes), epoch_of(steps, boxes))
     return min(clock.seconds[WARMUP - 1 :])
 
 
-def epoch_of(steps: int) -> Batches:
+def epoch_of(steps: int, boxes: bool = False) -> Batches:
     """Return one of two epochs; there are two since some tricks warm up for one."""
-    return Batches((WARMUP + steps + 1) // 2)
+    return Batches((WARMUP + steps + 1) // 2, batch_of(boxes))
 
 
-def added(name: str, rounds: int, steps: int) -> tuple[float, float, float]:
+def added(name: str, rounds: int, steps: int, boxes: bool = False) -> tuple[float, float, float]:
     """Return median and spread of a step with the trick divided by one without; then its calls' fraction of a step."""
     plain, ratios, calls = [], [], []
     for i in range(rounds):
-        trick = usual(name, TEACHER)
+        trick = getattr(callbacks, name)() if boxes else usual(name, TEACHER)
         seconds, sides = timed(trick), {}
         for with_it in (False, True) if i % 2 else (True, False):
-            sides[with_it] = step([trick] * with_it, steps)
+            sides[with_it] = step([trick] * with_it, steps, boxes)
         plain.append(sides[False])
         ratios.append(sides[True] / sides[False])
         calls.append(sum(seconds) / 2 / len(epoch_of(steps)) / sides[False])
     ratio, spread, share = statistics.median(ratios), statistics.stdev(ratios), statistics.median(calls)
     ms = 1e3 * statistics.median(plain)
-    print(f"{name:28}{ratio:.3f} ± {spread:.3f} of {ms:.0f} ms   calls {share * ms:.2f} ms, {share:.4f}", flush=True)
+    row = f"FCOS {name}" if boxes else name
+    print(f"{row:28}{ratio:.3f} ± {spread:.3f} of {ms:.0f} ms   calls {share * ms:.2f} ms, {share:.4f}", flush=True)
     return ratio, spread, share
 
 
@@ -169,7 +192,7 @@ def lightnings(model: ResNet) -> Callable[[], None]:
 
 def neighbours() -> dict[str, tuple[Callable, Callable]]:
     """Return the comparisons by name: our call, theirs."""
-    images, targets = Batches(1).batch
+    images, targets = batch_of(False)
     model = ResNet("20", num_classes=CLASSES, image_size=32)
     average = timm.utils.ModelEmaV3(model, decay=0.999)
     erase = timm.data.random_erasing.RandomErasing(probability=0.5, mode="pixel", device="cpu")
@@ -216,18 +239,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6, help="times that each side runs (default 6)")
     parser.add_argument("--steps", type=int, default=4, help="steps a run (default 4)")
     parser.add_argument("--tricks", nargs="*", choices=TRICKS, help="which; default all")
+    parser.add_argument("--boxes", action="store_true", help="those of boxes alone")
     arguments = vars(parser.parse_args())
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     torch.set_num_threads(1)
-    start, names = time.perf_counter(), arguments["tricks"] or TRICKS
-    metrics, rest = against_neighbours(calls=200), {"spread": {}, "calls": {}}
-    for name in names:
-        of_one = added(name, arguments["rounds"], arguments["steps"])
-        metrics[name], rest["spread"][name], rest["calls"][name] = of_one
-    with torch.no_grad():
-        images = Batches(1).batch[0]
-        metrics["teacher's forward pass"] = 1 + least(lambda: TEACHER.eval()(images), 3) / step([], arguments["steps"])
+    start, metrics, rest = time.perf_counter(), {}, {"spread": {}, "calls": {}}
+    on_boxes = {f"FCOS {name}": (name, True) for name in OF_BOXES if arguments["tricks"] is None}
+    on_images = {name: (name, False) for name in arguments["tricks"] or TRICKS}
+    for row, (name, boxes) in (on_boxes if arguments["boxes"] else {**on_images, **on_boxes}).items():
+        of_one = added(name, arguments["rounds"], arguments["steps"], boxes)
+        metrics[row], rest["spread"][row], rest["calls"][row] = of_one
+    if not arguments["boxes"]:
+        metrics |= against_neighbours(calls=200)
+        with torch.no_grad():
+            seconds = least(lambda: TEACHER.eval()(batch_of(False)[0]), 3)
+        metrics["teacher's forward pass"] = 1 + seconds / step([], arguments["steps"])
     if arguments["tricks"] is None:
         record = {"arguments": arguments, "seed": 0, "metrics": metrics, "seconds": time.perf_counter() - start}
         records.append("tricks", record | rest)

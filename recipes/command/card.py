@@ -82,16 +82,20 @@ def gain(trick: str, short: bool = False) -> str:
 
 def cost(trick: str, short: bool = False) -> str:
     """Describe the cost. `short`: the number alone, empty without a measurement."""
-    names = {"tricks": [(trick, "")], "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")]}
+    names = {
+        "tricks": [(trick, ""), (f"FCOS {trick}", "")],
+        "dropout": [(f"ResNet-20 {trick}{at}", at) for at in ("", " a stage")],
+    }
     for benchmark, rows in names.items():
-        for run, (name, at) in product(reversed(records.read(benchmark)), rows):
+        for (name, at), run in product(rows, reversed(records.read(benchmark))):
             if name in run["metrics"]:
                 on = f"{run['hardware']['device']}, {run['hardware']['threads']} threads"
                 spread = f" ± {100 * run['spread'][name]:.1f}"
                 share = f"{100 * (run['metrics'][name] - 1):+.1f}{spread} %{at}"
                 own = run.get("own", {}).get(name, 1) - 1
                 in_it = f", {100 * own:.1f} % in its own calls," if own else ","
-                return share if short else f"{share}{in_it} of a step of ResNet-20, batch 128 ({on})"
+                of = "FCOS over ResNet-20, batch 16" if name.startswith("FCOS ") else "ResNet-20, batch 128"
+                return share if short else f"{share}{in_it} of a step of {of} ({on})"
     return "" if short else "not measured yet: python benchmarks/tricks.py, dropout in benchmarks/dropout.py"
 
 

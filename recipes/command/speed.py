@@ -9,16 +9,21 @@ WAYS = ("float32 channels_last", "bf16", "bf16 channels_last")
 
 
 def goals() -> str:
-    """Write the last run of benchmarks/goals.py: each figure beside its goal, and the reason where it is missed."""
-    runs = records.read("goals")
-    if not runs:
-        return tables.NOT_YET
+    """Write each goal, its figure in the last run of its benchmark, and the reason where it is missed."""
+    last = {name: runs[-1] for name in dict.fromkeys(g.source for g in GOALS.values()) if (runs := records.read(name))}
     rows = []
     for name, goal in GOALS.items():
-        found = runs[-1]["metrics"][name]
-        figure, most = (f"{x:.0f}" if goal.by == "microseconds" else f"{x:.2f}" for x in (found, goal.most))
-        rows.append([goal.what, goal.by, figure, most, "met" if found <= goal.most else f"missed: {goal.why}"])
-    return _with_source(tables.markdown(["ours", "by", "figure", "at most", "goal"], rows), "goals", runs[-1])
+        if goal.source not in last:
+            continue
+        found = last[goal.source]["metrics"][goal.metric or name]
+        figure, most = _short(found, goal.by, 3), _short(goal.goal, goal.by, 2)
+        wanted = f"at {'least' if goal.least else 'most'} {most}"
+        rows.append([goal.what, goal.by, figure, wanted, "met" if goal.is_met(found) else f"missed: {goal.why}"])
+    if not rows:
+        return tables.NOT_YET
+    names = ", ".join(f"`benchmarks/{name}.py`" for name in last)
+    facts = f"- Hardware: {tables.hardware([*last.values()][0])}\n- Commands: {names}; each says what it measures"
+    return f"{tables.markdown(['ours', 'by', 'figure', 'goal', 'verdict'], rows)}\n\n{facts}"
 
 
 def cpu_training() -> str:
@@ -67,6 +72,12 @@ def read_ahead() -> str:
     first = [f"first batch {way}, s" for way in ways]
     heads = ["server waits", *(f"images/s {way}" for way in ways), "times as many", *first]
     return _with_source(tables.markdown(heads, rows), "read_ahead", runs[-1])
+
+
+def _short(value: float, by: str, digits: int) -> str:
+    """Write a figure of the goals; microseconds and levels have one digit, or none if they are whole numbers."""
+    whole = by in ("microseconds", "levels from PIL") or value >= 10
+    return f"{value:.1f}".removesuffix(".0") if whole else f"{value:.{digits}f}"
 
 
 def _figure(value: float, figure: str) -> str:

@@ -209,6 +209,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{"verified": verified, "planted": planted, "sharded": sharded},
     **{name: _late("summaries", name) for name in SUMMARIES},
     **{name: _late("speed", name) for name in OWN_TABLE},
+    **{name: _late("saturation", name) for name in ("simulated", "measured")},
 }
 
 

@@ -157,6 +157,17 @@ def test_the_cost_is_of_the_last_run():
     assert card.cost("MixUp") == "+1.2 ± 0.4 %, of a step of ResNet-20, batch 128 (A chip, 2 threads)"
 
 
+def test_a_trick_of_boxes_has_its_cost_on_a_detector():
+    on_boxes = {"metrics": {"FCOS BoxFlip": 1.012, "FCOS MixUp": 1.5}, "spread": {"FCOS BoxFlip": 0.004}}
+    on_images = {"metrics": {"MixUp": 1.02}, "spread": {"MixUp": 0.01}}
+    for found in (on_images, on_boxes):
+        records.append(
+            "tricks", {"arguments": {"boxes": found is on_boxes}, "seed": 0, "seconds": 1.0, **STAMP, **found}
+        )
+    assert card.cost("BoxFlip").startswith("+1.2 ± 0.4 %, of a step of FCOS over ResNet-20, batch 16 (A chip")
+    assert card.cost("MixUp", short=True) == "+2.0 ± 1.0 %"  # of a classifier
+
+
 def test_dropout_has_its_cost_from_its_own_benchmark():
     for name, found in (("ResNet-20 Dropout", "+1.2 ± 0.4 %"), ("ResNet-20 ADL a stage", "+1.2 ± 0.4 % a stage")):
         record = {"arguments": {}, "seed": 0, "metrics": {name: 1.012}, "spread": {name: 0.004}, "seconds": 1.0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.command import speed
+from recipes.command import saturation, speed, tables
 from recipes.frame import growth, records
 from recipes.frame.goals import GOALS
 
@@ -17,14 +17,18 @@ def write(name, **metrics):
     records.append(name, line)
 
 
-def test_a_goal_is_met_at_its_limit_and_missed_above(monkeypatch):
-    monkeypatch.setitem(GOALS, "step", GOALS["step"]._replace(why="because"))
-    found = {name: goal.most for name, goal in GOALS.items()}
-    write("goals", **{**found, "step": 1.031, "logging": 69.6})
+def test_a_goal_is_met_at_its_limit_and_missed_beyond(monkeypatch):
+    for name in ("step", "JPEG"):
+        monkeypatch.setitem(GOALS, name, GOALS[name]._replace(why=f"because {name}"))
+    figures = {name: goal.goal for name, goal in GOALS.items()} | {"step": 1.0311, "logging": 69.64, "JPEG": 0.849}
+    for source in {goal.source for goal in GOALS.values()}:
+        write(source, **{g.metric or name: figures[name] for name, g in GOALS.items() if g.source == source})
     rows = {line.split(" | ")[0]: line for line in speed.goals().splitlines()}
-    assert rows[f"| {GOALS['step'].what}"].endswith("| 1.03 | 1.02 | missed: because |")
-    assert rows[f"| {GOALS['logging'].what}"].endswith("| microseconds | 70 | 70 | met |")
-    assert speed.goals().count("| met |") == len(GOALS) - 1
+    assert rows[f"| {GOALS['step'].what}"].endswith("| 1.031 | at most 1.02 | missed: because step |")
+    assert rows[f"| {GOALS['logging'].what}"].endswith("| microseconds | 69.6 | at most 70 | met |")
+    assert rows[f"| {GOALS['JPEG'].what}"].endswith("| 0.849 | at least 0.85 | missed: because JPEG |")
+    assert rows[f"| {GOALS['Tiny-ImageNet'].what}"].endswith("| 20 | at least 20 | met |")
+    assert speed.goals().count("| met |") == len(GOALS) - 2
 
 
 def test_only_what_is_faster_than_float32_is_bold():
@@ -63,3 +67,13 @@ def test_reading_ahead_by_hand():
 
 def test_without_runs_they_say_so():
     assert {speed.goals(), speed.cpu_training(), speed.growth(), speed.read_ahead()} == {"not measured yet"}
+
+
+def test_simulated_and_measured_by_hand():
+    assert saturation.simulated() == tables.NOT_YET
+    write("loader_jpeg", **{"bytes": 617.5, "prepared, bytes": 1e4})  # images/s of a core: a quarter of a GPU's
+    rows = [line.split(" | ") for line in saturation.simulated().splitlines()]
+    assert rows[2][:3] == ["| 1", "files", "2"] and rows[2][-2:] == ["0.50", "data |"]  # two cores, of four
+    write("saturation", **{"20 ms, workers 1": 0.24, "two workers / one": 0.5})
+    first = saturation.measured().splitlines()[2]
+    assert first.startswith("| a batch takes 200 ms, a step 20; workers: 1 | 240 | 201 | 1.19")
