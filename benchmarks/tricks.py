@@ -36,7 +36,9 @@ from zoo import ResNet
 CLASSES, BATCH, WARMUP = 10, 128, 2  # the first steps allocate memory: not timed
 TEACHER = ResNet("56", num_classes=CLASSES, image_size=32)
 ARMS = {**TIME_IS_SHORT.arms, **DATA_IS_SHORT.arms}
-TRICKS = [name for name in ARMS if name in callbacks.__all__ and name not in dropouts()]
+TRICKS = [
+    name for name, arm in ARMS.items() if name in callbacks.__all__ and name not in dropouts() and arm.network is None
+]
 
 
 class Clock(L.Callback):

@@ -175,7 +175,7 @@ def patches_of_dynamic(model: zoo.DynamicViT) -> list[torch.Tensor]:
 def patches_of_fusing(model: zoo.EViT) -> list[torch.Tensor]:
     """Return the positions of the patches that are left after each fusing block; a fused token has position -1."""
     positions, kept = torch.arange(model.grid**2).expand(len(images), -1), []
-    for _, scores in outputs([model.blocks[i].attn for i in evit.DROPS_IN], model):
+    for _, scores in outputs([block.attn for block in model.dropping_blocks], model):
         order = scores.argsort(1, descending=True)[:, : ceil(model.keep * scores.shape[1])]
         positions = F.pad(positions.gather(1, order), (0, 1), value=-1)
         kept.append(positions)

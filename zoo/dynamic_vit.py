@@ -20,7 +20,8 @@ Differs:  pi's first column means keep, as in the authors' code; in the paper th
           there turns attention into a uniform one. Where all patches are dropped, global is 0; the authors' is 0 / 0.
           Predictors start by keeping the fraction `keep`; the authors' start by keeping half, and come to the fraction
           within 30 epochs. The authors freeze class token and positions, and the backbone for 5 epochs: left to the
-          optimizer here. At least one patch stays. Ti, for small images, is ours; so are patches of S/8 px up to 64 px.
+          optimizer here. At least one patch stays. Ti and 96, for small images, are ours; so are patches of S/8 px up
+          to 64 px.
           In training, LV- rows add the largest of the kept patches' logits, as in evaluation; the authors train the two
           heads apart, the patches' by a teacher's logits alone (`TokenDistillation` compares features).
 """
@@ -49,8 +50,9 @@ class Row(TokenRow):
     a: float = 1.0  # LV- rows: divisor of each branch
 
 
-# DeiT-Ti, -S and -B, the README's DeiT of width 256, LV-ViT-S and -M
+# ours for images of 16 px, DeiT-Ti, -S and -B, the README's DeiT of width 256, LV-ViT-S and -M
 VARIANTS = {
+    "96": Row(96, 4, 3, across=4),
     "Ti": Row(192, 12, 3),
     "256": Row(256, 12, 4),
     "S": Row(384, 12, 6),

@@ -10,7 +10,7 @@ Shapes:   (N, 3, S, S) -> (N, 1 + L, D) -blocks, L -> ceil(keep L) + 1, three ti
 Defaults: keep .7 (Table 1; 35 % fewer multiply-adds), fuse (section 3.3), drop_path .1. AdamW, lr 2.5e-4 for 256
           images, weight decay .05 (all DeiT's recipe)
 Differs:  nothing at patches of 16 px. Training drops as evaluation does. The authors lower keep epoch by epoch,
-          starting at 1: set `model.keep`. Ti, for small images, is ours; so are patches of S/8 px up to 64 px.
+          starting at 1: set `model.keep`. Ti and 96, for small images, are ours; so are patches of S/8 px up to 64 px.
 """
 
 from math import ceil, sqrt
@@ -22,11 +22,15 @@ from torch import Tensor, nn
 from zoo.frame.arguments import Training
 from zoo.layers.attention import MultiHeadAttention, fused_attention
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.token_classifier import DEIT, DEIT_NAMES, TokenClassifier, check_keep
+from zoo.layers.token_classifier import DEIT, DEIT_NAMES, SMALL, TokenClassifier, check_keep
 from zoo.layers.transformer import Block, BlockLayers
 
-VARIANTS = {**DEIT}
-DROPS_IN = (3, 6, 9)  # the blocks, from 0, in which patches are dropped
+VARIANTS = {"96": SMALL, **DEIT}
+
+
+def dropping(depth: int) -> list[int]:
+    """Return the blocks, from 0, in which patches are dropped: of 12 the paper's 3, 6 and 9."""
+    return [depth * i // 4 for i in (1, 2, 3)]
 
 
 def reorganise(x: Tensor, scores: Tensor, keep: float, fuse: bool) -> Tensor:
@@ -122,7 +126,7 @@ class EViT(TokenClassifier):
         check_keep(keep, "EViT")
         rates = linear_rates(drop_path, (row.depth,))[0]
         blocks: list[nn.Module] = [Block(row.width, row.heads, rate) for rate in rates]
-        for i in DROPS_IN:
+        for i in dropping(row.depth):
             blocks[i] = DroppingBlock(row.width, row.heads, rates[i], keep, fuse)
         self.add_layers(blocks, row.width)
         self.initialise()

@@ -15,6 +15,7 @@ Defaults: a and widths: the table below; drop_path .1 S, .2 M, .3 L (the authors
 Differs:  MixToken is off until `TokenLabeling` turns it on, since labels must be mixed too. Without that trick, both
           heads learn through the sum that evaluation takes. The authors paste the mixed patches' logits back; we mix
           their labels (`TokenLabeling`): the loss is the same. Up to 64 px, P is an eighth of the image: ours.
+          So is the row 96.
 """
 
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Row(TokenRow):
 
 
 VARIANTS = {
+    "96": Row(96, 4, 3, across=4, stem=32, a=1, drop_path=0.0),
     "T": Row(240, 12, 4, stem=64, a=1, drop_path=0.1),
     "S": Row(384, 16, 6, stem=64, a=2, drop_path=0.1),
     "M": Row(512, 20, 8, stem=64, a=2, drop_path=0.2),

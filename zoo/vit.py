@@ -16,8 +16,8 @@ Defaults: drop_path 0 (the paper has none; DeiT .1); weights, E_pos and tokens N
 Differs:  no dropout; the paper takes .1 after dense layers when it trains on ImageNet alone: use a dropout trick. The
           head is one linear layer, as in the paper's fine-tuning; `representation_size` puts the tanh layer of its
           pre-training before it, with the authors' start (LeCun's normal; the head at 0). Up to
-          64 px, patches are an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says. That
-          and Ti/32 are ours.
+          64 px, patches are an eighth of the image (CIFAR: 4 px, Tiny-ImageNet: 8), whatever the variant says. That,
+          Ti/32 and 96/16, of a quarter of the image, are ours.
 """
 
 from collections import OrderedDict
@@ -27,11 +27,12 @@ from torch import Tensor, nn
 
 from zoo.frame.arguments import Training
 from zoo.layers.drop_path import linear_rates
-from zoo.layers.token_classifier import TokenClassifier, TokenRow
+from zoo.layers.token_classifier import SMALL, TokenClassifier, TokenRow
 from zoo.layers.transformer import Block
 
 # Table 1 of both papers: width D, blocks L, heads H, patch P in pixels
 VARIANTS = {
+    "96/16": SMALL,
     "Ti/16": TokenRow(192, 12, 3, 16),
     "Ti/32": TokenRow(192, 12, 3, 32),
     "S/16": TokenRow(384, 12, 6, 16),

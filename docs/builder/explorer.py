@@ -22,7 +22,7 @@ import zoo
 from recipes.command.reproduce import load_row
 from recipes.frame import cards, evidence, records
 from recipes.frame.arms import REGIMES
-from recipes.frame.regime import TEACHER, accuracy
+from recipes.frame.regime import accuracy
 from recipes.frame.speedrun import CifarNet
 from zoo.tools.complexity import total_macs
 
@@ -31,16 +31,15 @@ FILES = ("explorer.css", "explorer.js")
 ALPHA = 0.05  # of the intervals
 
 
+REGIME = {one.name: one for one in REGIMES}
 NETWORKS = {  # of recipes whose runs do not name theirs
     "bag_of_tricks_cifar": "ResNet-20",
     "cifar10_speedrun": "CifarNet",
     "cifar10_resnet20": "ResNet-20",
     "cifar10_weights": "ResNet-20",
-    "data_is_short": "WRN-16-2",
     "digits_resnet20": "ResNet-20",
     "prune_and_quantise": "ResNet-20",
     "snapshot_ensemble_cifar": "ResNet-20",
-    "time_is_short": "ResNet-20",
     "tiny_imagenet20": "ResNet-20",
     "token_reduction_cifar": "ViT-Ti",
     "transfer_tiny_imagenet20": "EfficientNet-Lite0",
@@ -52,6 +51,7 @@ SIDES = {
     "data_is_short": 16,
     "digits_ladder": 8,
     "digits_resnet20": 8,
+    "small_transformer": 16,
     "time_is_short": 16,
     "tiny_imagenet20": 64,
     "transfer_tiny_imagenet20": 96,
@@ -111,9 +111,10 @@ def dots() -> Iterator[dict[str, Any]]:
 def ends(recipe: str, group: list[records.Record], values: list[float]) -> tuple[float | None, float | None]:
     """Return the ends of the interval of the mean of a group's accuracies in percent.
 
-    In the two regimes the noise is that of all arms, as on the tricks' cards; where a run diverged, there is none.
+    In a regime the noise is that of all arms, as on the tricks' cards; where a run diverged, there is none.
     """
-    regime = next((one for one in REGIMES if one.name == recipe and group[0] in evidence.runs(one)), None)
+    regime = REGIME.get(recipe)
+    regime = regime if regime and group[0] in evidence.runs(regime) else None
     noise = cards.noise_of(cards.by_arm(regime)) if regime else None
     if noise is None:
         return interval(values)
@@ -186,9 +187,16 @@ def network_of(recipe: str, arguments: dict[str, Any]) -> str:
         return f"ResNet-{arguments['depth']}"
     if recipe == "shapes_unet":
         return f"{arguments['network']}-8"
-    if recipe == "data_is_short" and arguments.get("arm") == TEACHER:
-        return "WRN-40-2"
+    if recipe in REGIME:
+        return of_arm(recipe, arguments["arm"])
     return NETWORKS.get(recipe, recipe)
+
+
+@cache
+def of_arm(recipe: str, arm: str) -> str:
+    """Return the name of the network of a regime's arm."""
+    network: Any = REGIME[recipe].build_network(arm, REGIME[recipe].usual_lr)
+    return f"{type(network).__name__.replace('WideResNet', 'WRN')}-{network.variant}"
 
 
 @cache

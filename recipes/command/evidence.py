@@ -18,9 +18,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from recipes.frame import records
+from recipes.frame.arms import REGIMES
 from recipes.frame.cifar import Cifar
 from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme, teacher_path
-from recipes.frame.regime import NONE, TEACHER, accuracy, build_trial
+from recipes.frame.regime import NONE, accuracy, build_trial
 
 LOCKS = Path("runs") / "evidence"
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the programme; return 1 if a run has failed."""
     options = _parse(arguments)
     if options.list:
-        for job in programme():
+        for job in _jobs(options.regime):
             print("done   " if is_done(job) else "missing", job)
         return 0
     torch.set_num_threads(1)
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
     records.commit()  # of the code that this process runs, whatever is committed later
     failed: set[Job] = set()
-    while (options.most is None or options.most > 0) and (taken := _take(failed)):
+    while (options.most is None or options.most > 0) and (taken := _take(failed, options.regime)):
         job, lock = taken
         try:
             stopped = not run(job, options)
@@ -53,10 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(failed))
 
 
-def _take(failed: set[Job]) -> tuple[Job, FileLock] | None:
+def _jobs(regime: str | None) -> list[Job]:
+    """Return the programme, or its runs in one regime."""
+    return [job for job in programme() if regime in (None, job.regime.name)]
+
+
+def _take(failed: set[Job], regime: str | None = None) -> tuple[Job, FileLock] | None:
     """Return the first run that is ready and not taken by another process, with its lock."""
     LOCKS.mkdir(parents=True, exist_ok=True)
-    for job in programme():
+    for job in _jobs(regime):
         if job in failed or is_done(job) or not is_ready(job):
             continue
         lock = FileLock(LOCKS / f"{job.regime.name} {job.arm} {job.value} {job.seed}.lock")
@@ -78,14 +84,15 @@ def run(job: Job, options: argparse.Namespace) -> bool:
         job.regime,
         job.arm,
         value,
-        lr or 0.1,
+        lr,
         source=Cifar(options.root, options.folder, options.precision or precision(job.regime)),
         choosing=job.choosing,
-        teacher=teacher_path(job.regime),
+        teacher=teacher_path(job.regime, job.regime.arms[job.arm].taught),
         seed=job.seed,
     )
     start = time.perf_counter()
-    metrics = trial.run(save=teacher_path(job.regime).parent if job.arm == TEACHER else False, record=True)
+    teaches = job.arm in job.regime.teachers
+    metrics = trial.run(save=teacher_path(job.regime, job.arm).parent if teaches else False, record=True)
     if trial.stopped:
         return False
     result = metrics["val/acc"] if job.choosing else accuracy(metrics)
@@ -114,6 +121,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m recipes.command.evidence", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--root", type=Path, default=Path("data"), help="where CIFAR-10 is, or is downloaded to")
     parser.add_argument("--folder", type=Path, help="the same images as files: train/<class>/*, test/<class>/*")
+    parser.add_argument("--regime", choices=[one.name for one in REGIMES], help="do the runs of one regime alone")
     parser.add_argument("--commit", action="store_true", help="commit the file of results after each run")
     parser.add_argument("--precision", help="of the Trainer (default: as in earlier runs, else the fastest here)")
     parser.add_argument("--most", type=int, help="do at most this many runs")

@@ -14,6 +14,7 @@ from recipes.frame.compare_statistics import compare_arms
 from recipes.frame.verdict import Word
 from recipes.papers.frame.results import count_seeds, judge, read_runs
 
+BOTH = (DATA_IS_SHORT, TIME_IS_SHORT)
 WORDS: tuple[Word, ...] = get_args(Word)
 LADDERS = {"bag_of_tricks_cifar": "rung", "digits_ladder": "rung"}  # recipes whose arms each add a trick to the last
 HEADS = ["what", "expected", "found"]
@@ -34,13 +35,13 @@ def verdicts() -> str:
 
 
 def dozen() -> str:
-    """Write the gains of the tricks that matter most, in both regimes, and how far the programme is."""
+    """Write the gains of the tricks that matter most, in both convolutional regimes, and how far the programme is."""
     rows = []
     for name in dict.fromkeys([*DOZEN_OF_DATA, *DOZEN_OF_TIME]):
-        found = [cards.gain_in(regime, name) if name in regime.arms else None for regime in REGIMES]
+        found = [cards.gain_in(regime, name) if name in regime.arms else None for regime in BOTH]
         if any(found):
             rows.append([name, *(str(gain or "") for gain in found)])
-    table = tables.markdown(["arm", *(cards.WHERE[regime] for regime in REGIMES)], rows)
+    table = tables.markdown(["arm", *(cards.WHERE[regime] for regime in BOTH)], rows)
     return "\n\n".join([table] * bool(rows) + [progress()])
 
 
@@ -65,10 +66,10 @@ def outside() -> Iterator[list[str]]:
 
 
 def worse_arms() -> Iterator[list[str]]:
-    """Yield the arms of the regimes that are worse than the one without; a batch of 256 is there for others."""
-    for regime in (DATA_IS_SHORT, TIME_IS_SHORT):
-        for name, _, _, gain, verdict, *_ in cards.table(regime)[1]:
-            if verdict == "worse" and name != "batch 256":
+    """Yield the tricks that are worse in a regime than the arm without; other arms are there for others."""
+    for regime in REGIMES:
+        for name, trick, _, gain, verdict, *_ in cards.table(regime)[1]:
+            if verdict == "worse" and trick:
                 yield [f"`{name}` {cards.WHERE[regime]}", "better", f"{gain} points"]
 
 

@@ -214,15 +214,18 @@ TABLES: dict[str, Callable[[], str]] = {
 
 # recipes whose table is not a row for each set of arguments: runs -> heads, rows
 OWN: dict[str, Callable[[list[records.Record]], tuple[list[str], list[list[str]]]]] = {
-    "data_is_short": lambda _: import_module("recipes.frame.cards").table(
-        import_module("recipes.frame.arms").DATA_IS_SHORT
-    ),
-    "time_is_short": lambda _: import_module("recipes.frame.cards").table(
-        import_module("recipes.frame.arms").TIME_IS_SHORT
-    ),
+    "data_is_short": lambda _: _of_regime("DATA_IS_SHORT"),
+    "small_transformer": lambda _: _of_regime("SMALL_TRANSFORMER"),
+    "time_is_short": lambda _: _of_regime("TIME_IS_SHORT"),
     "noisy_labels_fashion": lambda runs: import_module("recipes.noisy_labels_fashion").table(runs),
     "transfer_tiny_imagenet20": lambda runs: import_module("recipes.transfer_tiny_imagenet20").table(runs),
 }
+
+
+def _of_regime(name: str) -> tuple[list[str], list[list[str]]]:
+    """Return the table of a regime of recipes/frame/arms.py."""
+    heads, rows = import_module("recipes.frame.cards").table(getattr(import_module("recipes.frame.arms"), name))
+    return heads, rows
 
 
 def recipe_result(entry: catalogue.Entry) -> str:

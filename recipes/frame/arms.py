@@ -1,4 +1,4 @@
-"""Arms of the two regimes and their arguments, fixed before any run.
+"""Arms of the three regimes and their arguments, fixed before any run.
 
 Arguments are the paper's for images of this size: sides are half of those for 32 x 32 pixels. If an arm has three
 `values`, the one with the best validation accuracy is used.
@@ -12,7 +12,7 @@ from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.schedule import Linear, Schedule, rate_values
 from callbacks.frame.trick import Trick, parameters
 from recipes.frame.regime import NONE, TEACHER, Arm, Regime
-from zoo import Classifier, ResNet, WideResNet
+from zoo import Classifier, DynamicViT, EViT, HierarchicalMixture, LVViT, MoEViT, ResNet, ViT, WideResNet
 
 RATES = (
     "p",
@@ -60,6 +60,17 @@ def three_rates(usual: float) -> tuple[float, float, float]:
     return usual / 2, usual, 2 * usual if usual <= 0.4 else (1 + usual) / 2
 
 
+Build = Callable[[float], Classifier]  # learning rate -> a network
+
+
+def small(kind: type[Classifier], variant: str, **options: object) -> Build:
+    """Build a network for 16 px, by default trained with SGD."""
+    options = {"weight_decay": 5e-4, **options}
+    return lambda lr: kind(variant, num_classes=10, image_size=16, lr=lr, **options)  # type: ignore[arg-type]
+
+
+TREE = small(HierarchicalMixture, "20-4")
+
 # ---- where data is short: what regularises
 
 DOZEN_OF_DATA: dict[str, Arm] = {
@@ -73,9 +84,9 @@ DOZEN_OF_DATA: dict[str, Arm] = {
     "StochasticDepth": Arm(partial(dropout, "StochasticDepth"), (0.1, 0.2, 0.5), masked=True),
     "DropBlock": Arm(lambda p: [c.DropBlock(Linear(0, p), block_size=3)], (0.05, 0.1, 0.2), masked=True),
     "Dropout": Arm(partial(dropout, "Dropout"), (0.25, 0.5, 0.75), masked=True),
-    "KnowledgeDistillation": Arm(lambda teacher, T: [c.KnowledgeDistillation(teacher, T=T)], (2, 4, 8), taught=True),
+    "KnowledgeDistillation": Arm(lambda teacher, T: [c.KnowledgeDistillation(teacher, T=T)], (2, 4, 8), taught=TEACHER),
     "AttentionTransfer": Arm(
-        lambda teacher, beta: [c.AttentionTransfer(teacher, beta=beta)], (100, 1000, 5000), taught=True
+        lambda teacher, beta: [c.AttentionTransfer(teacher, beta=beta)], (100, 1000, 5000), taught=TEACHER
     ),
 }
 OTHERS_OF_DATA: dict[str, Arm] = {
@@ -91,7 +102,7 @@ OTHERS_OF_DATA: dict[str, Arm] = {
     "Flooding": Arm(one(c.Flooding, 0.1)),
     "RDrop": Arm(lambda: [c.Dropout(0.5), c.RDrop()]),
     "AuxiliaryHeads": Arm(one(c.AuxiliaryHeads)),
-    "Hints": Arm(one(c.Hints), taught=True),
+    "Hints": Arm(one(c.Hints), taught=TEACHER),
     "L1": Arm(one(c.L1)),
     "Orthogonality": Arm(one(c.Orthogonality)),
     "MagnifiedWeightDecay": Arm(one(c.MagnifiedWeightDecay)),
@@ -106,11 +117,13 @@ OTHERS_OF_DATA: dict[str, Arm] = {
     "Dice": Arm(one(c.Dice)),
     "Tversky": Arm(one(c.Tversky)),
     "ChannelOrder": Arm(one(c.ChannelOrder)),
-    "GradientAttentionTransfer": Arm(one(c.GradientAttentionTransfer), taught=True),
+    "GradientAttentionTransfer": Arm(one(c.GradientAttentionTransfer), taught=TEACHER),
     "GaussianNoise": Arm(one(c.GaussianNoise)),
     "ElasticDeformation": Arm(one(c.ElasticDeformation, 8.5, 2.0)),
     "WorstOf": Arm(one(c.WorstOf, k=3)),
     "GeneralizedCrossEntropy": Arm(one(c.GeneralizedCrossEntropy)),
+    "HierarchicalMixture": Arm(lambda: [], network=TREE),
+    "SubtreeDropout": Arm(one(c.SubtreeDropout), against="HierarchicalMixture", network=TREE),
 }
 
 # ---- where time is short: what speeds learning up
@@ -172,31 +185,74 @@ IN_THE_BASE = {  # tricks that the base has: where time is short, the base again
 }
 
 
-def _network(kind: type[Classifier], variant: str) -> Callable[[float], Classifier]:
-    return lambda lr: kind(variant, num_classes=10, image_size=16, lr=lr, weight_decay=5e-4)
+# ---- in a small transformer: what acts on patches, heads and experts. An arm that is named after a network has no trick
+
+ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}
+PLAIN, CONV = small(ViT, "96/16", **ADAMW), small(ResNet, "20", **ADAMW)
+DYNAMIC, REORGANISED = small(DynamicViT, "96", **ADAMW), small(EViT, "96", drop_path=0.0, **ADAMW)
+LABELLED = small(LVViT, "96", **ADAMW)
+EXPERTS = small(MoEViT, "96", drop_path=0.0, **ADAMW)
+CONV_TEACHER = "convolutional teacher"
+OF_TRANSFORMERS: dict[str, Arm] = {
+    "PatchDropout": Arm(one(c.PatchDropout)),
+    "AttentionPatchDropout": Arm(one(c.AttentionPatchDropout, where=1)),
+    "DropHead": Arm(one(c.DropHead)),
+    "EViT": Arm(lambda: [], network=REORGANISED),
+    "KeepRate": Arm(one(c.KeepRate), against="EViT", network=REORGANISED),
+    "DynamicViT": Arm(lambda: [], network=DYNAMIC),
+    "TokenRatio": Arm(one(c.TokenRatio), against="DynamicViT", network=DYNAMIC),
+    "TokenDistillation": Arm(
+        lambda teacher: [c.TokenRatio(), c.TokenDistillation(teacher)],
+        taught=TEACHER,
+        against="TokenRatio",
+        network=DYNAMIC,
+    ),
+    "MoEViT": Arm(lambda: [], network=EXPERTS),
+    "ExpertBalance": Arm(one(c.ExpertBalance), against="MoEViT", network=EXPERTS),
+    "GatingDropout": Arm(lambda: [c.ExpertBalance(), c.GatingDropout()], against="ExpertBalance", network=EXPERTS),
+    "LVViT": Arm(lambda: [], network=LABELLED),
+    "TokenLabeling": Arm(one(c.TokenLabeling), taught=CONV_TEACHER, against="LVViT", network=LABELLED),
+}
 
 
 BASE = Arm(lambda: [], (0.05, 0.1, 0.2), masked=True)  # its argument is the learning rate, which all arms share
 DATA_IS_SHORT = Regime(
     "data_is_short",
-    _network(WideResNet, "16-2"),
+    small(WideResNet, "16-2"),
     images=4000,
     epochs=60,
-    arms={NONE: BASE, TEACHER: Arm(lambda: []), **dropouts(), **OTHERS_OF_DATA, **DOZEN_OF_DATA},
-    teacher=_network(WideResNet, "40-2"),
+    arms={
+        NONE: BASE,
+        TEACHER: Arm(lambda: [], network=small(WideResNet, "40-2")),
+        **dropouts(),
+        **OTHERS_OF_DATA,
+        **DOZEN_OF_DATA,
+    },
 )
 TIME_IS_SHORT = Regime(
     "time_is_short",
-    _network(ResNet, "20"),
+    small(ResNet, "20"),
     images=45_000,
     epochs=5,
     arms={NONE: BASE, **OTHERS_OF_TIME, **DOZEN_OF_TIME},
 )
-REGIMES: Sequence[Regime] = (DATA_IS_SHORT, TIME_IS_SHORT)
+SMALL_TRANSFORMER = Regime(
+    "small_transformer",
+    PLAIN,
+    images=1000,
+    epochs=200,
+    arms={
+        NONE: Arm(lambda: [], (1e-3, 2e-3, 4e-3)),
+        TEACHER: Arm(lambda: []),
+        CONV_TEACHER: Arm(lambda: [], network=CONV),
+        **OF_TRANSFORMERS,
+    },
+)
+REGIMES: Sequence[Regime] = (DATA_IS_SHORT, TIME_IS_SHORT, SMALL_TRANSFORMER)
 
 
 def usual(name: str, teacher: Classifier | None = None) -> Trick:
-    """Make the trick of an arm of either regime with its default argument."""
+    """Make the trick of an arm of either convolutional regime with its default argument."""
     one = DATA_IS_SHORT.arms.get(name) or TIME_IS_SHORT.arms[name]
     network = [teacher] if one.taught else []
     return one.build(*network, *([one.values[1]] if one.values else []))[-1]

@@ -7,10 +7,8 @@ import numpy as np
 from scipy import stats
 
 import callbacks as c
-from callbacks.frame.declaration import needs_of
-from callbacks.frame.model_needs import HasModule
 from recipes.frame import records
-from recipes.frame.arms import DATA_IS_SHORT, IN_THE_BASE, TIME_IS_SHORT
+from recipes.frame.arms import DATA_IS_SHORT, IN_THE_BASE, SMALL_TRANSFORMER, TIME_IS_SHORT
 from recipes.frame.compare_statistics import (
     ALPHA,
     Difference,
@@ -21,15 +19,17 @@ from recipes.frame.compare_statistics import (
     pool,
 )
 from recipes.frame.evidence import runs
-from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, accuracy
+from recipes.frame.regime import CHOICE_SEED, NONE, Regime, accuracy
 
-WHERE = {DATA_IS_SHORT: "where data is short", TIME_IS_SHORT: "where time is short"}
+WHERE = {
+    DATA_IS_SHORT: "where data is short",
+    TIME_IS_SHORT: "where time is short",
+    SMALL_TRANSFORMER: "in a small transformer",
+}
 TEST_IMAGES, CLASSES = 10_000, 10
 CPU = "CPU seconds"
 HEADS = ["arm", "as", "accuracy %", "gain in points", "verdict", "train %", "left at half masked", CPU, "seeds"]
-TRANSFORMERS = "for transformers: see the recipe token_reduction_cifar"
 NOT_HERE = {
-    "TokenDistillation": TRANSFORMERS,
     "CachedLogits": "ends with the same bits as KnowledgeDistillation",
     "ClassBalanced": "for classes of unequal sizes, which these are not",
     "DilatedConvolutions": "for maps larger than 4 x 4 pixels, which the last stages have here",
@@ -130,7 +130,7 @@ def _is_noisier(values: np.ndarray, noise: Pool, arms: int) -> bool:
 
 
 def why_not(trick: str) -> str:
-    """Say why a trick is in neither regime."""
+    """Say why a trick is in no regime."""
     kind = getattr(c, trick)
     if trick in NOT_HERE:
         return NOT_HERE[trick]
@@ -138,8 +138,6 @@ def why_not(trick: str) -> str:
         return "for boxes: see the recipe shapes_detector"
     if kind.__module__.startswith("callbacks.diagnostics."):
         return "it looks, and changes nothing"
-    if any(isinstance(need, HasModule) for need in needs_of(kind)):
-        return TRANSFORMERS
     return "no arm in recipes/frame/arms.py measures it yet"
 
 
@@ -154,7 +152,7 @@ def is_in(regime: Regime, trick: str) -> bool:
 def table(regime: Regime) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows, sorted by gain, with intervals that hold for all rows at once."""
     arms = by_arm(regime)
-    names = [name for name in arms if name not in (NONE, TEACHER)]
+    names = [name for name in arms if name not in {NONE, *regime.teachers}]
     m = max(len(names), 1)
     gains = {name: gain_of(arms, name, regime.arms[name].against, ALPHA / m) for name in names if name in regime.arms}
     order = sorted(gains, key=lambda name: -_key(gains[name]))

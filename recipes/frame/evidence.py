@@ -29,15 +29,17 @@ from recipes.frame.arms import (
     DATA_IS_SHORT,
     DOZEN_OF_DATA,
     DOZEN_OF_TIME,
+    OF_TRANSFORMERS,
     OTHERS_OF_DATA,
     OTHERS_OF_TIME,
     REGIMES,
+    SMALL_TRANSFORMER,
     TIME_IS_SHORT,
     dropouts,
 )
 from recipes.frame.cifar import Cifar
 from recipes.frame.processor import fast_precision
-from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Regime, Trial, build_trial
+from recipes.frame.regime import CHOICE_SEED, NONE, Regime, Trial, build_trial
 
 SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
 
@@ -58,23 +60,32 @@ class Job(NamedTuple):
 
 def programme() -> list[Job]:
     """List all runs, in an order in which every stop leaves complete arms."""
-    base = chain.from_iterable(_choices(regime, NONE) for regime in REGIMES[::-1])
-    seeds = [Job(regime, NONE, seed) for seed in range(SEEDS_OF_BASE) for regime in REGIMES[::-1]]
+    two = (TIME_IS_SHORT, DATA_IS_SHORT)
+    base = chain.from_iterable(_choices(regime, NONE) for regime in two)
+    seeds = [Job(regime, NONE, seed) for seed in range(SEEDS_OF_BASE) for regime in two]
     dozen = _alternate(DOZEN_OF_DATA, DOZEN_OF_TIME, SEEDS_OF_DOZEN)
+    tokens = [*_whole(SMALL_TRANSFORMER, NONE, SEEDS_OF_BASE)]
+    for name in OF_TRANSFORMERS:
+        tokens += _whole(SMALL_TRANSFORMER, name, SEEDS_OF_OTHERS)
     others = _alternate(OTHERS_OF_DATA, OTHERS_OF_TIME, SEEDS_OF_OTHERS)
     rest = _alternate([name for name in dropouts() if name not in DOZEN_OF_DATA], [], SEEDS_OF_OTHERS)
-    return [*base, *seeds, *dozen, *others, *rest]
+    return [*base, *seeds, *dozen, *tokens, *others, *rest]
 
 
 def _alternate(of_data: Iterable[str], of_time: Iterable[str], seeds: int) -> Iterator[Job]:
-    """Alternate complete arms of the regimes: the teacher that an arm needs, the choice, the seeds."""
-    teacher = [Job(DATA_IS_SHORT, TEACHER, CHOICE_SEED)]
+    """Alternate complete arms of the two regimes."""
     for names in zip_longest(of_data, of_time):
         for regime, name in zip((DATA_IS_SHORT, TIME_IS_SHORT), names, strict=True):
             if name is not None:
-                yield from teacher if regime.arms[name].taught else []
-                yield from _choices(regime, name)
-                yield from (Job(regime, name, seed) for seed in range(seeds))
+                yield from _whole(regime, name, seeds)
+
+
+def _whole(regime: Regime, arm: str, seeds: int) -> Iterator[Job]:
+    """List the runs of an arm: the teacher that it needs, the choice, the seeds."""
+    if teacher := regime.arms[arm].taught:
+        yield Job(regime, teacher, CHOICE_SEED)
+    yield from _choices(regime, arm)
+    yield from (Job(regime, arm, seed) for seed in range(seeds))
 
 
 def _choices(regime: Regime, arm: str) -> list[Job]:
@@ -118,7 +129,7 @@ def precision(regime: Regime) -> str:
 
 def is_done(job: Job) -> bool:
     """Return whether results/ has this run; a reported one must have the chosen value."""
-    if job.arm == TEACHER and not teacher_path(job.regime).exists():
+    if job.arm in job.regime.teachers and not teacher_path(job.regime, job.arm).exists():
         return False
     value = job.value if job.choosing or not job.regime.arms[job.arm].values else chosen(job.regime, job.arm)
     return any(
@@ -134,12 +145,13 @@ def is_ready(job: Job) -> bool:
     needed = [NONE] if job.choosing or not job.regime.arms[job.arm].values else [NONE, job.arm]
     if any(chosen(job.regime, arm) is None for arm in needed):
         return False
-    return not job.regime.arms[job.arm].taught or teacher_path(job.regime).exists()
+    teacher = job.regime.arms[job.arm].taught
+    return not teacher or teacher_path(job.regime, teacher).exists()
 
 
-def teacher_path(regime: Regime) -> Path:
-    """Return the path of the regime's teacher."""
-    return Path("runs") / regime.name / TEACHER / "model.ckpt"
+def teacher_path(regime: Regime, teacher: str) -> Path:
+    """Return the path of a teacher of the regime, by the name of the arm that trains it."""
+    return Path("runs") / regime.name / teacher / "model.ckpt"
 
 
 def build_arm(regime: Regime, arm: str, value: float | None, lr: float | None, source: Cifar, seed: int) -> Trial:
@@ -150,6 +162,7 @@ def build_arm(regime: Regime, arm: str, value: float | None, lr: float | None, s
         arm, value, lr, source, seed: as in `build_trial`; None: the chosen value, else the usual one.
     """
     whole = next(one for one in REGIMES if one.name == regime.name)
-    lr = lr or chosen(whole, NONE) or 0.1
+    lr = lr or chosen(whole, NONE) or whole.usual_lr
     value = lr if arm == NONE else value or chosen(whole, arm)
-    return build_trial(regime, arm, value, lr, source=source, teacher=teacher_path(whole), seed=seed)
+    teacher = teacher_path(whole, whole.arms[arm].taught)
+    return build_trial(regime, arm, value, lr, source=source, teacher=teacher, seed=seed)

@@ -20,11 +20,11 @@ from recipes.frame.recipe import Recipe
 from zoo import Classifier, load
 
 NONE = "none"  # the arm without a trick: the baseline
-TEACHER = "teacher"  # the arm that trains the teacher of other arms
+TEACHER = "teacher"  # the arm that trains the teacher of most others
 BATCH = 64
 VALIDATION_IMAGES = 5000  # arguments are chosen on these; nobody trains on them
 TRAINING_IMAGES = 50_000 - VALIDATION_IMAGES
-CHOICE_SEED = 1000  # seed of the runs that choose an argument, and of the teacher; no reported run has it
+CHOICE_SEED = 1000  # seed of the runs that choose an argument, and of teachers; no reported run has it
 
 
 class Arm(NamedTuple):
@@ -34,18 +34,21 @@ class Arm(NamedTuple):
         build: makes the tricks. Its arguments are the teacher's network, if `taught`, and then the value, if there are
             `values`.
         values: three values of the argument that is chosen on validation images; the usual one is in the middle.
-        taught: whether it needs a teacher.
+        taught: the arm that trains its teacher; "": it needs none.
         against: the arm that it is compared with.
         batch: images a step.
         masked: whether to measure co-adaptation too: test accuracy with some channels masked.
+        network: learning rate -> its own network; None: that of the regime. `against` then names an arm with the same
+            network without the trick.
     """
 
     build: Callable[..., Sequence[Trick]]
     values: Sequence[float] = ()
-    taught: bool = False
+    taught: str = ""
     against: str = NONE
     batch: int = BATCH
     masked: bool = False
+    network: Callable[[float], Classifier] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +60,7 @@ class Regime:
         network: learning rate -> the network, not yet trained.
         images: number of training images, at most 45,000; the same for all seeds.
         epochs: passes over them.
-        arms: the arms by name.
-        teacher: learning rate -> the teacher's network.
+        arms: the arms by name. The middle value of the base's is the usual learning rate.
     """
 
     name: str
@@ -66,7 +68,20 @@ class Regime:
     images: int
     epochs: int
     arms: dict[str, Arm] = field(default_factory=dict)
-    teacher: Callable[[float], Classifier] | None = None
+
+    @property
+    def teachers(self) -> set[str]:
+        """Names of the arms that train a teacher."""
+        return {arm.taught for arm in self.arms.values() if arm.taught}
+
+    def build_network(self, arm: str, lr: float) -> Classifier:
+        """Build the network of an arm, not yet trained."""
+        return (self.arms[arm].network or self.network)(lr)
+
+    @property
+    def usual_lr(self) -> float:
+        """The learning rate before one is chosen."""
+        return self.arms[NONE].values[1]
 
 
 @dataclass(repr=False)
@@ -136,7 +151,7 @@ def build_trial(
     regime: Regime,
     arm: str = NONE,
     value: float | None = None,
-    lr: float = 0.1,
+    lr: float | None = None,
     *,
     source: Cifar = PLAIN,
     choosing: bool = False,
@@ -149,16 +164,16 @@ def build_trial(
         regime: the budget; for another one, `dataclasses.replace(regime, epochs=1)`.
         arm: a key of `regime.arms`.
         value: of the arm's one argument; None: the middle one of its `values`.
-        lr: learning rate.
+        lr: learning rate; None: the usual one.
         source: where the images are, see `Cifar`.
         choosing: measure on validation images.
         teacher: checkpoint of the teacher.
         seed: of the weights, the order of the images and every random draw.
     """
-    one = regime.arms[arm]
+    one, lr = regime.arms[arm], regime.usual_lr if lr is None else lr
     if one.values and value is None:
         value = one.values[1]
-    network = [load_teacher(teacher)] if one.taught else []
+    network = [load_teacher(one.taught, teacher)] if one.taught else []
     own = one.build(*network, *([value] if one.values and arm != NONE else []))
     L.seed_everything(seed, workers=True, verbose=False)
     fraction = regime.images / TRAINING_IMAGES
@@ -166,7 +181,7 @@ def build_trial(
     evaluation = {"check_val_every_n_epoch": regime.epochs} if choosing else {"limit_val_batches": 0}
     return Trial(
         name=f"{regime.name}_choices" if choosing else regime.name,
-        model=(regime.teacher if arm == TEACHER and regime.teacher else regime.network)(lr),
+        model=regime.build_network(arm, lr),
         data=data,
         callbacks=with_schedule(regime.epochs, own),
         trainer={"max_epochs": regime.epochs, "precision": source.precision, **evaluation},
@@ -185,12 +200,12 @@ def build_trial(
     )
 
 
-def load_teacher(teacher: Path | None) -> Classifier:
-    """Load a teacher from its checkpoint.
+def load_teacher(name: str, teacher: Path | None) -> Classifier:
+    """Load the teacher that an arm of this name trained from its checkpoint.
 
     Raises:
         ValueError: there is no checkpoint.
     """
     if teacher is None:
-        raise ValueError("this arm needs a teacher: train it with the arm 'teacher', and give its checkpoint")
+        raise ValueError(f"this arm needs a teacher: train it with the arm {name!r}, and give its checkpoint")
     return load(teacher)

@@ -1,4 +1,4 @@
-"""The two regimes: small images, arms that can be built and trained, right or wrong for every test image."""
+"""The regimes: small images, arms that can be built and trained, right or wrong for every test image."""
 
 from dataclasses import replace
 
@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from datamodules import CIFAR10
-from recipes import data_is_short, time_is_short
+from recipes import data_is_short, small_transformer, time_is_short
 from recipes.frame import arms, cifar, records, regime
 from recipes.frame.answers import answer, pack, unpack
-from recipes.frame.arms import DATA_IS_SHORT, REGIMES, dropouts, three_rates
+from recipes.frame.arms import DATA_IS_SHORT, REGIMES, SMALL_TRANSFORMER, dropouts, three_rates
 from recipes.frame.cifar import Cifar, SmallCIFAR10, halve
 from recipes.frame.regime import NONE, accuracy, build_trial
 from tests.recipes.conftest import write_shades
 
+TOKENS = replace(SMALL_TRANSFORMER, images=130)
 ARMS = [(one, name) for one in REGIMES for name in one.arms]
 
 
@@ -82,14 +83,27 @@ def test_official_files_become_small_too(monkeypatch, tmp_path):
 
 def test_the_budgets_are_as_written(monkeypatch):
     monkeypatch.setattr(regime, "TRAINING_IMAGES", 45_000)
-    data, time = data_is_short.recipe(), time_is_short.recipe()
+    data, time, tokens = data_is_short.recipe(), time_is_short.recipe(), small_transformer.recipe()
     assert (data.trainer["max_epochs"], data.arguments["images"]) == (60, 4000)
     assert (time.trainer["max_epochs"], time.arguments["images"]) == (5, 45_000)
     assert data.callbacks[0].warmup_epochs == 3 and time.callbacks[0].warmup_epochs == 0.25
-    for one in (data, time):
+    assert (tokens.trainer["max_epochs"], tokens.arguments["images"]) == (200, 1000)
+    assert tokens.model.pos_embed.shape == (1, 17, 96) and len(tokens.model.blocks) == 4
+    for one, trained in zip((data, time, tokens), 2 * [("sgd", 5e-4, 0.1)] + [("adamw", 0.05, 2e-3)], strict=True):
         assert one.data.padding == 2
         assert one.trainer["precision"] == "32-true" and one.data.batch_size == 64
-        assert one.model.hparams.weight_decay == 5e-4 and one.model.hparams.lr == 0.1
+        given = one.model.hparams
+        assert (given.optimizer, given.weight_decay, given.lr) == trained
+
+
+def test_arms_with_a_network_of_their_own_have_one_to_be_compared_with():
+    """What the trick alone changes is seen against the same network without it."""
+    for one in REGIMES:
+        for name, arm in one.arms.items():
+            if arm.against != NONE and arm.network is not None:
+                assert one.arms[arm.against].network is arm.network, name
+            if arm.network is not None and name not in one.teachers and arm.against == NONE:
+                assert not arm.build(), name  # itself what others are compared with
 
 
 @pytest.mark.slow
@@ -97,11 +111,11 @@ def test_the_budgets_are_as_written(monkeypatch):
 def test_every_arm_trains(case, folder, monkeypatch):
     """One that the network refuses would end in the queue, hours later."""
     one, name = case
-    monkeypatch.setattr(regime, "load_teacher", lambda path: DATA_IS_SHORT.network(0.1))
+    monkeypatch.setattr(regime, "load_teacher", lambda name, path: one.build_network(name, 0.1))
     batch = {256: 64}.get(one.arms[name].batch, one.arms[name].batch)
     small = {**one.arms, name: one.arms[name]._replace(batch=batch, masked=False)}
-    if name == "teacher":
-        pytest.skip("the network of the other arms, deeper")
+    if name in one.teachers:
+        pytest.skip("a network of other arms, perhaps deeper")
     tiny = replace(one, images=130, epochs=5, arms=small)
     trial = build_trial(tiny, name, lr=0.001, source=Cifar(folder=folder))
     metrics = trial.run(save=False)
@@ -125,8 +139,23 @@ def test_a_value_reaches_the_trick_and_the_record(folder):
     tiny = replace(DATA_IS_SHORT, images=130)
     assert build_trial(tiny, "MixUp", 0.7, source=Cifar(folder=folder)).callbacks[1].alpha == 0.7
     assert build_trial(tiny, "MixUp", source=Cifar(folder=folder)).arguments["as"] == "MixUp(alpha=0.5)"
-    with pytest.raises(ValueError, match="needs a teacher"):
-        build_trial(tiny, "AttentionTransfer", source=Cifar(folder=folder))
+    for budget, arm, teacher in ((tiny, "AttentionTransfer", "teacher"), (TOKENS, "TokenLabeling", "convolutional")):
+        with pytest.raises(ValueError, match=f"needs a teacher: train it with the arm '{teacher}"):
+            build_trial(budget, arm, source=Cifar(folder=folder))
+
+
+def test_an_arm_can_have_its_own_network_and_teacher(folder):
+    loaded = []
+
+    def load(name, path):
+        loaded.append(name)
+        return TOKENS.build_network(name, 0.1)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(regime, "load_teacher", load)
+        built = [build_trial(TOKENS, arm, source=Cifar(folder=folder)).model for arm in ("TokenLabeling", "DropHead")]
+    assert [type(model).__name__ for model in built] == ["LVViT", "ViT"] and loaded == ["convolutional teacher"]
+    assert TOKENS.teachers == {"teacher", "convolutional teacher"}
 
 
 def test_a_choice_looks_at_validation_images_alone(folder):

@@ -77,7 +77,7 @@ def test_counts(variant, keep):
     with torch.device("meta"):
         model = DynamicViT(variant, keep=keep).eval()
     parameters, flops = COUNTS[variant]
-    assert {*COUNTS, "Ti", "nano", "LV-nano"} == {*VARIANTS}
+    assert {*COUNTS, "96", "Ti", "nano", "LV-nano"} == {*VARIANTS}
     assert sum(p.numel() for p in model.parameters()) == parameters
     assert 2 * total_macs(model, 224) == flops[keep]
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from tests.closed_form import filled, images
 from zoo import EViT, ViT
-from zoo.evit import DROPS_IN, VARIANTS, ScoringAttention, reorganise
+from zoo.evit import VARIANTS, ScoringAttention, dropping, reorganise
 from zoo.layers.attention import attention
 from zoo.layers.token_classifier import TokenRow
 from zoo.tools.complexity import total_macs
@@ -59,14 +59,15 @@ def test_counts(keep, fuse):
         model = EViT("S", keep=keep, fuse=fuse).eval()
     assert sum(p.numel() for p in model.parameters()) == 22_050_664
     assert 2 * total_macs(model, 224) == FLOPS[keep][not fuse]
-    assert {*VARIANTS} == {"Ti", "S", "B", "nano"}
+    assert {*VARIANTS} == {"96", "Ti", "S", "B", "nano"}
+    assert dropping(12) == [3, 6, 9] and dropping(4) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(("keep", "fuse"), TOKENS)
 @pytest.mark.parametrize("training", [False, True])
 def test_tokens_left_at_224_px(keep, fuse, training):
     model, seen = tiny(image_size=224, keep=keep, fuse=fuse).train(training), []
-    for i in (DROPS_IN[0] - 1, *DROPS_IN):
+    for i in (2, 3, 6, 9):
         model.blocks[i].register_forward_hook(lambda m, inputs, output: seen.append(output.shape[1] - 1))
     model(torch.zeros(1, 3, 224, 224))
     assert seen == TOKENS[keep, fuse]

@@ -20,6 +20,7 @@ from zoo.vit import VARIANTS
 # unit those of timm's networks; multiply-adds were counted on timm's. timm has L/32 and H/14 without a head, and Ti/32
 # as parts only.
 COUNTS = {
+    "96/16": (637_384, 131_498_496),
     "Ti/16": (5_717_416, 1_253_683_200),
     "Ti/32": (6_131_560, 306_034_176),
     "S/16": (22_050_664, 4_598_882_304),

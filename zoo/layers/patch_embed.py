@@ -57,14 +57,14 @@ class ConvStem(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2)
 
 
-def patch_side(image_size: int, patch: int) -> int:
-    """Return the side of a patch in pixels: an eighth of the image up to 64 px, else `patch`.
+def patch_side(image_size: int, patch: int, across: int = 8) -> int:
+    """Return the side of a patch in pixels: up to 64 px, what lets `across` of them span the image, else `patch`.
 
     Raises:
         ValueError: if patches do not fill the image.
     """
     if image_size <= SMALL:
-        patch = max(1, image_size // 8)
+        patch = max(1, image_size // across)
     if image_size % patch:
         raise ValueError(f"image_size={image_size} is not a multiple of the patch's {patch} px: change one of them")
     return patch

@@ -24,6 +24,7 @@ class TokenRow:
     depth: int  # number of blocks
     heads: int  # H, of each attention
     patch: int = 16  # P in pixels, of images of more than 64 px
+    across: int = 8  # patches a side, of images of up to 64 px
 
 
 # Table 1 of Training data-efficient image transformers (Touvron et al.; ICML 2021) https://arxiv.org/abs/2012.12877
@@ -32,6 +33,7 @@ DEIT = {
     "S": TokenRow(384, 12, 6),
     "B": TokenRow(768, 12, 12),
 }
+SMALL = TokenRow(96, 4, 3, across=4)  # ours, for images of 16 px
 # timm's DeiTs without a teacher's token
 DEIT_NAMES: dict[str, str | tuple[str, ...]] = {
     "Ti": "deit_tiny_patch16_224",
@@ -57,8 +59,9 @@ class TokenClassifier(Model):
 
     @property
     def patch(self) -> int:
-        """P, side of a patch in pixels: the row's, or an eighth of images of up to 64 px."""
-        return patch_side(self.image_size, self.variants[self.variant].patch)
+        """P, side of a patch in pixels: the row's, or a row's part (an eighth) of images of up to 64 px."""
+        row = self.variants[self.variant]
+        return patch_side(self.image_size, row.patch, row.across)
 
     def add_layers(
         self, blocks: Iterable[nn.Module], width: int, stem: nn.Module | None = None, eps: float = 1e-6

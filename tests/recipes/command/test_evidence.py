@@ -8,9 +8,17 @@ from filelock import FileLock
 
 from recipes.command import evidence as command
 from recipes.frame import evidence, records, regime
-from recipes.frame.arms import DATA_IS_SHORT, DOZEN_OF_DATA, REGIMES, TIME_IS_SHORT
+from recipes.frame.arms import (
+    DATA_IS_SHORT,
+    DOZEN_OF_DATA,
+    DOZEN_OF_TIME,
+    OTHERS_OF_DATA,
+    REGIMES,
+    SMALL_TRANSFORMER,
+    TIME_IS_SHORT,
+)
 from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme
-from recipes.frame.regime import CHOICE_SEED, NONE, Trial
+from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Trial
 from tests.recipes.conftest import write_shades
 
 STAMP = {"hardware": {"device": "A chip", "threads": 1}, "versions": {}, "commit": "abc", "seconds": 1.0}
@@ -31,7 +39,7 @@ def record(one, arm, seed, value=None, accuracy=0.5, choosing=False, **other):
 
 def choose_rates():
     for one in REGIMES:
-        for value, accuracy in zip((0.05, 0.1, 0.2), (0.6, 0.7, 0.7), strict=True):
+        for value, accuracy in zip(one.arms[NONE].values, (0.6, 0.7, 0.7), strict=True):
             record(one, NONE, CHOICE_SEED, value, accuracy, choosing=True)
 
 
@@ -41,13 +49,24 @@ def test_the_programme_begins_with_the_base_and_the_dozen():
         all(job.arm == NONE for job in jobs[:26]) and [job.choosing for job in jobs[:26]] == [True] * 6 + [False] * 20
     )
     count = {one: sum(job[:2] == (one, NONE) and not job.choosing for job in jobs) for one in REGIMES}
-    assert [*count.values()] == [10, 10]
+    assert [*count.values()] == [10, 10, 10]
     for name in DOZEN_OF_DATA:
         mine = [job for job in jobs if job[:2] == (DATA_IS_SHORT, name)]
         assert [job.choosing for job in mine] == [True] * 3 + [False] * 5
         assert [job.seed for job in mine] == [CHOICE_SEED] * 3 + [0, 1, 2, 3, 4]
-    assert {job.arm for job in jobs if job.regime is DATA_IS_SHORT} == {*DATA_IS_SHORT.arms}
-    assert {job.arm for job in jobs if job.regime is TIME_IS_SHORT} == {*TIME_IS_SHORT.arms}
+    for one in REGIMES:
+        assert {job.arm for job in jobs if job.regime is one} == {*one.arms}
+
+
+def test_transformers_follow_the_dozen_whole_arm_by_arm():
+    jobs = programme()
+    places = [i for i, job in enumerate(jobs) if job.regime is SMALL_TRANSFORMER]
+    assert places == [*range(places[0], places[0] + len(places))]
+    assert jobs[places[0] - 1].arm in (*DOZEN_OF_DATA, *DOZEN_OF_TIME)
+    assert jobs[places[-1] + 1].arm in OTHERS_OF_DATA
+    mine = [jobs[i][1:3] for i in places]
+    assert mine[:13] == [(NONE, CHOICE_SEED)] * 3 + [(NONE, seed) for seed in range(10)]
+    assert mine[-4:] == [("convolutional teacher", CHOICE_SEED), *(("TokenLabeling", seed) for seed in range(3))]
 
 
 def test_a_choice_takes_the_first_of_the_best():
@@ -67,9 +86,23 @@ def test_a_run_waits_for_what_it_needs(tmp_path):
     for value in (0.2, 0.5, 1.0):
         record(DATA_IS_SHORT, "MixUp", CHOICE_SEED, value, value / 2, choosing=True)
     assert is_ready(mixup) and chosen(DATA_IS_SHORT, "MixUp") == 1.0
-    evidence.teacher_path(DATA_IS_SHORT).parent.mkdir(parents=True)
-    evidence.teacher_path(DATA_IS_SHORT).touch()
-    assert is_ready(taught)
+    labels = Job(SMALL_TRANSFORMER, "TokenLabeling", 0)
+    for one, name in ((DATA_IS_SHORT, TEACHER), (SMALL_TRANSFORMER, TEACHER)):
+        evidence.teacher_path(one, name).parent.mkdir(parents=True)
+        evidence.teacher_path(one, name).touch()
+    assert is_ready(taught) and not is_ready(labels)  # which has another teacher
+    evidence.teacher_path(SMALL_TRANSFORMER, "convolutional teacher").parent.mkdir()
+    evidence.teacher_path(SMALL_TRANSFORMER, "convolutional teacher").touch()
+    assert is_ready(labels)
+
+
+def test_a_teacher_is_done_when_its_weights_are_there_too():
+    record(SMALL_TRANSFORMER, "convolutional teacher", CHOICE_SEED)
+    job = Job(SMALL_TRANSFORMER, "convolutional teacher", CHOICE_SEED)
+    assert not is_done(job)
+    evidence.teacher_path(*job[:2]).parent.mkdir(parents=True)
+    evidence.teacher_path(*job[:2]).touch()
+    assert is_done(job)
 
 
 def test_what_is_recorded_at_this_budget_with_this_value_is_done():
@@ -94,6 +127,7 @@ def test_all_runs_of_a_regime_have_the_precision_of_its_first(monkeypatch):
 def test_a_run_that_another_process_is_at_is_left_to_it():
     job, lock = command._take(set())
     assert job == programme()[0] and lock.is_locked
+    assert command._take(set(), "small_transformer")[0] == Job(SMALL_TRANSFORMER, NONE, CHOICE_SEED, 0.001, True)
     other = FileLock(lock.lock_file, is_singleton=False)
     assert command._take(set())[0] != job and not other.is_locked
     lock.release()
@@ -124,6 +158,7 @@ def test_it_goes_on_where_it_stopped_and_commits_the_results_alone(tiny, tmp_pat
     assert log.stdout.count("results/time_is_short_choices.jsonl") == 3
     assert log.stdout.count("results/time_is_short.jsonl") == 2 and "none, seed 1: 0." in log.stdout
     command.main(["--list"])
+    command.main(["--list", "--regime", "data_is_short"])
     assert capsys.readouterr().out.count("done ") == 5
 
 
