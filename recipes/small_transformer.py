@@ -15,6 +15,10 @@ Settings: ViT-96: 16 patches of 4 x 4 pixels, 96 wide, 4 blocks, 3 heads. 200 ep
           validation images. `make evidence` does all runs; recipes/frame/evidence.py has the programme and the rules
 Result:
 not measured yet
+
+- Data: CIFAR-10 averaged down to 16 x 16 pixels: 1,000 images to train, stratified by class and the same for all
+  seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other only
+- Command: zoo run small_transformer --arm PatchDropout --folder CIFAR-10-JPEG --seeds 3 --record
 """
 
 from dataclasses import replace

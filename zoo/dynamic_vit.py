@@ -50,15 +50,15 @@ class Row(TokenRow):
     a: float = 1.0  # LV- rows: divisor of each branch
 
 
-# ours for images of 16 px, DeiT-Ti, -S and -B, the README's DeiT of width 256, LV-ViT-S and -M
+# DeiT-Ti, -S and -B, the README's DeiT of width 256, LV-ViT-S and -M, ours for images of 16 px
 VARIANTS = {
-    "96": Row(96, 4, 3, across=4),
     "Ti": Row(192, 12, 3),
     "256": Row(256, 12, 4),
     "S": Row(384, 12, 6),
     "B": Row(768, 12, 12),
     "LV-S": Row(384, 16, 6, stem=64, a=2),
     "LV-M": Row(512, 20, 8, stem=64, a=2),
+    "96": Row(96, 4, 3, across=4),
 }
 
 

@@ -25,7 +25,7 @@ from zoo.layers.drop_path import linear_rates
 from zoo.layers.token_classifier import DEIT, DEIT_NAMES, SMALL, TokenClassifier, check_keep
 from zoo.layers.transformer import Block, BlockLayers
 
-VARIANTS = {"96": SMALL, **DEIT}
+VARIANTS = {**DEIT, "96": SMALL}
 
 
 def dropping(depth: int) -> list[int]:

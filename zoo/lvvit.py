@@ -42,11 +42,11 @@ class Row(TokenRow):
 
 
 VARIANTS = {
-    "96": Row(96, 4, 3, across=4, stem=32, a=1, drop_path=0.0),
     "T": Row(240, 12, 4, stem=64, a=1, drop_path=0.1),
     "S": Row(384, 16, 6, stem=64, a=2, drop_path=0.1),
     "M": Row(512, 20, 8, stem=64, a=2, drop_path=0.2),
     "L": Row(768, 24, 12, stem=128, a=3, drop_path=0.3),
+    "96": Row(96, 4, 3, across=4, stem=32, a=1, drop_path=0.0),
 }
 
 

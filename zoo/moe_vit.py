@@ -29,7 +29,7 @@ from zoo.layers.drop_path import linear_rates
 from zoo.layers.token_classifier import DEIT, SMALL, TokenClassifier
 from zoo.layers.transformer import Block
 
-VARIANTS = {"96": SMALL, **DEIT}
+VARIANTS = {**DEIT, "96": SMALL}
 
 
 def queue_slots(choice: Tensor, experts: int, capacity: int) -> Tensor:

@@ -32,7 +32,6 @@ from zoo.layers.transformer import Block
 
 # Table 1 of both papers: width D, blocks L, heads H, patch P in pixels
 VARIANTS = {
-    "96/16": SMALL,
     "Ti/16": TokenRow(192, 12, 3, 16),
     "Ti/32": TokenRow(192, 12, 3, 32),
     "S/16": TokenRow(384, 12, 6, 16),
@@ -42,6 +41,7 @@ VARIANTS = {
     "L/16": TokenRow(1024, 24, 16, 16),
     "L/32": TokenRow(1024, 24, 16, 32),
     "H/14": TokenRow(1280, 32, 16, 14),
+    "96/16": SMALL,
 }
 
 
