@@ -13,13 +13,24 @@ Settings: ResNet-20, 20 epochs, SGD with Nesterov's momentum .9, rate .1, decay 
           defaults or usual values; nothing was chosen on any image. A step of the memory takes six times as long.
           Measured after the last step, not at the best one: accuracy, and which share of the wrong labels is fitted
 Result:
-not measured yet
+| noise | background | arm | test/acc | fitted | corrected | seeds |
+| --- | --- | --- | --- | --- | --- | --- |
+| 0.4 | 0.0 | cross-entropy | 0.7469 ± 0.0075 | 0.0358 ± 0.0014 | 0.7408 ± 0.0250 | 3 |
+| 0.4 | 0.0 | flooding | 0.7469 ± 0.0075 | 0.0358 ± 0.0014 | 0.7408 ± 0.0250 | 3 |
+| 0.4 | 0.0 | generalized cross-entropy | 0.7396 ± 0.0148 | 0.0383 ± 0.0088 | 0.7267 ± 0.0345 | 3 |
+| 0.4 | 0.0 | label smoothing | 0.7481 ± 0.0126 | 0.0417 ± 0.0080 | 0.7442 ± 0.0322 | 3 |
+| 0.4 | 0.0 | memory | 0.4744 ± 0.0824 | 0.0667 ± 0.0080 | 0.4617 ± 0.1018 | 3 |
+| 0.4 | 0.0 | mixup | 0.7180 ± 0.0204 | 0.0325 ± 0.0050 | 0.7100 ± 0.0198 | 3 |
 
 - Data: Fashion-MNIST: the first 100 training images of each class; all 10,000 test images, which are clean. `noise`
   of the training labels are wrong: any other class with equal probability, the same for all seeds. `background` of
   the training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four images
   of other classes
 - Command: zoo run noisy_labels_fashion --record
+- Arguments: background=0.0, epochs=20, images=100, noise=0.4
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: bf11cb8
 """
 
 from collections.abc import Iterable
