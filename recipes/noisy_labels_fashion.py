@@ -4,21 +4,22 @@ Paper:    Learning from Web Data with Self-Organizing Memory Module (Tu et al.; 
           https://arxiv.org/abs/1906.12028; beside it plain ways, each with its paper in its file. Nobody published this
           comparison
 Command:  zoo run noisy_labels_fashion --record
-Data:     Fashion-MNIST: the first 100 training images of each class; all 10,000 test images, which are clean. `noise` of
+Data:     Fashion-MNIST: the first 50 training images of each class; all 10,000 test images, which are clean. `noise` of
           the training labels are wrong: any other class with equal probability, the same for all seeds. `background` of
           the training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four
           images of other classes
-Settings: ResNet-20, 20 epochs, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, one epoch of warm-up, cosine,
-          batches of 4 images of each labelled class, crop from 2 pixels of padding, flip. Arguments of the arms are
-          defaults or usual values; nothing was chosen on any image. A step of the memory takes six times as long.
-          Measured after the last step, not at the best one: accuracy, and which share of the wrong labels is fitted
+Settings: ResNet-20, 100 epochs, SGD with Nesterov's momentum .9, rate .1, decay 5e-4, five epochs of warm-up, cosine,
+          batches of 4 images of each labelled class, crop from 2 pixels of padding, flip. So long because in 20 epochs
+          of 100 images of each class nothing was fitted that had to be borne: a trial of the cross-entropy fitted .04
+          of the wrong labels then, and .95 now. Arguments of the arms are defaults or usual values; nothing was chosen
+          on test images. A step of the memory takes six times as long. Measured after the last step, not at the best one: accuracy, and which share of the wrong labels is fitted
 Result:
 not measured yet
 
-- Data: Fashion-MNIST: the first 100 training images of each class; all 10,000 test images, which are clean. `noise`
-  of the training labels are wrong: any other class with equal probability, the same for all seeds. `background` of
-  the training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four images
-  of other classes
+- Data: Fashion-MNIST: the first 50 training images of each class; all 10,000 test images, which are clean. `noise` of
+  the training labels are wrong: any other class with equal probability, the same for all seeds. `background` of the
+  training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four images of
+  other classes
 - Command: zoo run noisy_labels_fashion --record
 """
 
@@ -90,8 +91,8 @@ def recipe(
     arm: Arm = "cross-entropy",
     noise: float = 0.4,
     background: float = 0.0,
-    images: int = 100,
-    epochs: int = 20,
+    images: int = 50,
+    epochs: int = 100,
     root: Path = Path("data"),
     seed: int = 0,
 ) -> Recipe:
@@ -123,8 +124,8 @@ def main(
     noise: float = 0.4,
     background: float = 0.0,
     seeds: int = 3,
-    images: int = 100,
-    epochs: int = 20,
+    images: int = 50,
+    epochs: int = 100,
     root: Path = Path("data"),
     workers: int = 1,
     record: bool = False,
