@@ -1,15 +1,17 @@
 """Images in chunks at an address: read ahead, or fetched when they are needed.
 
-Command:  python benchmarks/read_ahead.py
-Measures: wall seconds, most of them waiting: a local HTTP server waits for a while before each answer, and sends 1 MB/s
-          on each connection. 24 chunks of 64 random "images" of 4 kB are read once in training order, in batches of 64,
-          as bytes: without decoding and without a network. Each time there is a fresh folder for copies; the two ways
-          take turns. The figures are medians: images a second, and seconds until the first batch is there. litdata's
-          downloader is replaced by one of a few lines, since litdata 0.2.76 refuses plain HTTP
+Command:  pip install "moto[server]"; python benchmarks/read_ahead.py
+Measures: wall seconds, most of them waiting: moto, a local server of S3, stands behind one that waits for a while before
+          each answer, and sends 1 MB/s on each connection. 24 chunks of 64 random "images" of 4 kB are read once in
+          training order, in batches of 64, as bytes, by litdata's client of S3: without decoding and without a network.
+          Each time there is a fresh folder for copies; the two ways take turns. The figures are medians: images a
+          second, and seconds until the first batch is there
 """
 
 import argparse
 import json
+import logging
+import os
 import statistics
 import struct
 import tempfile
@@ -18,16 +20,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from threading import Thread
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
+import boto3
 import numpy as np
 import torch
-from litdata.streaming.downloader import Downloader, register_downloader
+from litdata.streaming import downloader
+from moto.server import ThreadedMotoServer
 
 from datamodules.frame import chunks as chunks_module
 from datamodules.frame.chunks import FIELDS, ByChunk, Chunks, Store
 from recipes.frame import records
 
+BUCKET = "chunks"
 CHUNKS, SIZE, BYTES, RATE = 24, 64, 4096, 1e6  # chunks, images of each, bytes of each, bytes a second
 DELAYS = (0.02, 0.1, 0.5)  # seconds before an answer
 CLOCK = "wall seconds: nearly all of them are waiting, on a core that other programs used too"
@@ -43,31 +48,46 @@ def chunk(rng: np.random.Generator) -> bytes:
 
 def files() -> dict[str, bytes]:
     rng = np.random.default_rng(0)
-    found = {f"/train/{k}.bin": chunk(rng) for k in range(CHUNKS)}
+    found = {f"train/{k}.bin": chunk(rng) for k in range(CHUNKS)}
     listed = [{"filename": f"{k}.bin", "chunk_size": SIZE, "chunk_bytes": SIZE * BYTES} for k in range(CHUNKS)]
     config = {"data_format": FIELDS, "compression": None}
-    return found | {"/train/index.json": json.dumps({"config": config, "chunks": listed}).encode()}
+    return found | {"train/index.json": json.dumps({"config": config, "chunks": listed}).encode()}
 
 
 class Slow(BaseHTTPRequestHandler):
-    content, delay = files(), 0.0
+    """What the store answers, after a while and at `RATE`."""
+
+    store, delay = "", 0.0
 
     def do_GET(self) -> None:
-        body = self.content[self.path]
+        asked = Request(self.store + self.path, headers=dict(self.headers), method=self.command)
+        with urlopen(asked) as answer:
+            status, head, body = answer.status, answer.headers.items(), answer.read()
         time.sleep(self.delay + len(body) / RATE)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(status)
+        for name, value in head:
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
+
+    do_HEAD = do_GET
 
     def log_message(self, *arguments) -> None:
         pass
 
 
-class Plain(Downloader):
-    def download_file(self, remote_filepath: str, local_filepath: str) -> None:
-        with urlopen(remote_filepath.replace("slow://", "http://")) as answer:
-            Path(local_filepath).write_bytes(answer.read())
+def start_store() -> str:
+    """Start a server of S3 with the chunks in it; return its address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    os.environ |= {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    s3 = boto3.client("s3", endpoint_url=f"http://{host}:{port}")
+    s3.create_bucket(Bucket=BUCKET)
+    for name, body in files().items():
+        s3.put_object(Bucket=BUCKET, Key=name, Body=body)
+    return f"http://{host}:{port}"
 
 
 class Remote(Store):
@@ -97,16 +117,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rounds", type=int, default=3, help="times that each way runs (default 3)")
     arguments = vars(parser.parse_args())
-    register_downloader("slow://", Plain)
+    Slow.store = start_store()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
     Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    os.environ["AWS_ENDPOINT_URL"] = address  # litdata's clients read it
+    downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = (
+        True  # it has no way to allow it, and a local server no certificate
+    )
     commit, metrics, began = records.commit(), {}, time.perf_counter()
     for delay in DELAYS:
         Slow.delay = delay
         found = {True: [], False: []}
         for _ in range(arguments["rounds"]):
             for ahead in found:
-                found[ahead].append(epoch(f"slow://127.0.0.1:{server.server_port}", ahead))
+                found[ahead].append(epoch(f"s3://{BUCKET}", ahead))
         for ahead, pairs in found.items():
             way = f"{1e3 * delay:.0f} ms, {'read ahead' if ahead else 'when needed'}"
             rate, first = map(statistics.median, zip(*pairs, strict=True))
