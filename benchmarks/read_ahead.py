@@ -1,8 +1,8 @@
 """Images in chunks at an address: read ahead, or fetched when they are needed.
 
 Command:  pip install "moto[server]"; python benchmarks/read_ahead.py
-Measures: wall seconds, most of them waiting: moto, a local server of S3, stands behind one that waits for a while before
-          each answer, and sends 1 MB/s on each connection. 24 chunks of 64 random "images" of 4 kB are read once in
+Measures: wall seconds, most of them waiting: moto, a local server of S3, stands behind one that waits for a while
+          before each answer, and sends 1 MB/s on each connection. 24 chunks of 64 random "images" of 4 kB are read once in
           training order, in batches of 64, as bytes, by litdata's client of S3: without decoding and without a network.
           Each time there is a fresh folder for copies; the two ways take turns. The figures are medians: images a
           second, and seconds until the first batch is there
@@ -122,9 +122,7 @@ def main() -> None:
     Thread(target=server.serve_forever, daemon=True).start()
     address = f"http://127.0.0.1:{server.server_port}"
     os.environ["AWS_ENDPOINT_URL"] = address  # litdata's clients read it
-    downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = (
-        True  # it has no way to allow it, and a local server no certificate
-    )
+    downloader._OBSTORE_CLIENT_OPTIONS["allow_http"] = True  # the local server has no certificate
     commit, metrics, began = records.commit(), {}, time.perf_counter()
     for delay in DELAYS:
         Slow.delay = delay
