@@ -2,8 +2,8 @@
 
 Command:  pip install "moto[server]"; python benchmarks/read_ahead.py
 Measures: wall seconds, most of them waiting: moto, a local server of S3, stands behind one that waits for a while
-          before each answer, and sends 1 MB/s on each connection. 24 chunks of 64 random "images" of 4 kB are read once in
-          training order, in batches of 64, as bytes, by litdata's client of S3: without decoding and without a network.
+          before each answer, and sends 1 MB/s on each connection. 24 chunks of 64 random "images" of 4 kB are read
+          once in training order, in batches of 64, as bytes, by litdata's client of S3: without decoding and network.
           Each time there is a fresh folder for copies; the two ways take turns. The figures are medians: images a
           second, and seconds until the first batch is there
 """
