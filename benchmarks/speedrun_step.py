@@ -2,7 +2,7 @@
 
 Command:   python benchmarks/speedrun_step.py airbench94_muon.py
 Measures:  CPU seconds of one thread a step, in float32 and `channels_last`, of the same random images in memory, from
-           the same weights: forward, backward, both optimizers and rates. Nothing is compiled. The sides take turns, and
+           the same weights: forward, backward, both optimizers and rates. Nothing is compiled. The sides take turns;
            the ratio is the median of the rounds' ratios. The mean losses are printed beside each other
 Reference: `airbench94_muon.py` of https://github.com/KellerJordan/cifar10-airbench (f1c599c): its network, its Muon and
            the arithmetic of a step of its `main`, without data and evaluation, which it has for a GPU alone
