@@ -16,7 +16,7 @@ Published: test accuracy 0.9401 with six views (200 runs; their standard deviati
 Result:
 | test/acc | test/acc_tta | seconds | seeds |
 | --- | --- | --- | --- |
-| 0.8984 ± 0.0029 | 0.9075 ± 0.0007 | 2,523.4 ± 271.2 | 2 |
+| 0.8980 ± 0.0022 | 0.9071 ± 0.0008 | 2,233.5 ± 537.4 | 3 |
 
 - Published: test accuracy 0.9401 with six views (200 runs; their standard deviation in a similar program is .13
   points)
@@ -27,7 +27,7 @@ Result:
 - Arguments: batch=2000, compile=False, data=CIFAR-10-JPEG, epochs=8, images=50000, precision=bf16-mixed
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: 10e2cee; 8e4d9a5
+- Commit: 10e2cee; 8e4d9a5; 769428b
 """
 
 import lightning as L
