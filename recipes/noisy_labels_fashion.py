@@ -14,13 +14,24 @@ Settings: ResNet-20, 100 epochs, SGD with Nesterov's momentum .9, rate .1, decay
           of the wrong labels then, and .95 now. Arguments of the arms are defaults or usual values; nothing was chosen
           on test images. A step of the memory takes six times as long. Measured after the last step, not at the best one: accuracy, and which share of the wrong labels is fitted
 Result:
-not measured yet
+| noise | background | arm | test/acc | fitted | corrected | seeds |
+| --- | --- | --- | --- | --- | --- | --- |
+| 0.4 | 0.0 | cross-entropy | 0.5575 ± 0.0260 | 0.9633 ± 0.0176 | 0.0283 ± 0.0126 | 3 |
+| 0.4 | 0.0 | flooding | 0.5439 ± 0.0298 | 0.9300 ± 0.0265 | 0.0400 ± 0.0173 | 3 |
+| 0.4 | 0.0 | generalized cross-entropy | 0.7223 ± 0.0141 | 0.1900 ± 0.0100 | 0.6317 ± 0.0225 | 3 |
+| 0.4 | 0.0 | label smoothing | 0.5613 ± 0.0125 | 0.9800 ± 0.0132 | 0.0150 ± 0.0132 | 3 |
+| 0.4 | 0.0 | memory | 0.4731 ± 0.0410 | 0.1150 ± 0.0100 | 0.4350 ± 0.0650 | 3 |
+| 0.4 | 0.0 | mixup | 0.6919 ± 0.0173 | 0.3667 ± 0.0333 | 0.4517 ± 0.0351 | 3 |
 
 - Data: Fashion-MNIST: the first 50 training images of each class; all 10,000 test images, which are clean. `noise` of
   the training labels are wrong: any other class with equal probability, the same for all seeds. `background` of the
   training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four images of
   other classes
 - Command: zoo run noisy_labels_fashion --record
+- Arguments: background=0.0, epochs=100, images=50, noise=0.4
+- Hardware: AMD EPYC, 1 threads
+- Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
+- Commit: b50277c; 8e97647
 """
 
 from collections.abc import Iterable
