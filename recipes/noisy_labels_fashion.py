@@ -16,6 +16,12 @@ Settings: ResNet-20, 100 epochs, SGD with Nesterov's momentum .9, rate .1, decay
 Result:
 | noise | background | arm | test/acc | fitted | corrected | seeds |
 | --- | --- | --- | --- | --- | --- | --- |
+| 0.2 | 0.4 | cross-entropy | 0.6727 (1 run) | 1.0000 (1 run) | 0.0000 (1 run) | 1 |
+| 0.2 | 0.4 | flooding | 0.6076 (1 run) | 0.9500 (1 run) | 0.0100 (1 run) | 1 |
+| 0.2 | 0.4 | generalized cross-entropy | 0.7343 (1 run) | 0.4000 (1 run) | 0.3900 (1 run) | 1 |
+| 0.2 | 0.4 | label smoothing | 0.6866 (1 run) | 1.0000 (1 run) | 0.0000 (1 run) | 1 |
+| 0.2 | 0.4 | memory | 0.5471 (1 run) | 0.0900 (1 run) | 0.4000 (1 run) | 1 |
+| 0.2 | 0.4 | mixup | 0.7166 (1 run) | 0.7700 (1 run) | 0.1600 (1 run) | 1 |
 | 0.4 | 0.0 | cross-entropy | 0.5575 ± 0.0260 | 0.9633 ± 0.0176 | 0.0283 ± 0.0126 | 3 |
 | 0.4 | 0.0 | flooding | 0.5439 ± 0.0298 | 0.9300 ± 0.0265 | 0.0400 ± 0.0173 | 3 |
 | 0.4 | 0.0 | generalized cross-entropy | 0.7223 ± 0.0141 | 0.1900 ± 0.0100 | 0.6317 ± 0.0225 | 3 |
@@ -28,10 +34,10 @@ Result:
   training images are shrunk to .35 to .6 of their side, and pasted at a random place of a canvas of four images of
   other classes
 - Command: zoo run noisy_labels_fashion --record
-- Arguments: background=0.0, epochs=100, images=50, noise=0.4
+- Arguments: epochs=100, images=50
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: b50277c; 8e97647
+- Commit: b50277c; 8e97647; af2eea0
 """
 
 from collections.abc import Iterable
