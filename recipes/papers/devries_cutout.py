@@ -2,12 +2,12 @@
 
 Paper:    Improved Regularization of Convolutional Neural Networks with Cutout (DeVries, Taylor; 2017)
           https://arxiv.org/abs/1708.04552, table 1
-Source:   github uoguelph-mlrg/Cutout at 18ef6088, README (means of 5 runs); deviations from the paper's table
+Source:   github uoguelph-mlrg/Cutout at 18ef6088, README
 Settings: CIFAR-10, 50,000 images; ResNet-18 with a stem for 32 pixels; SGD .1 with Nesterov's momentum .9, weight decay
           5e-4, batch 128, 200 epochs, the rate times .2 at 60, 120 and 160; crop from 4 pixels of padding, flip; a
           square of 16 pixels is erased from each image
-Trap:     none found
-Rule:     mean and deviation of 5 runs, last epoch
+Trap:     The published errors, 4.72 and 3.99 %, are means of 5 runs, whose deviations we have not seen at the source.
+Rule:     a mean without a deviation, last epoch
 """
 
 from callbacks import Cutout, StepDecay
@@ -33,8 +33,8 @@ ROW = Row(
     data=cifar,
     arms={"none": arm(cutout=False), "Cutout": arm(cutout=True)},
     claims=(
-        Published("none", (95.28,), std=0.21, k=5),
-        Published("Cutout", (96.01,), std=0.13, k=5),
+        Published("none", (95.28,)),
+        Published("Cutout", (96.01,)),
         Effect("Cutout", "none", (0.73,)),
     ),
     seeds=5,

@@ -23,11 +23,11 @@ def few_images(row):
 
 
 SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40)) | dict.fromkeys(
-    ("he_cifar", "zagoruyko_at", "zhong_cifar", "devries_cutout", "zhang_mixup"), (3, 32, 32)
+    ("he_cifar", "zagoruyko_at", "zhong_cifar", "devries_cutout"), (3, 32, 32)
 )
 COUNTS = {"shunk_nsdropout": 1700}  # 1,600 are held out
 # rows that take five seconds or more
-HEAVY = {"devries_cutout", "garbin_dropout", "mnist1d_pooling_large", "zhang_mixup"}
+HEAVY = {"devries_cutout", "garbin_dropout", "mnist1d_pooling_large"}
 
 
 @pytest.fixture
