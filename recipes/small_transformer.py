@@ -20,11 +20,9 @@ Result:
 | arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 36.24 ± 0.98 |  |  | 93.9 ± 0.2 |  | 98 ± 1 | 3 |
-| PatchDropout | PatchDropout() | 38.62 | +2.38 ± 11.28 | undecided | 59.1 |  | 71 | 1 |
-| KeepRate | KeepRate() | 36.23 | +0.11 ± 13.82 (against EViT) | undecided | 94.5 |  | 109 | 1 |
-| EViT |  | 36.12 | -0.12 ± 11.28 | undecided | 92.4 |  | 106 | 1 |
-| DynamicViT |  | 28.33 | -7.91 ± 11.28 | undecided | 34.4 |  | 127 | 1 |
-| TokenRatio | TokenRatio() | 19.53 | -8.80 ± 13.82 (against DynamicViT) | undecided | 24.1 |  | 132 | 1 |
+| PatchDropout | PatchDropout() | 38.62 | +2.38 ± 8.70 | undecided | 59.1 |  | 71 | 1 |
+| KeepRate | KeepRate() | 36.23 | +0.11 ± 10.65 (against EViT) | undecided | 94.5 |  | 109 | 1 |
+| EViT |  | 36.12 | -0.12 ± 8.70 | undecided | 92.4 |  | 106 | 1 |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 1,000 images to train, stratified by class and the same for all
   seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other only

@@ -199,13 +199,15 @@ OF_TRANSFORMERS: dict[str, Arm] = {
     "DropHead": Arm(one(c.DropHead)),
     "EViT": Arm(lambda: [], network=REORGANISED),
     "KeepRate": Arm(one(c.KeepRate), against="EViT", network=REORGANISED),
-    "DynamicViT": Arm(lambda: [], network=DYNAMIC),
-    "TokenRatio": Arm(one(c.TokenRatio), against="DynamicViT", network=DYNAMIC),
+    # These start from the teacher, as in the paper: from random weights, DynamicViT hardly learns from 1,000 images
+    "DynamicViT": Arm(lambda teacher: [], taught=TEACHER, network=DYNAMIC, starts=True),
+    "TokenRatio": Arm(lambda teacher: [c.TokenRatio()], (), TEACHER, "DynamicViT", network=DYNAMIC, starts=True),
     "TokenDistillation": Arm(
         lambda teacher: [c.TokenRatio(), c.TokenDistillation(teacher)],
         taught=TEACHER,
         against="TokenRatio",
         network=DYNAMIC,
+        starts=True,
     ),
     "MoEViT": Arm(lambda: [], network=EXPERTS),
     "ExpertBalance": Arm(one(c.ExpertBalance), against="MoEViT", network=EXPERTS),

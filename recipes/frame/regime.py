@@ -40,6 +40,7 @@ class Arm(NamedTuple):
         masked: whether to measure co-adaptation too: test accuracy with some channels masked.
         network: learning rate -> its own network; None: that of the regime. `against` then names an arm with the same
             network without the trick.
+        starts: whether the network starts from the teacher's weights; what the teacher lacks starts at random.
     """
 
     build: Callable[..., Sequence[Trick]]
@@ -49,6 +50,7 @@ class Arm(NamedTuple):
     batch: int = BATCH
     masked: bool = False
     network: Callable[[float], Classifier] | None = None
+    starts: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,15 +175,18 @@ def build_trial(
     one, lr = regime.arms[arm], regime.usual_lr if lr is None else lr
     if one.values and value is None:
         value = one.values[1]
-    network = [load_teacher(one.taught, teacher)] if one.taught else []
-    own = one.build(*network, *([value] if one.values and arm != NONE else []))
+    taught = [load_teacher(one.taught, teacher)] if one.taught else []
+    own = one.build(*taught, *([value] if one.values and arm != NONE else []))
     L.seed_everything(seed, workers=True, verbose=False)
+    model = regime.build_network(arm, lr)
+    if one.starts:
+        model.load_state_dict(model.adapt(taught[0].state_dict()))
     fraction = regime.images / TRAINING_IMAGES
     data = SmallCIFAR10(source.root, source.folder, one.batch, val_split=VALIDATION_IMAGES, fraction=fraction)
     evaluation = {"check_val_every_n_epoch": regime.epochs} if choosing else {"limit_val_batches": 0}
     return Trial(
         name=f"{regime.name}_choices" if choosing else regime.name,
-        model=regime.build_network(arm, lr),
+        model=model,
         data=data,
         callbacks=with_schedule(regime.epochs, own),
         trainer={"max_epochs": regime.epochs, "precision": source.precision, **evaluation},

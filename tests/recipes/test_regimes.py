@@ -103,7 +103,7 @@ def test_arms_with_a_network_of_their_own_have_one_to_be_compared_with():
             if arm.against != NONE and arm.network is not None:
                 assert one.arms[arm.against].network is arm.network, name
             if arm.network is not None and name not in one.teachers and arm.against == NONE:
-                assert not arm.build(), name  # itself what others are compared with
+                assert not arm.build(*([None] if arm.taught else [])), name  # itself what others are compared with
 
 
 @pytest.mark.slow
@@ -156,6 +156,16 @@ def test_an_arm_can_have_its_own_network_and_teacher(folder):
         built = [build_trial(TOKENS, arm, source=Cifar(folder=folder)).model for arm in ("TokenLabeling", "DropHead")]
     assert [type(model).__name__ for model in built] == ["LVViT", "ViT"] and loaded == ["convolutional teacher"]
     assert TOKENS.teachers == {"teacher", "convolutional teacher"}
+
+
+def test_an_arm_can_start_from_its_teacher(folder, monkeypatch):
+    teacher = TOKENS.build_network("teacher", 0.1)
+    monkeypatch.setattr(regime, "load_teacher", lambda name, path: teacher)
+    first, second = (build_trial(TOKENS, "TokenRatio", source=Cifar(folder=folder), seed=seed) for seed in (0, 1))
+    for name, weight in teacher.state_dict().items():
+        assert torch.equal(first.model.state_dict()[name], weight), name
+    predictors = [trial.model.score_predictor[0].in_conv[1].weight for trial in (first, second)]
+    assert not torch.equal(*predictors)
 
 
 def test_a_choice_looks_at_validation_images_alone(folder):
