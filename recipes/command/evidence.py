@@ -21,6 +21,7 @@ from recipes.frame import records
 from recipes.frame.arms import REGIMES
 from recipes.frame.cifar import Cifar
 from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme, teacher_path
+from recipes.frame.processor import advice
 from recipes.frame.regime import NONE, accuracy, build_trial
 
 LOCKS = Path("runs") / "evidence"
@@ -80,12 +81,14 @@ def run(job: Job, options: argparse.Namespace) -> bool:
     """Do one run and record it; return False if it was stopped."""
     value = job.value if job.choosing else chosen(job.regime, job.arm)
     lr = value if job.arm == NONE else chosen(job.regime, NONE)
+    source = Cifar(options.root, options.folder, options.precision or precision(job.regime))
+    print(f"{job} {advice(source.precision)}", flush=True)
     trial = build_trial(
         job.regime,
         job.arm,
         value,
         lr,
-        source=Cifar(options.root, options.folder, options.precision or precision(job.regime)),
+        source=source,
         choosing=job.choosing,
         teacher=teacher_path(job.regime, job.regime.arms[job.arm].taught),
         seed=job.seed,

@@ -34,6 +34,8 @@ def advice(precision: str) -> str:
     line = f"trains on the CPU in {precision}, {threads} thread{'s' * (threads > 1)}"
     if precision == "32-true" and has_bfloat16():
         line += '; precision "bf16-mixed" is faster here for most networks (table: docs/scale.md)'
+    if precision == "bf16-mixed" and not has_bfloat16():
+        line += '; this processor emulates bfloat16: precision "32-true" is several times as fast'
     if threads > free:
         line += f"; other programs run, so OMP_NUM_THREADS={free} may be faster"
     return line

@@ -118,13 +118,14 @@ def test_all_but_the_named_tricks_go_together(tmp_path):
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_exact_with_other_options(options, moments, tmp_path):
-    stop_and_resume(tmp_path, "all", moments, **options)
+    """They change the loop and its schedules; clipping and 16 bits meet all tricks."""
+    stop_and_resume(tmp_path, "all" if "precision" in options else "scheduled", moments, **options)
 
 
-SECOND = [("on_train_batch_end", n) for n in (1, 2, 4)] + [("on_validation_end", 1), ("on_train_epoch_end", 1)]
+SECOND = [("on_train_batch_end", 1), ("on_train_batch_end", 4), ("on_validation_end", 1)]
 
 
-@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), (1, 1), (2, 2)])  # each moment, both accumulations
+@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), (1, 1)])  # within an epoch and at its end
 def test_stopped_twice(first, accumulate, tmp_path):
     """A file written after a resume is as good as one written before."""
     hook, n, _ = MOMENTS[accumulate][first]

@@ -256,7 +256,7 @@ def test_stages_are_maps_that_shrink_or_tokens(name):
 
 
 @every_model_trained
-@pytest.mark.parametrize("pixels", [32, 64, 224])
+@pytest.mark.parametrize("pixels", [32, 224])
 def test_trains_at(name, pixels, trainer):
     if name not in NANO and smallest(name, pixels) is None:
         with pytest.raises(ValueError, match=str(pixels)):

@@ -74,9 +74,8 @@ def test_two_groups_are_between_one_and_four(size):
 # ---- the same function as the references
 
 
-@pytest.mark.parametrize(
-    "variant", [pytest.param(v, marks=[pytest.mark.slow] * (v != "A0")) for v in RepVGG.timm_names]
-)
+# one of each kind: plain, grouped, with gates; all rows of the table are counted above
+@pytest.mark.parametrize("variant", ["A0", *(pytest.param(v, marks=pytest.mark.slow) for v in ("B1g4", "D2se"))])
 def test_same_logits_as_timm_in_both_forms(variant, randomise, images, agree):
     torch.manual_seed(0)
     ours = randomise(RepVGG(variant, num_classes=10, image_size=224))
@@ -123,7 +122,7 @@ def under_the_authors_keys(model: RepVGG) -> dict:
     return {theirs(key): value for key, value in model.state_dict().items()}
 
 
-@pytest.mark.parametrize("variant", ["tiny", *(pytest.param(f"B{i}g2", marks=pytest.mark.slow) for i in (1, 2, 3))])
+@pytest.mark.parametrize("variant", ["tiny", pytest.param("B1g2", marks=pytest.mark.slow)])
 def test_takes_the_authors_files_and_is_their_network(variant, tiny, randomise, images, agree, tmp_path):
     w = under_the_authors_keys(randomise(RepVGG(variant, num_classes=10)))
     assert {key.split(".")[0] for key in w} == {"stage0", "stage1", "stage2", "stage3", "stage4", "linear"}
@@ -213,13 +212,12 @@ def test_bad_arguments_say_what_to_do():
 # ---- exact, however deep, and in files
 
 
-@pytest.mark.parametrize("variant", ["thin-se", pytest.param("D2se", marks=pytest.mark.slow)])
-def test_every_block_adds_up_exactly_where_the_whole_cannot_show_it(variant, monkeypatch, randomise, images):
+def test_every_block_adds_up_exactly_where_the_whole_cannot_show_it(monkeypatch, randomise, images):
     """48 layers of gates turn a rounding error of 1e-15 into one of 1e-8 or worse, added up or not: block by block, on
     the maps that it gets in the network, float64 shows the equality to 1e-13 of the output."""
     monkeypatch.setitem(VARIANTS, "thin-se", Row((8, 14, 24, 1), 0.25, 0.25, se=True))
     torch.manual_seed(0)
-    model = randomise(RepVGG(variant, num_classes=10)).double()
+    model = randomise(RepVGG("thin-se", num_classes=10)).double()
     blocks, seen = [m for m in model.modules() if isinstance(m, Block)], []
     assert len(blocks) == 48
     hooks = [b.register_forward_hook(lambda m, a, out: seen.append((a[0].clone(), out.clone()))) for b in blocks]

@@ -10,7 +10,7 @@ import zoo
 from callbacks import Activation
 from callbacks.network.activation import ACTIVATIONS, swap_activations
 from tests.conftest import tiny_classifier
-from tests.zoo.test_every_model import smallest
+from tests.zoo.test_every_model import make
 
 
 def phi(x: float) -> float:
@@ -124,7 +124,7 @@ def test_what_was_shared_stays_shared():
 def test_no_relu_is_left_in_any_model(name):
     """One pass runs no ReLU operation, not even from a function called in a `forward`."""
     with torch.device("meta"):
-        model = getattr(zoo, name)(smallest(name, 32), num_classes=10, image_size=32).eval()
+        model = make(name, 32).eval()
         swap_activations(model, "tanh")
         asked = Asked()
         with torch.no_grad(), asked:

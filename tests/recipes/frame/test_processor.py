@@ -46,6 +46,11 @@ def test_bfloat16_is_advised_to_float32_alone(pretend):
     assert processor.advice("bf16-mixed") == "trains on the CPU in bf16-mixed, 1 thread"
 
 
+def test_emulated_bfloat16_is_told(pretend):
+    pretend(half=False, threads=1)
+    assert processor.advice("bf16-mixed").endswith('emulates bfloat16: precision "32-true" is several times as fast')
+
+
 def test_on_a_busy_machine_the_number_of_free_cores_is_advised(pretend):
     pretend(busy=2.6)
     assert processor.advice("bf16-mixed").endswith("4 threads; other programs run, so OMP_NUM_THREADS=1 may be faster")
