@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
 from recipes.command.reproduce import load_row
-from recipes.papers import han_pruning, pylearn2_dropout, shunk_nsdropout
+from recipes.papers import goodfellow_maxout, han_pruning, pylearn2_dropout, shunk_nsdropout
 from recipes.papers.frame.data import Images
 from recipes.papers.frame.max_norm import MaxNorm
 from zoo import MLP
@@ -84,3 +86,26 @@ def test_the_first_layer_alone_is_penalised():
     first = model.hidden1.linear
     squares = first.weight.detach().square().sum() + first.bias.detach().square().sum()
     assert float(step.loss.detach()) == pytest.approx(1 + 0.5 * float(squares))
+
+
+# ---- maxout
+
+
+def test_dropped_pixels_leave_the_others_as_they_are():
+    torch.manual_seed(5)
+    batch = [torch.full((100, 1, 28, 28), 0.7), None]
+    goodfellow_maxout.DropPixels().on_train_batch_start(None, None, batch, 0)
+    assert batch[0].unique().tolist() == [0.0, pytest.approx(0.7)]
+    assert (batch[0] > 0).float().mean().item() == pytest.approx(0.8, abs=5 * (0.16 / 78_400) ** 0.5)
+
+
+def test_the_second_part_ends_at_the_loss_of_the_first():
+    torch.manual_seed(5)
+    network, x, y = goodfellow_maxout.network(), torch.rand(30, 1, 28, 28), torch.arange(30) % 10
+    assert [m.weight.shape[0] for m in network.modules() if isinstance(m, nn.Linear)] == [1200, 1200, 10]
+    now = F.cross_entropy(network.eval()(x), y).item()
+    assert goodfellow_maxout.loss(network, x, y) == pytest.approx(now, rel=1e-5)
+    for most, ends in ((now + 1e-3, True), (now - 1e-3, False)):
+        run = SimpleNamespace(should_stop=False)
+        goodfellow_maxout.StopAtLoss(most, x, y).on_train_epoch_end(run, network)
+        assert run.should_stop is ends and network.training
