@@ -75,12 +75,11 @@ site-check: .venv/.site .venv/.site-check
 	$(PYTHON) -m venv .venv
 
 .venv/.demo: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q --no-compile -e .
+	$(BIN)/pip install -q -e .
 	@touch $@
 
-# Python compiles a module when it is first imported: most of these never are.
 .venv/.test .venv/.notebooks .venv/.site .venv/.site-check: .venv/.%: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q --no-compile -e ".[$*]"
+	$(BIN)/pip install -q -e ".[$*]"
 	@touch $@
 
 # Run what is missing of the programme behind the cards (days); FOLDER: images as files in place of CIFAR-10.

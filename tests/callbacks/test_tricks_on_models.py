@@ -114,8 +114,8 @@ QUICK, HEAVY = ("ResNet", "WideResNet"), ("InceptionResNetV2", "InceptionV4")  #
 
 
 def tricks_for(name: str) -> list[str]:
-    """Return all tricks for quick models; for others, what they refuse and a fifth (heavy: a tenth) of the rest."""
-    turn, of = NAMES.index(name), 10 if name in HEAVY else 5
+    """Return all tricks for quick models; for others, what they refuse and a tenth (heavy: a twentieth) of the rest."""
+    turn, of = NAMES.index(name), 20 if name in HEAVY else 10
     tricks = list(filter(acts_on_networks, callbacks.__all__))
     return [
         trick

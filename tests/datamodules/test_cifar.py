@@ -116,13 +116,13 @@ def test_a_damaged_archive(tmp_path, no_network):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not JPEGS.exists(), reason="needs cifar10-jpeg.tar.xz in ../shared/data")
-def test_all_of_cifar_as_jpegs(tmp_path):
+def test_a_tenth_of_cifar_as_jpegs(tmp_path):
     with tarfile.open(JPEGS) as archive:
-        archive.extractall(tmp_path, filter="data")
+        tenth = [member for member in archive if member.isdir() or member.name.endswith("7.jpg")]
+        archive.extractall(tmp_path, tenth, filter="data")
     data = ImageFolder(tmp_path, batch_size=500, cache="memory")
     data.setup()
     assert data.classes == CIFAR10.classes
-    assert (len(data.train_indices), len(data.val_indices), len(data.test_set)) == (45_000, 5_000, 10_000)
-    assert data.mean == pytest.approx((0.4913, 0.4821, 0.4465), abs=1e-3)
-    assert data.mean == pytest.approx(CIFAR10.mean, abs=2e-3)
-    assert sum(len(y) for _, y in data.test_dataloader()) == 10_000
+    assert (len(data.train_indices), len(data.val_indices), len(data.test_set)) == (4500, 500, 1000)
+    assert data.mean == pytest.approx(CIFAR10.mean, abs=0.01)
+    assert sum(len(y) for _, y in data.test_dataloader()) == 1000

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import zlib
 
 import lightning as L
 import pytest
@@ -207,15 +208,13 @@ def test_a_rate_moves_and_a_share_of_the_steps_is_that_of_magnified_weight_decay
     assert 5 < seen.rates.count(None) < 25
 
 
-SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite; the others are slow
+SOON = {"HeuristicDropout", "SpatialDropout"}  # in the default suite; of the others, half are tried, and are slow
+MOVED = [name for name in [*KINDS_OF, "DropConnect", "GuidedDropout"] if name in SOON or zlib.crc32(name.encode()) % 2]
 
 
 @pytest.mark.parametrize(
     "name",
-    [
-        pytest.param(n, marks=[] if n in SOON else [pytest.mark.slow])
-        for n in [*KINDS_OF, "DropConnect", "GuidedDropout"]
-    ],
+    [pytest.param(n, marks=[] if n in SOON else [pytest.mark.slow]) for n in MOVED],
 )
 def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer, tiny_data, monkeypatch):
     """It also trains to the same weights as without compiling."""
