@@ -20,7 +20,7 @@ from callbacks.frame.feature_dropout import FeatureDropout
 from datamodules import Arrays
 from tests.conftest import TEACHERS, build_trick, collate, needed, tiny_classifier, tiny_network
 from tests.reliability.pretended_gpu import REC, is_cuda, plain, pretended_gpu
-from tests.zoo.test_every_model import make, size
+from tests.zoo.test_every_model import ALIKE, make, size
 
 STEADY = (3, 5)  # steps of six, from 1, in which nothing is logged
 IN_FP16 = (
@@ -41,12 +41,12 @@ IN_FP16 = (
 IN_BF16 = tuple(
     f"callbacks.{room}." for room in ("distillation", "dropout", "loss", "network")
 )  # compute with features
-ALIKE = {  # methods of dropout: two fifths of them stand for all
+STOOD_FOR = {  # methods of dropout, by the other two fifths
     name
     for i, name in enumerate(n for n in callbacks.__all__ if issubclass(getattr(callbacks, n), FeatureDropout))
     if i % 5 > 1
 }
-MODELS = sorted([*zoo.__all__, *zoo.SEGMENTERS])
+MODELS = sorted({*zoo.__all__, *zoo.SEGMENTERS} - ALIKE)
 FEW = 8  # images for a model: four steps, of which the third is steady, and three batches of an evaluation
 TOO_SHORT = ("StepThenCosine",)  # six steps, for the example
 OFF = dict.fromkeys(("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing"), False)
@@ -200,7 +200,7 @@ def every_trick(part: int, parts: int, folder: Path) -> dict:
         kind = getattr(callbacks, name)
         example = {} if name in TOO_SHORT else next(iter(kind.examples), {})
         found[f"{name} 32-true"] = seen(of_trick(name, {}), folder)
-        if kind.__module__.startswith(IN_BF16) and name not in ALIKE:
+        if kind.__module__.startswith(IN_BF16) and name not in STOOD_FOR:
             made = of_trick(name, example, True)
             found[f"{name} bf16-mixed"] = seen(made, folder, "bf16-mixed", None, channels_last=True)
         if name in IN_FP16:

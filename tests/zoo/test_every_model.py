@@ -423,14 +423,27 @@ def test_channels_last_changes_no_number(name, trainer):
 
 
 # Inductor takes a minute a model to compile; what it sees of a model, aot_eager sees too, and of most "eager" enough:
-# whether its code can be captured as a graph.
+# whether its code can be captured as a graph. Without branches in their code, models are captured in evaluation alone,
+# by `test_exports_as_a_graph`.
+STRAIGHT = {
+    "AlexNet",
+    "CBAMResNet",
+    "ConvNet",
+    "DenseNet",
+    "GoogLeNet",
+    "MLP",
+    "MobileNetV2",
+    "MobileNetV3",
+    "SENet",
+    "SKNet",
+}
 BACKWARD_TOO = {*LIGHT, "DynamicViT", "MoEViT", "ShuffleNetV2", "Swin"}
 COMPILED = [
     pytest.param(
         name, "aot_eager" if name in BACKWARD_TOO else "eager", marks=[] if name in LIGHT else pytest.mark.slow
     )
     for name in NAMES
-    if name not in ALIKE
+    if name not in ALIKE | STRAIGHT
 ] + [pytest.param("ResNet", "inductor", marks=pytest.mark.slow)]
 
 
