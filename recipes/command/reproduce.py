@@ -51,7 +51,8 @@ def main(arguments: Sequence[str]) -> None:
         row = load_row(options.name)
         if not options.show:
             for seed in range(options.seeds or row.seeds):
-                run_missing(row, seed, options, console)
+                if run_missing(row, seed, options, console) and options.commit:
+                    commit_results()
         show(row, console)
 
 

@@ -58,6 +58,14 @@ def test_runs_what_is_missing_and_says_the_verdicts(row, capsys):
     assert "trick - base: published +1.00; ours +1.00 ± 0.00 (n = 3), interval +1.00 to +1.00: inside" in out
 
 
+def test_one_row_commits_each_seed_that_ran(row, monkeypatch):
+    done = []
+    monkeypatch.setattr(reproduce, "commit_results", lambda: done.append(len(row.ran)))
+    reproduce.main(["some_row", "--seeds", "1"])
+    reproduce.main(["some_row", "--seeds", "3", "--commit"])
+    assert done == [4, 6]
+
+
 def test_all_goes_on_where_it_stopped(row):
     records.append(
         "papers", {"arguments": {"row": "some_row", "arm": "base"}, "seed": 1, "metrics": {}, "seconds": 1.0}
