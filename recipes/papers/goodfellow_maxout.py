@@ -29,9 +29,8 @@ from callbacks.dropout.maxout import to_maxout
 from callbacks.frame.trick import Trick
 from recipes.papers.frame.data import Images, InOrder, digits
 from recipes.papers.frame.max_norm import MaxNorm
-from recipes.papers.frame.optimization import Rate, sgd
+from recipes.papers.frame.optimization import Momentum, Rate, sgd
 from recipes.papers.frame.row import Fit, Published, Row, Run, Trained
-from recipes.papers.pylearn2_dropout import ramp
 from zoo import MLP
 
 EPOCHS, PATIENCE = 1000, 100  # of each part, at most; epochs without a lower error
@@ -43,15 +42,6 @@ class DropPixels(Trick):
     def on_train_batch_start(self, trainer: L.Trainer, model: L.LightningModule, batch: Any, batch_idx: int) -> None:
         """Change the images."""
         batch[0] = batch[0] * (torch.rand_like(batch[0]) < 0.8)
-
-
-class Momentum(Trick):
-    """Raise the momentum from .5 in the first epoch to .7 in epoch 250."""
-
-    def on_train_epoch_start(self, trainer: Any, model: L.LightningModule) -> None:
-        """Set it."""
-        for group in trainer.optimizers[0].param_groups:
-            group["momentum"] = 0.5 + 0.2 * ramp(trainer.current_epoch, 250)
 
 
 class StopAtLoss(L.Callback):
@@ -106,7 +96,9 @@ def part(run: Run) -> Images:
 def arm(run: Run) -> Trained:
     """Train both parts."""
     stop = EarlyStopping("val/acc", "max", PATIENCE)
-    first = Fit(lambda run: network(), lambda run: [*tricks(), Momentum(), stop], EPOCHS, 100, data=part)(run).network
+    first = Fit(lambda run: network(), lambda run: [*tricks(), Momentum(0.7, 250), stop], EPOCHS, 100, data=part)(
+        run
+    ).network
     images = part(run)
     until = StopAtLoss(loss(first, images.x, images.y), images.held_x, images.held_y)
 
@@ -124,6 +116,6 @@ ROW = Row(
     arms={"maxout": arm},
     claims=(Published("maxout", (99.06,)),),
     seeds=3,
-    minutes=40,
+    minutes=60,
     network=lambda run: network(),
 )

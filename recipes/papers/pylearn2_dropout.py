@@ -13,15 +13,14 @@ Rule:     one run, last epoch
 Differs:  The velocity is multiplied by the rate of its step, where the source adds steps that are.
 """
 
-from typing import Any
-
+import lightning as L
 import torch
 from torch import nn
 
 from callbacks import Dropout
 from recipes.papers.frame.data import digits
 from recipes.papers.frame.max_norm import MaxNorm
-from recipes.papers.frame.optimization import Rate, sgd
+from recipes.papers.frame.optimization import Momentum, Rate, ramp, sgd
 from recipes.papers.frame.row import Fit, Published, Row, Run
 from zoo import MLP
 
@@ -29,21 +28,11 @@ EPOCHS = 440
 RANGES, NORMS = (0.00891030471479, 0.0575059125935, 0.0), (4.378017, 2.970242, 4.626974)
 
 
-def ramp(epoch: float, end: int) -> float:
-    """Return 0 in the first epoch and before, 1 from epoch `end` on, and a line in between."""
-    return min(max((epoch - 1) / (end - 1), 0.0), 1.0)
-
-
-class Ramps(Rate):
-    """Lower the rate and raise the momentum, once an epoch."""
-
-    def __init__(self) -> None:
-        super().__init__("falls to .022 at epoch 560", lambda t, T: 1 - 0.977708 * ramp(EPOCHS * t // T, 560))
-
-    def on_train_epoch_start(self, trainer: Any, model: Any) -> None:
-        """Set the momentum."""
-        for group in trainer.optimizers[0].param_groups:
-            group["momentum"] = 0.5 + 0.199217 * ramp(trainer.current_epoch, 698)
+def tricks(run: Run) -> list[L.Callback]:
+    """Return what the network trains with."""
+    rate = Rate("falls to .022 at epoch 560", lambda t, T: 1 - 0.977708 * ramp(EPOCHS * t // T, 560))
+    dropout = [Dropout(0.2, "input"), Dropout(0.5, ("hidden1", "hidden2"))]
+    return [rate, Momentum(0.699217, 698), *dropout, MaxNorm(*NORMS)]
 
 
 @torch.no_grad()
@@ -63,7 +52,7 @@ ROW = Row(
     arms={
         "dropout": Fit(
             network,
-            lambda run: [Ramps(), Dropout(0.2, "input"), Dropout(0.5, ("hidden1", "hidden2")), MaxNorm(*NORMS)],
+            tricks,
             epochs=EPOCHS,
             batch=100,
             every=10,

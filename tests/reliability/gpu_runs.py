@@ -38,10 +38,9 @@ IN_FP16 = (
     "SymmetryAttention",
     "UpdateRatio",
 )
-IN_BF16 = tuple(
-    f"callbacks.{room}." for room in ("distillation", "dropout", "loss", "network")
-)  # compute with features
-STOOD_FOR = {  # methods of dropout, by the other two fifths
+# compute with features or losses, where 16 bits matter
+IN_BF16 = tuple(f"callbacks.{room}." for room in ("distillation", "dropout", "loss", "network"))
+STOOD_FOR = {  # three fifths of the methods of dropout, by the others
     name
     for i, name in enumerate(n for n in callbacks.__all__ if issubclass(getattr(callbacks, n), FeatureDropout))
     if i % 5 > 1

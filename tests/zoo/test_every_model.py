@@ -205,7 +205,7 @@ def test_starts_near_chance(name):
 @every_model_trained
 def test_learns_one_batch_by_heart_and_trains_all_of_itself(name):
     lr = 3e-3 if name in NANO else 1e-3  # narrow layers learn at larger rates
-    fused = {"fused": True}  # a step over AlexNet's 60 million weights in a third of the time
+    fused = {"fused": True}  # a step over AlexNet's 28.6 million weights in .03 s, not .26 s
     model, (images, targets) = make(name, optimizer="adamw", lr=lr, optimizer_options=fused), batch(name)
     if name == "ZFNet":  # from the paper's weights N(0, .01^2) the first thousand steps find the class frequencies only
         for p in model.parameters():
@@ -423,20 +423,9 @@ def test_channels_last_changes_no_number(name, trainer):
 
 
 # Inductor takes a minute a model to compile; what it sees of a model, aot_eager sees too, and of most "eager" enough:
-# whether its code can be captured as a graph. Without branches in their code, models are captured in evaluation alone,
+# whether its code can be captured as a graph. Where training runs the same code, evaluation alone is captured,
 # by `test_exports_as_a_graph`.
-STRAIGHT = {
-    "AlexNet",
-    "CBAMResNet",
-    "ConvNet",
-    "DenseNet",
-    "GoogLeNet",
-    "MLP",
-    "MobileNetV2",
-    "MobileNetV3",
-    "SENet",
-    "SKNet",
-}
+STRAIGHT = {"AlexNet", "CBAMResNet", "ConvNet", "DenseNet", "MLP", "MobileNetV2", "MobileNetV3", "SENet", "SKNet"}
 BACKWARD_TOO = {*LIGHT, "DynamicViT", "MoEViT", "ShuffleNetV2", "Swin"}
 COMPILED = [
     pytest.param(

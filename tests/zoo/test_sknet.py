@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from recipes.frame.processor import has_bfloat16
 from tests.zoo.checks import stages_halve
 from zoo import SKNet
 from zoo.sknet import VARIANTS, Selection, SelectiveKernel, branch
@@ -146,5 +147,5 @@ def test_gradients_of_the_dilated_path_in_bfloat16(mode, memory_format):
         y = layer(images)
     assert y.is_contiguous(memory_format=memory_format) and y.dtype == torch.bfloat16
     (found,) = torch.autograd.grad(y, layer.weight, g.bfloat16().contiguous(memory_format=memory_format))
-    # a processor that emulates bfloat16 rounds partial sums to it too: 3 % where others have 1 %
-    assert (found.float() - expected).abs().max() < 0.06 * expected.abs().max()
+    most = 0.02 if has_bfloat16() else 0.06  # one that emulates it rounds partial sums too: 3.1 % were seen
+    assert (found.float() - expected).abs().max() < most * expected.abs().max()

@@ -6,7 +6,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import lightning as L
+
 from callbacks.frame.decay import Decay
+from callbacks.frame.trick import Trick
 
 
 def sgd(lr: float, momentum: float = 0.0, weight_decay: float = 0.0, nesterov: bool = False) -> dict[str, Any]:
@@ -46,3 +49,25 @@ class Rate(Decay):
     def factor(self, step: int) -> float:
         """Return the factor at a step."""
         return self.curve(step, self.total)
+
+
+def ramp(epoch: float, end: int) -> float:
+    """Return 0 in the first epoch and before, 1 from epoch `end` on, and a line in between."""
+    return min(max((epoch - 1) / (end - 1), 0.0), 1.0)
+
+
+class Momentum(Trick):
+    """Raise the momentum of SGD from .5 in the first epoch along a line, as Pylearn2's MomentumAdjustor does.
+
+    Args:
+        last: momentum at its end, in [.5, 1).
+        end: epoch of the end.
+    """
+
+    def __init__(self, last: float, end: int):
+        self.last, self.end = last, end
+
+    def on_train_epoch_start(self, trainer: L.Trainer, model: L.LightningModule) -> None:
+        """Set the momentum."""
+        for group in trainer.optimizers[0].param_groups:
+            group["momentum"] = 0.5 + (self.last - 0.5) * ramp(trainer.current_epoch, self.end)

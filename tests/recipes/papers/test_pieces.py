@@ -31,15 +31,15 @@ def test_ramps_of_rate_and_momentum():
     model = row.untrained("dropout")
     largest = model.hidden2.linear.weight.detach().abs().max().item()
     assert largest == pytest.approx(0.0575, rel=0.01) and not model.head.weight.any()
-    ramps = pylearn2_dropout.Ramps()
+    rate, momenta, *_ = pylearn2_dropout.tricks(None)
     optimizer = SimpleNamespace(param_groups=[{}])
     for epoch, factor, momentum in [
         (0, 1, 0.5),
         (1, 1, 0.5),
         (439, 1 - 0.977708 * 438 / 559, 0.5 + 0.199217 * 438 / 697),
     ]:
-        assert ramps.curve(600 * epoch + 17, 600 * 440) == pytest.approx(factor)
-        ramps.on_train_epoch_start(SimpleNamespace(current_epoch=epoch, optimizers=[optimizer]), model)
+        assert rate.curve(600 * epoch + 17, 600 * 440) == pytest.approx(factor)
+        momenta.on_train_epoch_start(SimpleNamespace(current_epoch=epoch, optimizers=[optimizer]), model)
         assert optimizer.param_groups[0]["momentum"] == pytest.approx(momentum)
 
 
