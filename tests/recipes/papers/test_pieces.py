@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from recipes.command.reproduce import load_row
-from recipes.papers import goodfellow_maxout, han_pruning, pylearn2_dropout, shunk_nsdropout
+from recipes.papers import goodfellow_maxout, han_pruning, li_schedules, pylearn2_dropout, shunk_nsdropout
 from recipes.papers.frame.data import Images
 from recipes.papers.frame.max_norm import MaxNorm
 from zoo import MLP
@@ -109,3 +109,16 @@ def test_the_second_part_ends_at_the_loss_of_the_first():
         run = SimpleNamespace(should_stop=False)
         goodfellow_maxout.StopAtLoss(most, x, y).on_train_epoch_end(run, network)
         assert run.should_stop is ends and network.training
+
+
+# ---- schedules
+
+
+def test_curves_count_steps_from_one_and_deviations_are_of_single_runs():
+    T = 23_450
+    cosine, exponential, inverse = (li_schedules.CURVES[name] for name in ("cosine", "exponential", "1/t"))
+    assert (cosine(T // 2 - 1, T), cosine(T - 1, T)) == pytest.approx((0.5, 0.0), abs=1e-9)
+    assert (exponential(0, T), exponential(T - 1, T)) == pytest.approx((0.999902, 0.100438), rel=1e-5)
+    assert (inverse(0, T), inverse(T - 1, T)) == pytest.approx((1 / 1.000384, 1 / 10.0048), rel=1e-6)
+    runs = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])  # 95 % interval of the mean: 2.776 sqrt(2.5) / sqrt(5) = 1.963
+    assert li_schedules.deviation(1.9630) == pytest.approx(runs.std().item(), rel=1e-3)
