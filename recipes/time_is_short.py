@@ -12,11 +12,11 @@ Settings: 5 epochs of batches of 64, SGD with Nesterov's momentum .9, decay 5e-4
           (of three) were chosen on 5,000 validation images. `make evidence` does all runs; recipes/frame/evidence.py
           has the programme and the rules
 Result:
-| arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
-| none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 |
-| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.62 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 |
-| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.89 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 |
+| arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds | in |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 | bf16-mixed |
+| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.62 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 | bf16-mixed |
+| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.89 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 | bf16-mixed |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
   copies (quality 75): compare runs on them with each other only

@@ -73,7 +73,15 @@ def test_a_regime_has_the_noise_of_all_its_arms(tmp_path, monkeypatch):
     accuracies = {"none": (0.66, 0.67, 0.665), "MixUp": (0.68, 0.70), "teacher": (0.71,), "CutMix": (0.1, 0.68)}
     for arm, values in accuracies.items():
         for seed, value in enumerate(values):
-            arguments = {"arm": arm, "as": arm, "value": None, "lr": 0.1, "images": 4000, "epochs": 60}
+            arguments = {
+                "arm": arm,
+                "as": arm,
+                "value": None,
+                "lr": 0.1,
+                "images": 4000,
+                "epochs": 60,
+                "precision": "32-true",
+            }
             metrics = {"test/acc": value, "test/loss": 1.0}
             run = {"arguments": arguments, "seed": seed, "metrics": metrics, "seconds": 335.0}
             records.append("data_is_short", run | {"hardware": {}, "versions": {}, "commit": ""})

@@ -81,7 +81,7 @@ def run(job: Job, options: argparse.Namespace) -> bool:
     """Do one run and record it; return False if it was stopped."""
     value = job.value if job.choosing else chosen(job.regime, job.arm)
     lr = value if job.arm == NONE else chosen(job.regime, NONE)
-    source = Cifar(options.root, options.folder, options.precision or precision(job.regime))
+    source = Cifar(options.root, options.folder, precision(job))
     print(f"{job} {advice(source.precision)}", flush=True)
     trial = build_trial(
         job.regime,
@@ -126,7 +126,6 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="the same images as files: train/<class>/*, test/<class>/*")
     parser.add_argument("--regime", choices=[one.name for one in REGIMES], help="do the runs of one regime alone")
     parser.add_argument("--commit", action="store_true", help="commit the file of results after each run")
-    parser.add_argument("--precision", help="of the Trainer (default: as in earlier runs, else the fastest here)")
     parser.add_argument("--most", type=int, help="do at most this many runs")
     parser.add_argument("--list", action="store_true", help="print the planned runs and which are done")
     return parser.parse_args(arguments)

@@ -28,7 +28,7 @@ WHERE = {
 }
 TEST_IMAGES, CLASSES = 10_000, 10
 CPU = "CPU seconds"
-HEADS = ["arm", "as", "accuracy %", "gain in points", "verdict", "train %", "left at half masked", CPU, "seeds"]
+HEADS = ["arm", "as", "accuracy %", "gain in points", "verdict", "train %", "left at half masked", CPU, "seeds", "in"]
 NOT_HERE = {
     "CachedLogits": "ends with the same bits as KnowledgeDistillation",
     "ClassBalanced": "for classes of unequal sizes, which these are not",
@@ -89,8 +89,17 @@ def trained(group: list[dict[str, Any]]) -> np.ndarray:
 
 def noise_of(arms: Mapping[str, list[dict[str, Any]]]) -> Pool | None:
     """Pool the noise of a regime; None before an arm has two seeds."""
-    several = [values for values in map(trained, arms.values()) if len(values) > 1]
+    parts = [part for group in arms.values() for part in by_precision(group).values()]
+    several = [values for values in map(trained, parts) if len(values) > 1]
     return pool(several) if several else None
+
+
+def by_precision(group: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Part an arm's runs by precision, that of the first run first."""
+    parts: dict[str, list[dict[str, Any]]] = {}
+    for run in group:
+        parts.setdefault(run["arguments"]["precision"], []).append(run)
+    return parts
 
 
 def gain_in(regime: Regime, trick: str, alpha: float = ALPHA) -> Gain | None:
@@ -107,10 +116,12 @@ def gain_in(regime: Regime, trick: str, alpha: float = ALPHA) -> Gain | None:
 def gain_of(
     arms: Mapping[str, list[dict[str, Any]]], arm: str, against: str = NONE, alpha: float = ALPHA
 ) -> Gain | None:
-    """Compare two arms of a regime with the noise of all of them."""
-    if arm not in arms or against not in arms:
+    """Compare two arms of a regime, runs in one precision, with the noise of all arms."""
+    parts, others = by_precision(arms.get(arm, [])), by_precision(arms.get(against, []))
+    shared = [precision for precision in parts if precision in others]
+    if not shared:
         return None
-    group, rest = arms[arm], arms[against]
+    group, rest = parts[shared[0]], others[shared[0]]
     ours, theirs, noise = trained(group), trained(rest), noise_of(arms)
     what = group[0]["arguments"]["as"]
     if len(ours) < len(group) or len(theirs) < len(rest) or not len(theirs):
@@ -157,7 +168,7 @@ def table(regime: Regime) -> tuple[list[str], list[list[str]]]:
     gains = {name: gain_of(arms, name, regime.arms[name].against, ALPHA / m) for name in names if name in regime.arms}
     order = sorted(gains, key=lambda name: -_key(gains[name]))
     rows = [_row(name, arms[name], gains[name], regime) for name in order]
-    plain = [_row(NONE, arms[NONE], None, regime)] if NONE in arms else []
+    plain = [_row(NONE, part, None, regime) for part in by_precision(arms.get(NONE, [])).values()]
     return HEADS, [*plain, *rows]
 
 
@@ -175,8 +186,9 @@ def _row(name: str, group: list[dict[str, Any]], gain: Gain | None, regime: Regi
     train = _spread(np.array([value for value in seen if value is not None]), 100, 1)
     left = np.array([half_masked(run["metrics"]) for run in group if "masked 0.5" in run["metrics"]])
     seconds = _spread(np.array([run["metrics"][CPU] for run in group if CPU in run["metrics"]]), 1, 0)
-    what = group[0]["arguments"]["as"]
-    return [name, what, spread, points, _verdict(gain), train, _spread(left, 1, 2), seconds, str(len(group))]
+    what, precision = group[0]["arguments"]["as"], group[0]["arguments"]["precision"]
+    end = [_spread(left, 1, 2), seconds, str(len(group)), precision]
+    return [name, what, spread, points, _verdict(gain), train, *end]
 
 
 def _verdict(gain: Gain | None) -> str:

@@ -8,12 +8,15 @@ Runs:     The base has 10 seeds in each regime, the dozen that matter most 5, al
           learning rate. Nothing is chosen on the test images.
 Noise:    The standard deviation of a run is the regime's: pooled over all its arms, each around its own mean. An arm
           whose own standard deviation is larger than that of equal arms in 95 % of cases leaves the pool
-          recipes/frame/compare_statistics.py).
+          (recipes/frame/compare_statistics.py).
 Card:     Mean of the arm less mean of the arm that it is compared with, over all their seeds, and a 95 % interval from
           the pooled noise: +- t(nu) s sqrt(1/n + 1/n0). It answers for one card alone.
 Verdict:  "better" or "worse" where the interval that holds for all arms of the regime at once (Dunnett's bound) leaves
           out zero, else "undecided". Never "no effect".
-Precision: bfloat16 where the processor has it, else float32; that of the first run holds for all others of its regime.
+Precision: bfloat16 where the processor has it, else float32. An arm has one precision, and is compared with runs in the
+          same. The base has its ten seeds in that of a regime's first run, and five in the other where arms are run in
+          it. What was chosen in one precision holds in both. (Until the first run in float32, one precision was the
+          rule for all of a regime; some processors only emulate bfloat16, and need ten times as long for it.)
 Diverged: A run at the accuracy of guessing, or with a loss that is no number, is counted ("4 of 5 trained") and no
           interval is given.
 """
@@ -45,31 +48,46 @@ SEEDS_OF_BASE, SEEDS_OF_DOZEN, SEEDS_OF_OTHERS = 10, 5, 3
 
 
 class Job(NamedTuple):
-    """One run. `value` is of a choice; a reported run takes the chosen one."""
+    """One run. `value` is of a choice; a reported run takes the chosen one. `precision`: "" is that of the arm."""
 
     regime: Regime
     arm: str
     seed: int
     value: float | None = None
     choosing: bool = False
+    precision: str = ""
 
     def __str__(self) -> str:
         what = f" with {self.value}, chosen on validation images" if self.choosing else f", seed {self.seed}"
-        return f"{self.regime.name}: {self.arm}{what}"
+        return f"{self.regime.name}: {self.arm}{what}{self.precision and f', {self.precision}'}"
 
 
 def programme() -> list[Job]:
     """List all runs, in an order in which every stop leaves complete arms."""
     two = (TIME_IS_SHORT, DATA_IS_SHORT)
     base = chain.from_iterable(_choices(regime, NONE) for regime in two)
-    seeds = [Job(regime, NONE, seed) for seed in range(SEEDS_OF_BASE) for regime in two]
+    seeds = [job for jobs in zip(*map(_base, two), strict=True) for job in jobs]
+    more = [job for jobs in zip_longest(*map(_base_here, two)) for job in jobs if job]
     dozen = _alternate(DOZEN_OF_DATA, DOZEN_OF_TIME, SEEDS_OF_DOZEN)
-    tokens = [*_whole(SMALL_TRANSFORMER, NONE, SEEDS_OF_BASE)]
+    tokens = [*_choices(SMALL_TRANSFORMER, NONE), *_base(SMALL_TRANSFORMER), *_base_here(SMALL_TRANSFORMER)]
     for name in OF_TRANSFORMERS:
         tokens += _whole(SMALL_TRANSFORMER, name, SEEDS_OF_OTHERS)
     others = _alternate(OTHERS_OF_DATA, OTHERS_OF_TIME, SEEDS_OF_OTHERS)
     rest = _alternate([name for name in dropouts() if name not in DOZEN_OF_DATA], [], SEEDS_OF_OTHERS)
-    return [*base, *seeds, *dozen, *tokens, *others, *rest]
+    return [*base, *seeds, *more, *dozen, *tokens, *others, *rest]
+
+
+def _base(regime: Regime) -> list[Job]:
+    """List the base's runs in the precision of the regime's first run."""
+    first = _precision_of(runs(regime, choosing=True)) or fast_precision()
+    return [Job(regime, NONE, seed, precision=first) for seed in range(SEEDS_OF_BASE)]
+
+
+def _base_here(regime: Regime) -> list[Job]:
+    """List the base's runs in the precision that is fast here, if it is another one."""
+    here = fast_precision()
+    jobs = [Job(regime, NONE, seed, precision=here) for seed in range(SEEDS_OF_DOZEN)]
+    return [] if here == _base(regime)[0].precision else jobs
 
 
 def _alternate(of_data: Iterable[str], of_time: Iterable[str], seeds: int) -> Iterator[Job]:
@@ -121,10 +139,18 @@ def chosen(regime: Regime, arm: str) -> float | None:
     return max(values, key=lambda value: found[value]) if found.keys() >= {*values} and values else None
 
 
-def precision(regime: Regime) -> str:
-    """Return the precision of earlier runs, so that all arms share it; for the first run, the fast one here."""
-    earlier = [*runs(regime, choosing=True), *runs(regime)]
-    return earlier[0]["arguments"]["precision"] if earlier else fast_precision()
+def precision(job: Job) -> str:
+    """Return the precision of a run: that of earlier runs of its arm, or of the arm that it is compared with."""
+    if job.precision or job.arm in job.regime.teachers:
+        return job.precision or fast_precision()
+    arm, found = job.regime.arms[job.arm], runs(job.regime, job.choosing)
+    names = [job.arm] if job.choosing or arm.against == NONE else [job.arm, arm.against]
+    earlier = [run for name in names for run in found if run["arguments"]["arm"] == name]
+    return _precision_of(earlier) or fast_precision()
+
+
+def _precision_of(found: list[dict[str, Any]]) -> str:
+    return str(found[0]["arguments"]["precision"]) if found else ""
 
 
 def is_done(job: Job) -> bool:
@@ -132,14 +158,18 @@ def is_done(job: Job) -> bool:
     if job.arm in job.regime.teachers and not teacher_path(job.regime, job.arm).exists():
         return False
     value = job.value if job.choosing or not job.regime.arms[job.arm].values else chosen(job.regime, job.arm)
-    return any(
-        (run["arguments"]["arm"], run["arguments"]["value"], run["seed"]) == (job.arm, value, job.seed)
-        for run in runs(job.regime, job.choosing)
-    )
+    wanted = {"arm": job.arm, "value": value} | ({"precision": job.precision} if job.precision else {})
+    found = runs(job.regime, job.choosing)
+    return any(run["seed"] == job.seed and wanted.items() <= run["arguments"].items() for run in found)
 
 
 def is_ready(job: Job) -> bool:
-    """Return whether the runs that this one needs are done: the learning rate, the choice, the teacher."""
+    """Return whether the runs that this one needs are done: the learning rate, the choice, the teacher.
+
+    A run in bfloat16 also waits for a processor that computes in it.
+    """
+    if fast_precision() == "32-true" != precision(job):
+        return False
     if job.choosing and job.arm == NONE:
         return True
     needed = [NONE] if job.choosing or not job.regime.arms[job.arm].values else [NONE, job.arm]

@@ -22,8 +22,10 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
 
 
-def add(regime, arm: str, *accuracies: float, what: str | None = None, **metrics) -> None:
-    arguments = {"arm": arm, "as": f"{arm}()" if what is None else what, "value": None}
+def add(
+    regime, arm: str, *accuracies: float, what: str | None = None, precision: str = "bf16-mixed", **metrics
+) -> None:
+    arguments = {"arm": arm, "as": f"{arm}()" if what is None else what, "value": None, "precision": precision}
     arguments |= {"images": regime.images, "epochs": regime.epochs}
     for seed, accuracy in enumerate(accuracies):
         line = {"arguments": arguments, "seed": seed, "metrics": {"test/acc": accuracy, "train/acc": 0.9, **metrics}}
@@ -61,6 +63,25 @@ def test_tricks_of_the_base_are_judged_by_the_arm_without():
     assert "data" not in card.gain("CosineDecay", short=True)
 
 
+def test_an_arm_is_compared_with_runs_in_its_precision():
+    add_both()
+    before = cards.noise_of(cards.by_arm(TIME_IS_SHORT))
+    add(TIME_IS_SHORT, "none", 0.74, 0.742, what="", precision="32-true")
+    add(TIME_IS_SHORT, "OneCycle", 0.75, 0.752, precision="32-true")
+    assert cards.gain_in(TIME_IS_SHORT, "OneCycle").mean == pytest.approx(0.01)
+    assert cards.gain_in(TIME_IS_SHORT, "StepDecay").mean == pytest.approx(-0.03)
+    assert cards.gain_in(TIME_IS_SHORT, "CosineDecay").mean == pytest.approx(0.03)  # the base less StepDecay
+    after = cards.noise_of(cards.by_arm(TIME_IS_SHORT))  # each precision around its own mean
+    assert after.sd == pytest.approx(before.sd) and after.df == before.df + 2
+    heads, rows = cards.table(TIME_IS_SHORT)
+    assert [(row[0], row[2][:4], row[-1]) for row in rows[:2]] == [
+        ("none", "72.1", "bf16-mixed"),
+        ("none", "74.1", "32-true"),
+    ]
+    add(TIME_IS_SHORT, "no WarmUp", 0.7, precision="16-mixed")
+    assert cards.gain_in(TIME_IS_SHORT, "no WarmUp") is None  # nothing to compare it with
+
+
 def test_an_arm_is_compared_with_its_own_baseline():
     add_both()
     add(TIME_IS_SHORT, "Uniform", 0.70, 0.70)
@@ -81,7 +102,7 @@ def test_other_budgets_and_the_teacher_count_for_nothing():
     add_both()
     before = cards.gain_in(DATA_IS_SHORT, "MixUp")
     for seed, epochs in ((0, 3), (CHOICE_SEED, 60)):
-        arguments = {"arm": "MixUp", "as": "", "value": 1, "images": 4000, "epochs": epochs}
+        arguments = {"arm": "MixUp", "as": "", "value": 1, "images": 4000, "epochs": epochs, "precision": "bf16-mixed"}
         line = {"arguments": arguments, "seed": seed, "metrics": {"test/acc": 0.9}, "seconds": 1.0, **STAMP}
         records.append("data_is_short", line)
     assert cards.gain_in(DATA_IS_SHORT, "MixUp") == before

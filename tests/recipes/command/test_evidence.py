@@ -117,11 +117,42 @@ def test_what_is_recorded_at_this_budget_with_this_value_is_done():
     assert is_done(job)
 
 
-def test_all_runs_of_a_regime_have_the_precision_of_its_first(monkeypatch):
+def test_an_arm_has_one_precision_and_so_has_the_arm_it_is_compared_with(monkeypatch):
     monkeypatch.setattr(evidence, "fast_precision", lambda: "bf16-mixed")
-    assert precision(DATA_IS_SHORT) == "bf16-mixed"
-    record(DATA_IS_SHORT, NONE, 0)
-    assert precision(DATA_IS_SHORT) == "32-true"
+    kaiming = Job(TIME_IS_SHORT, "Kaiming", 0)
+    assert precision(kaiming) == "bf16-mixed"
+    record(TIME_IS_SHORT, "Uniform", 0)
+    record(TIME_IS_SHORT, "SWA", CHOICE_SEED, 0.2, choosing=True)
+    record(DATA_IS_SHORT, TEACHER, CHOICE_SEED)
+    assert precision(kaiming) == precision(kaiming._replace(arm="Uniform", seed=1)) == "32-true"
+    assert precision(Job(TIME_IS_SHORT, "SWA", CHOICE_SEED, 0.5, True)) == "32-true"
+    assert precision(Job(TIME_IS_SHORT, "SWA", 0)) == "bf16-mixed"  # a choice holds in both
+    assert precision(Job(DATA_IS_SHORT, TEACHER, CHOICE_SEED)) == "bf16-mixed"  # nothing is compared with it
+
+
+def test_the_base_has_five_seeds_in_the_other_precision_where_that_is_fast(monkeypatch):
+    choose_rates()  # in float32
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "32-true")
+    assert {job.precision for job in programme() if job.arm == NONE and not job.choosing} == {"32-true"}
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "bf16-mixed")
+    for one in REGIMES:
+        mine = [job for job in programme() if job.regime is one and job.arm == NONE and not job.choosing]
+        assert [(job.precision, job.seed) for job in mine if job.precision == "bf16-mixed"] == [
+            ("bf16-mixed", seed) for seed in range(5)
+        ]
+        assert [job.seed for job in mine if job.precision == "32-true"] == [*range(10)]
+    record(TIME_IS_SHORT, NONE, 0, 0.1)
+    base = Job(TIME_IS_SHORT, NONE, 0, precision="32-true")
+    assert is_done(base) and not is_done(base._replace(precision="bf16-mixed"))
+
+
+def test_a_run_in_bfloat16_waits_for_a_processor_that_has_it(monkeypatch):
+    choose_rates()
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "32-true")
+    record(DATA_IS_SHORT, "SWA", 0, precision="bf16-mixed")
+    assert not is_ready(Job(DATA_IS_SHORT, "SWA", 1)) and is_ready(Job(DATA_IS_SHORT, "L1", 1))
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "bf16-mixed")
+    assert is_ready(Job(DATA_IS_SHORT, "SWA", 1)) and is_ready(Job(DATA_IS_SHORT, NONE, 1, precision="32-true"))
 
 
 def test_a_run_that_another_process_is_at_is_left_to_it():

@@ -17,7 +17,7 @@ def add(name: str, seed: int, metrics: dict, **arguments) -> None:
 
 
 def short(seed: int, arm: str, accuracy: float) -> None:
-    budget = {"arm": arm, "as": arm, "value": None, "lr": 0.1, "images": 4000, "epochs": 60}
+    budget = {"arm": arm, "as": arm, "value": None, "lr": 0.1, "images": 4000, "epochs": 60, "precision": "32-true"}
     add("data_is_short", seed, {"test/acc": accuracy, "test/loss": 1.0}, **budget)
 
 
