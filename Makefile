@@ -7,7 +7,7 @@ BIN := .venv/bin
 # half of the tests, and takes from the other's when it is done.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
 
-.PHONY: demo test slow pairs lint house format notebooks wheel tables site serve site-check evidence clean
+.PHONY: demo test slow whole lint house format notebooks wheel tables site serve site-check evidence clean
 
 # Train, test, save, reload and judge ResNet-20 on handwritten digits.
 demo: .venv/.demo
@@ -20,14 +20,14 @@ test: .venv/.test
 
 # Subprocesses, killed runs, real trainings: many wait for others, so there are three at a time. In parts: what torch keeps
 # of compiled and exported graphs goes with a process.
-SLOW := $(PYTEST) -m "slow and not pairs" --durations 10
+SLOW := $(PYTEST) -m "slow and not whole" --durations 10
 slow: .venv/.test
 	$(SLOW) -n 3 --ignore tests/zoo
 	$(SLOW) tests/zoo
 
-# Every two tricks in one run, and every trick with weights in parts: half an hour.
-pairs: .venv/.test
-	$(PYTEST) tests/callbacks/frame/test_pairs.py tests/reliability/test_sharded.py
+# What `make slow` takes a sample of, such as every two tricks in one run: hours. For a release, and for changes to frames.
+whole: .venv/.test
+	$(PYTEST) -m whole
 
 lint: .venv/.test
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
 """Make each notebook from its .py: execute it in a clean kernel, and keep its outputs.
 
-    python notebooks/make.py [--check] [NUMBER ...]
+    python notebooks/make.py [--check | --try] [NUMBER ...]
 
 NUMBER, such as 05, chooses notebooks; without it all are made, two at a time. The .py (jupytext's percent format) is
 the source. The .ipynb holds the outputs, with their pictures made small, and the hash of the cells that gave them.
 `--check` neither executes nor writes. It fails where the cells of an .ipynb are not those of its .py or of its hash, or
-where an output should not be seen: a warning, a path of the machine, what a Trainer says of itself.
+where an output should not be seen: a warning, a path of the machine, what a Trainer says of itself. `--try` executes
+all cells with `BATCHES` batches an epoch, and writes nothing.
 """
 
+import argparse
 import base64
 import hashlib
 import io
@@ -30,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LARGEST = 400_000  # bytes of an .ipynb
 COLOURS, QUALITY = 64, 75  # of PNG, of JPEG: the smaller file is kept
+BATCHES = {f"PL_TRAINER_LIMIT_{stage}_BATCHES": "2" for stage in ("TRAIN", "VAL", "TEST")}
 EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 UNWANTED = {
     "a path of the machine": r"site-packages|\.venv/|(?<!\w)/(?:home|root|tmp|usr|opt|Users|private)/\w|[A-Z]:\\+Users",
@@ -56,22 +59,28 @@ def digest(made: NotebookNode) -> str:
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
-def make(source: Path) -> None:
-    """Execute the notebook in an empty folder, and write it with its outputs.
-
-    Raises:
-        ValueError: an output that should not be seen, or too large a file. Nothing is written then.
-    """
+def execute(source: Path) -> NotebookNode:
+    """Execute the notebook in an empty folder."""
     made = notebook(source)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
         NotebookClient(made, timeout=600, resources=resources, record_timing=False).execute()
+    print(f"{source.stem}: executed", flush=True)
+    return made
+
+
+def make(source: Path) -> None:
+    """Execute the notebook and write it with its outputs.
+
+    Raises:
+        ValueError: an output that should not be seen, or too large a file. Nothing is written then.
+    """
+    made = execute(source)
     made.metadata["language_info"] = {"name": "python"}  # the kernel adds its version
     tidy(made)
     if found := [*problems(made)]:
         raise ValueError(f"{source.stem}: {'; '.join(found)}")
     source.with_suffix(".ipynb").write_text(nbformat.writes(made) + "\n")
-    print(f"{source.stem}: made", flush=True)
 
 
 def tidy(made: NotebookNode) -> None:
@@ -148,17 +157,26 @@ def faults(source: Path) -> Iterator[str]:
 
 
 def main() -> None:
-    """Make the notebooks, or check them."""
-    numbers = [argument for argument in sys.argv[1:] if argument != "--check"]
-    sources = sorted(s for s in HERE.glob("[0-9]*.py") if not numbers or s.stem.split("_")[0] in numbers)
-    if numbers and len(sources) != len(set(numbers)):
+    """Make the notebooks, check or try them."""
+    parser = argparse.ArgumentParser("python notebooks/make.py", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("numbers", nargs="*", help="such as 05; default: all notebooks")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="compare each .ipynb with its .py; execute nothing")
+    mode.add_argument("--try", action="store_true", dest="trial", help="execute a few batches; write nothing")
+    options = parser.parse_args()
+    sources = sorted(
+        s for s in HERE.glob("[0-9]*.py") if not options.numbers or s.stem.split("_")[0] in options.numbers
+    )
+    if options.numbers and len(sources) != len(set(options.numbers)):
         sys.exit(f"no such notebook; there are {', '.join(sorted(s.stem for s in HERE.glob('[0-9]*.py')))}")
-    if "--check" not in sys.argv[1:]:
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
-        with ThreadPoolExecutor(2) as pool:
-            list(pool.map(make, sources))
-    elif found := [f"{source.stem}: {fault}" for source in sources for fault in faults(source)]:
-        sys.exit("\n".join([*found, "run `make notebooks`, with the numbers of these notebooks"]))
+    if options.check:
+        if found := [f"{source.stem}: {fault}" for source in sources for fault in faults(source)]:
+            sys.exit("\n".join([*found, "run `make notebooks`, with the numbers of these notebooks"]))
+        return
+    os.environ.update(BATCHES if options.trial else {})
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(execute if options.trial else make, sources))
 
 
 if __name__ == "__main__":

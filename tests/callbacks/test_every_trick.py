@@ -107,6 +107,7 @@ def test_in_bf16(name, tiny_data, trainer):
 
 @pytest.mark.slow
 @every
+@pytest.mark.one_in(3)
 def test_in_true_precision(name, tiny_data, trainer):
     """Weights and images have 16 or 64 bits."""
     for precision, kind in {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}.items():

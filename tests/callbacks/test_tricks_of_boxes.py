@@ -55,6 +55,7 @@ def test_two_of_a_kind(name, trainer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", [*WITHIN, *BESIDE], ids="+".join)
+@pytest.mark.one_in(2)
 def test_two_tricks(pair, trainer):
     tricks = [build_trick(name) for name in pair]
     if why := refusal(*map(type, tricks)):

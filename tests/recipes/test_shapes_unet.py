@@ -59,6 +59,7 @@ def test_the_report_shows_masks(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_it_learns_under_dropout(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     metrics = shapes_unet.recipe("heuristic", p=0.05, epochs=12, images=400).run(save=False)

@@ -36,7 +36,7 @@ def concerned(root: Path, file: str) -> list[Tests]:
     names = " or ".join(f"[{m}] or [{m}- or -{m}] or -{m}-" for m in members(root, file))
     contracts = CONTRACTS[package] if names else ()
     stages = [(own, ""), (contracts, names)]
-    return [Tests(paths, f"{marks} and not pairs", k) for marks in ("not slow", "slow") for paths, k in stages]
+    return [Tests(paths, f"{marks} and not whole", k) for marks in ("not slow", "slow") for paths, k in stages]
 
 
 def mirrors(root: Path, file: str) -> list[str]:

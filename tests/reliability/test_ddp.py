@@ -131,6 +131,7 @@ def test_training_accuracy_is_that_of_both(which, both, in_processes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.one_in(2)
 def test_resume(moment, both, in_processes, tmp_path):
     """Exact on both ranks."""
     ends, folder = both

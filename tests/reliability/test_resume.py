@@ -77,6 +77,7 @@ def slow_but(*quick):
 
 
 @pytest.mark.parametrize("which", slow_but("none", "scheduled", "all"))
+@pytest.mark.one_in(3)
 def test_exact_with_accumulation(which, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[2], accumulate_grad_batches=2)
 

@@ -73,7 +73,7 @@ def one_of_a_kind() -> list[str]:
     return [*kinds.values()]
 
 
-@pytest.mark.parametrize("which", ["one of a kind", pytest.param("all", marks=pytest.mark.pairs)])
+@pytest.mark.parametrize("which", ["one of a kind", pytest.param("all", marks=pytest.mark.whole)])
 def test_tricks_are_right_or_refuse_by_name(in_processes, tmp_path, which):
     """Weights, averages and scores are those of DDP."""
     names = one_of_a_kind() if which == "one of a kind" else sorted(set(callbacks.__all__) - ON_GPUS)

@@ -35,6 +35,7 @@ def test_killed(which, in_processes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", [*(f"rest{i}" for i in range(len(REST))), *sorted(SLOW)])
+@pytest.mark.one_in(3)
 def test_killed_with_those_that_are_not_in_it(which, in_processes, tmp_path):
     check(in_processes, tmp_path, which, zlib.crc32(which.encode()) % 100)
 
@@ -48,6 +49,7 @@ def test_killed_with_accumulation_and_workers(workers, accumulate, in_processes,
 @pytest.mark.parametrize(
     ("number", "workers", "accumulate"), [(1000, 0, 1), (1001, 2, 2), (1002, 0, 2), (1003, 2, 1), (1004, 0, 1)]
 )
+@pytest.mark.one_in(2)
 def test_killed_anywhere(number, workers, accumulate, in_processes, tmp_path):
     check(in_processes, tmp_path, "all", number, workers=workers, accumulate_grad_batches=accumulate)
 

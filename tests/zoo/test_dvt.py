@@ -396,6 +396,7 @@ def test_nearly_the_same_under_autocast(backbone):
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_t2t_as_a_graph(tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
     model, images = DVT("T2T-nano", num_classes=10, image_size=96).eval(), torch.randn(3, 3, 96, 96)

@@ -1,7 +1,7 @@
 """Every two tricks train together, or refuse with the message that `callbacks.frame.pairs` gives.
 
 `make test` runs the first pairs, in an order that begins with new combinations of mechanisms; `make slow`
-runs the next ones, `make pairs` runs all.
+runs the next ones, `make whole` runs all.
 """
 
 import zlib
@@ -20,7 +20,7 @@ from tests.conftest import build_trick, tiny_classifier, tiny_network
 HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
 # what `refusal` reads, beside `needs`
 SAYS = ["looks_only", "changes_batch", "asks_network", "resizes", "drops_patches", "makes_head"]
-QUICK, SLOW, LEAST = 400, 700, 4  # pairs in `make test`, in that and `make slow`, and of each trick at least
+QUICK, SLOW, LEAST = 250, 450, 3  # pairs in `make test`, in that and `make slow`, and of each trick at least
 
 
 def orders(*names: str) -> list[tuple[str, ...]]:
@@ -66,7 +66,7 @@ CHOSEN, NEXT = quick(PAIRS, QUICK), quick(PAIRS, SLOW)
 
 def marked(pair):
     slow = [] if pair in CHOSEN else [pytest.mark.slow]
-    return pytest.param(pair, marks=slow if pair in NEXT else [*slow, pytest.mark.pairs])
+    return pytest.param(pair, marks=slow if pair in NEXT else [*slow, pytest.mark.whole])
 
 
 @pytest.mark.parametrize("pair", [marked(pair) for pair in PAIRS], ids="+".join)

@@ -42,6 +42,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 @some
+@pytest.mark.one_in(4)
 def test_a_trick_draws_itself(name, tmp_path, monkeypatch):
     """Not empty, the same each time, and without a trace in the trick, the random states and the folder."""
     monkeypatch.chdir(tmp_path)
@@ -216,7 +217,8 @@ def test_a_loss_with_a_number_for_each_class_draws_itself(classes):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in EVERY if getattr(callbacks, name).examples][::3])
+@pytest.mark.parametrize("name", [name for name in EVERY if getattr(callbacks, name).examples])
+@pytest.mark.one_in(6)
 def test_a_trick_draws_its_examples(name):
     """A notebook shows a trick by its picture, so that no arguments may raise an error: a third of the tricks."""
     plain = example(name)

@@ -135,6 +135,7 @@ def test_the_run_of_a_dead_worker_goes_to_another(storage, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.whole  # on a folder's storage, test_compare_queue.py has it
 def test_a_comparison_by_two_workers(server, tmp_path, monkeypatch):
     monkeypatch.delenv("PYTHONPATH", raising=False)  # a worker imports what this process can, wherever it starts
     arms = {"none": [], "MixUp": [MixUp()]}

@@ -392,6 +392,7 @@ def test_a_resumed_run_ends_with_the_same_bits(trainer, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", callbacks.__all__)
+@pytest.mark.one_in(3)
 def test_every_trick_trains_or_says_why_not(name, trainer):
     """In words: with TypeError or ValueError of its own, before or at the first step."""
     if name in TEACHERS:

@@ -285,6 +285,7 @@ def test_heuristic_dropout_acts_between_the_convolutions(trainer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", callbacks.__all__)
+@pytest.mark.one_in(3)
 def test_every_trick_trains_or_says_why_not(name, trainer):
     """In words: with TypeError or ValueError of its own, before or at the first step."""
     if name in TEACHERS and not getattr(callbacks, name).needs_labels:
