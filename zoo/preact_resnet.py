@@ -8,9 +8,10 @@ Block:    y = x + F(x);  F basic: BN ReLU conv3x3, twice;  bottleneck: BN ReLU 1
 Shapes:   (N, 3, H, W) -stem-> (N, 64, H/4, W/4) -stages-> (N, 512e, H/32, W/32) -BN ReLU-> (N, K), e = 1 basic, 4
           bottleneck;  CIFAR rows: (N, 16, H, W) -> (N, 64e, H/4, W/4) -> (N, K)
 Defaults: training arguments of `Classifier`; He initialisation, fan-out (fb.resnet.torch)
-Differs:  18 and 34 are timm's, not the paper's. ImageNet rows have the stride in the 3x3 (as timm), CIFAR bottlenecks
-          in the first 1x1 (as the authors). 110 has projection shortcuts; the paper does not say which. The small-image
-          stem of ImageNet rows (3x3, stride 1, no pooling) is ours.
+Differs:  18 and 34 are timm's, not the paper's: x itself goes around their first block. ImageNet rows have the stride
+          in the 3x3 (as timm), CIFAR bottlenecks in the first 1x1 (as the authors). 20 is of
+          github.com/hysts/pytorch_image_classification at 993089a. 110 has projection shortcuts; the paper does not
+          say which. The small-image stem of ImageNet rows (3x3, stride 1, no pooling) is ours.
 """
 
 from collections import OrderedDict
@@ -85,6 +86,7 @@ class Row:
 
 
 CIFAR = {
+    "20": Row(PreActBasic, (3, 3, 3), 16),
     "110": Row(PreActBasic, (18, 18, 18), 16),
     "164": Row(PreActBottleneck, (18, 18, 18), 16, stride_in_1x1=True),
     "1001": Row(PreActBottleneck, (111, 111, 111), 16, stride_in_1x1=True),
@@ -121,7 +123,10 @@ class PreActResNet(Model):
         conv = stem(row.width, self.small)
         self.stem = nn.Sequential(OrderedDict(conv=conv, pool=stem_pool(self.small)))
         block, e = partial(row.block, stride_in_1x1=row.stride_in_1x1), row.block.expansion
-        self.stages = layers = Stages(Stage(blocks) for blocks in stages(block, row.depths, row.width, row.width, e))
+        parts = stages(block, row.depths, row.width, row.width, e)
+        if row.block is PreActBasic and self.variant in CIFAR:
+            parts[0][0].downsample = nn.Identity()  # activated before the two paths part
+        self.stages = layers = Stages(map(Stage, parts))
         c = row.width * e * 2 ** (len(row.depths) - 1)
         self.norm = nn.BatchNorm2d(c)
         self.relu = nn.ReLU(inplace=True)

@@ -9,6 +9,7 @@ from torch import nn
 
 from recipes.command.reproduce import load_row
 from recipes.papers import goodfellow_maxout, han_pruning, li_schedules, pylearn2_dropout, shunk_nsdropout
+from recipes.papers.frame import preact
 from recipes.papers.frame.data import Images
 from recipes.papers.frame.max_norm import MaxNorm
 from zoo import MLP
@@ -109,6 +110,15 @@ def test_the_second_part_ends_at_the_loss_of_the_first():
         run = SimpleNamespace(should_stop=False)
         goodfellow_maxout.StopAtLoss(most, x, y).on_train_epoch_end(run, network)
         assert run.should_stop is ends and network.training
+
+
+# ---- first weights
+
+
+def test_the_benchmarks_head_begins_by_fan_out():
+    torch.manual_seed(5)
+    head = preact.network(None).head.fc
+    assert head.weight.std().item() == pytest.approx(0.2**0.5, rel=5 / 1280**0.5) and not head.bias.any()
 
 
 # ---- schedules

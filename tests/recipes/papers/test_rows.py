@@ -25,7 +25,7 @@ def few_images(row):
 SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40)) | dict.fromkeys(
     ("he_cifar", "zagoruyko_at", "zhong_cifar", "devries_cutout"), (3, 32, 32)
 )
-COUNTS = {"shunk_nsdropout": 1700}  # 1,600 are held out
+COUNTS = {"shunk_nsdropout": 1700, "hysts_cutout": 140, "hysts_fashion": 140}  # 1,600 are held out; batches are whole
 # rows that take five seconds or more
 HEAVY = {"devries_cutout", "garbin_dropout", "mnist1d_pooling_large"}
 
