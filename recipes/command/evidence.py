@@ -20,7 +20,16 @@ from filelock import FileLock, Timeout
 from recipes.frame import records
 from recipes.frame.arms import REGIMES
 from recipes.frame.cifar import Cifar
-from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme, teacher_path
+from recipes.frame.evidence import (
+    Job,
+    chosen,
+    is_done,
+    is_ready,
+    is_waiting,
+    precision,
+    programme,
+    teacher_path,
+)
 from recipes.frame.processor import advice
 from recipes.frame.regime import NONE, accuracy, build_trial
 
@@ -52,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if stopped:
             break
         options.most = options.most and options.most - 1
+    else:
+        if waiting := sum(is_waiting(job) and not is_done(job) for job in _jobs(options.regime)):
+            print(f"runs that wait for a processor with bfloat16, in which their arms were begun: {waiting}")
     return int(bool(failed))
 
 

@@ -168,7 +168,7 @@ def is_ready(job: Job) -> bool:
 
     A run in bfloat16 also waits for a processor that computes in it.
     """
-    if fast_precision() == "32-true" != precision(job):
+    if is_waiting(job):
         return False
     if job.choosing and job.arm == NONE:
         return True
@@ -177,6 +177,11 @@ def is_ready(job: Job) -> bool:
         return False
     teacher = job.regime.arms[job.arm].taught
     return not teacher or teacher_path(job.regime, teacher).exists()
+
+
+def is_waiting(job: Job) -> bool:
+    """Return whether a run waits for a processor that computes in bfloat16, in which its arm was begun."""
+    return fast_precision() == "32-true" != precision(job)
 
 
 def teacher_path(regime: Regime, teacher: str) -> Path:

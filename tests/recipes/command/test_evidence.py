@@ -193,6 +193,15 @@ def test_it_goes_on_where_it_stopped_and_commits_the_results_alone(tiny, tmp_pat
     assert capsys.readouterr().out.count("done ") == 5
 
 
+def test_runs_that_wait_for_bfloat16_are_told(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(evidence, "fast_precision", lambda: "32-true")
+    one = command.programme()[0].regime
+    record(one, NONE, 0, precision="bf16-mixed")
+    monkeypatch.setattr(command, "programme", lambda: [Job(one, NONE, seed) for seed in range(3)])
+    assert command.main(tiny) == 0 and len(records.read("time_is_short")) == 1
+    assert capsys.readouterr().out.endswith("in which their arms were begun: 2\n")
+
+
 def test_a_run_that_fails_stops_none_of_the_others(tiny, monkeypatch, capsys):
     whole = Trial.run
 
