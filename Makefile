@@ -31,6 +31,7 @@ whole: .venv/.test
 
 lint: .venv/.test
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --isolated --select E501 --line-length 120 recipes/frame recipes/command recipes/papers
 	$(BIN)/ruff format --check .
 
 # The house rules in numbers: sizes, imports, types, docstrings. Fails where one is broken.

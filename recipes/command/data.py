@@ -1,4 +1,4 @@
-"""`zoo data show NAME`: what a data set holds, as text, and a picture of a batch. `zoo data verify FOLDER`: its bytes."""
+"""`zoo data show NAME`: what a data set holds, in words and a picture. `zoo data verify FOLDER`: its bytes."""
 
 import shutil
 from collections.abc import Iterable
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> None:
 
 
 def check(arguments: list[str]) -> None:
-    """Read all of a folder of `zoo prepare`, and say that no byte has changed, or raise an error that names the file."""
+    """Read a whole folder of `zoo prepare`; say that no byte has changed, or raise an error that names the file."""
     if len(arguments) != 1 or arguments[0].startswith("-"):
         raise UsageError("name one folder made by `zoo prepare`: zoo data verify FOLDER")
     folder = Path(arguments[0]).expanduser()

@@ -105,7 +105,7 @@ def how_to_go_on(trainer: L.Trainer) -> str:
 
 
 def ours(arguments: list[str]) -> list[str]:
-    """Turn short names of tricks into import paths: `EarlyStopping` is ours here, and one of Lightning's callbacks too."""
+    """Turn short names of tricks into import paths: `EarlyStopping` is ours here, not Lightning's."""
     found = []
     for i, argument in enumerate(arguments):
         option, given, value = argument.partition("=")

@@ -1,7 +1,8 @@
 """`zoo search RECIPE --space lr=1e-3..1`: search at random from coarse to fine, or on a grid, by validation accuracy.
 
 From coarse to fine, as the course CS231n advises: a few short runs over a wide range, then as many around the best.
-Random rather than a grid, since few of the numbers matter (Bergstra, Bengio; JMLR 2012). Optuna draws, keeps and can go on with the trials.
+Random rather than a grid, since few of the numbers matter (Bergstra, Bengio; JMLR 2012). Optuna draws, keeps and can go
+on with the trials.
 """
 
 import argparse

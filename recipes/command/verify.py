@@ -1,7 +1,7 @@
 """`zoo verify`: a checkpoint that others published, in our network, on images whose checksum is known.
 
-What is compared is one checkpoint: the interval of 95 % is of its accuracy on all such images, seen on so many (Wilson's;
-the images are a part of those that the publisher reports on). Inside: it holds the published number.
+What is compared is one checkpoint: the interval of 95 % is of its accuracy on all such images, seen on so many
+(Wilson's; the images are a part of those that the publisher reports on). Inside: it holds the published number.
 
 Publishers normalise differently, so that mean and std are part of the table of published checkpoints below; a file that
 is not in it takes them, its network and its number from the command line.
@@ -229,8 +229,8 @@ def sentence(file: str, published: Checkpoint, right: int, count: int) -> str:
     word = "inside" if low <= published.accuracy <= high else "outside"
     digits = max(1, math.ceil(math.log10(count)) - 2)
     return (
-        f"{file}, {published.model}-{published.variant}: {100 * right / count:.{digits}f} % of {count:,} images, interval "
-        f"{low:.1f} to {high:.1f}; published {published.accuracy:.2f} ({published.publisher.address}): {word}"
+        f"{file}, {published.model}-{published.variant}: {100 * right / count:.{digits}f} % of {count:,} images, "
+        f"interval {low:.1f} to {high:.1f}; published {published.accuracy:.2f} ({published.publisher.address}): {word}"
     )
 
 

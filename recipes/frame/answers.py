@@ -1,4 +1,4 @@
-"""Save whether each test image of a run was classified correctly: 1,250 bytes for 10,000 images, enough for any test."""
+"""Save whether each test image of a run was classified correctly: 1,250 bytes for 10,000 images."""
 
 import base64
 from collections.abc import Sequence

@@ -185,7 +185,8 @@ IN_THE_BASE = {  # tricks that the base has: where time is short, the base again
 }
 
 
-# ---- in a small transformer: what acts on patches, heads and experts. An arm that is named after a network has no trick
+# ---- in a small transformer: what acts on patches, heads and experts.
+# An arm that is named after a network has no trick
 
 ADAMW = {"optimizer": "adamw", "weight_decay": 0.05}
 PLAIN, CONV = small(ViT, "96/16", **ADAMW), small(ResNet, "20", **ADAMW)

@@ -31,7 +31,7 @@ def models() -> list[Entry]:
 
 
 def cost(model: str) -> tuple[str, str, str]:
-    """Return default variant, parameters and multiply-adds of a model as text; empty before `make tables` counts them."""
+    """Return a model's default variant, parameters and multiply-adds; empty before `make tables` counts them."""
     variant, parameters, macs = COSTS.get(model, ("", 0, 0))
     return variant, _short(parameters), _short(macs)
 
@@ -78,7 +78,7 @@ def recipes() -> list[Entry]:
 
 
 def columns(recipe: str) -> dict[str, int]:
-    """Read a recipe's `COLUMNS`: further metrics of its table and their digits after the point; empty if it has none."""
+    """Read a recipe's `COLUMNS`: further metrics of its table and their digits; empty if it has none."""
     path = ROOT / "recipes" / f"{recipe}.py"
     with suppress(LookupError):
         return _literal(_parse(path), "COLUMNS") if path.exists() else {}

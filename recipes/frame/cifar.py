@@ -71,8 +71,8 @@ def published_resnet56(weights: Path) -> ResNet:
 class SmallCIFAR10(MemoryData):
     """CIFAR-10 at 16 x 16 pixels: each pixel is the mean of 2 x 2 pixels of the original.
 
-    The small images are made once and saved as `cifar10-16px.npz` beside the originals (46 MB). If that folder cannot be
-    written, each process makes them again.
+    The small images are made once and saved as `cifar10-16px.npz` beside the originals (46 MB). If that folder cannot
+    be written, each process makes them again.
 
     Args:
         root, folder: as in `Cifar`.

@@ -1,8 +1,8 @@
 """Measure co-adaptation: how much accuracy depends on channels being present together.
 
 Heuristic Dropout (Shi, Liu, Tao, Yuan; ICASSP 2022; https://doi.org/10.1109/ICASSP43922.2022.9747409) masks a growing
-fraction of the feature maps before the output layer of a trained network: the less its features depend on each other, the
-less accuracy falls.
+fraction of the feature maps before the output layer of a trained network: the less its features depend on each other,
+the less accuracy falls.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,8 @@ def channel_masks(u: Tensor, fractions: Sequence[float]) -> Tensor:
     """Mask channels: 0 for the round(fraction C) channels of the least u, 1 for the others.
 
     Args:
-        u: (N, C), uniform draws: an image's channels go in their order, so that a larger fraction masks the same channels and more.
+        u: (N, C), uniform draws: an image's channels go in their order, so that a larger fraction masks the same
+            channels and more.
         fractions: S numbers in [0, 1].
 
     Returns:

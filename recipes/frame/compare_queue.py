@@ -61,8 +61,8 @@ def open_study(storage: str) -> Any:
     """
     if storage.startswith("sqlite"):
         raise ValueError(
-            "SQLite cannot be a queue: it has no row locks, so two workers took the same run, 2 to 16 times in 200. Give "
-            "the path of a journal file on a shared folder, or a PostgreSQL address"
+            "SQLite cannot be a queue: it has no row locks, so two workers took the same run, 2 to 16 times in 200. "
+            "Give the path of a journal file on a shared folder, or a PostgreSQL address"
         )
     try:
         optuna = import_module("optuna")

@@ -86,7 +86,7 @@ def paired_half_width(differences: Array, alpha: float = ALPHA) -> float:
 
 
 def pooled_sd(accuracies: Array) -> tuple[float, int]:
-    """Return the standard deviation of a run without effects of arm and seed, and its (k - 1)(n - 1) degrees of freedom.
+    """Return a run's standard deviation, without effects of arm and seed, and its (k - 1)(n - 1) degrees of freedom.
 
     With two arms, sqrt(2) times it is the standard deviation of the paired differences.
     """
@@ -211,7 +211,7 @@ def pool(arms: list[Array]) -> Pool:
 
 
 def card_interval(arm: Array, base: Array, noise: Pool, alpha: float = ALPHA) -> tuple[float, float]:
-    """Return the difference of two means and its interval's half width, from the regime's noise; for this card alone."""
+    """Return the difference of two means and its interval's half width by the regime's noise, for this card alone."""
     half = stats.t.ppf(1 - alpha / 2, noise.df) * noise.sd * sqrt(1 / len(arm) + 1 / len(base))
     return float(arm.mean() - base.mean()), float(half)
 

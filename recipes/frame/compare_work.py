@@ -1,7 +1,7 @@
 """One run of a comparison, in a process of its own: claimed by a lock, resumed where it was stopped, recorded once.
 
-A run's folder has `lock`, `log.txt`, `run/last.ckpt` while it trains, and `result.json` when it is done. The lock is the
-system's: it dies with the process. The result appears whole, by a rename.
+A run's folder has `lock`, `log.txt`, `run/last.ckpt` while it trains, and `result.json` when it is done. The lock is
+the system's: it dies with the process. The result appears whole, by a rename.
 """
 
 import contextlib

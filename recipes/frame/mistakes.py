@@ -57,7 +57,8 @@ def answers(model: Classifier, data: ImageData) -> Answers:
 class Confusions(L.Callback):
     """Count the confusions of the last evaluation, validation or test, over all processes.
 
-    A model of the zoo returns an evaluated batch's logits from its step. Masks and several labels an image are left out.
+    A model of the zoo returns an evaluated batch's logits from its step. Masks and several labels an image are left
+    out.
 
     Attributes:
         matrix: images by true class (rows) and predicted class (columns), (K, K), int64; None: nothing was counted.

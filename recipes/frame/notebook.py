@@ -13,7 +13,7 @@ LOGGERS = (
 
 
 def silence() -> dict[str, bool]:
-    """Silence all warnings, and what Lightning says of the machine, the seed and the end of a run. Set the style of figures.
+    """Silence warnings and Lightning's words on machine, seed and end of a run. Set the style of figures.
 
     Returns:
         Arguments of a `Trainer` without logger, progress bar, summary of the model and checkpoints.

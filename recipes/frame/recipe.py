@@ -216,7 +216,7 @@ class Recipe:
         return int(checkpoint["global_step"])
 
     def check_reload(self, path: Path) -> float:
-        """Measure the largest difference between logits of this model and of the one saved at `path`, on one test batch.
+        """Measure the largest difference between logits of this model and of the one at `path`, on one test batch.
 
         Of a detector, between boxes and scores; infinite if it finds another number of them.
 

@@ -36,7 +36,7 @@ SURE = 0.5  # least score of a box that is shown
 
 @styled
 def draw(recipe: Run, path: Path) -> None:
-    """Draw curves of loss, accuracy (of boxes: mAP) and learning rate; below them test images with their predictions."""
+    """Draw curves of loss, accuracy (of boxes: mAP) and learning rate; below them test images with predictions."""
     figure = Figure(figsize=(13, 6), layout="constrained")
     curves, images = np.asarray(figure.subfigures(2, 1, height_ratios=[3, 1]))
     loss, accuracy, rate = curves.subplots(1, 3)

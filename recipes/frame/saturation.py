@@ -1,4 +1,4 @@
-"""Simulate training: loader, sums of gradients and steps, and which of the three is the limit. No queue, no network runs.
+"""Simulate training: loader, sums of gradients, steps, and which of the three is the limit. No network runs.
 
 A step begins when the last one has ended and its batch is there, and ends when the slowest process has its gradients'
 sum. Each worker makes a batch at a time, and is at most two ahead, as torch's loader.

@@ -1,7 +1,7 @@
 """The network of the 94 % record on CIFAR-10, its whitened first layer and its six test views.
 
-Paper:    94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Jordan; 2024) https://arxiv.org/abs/2404.00498, sections 3.1 to
-          3.5; numbers of the later program with Muon
+Paper:    94% on CIFAR-10 in 3.29 Seconds on a Single GPU (Jordan; 2024) https://arxiv.org/abs/2404.00498, sections 3.1
+          to 3.5; numbers of the later program with Muon
 Code:     https://github.com/KellerJordan/cifar10-airbench (the author's, `airbench94_muon.py` at f1c599c)
 Block:    conv 3x3 (c_in -> c), max-pool 2, BN, GELU, conv 3x3 (c -> c), BN, GELU;  BN has a bias and no scale
 Shapes:   (N, 3, 32, 32) -whiten, 2x2-> (N, 24, 31, 31) -3 blocks-> (N, 64, 15, 15), (N, 256, 7, 7), (N, 256, 3, 3)

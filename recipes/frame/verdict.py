@@ -6,12 +6,12 @@ and number n:
 - one run, or the mean of k runs without a deviation (`one_run`): m +- t(n - 1) s sqrt(1/k + 1/n). The mean of k more
   runs of ours would lie in it;
 - mean M and deviation S of k runs (`mean_of_runs`): Welch's interval of m - M. It must contain 0;
-- an effect, arm minus base (`effect`): m_d +- t(n - 1) s_d sqrt(1/k + 1/n), where d are the differences of our runs with
-  the same seed.
+- an effect, arm minus base (`effect`): m_d +- t(n - 1) s_d sqrt(1/k + 1/n), where d are the differences of our
+  runs with the same seed.
 
-Inside: the published number lies in the interval. Outside: it does not. Undecided: it does, but the interval is too wide
-to tell. For a number, it is wider than the effect that the source reports. For an effect, it also contains 0. At least
-two runs are needed. A run that did not train (NaN) leaves the arm undecided, and is counted.
+Inside: the published number lies in the interval. Outside: it does not. Undecided: it does, but the interval is too
+wide to tell. For a number, it is wider than the effect that the source reports. For an effect, it also contains 0. At
+least two runs are needed. A run that did not train (NaN) leaves the arm undecided, and is counted.
 """
 
 import math

@@ -1,7 +1,7 @@
 """Géron's book, chapter 11: SELU against ReLU in an MLP of 100 layers
 
-Paper:    Self-Normalizing Neural Networks (Klambauer et al.; NIPS 2017) https://arxiv.org/abs/1706.02515; the numbers are
-          those of Hands-On Machine Learning, 2nd edition (Géron; 2019)
+Paper:    Self-Normalizing Neural Networks (Klambauer et al.; NIPS 2017) https://arxiv.org/abs/1706.02515; the numbers
+          are those of Hands-On Machine Learning, 2nd edition (Géron; 2019)
 Source:   github ageron/handson-ml2 at 1e211527, 11_training_deep_neural_networks.ipynb (outputs)
 Settings: Fashion-MNIST, images 5,000 to 60,000, accuracy on the first 5,000; each pixel has mean 0 and deviation 1;
           784-300, 99 layers of 100, 10; ReLU with He's weights, SELU with LeCun's; SGD .001, batch 32, 5 epochs

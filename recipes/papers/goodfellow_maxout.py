@@ -5,8 +5,8 @@ Paper:    Maxout Networks (Goodfellow, Warde-Farley, Mirza, Courville, Bengio; I
 Source:   github lisa-lab/pylearn2 at af81e5c3, pylearn2/scripts/papers/maxout: README, mnist_pi.yaml,
           mnist_pi_continued.yaml (the authors')
 Settings: MNIST, pixels in [0, 1]; 784, two layers of 240 maxout units of 5 pieces, 10; weights uniform up to .005,
-          biases 0; SGD, batch 100; dropout .2 of the pixels, which are not scaled, and .5 of the units; norms of the weights
-          into a piece or class of at most 1.9365.
+          biases 0; SGD, batch 100; dropout .2 of the pixels, which are not scaled, and .5 of the units; norms of the
+          weights into a piece or class of at most 1.9365.
           First 50,000 images at a rate of .1, divided by 1.000004 at each step, the momentum rising from .5 to .7 at
           epoch 250, until 100 epochs bring no lower error on the other 10,000. From the best epoch on, all 60,000 at
           .0615082606673 and momentum .694376766682, until the loss of those 10,000 is that of the 50,000 then

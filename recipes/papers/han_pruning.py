@@ -5,7 +5,8 @@ Paper:    Learning Both Weights and Connections for Efficient Neural Networks (H
 Source:   the paper; github senya-ashukha/variational-dropout-sparsifies-dnn at 3d9b78ac, README (repeats its numbers)
 Settings: MNIST, 60,000 images / 255; 784-300-100-10 ReLU; 8 % of the weights stay in the first layer, 9 % in the second
           and 26 % in the last; pruned in rounds, with training at a tenth of the rate after each. Ours, since the paper
-          does not state them: SGD .1, momentum .9, weight decay 5e-4, batch 128, 20 epochs, the rate to 0 along a cosine;
+          does not state them: SGD .1, momentum .9, weight decay 5e-4, batch 128, 20 epochs, the rate to 0 along a
+          cosine;
           then ten rounds of two epochs, in each of which .78 of the weights stay
 Trap:     Epochs, batch and number of rounds are not stated.
 Rule:     one run, last epoch; the claim that matters is the difference

@@ -2,9 +2,10 @@
 
 Paper:    Xavier https://proceedings.mlr.press/v9/glorot10a.html, He https://arxiv.org/abs/1502.01852, batch norm
           https://arxiv.org/abs/1502.03167; the numbers are not those of the papers
-Source:   github hwalsuklee/tensorflow-mnist-MLP-batch_normalization-weight_initializers at 85d4783d, README, run_main.py
-Settings: MNIST, the last 55,000 images / 255; 784-256-256-10 ReLU; Adam .001, batch 100, 15 epochs; batch norm before the
-          ReLUs, decay .9, epsilon .001
+Source:   github hwalsuklee/tensorflow-mnist-MLP-batch_normalization-weight_initializers at 85d4783d, README,
+          run_main.py
+Settings: MNIST, the last 55,000 images / 255; 784-256-256-10 ReLU; Adam .001, batch 100, 15 epochs; batch norm before
+          the ReLUs, decay .9, epsilon .001
 Trap:     none found
 Rule:     one run, last epoch
 Differs:  torch draws He's weights from the whole normal distribution, TensorFlow truncates it at two deviations.

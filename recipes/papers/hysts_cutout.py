@@ -7,8 +7,8 @@ Source:   github hysts/pytorch_image_classification at 993089a3, README (the tab
 Settings: MNIST, mean .1307, std .3081; crop from 4 pixels of padding; He's weights by fan-out; SGD .2 with Nesterov's
           momentum .9, weight decay 1e-4, batch 128 without the last incomplete one, 100 epochs, a cosine to .001 of the
           rate, set at each step; Cutout: a square of 8 pixels, zero after normalisation
-Trap:     Errors of .40 and .25 % are 40 and 25 images: two binomial deviations of either are 12 and 10 images. A network
-          of the same README, larger, is at .25 without being better.
+Trap:     Errors of .40 and .25 % are 40 and 25 images: two binomial deviations of either are 12 and 10 images. A
+          network of the same README, larger, is at .25 without being better.
 Rule:     one run, last epoch (the source has the median of 3, which lies closer to its mean than one run does)
 Differs:  Centres of squares are the 28 pixels of a side; the source has one more, beyond the edge.
 """

@@ -4,8 +4,8 @@ Paper:    Improved Regularization of Convolutional Neural Networks with Cutout (
           https://arxiv.org/abs/1708.04552
 Source:   github hysts/pytorch_image_classification at 993089a3, README (the table of FashionMNIST), configs/ and
           config/defaults.py (settings)
-Settings: Fashion-MNIST, mean .286, std .353; as `hysts_cutout`, with a flip and for 200 epochs; erasing with p = .5, .02
-          to .4 of the area; mixup with alpha 1, the default of the configuration
+Settings: Fashion-MNIST, mean .286, std .353; as `hysts_cutout`, with a flip and for 200 epochs; erasing with p = .5,
+          .02 to .4 of the area; mixup with alpha 1, the default of the configuration
 Trap:     The table does not say mixup's alpha.
 Rule:     one run, last epoch (the source has the median of 3, which lies closer to its mean than one run does)
 Differs:  Rectangles of erasing are filled with noise; the source fills each with one number in [0, 1].

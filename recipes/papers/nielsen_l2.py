@@ -1,10 +1,11 @@
 """Nielsen's book, chapter 3: L2 against overfitting 1,000 digits
 
-Paper:    Neural Networks and Deep Learning (Nielsen; 2015), chapter 3 http://neuralnetworksanddeeplearning.com/chap3.html
+Paper:    Neural Networks and Deep Learning (Nielsen; 2015), chapter 3
+          http://neuralnetworksanddeeplearning.com/chap3.html
 Source:   the chapter's text; github mnielsen/neural-networks-and-deep-learning at 72db53d7, fig/overfitting.py
-Settings: MNIST, pixels in [0, 1]; 784-30-10, all units sigmoids, binary cross-entropy of the ten outputs summed; weights
-          and biases from N(0, 1); SGD, eta .5, batch 10, 400 epochs of the first 1,000 images; penalty lambda / 2n sum w^2
-          on weights alone, lambda .1, n 1,000
+Settings: MNIST, pixels in [0, 1]; 784-30-10, all units sigmoids, binary cross-entropy of the ten outputs summed;
+          weights and biases from N(0, 1); SGD, eta .5, batch 10, 400 epochs of the first 1,000 images; penalty lambda /
+          2n sum w^2 on weights alone, lambda .1, n 1,000
 Trap:     The book quotes the best epoch on test images, and one run.
 Rule:     one run, best epoch; the effect of two runs that share nothing but the settings
 """

@@ -1,6 +1,7 @@
 """A course's learning rate schedules: cosine, linear and exponential decay, and momentum
 
-Paper:    SGDR (Loshchilov, Hutter; ICLR 2017) https://arxiv.org/abs/1608.03983 for the cosine; the numbers are a course's
+Paper:    SGDR (Loshchilov, Hutter; ICLR 2017) https://arxiv.org/abs/1608.03983 for the cosine; the numbers are a
+          course's
 Source:   github ufal/npfl138 at 959373df, tasks/mnist_training.md (expected outputs)
 Settings: MNIST, the first 55,000 images / 255, accuracy on the last 5,000; one hidden layer of 100 ReLUs,
           Glorot-uniform, biases 0; batch 50, 10 epochs; Adam .01, which falls at each step to 1e-4 (linear, cosine) or

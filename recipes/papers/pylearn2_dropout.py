@@ -3,10 +3,10 @@
 Paper:    Improving Neural Networks by Preventing Co-Adaptation of Feature Detectors (Hinton et al.; 2012)
           https://arxiv.org/abs/1207.0580; the numbers are of a random search for Goodfellow et al. 2013
 Source:   github lisa-lab/pylearn2 at b073264e, pylearn2/scripts/papers/dropout/mnist.yaml
-Settings: MNIST, 60,000 images, pixels in [0, 1]; 784-898-1532-10 ReLU; SGD .097259, batch 100, 440 epochs; the rate falls
-          linearly, to .022292 of itself at epoch 560; the momentum rises linearly, from .5 to .699217 at epoch 698;
-          dropout .2 of the pixels and .5 of the units; weights uniform up to .00891 and .0575, those of the last layer 0;
-          norms of the weights into a unit of at most 4.378, 2.970 and 4.627
+Settings: MNIST, 60,000 images, pixels in [0, 1]; 784-898-1532-10 ReLU; SGD .097259, batch 100, 440 epochs; the rate
+          falls linearly, to .022292 of itself at epoch 560; the momentum rises linearly, from .5 to .699217 at epoch
+          698; dropout .2 of the pixels and .5 of the units; weights uniform up to .00891 and .0575, those of the last
+          layer 0; norms of the weights into a unit of at most 4.378, 2.970 and 4.627
 Trap:     The number of epochs is that of the lowest error on 10,000 training images, with the other 50,000 trained; the
           rates were found by a random search of unknown size. So was which published run is shown.
 Rule:     one run, last epoch

@@ -1,8 +1,8 @@
 """Knowledge distillation on MNIST, by shriramsb
 
 Paper:    Distilling the Knowledge in a Neural Network (Hinton, Vinyals, Dean; 2015) https://arxiv.org/abs/1503.02531
-Source:   github shriramsb/Distilling-the-Knowledge-in-a-Neural-Network at b9c2ec0f, README and notebook outputs (a third
-          party's numbers)
+Source:   github shriramsb/Distilling-the-Knowledge-in-a-Neural-Network at b9c2ec0f, README and notebook outputs (a
+          third party's numbers)
 Settings: MNIST, 60,000 images, mean .5, std .5; teacher 784-1200-1200-10 with images shifted by up to 2 pixels, student
           784-400-10 without; SGD .01, times .95 each epoch, momentum .9, weight decay 1e-5, batch 128, 60 epochs; T 10,
           both losses weighted by half

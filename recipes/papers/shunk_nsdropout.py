@@ -8,8 +8,8 @@ Settings: MNIST, the first 8,000 training images, the next 1,600 as the layer's 
 Trap:     The published 0.00 % is no test error: the notebook picks the units to drop by the true label, for test images
           too, so each class has a network of its own. "by label" repeats that. "last" is the accuracy without labels.
 Rule:     one run, last epoch (the source's is the best on test images)
-Differs:  Images are the first of the files, where the source draws them. The held-out means are taken once an epoch. The
-          rate falls by 5e-7 of itself an epoch in the source, which is nothing.
+Differs:  Images are the first of the files, where the source draws them. The held-out means are taken once an epoch.
+          The rate falls by 5e-7 of itself an epoch in the source, which is nothing.
 """
 
 import dataclasses

@@ -1,7 +1,8 @@
 """UvA's tutorial 3: six activations in an MLP, by two implementations that disagree
 
 Paper:    ELU https://arxiv.org/abs/1511.07289, Swish https://arxiv.org/abs/1710.05941; the numbers are the tutorial's
-Source:   github phlippe/uvadlc_notebooks at 0da8037c, tutorial 3, Activation_Functions.ipynb in PyTorch and in JAX (outputs)
+Source:   github phlippe/uvadlc_notebooks at 0da8037c, tutorial 3, Activation_Functions.ipynb in PyTorch and in JAX
+          (outputs)
 Settings: Fashion-MNIST, 50,000 images, mean .5, std .5; 784-512-256-256-128-10, torch's weights; SGD .01, momentum .9,
           batch 256, drop_last, at most 50 epochs, until the accuracy on 10,000 validation images has not risen for 7.
           The test accuracy is that of the epoch with the best validation accuracy

@@ -6,7 +6,8 @@ Source:   github zhunzhong07/Random-Erasing at ed05424d, README and issues 9 and
 Settings: Fashion-MNIST, 60,000 images, mean .1307, std .3081; as `zhong_cifar`, with one channel
 Trap:     The paper's table has 4.39 and 4.02 % errors on the first release, in which training and test images overlap.
           On the corrected images the authors have 4.82 and 4.45 %, which are the claims here. The best epoch on the
-          test images is reported. That script trains with AdamW at a rate of .1, with the line of SGD beside it as a comment; ours is SGD.
+          test images is reported. That script trains with AdamW at a rate of .1, with the line of SGD beside it as a
+          comment; ours is SGD.
 Rule:     one run, best epoch: of how many runs the published deviations of .04 are is not said
 Differs:  Rectangles are filled with noise, which the paper finds best; the code fills them with a constant.
 """

@@ -154,7 +154,7 @@ def digits(
 
 @lru_cache(maxsize=2)
 def files(root: Path, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Read training images (60000, 28, 28), uint8, and labels, int64, and those of the test; downloads what is absent."""
+    """Read training images (60000, 28, 28), uint8, labels, int64, and those of the test; download what is absent."""
     data = {"MNIST": MNIST, "FashionMNIST": FashionMNIST}[name](root)
     data.prepare_data()
     (x, y), (test_x, test_y) = (part for part in map(data.read, ("train", "test")) if part is not None)

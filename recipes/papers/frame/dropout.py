@@ -7,7 +7,7 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout
 
 
 class AlphaDropout(FeatureDropout):
-    """Set features to SELU's lower limit with probability p, and restore mean and variance (torch's `alpha_dropout`)."""
+    """Set features to SELU's lower limit with probability p; restore mean and variance (torch's `alpha_dropout`)."""
 
     acts_on = ANY
 
