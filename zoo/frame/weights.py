@@ -81,8 +81,8 @@ def load_into(model: Receiver, source: str | Path, which: str | None = None) -> 
     _check_variant(model, weights, str(source))
     _say_other_surgery(model, weights, str(source))
     has_head = _put(model, model.adapt(_our_keys(weights.state, model, str(source))), str(source))
-    if has_head and weights.classes and len(weights.classes) == model.num_classes:
-        model.classes = weights.classes
+    if has_head:  # names of earlier classes would be wrong words for those of this head
+        model.classes = weights.classes if weights.classes and len(weights.classes) == model.num_classes else None
     model.pretrained_classes = weights.pretrained_classes if has_head else None
     preprocessing = weights.preprocessing or model.preprocessing
     model.preprocessing = preprocessing and preprocessing.at(model.image_size, model.in_chans)

@@ -135,6 +135,22 @@ def test_another_number_of_classes_gets_a_new_head(model, messages, tmp_path):
     assert "has 10 classes, the model 7: fc.bias, fc.weight start at random" in told
 
 
+def test_a_head_brings_the_names_of_its_classes_or_none(model, tmp_path):
+    mine, theirs = tuple("abcdefghij"), tuple("klmnopqrst")
+    torch.save(model.state_dict(), tmp_path / "nameless.pth")
+    model.classes = theirs
+    model.export(tmp_path / "named.safetensors")
+    for file, expected in (("named.safetensors", theirs), ("nameless.pth", None)):
+        loaded = resnet()
+        loaded.classes = mine
+        loaded.load_weights(tmp_path / file)
+        assert loaded.classes == expected
+    other = resnet(classes=7)
+    other.classes = mine[:7]
+    other.load_weights(tmp_path / "named.safetensors")
+    assert other.classes == mine[:7]  # its own head, at random, is of its own classes
+
+
 def test_another_network_is_refused_by_its_keys(model, tmp_path):
     model.export(tmp_path / "model.pth")
     with pytest.raises(ValueError, match=r"does not fit ResNet\('32'\); missing: .*layer1\.3.*and \d+ more"):
