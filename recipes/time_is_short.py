@@ -15,16 +15,20 @@ Result:
 | arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds | in |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 | bf16-mixed |
-| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.62 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 | bf16-mixed |
-| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.89 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 | bf16-mixed |
+| none |  | 72.18 ± 0.38 |  |  | 70.8 ± 0.4 | 0.86 ± 0.01 | 329 ± 8 | 5 | 32-true |
+| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.97 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 | bf16-mixed |
+| Kaiming | Kaiming() | 72.20 ± 0.26 | +0.08 ± 1.19 (against Uniform) | undecided | 71.1 ± 0.4 |  | 319 ± 11 | 4 | 32-true |
+| Uniform | Uniform() | 72.12 ± 0.62 | -0.06 ± 1.12 | undecided | 70.5 ± 0.5 |  | 320 ± 28 | 5 | 32-true |
+| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.97 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 | bf16-mixed |
+| no WarmUp | CosineDecay() | 71.25 ± 0.99 | -0.92 ± 1.12 | undecided | 70.0 ± 0.8 |  | 334 ± 9 | 5 | 32-true |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
   copies (quality 75): compare runs on them with each other only
 - Command: zoo run time_is_short --arm StepDecay --folder CIFAR-10-JPEG --seeds 3 --record
-- Arguments: data=CIFAR-10-JPEG, epochs=5, images=45000, lr=0.1, precision=bf16-mixed
+- Arguments: data=CIFAR-10-JPEG, epochs=5, images=45000, lr=0.1
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; c3d36b5; eefb873
+- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; c3d36b5; eefb873; d317d34
 """
 
 from dataclasses import replace
