@@ -12,7 +12,7 @@ from zoo import Classifier, ResNet, fuse
 from zoo.tools.fuse import FusedNorm
 
 # norms that stay: before their convolutions, in auxiliary heads that evaluation does not run, or of RepVGG's identities
-STAY = {"DenseNet": 51, "GoogLeNet": 2, "InceptionV3": 2, "PreActResNet": 54, "RepVGG": 18, "WideResNet": 7}
+STAY = {"DenseNet": 51, "GoogLeNet": 2, "InceptionV3": 2, "PreActResNet": 9, "RepVGG": 18, "WideResNet": 7}
 HEAVY = {
     "ConvNeXtRoadmap",
     "DenseNet",
