@@ -1,6 +1,6 @@
 """The programme of runs behind the cards: which arms, how many seeds, in which order, and the rule of verdict.
 
-All of this was written before the first run.
+All of this was written before the first run, but for what the parentheses of "Precision" say.
 
 Runs:     The base has 10 seeds in each regime, the dozen that matter most 5, all others 3: seeds 0, 1, 2, ... Where an
           arm has three values, each is run once with seed 1000 and measured on 5,000 validation images; the best one
@@ -11,8 +11,9 @@ Noise:    The standard deviation of a run is the regime's: pooled over all its a
           (recipes/frame/compare_statistics.py).
 Card:     Mean of the arm less mean of the arm that it is compared with, over all their seeds, and a 95 % interval from
           the pooled noise: +- t(nu) s sqrt(1/n + 1/n0). It answers for one card alone.
-Verdict:  "better" or "worse" where the interval that holds for all arms of the regime at once (Dunnett's bound) leaves
-          out zero, else "undecided". Never "no effect".
+Verdict:  "better" or "worse" where the interval that holds for all m arms of the regime at once leaves out zero, else
+          "undecided". Never "no effect". It is the card's at .05 / m (Bonferroni): arms differ in their seeds and in
+          what they are compared with, for which Dunnett's bound is not made.
 Precision: bfloat16 where the processor has it, else float32. An arm has one precision, and is compared with runs in the
           same. The base has its ten seeds in that of a regime's first run, and five in the other where arms are run in
           it. What was chosen in one precision holds in both. (Until the first run in float32, one precision was the
@@ -66,7 +67,7 @@ def programme() -> list[Job]:
     """List all runs, in an order in which every stop leaves complete arms."""
     two = (TIME_IS_SHORT, DATA_IS_SHORT)
     base = chain.from_iterable(_choices(regime, NONE) for regime in two)
-    seeds = [job for jobs in zip(*map(_base, two), strict=True) for job in jobs]
+    seeds = chain.from_iterable(zip(*map(_base, two), strict=True))
     more = [job for jobs in zip_longest(*map(_base_here, two)) for job in jobs if job]
     dozen = _alternate(DOZEN_OF_DATA, DOZEN_OF_TIME, SEEDS_OF_DOZEN)
     tokens = [*_choices(SMALL_TRANSFORMER, NONE), *_base(SMALL_TRANSFORMER), *_base_here(SMALL_TRANSFORMER)]
@@ -86,8 +87,9 @@ def _base(regime: Regime) -> list[Job]:
 def _base_here(regime: Regime) -> list[Job]:
     """List the base's runs in the precision that is fast here, if it is another one."""
     here = fast_precision()
-    jobs = [Job(regime, NONE, seed, precision=here) for seed in range(SEEDS_OF_DOZEN)]
-    return [] if here == _base(regime)[0].precision else jobs
+    if here == _base(regime)[0].precision:
+        return []
+    return [Job(regime, NONE, seed, precision=here) for seed in range(SEEDS_OF_DOZEN)]
 
 
 def _alternate(of_data: Iterable[str], of_time: Iterable[str], seeds: int) -> Iterator[Job]:

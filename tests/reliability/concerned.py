@@ -35,8 +35,8 @@ def concerned(root: Path, file: str) -> list[Tests]:
     own = tuple(mirrors(root, file))
     names = " or ".join(f"[{m}] or [{m}- or -{m}] or -{m}-" for m in members(root, file))
     contracts = CONTRACTS[package] if names else ()
-    stages = [(own, ""), (contracts, names)]
-    return [Tests(paths, f"{marks} and not whole", k) for marks in ("not slow", "slow") for paths, k in stages]
+    slow = [Tests(own, "slow and not whole", ""), Tests(contracts, "slow", names)]  # of a member all cases
+    return [Tests(own, "not slow", ""), Tests(contracts, "not slow", names), *slow]
 
 
 def mirrors(root: Path, file: str) -> list[str]:
