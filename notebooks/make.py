@@ -6,7 +6,7 @@ NUMBER, such as 05, chooses notebooks; without it all are made, two at a time. T
 the source. The .ipynb holds the outputs, with their pictures made small, and the hash of the cells that gave them.
 `--check` neither executes nor writes. It fails where the cells of an .ipynb are not those of its .py or of its hash, or
 where an output should not be seen: a warning, a path of the machine, what a Trainer says of itself. `--try` executes
-all cells with `BATCHES` batches an epoch, and writes nothing.
+all cells with `BATCHES` batches an epoch, but for those of `WHOLE`, and writes nothing.
 """
 
 import argparse
@@ -33,6 +33,7 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 LARGEST = 400_000  # bytes of an .ipynb
 COLOURS, QUALITY = 64, 75  # of PNG, of JPEG: the smaller file is kept
 BATCHES = {f"PL_TRAINER_LIMIT_{stage}_BATCHES": "2" for stage in ("TRAIN", "VAL", "TEST")}
+WHOLE = {"09_compare"}  # its cells need networks that have learned
 EMBEDDED = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
 UNWANTED = {
     "a path of the machine": r"site-packages|\.venv/|(?<!\w)/(?:home|root|tmp|usr|opt|Users|private)/\w|[A-Z]:\\+Users",
@@ -59,14 +60,19 @@ def digest(made: NotebookNode) -> str:
     return hashlib.sha256(json.dumps(cells).encode()).hexdigest()
 
 
-def execute(source: Path) -> NotebookNode:
-    """Execute the notebook in an empty folder."""
+def execute(source: Path, **limits: str) -> NotebookNode:
+    """Execute the notebook in an empty folder, with these variables in its environment."""
     made = notebook(source)
     with tempfile.TemporaryDirectory() as folder:
         resources = {"metadata": {"path": folder}}
-        NotebookClient(made, timeout=600, resources=resources, record_timing=False).execute()
+        NotebookClient(made, timeout=600, resources=resources, record_timing=False).execute(env=os.environ | limits)
     print(f"{source.stem}: executed", flush=True)
     return made
+
+
+def attempt(source: Path) -> None:
+    """Execute the notebook, with few batches if it can do with few."""
+    execute(source, **({} if source.stem in WHOLE else BATCHES))
 
 
 def make(source: Path) -> None:
@@ -173,10 +179,9 @@ def main() -> None:
         if found := [f"{source.stem}: {fault}" for source in sources for fault in faults(source)]:
             sys.exit("\n".join([*found, "run `make notebooks`, with the numbers of these notebooks"]))
         return
-    os.environ.update(BATCHES if options.trial else {})
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(execute if options.trial else make, sources))
+        list(pool.map(attempt if options.trial else make, sources))
 
 
 if __name__ == "__main__":
