@@ -83,6 +83,7 @@ def test_exact_with_accumulation(which, tmp_path):
 
 
 @pytest.mark.parametrize("which", slow_but("all"))
+@pytest.mark.one_in(3)
 def test_exact_with_workers(which, tmp_path):
     """They know nothing of accumulation, which "all" has beside them."""
     accumulate = 2 if which == "all" else 1

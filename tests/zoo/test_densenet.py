@@ -107,6 +107,7 @@ QUICK = {"40-12", "BC-100-12"}
 @pytest.mark.parametrize(
     "variant", [pytest.param(v, marks=() if v in QUICK else pytest.mark.slow) for v in (*CIFAR, "264")]
 )
+@pytest.mark.one_in(2)
 def test_rows_that_no_library_has_are_the_paper(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(DenseNet(variant, num_classes=10))

@@ -42,9 +42,9 @@ def probabilities(rows):
     ("images", "scale"),
     [
         (bands(4, np.uint8, 0, 255), None),
-        (bands(1, np.uint16, 300, 4000), 4095),
+        pytest.param(bands(1, np.uint16, 300, 4000), 4095, marks=pytest.mark.slow),
         (bands(13, np.uint16, 0, 60000), 10000),
-        (bands(2, np.float32, -3, 400), (1.0, 50.0)),
+        pytest.param(bands(2, np.float32, -3, 400), (1.0, 50.0), marks=pytest.mark.slow),
     ],
     ids=["4 of uint8", "1 of uint16", "13 of uint16", "2 of float32"],
 )
