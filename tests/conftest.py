@@ -44,8 +44,8 @@ if (
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# Whole runs and contracts of every member: two thirds of the time of `make test`. Nearly all lines and branches that
-# they run are run by the members' own tests too. Their coverage is not measured, which nearly halves their time.
+# Whole runs, contracts of every trick, tests of models: most of the time of `make test`. Nearly all lines and branches
+# that they run are run by other tests too; those of `MEASURED` are not. Without coverage they take half the time.
 REPEAT_LINES = (
     "tests/callbacks/dropout/test_dropout_on_families.py",
     "tests/callbacks/frame/test_pairs.py",
@@ -57,8 +57,12 @@ REPEAT_LINES = (
     "tests/recipes/",
     "tests/reliability/",
     "tests/test_",
-    "tests/zoo/test_every_model.py",
+    "tests/zoo/test_",
+    "tests/zoo/tools/test_diagram.py::test_every_model_has_a_diagram",
+    "tests/zoo/tools/test_fuse.py::test_every_model_gives_the_same",
+    "tests/zoo/tools/test_receptive.py::test_as_gradients_have_it",
 )
+MEASURED = tuple(f"tests/zoo/test_{name}.py" for name in ("every_model", "dvt", "patch_slimming", "repvgg", "swin"))
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m is asked
@@ -80,7 +84,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_protocol(item):
     """As pytest-cov's `no_cover`, which measures setup and teardown, and in xdist's workers everything."""
     running = []
-    if item.nodeid.startswith(REPEAT_LINES):
+    if item.nodeid.startswith(REPEAT_LINES) and not item.nodeid.startswith(MEASURED):
         while measured := coverage.Coverage.current():
             measured.stop()
             running.append(measured)
@@ -260,9 +264,10 @@ def tiny_data() -> DataLoader:
 
 
 def quiet(folder) -> dict:
-    """Return the arguments of a Trainer of two epochs that says and keeps nothing."""
+    """Return the arguments of a Trainer of two epochs that says and keeps nothing, without a sanity check."""
     off = ("logger", "enable_progress_bar", "enable_model_summary", "enable_checkpointing")
     defaults = {"max_epochs": 2, "accelerator": "cpu", "devices": 1, "default_root_dir": folder}
+    defaults["num_sanity_val_steps"] = 0
     return {**defaults, **dict.fromkeys(off, False)}
 
 

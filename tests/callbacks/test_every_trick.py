@@ -76,7 +76,8 @@ def fit(name):
     """A plain fit with the trick, for all tests that look at its end alone: they must not train it further."""
     data = tiny_images()
     before = [(image.clone(), target.clone()) for image, target in data.dataset]
-    run = fitted(functools.partial(make_trainer, quiet(empty_folder())), name, data)
+    make = functools.partial(make_trainer, quiet(empty_folder()), num_sanity_val_steps=2)
+    run = fitted(make, name, data)
     trick = next(t for t in run.callbacks if type(t).__name__ == name)
     logged = {*run.callback_metrics}
     return SimpleNamespace(
@@ -286,28 +287,21 @@ def test_after_the_learning_rate_finder(name, tiny_data, trainer):
 def test_file_is_plain_and_a_resumed_run_ends_with_the_same_bits(name, tiny_data, trainer, tmp_path):
     file = tmp_path / "file.ckpt"
     save = At("on_train_epoch_end", lambda t, _: t.current_epoch or t.save_checkpoint(file))
+    training = {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.05, "optimizer_options": {"betas": (0.8, 0.9)}}
     straight = trainer(callbacks=[build_trick(name), save])
-    straight.fit(fresh(name), tiny_data, tiny_data)
+    straight.fit(fresh(name, **training), tiny_data, tiny_data)
     content = torch.load(file, weights_only=True)
     assert content["hyper_parameters"] == dict(straight.lightning_module.hparams)
+    again = Classifier.load_from_checkpoint(file, network=fresh(name).network)
+    assert {key: again.hparams[key] for key in training} == training
     resumed = trainer(callbacks=[build_trick(name)])
-    resumed.fit(fresh(name), tiny_data, tiny_data, ckpt_path=file, weights_only=True)
+    resumed.fit(fresh(name, **training), tiny_data, tiny_data, ckpt_path=file, weights_only=True)
     assert_equal(weights(resumed.lightning_module), weights(straight.lightning_module))
     settings = [
         [{k: v for k, v in group.items() if k != "params"} for group in run.optimizers[0].param_groups]
         for run in (straight, resumed)
     ]
     assert settings[0] == settings[1]
-
-
-@every
-def test_training_arguments_survive_a_file(name, tiny_data, trainer, tmp_path):
-    training = {"optimizer": "adamw", "lr": 0.003, "weight_decay": 0.05, "optimizer_options": {"betas": (0.8, 0.9)}}
-    run = trainer(callbacks=[build_trick(name)], max_epochs=1)
-    run.fit(fresh(name, **training), tiny_data)
-    run.save_checkpoint(tmp_path / "file.ckpt")
-    again = Classifier.load_from_checkpoint(tmp_path / "file.ckpt", network=fresh(name).network)
-    assert {key: again.hparams[key] for key in training} == training
 
 
 # ---- arguments from files

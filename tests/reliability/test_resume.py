@@ -63,8 +63,10 @@ def moments_of(which):
     return [middle, ends[zlib.crc32(which.encode()) % len(ends)]] if which in ALL else MOMENTS[1]
 
 
-@pytest.mark.parametrize("which", LISTS)
+@pytest.mark.parametrize("which", [pytest.param(w, marks=[pytest.mark.slow] if w in ALL else []) for w in LISTS])
+@pytest.mark.one_in(4)
 def test_exact(which, tmp_path):
+    """A trick that "all" has resumes there too, and at the end of an epoch in `test_every_trick.py`."""
     stop_and_resume(tmp_path, which, moments_of(which))
 
 

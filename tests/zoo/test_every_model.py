@@ -411,6 +411,7 @@ def test_trains_in_bf16(name, trainer):
 
 
 @every_model_trained
+@pytest.mark.one_in(2)
 def test_channels_last_changes_no_number(name, trainer):
     """With steps so small that differences in the last bit do not grow, and statistics of one batch."""
     models = [make(name, lr=1e-6, channels_last=switch) for switch in (False, True)]

@@ -118,7 +118,11 @@ def published() -> list:
     return list(found.values())
 
 
-@pytest.mark.parametrize(("kind", "variant", "tag"), published())
+@pytest.mark.parametrize(
+    ("kind", "variant", "tag"),
+    [pytest.param(*one, marks=[pytest.mark.slow] if i % 4 else []) for i, one in enumerate(published())],
+)
+@pytest.mark.one_in(3)
 def test_every_published_checkpoint_of_timm_fits(kind, variant, tag, monkeypatch):
     """Strictly, by names and shapes, also those of 384 px; timm makes as many classes as a checkpoint has."""
     classes, create = timm.get_pretrained_cfg(tag).num_classes, timm.create_model

@@ -20,14 +20,23 @@ from callbacks.frame.pictures.apart import apart, fresh
 from recipes.frame import gallery
 from recipes.frame.gallery import example, write
 
-QUICK = ("ChannelOrder", "DropBlock", "DropConnect", "KnowledgeDistillation", "L2", "LabelSmoothing", "ZeroGamma")
+QUICK = (
+    "AccumulationSchedule", "AdaptiveGradientClipping", "BoxFlip", "BoxLoss", "Calibration", "ChannelOrder",
+    "CosineDecay", "DropBlock", "DropConnect", "EarlyStopping", "FrozenBatchNorm", "KnowledgeDistillation", "L2",
+    "LabelSmoothing", "LinearScaling", "Maxout", "PatchDropout", "ProgressiveResizing", "ShuffledLabels", "Slimming",
+    "StochasticDepth", "StochasticPooling", "SWA", "TestTimeAugmentation", "ZeroGamma",
+)  # fmt: skip
 # One function draws all tricks of a kind, so that one of each kind will do, by a hash that new tricks do not change; a
 # trick that names no kind draws itself. `make site` draws them all.
 EVERY = [*callbacks.__all__, *callbacks.OF_BOXES]
-ONE_EACH = {
-    getattr(callbacks, name).picture or name: name for name in sorted(EVERY, key=lambda name: zlib.crc32(name.encode()))
-}
-CHOSEN = [name for kind, name in ONE_EACH.items() if kind not in {getattr(callbacks, quick).picture for quick in QUICK}]
+
+
+def kind(name: str) -> str:
+    return getattr(callbacks, name).picture or name
+
+
+ONE_EACH = {kind(name): name for name in sorted(EVERY, key=lambda name: zlib.crc32(name.encode()))}
+CHOSEN = sorted(ONE_EACH[each] for each in ONE_EACH.keys() - {*map(kind, QUICK)})
 some = pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in CHOSEN)])
 
 
