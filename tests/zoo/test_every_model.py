@@ -311,7 +311,7 @@ def test_hyper_parameters_are_plain(name):
 
 
 @every_model_trained
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 def test_checkpoint_round_trip(name, trainer, tmp_path):
     model, run, path = make(name, lr=0.01), trainer(max_epochs=1), tmp_path / "model.ckpt"
     run.fit(model, loader(name))
@@ -328,7 +328,7 @@ def test_checkpoint_round_trip(name, trainer, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 def test_export_round_trip(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
     for file in ("model.safetensors", "model.pth"):
@@ -338,7 +338,7 @@ def test_export_round_trip(name, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 def test_copies_are_apart(name, trainer):
     model = make(name, lr=0.01)
     trainer(max_epochs=1).fit(model, loader(name))
@@ -366,7 +366,7 @@ ALIKE = {
         if name not in ("InceptionResNetV2", "InceptionV3", "InceptionV4")
     ],
 )
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 def test_exports_as_a_graph(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
     model.train().export(tmp_path / "model.pt2")
@@ -380,7 +380,7 @@ def test_exports_as_a_graph(name, tmp_path):
     "name",
     [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in ALIKE],
 )
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 def test_exports_to_onnx(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
     model, images = with_moved_statistics(name), batch(name)[0]
@@ -411,7 +411,7 @@ def test_trains_in_bf16(name, trainer):
 
 
 @every_model_trained
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(3)
 def test_channels_last_changes_no_number(name, trainer):
     """With steps so small that differences in the last bit do not grow, and statistics of one batch."""
     models = [make(name, lr=1e-6, channels_last=switch) for switch in (False, True)]
@@ -446,7 +446,7 @@ COMPILED = [
 
 
 @pytest.mark.parametrize(("name", "backend"), COMPILED)
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, tmp_path):
     plain, compiled = make(name, lr=0.01), make(name, lr=0.01, compile=True)
     keys = list(plain.state_dict())
@@ -466,7 +466,7 @@ def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, 
 
 
 @every_model_trained
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(8)
 def test_the_seed_decides(name, trainer):
     weights = []
     for seed in (3, 3, 4):

@@ -138,6 +138,7 @@ def assert_plain(model, other):
 
 
 @pytest.mark.parametrize(("name", "family", "where"), EVERYWHERE)
+@pytest.mark.one_in(2)
 def test_trains_and_leaves_the_plain_network(name, family, where, trainer):
     if where and "where" not in inspect.signature(getattr(callbacks, name)).parameters:
         return  # it finds its modules itself
@@ -183,6 +184,7 @@ def test_attention_with_dropout_in_every_family(family, stage, trainer):
 
 @every_family
 @every_method
+@pytest.mark.one_in(2)
 def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):
     if name in CHANGES:
         return
@@ -197,6 +199,7 @@ def test_at_rate_or_share_zero_it_is_not_there(name, family, trainer):
 
 @every_family
 @every_method
+@pytest.mark.one_in(2)
 def test_evaluation_does_not_see_it(name, family, trainer):
     """Evaluate while the trick is attached, in the middle of a fit."""
     vectors = name not in LAYERS and default_where(name) != "branches" and 2 in getattr(callbacks, name).acts_on

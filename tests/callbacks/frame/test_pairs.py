@@ -20,7 +20,7 @@ from tests.conftest import build_trick, tiny_classifier, tiny_network
 HOOKS = ["on_loss", "prepare", "leave", *(name for name in vars(L.Callback) if name.startswith("on_"))]
 # what `refusal` reads, beside `needs`
 SAYS = ["looks_only", "changes_batch", "asks_network", "resizes", "drops_patches", "makes_head"]
-QUICK, SLOW, LEAST = 250, 450, 3  # pairs in `make test`, in that and `make slow`, and of each trick at least
+QUICK, SLOW, LEAST = 250, 350, 3  # pairs in `make test`, in that and `make slow`, and of each trick at least
 
 
 def orders(*names: str) -> list[tuple[str, ...]]:
