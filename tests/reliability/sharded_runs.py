@@ -92,7 +92,8 @@ def checkpoints(folder: Path) -> dict[str, Any]:
             save = [SaveAt(path.parent, [("on_train_batch_end", 3)])] if end == "written" else []
             L.seed_everything(7, verbose=False)
             network, limits = small(vit.ViT, 10, 8), {"max_steps": steps, "limit_train_batches": 5}
-            options = {"enable_checkpointing": True, "use_distributed_sampler": True, "callbacks": [*tricks, *save]}
+            options = {"enable_checkpointing": True, "use_distributed_sampler": True, "default_root_dir": folder}
+            options["callbacks"] = [*tricks, *save]
             trainer(whole_files=name == "file", **limits, **options).fit(network, uneven(), ckpt_path=start)
             values = {"weights": gathered(network.state_dict()), "average": gathered(tricks[0].values())}
             ends[f"{name} {end}"] = values
@@ -102,7 +103,7 @@ def checkpoints(folder: Path) -> dict[str, Any]:
 def killed_while_writing(folder: Path) -> None:
     """Write a checkpoint; write over it, and rank 1 is killed before it has written its part."""
     network = small(vit.ViT)
-    run = trainer(enable_checkpointing=True, max_steps=2)
+    run = trainer(enable_checkpointing=True, max_steps=2, default_root_dir=folder)
     run.fit(network, loader())
     run.save_checkpoint(folder / "last.ckpt")
     torch.save(gathered(network.state_dict()), folder / f"before{run.global_rank}.pt")
@@ -126,7 +127,7 @@ def _trick(name: str, folder: Path) -> str:
     for strategy in ("ddp", "parts"):
         L.seed_everything(7, verbose=False)
         given, trained = build_tricks(name), tiny_classifier(7, tiny_network(name), optimizer="momentum", lr=0.05)
-        run = trainer(strategy, **limits, callbacks=given, enable_checkpointing=True)
+        run = trainer(strategy, **limits, callbacks=given, enable_checkpointing=True, default_root_dir=folder)
         try:
             run.fit(trained, uneven())
             run.test(trained, uneven(), verbose=False)
