@@ -229,7 +229,7 @@ def test_a_loss_with_a_number_for_each_class_draws_itself(classes):
 @pytest.mark.parametrize("name", [name for name in EVERY if getattr(callbacks, name).examples])
 @pytest.mark.one_in(6)
 def test_a_trick_draws_its_examples(name):
-    """A notebook shows a trick by its picture, so that no arguments may raise an error: a third of the tricks."""
+    """A notebook shows a trick by its picture, so that no arguments may raise an error: one trick in six."""
     plain = example(name)
     for arguments in type(plain).examples:
         given = {"teacher": plain.teacher} if getattr(plain, "teacher", None) is not None else {}
