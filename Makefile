@@ -18,12 +18,9 @@ demo: .venv/.demo
 test: .venv/.test
 	$(PYTEST) -m "not slow" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE))
 
-# Subprocesses, killed runs, real trainings: many wait for others, so there are three at a time. In parts: what torch keeps
-# of compiled and exported graphs goes with a process.
-SLOW := $(PYTEST) -m "slow and not whole" --durations 10
+# Subprocesses, killed runs, real trainings: many wait for others, so there are three at a time.
 slow: .venv/.test
-	$(SLOW) -n 3 --ignore tests/zoo
-	$(SLOW) tests/zoo
+	$(PYTEST) -n 3 -m "slow and not whole" --durations 10
 
 # What `make slow` takes a sample of, such as every two tricks in one run: hours. For a release, and for changes to frames.
 whole: .venv/.test

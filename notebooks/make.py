@@ -180,8 +180,9 @@ def main() -> None:
             sys.exit("\n".join([*found, "run `make notebooks`, with the numbers of these notebooks"]))
         return
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of the kernels, which share the cores
+    longest_first = sorted(sources, key=lambda source: source.stem not in WHOLE)
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(attempt if options.trial else make, sources))
+        list(pool.map(attempt if options.trial else make, longest_first))
 
 
 if __name__ == "__main__":

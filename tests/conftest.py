@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import gc
 import logging
 import os
 import signal
@@ -78,6 +79,12 @@ def pytest_collection_modifyitems(items):
             if (zlib.crc32(test.encode()) + met[test]) % mark.args[0]:
                 item.add_marker(pytest.mark.whole)
             met[test] += 1
+
+
+def pytest_collection_finish():
+    """Leave thousands of tests and modules, which stay, out of each search for garbage: it takes a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

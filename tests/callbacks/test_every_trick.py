@@ -95,14 +95,10 @@ def test_trains_and_validates(name, fit):
 
 
 @every
-def test_under_accumulation(name, tiny_data, trainer):
-    assert fitted(trainer, name, tiny_data, accumulate_grad_batches=2).global_step == 4
-
-
-@every
-def test_in_bf16(name, tiny_data, trainer):
-    model = fresh(name)
-    fitted(trainer, name, tiny_data, model, precision="bf16-mixed")
+def test_under_accumulation_in_bf16_and_channels_last(name, tiny_data, trainer):
+    model = fresh(name, channels_last=True)
+    run = fitted(trainer, name, tiny_data, model, precision="bf16-mixed", accumulate_grad_batches=2)
+    assert run.global_step == 4
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
@@ -115,11 +111,6 @@ def test_in_true_precision(name, tiny_data, trainer):
         model = fresh(name, lr=0.01)
         fitted(trainer, name, tiny_data, model, precision=precision, max_epochs=1)
         assert {p.dtype for p in model.parameters()} == {kind}
-
-
-@every
-def test_in_channels_last(name, tiny_data, trainer):
-    fitted(trainer, name, tiny_data, fresh(name, channels_last=True))
 
 
 def trained_weights(trainer, name, data, model):
@@ -141,7 +132,13 @@ COMPILED = [
 ]
 
 
-@pytest.mark.parametrize("name", COMPILED, scope="module")
+SIX_SECONDS = {"AttentionPatchDropout", "CrossIterationBatchNorm", "DropHead", "GatingDropout"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SIX_SECONDS)) for n in COMPILED], scope="module"
+)
+@pytest.mark.one_in(2)
 def test_compiled_is_the_same(name, tiny_data, trainer, monkeypatch):
     """Trace with dynamo and torch's kernels: the graphs must contain every hook and change of a trick."""
     monkeypatch.setattr(Classifier, "compile", functools.partialmethod(Classifier.compile, backend="eager"))
@@ -238,7 +235,8 @@ def test_leaves_the_model_as_a_plain_one(name, fit, tiny_data, trainer):
 
 
 @every
-def test_same_object_in_a_second_fit(name, tiny_data, trainer):
+def test_same_object_in_a_second_fit_and_a_third_that_goes_on(name, tiny_data, trainer):
+    """Another model in the second fit ends as the first did; in the third that model begins where it ended."""
     trick, ends = build_trick(name), []
     for _ in range(2):
         model = fresh(name)
@@ -247,19 +245,15 @@ def test_same_object_in_a_second_fit(name, tiny_data, trainer):
         ends.append(weights(model))
         assert hooks(model) == 0
     assert_equal(*ends)
-
-
-@every
-def test_goes_on_in_a_second_fit_of_the_same_model(name, tiny_data, trainer):
-    model, trick = fresh(name), build_trick(name)
-    trainer(callbacks=[trick]).fit(model, tiny_data, tiny_data)
-    trained, start = weights(model), {}
+    start = {}
     look = At("on_train_start", lambda trainer, model: start.update(weights(model)))
     trainer(callbacks=[trick, look], max_epochs=1).fit(model, tiny_data, tiny_data)
-    assert_equal(start, trained)
+    assert_equal(start, ends[1])
 
 
+@pytest.mark.slow
 @every
+@pytest.mark.one_in(3)
 def test_after_the_learning_rate_finder(name, tiny_data, trainer):
     """The finder trains and restores its own checkpoint; it must not change the fit that follows."""
     model = fresh(name)

@@ -133,7 +133,7 @@ def build(name: str, teacher: Classifier) -> Trick:
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES])
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(10)
 def test_trains_a_step_or_says_why_not(name, trainer):
     plain, data, refused = with_moved_statistics(name, lr=1e-3), loader(name, 4), set()
     for i, trick in enumerate(tricks_for(name)):

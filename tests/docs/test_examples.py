@@ -17,7 +17,7 @@ every = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) f
 
 
 @pytest.mark.parametrize("trick", every)
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 def test_it_runs(trick, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(lightning, "Trainer", functools.partial(lightning.Trainer, **CUT, **QUIET))

@@ -108,7 +108,7 @@ def test_arms_with_a_network_of_their_own_have_one_to_be_compared_with():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ARMS, ids=lambda case: f"{case[0].name} {case[1]}")
-@pytest.mark.one_in(6)
+@pytest.mark.one_in(10)
 def test_every_arm_trains(case, folder, monkeypatch):
     """One that the network refuses would end in the queue, hours later."""
     one, name = case

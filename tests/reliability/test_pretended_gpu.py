@@ -22,7 +22,7 @@ NO_MAP = "relation_reuse_conv"  # DVT's, over the attention of all heads
 UNSCALES = "lightning/pytorch/plugins/precision/amp.py"  # with a scaler, Lightning asks whether gradients overflowed
 
 
-@pytest.fixture(scope="module", params=[6, pytest.param(2, marks=pytest.mark.whole)], ids=["a third", "all"])
+@pytest.fixture(scope="module", params=[12, pytest.param(2, marks=pytest.mark.whole)], ids=["a sixth", "all"])
 def parts(request):
     """Into how many parts tricks and models are dealt, of which two run."""
     return request.param

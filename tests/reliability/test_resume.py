@@ -78,7 +78,7 @@ def slow_but(*quick):
     return [pytest.param(name, marks=[] if name in quick else [pytest.mark.slow]) for name in names]
 
 
-@pytest.mark.parametrize("which", slow_but("none", "scheduled", "all"))
+@pytest.mark.parametrize("which", slow_but("none", "scheduled"))
 @pytest.mark.one_in(3)
 def test_exact_with_accumulation(which, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[2], accumulate_grad_batches=2)
@@ -129,7 +129,8 @@ def test_exact_with_other_options(options, moments, tmp_path):
 SECOND = [("on_train_batch_end", 1), ("on_train_batch_end", 4), ("on_validation_end", 1)]
 
 
-@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), (1, 1)])  # within an epoch and at its end
+# within an epoch and at its end
+@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), pytest.param(1, 1, marks=pytest.mark.slow)])
 def test_stopped_twice(first, accumulate, tmp_path):
     """A file written after a resume is as good as one written before."""
     hook, n, _ = MOMENTS[accumulate][first]
@@ -246,13 +247,14 @@ def test_every_epoch_starts_once(tmp_path):
     assert started == [1, 2]
 
 
-def test_a_chain_of_resumes(tmp_path):
+@pytest.mark.parametrize("which", ["scheduled", pytest.param("all", marks=pytest.mark.slow)])
+def test_a_chain_of_resumes(which, tmp_path):
     """Stopped after every single batch."""
-    straight = fit("all")
+    straight = fit(which)
     path, seen = None, []
     for n in range(1, 5 * EPOCHS + 1):
         saver = SaveAt(tmp_path / str(n), [("on_train_batch_end", 1)])
-        run = fit("all", more=(saver, StopAfter(1)) if n < 5 * EPOCHS else (), ckpt_path=path)
+        run = fit(which, more=(saver, StopAfter(1)) if n < 5 * EPOCHS else (), ckpt_path=path)
         path = tmp_path / str(n) / "on_train_batch_end-1.ckpt"
         seen.append(run["seen"][0])
     assert seen == straight["seen"]

@@ -189,7 +189,8 @@ FAR = {
 }
 
 
-@every_model
+@every_model_trained
+@pytest.mark.one_in(4)
 def test_starts_near_chance(name):
     """The mean loss over all labels of every image, as of labels that have nothing to do with it: never below log K.
 
@@ -203,7 +204,7 @@ def test_starts_near_chance(name):
 
 
 @every_model_trained
-@pytest.mark.one_in(4)
+@pytest.mark.one_in(6)
 def test_learns_one_batch_by_heart_and_trains_all_of_itself(name):
     lr = 3e-3 if name in NANO else 1e-3  # narrow layers learn at larger rates
     fused = {"fused": True}  # a step over AlexNet's 28.6 million weights in .03 s, not .26 s
@@ -260,7 +261,7 @@ def test_stages_are_maps_that_shrink_or_tokens(name):
 
 @every_model_trained
 @pytest.mark.parametrize("pixels", [32, 224])
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 def test_trains_at(name, pixels, trainer):
     if name not in NANO and smallest(name, pixels) is None:
         with pytest.raises(ValueError, match=str(pixels)):
@@ -287,6 +288,7 @@ def on_meta(name: str) -> zoo.Classifier:
 
 @pytest.mark.slow
 @every_model
+@pytest.mark.one_in(2)
 def test_rows_with_the_same_keys_are_told(name):
     """One of such a group at most may take a file in silence: the row that everybody's files are of."""
     groups = {}
@@ -311,7 +313,7 @@ def test_hyper_parameters_are_plain(name):
 
 
 @every_model_trained
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 def test_checkpoint_round_trip(name, trainer, tmp_path):
     model, run, path = make(name, lr=0.01), trainer(max_epochs=1), tmp_path / "model.ckpt"
     run.fit(model, loader(name))
@@ -328,7 +330,7 @@ def test_checkpoint_round_trip(name, trainer, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 def test_export_round_trip(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
     for file in ("model.safetensors", "model.pth"):
@@ -338,7 +340,7 @@ def test_export_round_trip(name, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.one_in(5)
+@pytest.mark.one_in(8)
 def test_copies_are_apart(name, trainer):
     model = make(name, lr=0.01)
     trainer(max_epochs=1).fit(model, loader(name))
@@ -366,7 +368,7 @@ ALIKE = {
         if name not in ("InceptionResNetV2", "InceptionV3", "InceptionV4")
     ],
 )
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(12)
 def test_exports_as_a_graph(name, tmp_path):
     model, images = with_moved_statistics(name), batch(name)[0]
     model.train().export(tmp_path / "model.pt2")
@@ -380,7 +382,7 @@ def test_exports_as_a_graph(name, tmp_path):
     "name",
     [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in ALIKE],
 )
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(12)
 def test_exports_to_onnx(name, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime", reason="needs onnx, onnxscript and onnxruntime")
     model, images = with_moved_statistics(name), batch(name)[0]
@@ -396,7 +398,7 @@ def test_exports_to_onnx(name, tmp_path):
 
 
 @every_model_trained
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(5)
 def test_trains_in_bf16(name, trainer):
     """As in float32, to a fifth: bf16 has eight bits, and errors grow over two steps on batches of four."""
     if name not in LIGHT and not has_bfloat16():
@@ -411,7 +413,7 @@ def test_trains_in_bf16(name, trainer):
 
 
 @every_model_trained
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_channels_last_changes_no_number(name, trainer):
     """With steps so small that differences in the last bit do not grow, and statistics of one batch."""
     models = [make(name, lr=1e-6, channels_last=switch) for switch in (False, True)]
@@ -446,7 +448,7 @@ COMPILED = [
 
 
 @pytest.mark.parametrize(("name", "backend"), COMPILED)
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(12)
 def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, tmp_path):
     plain, compiled = make(name, lr=0.01), make(name, lr=0.01, compile=True)
     keys = list(plain.state_dict())
@@ -466,7 +468,7 @@ def test_compile_changes_no_number(name, backend, trainer, dynamo, monkeypatch, 
 
 
 @every_model_trained
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(16)
 def test_the_seed_decides(name, trainer):
     weights = []
     for seed in (3, 3, 4):

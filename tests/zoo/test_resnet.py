@@ -66,6 +66,7 @@ test_counts = counts_are(ResNet, COUNTS)
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(CIFAR_COUNTS))
+@pytest.mark.one_in(2)
 def test_cifar_counts(variant, count):
     parameters, multiply_adds = count(partial(ResNet, variant, num_classes=10))
     assert parameters == CIFAR_COUNTS[variant][0]
@@ -76,6 +77,7 @@ def test_cifar_counts(variant, count):
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(ResNet.torchvision_names))
+@pytest.mark.one_in(2)
 def test_same_logits_as_torchvision(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(ResNet(variant))
@@ -85,6 +87,7 @@ def test_same_logits_as_torchvision(variant, randomise, agree, images):
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(ResNet.timm_names))
+@pytest.mark.one_in(3)
 def test_same_logits_as_timm(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(ResNet(variant, num_classes=10))
@@ -140,6 +143,7 @@ def test_v1_is_the_paper(variant, randomise, agree, images):
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(CIFAR_COUNTS))
+@pytest.mark.one_in(2)
 def test_cifar_rows_are_the_paper(variant, randomise, agree, images):
     torch.manual_seed(0)
     ours = randomise(ResNet(variant, num_classes=10))

@@ -47,12 +47,14 @@ def same_logits(variant, theirs, randomise, agree, images):
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(ResNeXt.torchvision_names))
+@pytest.mark.one_in(2)
 def test_same_logits_as_torchvision(variant, randomise, agree, images):
     theirs = getattr(torchvision.models, ResNeXt.torchvision_names[variant])(num_classes=10)
     same_logits(variant, theirs, randomise, agree, images)
 
 
 @pytest.mark.parametrize("variant", slow_if_deep(ResNeXt.timm_names))
+@pytest.mark.one_in(3)
 def test_same_logits_as_timm(variant, randomise, agree, images):
     theirs = timm.create_model(ResNeXt.timm_names[variant], num_classes=10)
     same_logits(variant, theirs, randomise, agree, images)
@@ -91,6 +93,7 @@ def by_the_paper(w: dict, x: torch.Tensor, variant: str) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("variant", ["tiny", *(pytest.param(v, marks=pytest.mark.slow) for v in CIFAR_COUNTS)])
+@pytest.mark.one_in(2)
 def test_cifar_rows_are_sums_over_paths(variant, monkeypatch, randomise, agree, images):
     monkeypatch.setitem(VARIANTS, "tiny", Row((3, 3, 3), 4, 16))
     torch.manual_seed(0)

@@ -89,6 +89,7 @@ def data():
 
 @every
 @pytest.mark.parametrize("other", [pytest.param(other, marks=pytest.mark.slow) for other in OTHERS])
+@pytest.mark.one_in(2)
 def test_beside_one_other(name, other, data, trainer):
     """Its own tricks first, since one of them replaces the loss."""
     trained, before = model(name), weights(model(name))

@@ -82,6 +82,7 @@ def test_counts_of_small_images():
 
 
 @pytest.mark.parametrize("variant", slow_if_large(ViT.timm_names))
+@pytest.mark.one_in(6)
 def test_logits_and_weights_equal_timms(variant, monkeypatch):
     """L and H with a block a stage: `test_counts` has their depth, and equal blocks would repeat the comparison."""
     name, depth = ViT.timm_names[variant][0], 4 if variant[0] in "LH" else VARIANTS[variant].depth

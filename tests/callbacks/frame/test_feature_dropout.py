@@ -216,6 +216,7 @@ MOVED = [name for name in [*KINDS_OF, "DropConnect", "GuidedDropout"] if name in
     "name",
     [pytest.param(n, marks=[] if n in SOON else [pytest.mark.slow]) for n in MOVED],
 )
+@pytest.mark.one_in(2)
 def test_a_schedule_that_moves_is_not_compiled_anew_at_every_step(name, trainer, tiny_data, monkeypatch):
     """It also trains to the same weights as without compiling."""
     compiled, ends = [], []

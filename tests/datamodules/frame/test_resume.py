@@ -48,6 +48,7 @@ MOMENTS = [  # hook, its nth call, the next batch (epoch, number), more of the T
 
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("hook", "nth", "following", "more"), MOMENTS)
+@pytest.mark.one_in(2)
 def test_exact(hook, nth, following, more, workers, linear, trainer, save_at, tmp_path):
     path = tmp_path / "stopped.ckpt"
     straight, resumed = linear(), linear()

@@ -26,8 +26,10 @@ SHAPES = dict.fromkeys(("mnist1d_pooling", "mnist1d_pooling_large"), (1, 1, 40))
     ("he_cifar", "zagoruyko_at", "zhong_cifar", "devries_cutout"), (3, 32, 32)
 )
 COUNTS = {"shunk_nsdropout": 1700, "hysts_cutout": 140, "hysts_fashion": 140}  # 1,600 are held out; batches are whole
-# rows that take five seconds or more
-HEAVY = {"devries_cutout", "garbin_dropout", "mnist1d_pooling_large"}
+HEAVY = {  # rows that take two seconds or more
+    "course22p2", "devries_cutout", "garbin_dropout", "garbin_short", "geron_deep", "he_cifar", "hysts_cutout",
+    "hysts_fashion", "mnist1d_pooling", "mnist1d_pooling_large", "zagoruyko_at", "zhong_cifar",
+}  # fmt: skip
 
 
 @pytest.fixture

@@ -155,6 +155,7 @@ def test_matches_explain_the_loss_of_boxes(head, trainer):
 
 @pytest.mark.slow
 @every_head
+@pytest.mark.one_in(2)
 def test_learns_one_batch_by_heart_and_trains_all_of_itself(head):
     model, (images, targets) = make(head, lr=3e-3), batch(3)
     optimizer, trained = model.configure_optimizers(), set()

@@ -67,6 +67,7 @@ def kill(model, removed):
 
 
 @pytest.mark.parametrize("name", some)
+@pytest.mark.one_in(2)
 def test_dead_channels_leave_without_a_trace(name):
     model = randomised(name)
     removed = choose(model, Channels(model, model.image_size), 0.4, "l1")
