@@ -3,9 +3,9 @@
 PYTHON ?= $(shell for p in python3.12 python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# One thread a process: two pytest processes that each start a thread per core slow each other down. Each begins with one
-# half of the tests, and takes from the other's when it is done.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -q
+# One thread a process: pytest processes that each start a thread per core slow each other down. Three for two cores, since
+# some tests wait for others. Each begins with a third of the tests, and takes from the others' when it is done.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal -q
 
 .PHONY: demo test slow whole lint house format notebooks wheel tables site serve site-check evidence clean
 
@@ -18,9 +18,9 @@ demo: .venv/.demo
 test: .venv/.test
 	$(PYTEST) -m "not slow" $(if $(COVERAGE),--cov --cov-report=term --cov-fail-under=$(COVERAGE))
 
-# Subprocesses, killed runs, real trainings: many wait for others, so there are three at a time.
+# Subprocesses, killed runs, real trainings.
 slow: .venv/.test
-	$(PYTEST) -n 3 -m "slow and not whole" --durations 10
+	$(PYTEST) -m "slow and not whole" --durations 10
 
 # What `make slow` takes a sample of, such as every two tricks in one run: hours. For a release, and for changes to frames.
 whole: .venv/.test
@@ -76,9 +76,13 @@ site-check: .venv/.site .venv/.site-check
 	$(BIN)/pip install -q -e .
 	@touch $@
 
-.venv/.test .venv/.notebooks .venv/.site .venv/.site-check: .venv/.%: .venv/bin/python pyproject.toml
+.venv/.notebooks .venv/.site .venv/.site-check: .venv/.%: .venv/bin/python pyproject.toml
 	$(BIN)/pip install -q -e ".[$*]"
 	@touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml
+	$(BIN)/pip install -q -e ".[test]"
+	@touch .venv/.demo .venv/.notebooks .venv/.site $@ # what it has of them need not be looked for again
 
 # Run what is missing of the programme behind the cards (days); FOLDER: images as files in place of CIFAR-10.
 evidence: .venv/.demo

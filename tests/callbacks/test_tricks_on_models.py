@@ -110,7 +110,7 @@ REFUSED = {
 )  # fmt: skip
 
 
-QUICK, HEAVY = ("ResNet", "WideResNet"), ("InceptionResNetV2", "InceptionV4")  # five seconds a step
+QUICK, HEAVY = ("ResNet",), ("InceptionResNetV2", "InceptionV4")  # five seconds a step
 
 
 def tricks_for(name: str) -> list[str]:

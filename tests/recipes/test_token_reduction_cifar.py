@@ -79,7 +79,7 @@ def test_the_dense_network_is_trained_once_and_teaches(folder, monkeypatch):
 @pytest.mark.slow
 def test_all_versions_train_and_are_recorded(folder, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(records, "RESULTS", tmp_path)
-    module.main(epochs=4, source=Cifar(folder=folder), record=True)
+    module.main(epochs=2, source=Cifar(folder=folder), record=True)
     runs = {run["arguments"]["version"]: run["metrics"] for run in records.read("token_reduction_cifar")}
     assert list(runs) == ["ViT", *module.VERSIONS]
     assert len(capsys.readouterr().out.splitlines()) == len(runs)

@@ -36,8 +36,9 @@ from zoo.frame.fast import decompile, is_compiled
 from zoo.frame.outputs import split_outputs
 from zoo.layers.token_classifier import TokenRow
 
-# Rows that are light enough to be trained, copied and compiled at each change, on images of 8 px. Other models take
-# images of 32 px, and unless named below, their row with the fewest parameters; where they train, their tests are slow.
+# Rows that are light enough for images of 8 px. Other models take images of 32 px, and unless named below, their row with
+# the fewest parameters. Where a model is trained, copied or compiled, the tests of all but `ALWAYS` are slow.
+ALWAYS = "ResNet"
 LIGHT = {"PreActResNet": "18", "ResNet": "20", "WideResNet": "16-1"}
 ROWS = {
     "MLP": "128-128-128",
@@ -70,7 +71,7 @@ NANO = {
 NAMES = sorted(zoo.__all__)
 every_model = pytest.mark.parametrize("name", NAMES)
 every_model_trained = pytest.mark.parametrize(
-    "name", [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+    "name", [name if name == ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 )
 
 
@@ -363,7 +364,7 @@ ALIKE = {
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow)
+        name if name == ALWAYS else pytest.param(name, marks=pytest.mark.slow)
         for name in NAMES
         if name not in ("InceptionResNetV2", "InceptionV3", "InceptionV4")
     ],
@@ -380,7 +381,7 @@ def test_exports_as_a_graph(name, tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in LIGHT else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in ALIKE],
+    [name if name == ALWAYS else pytest.param(name, marks=pytest.mark.slow) for name in NAMES if name not in ALIKE],
 )
 @pytest.mark.one_in(12)
 def test_exports_to_onnx(name, tmp_path):
@@ -440,7 +441,7 @@ STRAIGHT = {"AlexNet", "CBAMResNet", "ConvNet", "DenseNet", "MLP", "MobileNetV2"
 BACKWARD_TOO = {*LIGHT, "DynamicViT", "MoEViT", "ShuffleNetV2", "Swin"}
 COMPILED = [
     pytest.param(
-        name, "aot_eager" if name in BACKWARD_TOO else "eager", marks=[] if name in LIGHT else pytest.mark.slow
+        name, "aot_eager" if name in BACKWARD_TOO else "eager", marks=[] if name == ALWAYS else pytest.mark.slow
     )
     for name in NAMES
     if name not in ALIKE | STRAIGHT

@@ -59,6 +59,7 @@ def trained(model: PatchSlimming, data: Digits, epochs: int = 12) -> PatchSlimmi
 
 
 @pytest.mark.slow
+@pytest.mark.whole
 def test_what_the_search_keeps_is_worth_more_than_what_chance_keeps(data, monkeypatch):
     """At the same multiply-adds, less than half is lost. Measured: all .917, search .908, chance .71, at best .83."""
     monkeypatch.setitem(PatchSlimming.variants, "nano", TokenRow(32, 4, 2))
