@@ -82,7 +82,7 @@ site-check: .venv/.site .venv/.site-check
 
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/pip install -q -e ".[test]"
-	@touch .venv/.demo .venv/.notebooks .venv/.site $@ # what it has of them need not be looked for again
+	@touch .venv/.demo .venv/.notebooks .venv/.site $@ # [test] has what these have
 
 # Run what is missing of the programme behind the cards (days); FOLDER: images as files in place of CIFAR-10.
 evidence: .venv/.demo

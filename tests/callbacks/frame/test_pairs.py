@@ -64,25 +64,42 @@ def quick(pairs: list[tuple[str, str]], size: int) -> set[tuple[str, str]]:
 CHOSEN, NEXT = quick(PAIRS, QUICK), quick(PAIRS, SLOW)
 
 
-def marked(pair):
-    slow = [] if pair in CHOSEN else [pytest.mark.slow]
-    return pytest.param(pair, marks=slow if pair in NEXT else [*slow, pytest.mark.whole])
-
-
-@pytest.mark.parametrize("pair", [marked(pair) for pair in PAIRS], ids="+".join)
-def test_two_tricks(pair, tiny_data, trainer):
+def train_together(pair, data, trainer):
     torch.manual_seed(0)
     model = tiny_classifier(network=tiny_network(*pair))
     tricks = [build_trick(name) for name in pair]
     run = trainer(callbacks=tricks, max_epochs=1, limit_train_batches=2, limit_val_batches=1, num_sanity_val_steps=0)
     if why := refusal(*map(type, tricks)):
         with pytest.raises(ValueError, match=why):
-            run.fit(model, tiny_data, tiny_data)
+            run.fit(model, data, data)
         return
-    run.fit(model, tiny_data, tiny_data)
+    run.fit(model, data, data)
     assert run.global_step == 2
     assert run.callback_metrics["val/loss"].isfinite()
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+def marked(pair):
+    return pair if pair in CHOSEN else pytest.param(pair, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("pair", [marked(pair) for pair in PAIRS if pair in CHOSEN | NEXT], ids="+".join)
+def test_two_tricks(pair, tiny_data, trainer):
+    train_together(pair, tiny_data, trainer)
+
+
+@pytest.mark.slow
+@pytest.mark.whole
+@pytest.mark.parametrize("first", sorted({one for one, _ in PAIRS}))
+def test_with_every_other_trick(first, tiny_data, trainer):
+    """All pairs: as a case each, eight thousand would be collected whenever a test is run."""
+    for pair in PAIRS:
+        if pair[0] == first:
+            try:
+                train_together(pair, tiny_data, trainer)
+            except BaseException as error:
+                error.add_note(f"{' and '.join(pair)} together")
+                raise
 
 
 def test_the_default_suite_has_each_trick_and_most_of_it_is_of_new_mechanisms():
