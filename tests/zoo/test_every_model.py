@@ -36,8 +36,9 @@ from zoo.frame.fast import decompile, is_compiled
 from zoo.frame.outputs import split_outputs
 from zoo.layers.token_classifier import TokenRow
 
-# Rows that are light enough for images of 8 px. Other models take images of 32 px, and unless named below, their row with
-# the fewest parameters. Where a model is trained, copied or compiled, the tests of all but `ALWAYS` are slow.
+# Rows that are light enough for images of 8 px. Other models take images of 32 px, and unless named below, their
+# row with the fewest parameters. Where a model is trained, copied or compiled, the tests of all but `ALWAYS` are
+# slow.
 ALWAYS = "ResNet"
 LIGHT = {"PreActResNet": "18", "ResNet": "20", "WideResNet": "16-1"}
 ROWS = {
