@@ -245,4 +245,7 @@ def as_bytes(images: NDArray[Any], part: str) -> NDArray[np.uint8]:
             f"{part}: images must be bytes, or floats in [0, 1], got {images.dtype} from {low} to {high}: give scale=, "
             "such as 65535 for 16 bits"
         )
-    return np.concatenate([np.rint(piece * 255).astype(np.uint8) for piece in chunks(images)])
+    converted = np.empty(images.shape, np.uint8)
+    for piece, place in zip(chunks(images), chunks(converted), strict=True):
+        np.rint(piece * 255, out=place, casting="unsafe")
+    return converted

@@ -285,8 +285,8 @@ def convert_channels(images: Bytes, channels: int) -> Bytes:
 
 
 def chunks(images: NDArray[Number]) -> list[NDArray[Number]]:
-    """Return the images in pieces of about a thousand."""
-    return np.array_split(images, max(1, len(images) // 1000))
+    """Return the images in pieces of about a million numbers, or of one image: temporary copies stay small."""
+    return np.array_split(images, max(1, min(len(images), images.size // 2**20)))
 
 
 def check(images: Bytes, targets: Tensor, num_classes: int, part: str) -> None:

@@ -2,12 +2,14 @@
 
 import math
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
 import torch
 
 from datamodules import Arrays
+from datamodules.arrays import as_bytes
 from datamodules.frame.memory import MemorySet
 
 GREY = np.random.default_rng(0).integers(0, 256, (40, 8, 8), np.uint8)
@@ -41,6 +43,16 @@ def test_layouts_and_types(images):
     data = ready(images)
     assert torch.equal(pixels(data), torch.from_numpy(COLOUR).permute(0, 3, 1, 2))
     assert (data.image_size, data.channels, data.classes) == (8, 3, ("0", "1", "2", "3"))
+
+
+def test_floats_become_bytes_a_few_images_at_a_time():
+    images = np.linspace(0, 1, 256, dtype=np.float32).repeat(100 * 256 * 3).reshape(100, 256, 256, 3)
+    tracemalloc.start()
+    found = as_bytes(images, "train")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.5 * found.nbytes
+    assert (found.reshape(256, -1) == np.arange(256)[:, None]).all()
 
 
 @pytest.mark.parametrize("images", [GREY, GREY[..., None], GREY[:, None]])

@@ -1,6 +1,7 @@
 """Data in memory under a Trainer: precision, measured constants, Lightning's advice, and wrong images and labels."""
 
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -172,12 +173,26 @@ def test_images_of_one_batch_may_have_different_keys(options):
     assert not torch.equal(images[0], images[1])
 
 
-def test_measure():
-    images = np.random.default_rng(0).integers(0, 256, (2500, 4, 4, 3), np.uint8)
+@pytest.mark.parametrize("shape", [(50, 4, 4, 3), (70, 256, 256, 3), (2, 1300, 1300, 3)])
+def test_measure(shape):
+    """Of many small images, in pieces of several images, and in pieces of one."""
+    images = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     images[..., 1] //= 2
+    images[0, ..., 2] //= 2
     mean, std = measure(images)
-    assert mean == pytest.approx((images / 255).mean((0, 1, 2)).tolist())
-    assert std == pytest.approx((images / 255).std((0, 1, 2)).tolist())
+    for channel in range(3):
+        assert mean[channel] == pytest.approx(images[..., channel].mean() / 255)
+        assert std[channel] == pytest.approx(images[..., channel].std() / 255)
+
+
+@pytest.mark.parametrize("step", [measure, lambda images: convert_channels(images, 1)])
+def test_images_are_not_copied_whole(step):
+    images = np.zeros((100, 256, 256, 3), np.uint8)
+    tracemalloc.start()
+    step(images)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < images.nbytes
 
 
 @pytest.mark.parametrize("value", [0, 7, 255])
