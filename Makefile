@@ -71,6 +71,7 @@ site-check: .venv/.site .venv/.site-check
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Lightning Zoo needs Python 3.11 or later; none found as python3.12, python3.11 or python3"; exit 1; }
 	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --upgrade pip # that of Python 3.11 takes half as long again
 
 .venv/.demo: .venv/bin/python pyproject.toml
 	$(BIN)/pip install -q -e .

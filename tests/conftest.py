@@ -81,6 +81,31 @@ def pytest_collection_modifyitems(items):
             met[test] += 1
 
 
+# Twenty seconds or more each.
+LONG = (
+    "tests/datamodules/frame/test_distributed.py::test_two_processes",
+    "tests/datamodules/frame/test_sampling.py::test_two_real_processes",
+    "tests/datamodules/test_prepared.py::test_litdata_writes",
+    "tests/recipes/command/test_main.py::test_counts_are",
+    "tests/recipes/frame/test_compare",
+    "tests/recipes/test_",
+    "tests/reliability/test_interrupt.py",
+    "tests/reliability/test_sharded.py",
+)
+
+
+@pytest.hookimpl(specname="pytest_collection_modifyitems", trylast=True)  # when -m has been asked
+def pytest_begin_with_the_longest(items):
+    """Deal the longest tests out to the beginnings of the workers' parts, so that none of them ends alone."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1))
+    longest, others = [], []
+    for item in items:
+        (longest if item.get_closest_marker("slow") and item.nodeid.startswith(LONG) else others).append(item)
+    bounds = [i * len(others) // workers for i in range(workers + 1)]
+    parts = [longest[i::workers] + others[bounds[i] : bounds[i + 1]] for i in range(workers)]
+    items[:] = [item for part in parts for item in part]
+
+
 def pytest_collection_finish():
     """Leave thousands of tests and modules, which stay, out of each search for garbage: it takes a second."""
     gc.collect()

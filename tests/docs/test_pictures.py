@@ -15,6 +15,7 @@ def test_a_picture_is_drawn_where_it_is_older_than_the_code(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.whole  # `make site` draws all, in so many processes
 def test_many_are_drawn_by_several_processes(tmp_path, monkeypatch):
     monkeypatch.setattr(pictures, "FEW", 1)
     assert pictures.draw(tmp_path, ["L1", "L2"]) == ["L1", "L2"]

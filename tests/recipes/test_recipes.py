@@ -109,6 +109,7 @@ def test_warm_up_begins_with_linear_scaling():
 
 
 @pytest.mark.slow
+@pytest.mark.whole  # `test_bag_of_tricks_cifar.py` trains a ladder too
 def test_the_whole_ladder_trains(teacher, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     digits_ladder.main(seeds=1, epochs=3, workers=0)

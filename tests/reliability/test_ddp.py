@@ -61,6 +61,7 @@ LISTS = [f"rest{i}" for i in range(len(REST))] + [pytest.param(name, marks=pytes
 
 
 @pytest.mark.parametrize("which", LISTS)
+@pytest.mark.one_in(3)
 def test_those_that_are_not_in_it_train_alike_too(which, in_processes, tmp_path):
     """So that every trick has trained in two processes: a parameter that one of them moved elsewhere would differ."""
     one, two = train_in_two(in_processes, tmp_path, free_port(), which, max_epochs=1)
@@ -131,7 +132,7 @@ def test_training_accuracy_is_that_of_both(which, both, in_processes, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.one_in(2)
+@pytest.mark.one_in(4)
 def test_resume(moment, both, in_processes, tmp_path):
     """Exact on both ranks."""
     ends, folder = both

@@ -58,9 +58,10 @@ def stop_and_resume(folder, which, moments, workers=0, **options):
 
 
 def moments_of(which):
-    """All for what "all" lacks; of a trick that "all" has, mid-epoch and one end of an epoch, by a hash of its name."""
+    """All for "all", "scheduled" and "none"; of one trick, mid-epoch and one end of an epoch, by a hash of its name."""
     middle, *ends = MOMENTS[1]
-    return [middle, ends[zlib.crc32(which.encode()) % len(ends)]] if which in ALL else MOMENTS[1]
+    alone = which not in ("all", "scheduled", "none")
+    return [middle, ends[zlib.crc32(which.encode()) % len(ends)]] if alone else MOMENTS[1]
 
 
 @pytest.mark.parametrize("which", [pytest.param(w, marks=[pytest.mark.slow] if w in ALL else []) for w in LISTS])
@@ -79,13 +80,13 @@ def slow_but(*quick):
 
 
 @pytest.mark.parametrize("which", slow_but("none", "scheduled"))
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_exact_with_accumulation(which, tmp_path):
     stop_and_resume(tmp_path, which, MOMENTS[2], accumulate_grad_batches=2)
 
 
 @pytest.mark.parametrize("which", slow_but("all"))
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_exact_with_workers(which, tmp_path):
     """They know nothing of accumulation, which "all" has beside them."""
     accumulate = 2 if which == "all" else 1
@@ -130,7 +131,9 @@ SECOND = [("on_train_batch_end", 1), ("on_train_batch_end", 4), ("on_validation_
 
 
 # within an epoch and at its end
-@pytest.mark.parametrize(("first", "accumulate"), [(0, 2), pytest.param(1, 1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("first", "accumulate"), [(0, 2), pytest.param(1, 1, marks=[pytest.mark.slow, pytest.mark.whole])]
+)
 def test_stopped_twice(first, accumulate, tmp_path):
     """A file written after a resume is as good as one written before."""
     hook, n, _ = MOMENTS[accumulate][first]
@@ -247,7 +250,7 @@ def test_every_epoch_starts_once(tmp_path):
     assert started == [1, 2]
 
 
-@pytest.mark.parametrize("which", ["scheduled", pytest.param("all", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("which", ["scheduled", pytest.param("all", marks=[pytest.mark.slow, pytest.mark.whole])])
 def test_a_chain_of_resumes(which, tmp_path):
     """Stopped after every single batch."""
     straight = fit(which)

@@ -28,7 +28,7 @@ def equal(one, other):
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.whole), 4])  # below, two
 def test_weights_are_those_of_one_process(in_processes, tmp_path, count):
     for found in run(in_processes, "against_one_process", tmp_path, count=count):
         assert found.keys() == {kind.__name__ for kind in SMALL}
@@ -73,10 +73,10 @@ def one_of_a_kind() -> list[str]:
     return [*kinds.values()]
 
 
-@pytest.mark.parametrize("which", ["a third of the kinds", pytest.param("all", marks=pytest.mark.whole)])
+@pytest.mark.parametrize("which", ["a sixth of the kinds", pytest.param("all", marks=pytest.mark.whole)])
 def test_tricks_are_right_or_refuse_by_name(in_processes, tmp_path, which):
     """Weights, averages and scores are those of DDP."""
-    names = sorted(set(callbacks.__all__) - ON_GPUS) if which == "all" else sorted({*one_of_a_kind()[::3], *REFUSES})
+    names = sorted(set(callbacks.__all__) - ON_GPUS) if which == "all" else sorted({*one_of_a_kind()[::6], *REFUSES})
     for found in run(in_processes, "tricks", tmp_path, names, timeout=600):
         refused = {name: error for name, error in found.items() if error}
         assert sorted(refused) == REFUSES, refused

@@ -40,7 +40,10 @@ def test_killed_with_those_that_are_not_in_it(which, in_processes, tmp_path):
     check(in_processes, tmp_path, which, zlib.crc32(which.encode()) % 100)
 
 
-@pytest.mark.parametrize(("workers", "accumulate"), [(0, 2), (2, 1), (2, 3)])
+APART = [pytest.param(*case, marks=[pytest.mark.slow, pytest.mark.whole]) for case in [(0, 2), (2, 1)]]
+
+
+@pytest.mark.parametrize(("workers", "accumulate"), [(2, 3), *APART])
 def test_killed_with_accumulation_and_workers(workers, accumulate, in_processes, tmp_path):
     check(in_processes, tmp_path, "all", 100, workers=workers, accumulate_grad_batches=accumulate)
 
@@ -62,7 +65,7 @@ def test_the_seed_comes_from_the_checkpoint(in_processes, tmp_path):
     assert other["seen"] != straight["seen"]
 
 
-@pytest.mark.parametrize("n", [7, 8])
+@pytest.mark.parametrize("n", [7, pytest.param(8, marks=[pytest.mark.slow, pytest.mark.whole])])
 def test_killed_while_writing(n, in_processes, tmp_path):
     """The file before it stays whole: a checkpoint takes its place in one go."""
     straight, resumed = straight_and_killed(in_processes, tmp_path, "all", ("while writing", n))

@@ -101,7 +101,10 @@ def same_order(ours: nn.Module, theirs: nn.Module) -> None:
 
 @pytest.mark.parametrize(
     ("variant", "blocks"),
-    [("50-resnet", [3, 4, 6, 3]), pytest.param("200-resnet", [3, 24, 36, 3], marks=pytest.mark.slow)],
+    [
+        ("50-resnet", [3, 4, 6, 3]),
+        pytest.param("200-resnet", [3, 24, 36, 3], marks=[pytest.mark.slow, pytest.mark.whole]),
+    ],
 )
 def test_starts_at_torchvisions_resnet(variant, blocks, images, agree):
     torch.manual_seed(0)

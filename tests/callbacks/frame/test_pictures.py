@@ -51,7 +51,7 @@ def pixels(data: bytes) -> np.ndarray:
 
 
 @some
-@pytest.mark.one_in(8)
+@pytest.mark.one_in(16)
 def test_a_trick_draws_itself(name, tmp_path, monkeypatch):
     """Not empty, the same each time, and without a trace in the trick, the random states and the folder."""
     monkeypatch.chdir(tmp_path)
@@ -227,9 +227,9 @@ def test_a_loss_with_a_number_for_each_class_draws_itself(classes):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in EVERY if getattr(callbacks, name).examples])
-@pytest.mark.one_in(12)
+@pytest.mark.one_in(24)
 def test_a_trick_draws_its_examples(name):
-    """A notebook shows a trick by its picture, so that no arguments may raise an error: one trick in twelve."""
+    """A notebook shows a trick by its picture, so that no arguments may raise an error."""
     plain = example(name)
     for arguments in type(plain).examples:
         given = {"teacher": plain.teacher} if getattr(plain, "teacher", None) is not None else {}

@@ -21,7 +21,7 @@ def norms(network: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in zoo.__all__])
-@pytest.mark.one_in(3)
+@pytest.mark.one_in(6)
 def test_every_model_gives_the_same(name, randomise, images, agree):
     torch.manual_seed(0)
     row = "A0" if name == "RepVGG" else ROWS.get(name) or smallest(name, 32)
