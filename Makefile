@@ -71,18 +71,18 @@ site-check: .venv/.site .venv/.site-check
 .venv/bin/python:
 	@test -n "$(PYTHON)" || { echo "Lightning Zoo needs Python 3.11 or later; none found as python3.12, python3.11 or python3"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --upgrade pip # that of Python 3.11 takes half as long again
+	$(BIN)/pip install -qq --upgrade pip # that of Python 3.11 takes half as long again
 
 .venv/.demo: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q -e .
+	$(BIN)/pip install -qq -e .
 	@touch $@
 
 .venv/.notebooks .venv/.site .venv/.site-check: .venv/.%: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q -e ".[$*]"
+	$(BIN)/pip install -qq -e ".[$*]"
 	@touch $@
 
 .venv/.test: .venv/bin/python pyproject.toml
-	$(BIN)/pip install -q -e ".[test]"
+	$(BIN)/pip install -qq -e ".[test]"
 	@touch .venv/.demo .venv/.notebooks .venv/.site $@ # [test] has what these have
 
 # Run what is missing of the programme behind the cards (days); FOLDER: images as files in place of CIFAR-10.

@@ -118,13 +118,13 @@ class Arrays(MemoryData):
         found = super().image_set(part)
         if found is None or self.scale is None:
             return found
-        kind = kept(self.parts[part][0].dtype)
+        kind = stored_type(self.parts[part][0].dtype)
         return NumberSet(found.images, found.targets, found.augment, kind=kind, scale=self.scale)
 
-    def measured(self, images: MemorySet) -> tuple[Colours, Colours]:
+    def mean_and_std(self, images: MemorySet) -> tuple[Colours, Colours]:
         """Return mean and standard deviation of each channel, over all pixels of all images, in units of `scale`."""
         if not isinstance(images, NumberSet):
-            return super().measured(images)
+            return super().mean_and_std(images)
         return images.measure()
 
 
@@ -209,7 +209,7 @@ def as_images(array: Array, part: str) -> NDArray[Any]:
     return images
 
 
-def kept(kind: np.dtype[Any]) -> np.dtype[Any]:
+def stored_type(kind: np.dtype[Any]) -> np.dtype[Any]:
     """Return the type that numbers are kept in, in the machine's order: their own of 8 or 16 bits, else float32."""
     return kind.newbyteorder("=") if kind.kind in "ui" and kind.itemsize <= 2 else np.dtype(np.float32)
 
@@ -218,7 +218,7 @@ def as_numbers(images: NDArray[Any], part: str) -> NDArray[Any]:
     """Return images as numbers of 8 or 16 bits or float32. Raise a ValueError for others, and for NaN and infinity."""
     if images.dtype.kind not in "uif" or not all(np.isfinite(piece).all() for piece in chunks(images)):
         raise ValueError(f"{part}: images must be finite numbers, got {images.dtype}: repair them")
-    return images.astype(kept(images.dtype), copy=False)
+    return images.astype(stored_type(images.dtype), copy=False)
 
 
 def as_classes(array: Array, part: str) -> NDArray[Any]:

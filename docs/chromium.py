@@ -21,7 +21,7 @@ FLAGS = (
 
 
 @contextmanager
-def opened() -> Iterator[Browser]:
+def open_browser() -> Iterator[Browser]:
     """Open the browser, and close it.
 
     Raises:

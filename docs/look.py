@@ -125,7 +125,7 @@ def main() -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(site)))
     Thread(target=server.serve_forever, daemon=True).start()
-    with chromium.opened() as browser:
+    with chromium.open_browser() as browser:
         base = f"http://127.0.0.1:{server.server_port}"
         found = [*newcomer(browser.new_page(), base), *searching(browser.new_page(), base)]
         found += faults(browser, base, pictures)

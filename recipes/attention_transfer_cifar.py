@@ -57,7 +57,7 @@ from callbacks import AttentionTransfer, KnowledgeDistillation, Linear, StepDeca
 from recipes import Recipe
 from recipes.frame.cifar import IMAGENET, PLAIN, TRAINING_IMAGES, Cifar, published_resnet56
 from recipes.frame.compare import compare_recipes
-from recipes.frame.teachers import trained
+from recipes.frame.teachers import train_teacher
 
 COLUMNS = {"images/s": 0}  # further columns of the table: digits after the point
 Pair = Literal["WRN-16-2 -> WRN-16-1", "ResNet-56 -> ResNet-20"]
@@ -139,7 +139,7 @@ def trained_teacher(pair: Pair, images: int, epochs: int, source: Cifar, record:
         pair, images, epochs, source: as in `recipe`.
         record: if it is trained now, add that run to results/.
     """
-    return trained(recipe(pair, "teacher", None, images, epochs, source, TEACHER_SEED), record)
+    return train_teacher(recipe(pair, "teacher", None, images, epochs, source, TEACHER_SEED), record)
 
 
 def main(

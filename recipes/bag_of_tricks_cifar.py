@@ -52,14 +52,14 @@ from recipes import Recipe
 from recipes.digits_ladder import RUNGS, Rung, tricks
 from recipes.frame.cifar import FAST, IMAGENET, TRAINING_IMAGES, Cifar, published_resnet56
 from recipes.frame.compare import compare_recipes
-from recipes.frame.teachers import trained
+from recipes.frame.teachers import train_teacher
 from zoo import ResNet
 
 TEACHER_SEED = 1000
 PAPER = {"+ mixup": "0.7915", "+ distillation": "0.7929"}
 
 
-def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
+def distillation(weights: Path | None, *budget) -> KnowledgeDistillation:
     """Return the trick of the last rung, with published weights or a teacher that is trained first."""
     if weights is None:
         return KnowledgeDistillation(trained_teacher(*budget), T=20)
@@ -68,7 +68,7 @@ def distilled(weights: Path | None, *budget) -> KnowledgeDistillation:
 
 def trained_teacher(images: int, epochs: int, source: Cifar) -> Path:
     """Return the checkpoint of a ResNet-56 that is trained with these arguments, once."""
-    return trained(recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED))
+    return train_teacher(recipe("+ mixup", images, 2 * epochs, source, depth="56", seed=TEACHER_SEED))
 
 
 def recipe(
@@ -91,7 +91,7 @@ def recipe(
         teacher: published weights of a ResNet-56, see `published_resnet56`; None: train one.
         seed: of the weights, the order of the images and every random draw.
     """
-    on = tricks(rung, lambda: distilled(teacher, images, epochs, source), warmup_epochs=max(1, epochs // 20))
+    on = tricks(rung, lambda: distillation(teacher, images, epochs, source), warmup_epochs=max(1, epochs // 20))
     L.seed_everything(seed, workers=True, verbose=False)
     return Recipe(
         name="bag_of_tricks_cifar",

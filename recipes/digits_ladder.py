@@ -39,7 +39,7 @@ from callbacks import KnowledgeDistillation, StepDecay, presets
 from datamodules import Digits
 from recipes import Recipe
 from recipes.frame.compare import compare_recipes
-from recipes.frame.teachers import trained
+from recipes.frame.teachers import train_teacher
 from zoo import ResNet
 
 Rung = Literal[
@@ -75,7 +75,7 @@ def tricks(rung: Rung, distillation: Callable[[], L.Callback], warmup_epochs: in
 
 def teacher() -> Path:
     """Return the checkpoint of a ResNet-56; it is trained once (about a minute)."""
-    return trained(recipe("+ mixup", epochs=30, depth="56", seed=1000))  # no student has this seed
+    return train_teacher(recipe("+ mixup", epochs=30, depth="56", seed=1000))  # no student has this seed
 
 
 def recipe(rung: Rung = "+ mixup", epochs: int = 15, depth: Literal["20", "56"] = "20", seed: int = 0) -> Recipe:

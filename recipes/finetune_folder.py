@@ -58,7 +58,7 @@ def plan(images_a_class: float, similar: bool) -> Plan:
     return Plan(1, 2.6, True, 15) if similar else Plan(None, 1, False, 30)
 
 
-def pretrained(source: str, num_classes: int, image_size: int | None = None) -> Classifier:
+def load_pretrained(source: str, num_classes: int, image_size: int | None = None) -> Classifier:
     """Build a network with pretrained weights and a new head.
 
     Args:
@@ -128,7 +128,7 @@ def recipe(
     """
     L.seed_everything(seed, workers=True, verbose=False)
     classes = ImageFolder(folder).classes
-    network = pretrained(model, len(classes), image_size)
+    network = load_pretrained(model, len(classes), image_size)
     size = network.image_size or 224
     how = network.preprocessing or Preprocessing(size, -(-size * 256 // 224), *IMAGENET)
     if image_size not in (None, how.size):

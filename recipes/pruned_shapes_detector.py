@@ -43,7 +43,7 @@ from callbacks import BoxFlip, BoxLoss, CosineDecay, GradientClipping, Slimming
 from datamodules import ShapeBoxes
 from recipes import Recipe
 from recipes.frame.compare import compare_recipes
-from recipes.frame.teachers import trained
+from recipes.frame.teachers import train_teacher
 from zoo import Detector, ResNet
 
 COLUMNS = {"pruned/map": 4, "test/map": 4, "test/map_50": 4, "parameters": 0}  # of the table: digits after the point
@@ -78,7 +78,7 @@ def recipe(
         seed: of the weights, the order of the images and every random draw.
     """
     arguments = {"arm": arm, "fraction": fraction, "epochs": epochs, "tuning": tuning, "images": images}
-    model = copy.deepcopy(pruned(arm, fraction, epochs, images, seed))
+    model = copy.deepcopy(prune(arm, fraction, epochs, images, seed))
     model.hparams["lr"] = 1e-3
     return Tuning(**parts(model, tuning, images, seed), arguments=arguments)
 
@@ -112,9 +112,9 @@ def whole(epochs: int, images: int, seed: int) -> Recipe:
 
 
 @cache
-def pruned(arm: Arm, fraction: float, epochs: int, images: int, seed: int) -> Detector:
+def prune(arm: Arm, fraction: float, epochs: int, images: int, seed: int) -> Detector:
     """Return the pruned detector, not tuned; once in a process."""
-    model = cast(Detector, zoo.load(trained(whole(epochs, images, seed))))
+    model = cast(Detector, zoo.load(train_teacher(whole(epochs, images, seed))))
     if arm == "whole":
         return model
     if arm in ("l1", "gamma"):

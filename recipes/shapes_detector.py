@@ -83,7 +83,7 @@ def recipe(
         images: number of training images.
         seed: of the weights, the order of the images and every random draw.
     """
-    body = pretrained(backbone, seed)
+    body = load_backbone(backbone, seed)
     L.seed_everything(seed, workers=True, verbose=False)  # the same head for every backbone
     return Recipe(
         name="shapes_detector",
@@ -97,7 +97,7 @@ def recipe(
     )
 
 
-def pretrained(backbone: Backbone, seed: int, images: int = 3000, epochs: int = 6) -> ResNet:
+def load_backbone(backbone: Backbone, seed: int, images: int = 3000, epochs: int = 6) -> ResNet:
     """Return a backbone with the weights of that name.
 
     Args:

@@ -105,7 +105,7 @@ def browser():
     chromium = pytest.importorskip("chromium", reason="playwright is not installed")
     if shutil.which("chromium") is None:
         pytest.skip("there is no chromium")
-    with chromium.opened() as browser:
+    with chromium.open_browser() as browser:
         yield browser
 
 

@@ -19,7 +19,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 SHELL = [line.split("#")[0] for line in README.replace("\\\n", " ").splitlines() if line.startswith(("zoo ", "make "))]
 
 
-@pytest.mark.parametrize(("path", "text"), list(tables.rendered()), ids=lambda x: x.name if isinstance(x, Path) else "")
+@pytest.mark.parametrize(("path", "text"), list(tables.render()), ids=lambda x: x.name if isinstance(x, Path) else "")
 def test_tables_are_those_of_their_sources(path, text):
     assert path.read_text() == text, "run `make tables`"
 

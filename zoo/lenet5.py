@@ -127,10 +127,10 @@ class LeNet5(Model):
         self.needs_at_least(16)
         row = VARIANTS[self.variant]
         side = ((self.image_size - 4) // 2 - 4) // 2  # of S4's maps, in pixels
-        self.c1, self.s2 = squashed(nn.Conv2d(self.in_chans, 6, kernel_size=5)), Subsampling(6)
-        self.c3, self.s4 = squashed(SparseConvolution()), Subsampling(16)
-        self.c5 = squashed(nn.Conv2d(16, row.c5, kernel_size=side))
-        self.f6 = squashed(nn.Linear(row.c5, row.f6))
+        self.c1, self.s2 = with_squash(nn.Conv2d(self.in_chans, 6, kernel_size=5)), Subsampling(6)
+        self.c3, self.s4 = with_squash(SparseConvolution()), Subsampling(16)
+        self.c5 = with_squash(nn.Conv2d(16, row.c5, kernel_size=side))
+        self.f6 = with_squash(nn.Linear(row.c5, row.f6))
         self.head = Distances(row.f6, num_classes)
         self.apply(init_weights)
 
@@ -139,7 +139,7 @@ class LeNet5(Model):
         return self.head(self.f6(self.c5(x).flatten(1)))
 
 
-def squashed(layer: nn.Module) -> nn.Sequential:
+def with_squash(layer: nn.Module) -> nn.Sequential:
     """Return the layer, `layer`, and a squash behind it, `act`."""
     return nn.Sequential(OrderedDict(layer=layer, act=Squash()))
 

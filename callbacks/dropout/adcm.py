@@ -27,9 +27,9 @@ from torch import Tensor, nn
 from callbacks.frame.masks import draws
 from callbacks.frame.needs import Range
 from callbacks.frame.pair_needs import Claims
-from callbacks.frame.places import Where, modules_at
 from callbacks.frame.shapes import output_shapes
 from callbacks.frame.trick import Trick
+from callbacks.frame.where import Where, modules_at
 from callbacks.network.stochastic_pooling import draw
 from zoo.frame.surgery import operate, operation
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 
 def hiding_mask(a: Tensor, theta: float) -> Tensor:

@@ -23,8 +23,8 @@ from callbacks.dropout.stochastic_depth import branch_ends
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws
 from callbacks.frame.pattern import Pattern, offsets, tile_mask
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 from zoo.frame.figures import Picture
 
 DEFAULT = Pattern()

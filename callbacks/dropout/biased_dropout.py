@@ -16,8 +16,8 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import draws
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate, rate_values
+from callbacks.frame.where import Where
 
 
 def is_in_larger_half(x: Tensor, sample: int = 4096) -> Tensor:

@@ -26,8 +26,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import largest_mask
 from callbacks.frame.needs import Choice
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.where import Where
 
 Metric = Literal["peak", "cosine"]
 Centre = Literal["random", "strongest"]

@@ -24,8 +24,8 @@ from callbacks.dropout.drop_connect import DropConnect, masked_layer
 from callbacks.frame.group_rates import RANGES, unit_rates
 from callbacks.frame.loss_scale import needs_unscaled
 from callbacks.frame.needs import Choice
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Of = Literal["weights", "derivatives"]
 

@@ -27,8 +27,8 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.group_rates import RANGES, unit_rates
 from callbacks.frame.masks import draws, per_channel
 from callbacks.frame.needs import Choice
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Of = Literal["features", "derivatives"]
 

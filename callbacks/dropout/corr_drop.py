@@ -25,8 +25,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Kind = Literal["spatial", "channel"]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, scale_by_rate
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 
 class CrossmapDropout(FeatureDropout):

@@ -22,8 +22,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, scale_by_count
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.where import Where
 
 DEFAULT = Linear(0, 0.1)
 

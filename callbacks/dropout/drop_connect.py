@@ -24,8 +24,8 @@ from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, scale_by_rate
 from callbacks.frame.needs import Choice, Need
 from callbacks.frame.pair_needs import Claims
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Per = Literal["sample", "batch"]
 PLAIN = (nn.Linear.forward, nn.Conv2d.forward)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import draws, scale_by_rate
 from callbacks.frame.needs import Choice
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate, rate_values
+from callbacks.frame.where import Where
 
 Form = Literal["inverted", "2014"]
 

@@ -17,8 +17,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 
 def focus(x: Tensor, gamma: Tensor) -> Tensor:

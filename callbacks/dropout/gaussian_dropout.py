@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.where import Where
 
 
 def noise(normal: Tensor, p: float) -> Tensor:

@@ -27,8 +27,8 @@ from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import largest_mask
 from callbacks.frame.needs import Choice, Range
 from callbacks.frame.pair_needs import Claims, NoHeadMadeAfter
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 from callbacks.loss.auxiliary_heads import NAME
 from zoo.frame.figures import Picture
 from zoo.frame.surgery import operate, operation

@@ -20,8 +20,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import float32, round_half_even
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 BINS = 10
 

@@ -26,8 +26,8 @@ from callbacks.frame.class_sums import class_sums, sums_at, units, validation_ba
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import draws, per_channel, ranks, round_half_even, scale_by_rate
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 from zoo.frame.checks import classes_of
 
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import draws, per_channel, scale_by_rate
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Linear, Rate
+from callbacks.frame.where import Where
 
 
 class SpatialDropout(FeatureDropout):

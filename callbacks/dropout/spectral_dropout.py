@@ -20,8 +20,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, float32
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Dims = Literal["spatial", "channel", "all"]
 AXES = {"spatial": (2, 3), "channel": (1,), "all": (1, 2, 3)}

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.needs import Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 from zoo.tools.cut import cut as cut_network
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from callbacks.frame.feature_dropout import ANY, FeatureDropout
 from callbacks.frame.masks import draws
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 
 def noise(u: Tensor, p: float) -> Tensor:

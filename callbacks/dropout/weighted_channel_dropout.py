@@ -19,8 +19,8 @@ from torch import Tensor
 from callbacks.frame.feature_dropout import FeatureDropout
 from callbacks.frame.masks import draws, largest_mask
 from callbacks.frame.needs import Choice, Range
-from callbacks.frame.places import Where
 from callbacks.frame.schedule import Rate
+from callbacks.frame.where import Where
 
 Rescale = Literal["score", "inverse", "none"]
 

@@ -16,9 +16,9 @@ from torch.utils.hooks import RemovableHandle
 from callbacks.frame.chance import is_drawn
 from callbacks.frame.masks import draws, float32
 from callbacks.frame.needs import Need, Range
-from callbacks.frame.places import Where, modules_at
 from callbacks.frame.schedule import Rate, rate_now, rate_values
 from callbacks.frame.trick import Trick
+from callbacks.frame.where import Where, modules_at
 from zoo.frame import seeds
 from zoo.frame.seeds import global_seed, mix, mix_text
 

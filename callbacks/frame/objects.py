@@ -79,6 +79,6 @@ def are_boxes(targets: Any) -> bool:
     return isinstance(targets, list)
 
 
-def scaled(targets: Sequence[dict[str, Tensor]], across: float, down: float) -> list[dict[str, Tensor]]:
+def scale_boxes(targets: Sequence[dict[str, Tensor]], across: float, down: float) -> list[dict[str, Tensor]]:
     """Return targets whose boxes are `across` times as wide and `down` times as high, measured from the corner."""
     return [{**t, "boxes": t["boxes"] * t["boxes"].new_tensor([across, down, across, down])} for t in targets]

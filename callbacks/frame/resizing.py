@@ -6,7 +6,7 @@ import lightning as L
 import torch.nn.functional as F
 from torch import Tensor
 
-from callbacks.frame.objects import are_boxes, scaled
+from callbacks.frame.objects import are_boxes, scale_boxes
 from callbacks.frame.trick import Trick
 
 
@@ -29,7 +29,7 @@ class Resizing(Trick):
         self._made = None if size == (height, width) else size
         batch[0] = resize(batch[0], size)
         if are_boxes(batch[1]):
-            batch[1] = scaled(batch[1], size[1] / width, size[0] / height)
+            batch[1] = scale_boxes(batch[1], size[1] / width, size[0] / height)
 
     def on_exception(self, trainer: L.Trainer, model: L.LightningModule, exception: BaseException) -> None:
         super().on_exception(trainer, model, exception)

@@ -20,8 +20,8 @@ from torch import nn
 
 from callbacks.frame.needs import Range
 from callbacks.frame.pair_needs import Claims
-from callbacks.frame.places import Where, modules_at
 from callbacks.frame.trick import Trick
+from callbacks.frame.where import Where, modules_at
 from zoo.frame.surgery import operate, operation, replace
 from zoo.layers.dilated_conv import DilatedConv2d
 

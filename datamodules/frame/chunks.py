@@ -26,7 +26,7 @@ from torch import Tensor
 
 from datamodules.frame.atomic import publish
 from datamodules.frame.byte_file import ByteFile
-from datamodules.frame.download import lock, matches, watched
+from datamodules.frame.download import lock, matches, watch
 from datamodules.frame.header import is_count, parse_header, safe_name
 from datamodules.frame.order import Order, draws, mix
 
@@ -174,7 +174,7 @@ class Store:
         part = path.with_name(f"{path.name}.part")
         try:
             downloader = client(self.root, os.getpid())
-            watched(lambda: downloader.download_file(f"{self.root}/{name}", str(part)), part)
+            watch(lambda: downloader.download_file(f"{self.root}/{name}", str(part)), part)
             self._check(name, part)
             publish(part, path)
         except ImportError:

@@ -43,7 +43,7 @@ def lock(path: Path, quiet: bool = False) -> Iterator[None]:
         held.release()
 
 
-def watched(download: Callable[[], None], path: Path) -> None:
+def watch(download: Callable[[], None], path: Path) -> None:
     """Run another library's download; give up where nothing has arrived for `WAIT` seconds, twice that at most.
 
     Args:

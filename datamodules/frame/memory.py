@@ -232,9 +232,9 @@ class MemoryData(ImageData):
         if self.mean is None:
             train_set = self._load_training()
             assert isinstance(train_set, MemorySet)
-            self.mean, self.std = self.measured(train_set)
+            self.mean, self.std = self.mean_and_std(train_set)
 
-    def measured(self, images: MemorySet) -> tuple[Colours, Colours]:
+    def mean_and_std(self, images: MemorySet) -> tuple[Colours, Colours]:
         """Return mean and standard deviation of each channel, over all pixels of all images."""
         return measure_to_divide(images.images)
 

@@ -18,13 +18,13 @@ def pages() -> Iterator[tuple[str, str]]:
     entries = catalogue.recipes()
     yield "evidence/index.md", index(entries)
     yield "evidence/explorer.md", EXPLORER.format(explorer.body())
-    yield "evidence/reproductions.md", REPRODUCTIONS.format(told(tables.reproductions()), told(tables.verified()))
-    yield "evidence/benchmarks.md", BENCHMARKS.format(told(tables.throughput()), told(tables.benchmarks()))
+    yield "evidence/reproductions.md", REPRODUCTIONS.format(plain(tables.reproductions()), plain(tables.checkpoints()))
+    yield "evidence/benchmarks.md", BENCHMARKS.format(plain(tables.throughput()), plain(tables.benchmarks()))
     for entry in entries:
         yield f"evidence/{entry.name}.md", page(entry)
 
 
-def told(text: str) -> str:
+def plain(text: str) -> str:
     """Return a table of `make tables` as markdown of this site: no dollar sign or tag by accident."""
     return re.sub(r"(?<!\\)([$<])", r"\\\1", text)
 
@@ -103,7 +103,7 @@ def page(entry: Entry) -> str:
         prose(entry.line),
         said,
         "## Result",
-        told(tables.recipe_result(entry)),
+        plain(tables.recipe_result(entry)),
         "## The code",
         f"```{{literalinclude}} ../../recipes/{entry.name}.py\n:language: python\n```",
     ]

@@ -120,7 +120,7 @@ def ends(recipe: str, group: list[records.Record], values: list[float]) -> tuple
     noise = cards.noise_of(cards.by_arm(regime)) if regime else None
     if noise is None:
         return interval(values)
-    if len(cards.trained(group)) < len(group):
+    if len(cards.accuracies(group)) < len(group):
         return None, None
     return around(fmean(values), float(stats.t.ppf(1 - ALPHA / 2, noise.df)) * 100 * noise.sd / sqrt(len(values)))
 
@@ -204,7 +204,7 @@ def of_arm(recipe: str, arm: str) -> str:
 @cache
 def of_row(row: str, arm: str) -> tuple[str, Counts]:
     """Return the name and the costs of the network of a published row's arm."""
-    network: Any = load_row(row).untrained(arm)
+    network: Any = load_row(row).build(arm)
     parameters = sum(p.numel() for p in network.parameters())
     name = shorten(f"{type(network).__name__} {network.variant.replace('-100' * 5, '...')}", 40, placeholder=" ...")
     return name, (parameters, total_macs(network, network.image_size))

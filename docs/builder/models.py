@@ -9,7 +9,7 @@ from typing import Any
 
 import zoo
 from builder import networks
-from builder.text import WIDE, cell, fields, indexed, plain, prose, sentence, table
+from builder.text import WIDE, cell, fields, index_title, plain, prose, sentence, table
 from recipes.frame import catalogue, records
 from recipes.frame.catalogue import Entry
 
@@ -62,7 +62,7 @@ def page(entry: Entry, counted: dict[str, Any] | None) -> str:
     """Write the page of one model."""
     kind = getattr(zoo, entry.name)
     path = Path(inspect.getfile(kind))
-    paper = indexed(catalogue.field(entry.doc, "Paper"))
+    paper = index_title(catalogue.field(entry.doc, "Paper"))
     parts = [f"# {entry.name}", paper, prose(sentence(entry.line)), diagram(entry.name), six(entry.doc, "Block")]
     if counted:
         parts += ["## Variants", variants(kind, counted), COUNTED]
@@ -104,13 +104,14 @@ def variants(kind: type, counted: dict[str, Any]) -> str:
     speeds, rows = speed(kind.__name__), []
     for name, (parameters, macs, size) in counted["variants"].items():
         shown = f"**{cell(name)}**" if name == counted["default"] else cell(name)
-        rows.append([shown, f"{size} px", f"{parameters:,}", f"{macs:,}", published(kind, name), speeds.get(name, "")])
+        figures = f"{size} px", f"{parameters:,}", f"{macs:,}"
+        rows.append([shown, *figures, published_accuracies(kind, name), speeds.get(name, "")])
     heads = ["variant", "images", "parameters", "MACs", "published accuracy", "speed by reference"]
     used = [i for i, _ in enumerate(heads) if any(row[i] for row in rows)]
     return table([heads[i] for i in used], [[row[i] for i in used] for row in rows], "wide")
 
 
-def published(kind: type, variant: str) -> str:
+def published_accuracies(kind: type, variant: str) -> str:
     """Return published top-1 accuracies of a variant with their sources; empty if there is none."""
     read = json.loads(PUBLISHED.read_text()).get(kind.__name__, {}).get(variant, [])
     network = getattr(kind, "torchvision_names", {}).get(variant)

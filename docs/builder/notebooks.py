@@ -22,7 +22,7 @@ def pages() -> Iterator[tuple[str, str]]:
         title, words = opening(made)
         parts.append(f"## [{title}]({path.name})\n\n{prose(words)}")
         names.append(path.stem)
-        yield f"notebooks/{path.name}", json.dumps(described(made), indent=1)
+        yield f"notebooks/{path.name}", json.dumps(describe(made), indent=1)
     parts.append("```{toctree}\n:hidden:\n\n" + "\n".join(names) + "\n```")
     yield "notebooks/index.md", "\n\n".join(parts) + "\n"
 
@@ -33,7 +33,7 @@ def opening(made: dict[str, Any]) -> tuple[str, str]:
     return title.removeprefix("# "), rest.strip().partition("\n\n")[0].replace("\n", " ")
 
 
-def described(made: dict[str, Any]) -> dict[str, Any]:
+def describe(made: dict[str, Any]) -> dict[str, Any]:
     """Give each picture of a notebook the words of the heading above it, for readers who do not see it."""
     heading = ""
     for cell in made["cells"]:

@@ -11,10 +11,10 @@ QUOTED = re.compile(r"(`[^`]+`)")
 def prose(text: str) -> str:
     """Escape what markdown would read as a sign, keep words in backquotes, turn addresses into links."""
     parts = QUOTED.split(text)
-    return "".join(part if QUOTED.fullmatch(part) else _escaped(part) for part in parts)
+    return "".join(part if QUOTED.fullmatch(part) else _escape(part) for part in parts)
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     ends, last = [], 0
     for found in ADDRESS.finditer(text):
         ends += [re.sub(r"([\\*_<|$\[\]{}#`~])", r"\\\1", text[last : found.start()]), f"<{found[0]}>"]
@@ -59,7 +59,7 @@ def breakable(name: str) -> str:
     return re.sub(r"(?<=[a-z])(?=[A-Z])", "<wbr>", name)
 
 
-def indexed(paper: str) -> str:
+def index_title(paper: str) -> str:
     """Put the title of a paper into the index, by which a search finds the page first."""
     title = re.split(r" \(|;| https?:", paper)[0].strip()
     return "" if not title or title.startswith("none") else f"```{{index}} ! single: {title}\n```"

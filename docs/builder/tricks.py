@@ -12,7 +12,7 @@ from examples import example
 
 import callbacks
 from builder.models import six
-from builder.text import WIDE, breakable, cell, code, fields, indexed, prose, sentence, table
+from builder.text import WIDE, breakable, cell, code, fields, index_title, prose, sentence, table
 from recipes.command import card, tables
 from recipes.frame import catalogue
 from recipes.frame.catalogue import Entry
@@ -51,13 +51,13 @@ def gallery() -> str:
         cards = "\n".join(_card(entry) for entry in rooms[room])
         title = room.capitalize()
         parts.append(f'## {title}\n\nTricks that {ROOMS[room]}.\n\n<ul class="gallery">\n{cards}\n</ul>')
-    parts.append(f"## What they regularise through\n\n{linked(tables.taxonomy())}")
+    parts.append(f"## What they regularise through\n\n{link(tables.taxonomy())}")
     names = "\n".join(entry.name for entry in catalogue.every_trick())
     parts.append(f"```{{toctree}}\n:hidden:\n\npairs\n{names}\n```")
     return "\n\n".join(parts) + "\n"
 
 
-def linked(table: str) -> str:
+def link(table: str) -> str:
     """Make the names of a table links to the tricks' pages."""
     return re.sub(r"`(\w+)`", r"[\1](\1.md)", table)
 
@@ -84,7 +84,7 @@ def page(entry: Entry) -> str:
     line = sentence(entry.line)
     parts = [
         f"# {entry.name}",
-        indexed(catalogue.field(entry.doc, "Paper")),
+        index_title(catalogue.field(entry.doc, "Paper")),
         prose(line),
         _figure(entry.name),
         f"$$\n{EQUATIONS[entry.name]}\n$$",
@@ -93,7 +93,7 @@ def page(entry: Entry) -> str:
         code(example(entry.name)),
         TIMM if entry.room == "data" and not getattr(callbacks, entry.name).needs_boxes else "",
         "## Gain and cost",
-        measured(entry.name),
+        gains(entry.name),
         "## With other tricks",
         f"{prose(sentence(card.limits(entry.name)))}. The [matrix of pairs](pairs.md) has all tricks.",
         "## Arguments",
@@ -115,7 +115,7 @@ def _figure(trick: str) -> str:
     return f"```{{figure}} ../made/pictures/{shown}\n:alt: What {trick} does\n:class: dark-light\n\n{words}\n```"
 
 
-def measured(trick: str) -> str:
+def gains(trick: str) -> str:
     """Write published gains, and gain and cost as they were measured here."""
     names = {"Found": "Published", "Gain": "Gain here", "Cost": "Cost here"}
     return fields((names[name], prose(sentence(text))) for name, text in card.facts(trick).items() if name in names)

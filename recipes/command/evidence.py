@@ -22,7 +22,7 @@ from recipes.frame.arms import REGIMES
 from recipes.frame.cifar import Cifar
 from recipes.frame.evidence import (
     Job,
-    chosen,
+    best_value,
     is_done,
     is_ready,
     is_waiting,
@@ -91,8 +91,8 @@ def _take(failed: set[Job], regime: str | None = None) -> tuple[Job, FileLock] |
 
 def run(job: Job, options: argparse.Namespace) -> bool:
     """Do one run and record it; return False if it was stopped."""
-    value = job.value if job.choosing else chosen(job.regime, job.arm)
-    lr = value if job.arm == NONE else chosen(job.regime, NONE)
+    value = job.value if job.choosing else best_value(job.regime, job.arm)
+    lr = value if job.arm == NONE else best_value(job.regime, NONE)
     source = Cifar(options.root, options.folder, precision(job))
     print(f"{job} {advice(source.precision)}", flush=True)
     trial = build_trial(

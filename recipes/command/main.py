@@ -72,12 +72,12 @@ def main() -> None:
     except BrokenPipeError:  # `zoo models | head`: the pipe is closed, and Python's flush at exit must not fail
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        _stopped("Ctrl-C", 130)
+        _end("Ctrl-C", 130)
     except SystemExit as error:
         if type(error).__name__ == "SIGTERMException":  # Lightning's, which would end with the code 0
-            _stopped("SIGTERM", 143)
+            _end("SIGTERM", 143)
         if isinstance(error.__context__, KeyboardInterrupt):  # the second Ctrl-C of a run, which is Lightning's
-            _stopped("Ctrl-C", 130)
+            _end("Ctrl-C", 130)
         raise
     except Exception as error:
         message = meant_for_the_user(error)
@@ -186,7 +186,7 @@ def _is_lightnings(name: str) -> bool:
     return hasattr(import_module("lightning.pytorch.callbacks"), name)
 
 
-def _stopped(by: str, code: int) -> NoReturn:
+def _end(by: str, code: int) -> NoReturn:
     go_on = "with --resume FOLDER/last.ckpt, one of `zoo fit` with --ckpt_path FILE, a comparison with the same command"
     print(f"zoo: stopped by {by}; a run with --save FOLDER goes on {go_on}", file=sys.stderr)
     sys.exit(code)

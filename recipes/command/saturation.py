@@ -43,7 +43,7 @@ RUNS = (
 )
 
 
-def simulated() -> str:
+def simulation() -> str:
     """Write what is simulated of `RUNS`, with our loader's speed from the last run of benchmarks/loader_jpeg.py."""
     runs = records.read("loader_jpeg")
     if not runs:
@@ -68,7 +68,7 @@ def parts(run: Run, loader: dict[str, float]) -> Parts:
     return Parts(BATCH / A100, BATCH / loader[metric], run.cores, store, reduce, last, run.gpus)
 
 
-def measured() -> str:
+def measurements() -> str:
     """Write steps that benchmarks/saturation.py and benchmarks/read_ahead.py measured, and those simulated."""
     rows: list[tuple[str, float, float]] = []
     for name, seconds in (metrics("saturation") or {}).items():
@@ -80,12 +80,12 @@ def measured() -> str:
     for delay in sorted({name.partition(",")[0] for name in ahead}, key=lambda text: float(text.split()[0])):
         one, four = (64 / ahead[f"{delay}, {way}: images/s"] for way in ("when needed", "read ahead"))
         rows.append((f"a store waits {delay}; 4 chunks ahead", four, simulate(Parts(0.0, one, 4), steps=24).seconds))
-    rows.append(("8 A100s, as published; a loader without limit", BATCH * 8 / EIGHT, published()))
+    rows.append(("8 A100s, as published; a loader without limit", BATCH * 8 / EIGHT, seconds_without_loader()))
     cells = [[what, f"{1e3 * x:.0f}", f"{1e3 * y:.0f}", f"{x / y:.2f}"] for what, x, y in rows]
     return tables.markdown(["what", "ms a step, measured", "simulated", "measured / simulated"], cells)
 
 
-def published() -> float:
+def seconds_without_loader() -> float:
     """Return the seconds of a step of eight A100s, that no loader slows down."""
     reduce = all_reduce(WEIGHTS, 8, BUS)
     return simulate(Parts(BATCH / A100, reduce=reduce, last=reduce * BUCKET / WEIGHTS, processes=8)).seconds

@@ -145,7 +145,7 @@ def search_dropout(
     )
 
     def accuracy(trial: Any) -> float:
-        return _validated(build().plus(found.AutoDropout(found.propose(trial, places, largest))), epochs)
+        return _validate(build().plus(found.AutoDropout(found.propose(trial, places, largest))), epochs)
 
     study.optimize(accuracy, n_trials=max(trials - len(study.trials), 0))
     done = [trial for trial in study.trials if trial.value is not None]
@@ -162,10 +162,10 @@ def _accuracy(build: Callable[..., Recipe], values: dict[str, Any], epochs: int 
             known = [*signature(build).parameters, *recipe.model.hparams]
             raise unknown("argument of the recipe or of its model", name, known)
         recipe.model.hparams[name] = values[name]
-    return _validated(recipe, epochs)
+    return _validate(recipe, epochs)
 
 
-def _validated(recipe: Recipe, epochs: int | None) -> float:
+def _validate(recipe: Recipe, epochs: int | None) -> float:
     """Return the validation accuracy after this many epochs."""
     if epochs is not None:
         recipe.trainer["max_epochs"] = epochs

@@ -53,7 +53,7 @@ def growth() -> str:
             what = "memory at the peak" if figure == "MB" else f"{per}, the first" if figure == "first" else per
             ends = f"{low:,} to {high:,}"
             rows.append(
-                [label, ends, what, _figure(points[low], figure), _figure(points[high], figure), _grown(points)]
+                [label, ends, what, _figure(points[low], figure), _figure(points[high], figure), _growth(points)]
             )
     heads = ["what grows", "from, to", "figure", "at the smallest", "at the largest", "slope"]
     return _with_source(tables.markdown(heads, rows), "growth", records.read("growth")[-1])
@@ -84,7 +84,7 @@ def _figure(value: float, figure: str) -> str:
     return f"{value:,.1f} MB" if figure == "MB" else f"{1e3 * value:,.2f} ms"
 
 
-def _grown(points: grown.Curve) -> str:
+def _growth(points: grown.Curve) -> str:
     """Say how a figure grows: the exponent, or for a size that begins at 0, the change a unit."""
     low, high = min(points), max(points)
     if low == 0:

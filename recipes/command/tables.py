@@ -33,7 +33,7 @@ def main() -> None:
         "--check", action="store_true", help="write nothing; fail where a table differs from its source"
     )
     check = parser.parse_args().check
-    stale = {path: text for path, text in [(COSTS, costs()), *rendered()] if text != path.read_text()}
+    stale = {path: text for path, text in [(COSTS, costs()), *render()] if text != path.read_text()}
     for path, text in stale.items():
         print(f"{'stale' if check else 'rewritten'}: {path.relative_to(ROOT)}")
         if not check:
@@ -41,17 +41,17 @@ def main() -> None:
     sys.exit(bool(check and stale))
 
 
-def rendered() -> Iterable[tuple[Path, str]]:
+def render() -> Iterable[tuple[Path, str]]:
     """Yield each file with tables, and its new text."""
     for path in pages():
-        yield path, BLOCK.sub(_filled, path.read_text())
+        yield path, BLOCK.sub(_fill, path.read_text())
     for entry in catalogue.recipes():
         path = ROOT / "recipes" / f"{entry.name}.py"
         block = "Result:\n" + recipe_result(entry) + "\n"
         yield path, RESULT.sub(block.replace("\\", r"\\"), path.read_text(), count=1)
 
 
-def _filled(match: re.Match[str]) -> str:
+def _fill(match: re.Match[str]) -> str:
     return f"{match[1]}{TABLES[match['name']]()}\n{match[3]}"
 
 
@@ -108,7 +108,7 @@ def reproductions() -> str:
     return f"{table}\n\n" + "\n".join(_bullet(f"{k}: {v}") for k, v in _provenance(lines).items() if rows)
 
 
-def verified() -> str:
+def checkpoints() -> str:
     """Return the accuracy of published checkpoints in our networks on named, checksummed images."""
     runs = records.read("verify")
     rows = []
@@ -150,7 +150,7 @@ def benchmarks() -> str:
     return markdown(["what", "figures", "hardware", "command"], rows) if rows else NOT_YET
 
 
-def planted() -> str:
+def planted_faults() -> str:
     """Return how many planted faults the tests noticed, by package, and which change nothing or are not noticed."""
     runs = records.read("planted_faults")
     if not runs:
@@ -159,7 +159,7 @@ def planted() -> str:
     for run in runs:
         groups.setdefault(f"`{run['arguments']['file'].partition('/')[0]}/`", []).append(run)
     heads = ["where", "planted", "change nothing", "the others", "noticed at first", "noticed now"]
-    table = markdown(heads, [_noticed(name, group) for name, group in [*groups.items(), ("all", runs)]])
+    table = markdown(heads, [_count_noticed(name, group) for name, group in [*groups.items(), ("all", runs)]])
     left = [
         [f"{a['kind']}: `{_short(a['old'])}` -> `{_short(a['new'])}`", f"`{a['file']}:{a['line']}`", why]
         for run in runs
@@ -171,7 +171,7 @@ def planted() -> str:
     return "\n\n".join([table, *lists, "\n".join(_bullet(f"{k}: {v}") for k, v in facts.items())])
 
 
-def _noticed(name: str, runs: list[records.Record]) -> list[str]:
+def _count_noticed(name: str, runs: list[records.Record]) -> list[str]:
     others = [run["metrics"] for run in runs if run["metrics"]["changes"]]
     counts = (sum(metrics[key] for metrics in others) for key in ("caught_first", "caught"))
     return [name, *map(str, (len(runs), len(runs) - len(others), len(others), *counts))]
@@ -185,7 +185,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def sharded() -> str:
+def tricks_in_parts() -> str:
     """Return which tricks work where each process keeps a part of the weights."""
     callbacks = import_module("callbacks")  # late: it imports torch
     kinds = [getattr(callbacks, name) for name in callbacks.__all__]
@@ -206,10 +206,11 @@ def _late(module: str, name: str) -> Callable[[], str]:
 SUMMARIES = ("verdicts", "dozen", "progress", "surprises")
 OWN_TABLE = ("goals", "cpu_training", "growth", "read_ahead")  # benchmarks with a table of their own, in `speed`
 TABLES: dict[str, Callable[[], str]] = {
-    **{"verified": verified, "planted": planted, "sharded": sharded},
+    **{"verified": checkpoints, "planted": planted_faults, "sharded": tricks_in_parts},
     **{name: _late("summaries", name) for name in SUMMARIES},
     **{name: _late("speed", name) for name in OWN_TABLE},
-    **{name: _late("saturation", name) for name in ("simulated", "measured")},
+    "simulated": _late("saturation", "simulation"),
+    "measured": _late("saturation", "measurements"),
 }
 
 

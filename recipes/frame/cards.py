@@ -81,7 +81,7 @@ def by_arm(regime: Regime) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def trained(group: list[dict[str, Any]]) -> np.ndarray:
+def accuracies(group: list[dict[str, Any]]) -> np.ndarray:
     """Return the accuracies (n,) of the runs that trained."""
     values = [(accuracy(run["metrics"]), run["metrics"].get("test/loss", 0.0)) for run in group]
     return np.array([value for value, loss in values if not is_diverged(value, loss, CLASSES, TEST_IMAGES)])
@@ -90,7 +90,7 @@ def trained(group: list[dict[str, Any]]) -> np.ndarray:
 def noise_of(arms: Mapping[str, list[dict[str, Any]]]) -> Pool | None:
     """Pool the noise of a regime; None before an arm has two seeds."""
     parts = [part for group in arms.values() for part in by_precision(group).values()]
-    several = [values for values in map(trained, parts) if len(values) > 1]
+    several = [values for values in map(accuracies, parts) if len(values) > 1]
     return pool(several) if several else None
 
 
@@ -122,7 +122,7 @@ def gain_of(
     if not shared:
         return None
     group, rest = parts[shared[0]], others[shared[0]]
-    ours, theirs, noise = trained(group), trained(rest), noise_of(arms)
+    ours, theirs, noise = accuracies(group), accuracies(rest), noise_of(arms)
     what = group[0]["arguments"]["as"]
     if len(ours) < len(group) or len(theirs) < len(rest) or not len(theirs):
         return Gain(float("nan"), None, len(group), len(ours), what)
@@ -177,7 +177,7 @@ def _key(gain: Gain | None) -> float:
 
 
 def _row(name: str, group: list[dict[str, Any]], gain: Gain | None, regime: Regime) -> list[str]:
-    values = trained(group)
+    values = accuracies(group)
     spread = _spread(values, 100, 2) if len(values) else "none trained"
     against = "" if name == NONE or regime.arms[name].against == NONE else f" (against {regime.arms[name].against})"
     half = "" if gain is None or gain.half is None else f" ± {100 * gain.half:.2f}"

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from recipes.frame.compare_statistics import Difference
-from zoo.frame.figures import ELSE, WITH, WITHOUT, styled
+from zoo.frame.figures import ELSE, WITH, WITHOUT, use_style
 from zoo.frame.shown_figure import ShownFigure
 
 COLOURS = {"better": WITH, "worse": ELSE}  # else grey
@@ -85,7 +85,7 @@ class Shown:
         caption = f"<p>interval: {html.escape(self.method)}</p>"
         return f'<table><tr>{heads}</tr>{body}</table>{caption}<img src="data:image/png;base64,{image}"/>'
 
-    @styled
+    @use_style
     def plot(self, path: Path | str | None = None) -> ShownFigure:
         """Draw a row an arm, the best on top: each seed a circle, the interval a pale bar, the mean a tick.
 

@@ -130,7 +130,7 @@ def _read(name: str, path: Path, size: int) -> list[dict[str, Any]]:
     return records.read(name)
 
 
-def chosen(regime: Regime, arm: str) -> float | None:
+def best_value(regime: Regime, arm: str) -> float | None:
     """Return the value with the best validation accuracy; None while a run of the choice is missing."""
     found = {
         run["arguments"]["value"]: run["metrics"]["val/acc"]
@@ -159,7 +159,7 @@ def is_done(job: Job) -> bool:
     """Return whether results/ has this run; a reported one must have the chosen value."""
     if job.arm in job.regime.teachers and not teacher_path(job.regime, job.arm).exists():
         return False
-    value = job.value if job.choosing or not job.regime.arms[job.arm].values else chosen(job.regime, job.arm)
+    value = job.value if job.choosing or not job.regime.arms[job.arm].values else best_value(job.regime, job.arm)
     wanted = {"arm": job.arm, "value": value} | ({"precision": job.precision} if job.precision else {})
     found = runs(job.regime, job.choosing)
     return any(run["seed"] == job.seed and wanted.items() <= run["arguments"].items() for run in found)
@@ -175,7 +175,7 @@ def is_ready(job: Job) -> bool:
     if job.choosing and job.arm == NONE:
         return True
     needed = [NONE] if job.choosing or not job.regime.arms[job.arm].values else [NONE, job.arm]
-    if any(chosen(job.regime, arm) is None for arm in needed):
+    if any(best_value(job.regime, arm) is None for arm in needed):
         return False
     teacher = job.regime.arms[job.arm].taught
     return not teacher or teacher_path(job.regime, teacher).exists()
@@ -199,7 +199,7 @@ def build_arm(regime: Regime, arm: str, value: float | None, lr: float | None, s
         arm, value, lr, source, seed: as in `build_trial`; None: the chosen value, else the usual one.
     """
     whole = next(one for one in REGIMES if one.name == regime.name)
-    lr = lr or chosen(whole, NONE) or whole.usual_lr
-    value = lr if arm == NONE else value or chosen(whole, arm)
+    lr = lr or best_value(whole, NONE) or whole.usual_lr
+    value = lr if arm == NONE else value or best_value(whole, arm)
     teacher = teacher_path(whole, whole.arms[arm].taught)
     return build_trial(regime, arm, value, lr, source=source, teacher=teacher, seed=seed)

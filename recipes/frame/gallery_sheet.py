@@ -43,14 +43,14 @@ def on_sheet(pictures: Mapping[str, Picture], dark: bool) -> Sheet:
 def tile(picture: Picture, dark: bool) -> Image.Image:
     """Return a picture in the middle of a transparent tile, in the colours of a light or a dark page."""
     assert isinstance(picture, Drawing | Sheet)
-    image = drawn(picture, dark) if isinstance(picture, Drawing) else picture.image.copy()
+    image = rasterise(picture, dark) if isinstance(picture, Drawing) else picture.image.copy()
     image.thumbnail(TILE, Image.Resampling.LANCZOS)
     page = Image.new("RGBA", (TILE[0], image.height), (0, 0, 0, 0))
     page.paste(image, ((TILE[0] - image.width) // 2, 0))
     return page
 
 
-def drawn(picture: Drawing, dark: bool) -> Image.Image:
+def rasterise(picture: Drawing, dark: bool) -> Image.Image:
     """Return a figure as pixels on a transparent ground; on dark pages, text and grid have the colours of `THEMES`."""
     buffer, figure = io.BytesIO(), picture.figure
     with style():

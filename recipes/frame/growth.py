@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from recipes.frame import records
-from zoo.frame.figures import ELSE, WITH, Drawing, new_figure, styled
+from zoo.frame.figures import ELSE, WITH, Drawing, new_figure, use_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -44,7 +44,7 @@ def last() -> dict[str, float] | None:
     return runs[-1]["metrics"] if runs else None
 
 
-@styled
+@use_style
 def draw(metrics: dict[str, float]) -> Drawing:
     """Draw the four rows: milliseconds above, megabytes below."""
     figure = new_figure(9.6, 4.4)

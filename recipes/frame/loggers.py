@@ -30,7 +30,7 @@ class MetricsFile(CSVLogger):
     def experiment(self) -> Any:
         """Lightning's writer, which would begin a new file."""
         if self._experiment is None:
-            rows = self._kept()
+            rows = self._read_kept()
             with warnings.catch_warnings():  # the folder holds other files, and keeps them
                 warnings.filterwarnings("ignore", ".* exists and is not empty", UserWarning)
                 writer: Any = super().experiment
@@ -39,7 +39,7 @@ class MetricsFile(CSVLogger):
                 writer.save()
         return self._experiment
 
-    def _kept(self) -> list[dict[str, Any]]:
+    def _read_kept(self) -> list[dict[str, Any]]:
         path = Path(self.log_dir) / "metrics.csv"
         if not self.step or not path.is_file():
             return []

@@ -11,7 +11,7 @@ from datamodules import ImageData
 from recipes.frame.report import has_test_images
 from zoo.frame.classifier import Classifier
 from zoo.frame.evaluation import evaluating
-from zoo.frame.figures import WITH, WITHOUT, styled
+from zoo.frame.figures import WITH, WITHOUT, use_style
 from zoo.frame.outputs import over_views
 from zoo.frame.shown_figure import ShownFigure
 
@@ -109,7 +109,7 @@ def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
     return counts.scatter_add_(0, pairs, torch.ones_like(pairs)).view(k, k)  # bincount would wait for a GPU
 
 
-@styled
+@use_style
 def draw_confusion(found: Answers, classes: tuple[str, ...]) -> ShownFigure:
     """Draw the confusion matrix, with names and counts for at most 40 classes."""
     matrix = confusion(found.probabilities, found.targets)
@@ -161,7 +161,7 @@ def reliability(found: Answers, bins: int = BINS) -> Reliability:
     return Reliability(confidence, accuracy, count, float(gaps.sum() / count.sum()))
 
 
-@styled
+@use_style
 def draw_reliability(found: Answers) -> ShownFigure:
     """Draw the accuracy in each bin of confidence, with the number of its images."""
     measured = reliability(found)
@@ -178,7 +178,7 @@ def draw_reliability(found: Answers) -> ShownFigure:
     return figure
 
 
-@styled
+@use_style
 def draw_worst(found: Answers, classes: tuple[str, ...]) -> ShownFigure:
     """Draw the mistakes with the highest confidence."""
     rows = 1 + (len(found.worst) > SHOWN // 2)

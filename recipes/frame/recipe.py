@@ -84,13 +84,13 @@ class Recipe:
                 names = ", ".join(kind.__name__ for kind in on) or "none"
                 raise ValueError(f"{self.name} does not use {trick.__name__}; it uses: {names}")
         rest = [callback for callback in self.callbacks if type(callback) not in tricks]
-        return self._changed(rest, "without", [trick.__name__ for trick in tricks])
+        return self._change(rest, "without", [trick.__name__ for trick in tricks])
 
     def plus(self, *tricks: L.Callback) -> Self:
         """Return the same recipe with these tricks added at the end: `recipe.plus(CutMix(1.0))`."""
-        return self._changed([*self.callbacks, *tricks], "plus", [describe(trick) for trick in tricks])
+        return self._change([*self.callbacks, *tricks], "plus", [describe(trick) for trick in tricks])
 
-    def _changed(self, callbacks: list[L.Callback], how: str, what: list[str]) -> Self:
+    def _change(self, callbacks: list[L.Callback], how: str, what: list[str]) -> Self:
         what = [*self.arguments.get(how, []), *what]
         return replace(self, callbacks=callbacks, arguments={**self.arguments, how: what})
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from datamodules import ImageData
 from recipes.frame.history import History, Watch
 from zoo.frame.classifier import Classifier
-from zoo.frame.figures import COLOURS, ELSE, WITH, WITHOUT, styled
+from zoo.frame.figures import COLOURS, ELSE, WITH, WITHOUT, use_style
 from zoo.frame.outputs import over_views
 
 
@@ -34,7 +34,7 @@ RIGHT, WRONG = COLOURS[2], COLOURS[4]
 SURE = 0.5  # least score of a box that is shown
 
 
-@styled
+@use_style
 def draw(recipe: Run, path: Path) -> None:
     """Draw curves of loss, accuracy (of boxes: mAP) and learning rate; below them test images with predictions."""
     figure = Figure(figsize=(13, 6), layout="constrained")

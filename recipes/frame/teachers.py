@@ -10,7 +10,7 @@ from recipes.frame.folder import RUNS
 from recipes.frame.recipe import Recipe
 
 
-def trained(teacher: Recipe, record: bool = False) -> Path:
+def train_teacher(teacher: Recipe, record: bool = False) -> Path:
     """Return the checkpoint of a recipe's network. If there is none yet, train it.
 
     A training that was stopped goes on at the next call. Other processes wait for the one that trains.

@@ -24,7 +24,7 @@ def plain(run) -> MLP:
     return MLP("512-256-64-512-256-64", 10, in_chans=1, **adam(eps=1e-7))
 
 
-def trained(run) -> MLP:
+def trained_network(run) -> MLP:
     """Return the network of the plain arm, trained."""
     return copy.deepcopy(run["plain 5"].network)
 
@@ -35,8 +35,8 @@ ROW = Row(
     arms={
         "plain 5": Fit(plain, lambda run: [Xavier()], epochs=5, batch=32),
         "GC 5": Fit(plain, lambda run: [Xavier(), GradientCentralization()], epochs=5, batch=32),
-        "plain 5 + plain 5": Fit(trained, epochs=5, batch=32),
-        "plain 5 + GC 5": Fit(trained, lambda run: [GradientCentralization()], epochs=5, batch=32),
+        "plain 5 + plain 5": Fit(trained_network, epochs=5, batch=32),
+        "plain 5 + GC 5": Fit(trained_network, lambda run: [GradientCentralization()], epochs=5, batch=32),
     },
     claims=(
         Published("plain 5", (88.76,), metric="train"),

@@ -18,7 +18,7 @@ from recipes.papers.frame.row import Effect, Fit, Published, Row, Run
 from zoo import MLP
 
 
-def standardised(root: Path) -> Images:
+def standardise(root: Path) -> Images:
     """Return the images with each pixel standardised."""
     pixels = files(root, "FashionMNIST")[0][5000:].float() / 255
     mean, std = pixels.mean(0), pixels.std(0, correction=0)
@@ -32,7 +32,7 @@ def network(run: Run) -> MLP:
 
 ROW = Row(
     name="geron_deep",
-    data=standardised,
+    data=standardise,
     arms={
         "ReLU": Fit(network, lambda run: [Kaiming()], epochs=5, batch=32),
         "SELU": Fit(network, lambda run: [Activation("selu"), LeCun()], epochs=5, batch=32),

@@ -39,7 +39,7 @@ def leaky(make: Callable[[int], nn.Module]) -> Fit:
     return Fit(network, lambda run: [Kaiming()], epochs=10, batch=32)
 
 
-def normalised(norm: Norm) -> Fit:
+def with_norm(norm: Norm) -> Fit:
     """Return an arm with batch norms, also on the pixels."""
 
     def network(run) -> MLP:
@@ -57,8 +57,8 @@ ROW = Row(
     arms={
         "LeakyReLU": leaky(lambda units: nn.LeakyReLU(0.3)),
         "PReLU": leaky(lambda units: nn.PReLU(units, init=0.0)),
-        "BN behind": normalised("after"),
-        "BN before": normalised("before"),
+        "BN behind": with_norm("after"),
+        "BN before": with_norm("before"),
     },
     claims=(
         Published("LeakyReLU", (83.96,)),

@@ -102,12 +102,12 @@ def arm(run: Run) -> Trained:
     images = part(run)
     until = StopAtLoss(loss(first, images.x, images.y), images.held_x, images.held_y)
 
-    def begun(run: Run) -> MLP:
+    def begin(run: Run) -> MLP:
         made = network(0.0615082606673, 0.694376766682)
         made.load_state_dict(first.state_dict())
         return made
 
-    return Fit(begun, lambda run: [*tricks(), until], EPOCHS, 100)(run)
+    return Fit(begin, lambda run: [*tricks(), until], EPOCHS, 100)(run)
 
 
 ROW = Row(

@@ -68,7 +68,7 @@ def network(lr: float = LR) -> MLP:
     return MLP("300-100", 10, in_chans=1, **sgd(lr, momentum=0.9, weight_decay=5e-4))
 
 
-def trained(run: Run) -> MLP:
+def trained_network(run: Run) -> MLP:
     """Return a copy of the trained network, with a tenth of the rate."""
     copied = network(LR / 10)
     copied.load_state_dict(copy.deepcopy(run["dense"].network.state_dict()))
@@ -80,7 +80,7 @@ ROW = Row(
     data=digits,
     arms={
         "dense": Fit(lambda run: network(), lambda run: [CosineDecay()], epochs=20),
-        "pruned": Fit(trained, lambda run: [Rounds()], epochs=ROUNDS * EPOCHS),
+        "pruned": Fit(trained_network, lambda run: [Rounds()], epochs=ROUNDS * EPOCHS),
     },
     claims=(
         Published("dense", (98.36,)),

@@ -47,12 +47,12 @@ def without_threes(run: Run):
 def no_threes(run: Run) -> Trained:
     """Distil without threes; add the accuracy with the bias of the class raised."""
     done = Fit(student, taught, epochs=EPOCHS, data=without_threes)(run)
-    done.metrics["raised"] = raised(done.network, run)
+    done.metrics["raised"] = best_with_raised_bias(done.network, run)
     return done
 
 
 @torch.no_grad()
-def raised(network: Any, run: Run) -> float:
+def best_with_raised_bias(network: Any, run: Run) -> float:
     """Return the best accuracy when 0 to 10 is added to the bias of class 3."""
     network = copy.deepcopy(network)
     scores = []

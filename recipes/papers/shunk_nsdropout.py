@@ -46,7 +46,7 @@ def network(run: Run) -> MLP:
     return MLP("128-128-128", 10, in_chans=1, **adam(5e-3, eps=1e-7))
 
 
-def held(run: Run) -> Images:
+def hold_out(run: Run) -> Images:
     """Return what trains, and the held-out images in the place of the test's."""
     x, y = run.data.x, run.data.y
     return dataclasses.replace(run.data, x=x[:-HELD], y=y[:-HELD], held_x=x[-HELD:], held_y=y[-HELD:])
@@ -54,9 +54,11 @@ def held(run: Run) -> Images:
 
 def arm(run: Run, dropout: Trick) -> Trained:
     """Train with a dropout; measure on the test images, without labels and with them."""
-    done = Fit(network, lambda run: [FirstLayerL2(5e-4), dropout], epochs=1000, batch=TRAIN, every=50, data=held)(run)
+    done = Fit(network, lambda run: [FirstLayerL2(5e-4), dropout], epochs=1000, batch=TRAIN, every=50, data=hold_out)(
+        run
+    )
     tested = accuracy(done.network, run.data)
-    done.metrics |= {"last": tested, "best": tested, "by label": by_label(done.network, held(run), run.data)}
+    done.metrics |= {"last": tested, "best": tested, "by label": by_label(done.network, hold_out(run), run.data)}
     return done
 
 

@@ -34,7 +34,7 @@ class SawTooth(SnapshotEnsemble):
         return 1 - 0.9 * (step % self.cycle) / self.cycle
 
 
-def continued(run: Run) -> ConvNet:
+def network_of_the_tail(run: Run) -> ConvNet:
     """Return the network after the first five epochs, with the optimizer of the tail."""
     network = ConvNet(NETWORK, 10, in_chans=1, **sgd(1e-3, weight_decay=1e-4))
     network.load_state_dict(copy.deepcopy(run["before"].network.state_dict()))
@@ -44,7 +44,9 @@ def continued(run: Run) -> ConvNet:
 def tail(run: Run) -> Trained:
     """Train for four more cycles; add the accuracies of their averaged weights and of their ensemble."""
     teeth = SawTooth(cycles=4)
-    done = Fit(continued, lambda run: [teeth, SWA("0.25dur", "0.25dur", lr_factor=None)], epochs=12, batch=256)(run)
+    done = Fit(
+        network_of_the_tail, lambda run: [teeth, SWA("0.25dur", "0.25dur", lr_factor=None)], epochs=12, batch=256
+    )(run)
     done.metrics["ensemble"] = vote(done.network, teeth.snapshots, run)
     return done
 
@@ -53,7 +55,7 @@ def tail(run: Run) -> Trained:
 def vote(network: Classifier, snapshots: list, run: Run) -> float:
     """Return the accuracy of the mean of the networks' probabilities, in percent."""
     right = 0
-    for x, y in run.data.held_out():
+    for x, y in run.data.hold_out():
         logits = [functional_call(network, weights, (x.cpu(),)) for weights in snapshots]
         right += int((mean_softmax(logits).argmax(1) == y.cpu()).sum())
     return 100 * right / len(run.data.held_y)
@@ -80,5 +82,5 @@ ROW = Row(
     ),
     seeds=10,
     minutes=1.5,
-    network=continued,
+    network=network_of_the_tail,
 )

@@ -91,7 +91,7 @@ def test_published_accuracies_are_of_variants_that_there_are():
     published = json.loads(models.PUBLISHED.read_text())
     for model, rows in published.items():
         assert {*rows} <= {*getattr(zoo, model).variants}
-    assert models.published(zoo.ConvNeXt, "T") == "82.1 % (ImageNet; README of facebookresearch/ConvNeXt)"
+    assert models.published_accuracies(zoo.ConvNeXt, "T") == "82.1 % (ImageNet; README of facebookresearch/ConvNeXt)"
 
 
 def test_the_example_of_a_newcomer_trains(monkeypatch, tmp_path):

@@ -9,7 +9,7 @@ from torchmetrics.classification import MulticlassCalibrationError
 import zoo
 from callbacks import FrozenBatchNorm, GradualUnfreezing
 from recipes.command.finetune import main
-from recipes.finetune_folder import plan, pretrained, recipe
+from recipes.finetune_folder import load_pretrained, plan, recipe
 from recipes.frame.errors import UsageError
 from recipes.frame.mistakes import Answers, confusion, reliability, worst_pairs
 from zoo import ResNet
@@ -39,7 +39,7 @@ def test_the_four_corners(images, similar, unfreeze, norms):
 
 
 def test_a_checkpoint_gets_a_new_head_and_keeps_the_rest(folder, tmp_path, trained):
-    model = pretrained(str(trained), 2)
+    model = load_pretrained(str(trained), 2)
     old = zoo.load(trained)
     assert model.num_classes == 2 and torch.equal(model.conv1.weight, old.conv1.weight)
     assert model.fc.weight.shape[0] == 2 and model.preprocessing == old.preprocessing
@@ -123,8 +123,8 @@ def test_wrong_words_are_one_line(arguments, words):
 
 def test_another_source_is_said():
     with pytest.raises(ValueError, match=r"give timm:NAME, a file \.ckpt, or Model:variant"):
-        pretrained("resnet18", 2)
-    assert isinstance(pretrained("ResNet:18", 3), ResNet)
+        load_pretrained("resnet18", 2)
+    assert isinstance(load_pretrained("ResNet:18", 3), ResNet)
 
 
 def test_confusions_by_hand():

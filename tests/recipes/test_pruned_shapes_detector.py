@@ -16,7 +16,7 @@ from zoo import Detector, ResNet
 def here(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     yield
-    module.pruned.cache_clear()
+    module.prune.cache_clear()
 
 
 def test_arms_start_from_the_same_detector_and_lose_half_of_its_channels(monkeypatch, tmp_path, trainer):
@@ -25,7 +25,7 @@ def test_arms_start_from_the_same_detector_and_lose_half_of_its_channels(monkeyp
     run.strategy.connect(whole)
     run.save_checkpoint(tmp_path / "whole.ckpt")
     asked = []
-    monkeypatch.setattr(module, "trained", lambda recipe: asked.append(recipe) or tmp_path / "whole.ckpt")
+    monkeypatch.setattr(module, "train_teacher", lambda recipe: asked.append(recipe) or tmp_path / "whole.ckpt")
     arms = {arm: module.recipe(arm, seed=3) for arm in ("whole", "l1", "gamma")}
     first, *tuned = ([type(trick).__name__ for trick in one.callbacks] for one in [asked[0], *arms.values()])
     assert all(first == [*tricks, "Slimming"] for tricks in tuned)

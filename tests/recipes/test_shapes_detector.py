@@ -27,15 +27,15 @@ def test_images_to_classify_have_one_shape_and_all_classes():
     data.setup("fit")
     assert 20 < len(data.train_set) < 50 and {*data.train_set.targets.tolist()} == {0, 1, 2}
     with pytest.raises(ValueError, match="digits"):
-        shapes_detector.pretrained("digit", 0)
+        shapes_detector.load_backbone("digit", 0)
 
 
 @pytest.mark.slow
 def test_a_backbone_is_trained_with_tricks_or_without():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain, tricks = (shapes_detector.pretrained(name, 0, 200, 1) for name in ("shapes", "shapes, tricks"))
-    raw = shapes_detector.pretrained("from scratch", 0)
+        plain, tricks = (shapes_detector.load_backbone(name, 0, 200, 1) for name in ("shapes", "shapes, tricks"))
+    raw = shapes_detector.load_backbone("from scratch", 0)
     weights = [body.conv1.weight for body in (plain, tricks, raw)]
     assert all(not torch.equal(one, two) for one, two in zip(weights, weights[1:], strict=False))
 

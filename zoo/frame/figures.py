@@ -32,7 +32,7 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.style.context(STYLE)
 
 
-def styled(function: Callable[P, R]) -> Callable[P, R]:
+def use_style(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function draw in the style of the project."""
 
     @functools.wraps(function)
@@ -109,7 +109,7 @@ class Drawing(Picture):
         with style():
             metadata = dict.fromkeys(("Date", "Creator", "Format", "Type")) if own else None
             self.figure.savefig(buffer, format=(suffix or self.suffix)[1:], transparent=own, metadata=metadata)
-        return themed(buffer.getvalue().decode()).encode() if own else buffer.getvalue()
+        return follow_theme(buffer.getvalue().decode()).encode() if own else buffer.getvalue()
 
 
 class Sheet(Picture):
@@ -138,7 +138,7 @@ class Sheet(Picture):
         return buffer.getvalue()
 
 
-def themed(svg: str) -> str:
+def follow_theme(svg: str) -> str:
     """Return an SVG whose text and grid follow the page: a media query in it sees the page's `color-scheme`."""
     light = ";".join(f"--{name}:{colour}" for colour, (name, _) in THEMES.items())
     dark = ";".join(f"--{name}:{colour}" for name, colour in THEMES.values())

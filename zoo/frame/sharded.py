@@ -86,14 +86,14 @@ def from_rank_0(tensor: Tensor, like: Tensor) -> Tensor:
     return tensor
 
 
-def gathered(tree: Any) -> Any:
+def gather(tree: Any) -> Any:
     """Return a nest of dicts and sequences with every tensor in parts made whole, on the CPU."""
     if isinstance(tree, DTensor):
         return tree.full_tensor().cpu()
     if isinstance(tree, Mapping):
-        return {key: gathered(value) for key, value in tree.items()}
+        return {key: gather(value) for key, value in tree.items()}
     if type(tree) in (list, tuple):
-        return type(tree)(gathered(value) for value in tree)
+        return type(tree)(gather(value) for value in tree)
     return tree
 
 
@@ -117,12 +117,12 @@ def forward_with(model: nn.Module, weights: Mapping[str, Tensor], images: Tensor
     """Pass images through the network with other weights, in parts as its own are."""
     if not isinstance(model, FSDPModule):
         return functional_call(model, dict(weights), (images,))
-    with swapped(model, weights):
+    with swap_weights(model, weights):
         return model(images)
 
 
 @contextmanager
-def swapped(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
+def swap_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> Iterator[None]:
     """Exchange the values of the network's tensors and of `weights` inside the block, part by part, without a copy."""
     pairs = [(own(value), own(weights[key])) for key, value in model.state_dict().items() if key in weights]
     _exchange(model, pairs)

@@ -25,7 +25,7 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.fsdp import FSDPModule
 
 from zoo.frame.atomic import sync_folder
-from zoo.frame.sharded import agree, gathered
+from zoo.frame.sharded import agree, gather
 from zoo.frame.shards import Reader, explain_errors, in_pieces, older, present, read_about
 
 IN_PARTS = ("state_dict", "optimizer_states")  # entries of a checkpoint that the processes write part by part
@@ -68,7 +68,7 @@ class Sharding(ModelParallelStrategy):
     def save_checkpoint(self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any = None) -> None:
         """Write beside the old checkpoint, then put the new one in its place. Every process takes part."""
         parts = {key: checkpoint[key] for key in IN_PARTS if key in checkpoint}
-        content = gathered({key: value for key, value in checkpoint.items() if key not in parts}) | parts
+        content = gather({key: value for key, value in checkpoint.items() if key not in parts}) | parts
         if not self._save_distributed_checkpoint:
             super().save_checkpoint(content, filepath, storage_options)
             return

@@ -216,12 +216,12 @@ def write(state: State, path: str | Path, metadata: Mapping[str, str] | None = N
     state = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     if path.suffix == ".safetensors":
         with atomic.replace(path) as file:
-            file.write(safetensors.torch.save(_unshared(state), {"format": "pt", **(metadata or {})}))
+            file.write(safetensors.torch.save(_unshare(state), {"format": "pt", **(metadata or {})}))
     else:
         save(state, path)
 
 
-def _unshared(state: State) -> State:
+def _unshare(state: State) -> State:
     """Copy weights that several layers share, for which safetensors has no form."""
     first = {value.untyped_storage().data_ptr(): key for key, value in reversed(state.items())}
     return {k: v if first[v.untyped_storage().data_ptr()] == k else v.clone() for k, v in state.items()}

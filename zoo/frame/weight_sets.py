@@ -39,7 +39,7 @@ def choose(content: Mapping[str, Any], which: str | None, path: str | Path) -> S
         if name not in sets:
             raise ValueError(f"{path} has no weights {which!r}; it has {_list_names(sets) or 'none'}")
         return sets[name]
-    name = _preferred(sets, content, path)
+    name = _choose_by_default(sets, content, path)
     if len(sets) > 1:
         rank_zero_info(
             f"{path}: loading the weights {_short(name)!r}; the file also has "
@@ -48,7 +48,7 @@ def choose(content: Mapping[str, Any], which: str | None, path: str | Path) -> S
     return sets[name]
 
 
-def _preferred(sets: Mapping[str, State], content: Mapping[str, Any], path: str | Path) -> str:
+def _choose_by_default(sets: Mapping[str, State], content: Mapping[str, Any], path: str | Path) -> str:
     averages = [name for name in sets if AVERAGED.search(name) and not name.startswith(OF_TRICKS)]
     raw = [name for name in sets if name not in averages and not name.startswith(OF_TRICKS)]
     known = [name for key in KNOWN for name in raw if name.split(".")[0] == key]

@@ -13,7 +13,7 @@ from zoo.frame.evaluation import probe
 
 
 @contextmanager
-def tapped(stages: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+def collect_maps(stages: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of stages by name, while the network runs inside the block.
 
     The hooks are the last ones of their modules: they see what a trick's hooks made of the maps.
@@ -72,7 +72,7 @@ def behead(body: Any, image_size: int) -> dict[str, torch.Size]:
     leaves = [m for m in body.modules() if any(True for _ in m.parameters()) and not [*m.children()]]
     hooks = [m.register_forward_hook(lambda m, *_: ran.append(m)) for m in {*leaves, *stages.values()}]
     try:
-        with tapped(stages) as maps:
+        with collect_maps(stages) as maps:
             probe(body, image_size)
     finally:
         for hook in hooks:
@@ -92,7 +92,7 @@ def behead(body: Any, image_size: int) -> dict[str, torch.Size]:
 
 def read(body: Any, names: list[str], x: Tensor) -> list[Tensor]:
     """Run a network on images (N, C, H, W) and return the maps of these stages."""
-    with tapped({name: body.stages[name] for name in names}) as maps:
+    with collect_maps({name: body.stages[name] for name in names}) as maps:
         body(x)
     return [maps[name] for name in names]
 

@@ -35,7 +35,7 @@ from torchvision.ops import generalized_box_iou_loss, roi_align
 from zoo.frame.detector import Detector, check_boxes
 from zoo.frame.surgery import operate
 from zoo.layers.detection_heads import Matches, Target, take_seen
-from zoo.layers.pyramid import tapped
+from zoo.layers.pyramid import collect_maps
 from zoo.tools.channels import Channels
 
 Batch = tuple[Tensor, list[Target]]
@@ -96,7 +96,7 @@ def look(model: Detector, batch: Batch) -> Matches:
     return take_seen(model.network).matches
 
 
-def frozen(model: Detector) -> Detector:
+def freeze(model: Detector) -> Detector:
     """Return a copy that matches boxes as in training, while its backbone runs as in evaluation, without gradients."""
     working = copy.deepcopy(model).requires_grad_(False).train()
     working.network.backbone.body.eval()
@@ -111,7 +111,7 @@ def learn_heads(model: Detector, batches: Sequence[Batch]) -> dict[str, Auxiliar
     """
     seen: list[tuple[dict[str, Tensor], Tensor]] = []  # by batch: F_O of each stage, labels
     for images, targets in batches:
-        with torch.no_grad(), tapped(model.stages) as maps:
+        with torch.no_grad(), collect_maps(model.stages) as maps:
             pairs = look(model, (images, targets))
         scales = {name: each.shape[-1] / images.shape[-1] for name, each in maps.items()}
         if len(pairs.labels):
@@ -246,13 +246,13 @@ class Selection:
 
     def _loss(self, readers: Sequence[Reader], stage: str, batch: Batch) -> Callable[[], Tensor]:
         images = batch[0]
-        with torch.no_grad(), tapped({r.path: self.whole.get_submodule(r.path) for r in readers}) as wanted:
+        with torch.no_grad(), collect_maps({r.path: self.whole.get_submodule(r.path) for r in readers}) as wanted:
             self.whole.network.backbone(images)
         layers: dict[str, nn.Module] = {r.path: self.model.get_submodule(r.path) for r in readers}
         layers["stage"] = self.model.stages[stage]
 
         def loss() -> Tensor:
-            with tapped(layers) as maps:
+            with collect_maps(layers) as maps:
                 pairs = look(self.model, batch)
             rebuilt = [(maps[path] - value).square().mean() / 2 for path, value in wanted.items()]
             scale = maps["stage"].shape[-1] / images.shape[-1]
@@ -299,9 +299,9 @@ def prune_detector(
         raise ValueError(
             f"prune_detector: fraction must be in (0, 1), alpha >= 0 and chunk >= 1, got {fraction}, {alpha}, {chunk}"
         )
-    given = [_padded(model, *batch) for batch in batches]
+    given = [_pad(model, *batch) for batch in batches]
     size: Any = model.image_size
-    channels, working = Channels(model, size), frozen(model)
+    channels, working = Channels(model, size), freeze(model)
     removed = _select(working, given, channels, fraction, alpha, chunk)
     smaller = copy.deepcopy(model)
     smaller.load_state_dict(working.state_dict())
@@ -332,7 +332,7 @@ def _select(
     return {path: sorted(places) for path, places in removed.items()}
 
 
-def _padded(model: Detector, images: Tensor, targets: list[Target]) -> Batch:
+def _pad(model: Detector, images: Tensor, targets: list[Target]) -> Batch:
     """Check a batch, and pad its images as the detector does, so that strides divide their sides."""
     check_boxes(targets, len(images), model.num_classes, read=True)
     padded: Tensor = model.network.transform(images)[0].tensors

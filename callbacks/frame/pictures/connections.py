@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from callbacks.frame.pictures.apart import apart, fit, fresh
-from callbacks.frame.pictures.features import LEGEND, coloured, tile
+from callbacks.frame.pictures.features import LEGEND, tile, to_colours
 from callbacks.frame.pictures.photographs import sheet
 from callbacks.frame.trick import Trick
 from zoo import Classifier
@@ -28,7 +28,7 @@ def draw(trick: Trick) -> Sheet:
     after = seen[0]
     b, a = before.double().numpy(), after.double().numpy()
     tiles = [tile((248 - 228 * m).round().astype(np.uint8), CELL) for m in (b, np.clip(a / 2, 0, 1))]
-    tiles.insert(1, tile(coloured(a / b), CELL))
+    tiles.insert(1, tile(to_colours(a / b), CELL))
     page = sheet([tiles], [""], [["weights", "mask", "weights in training, halved"]])
     caption = f"A layer of {INPUTS} inputs (columns) and {CLASSES} outputs (rows) under {trick!r}. {LEGEND}"
     return Sheet(page, caption, exact=True)

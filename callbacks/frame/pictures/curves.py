@@ -57,7 +57,7 @@ def legend(figure: Figure, row: Sequence[Axes]) -> None:
         figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 5))
 
 
-def swept(function: Any, x: Sequence[float] | NDArray[np.float64]) -> tuple[list[float], list[float]]:
+def values_and_slopes(function: Any, x: Sequence[float] | NDArray[np.float64]) -> tuple[list[float], list[float]]:
     """Return the values and the slopes of a function of one number, a tensor () -> a tensor (), at each x."""
     values, slopes = [], []
     for each in x:

@@ -72,15 +72,15 @@ def draw(trick: Trick, where: str = "stage1") -> Sheet:
         fit(network(), batch(SIDE), [copy], STEPS)
     before, after = max(recorder.calls, key=lambda call: (call[1] / call[0]).std().item())
     caption = f"Edges of a photograph in eight channels, the mask of {trick!r}, and what is left. {LEGEND}"
-    return masked(before[1, ::2], after[1, ::2], caption)
+    return draw_mask(before[1, ::2], after[1, ::2], caption)
 
 
-def masked(before: Tensor, after: Tensor, caption: str) -> Sheet:
+def draw_mask(before: Tensor, after: Tensor, caption: str) -> Sheet:
     """Draw maps (n, H, W) before and after, with their quotient as the mask between."""
     b, a = before.double().numpy(), after.double().numpy()
     top = b.max((1, 2), keepdims=True)
     mask = np.divide(a, b, out=np.ones_like(a), where=b > 0)
-    rows = [grey(b / top), [tile(m) for m in coloured(mask)], grey(a / top)]
+    rows = [grey(b / top), [tile(m) for m in to_colours(mask)], grey(a / top)]
     return Sheet(sheet(rows, ["before", "mask", "after"]), caption, exact=True)
 
 
@@ -89,7 +89,7 @@ def grey(maps: NDArray[np.float64]) -> list[Image.Image]:
     return [tile((248 - 228 * np.clip(m, 0, 1) ** 0.6).round().astype(np.uint8)) for m in maps]
 
 
-def coloured(mask: NDArray[np.float64]) -> NDArray[np.uint8]:
+def to_colours(mask: NDArray[np.float64]) -> NDArray[np.uint8]:
     """Return the colours (..., 3) of factors (...): `DROPPED` at 0, `KEPT` at 1, `RAISED` from 2 on."""
     t = np.clip(mask, 0, 2)[..., None]
     dropped, kept, raised = (np.array(colour) for colour in (DROPPED, KEPT, RAISED))

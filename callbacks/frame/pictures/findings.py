@@ -79,7 +79,7 @@ def draw(trick: Any, lr: float = RATE) -> Drawing:
         figure = new_figure(6.6, 2.4 + 0.17 * len(said))
         axes = figure.subplots()
         what, values = getattr(copy, "measured", None) or ("training loss", losses)
-        measured(axes, what, values)
+        draw_numbers(axes, what, values)
         figure.supxlabel("\n".join(said), x=0.01, ha="left", fontsize=7.5)
     return Drawing(
         figure,
@@ -87,7 +87,7 @@ def draw(trick: Any, lr: float = RATE) -> Drawing:
     )
 
 
-def measured(axes: Axes, what: str, values: Any) -> None:
+def draw_numbers(axes: Axes, what: str, values: Any) -> None:
     """Draw numbers of parts of the network as dots from stem to head, or numbers of steps as a curve."""
     if isinstance(values, Mapping):
         names = [name.removeprefix("network.") for name in values]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from callbacks.frame.pictures.apart import apart, fit, fresh
 from callbacks.frame.pictures.batch import small_network
-from callbacks.frame.pictures.curves import Lines, panels, swept
+from callbacks.frame.pictures.curves import Lines, panels, values_and_slopes
 from callbacks.frame.pictures.photographs import batch
 from callbacks.frame.trick import Trick, parameters
 from zoo import Step
@@ -34,7 +34,8 @@ class Sweep(L.Callback):
             self.trick.on_loss(model, step)
             return step.loss
 
-        self.found = {k: swept(lambda z, k=k: loss(k, z), LOGITS) for k in range(min(self.classes, CLASSES))}
+        classes = range(min(self.classes, CLASSES))
+        self.found = {k: values_and_slopes(lambda z, k=k: loss(k, z), LOGITS) for k in classes}
 
 
 def step_of(k: int, z: Tensor, classes: int = CLASSES) -> Step:
@@ -53,7 +54,7 @@ def draw(trick: Trick) -> Drawing:
         sweep = Sweep(copy, classes)
         images, targets = batch(8)
         fit(small_network(classes), [images, targets % classes], [copy, sweep])
-    plain = swept(lambda z: step_of(0, z, classes).loss, LOGITS)
+    plain = values_and_slopes(lambda z: step_of(0, z, classes).loss, LOGITS)
     alike = all(np.allclose(found, sweep.found[0], 1e-3, 1e-3) for found in sweep.found.values())
     names = {0: f"with {type(trick).__name__}"} if alike else {k: f"class {k + 1}" for k in sweep.found}
     axes: dict[str, Lines] = {}

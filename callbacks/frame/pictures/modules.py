@@ -30,7 +30,7 @@ def draw(trick: Trick) -> Drawing:
         after = words(model)
     pairs = Counter((before.get(path, "nothing"), text) for path, text in after.items() if before.get(path) != text)
     rows = [(old, new, count) for (old, new), count in pairs.most_common(SHOWN)]
-    return listed(rows, f"Modules of a {name_of(model)} before {trick!r} and after it.")
+    return draw_list(rows, f"Modules of a {name_of(model)} before {trick!r} and after it.")
 
 
 def words(model: nn.Module) -> dict[str, str]:
@@ -38,7 +38,7 @@ def words(model: nn.Module) -> dict[str, str]:
     return {path: repr(m).replace("\n", " ") for path, m in model.named_modules() if not [*m.children()]}
 
 
-def listed(rows: list[tuple[str, str, int]], caption: str) -> Drawing:
+def draw_list(rows: list[tuple[str, str, int]], caption: str) -> Drawing:
     """Draw rows of boxes: before, an arrow with the number of places, after."""
     with style():
         lines = [(textwrap.fill(old, 40), textwrap.fill(new, 40), count) for old, new, count in rows]

@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from callbacks.frame.pictures.apart import apart, fresh
-from callbacks.frame.pictures.curves import panels, swept
+from callbacks.frame.pictures.curves import panels, values_and_slopes
 from callbacks.frame.trick import Trick
 from zoo import Step
 from zoo.frame.figures import Drawing
@@ -40,7 +40,7 @@ def draw(trick: Trick) -> Drawing:
         return step.loss
 
     with apart():
-        found, plain = swept(loss, SHIFTS), swept(lambda shift: step_of(shift).loss, SHIFTS)
+        found, plain = values_and_slopes(loss, SHIFTS), values_and_slopes(lambda shift: step_of(shift).loss, SHIFTS)
     name = f"with {type(trick).__name__}"
     axes = {what: {"without": (SHIFTS, plain[i]), name: (SHIFTS, found[i])} for i, what in enumerate(NAMES)}
     caption = "Loss of a box, and its gradient, while it is moved over the true box of the same size"

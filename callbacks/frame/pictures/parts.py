@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from callbacks.frame.pictures.apart import apart, fit, fresh
-from callbacks.frame.pictures.features import LEGEND, coloured, tile
+from callbacks.frame.pictures.features import LEGEND, tile, to_colours
 from callbacks.frame.pictures.networks import CLASSES, SIDE, first_that_fits, name_of
 from callbacks.frame.pictures.photographs import sheet
 from callbacks.frame.trick import Trick
@@ -55,7 +55,7 @@ def draw(trick: Trick) -> Sheet:
         data = [torch.randn(IMAGES, 3, SIDE, SIDE, generator=generator), torch.arange(IMAGES) % CLASSES]
         _, model = first_that_fits(lambda model: fit(model, data, [first, fresh(trick), last], STEPS))
     factors = [factor(first.seen[name], y) for name, y in last.seen.items() if not torch.equal(first.seen[name], y)]
-    cells = tile(coloured(np.concatenate(factors, 1)), CELL)
+    cells = tile(to_colours(np.concatenate(factors, 1)), CELL)
     caption = f"What {trick!r} multiplies each part of a {name_of(model)} by, for each of {IMAGES} images. {LEGEND}"
     words = f"{sum(f.shape[1] for f in factors)} parts, from stem to head"
     return Sheet(sheet([[cells]], [f"{IMAGES}\nimages"], [[words]]), caption, exact=True)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from callbacks.frame.pictures.curves import Lines, panels, swept
+from callbacks.frame.pictures.curves import Lines, panels, values_and_slopes
 from callbacks.frame.schedule import rate_values
 from zoo.frame.figures import Drawing
 
@@ -20,6 +20,6 @@ def draw(trick: Any) -> Drawing:
         found: Tensor = factor * trick.penalty([w.view(1, 1)])
         return found
 
-    value, slope = swept(term, WEIGHTS)
+    value, slope = values_and_slopes(term, WEIGHTS)
     axes: dict[str, Lines] = {"term of the loss": {"": (WEIGHTS, value)}, "its gradient": {"": (WEIGHTS, slope)}}
     return panels(axes, "weight", f"What {trick!r} adds to the loss for one weight, and the gradient that pulls at it.")

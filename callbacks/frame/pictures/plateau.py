@@ -45,10 +45,10 @@ def draw(trick: Any) -> Drawing:
         loader: Any = DataLoader(Batches([torch.zeros(1)], 1), batch_size=None)
         with trainer_of([copy], max_epochs=EPOCHS, num_sanity_val_steps=0) as trainer:
             trainer.fit(model, loader, loader)
-    return shown(trick, model)
+    return draw_run(trick, model)
 
 
-def shown(trick: Any, model: Scripted) -> Drawing:
+def draw_run(trick: Any, model: Scripted) -> Drawing:
     """Draw the curves of a run."""
     n, values = len(model.rates), model.script.tolist()
     best = (min if model.sign > 0 else max)(range(n), key=values.__getitem__)

@@ -79,10 +79,10 @@ def draw(trick: Trick) -> Drawing:
             axes[RATES[rate]] = lines if len(lines) > 1 else own
     axes = {name: {**lines, "without": flat(name)} for name, lines in axes.items()}
     caption = f"A run of {EPOCHS} epochs of {STEPS} batches of {BATCH} images with {trick!r}, at a learning rate of 1."
-    return panels(axes, "epoch", caption, xlim=(0, shown(found)))
+    return panels(axes, "epoch", caption, xlim=(0, count_epochs(found)))
 
 
-def shown(found: Read) -> int:
+def count_epochs(found: Read) -> int:
     """Return how many epochs are drawn: all; a tenth where nothing changes after the first ones."""
     values = [series for rate in found.rates.values() for series in rate.values()]
     last = max((i for series in values for i in range(1, len(series)) if series[i] != series[i - 1]), default=EPOCHS)

@@ -7,7 +7,7 @@ import lightning as L
 import numpy as np
 
 from callbacks.frame.pictures.apart import apart, fit, fresh
-from callbacks.frame.pictures.features import coloured, tile
+from callbacks.frame.pictures.features import tile, to_colours
 from callbacks.frame.pictures.networks import first_that_fits, name_of, size_of
 from callbacks.frame.pictures.photographs import batch, sheet
 from callbacks.frame.trick import Trick
@@ -38,6 +38,6 @@ def draw_switches(trick: Trick, read: Callable[[Any], Sequence[float]], what: st
     switches = Switches(read)
     with apart():
         _, model = first_that_fits(lambda model: fit(model, batch(size_of(model)), [fresh(trick), switches], STEPS))
-    cells = tile(coloured(np.array(switches.rows[-STEPS:]).T), CELL)
+    cells = tile(to_colours(np.array(switches.rows[-STEPS:]).T), CELL)
     caption = f"The {what} of a {name_of(model)} at {STEPS} steps with {trick!r}. {key}"
     return Sheet(sheet([[cells]], [what.replace(" ", "\n")], [[f"{STEPS} optimizer steps"]]), caption, exact=True)

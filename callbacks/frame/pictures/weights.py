@@ -23,7 +23,7 @@ def draw(trick: Trick) -> Drawing:
     without, after = ({n: p.detach() for n, p in m.named_parameters()} for m in (plain, model))
     changed = [name for name in after if not torch.allclose(after[name], without[name], 0, 1e-6)]
     own = [name for name in changed if after[name].ndim > 1] or changed
-    return shown(trick, [without[n] for n in own], [after[n] for n in own], name_of(model))
+    return draw_panels(trick, [without[n] for n in own], [after[n] for n in own], name_of(model))
 
 
 def run(model: Classifier, tricks: list[Trick]) -> None:
@@ -32,7 +32,7 @@ def run(model: Classifier, tricks: list[Trick]) -> None:
     fit(model, batch(size_of(model)), tricks)
 
 
-def shown(trick: Trick, without: list[Tensor], after: list[Tensor], network: str) -> Drawing:
+def draw_panels(trick: Trick, without: list[Tensor], after: list[Tensor], network: str) -> Drawing:
     """Draw both panels."""
     with style():
         figure = new_figure()

@@ -36,7 +36,7 @@ class Images:
         """Return the same on a device."""
         return Images(*(v.to(device) for v in (self.x, self.y, self.held_x, self.held_y)))
 
-    def held_out(self, size: int = 1000) -> "InOrder":
+    def hold_out(self, size: int = 1000) -> "InOrder":
         """Return what is reported on, in batches of `size` images."""
         return InOrder(self.held_x, self.held_y, size)
 

@@ -106,7 +106,7 @@ class Fit:
             check_val_every_n_epoch=min(self.every, epochs),
             accelerator=run.accelerator,
         )
-        trainer.fit(network, batches, data.held_out())
+        trainer.fit(network, batches, data.hold_out())
         if any(getattr(callback, "interrupted", False) for callback in callbacks_of(trainer)):
             raise KeyboardInterrupt  # `fit` returned early, and would be recorded as if it had trained to its end
         train = float(
@@ -151,7 +151,7 @@ class BestWeights(L.Callback):
 def accuracy(network: Classifier, data: Images) -> float:
     """Return the accuracy of a network on what the row reports on, in percent."""
     network.eval()
-    right = sum(int((network(x.to(network.device)).argmax(1).to(y.device) == y).sum()) for x, y in data.held_out())
+    right = sum(int((network(x.to(network.device)).argmax(1).to(y.device) == y).sum()) for x, y in data.hold_out())
     return 100 * right / len(data.held_y)
 
 
@@ -228,7 +228,7 @@ class Row:
     gpu: bool = False
     network: Callable[[Run], Classifier] | None = None
 
-    def untrained(self, arm: str) -> Classifier:
+    def build(self, arm: str) -> Classifier:
         """Return the network of an arm as it begins; no data are read, and nothing is trained."""
         nothing = torch.empty(0)
         return Untrained(self, Images(nothing, nothing, nothing, nothing), seed=0)[arm].network

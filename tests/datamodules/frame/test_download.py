@@ -269,7 +269,7 @@ def test_a_stalled_download_of_another_library_ends(tmp_path, monkeypatch):
         stop.wait(5)
 
     with pytest.raises(TimeoutError, match="nothing has arrived for 0.02 s, after 5 bytes"):
-        module.watched(stall, tmp_path / "x.part")
+        module.watch(stall, tmp_path / "x.part")
     stop.set()
 
 
@@ -291,9 +291,9 @@ def test_a_slow_download_of_another_library_goes_on(tmp_path, monkeypatch):
             (tmp_path / "x.part.tmp.7").write_bytes(b"1" * self.arrived)
 
     monkeypatch.setattr(module, "Thread", Slow)
-    module.watched(lambda: None, tmp_path / "x.part")
+    module.watch(lambda: None, tmp_path / "x.part")
 
 
 def test_the_error_of_another_library_comes_out(tmp_path):
     with pytest.raises(KeyError, match="no such bucket"):
-        module.watched(lambda: {}["no such bucket"], tmp_path / "x.part")
+        module.watch(lambda: {}["no such bucket"], tmp_path / "x.part")

@@ -17,7 +17,7 @@ from recipes.frame.arms import (
     SMALL_TRANSFORMER,
     TIME_IS_SHORT,
 )
-from recipes.frame.evidence import Job, chosen, is_done, is_ready, precision, programme
+from recipes.frame.evidence import Job, best_value, is_done, is_ready, precision, programme
 from recipes.frame.regime import CHOICE_SEED, NONE, TEACHER, Trial
 from tests.recipes.conftest import write_shades
 
@@ -70,10 +70,10 @@ def test_transformers_follow_the_dozen_whole_arm_by_arm():
 
 
 def test_a_choice_takes_the_first_of_the_best():
-    assert chosen(DATA_IS_SHORT, NONE) is None
+    assert best_value(DATA_IS_SHORT, NONE) is None
     choose_rates()
-    assert chosen(DATA_IS_SHORT, NONE) == 0.1
-    assert chosen(DATA_IS_SHORT, "SWA") is None  # nothing to choose
+    assert best_value(DATA_IS_SHORT, NONE) == 0.1
+    assert best_value(DATA_IS_SHORT, "SWA") is None  # nothing to choose
 
 
 def test_a_run_waits_for_what_it_needs(tmp_path):
@@ -85,7 +85,7 @@ def test_a_run_waits_for_what_it_needs(tmp_path):
     assert [*map(is_ready, (mixup, rate, plain, taught))] == [False, True, True, False]
     for value in (0.2, 0.5, 1.0):
         record(DATA_IS_SHORT, "MixUp", CHOICE_SEED, value, value / 2, choosing=True)
-    assert is_ready(mixup) and chosen(DATA_IS_SHORT, "MixUp") == 1.0
+    assert is_ready(mixup) and best_value(DATA_IS_SHORT, "MixUp") == 1.0
     labels = Job(SMALL_TRANSFORMER, "TokenLabeling", 0)
     for one, name in ((DATA_IS_SHORT, TEACHER), (SMALL_TRANSFORMER, TEACHER)):
         evidence.teacher_path(one, name).parent.mkdir(parents=True)

@@ -94,7 +94,7 @@ def test_policies_of_autodropout(monkeypatch, tmp_path):
         tried.append(trick.policy)
         return -sum(pattern.size for pattern in trick.policy)
 
-    monkeypatch.setattr(search_module, "_validated", validated)
+    monkeypatch.setattr(search_module, "_validate", validated)
     arguments = {"places": 2, "largest": 3, "epochs": 1, "storage": tmp_path / "file"}
     found = search_module.search_dropout(digits_resnet20.recipe, 5, **arguments)
     assert [trial.accuracy for trial in found] == sorted(

@@ -70,10 +70,10 @@ def test_without_runs_they_say_so():
 
 
 def test_simulated_and_measured_by_hand():
-    assert saturation.simulated() == tables.NOT_YET
+    assert saturation.simulation() == tables.NOT_YET
     write("loader_jpeg", **{"bytes": 617.5, "prepared, bytes": 1e4})  # images/s of a core: a quarter of a GPU's
-    rows = [line.split(" | ") for line in saturation.simulated().splitlines()]
+    rows = [line.split(" | ") for line in saturation.simulation().splitlines()]
     assert rows[2][:3] == ["| 1", "files", "2"] and rows[2][-2:] == ["0.50", "data |"]  # two cores, of four
     write("saturation", **{"20 ms, workers 1": 0.24, "two workers / one": 0.5})
-    first = saturation.measured().splitlines()[2]
+    first = saturation.measurements().splitlines()[2]
     assert first.startswith("| a batch takes 200 ms, a step 20; workers: 1 | 240 | 201 | 1.19")

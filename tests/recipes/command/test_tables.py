@@ -63,7 +63,7 @@ def test_planted_faults_are_counted_and_what_no_test_notices_is_listed():
         metrics = {"caught_first": first, "caught": now, "changes": changes}
         record = {"arguments": arguments, "seed": 5, "metrics": metrics, "seconds": 1.0, **STAMP}
         records.append("planted_faults", record | ({"reason": reason} if reason else {}))
-    lines = tables.planted().splitlines()
+    lines = tables.planted_faults().splitlines()
     assert "| `zoo/` | 3 | 1 | 2 | 1 | 2 |" in lines and "| all | 4 | 1 | 3 | 1 | 2 |" in lines
     assert "| sign: `a \\| b` -> `a + b` | `zoo/c.py:7` | the tensor has no gradient |" in lines
     assert "| sign: `a \\| b` -> `a + b` | `datamodules/d.py:7` | not noticed |" in lines
@@ -79,7 +79,7 @@ def test_blocks_are_rewritten_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "ROOT", tmp_path)
     monkeypatch.setattr(catalogue, "recipes", lambda: [ENTRY])
     monkeypatch.setitem(tables.TABLES, "models", lambda: "new")
-    texts = dict(tables.rendered())
+    texts = dict(tables.render())
     assert texts[readme] == "before\n<!-- table: models -->\nnew\n<!-- /table -->\nafter\n"
     assert texts[recipe] == f'"""{DOC}Result:\n{tables.recipe_result(ENTRY)}\n"""\n\ncode = """\nResult:\nmine\n"""\n'
 

@@ -23,7 +23,7 @@ def colours(image: Image.Image) -> set[str]:
 
 def test_the_text_of_a_dark_sheet_is_that_of_dark_pages():
     picture = example("L2").draw()
-    light, dark = (colours(gallery_sheet.drawn(picture, theme)) for theme in (False, True))
+    light, dark = (colours(gallery_sheet.rasterise(picture, theme)) for theme in (False, True))
     (ink, (_, pale)), *_ = THEMES.items()
     assert ink in light and pale not in light
     assert pale in dark and not {*THEMES} & dark

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.frame.teachers import trained
+from recipes.frame.teachers import train_teacher
 
 
 class Teacher:
@@ -23,8 +23,8 @@ def test_a_teacher_is_trained_once_and_never_half(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first, second, third = Teacher(stopped=True), Teacher(), Teacher()
     with pytest.raises(KeyboardInterrupt):
-        trained(first)
-    path = trained(second)
+        train_teacher(first)
+    path = train_teacher(second)
     assert first.resumed == [None] and second.resumed == [path.with_name("last.ckpt")]
-    assert trained(third) == path and third.resumed == [] and path.read_text() == "whole"
-    assert trained(Teacher(epochs=2)) != path
+    assert train_teacher(third) == path and third.resumed == [] and path.read_text() == "whole"
+    assert train_teacher(Teacher(epochs=2)) != path

@@ -29,7 +29,7 @@ def test_weights_into_hidden_units_are_no_longer_than_the_bound():
 
 def test_ramps_of_rate_and_momentum():
     row = load_row("pylearn2_dropout")
-    model = row.untrained("dropout")
+    model = row.build("dropout")
     largest = model.hidden2.linear.weight.detach().abs().max().item()
     assert largest == pytest.approx(0.0575, rel=0.01) and not model.head.weight.any()
     rate, momenta, *_ = pylearn2_dropout.tricks(None)

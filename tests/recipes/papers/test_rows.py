@@ -69,11 +69,11 @@ def test_file_says_source_settings_trap_and_rule(row):
 
 @every_row
 def test_every_arm_has_a_network_before_anything_is_trained(row):
-    assert all(row.untrained(arm).num_classes == 10 for arm in row.arms)
+    assert all(row.build(arm).num_classes == 10 for arm in row.arms)
 
 
 def test_multiply_adds_of_signals_by_hand():
-    network = load_row("mnist1d_pooling").untrained("max, 1000")
+    network = load_row("mnist1d_pooling").build("max, 1000")
     # 40 positions of 3 x 20 weights, 20 of 20 x 3 x 20, a linear layer of 20 x 10 to 10
     assert total_macs(network, network.image_size) == 40 * 60 + 20 * 1200 + 2000
 

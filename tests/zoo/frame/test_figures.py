@@ -11,7 +11,7 @@ from PIL import Image
 
 from datamodules.frame import show
 from zoo.frame import figures, html
-from zoo.frame.figures import COLOURS, Drawing, Sheet, new_figure, style, themed
+from zoo.frame.figures import COLOURS, Drawing, Sheet, follow_theme, new_figure, style
 
 # Machado, Oliveira, Fernandes (2009), severity 1: what protanopes, deuteranopes and tritanopes see, of linear RGB
 BLIND = {
@@ -73,7 +73,7 @@ def test_an_svg_follows_the_theme_and_is_the_same_each_time():
     assert len(re.findall("#1f2329", svg)) == 1  # in the rule alone
     assert "http" not in re.sub(r'xmlns(:\w+)?="[^"]*"', "", svg).replace("http://www.w3.org", "")
     assert svg == drawing().data().decode()
-    assert themed("<?xml?><svg><defs></defs></svg>").startswith("<svg><style>")
+    assert follow_theme("<?xml?><svg><defs></defs></svg>").startswith("<svg><style>")
 
 
 def test_formats(tmp_path):
@@ -100,7 +100,7 @@ def test_html_escapes_the_caption():
 
 def test_a_styled_function_draws_in_the_style_and_leaves_it():
     before = matplotlib.rcParams["axes.grid"]
-    assert figures.styled(lambda: matplotlib.rcParams["axes.grid"])() is True
+    assert figures.use_style(lambda: matplotlib.rcParams["axes.grid"])() is True
     assert matplotlib.rcParams["axes.grid"] == before
 
 

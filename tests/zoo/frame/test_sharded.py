@@ -33,14 +33,14 @@ def test_plain_tensors_are_left_alone():
     assert sharded.own(x) is x and sharded.whole(x) is x
     assert sharded.part_like(y, x) is y and sharded.from_rank_0(y, x) is y
     tree = {"a": [y, (1, y)], "b": "c"}
-    assert sharded.gathered(tree)["a"][1][1] is y and sharded.gathered(tree).keys() == tree.keys()
+    assert sharded.gather(tree)["a"][1][1] is y and sharded.gather(tree).keys() == tree.keys()
 
 
 def test_swapped_exchanges_and_restores():
     network = nn.Linear(2, 1, bias=False)
     before, other = network.weight.detach().clone(), torch.tensor([[3.0, -1.0]])
     weights = {"weight": other.clone()}
-    with pytest.raises(ZeroDivisionError), sharded.swapped(network, weights):
+    with pytest.raises(ZeroDivisionError), sharded.swap_weights(network, weights):
         assert torch.equal(network.weight, other) and torch.equal(weights["weight"], before)
         raise ZeroDivisionError
     assert torch.equal(network.weight, before) and torch.equal(weights["weight"], other)

@@ -12,7 +12,7 @@ from torch import nn
 from tests.zoo.frame.test_detector import batch
 from zoo import Detector, ResNet, prune_detector
 from zoo.layers.detection_heads import Matches
-from zoo.layers.pyramid import tapped
+from zoo.layers.pyramid import collect_maps
 from zoo.tools.channels import Channels
 from zoo.tools.prune import choose
 from zoo.tools.prune_detector import (
@@ -24,7 +24,7 @@ from zoo.tools.prune_detector import (
     auxiliary_loss,
     choose_channels,
     contextual_roi_align,
-    frozen,
+    freeze,
     learn_heads,
     look,
     readers_of,
@@ -94,11 +94,11 @@ def test_the_auxiliary_loss_by_hand():
 
 def test_heads_learn_the_classes_of_aligned_regions():
     torch.manual_seed(0)
-    model, (images, targets) = frozen(make()), batch(4)
+    model, (images, targets) = freeze(make()), batch(4)
     heads = learn_heads(model, [(images, targets)])
     assert list(heads) == ["stage1", "stage2", "stage3"] and not heads["stage1"].training
     found = look(model, (images, targets))
-    with torch.no_grad(), tapped(model.stages) as maps:
+    with torch.no_grad(), collect_maps(model.stages) as maps:
         model.network.backbone(images)
     logits = heads["stage1"](contextual_roi_align(maps["stage1"], found, 1.0))
     assert nn.functional.cross_entropy(logits, found.labels) < 0.7 * math.log(3)
@@ -186,12 +186,12 @@ def test_channels_of_other_groups_stay_as_they_are():
 
 def selected(model, place, alpha=1.0):
     """The readers of a group, and its loss on a batch."""
-    working = frozen(model)
+    working = freeze(model)
     heads = {name: AuxiliaryHead(width, 3).eval() for name, width in zip(model.stages, (16, 32, 64), strict=True)}
     readers = readers_of(working, structure(), structure().groups(working)[place])
     for reader in readers:
         reader.weight.requires_grad_()
-    selection = Selection(working, frozen(model), heads, alpha)
+    selection = Selection(working, freeze(model), heads, alpha)
     return selection, readers, selection.losses(readers, [noise()])
 
 
@@ -202,7 +202,7 @@ def test_the_look_at_objects_reaches_masked_weights_and_leaves_them_masked():
     assert plain().item() == 0 < whole().item()  # nothing is masked yet
     with torch.no_grad():
         other.weight.zero_(), reader.weight.zero_()
-        with tapped({"map": model.get_submodule(reader.path)}) as maps:
+        with collect_maps({"map": model.get_submodule(reader.path)}) as maps:
             model.network.backbone(noise()[0])
     assert plain().item() == pytest.approx(maps["map"].square().sum().item() / (2 * maps["map"].numel()), rel=1e-4)
     rebuilt, both = torch.autograd.grad(plain(), reader.weight)[0], torch.autograd.grad(whole(), other.weight)[0]

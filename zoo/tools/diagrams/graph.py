@@ -43,7 +43,7 @@ def merge(graph: Graph, old: str, new: str) -> None:
         box.sources = list(dict.fromkeys(new if source == old else source for source in box.sources))
 
 
-def needed(graph: Graph) -> Graph:
+def drop_unread(graph: Graph) -> Graph:
     """Return the boxes that an output depends on, and every input."""
     wanted = [key for key, box in graph.items() if box.kind == END]
     seen = set(wanted)

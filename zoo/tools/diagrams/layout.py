@@ -58,7 +58,7 @@ def _boxes(graph: Graph, keys: list[str], depth: int, group_words: Callable[[str
 
 
 def _look(box: Box) -> str:
-    words = quote("\n".join(_wrapped(box)))
+    words = quote("\n".join(_lines(box)))
     if box.kind == CIRCLE:
         return f"label={words}, shape=circle, fixedsize=true, width=0.28, fontsize=14"
     if box.kind == END:
@@ -69,7 +69,7 @@ def _look(box: Box) -> str:
     return f'label={words}, shape=box, style="filled,rounded", fillcolor="{fill}"'
 
 
-def _wrapped(box: Box) -> list[str]:
+def _lines(box: Box) -> list[str]:
     """Return the layer, all that was joined to it, and how often they follow each other, a line each."""
     times = [line for line in box.lines if line.endswith(" times")]
     return [box.lines[0], *filter(None, [", ".join(line for line in box.lines[1:] if line not in times)]), *times]

@@ -1,13 +1,13 @@
 """Make few boxes of many, as a paper's figure has them."""
 
-from zoo.tools.diagrams.graph import AFTER, CIRCLE, END, MATMUL, Graph, merge, needed, readers
+from zoo.tools.diagrams.graph import AFTER, CIRCLE, END, MATMUL, Graph, drop_unread, merge, readers
 
 SCORES = "softmax(QKᵀ/√d{})"
 
 
 def tidy(graph: Graph) -> Graph:
     """Return the boxes that the output needs: attention is one box, norm and activation join the box before them."""
-    graph = needed(graph)
+    graph = drop_unread(graph)
     _merge_attention(graph)
     _name_attention(graph)
     _merge_sums(graph)
