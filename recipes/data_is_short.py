@@ -16,16 +16,17 @@ Result:
 | arm | as | accuracy % | gain in points | verdict | train % | left at half masked | CPU seconds | seeds | in |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 67.87 ± 0.54 |  |  | 97.6 ± 0.4 | 0.81 ± 0.05 | 170 ± 5 | 10 | bf16-mixed |
+| none |  | 68.00 |  |  | 97.1 | 0.78 | 651 | 1 | 32-true |
 | CutMix | CutMix(p=0.5) | 69.55 ± 0.26 | +1.68 ± 0.60 | better | 91.9 ± 0.5 |  | 161 ± 10 | 5 | bf16-mixed |
 | MixUp | MixUp(alpha=0.2) | 69.08 ± 0.32 | +1.21 ± 0.60 | better | 84.6 ± 1.4 |  | 168 ± 8 | 5 | bf16-mixed |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 4,000 images to train, stratified by class and the same for all
   seeds; all 10,000 to test. CIFAR-10-JPEG are lossy copies (quality 75): compare runs on them with each other only
 - Command: zoo run data_is_short --arm MixUp --folder CIFAR-10-JPEG --seeds 3 --record
-- Arguments: data=CIFAR-10-JPEG, epochs=60, images=4000, lr=0.2, precision=bf16-mixed
+- Arguments: data=CIFAR-10-JPEG, epochs=60, images=4000, lr=0.2
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; b27e4a8
+- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; b27e4a8; 5c3d471
 """
 
 from dataclasses import replace
