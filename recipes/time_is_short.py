@@ -16,14 +16,15 @@ Result:
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 | none |  | 71.74 ± 0.50 |  |  | 70.5 ± 0.6 | 0.85 ± 0.01 | 111 ± 4 | 10 | bf16-mixed |
 | none |  | 72.18 ± 0.38 |  |  | 70.8 ± 0.4 | 0.86 ± 0.01 | 329 ± 8 | 5 | 32-true |
-| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.95 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 | bf16-mixed |
-| Kaiming | Kaiming() | 72.28 ± 0.29 | +0.16 ± 1.09 (against Uniform) | undecided | 71.1 ± 0.3 |  | 316 ± 12 | 5 | 32-true |
-| ZeroGamma | ZeroGamma() | 72.15 ± 0.44 | -0.03 ± 1.09 | undecided | 70.8 ± 0.3 |  | 276 ± 14 | 5 | 32-true |
-| Uniform | Uniform() | 72.12 ± 0.62 | -0.06 ± 1.09 | undecided | 70.5 ± 0.5 |  | 320 ± 28 | 5 | 32-true |
-| NoBiasDecay | NoBiasDecay() | 71.67 ± 0.29 | -0.51 ± 1.09 | undecided | 70.7 ± 0.3 |  | 320 ± 12 | 5 | 32-true |
-| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.95 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 | bf16-mixed |
-| no WarmUp | CosineDecay() | 71.25 ± 0.99 | -0.92 ± 1.09 | undecided | 70.0 ± 0.8 |  | 334 ± 9 | 5 | 32-true |
-| SWA | SWA(lr_factor=0.2) | 71.03 | -1.15 ± 1.89 | undecided | 68.7 |  | 333 | 1 | 32-true |
+| OneCycle | OneCycle(pct_start=0.4) | 72.32 ± 0.29 | +0.59 ± 0.93 | undecided | 69.4 ± 0.3 |  | 94 ± 3 | 5 | bf16-mixed |
+| Kaiming | Kaiming() | 72.28 ± 0.29 | +0.16 ± 1.07 (against Uniform) | undecided | 71.1 ± 0.3 |  | 316 ± 12 | 5 | 32-true |
+| ZeroGamma | ZeroGamma() | 72.15 ± 0.44 | -0.03 ± 1.07 | undecided | 70.8 ± 0.3 |  | 276 ± 14 | 5 | 32-true |
+| Uniform | Uniform() | 72.12 ± 0.62 | -0.06 ± 1.07 | undecided | 70.5 ± 0.5 |  | 320 ± 28 | 5 | 32-true |
+| NoBiasDecay | NoBiasDecay() | 71.67 ± 0.29 | -0.51 ± 1.07 | undecided | 70.7 ± 0.3 |  | 320 ± 12 | 5 | 32-true |
+| StepDecay | StepDecay(milestones=('0.5dur', '0.75dur'), gamma=0.2, warmup_epochs=0.25) | 70.85 ± 1.08 | -0.89 ± 0.93 | undecided | 69.4 ± 1.0 |  | 108 ± 4 | 5 | bf16-mixed |
+| no WarmUp | CosineDecay() | 71.25 ± 0.99 | -0.92 ± 1.07 | undecided | 70.0 ± 0.8 |  | 334 ± 9 | 5 | 32-true |
+| SWA | SWA(lr_factor=0.2) | 71.04 ± 0.54 | -1.14 ± 1.07 | worse | 68.6 ± 0.5 |  | 322 ± 8 | 5 | 32-true |
+| batch 256 |  | 66.62 ± 0.45 | -5.56 ± 1.07 | worse | 66.0 ± 0.3 |  | 305 ± 19 | 5 | 32-true |
 
 - Data: CIFAR-10 averaged down to 16 x 16 pixels: 45,000 images to train, all 10,000 to test. CIFAR-10-JPEG are lossy
   copies (quality 75): compare runs on them with each other only
@@ -31,7 +32,7 @@ Result:
 - Arguments: data=CIFAR-10-JPEG, epochs=5, images=45000, lr=0.1
 - Hardware: AMD EPYC, 1 threads
 - Versions: lightning 2.6.6, python 3.11.7, timm 1.0.31, torch 2.14.1
-- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; c3d36b5; eefb873; d317d34; d66277b
+- Commit: ebbb775; daf09ca; c6083ab; 3ab626f; c3d36b5; eefb873; d317d34; d66277b; 5c3d471; 1220469
 """
 
 from dataclasses import replace
