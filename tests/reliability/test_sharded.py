@@ -28,7 +28,7 @@ def equal(one, other):
     return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
 
 
-@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.whole), 4])  # below, two
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.whole), 4])  # the tests below run two processes
 def test_weights_are_those_of_one_process(in_processes, tmp_path, count):
     for found in run(in_processes, "against_one_process", tmp_path, count=count):
         assert found.keys() == {kind.__name__ for kind in SMALL}

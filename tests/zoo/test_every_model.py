@@ -72,15 +72,9 @@ NANO = {
 NAMES = sorted(zoo.__all__)
 every_model = pytest.mark.parametrize("name", NAMES)
 LARGE = {"AlexNet", "InceptionResNetV2", "InceptionV3", "InceptionV4", "Xception", "ZFNet"}  # half of the time of all
-every_model_trained = pytest.mark.parametrize(
-    "name",
-    [
-        name
-        if name == ALWAYS
-        else pytest.param(name, marks=[pytest.mark.slow, *([pytest.mark.whole] if name in LARGE else [])])
-        for name in NAMES
-    ],
-)
+MARKS = {name: [pytest.mark.slow, pytest.mark.whole] if name in LARGE else [pytest.mark.slow] for name in NAMES}
+MARKS[ALWAYS] = []
+every_model_trained = pytest.mark.parametrize("name", [pytest.param(name, marks=MARKS[name]) for name in NAMES])
 
 
 def variants(name: str) -> list[str]:
