@@ -185,11 +185,10 @@ def test_measure(shape):
         assert std[channel] == pytest.approx(images[..., channel].std() / 255)
 
 
-@pytest.mark.parametrize("step", [measure, lambda images: convert_channels(images, 1)])
-def test_images_are_not_copied_whole(step):
+def test_images_are_not_copied_whole_to_be_measured():
     images = np.zeros((100, 256, 256, 3), np.uint8)
     tracemalloc.start()
-    step(images)
+    measure(images)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < images.nbytes
